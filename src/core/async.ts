@@ -1,0 +1,219 @@
+import type { Timers } from './clock.ts'
+import { KeelsonError } from './errors.ts'
+
+/** What every call that waits takes. */
+export interface CallOptions {
+  /** Ends the wait. What had already been handed on may still take effect: the error's `outcome` says so. */
+  readonly signal?: AbortSignal
+}
+
+/** A promise with its two ends in hand. */
+export interface Deferred<T> {
+  readonly promise: Promise<T>
+  readonly resolve: (value: T) => void
+  readonly reject: (error: unknown) => void
+}
+
+export function deferred<T>(): Deferred<T> {
+  let resolve!: (value: T) => void
+  let reject!: (error: unknown) => void
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes
+    reject = no
+  })
+  return { promise, resolve, reject }
+}
+
+/** The error of an aborted call. A keelson error given as the signal's reason is passed on as it is. */
+export function abortError(signal: AbortSignal, outcome: 'none' | 'unknown' = 'none'): KeelsonError {
+  if (KeelsonError.is(signal.reason)) return signal.reason
+  return new KeelsonError('ABORTED', 'the call was aborted by its signal', { cause: signal.reason, outcome })
+}
+
+/** @throws KeelsonError `ABORTED` */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw abortError(signal)
+}
+
+/**
+ * `promise`, or an error as soon as the signal is aborted. The promise goes on by itself and its late failure is
+ * handled. `outcome` is what an abort means for the effect of the call.
+ *
+ * @throws KeelsonError `ABORTED`
+ */
+export async function abortable<T>(
+  promise: Promise<T>,
+  signal: AbortSignal | undefined,
+  outcome: 'none' | 'unknown' = 'none',
+): Promise<T> {
+  if (signal === undefined) return promise
+  promise.catch(() => {})
+  if (signal.aborted) throw abortError(signal, outcome)
+  const aborted = deferred<never>()
+  const onAbort = (): void => aborted.reject(abortError(signal, outcome))
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([promise, aborted.promise])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
+/** Waits. @throws KeelsonError `ABORTED` */
+export async function sleep(timers: Timers, delayMs: number, signal?: AbortSignal): Promise<void> {
+  const done = deferred<void>()
+  const timer = timers.schedule(delayMs, () => done.resolve())
+  try {
+    await abortable(done.promise, signal)
+  } finally {
+    timer.cancel()
+  }
+}
+
+/**
+ * A signal that is aborted by any of `signals`, or after `timeoutMs` with the error that `onTimeout` makes. Call
+ * `release` when the work is done, or the timer and the listeners stay.
+ */
+export function deadline(
+  timers: Timers,
+  timeoutMs: number,
+  onTimeout: () => KeelsonError,
+  ...signals: readonly (AbortSignal | undefined)[]
+): { readonly signal: AbortSignal; readonly release: () => void } {
+  const controller = new AbortController()
+  const timer = timers.schedule(timeoutMs, () => controller.abort(onTimeout()))
+  const listeners: [AbortSignal, () => void][] = []
+  for (const signal of signals) {
+    if (signal === undefined) continue
+    if (signal.aborted) {
+      controller.abort(signal.reason)
+      break
+    }
+    const listener = (): void => controller.abort(signal.reason)
+    signal.addEventListener('abort', listener, { once: true })
+    listeners.push([signal, listener])
+  }
+  return {
+    signal: controller.signal,
+    release: () => {
+      timer.cancel()
+      for (const [signal, listener] of listeners) signal.removeEventListener('abort', listener)
+    },
+  }
+}
+
+/**
+ * Runs asynchronous tasks strictly one after the other, in the order in which they were given: the owner of a state
+ * that awaits. A task that fails fails alone. At most `limit` tasks wait.
+ */
+export class SerialExecutor {
+  readonly #limit: number
+  #tail: Promise<unknown> = Promise.resolve()
+  #waiting = 0
+
+  constructor(limit = 10_000) {
+    this.#limit = limit
+  }
+
+  /** @throws KeelsonError `OVERLOADED` when the queue is full */
+  async run<T>(task: () => Promise<T> | T): Promise<T> {
+    if (this.#waiting >= this.#limit) {
+      throw new KeelsonError('OVERLOADED', `${this.#limit} tasks wait already; try again later`)
+    }
+    this.#waiting++
+    const result = this.#tail.then(() => {
+      this.#waiting--
+      return task()
+    })
+    this.#tail = result.catch(() => {})
+    return result
+  }
+
+  /** Resolves when everything that was given so far has ended. */
+  async idle(): Promise<void> {
+    await this.#tail
+  }
+}
+
+/**
+ * A bounded queue between a producer that does not wait and a consumer that iterates. A full queue refuses: what then
+ * is lost or restarted is the producer's decision.
+ */
+export class AsyncQueue<T> implements AsyncIterableIterator<T> {
+  readonly #limit: number
+  readonly #items: T[] = []
+  #waiter: Deferred<IteratorResult<T>> | undefined
+  #ended = false
+  #error: unknown
+  readonly #onReturn: (() => void) | undefined
+
+  /** `onReturn` is called when the consumer leaves its loop. */
+  constructor(limit: number, onReturn?: () => void) {
+    this.#limit = limit
+    this.#onReturn = onReturn
+  }
+
+  get size(): number {
+    return this.#items.length
+  }
+
+  /** False when the queue is full or ended; the item was not taken. */
+  push(item: T): boolean {
+    if (this.#ended) return false
+    if (this.#waiter !== undefined) {
+      const waiter = this.#waiter
+      this.#waiter = undefined
+      waiter.resolve({ value: item, done: false })
+      return true
+    }
+    if (this.#items.length >= this.#limit) return false
+    this.#items.push(item)
+    return true
+  }
+
+  /** Ends the iteration after the items that are queued. */
+  end(): void {
+    if (this.#ended) return
+    this.#ended = true
+    this.#waiter?.resolve({ value: undefined, done: true })
+    this.#waiter = undefined
+  }
+
+  /** Ends the iteration with an error, after the items that are queued. */
+  fail(error: unknown): void {
+    if (this.#ended) return
+    this.#ended = true
+    if (this.#waiter !== undefined) {
+      this.#waiter.reject(error)
+      this.#waiter = undefined
+      return
+    }
+    this.#error = error
+  }
+
+  async next(): Promise<IteratorResult<T>> {
+    if (this.#items.length > 0) return { value: this.#items.shift() as T, done: false }
+    if (this.#error !== undefined) {
+      const error = this.#error
+      this.#error = undefined
+      throw error
+    }
+    if (this.#ended) return { value: undefined, done: true }
+    if (this.#waiter !== undefined) {
+      throw new KeelsonError('INVALID_ARGUMENT', 'one consumer at a time may wait for this queue')
+    }
+    this.#waiter = deferred<IteratorResult<T>>()
+    return this.#waiter.promise
+  }
+
+  async return(): Promise<IteratorResult<T>> {
+    this.end()
+    this.#items.length = 0
+    this.#onReturn?.()
+    return { value: undefined, done: true }
+  }
+
+  [Symbol.asyncIterator](): AsyncIterableIterator<T> {
+    return this
+  }
+}

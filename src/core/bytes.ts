@@ -1,0 +1,276 @@
+import { KeelsonError } from './errors.ts'
+import { invariant } from './invariant.ts'
+
+const encoder = new TextEncoder()
+const decoder = new TextDecoder('utf-8', { fatal: true })
+
+/** No bytes. */
+export const emptyBytes: Uint8Array = new Uint8Array(0)
+
+/** UTF-8 bytes of a string. */
+export function utf8(text: string): Uint8Array {
+  return encoder.encode(text)
+}
+
+/** The string of UTF-8 bytes. @throws KeelsonError `MALFORMED` */
+export function text(bytes: Uint8Array): string {
+  try {
+    return decoder.decode(bytes)
+  } catch (cause) {
+    throw new KeelsonError('MALFORMED', 'bytes that should be UTF-8 text are not', { cause })
+  }
+}
+
+/** Lower-case hexadecimal. */
+export function hex(bytes: Uint8Array): string {
+  let out = ''
+  for (const byte of bytes) out += byte.toString(16).padStart(2, '0')
+  return out
+}
+
+/** Negative, zero or positive as `a` sorts before, with or after `b`: unsigned bytes, a prefix first. */
+export function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  const length = Math.min(a.length, b.length)
+  for (let i = 0; i < length; i++) {
+    const difference = (a[i] as number) - (b[i] as number)
+    if (difference !== 0) return difference
+  }
+  return a.length - b.length
+}
+
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && compareBytes(a, b) === 0
+}
+
+/** One array with all parts in order. */
+export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
+  let length = 0
+  for (const part of parts) length += part.length
+  const out = new Uint8Array(length)
+  let at = 0
+  for (const part of parts) {
+    out.set(part, at)
+    at += part.length
+  }
+  return out
+}
+
+/**
+ * The first key after every key that starts with `prefix`, or undefined when there is none (all bytes are 0xff):
+ * [prefix, prefixEnd) is the range of a prefix.
+ */
+export function prefixEnd(prefix: Uint8Array): Uint8Array | undefined {
+  for (let i = prefix.length - 1; i >= 0; i--) {
+    if (prefix[i] === 0xff) continue
+    const end = prefix.slice(0, i + 1)
+    end[i] = (end[i] as number) + 1
+    return end
+  }
+  return undefined
+}
+
+/** Writes fixed and variable-length numbers and bytes into one growing buffer. Little endian. */
+export class ByteWriter {
+  #buffer: Uint8Array
+  #view: DataView
+  #length = 0
+
+  constructor(initialBytes = 256) {
+    this.#buffer = new Uint8Array(initialBytes)
+    this.#view = new DataView(this.#buffer.buffer)
+  }
+
+  get length(): number {
+    return this.#length
+  }
+
+  u8(value: number): this {
+    this.#reserve(1)
+    this.#view.setUint8(this.#length, value)
+    this.#length += 1
+    return this
+  }
+
+  u16(value: number): this {
+    this.#reserve(2)
+    this.#view.setUint16(this.#length, value, true)
+    this.#length += 2
+    return this
+  }
+
+  u32(value: number): this {
+    this.#reserve(4)
+    this.#view.setUint32(this.#length, value, true)
+    this.#length += 4
+    return this
+  }
+
+  /** A safe integer of at least 0 in eight bytes. */
+  u53(value: number): this {
+    invariant(Number.isSafeInteger(value) && value >= 0, 'u53 takes a safe integer of at least 0')
+    this.u32(value % 0x1_0000_0000)
+    return this.u32(Math.floor(value / 0x1_0000_0000))
+  }
+
+  f64(value: number): this {
+    this.#reserve(8)
+    this.#view.setFloat64(this.#length, value, true)
+    this.#length += 8
+    return this
+  }
+
+  /** A safe integer of at least 0 in one to eight bytes, seven bits each (LEB128). */
+  varint(value: number): this {
+    invariant(Number.isSafeInteger(value) && value >= 0, 'varint takes a safe integer of at least 0')
+    let rest = value
+    while (rest >= 0x80) {
+      this.u8((rest % 0x80) | 0x80)
+      rest = Math.floor(rest / 0x80)
+    }
+    return this.u8(rest)
+  }
+
+  /** Bytes as they are. */
+  raw(bytes: Uint8Array): this {
+    this.#reserve(bytes.length)
+    this.#buffer.set(bytes, this.#length)
+    this.#length += bytes.length
+    return this
+  }
+
+  /** Bytes behind their length as a varint. */
+  bytes(bytes: Uint8Array): this {
+    return this.varint(bytes.length).raw(bytes)
+  }
+
+  /** UTF-8 text behind its length in bytes as a varint. */
+  string(value: string): this {
+    return this.bytes(utf8(value))
+  }
+
+  /** Overwrites four bytes that were written before, for lengths and checksums known only at the end. */
+  patchU32(at: number, value: number): this {
+    invariant(at + 4 <= this.#length, 'a patch lies inside what was written')
+    this.#view.setUint32(at, value, true)
+    return this
+  }
+
+  /** What was written so far, without a copy: valid until the next write. */
+  view(): Uint8Array {
+    return this.#buffer.subarray(0, this.#length)
+  }
+
+  /** A copy of what was written. */
+  finish(): Uint8Array {
+    return this.#buffer.slice(0, this.#length)
+  }
+
+  #reserve(bytes: number): void {
+    const needed = this.#length + bytes
+    if (needed <= this.#buffer.length) return
+    const grown = new Uint8Array(Math.max(needed, this.#buffer.length * 2))
+    grown.set(this.view())
+    this.#buffer = grown
+    this.#view = new DataView(grown.buffer)
+  }
+}
+
+/**
+ * Reads what {@link ByteWriter} wrote, from a source that is not trusted: every read checks what is left before it
+ * allocates or moves.
+ *
+ * Every method throws KeelsonError `MALFORMED` at the end of the input or on a value out of range.
+ */
+export class ByteReader {
+  readonly #bytes: Uint8Array
+  readonly #view: DataView
+  readonly #what: string
+  #at = 0
+
+  /** `what` names the input in error messages. */
+  constructor(bytes: Uint8Array, what: string) {
+    this.#bytes = bytes
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.#what = what
+  }
+
+  get offset(): number {
+    return this.#at
+  }
+
+  get remaining(): number {
+    return this.#bytes.length - this.#at
+  }
+
+  u8(): number {
+    return this.#view.getUint8(this.#advance(1))
+  }
+
+  u16(): number {
+    return this.#view.getUint16(this.#advance(2), true)
+  }
+
+  u32(): number {
+    return this.#view.getUint32(this.#advance(4), true)
+  }
+
+  u53(): number {
+    const low = this.u32()
+    const high = this.u32()
+    if (high > 0x1f_ffff) this.fail('holds an integer above the safe ones')
+    return high * 0x1_0000_0000 + low
+  }
+
+  f64(): number {
+    return this.#view.getFloat64(this.#advance(8), true)
+  }
+
+  varint(): number {
+    let value = 0
+    let factor = 1
+    for (let i = 0; i < 8; i++) {
+      const byte = this.u8()
+      value += (byte & 0x7f) * factor
+      if (byte < 0x80) {
+        if (!Number.isSafeInteger(value)) this.fail('holds an integer above the safe ones')
+        return value
+      }
+      factor *= 0x80
+    }
+    return this.fail('holds a variable-length integer of more than eight bytes')
+  }
+
+  /** The next `length` bytes, as a view into the input. */
+  raw(length: number): Uint8Array {
+    const at = this.#advance(length)
+    return this.#bytes.subarray(at, at + length)
+  }
+
+  /** Length-prefixed bytes, as a view into the input. */
+  bytes(): Uint8Array {
+    return this.raw(this.varint())
+  }
+
+  string(): string {
+    return text(this.bytes())
+  }
+
+  /** Refuses input that goes on after what was read. */
+  end(): void {
+    if (this.remaining > 0) this.fail(`has ${this.remaining} bytes too many`)
+  }
+
+  fail(problem: string): never {
+    throw new KeelsonError(
+      'MALFORMED',
+      `${this.#what} ${problem} (at byte ${this.#at} of ${this.#bytes.length})`,
+    )
+  }
+
+  #advance(length: number): number {
+    if (length > this.remaining) this.fail(`ends early: ${length} bytes wanted, ${this.remaining} left`)
+    const at = this.#at
+    this.#at += length
+    return at
+  }
+}

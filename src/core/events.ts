@@ -1,0 +1,53 @@
+import EventEmitterModule from 'eventemitter3'
+import type { Logger } from './logger.ts'
+
+// eventemitter3's typings describe a default export that is both class and namespace.
+const { EventEmitter } = EventEmitterModule
+
+/** A map from event name to the listener's signature. */
+export type EventMap = Record<string, (...args: never[]) => void>
+
+/** The listening half of an emitter: what a public class shows. */
+export interface Listenable<E extends EventMap> {
+  /** Calls `listener` at each event of this name until the function that is returned is called. */
+  on<K extends keyof E & string>(event: K, listener: E[K]): () => void
+}
+
+/**
+ * Events of one component. A listener that throws is logged and harms neither the emitter nor the other listeners.
+ * Emit only after the state has changed, never from inside a core.
+ */
+export class Events<E extends EventMap> implements Listenable<E> {
+  readonly #emitter = new EventEmitter()
+  readonly #logger: Logger
+
+  constructor(logger: Logger) {
+    this.#logger = logger
+  }
+
+  on<K extends keyof E & string>(event: K, listener: E[K]): () => void {
+    const loose = listener as unknown as (...args: unknown[]) => void
+    this.#emitter.on(event, loose)
+    return () => {
+      this.#emitter.off(event, loose)
+    }
+  }
+
+  emit<K extends keyof E & string>(event: K, ...args: Parameters<E[K]>): void {
+    for (const listener of this.#emitter.listeners(event)) {
+      try {
+        ;(listener as (...args: unknown[]) => void)(...args)
+      } catch (error) {
+        this.#logger.error({ event, error }, 'an event listener threw')
+      }
+    }
+  }
+
+  listenerCount(event: keyof E & string): number {
+    return this.#emitter.listenerCount(event)
+  }
+
+  removeAll(): void {
+    this.#emitter.removeAllListeners()
+  }
+}

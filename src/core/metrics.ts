@@ -1,0 +1,148 @@
+import { KeelsonError } from './errors.ts'
+
+/** Label values of one series. Keep their number of combinations small. */
+export type Labels = Readonly<Record<string, string>>
+
+/** A number that only grows. */
+export interface Counter {
+  add(amount?: number, labels?: Labels): void
+}
+
+/** A number that goes both ways. */
+export interface Gauge {
+  set(value: number, labels?: Labels): void
+}
+
+/** A distribution over fixed buckets. */
+export interface Histogram {
+  observe(value: number, labels?: Labels): void
+}
+
+/** The port to a host's metrics. Names follow Prometheus: `keelson_<module>_<what>_<unit>`. */
+export interface Metrics {
+  counter(name: string, help: string): Counter
+  gauge(name: string, help: string): Gauge
+  histogram(name: string, help: string, buckets: readonly number[]): Histogram
+}
+
+interface Series {
+  readonly labels: string
+  value: number
+  readonly counts?: number[]
+  sum: number
+}
+
+interface Family {
+  readonly kind: 'counter' | 'gauge' | 'histogram'
+  readonly help: string
+  readonly buckets: readonly number[]
+  readonly series: Map<string, Series>
+}
+
+const maximumSeriesPerFamily = 10_000
+
+function renderLabels(labels: Labels): string {
+  return Object.keys(labels)
+    .sort()
+    .map(
+      (key) =>
+        `${key}="${(labels[key] as string).replace(/[\\"\n]/g, (c) => (c === '\n' ? '\\n' : `\\${c}`))}"`,
+    )
+    .join(',')
+}
+
+/** An in-memory registry with Prometheus text output. Asking twice for one name gives the same metric. */
+export class MetricsRegistry implements Metrics {
+  readonly #families = new Map<string, Family>()
+
+  counter(name: string, help: string): Counter {
+    const family = this.#family(name, help, 'counter', [])
+    return {
+      add: (amount = 1, labels = {}) => {
+        this.#series(family, labels).value += amount
+      },
+    }
+  }
+
+  gauge(name: string, help: string): Gauge {
+    const family = this.#family(name, help, 'gauge', [])
+    return {
+      set: (value, labels = {}) => {
+        this.#series(family, labels).value = value
+      },
+    }
+  }
+
+  histogram(name: string, help: string, buckets: readonly number[]): Histogram {
+    const family = this.#family(name, help, 'histogram', buckets)
+    return {
+      observe: (value, labels = {}) => {
+        const series = this.#series(family, labels)
+        series.value++
+        series.sum += value
+        const at = family.buckets.findIndex((bound) => value <= bound)
+        const counts = series.counts as number[]
+        if (at >= 0) counts[at] = (counts[at] as number) + 1
+      },
+    }
+  }
+
+  /** All metrics in the Prometheus text exposition format 0.0.4. */
+  text(): string {
+    const lines: string[] = []
+    for (const [name, family] of [...this.#families].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      lines.push(`# HELP ${name} ${family.help}`, `# TYPE ${name} ${family.kind}`)
+      for (const series of family.series.values()) {
+        const braces = series.labels === '' ? '' : `{${series.labels}}`
+        if (family.kind !== 'histogram') {
+          lines.push(`${name}${braces} ${series.value}`)
+          continue
+        }
+        const prefix = series.labels === '' ? '' : `${series.labels},`
+        let cumulative = 0
+        family.buckets.forEach((bound, i) => {
+          cumulative += (series.counts as number[])[i] as number
+          lines.push(`${name}_bucket{${prefix}le="${bound}"} ${cumulative}`)
+        })
+        lines.push(`${name}_bucket{${prefix}le="+Inf"} ${series.value}`)
+        lines.push(`${name}_sum${braces} ${series.sum}`, `${name}_count${braces} ${series.value}`)
+      }
+    }
+    return lines.length === 0 ? '' : `${lines.join('\n')}\n`
+  }
+
+  #family(name: string, help: string, kind: Family['kind'], buckets: readonly number[]): Family {
+    const known = this.#families.get(name)
+    if (known !== undefined) {
+      if (known.kind === kind) return known
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `the metric ${name} exists already as a ${known.kind}, not a ${kind}`,
+      )
+    }
+    if (!/^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(name)) {
+      throw new KeelsonError('INVALID_ARGUMENT', `${JSON.stringify(name)} is not a Prometheus metric name`)
+    }
+    const family: Family = { kind, help: help.replaceAll('\n', ' '), buckets, series: new Map() }
+    this.#families.set(name, family)
+    return family
+  }
+
+  #series(family: Family, labels: Labels): Series {
+    const key = renderLabels(labels)
+    const known = family.series.get(key)
+    if (known !== undefined) return known
+    if (family.series.size >= maximumSeriesPerFamily) {
+      throw new KeelsonError(
+        'LIMIT_EXCEEDED',
+        `a metric holds at most ${maximumSeriesPerFamily} combinations of labels`,
+      )
+    }
+    const series: Series =
+      family.kind === 'histogram'
+        ? { labels: key, value: 0, sum: 0, counts: family.buckets.map(() => 0) }
+        : { labels: key, value: 0, sum: 0 }
+    family.series.set(key, series)
+    return series
+  }
+}

@@ -1,0 +1,34 @@
+import { randomBytes } from 'node:crypto'
+import { performance } from 'node:perf_hooks'
+import type { Environment } from './environment.ts'
+import { type Logger, silentLogger } from './logger.ts'
+import { type Metrics, MetricsRegistry } from './metrics.ts'
+import { SeededRandom } from './random.ts'
+
+/** What a host may bring along to {@link nodeEnvironment}. */
+export interface NodeEnvironmentOptions {
+  /** Default: silent. A pino instance fits. */
+  readonly logger?: Logger
+  /** Default: a registry of its own. */
+  readonly metrics?: Metrics
+}
+
+/** The environment of a real process: its clocks, timers and a generator seeded by the system. */
+export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environment {
+  const seed = randomBytes(16)
+  return Object.freeze({
+    clock: Object.freeze({ monotonicMs: () => performance.now(), wallMs: () => Date.now() }),
+    timers: Object.freeze({
+      schedule(delayMs: number, callback: () => void) {
+        const timer = setTimeout(callback, Math.max(0, delayMs))
+        return { cancel: () => clearTimeout(timer) }
+      },
+      defer(callback: () => void) {
+        setImmediate(callback)
+      },
+    }),
+    random: new SeededRandom(new Uint32Array(seed.buffer.slice(seed.byteOffset, seed.byteOffset + 16))),
+    logger: options.logger ?? silentLogger,
+    metrics: options.metrics ?? new MetricsRegistry(),
+  })
+}

@@ -1,0 +1,8 @@
+/**
+ * keelson: the control plane of a distributed database, as a library.
+ *
+ * @module
+ */
+export * from './core/index.ts'
+export * from './interfaces/index.ts'
+export * from './model/index.ts'

@@ -1,0 +1,6 @@
+export * from './log-store.ts'
+export * from './metadata-store.ts'
+export * from './range-host.ts'
+export * from './schema-host.ts'
+export * from './state-machine.ts'
+export * from './transport.ts'

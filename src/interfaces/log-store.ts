@@ -1,0 +1,118 @@
+import type { Environment } from '../core/environment.ts'
+import type { ClusterId, GroupId, Incarnation, NodeId, ReplicaId } from '../model/ids.ts'
+
+/**
+ * What an entry is for. The numbers are part of the formats on disk and wire: never reuse one.
+ *
+ * - 0, no-op: the first entry of a term; it carries no data.
+ * - 1, command: a command of the host, in the group's envelope.
+ * - 2, configuration: a new configuration of the group.
+ * - 3, session: bookkeeping of client sessions.
+ */
+export type EntryKind = 0 | 1 | 2 | 3
+
+/** {@link EntryKind} by name. */
+export const entryKinds: {
+  readonly noop: 0
+  readonly command: 1
+  readonly configuration: 2
+  readonly session: 3
+} = Object.freeze({ noop: 0, command: 1, configuration: 2, session: 3 })
+
+/** One entry of a group's log. */
+export interface LogEntry {
+  /** Log index, from 1. */
+  readonly index: number
+  readonly term: number
+  readonly kind: EntryKind
+  /** Made once by whoever proposed it; travels unchanged through log, wire and apply. */
+  readonly data: Uint8Array
+}
+
+/** What Raft must never forget, written as one record. Neither term nor commit ever goes back. */
+export interface HardState {
+  readonly term: number
+  /** Replica that got this replica's vote in `term`; 0 for none. */
+  readonly votedFor: ReplicaId
+  readonly commit: number
+}
+
+/** A position in a log. */
+export interface LogPosition {
+  readonly index: number
+  readonly term: number
+}
+
+/** Changes to one group, taken in this order: `reset`, `entries`, `hardState`, `metadata`. */
+export interface GroupWrite {
+  readonly groupId: GroupId
+  /** Drops the whole log; the next entry is `reset.index + 1`. After a snapshot was installed. */
+  readonly reset?: LogPosition
+  /** Contiguous entries. What the log holds from `entries[0].index` on is replaced. */
+  readonly entries?: readonly LogEntry[]
+  readonly hardState?: HardState
+  /** An opaque record of the group's owner: replica id, tombstone and the like. Replaces the one before. */
+  readonly metadata?: Uint8Array
+}
+
+/** What a store holds of one group after it was opened. */
+export interface RecoveredGroup {
+  readonly groupId: GroupId
+  readonly hardState: HardState | undefined
+  readonly metadata: Uint8Array | undefined
+  /** The last position that was compacted away or reset to; index 0 and term 0 for a log from its beginning. */
+  readonly compacted: LogPosition
+  /** The last entry, or `compacted` where there is none. */
+  readonly last: LogPosition
+}
+
+/** What the composition hands to a log store when it opens it. */
+export interface LogStoreContext {
+  readonly env: Environment
+  readonly clusterId: ClusterId
+  readonly nodeId: NodeId
+}
+
+/**
+ * Adapters are factories: `segments('db7/raft')` gives one of these.
+ *
+ * Opening throws KeelsonError `DIRECTORY_LOCKED`, `FOREIGN_CLUSTER`, `FOREIGN_NODE`, `FORMAT_VERSION`, `CORRUPTION`, `IO`.
+ */
+export type LogStoreFactory = (context: LogStoreContext) => Promise<LogStore>
+
+/**
+ * The durable logs of many Raft groups.
+ *
+ * Durability: `write` resolves only when its batch survives a power cut, and never before an earlier one; recovery after
+ * a crash finds a prefix of the batches that were written, each whole or not at all. After a failed write or sync every
+ * later call fails with `STORE_POISONED` and the first error as cause: only opening the directory again tells what is
+ * on the disk.
+ */
+export interface LogStore extends AsyncDisposable {
+  /** Drawn when the directory was created. */
+  readonly incarnation: Incarnation
+  /** What was found on opening, by group. Groups that were destroyed and left no metadata do not appear. */
+  recovered(): ReadonlyMap<GroupId, RecoveredGroup>
+  /**
+   * Makes changes of any number of groups durable in one act. Calls may overlap and resolve in order.
+   *
+   * @throws KeelsonError `STORE_POISONED`, `DISK_FULL`, `LIMIT_EXCEEDED`, `CLOSED`
+   */
+  write(batch: readonly GroupWrite[]): Promise<void>
+  /**
+   * Entries from `from` to `to`, both included, from the first on as many as fit into `maximumBytes` of data, but at
+   * least one. Sees all writes that were started before.
+   *
+   * @throws KeelsonError `COMPACTED`, `NOT_FOUND` beyond the last entry, `CORRUPTION`, `IO`
+   */
+  read(groupId: GroupId, from: number, to: number, maximumBytes: number): Promise<LogEntry[]>
+  /**
+   * Allows the store to forget entries up to and including this position. It survives a crash at some later time at
+   * the latest with the next `write` of the group. A lower position than the present one is ignored.
+   */
+  compact(groupId: GroupId, through: LogPosition): Promise<void>
+  /** Removes a group's log and hard state and keeps `tombstone` as its metadata, durably, in one act. */
+  destroy(groupId: GroupId, tombstone: Uint8Array): Promise<void>
+  /** Waits for writes under way, then releases the directory. Idempotent. */
+  close(): Promise<void>
+}

@@ -1,0 +1,55 @@
+import type { CallOptions } from '../core/async.ts'
+import type { Load, RangeDescriptor, ReplicaDescriptor } from '../model/descriptors.ts'
+import type { Incarnation, NodeId, RangeId, ReplicaId } from '../model/ids.ts'
+
+/** A change of a range's replicas that the control plane wants. One at a time per range. */
+export type RangeChange =
+  | { readonly type: 'addLearner'; readonly nodeId: NodeId; readonly incarnation: Incarnation }
+  | { readonly type: 'promote'; readonly replicaId: ReplicaId }
+  | { readonly type: 'remove'; readonly replicaId: ReplicaId }
+  | { readonly type: 'transferLease'; readonly replicaId: ReplicaId }
+
+/** What the control plane wants of one range on this node. */
+export interface WantedRange {
+  readonly rangeId: RangeId
+  /** The range as the directory knows it: perhaps behind the range itself, never ahead. */
+  readonly descriptor: RangeDescriptor
+  /** This node holds a replica, or is to hold one, in this range. False: it may drop what is left of one. */
+  readonly member: boolean
+  /** Present when the range is new: the one node named makes it, once, from these replicas. */
+  readonly bootstrap: boolean
+  /** What to change next. The range refuses it unless its generation is still `change.generation`. */
+  readonly change?: RangeChange & { readonly generation: number; readonly epoch: number }
+}
+
+/** A replica as its node sees it. */
+export interface ObservedReplica {
+  readonly rangeId: RangeId
+  readonly replicaId: ReplicaId
+  /** Generation of the last configuration that this replica knows to be committed. */
+  readonly generation: number
+  readonly replicas: readonly ReplicaDescriptor[]
+  /** True while this replica leads and may serve. */
+  readonly leaseHolder: boolean
+  /** Lease sequence: it grows with each holder. */
+  readonly sequence: number
+  /** For the lease holder: learners and voters that have caught up with its log. */
+  readonly caughtUp: readonly ReplicaId[]
+  readonly load: Load
+}
+
+/** How a host reports progress of long work. */
+export interface RangeHostCall extends Required<CallOptions> {
+  readonly progress: (message: string) => void
+}
+
+/** What a host program implements so that the control plane can manage its ranges. */
+export interface RangeHost {
+  /**
+   * Makes this node's replicas what `wanted` says. Level-triggered and idempotent: it is called with the whole picture
+   * at every change and may be called with the same one again; a later call aborts the signal of the one before.
+   */
+  reconcile(wanted: readonly WantedRange[], call: RangeHostCall): Promise<void>
+  /** What is there now. Synchronous and cheap: it is asked with every report. */
+  observe(): readonly ObservedReplica[]
+}

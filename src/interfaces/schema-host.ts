@@ -1,0 +1,78 @@
+import type { CallOptions } from '../core/async.ts'
+import type { RangeId, TableId } from '../model/ids.ts'
+
+/** The states of Google's F1 (VLDB 2013) that an element goes through. */
+export type ElementState = 'absent' | 'deleteOnly' | 'writeOnly' | 'public'
+
+/** A column of a table. */
+export interface ColumnElement {
+  readonly type: 'column'
+  readonly elementId: number
+  readonly name: string
+  readonly valueType: 'string' | 'number' | 'boolean' | 'bytes'
+  readonly required: boolean
+  readonly state: ElementState
+}
+
+/** An index of a table, within each range. */
+export interface IndexElement {
+  readonly type: 'index'
+  readonly elementId: number
+  readonly name: string
+  readonly columns: readonly string[]
+  readonly state: ElementState
+}
+
+export type SchemaElement = ColumnElement | IndexElement
+
+/** One version of a table. At any time all nodes use at most two adjacent ones. */
+export interface TableDescriptor {
+  readonly tableId: TableId
+  readonly name: string
+  /** Grows by one with each change that is published. */
+  readonly version: number
+  readonly primaryKey: readonly string[]
+  readonly elements: readonly SchemaElement[]
+}
+
+/** A piece of work of a schema job on one range, fenced by its owner's epoch. */
+export interface SchemaChunk {
+  readonly table: TableDescriptor
+  readonly elementId: number
+  readonly rangeId: RangeId
+  /** Where to go on; undefined at the start of the range. Opaque to the coordinator. */
+  readonly resumeAt: Uint8Array | undefined
+  readonly maximumRows: number
+  /** Epoch of the job's owner. A range refuses lower ones than it has seen (`STALE_EPOCH`). */
+  readonly epoch: number
+}
+
+/** Result of a chunk. */
+export interface SchemaChunkResult {
+  /** Where the next chunk starts; undefined when the range is done. */
+  readonly resumeAt: Uint8Array | undefined
+  readonly rows: number
+}
+
+/** Result of a validation chunk. */
+export interface SchemaValidation extends SchemaChunkResult {
+  /** Rows without their entry. */
+  readonly missing: number
+  /** Entries without their row. */
+  readonly orphans: number
+}
+
+/** What a host program implements so that schema changes can run over its data. Every call goes to the range's holder. */
+export interface SchemaHost {
+  /**
+   * Commits in the range's log that from now on no command planned under an older version than `table.version - 1` is
+   * accepted. After it the range's data obeys the states of this version.
+   */
+  barrier(chunk: SchemaChunk, options: CallOptions): Promise<void>
+  /** Writes the element's data for rows that lack it. Idempotent. */
+  backfill(chunk: SchemaChunk, options: CallOptions): Promise<SchemaChunkResult>
+  /** Compares rows with the element's data, without changing either. */
+  validate(chunk: SchemaChunk, options: CallOptions): Promise<SchemaValidation>
+  /** Deletes the data of an element that is absent in `table`. Idempotent. */
+  purge(chunk: SchemaChunk, options: CallOptions): Promise<SchemaChunkResult>
+}

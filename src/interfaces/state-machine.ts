@@ -1,0 +1,63 @@
+/** A committed command for the state machine. */
+export interface Command {
+  readonly index: number
+  readonly term: number
+  /** The bytes that were proposed. A view: copy what is kept. */
+  readonly data: Uint8Array
+}
+
+/** One pair of the bookkeeping that the group keeps inside the state machine. An undefined value deletes the key. */
+export interface BookkeepingWrite {
+  readonly key: string
+  readonly value: Uint8Array | undefined
+}
+
+/** All of a group's bookkeeping: applied position, configuration, client sessions. Opaque to the state machine. */
+export type Bookkeeping = ReadonlyMap<string, Uint8Array>
+
+/** A consistent view of a state machine at one applied index, cheap to make, readable while applies go on. */
+export interface StateSnapshot extends AsyncDisposable {
+  /** The bookkeeping at that point. */
+  readonly bookkeeping: Bookkeeping
+  /** The state in chunks of at most 1 MiB. Can be iterated once. */
+  chunks(): AsyncIterable<Uint8Array>
+}
+
+/**
+ * The replicated program of a Raft group. It must be deterministic: equal commands in equal order make equal states and
+ * results on every replica. Time and randomness come inside the commands.
+ *
+ * All calls come from one owner, one at a time, but for `snapshot` views, which are read beside `apply`.
+ */
+export interface StateMachine {
+  /**
+   * Opens the state and returns the bookkeeping that was stored with it last; empty for a new one. Called once, first.
+   *
+   * @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION`, `IO`
+   */
+  open(): Promise<Bookkeeping>
+  /**
+   * Applies commands in order. When the results are known it calls `seal` once, synchronously, with one result per
+   * command, and stores the bookkeeping that it returns *atomically* with the effects: either all of the batch is
+   * there after a crash or nothing. The write need not be synced; the log repeats what was lost. `commands` may be
+   * empty, as bookkeeping alone may change.
+   *
+   * A command that the application refuses is a result, not an exception. An exception stops the replica.
+   */
+  apply(
+    commands: readonly Command[],
+    seal: (results: readonly Uint8Array[]) => readonly BookkeepingWrite[],
+  ): Promise<void>
+  /** Makes everything applied so far durable. The log is never compacted beyond what this has confirmed. */
+  flush(): Promise<void>
+  snapshot(): Promise<StateSnapshot>
+  /**
+   * Replaces state and bookkeeping by a snapshot's, durably and atomically: after a crash in the middle the old state
+   * or the new one is there. `chunks` may throw (a broken transfer); the old state then stays.
+   */
+  restore(bookkeeping: Bookkeeping, chunks: AsyncIterable<Uint8Array>): Promise<void>
+  /** Deletes all of the state: the replica was removed. */
+  destroy(): Promise<void>
+  /** Idempotent. */
+  close(): Promise<void>
+}

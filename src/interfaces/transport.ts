@@ -1,0 +1,105 @@
+import type { CallOptions } from '../core/async.ts'
+import type { Environment } from '../core/environment.ts'
+import type { ClusterId, Incarnation, NodeId } from '../model/ids.ts'
+
+/** Who stands at one end of a connection, as its hello said and the transport's authentication confirmed. */
+export interface PeerIdentity {
+  readonly nodeId: NodeId
+  readonly incarnation: Incarnation
+  /** Clients are not members of the cluster: nobody dials them, and their names are their own affair. */
+  readonly role: 'node' | 'client'
+}
+
+/** Gives the addresses (`host:port`, first choice first) at which a node may be found now; empty when unknown. */
+export type Resolve = (nodeId: NodeId) => readonly string[]
+
+/** What the composition hands to a transport when it opens it. */
+export interface TransportContext {
+  readonly env: Environment
+  /** Undefined for a client that takes any cluster; it then learns the id from the first hello. */
+  readonly clusterId: ClusterId | undefined
+  readonly self: PeerIdentity
+  readonly resolve: Resolve
+}
+
+/** Adapters are factories: `webSocket({ listen })` gives one of these. */
+export type TransportFactory = (context: TransportContext) => Promise<Transport>
+
+/** Emitted when the first connection to a peer stands, and when the last one is gone. */
+export interface PeerEvent {
+  readonly peer: PeerIdentity
+  readonly state: 'up' | 'down'
+}
+
+/**
+ * Urgency of a channel. `control` traffic (heartbeats, votes, renewals) never waits behind `bulk` traffic (row batches,
+ * streams).
+ */
+export type TrafficClass = 'control' | 'bulk'
+
+/** Moves bytes between nodes, and no more: delivery, retries and meaning belong to the protocols above. */
+export interface Transport extends AsyncDisposable {
+  readonly self: PeerIdentity
+  /** `host:port` addresses at which this transport listens; empty if it only dials. */
+  readonly addresses: readonly string[]
+  /**
+   * The channel of a protocol, named by a short constant string (`raft`, `swim`). One channel exists per name.
+   *
+   * @throws KeelsonError `INVALID_ARGUMENT` for a name in use
+   */
+  channel(protocol: string, options?: { readonly traffic?: TrafficClass }): Channel
+  /**
+   * Connects to an address whose node is not known yet, as with seeds, and says who is there. The connection then
+   * serves all channels like any other.
+   *
+   * @throws KeelsonError `UNREACHABLE`, `FOREIGN_CLUSTER`, `PROTOCOL_VERSION`, `UNAUTHORIZED`
+   */
+  dial(address: string, options?: CallOptions): Promise<PeerIdentity>
+  /** Peers with a standing connection. */
+  peers(): readonly PeerIdentity[]
+  /** Calls `listener` when peers come and go, until the function that is returned is called. */
+  onPeer(listener: (event: PeerEvent) => void): () => void
+  /** Closes all channels, streams and connections. Idempotent. */
+  close(): Promise<void>
+}
+
+/** One protocol's share of a transport. */
+export interface Channel {
+  readonly protocol: string
+  readonly self: PeerIdentity
+  /** Largest message in bytes. */
+  readonly maximumMessageBytes: number
+  /**
+   * Sends a message, best effort: it arrives once, later than what was sent to this peer before on this channel, or not
+   * at all. Never waits; connects by itself. The bytes must not change afterwards.
+   *
+   * @returns false when it was dropped at once: no address, or a full queue
+   * @throws KeelsonError `LIMIT_EXCEEDED` for a message above {@link Channel.maximumMessageBytes}
+   */
+  send(peer: NodeId, bytes: Uint8Array): boolean
+  /**
+   * Sets the receiver of messages. It must not throw for bad input and must not keep `bytes` beyond the call: they are
+   * a view into the frame. A message from a node's older incarnation, when a newer one is connected, is not delivered.
+   */
+  onMessage(handler: (peer: PeerIdentity, bytes: Uint8Array) => void): void
+  /**
+   * Opens an ordered stream for bulk data, apart from messages.
+   *
+   * @throws KeelsonError `UNREACHABLE`, `OVERLOADED`
+   */
+  openStream(peer: NodeId, header: Uint8Array, options?: CallOptions): Promise<OutgoingStream>
+  /** Sets the receiver of streams that others open. Leaving the iteration early refuses the rest. */
+  onStream(
+    handler: (peer: PeerIdentity, header: Uint8Array, chunks: AsyncIterable<Uint8Array>) => Promise<void>,
+  ): void
+}
+
+/** The sending end of a stream. */
+export interface OutgoingStream {
+  /** Resolves when the next chunk is welcome. @throws KeelsonError `UNREACHABLE`, `ABORTED` */
+  write(chunk: Uint8Array, options?: CallOptions): Promise<void>
+  /** Ends the stream and resolves when the receiver's handler has returned. @throws KeelsonError when it threw */
+  end(options?: CallOptions): Promise<void>
+  /** Breaks the stream off: the receiver's iteration throws. Idempotent. */
+  destroy(): void
+}

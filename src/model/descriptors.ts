@@ -1,0 +1,49 @@
+import type { Incarnation, NodeId, RangeId, ReplicaId } from './ids.ts'
+import type { Locality } from './locality.ts'
+
+/** Part of a replica in its group: learners receive the log but neither vote nor count. */
+export type ReplicaRole = 'voter' | 'learner'
+
+/** One copy of a group on a node. */
+export interface ReplicaDescriptor {
+  readonly replicaId: ReplicaId
+  readonly nodeId: NodeId
+  readonly incarnation: Incarnation
+  readonly role: ReplicaRole
+}
+
+/**
+ * A range: a stretch of the key space with its replicas. `generation` grows by one with each change of the replicas or
+ * of the bounds; the range's own log is the authority for it, and every copy elsewhere only ever moves to a higher one.
+ */
+export interface RangeDescriptor {
+  readonly rangeId: RangeId
+  /** First key of the range. Empty: from the beginning. */
+  readonly start: Uint8Array
+  /** First key after the range. Undefined: to the end. */
+  readonly end: Uint8Array | undefined
+  readonly generation: number
+  readonly replicas: readonly ReplicaDescriptor[]
+}
+
+/** The life of a node as the control plane decided it. */
+export type NodeState = 'active' | 'draining' | 'drained' | 'decommissioned'
+
+/** Whether a node holds its session at the moment. */
+export type NodeLiveness = 'live' | 'suspect' | 'dead'
+
+/** What a node says of itself when it joins. */
+export interface NodeDescriptor {
+  readonly nodeId: NodeId
+  readonly incarnation: Incarnation
+  /** Where other nodes reach it: `host:port`, first choice first. */
+  readonly addresses: readonly string[]
+  readonly locality: Locality
+  /** What it can hold, in the host's own units by resource name (bytes, ranges, cpu). */
+  readonly capacity: Readonly<Record<string, number>>
+  /** Free names that policies may refer to. */
+  readonly labels: Readonly<Record<string, string>>
+}
+
+/** Load of a replica or a node: amounts by resource name, rates per second. */
+export type Load = Readonly<Record<string, number>>

@@ -1,0 +1,5 @@
+export * from './descriptors.ts'
+export * from './ids.ts'
+export * from './locality.ts'
+export * from './range-map.ts'
+export * from './tuple.ts'
