@@ -1,8 +1,18 @@
-// Packs the package as `npm publish` would and judges the tarball: publint (what package.json promises is there), attw
+// The tests run build/src and the users run dist/: first, both have to be the same code, byte for byte.
+//
+// Then packs the package as `npm publish` would and judges the tarball: publint (what package.json promises is there), attw
 // (every subpath's types resolve the way its code does), and an installation that imports every subpath.
 
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -14,6 +24,8 @@ const { name, exports, dependencies } = JSON.parse(readFileSync('package.json', 
 const folder = mkdtempSync(join(tmpdir(), `${name}-package-`))
 let failed = false
 try {
+  compareOutputs('dist', join('build', 'src'))
+
   const packed = run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], {
     capture: true,
   })
@@ -75,4 +87,19 @@ function run(command, argumentList, { capture = false } = {}) {
   if (result.status !== 0)
     throw new Error(`failed: ${[command, ...argumentList].join(' ').replaceAll(`${root}/`, '')}`)
   return result.stdout
+}
+
+function compareOutputs(published, tested) {
+  const scripts = (path) =>
+    readdirSync(path, { recursive: true })
+      .filter((file) => file.endsWith('.js'))
+      .sort()
+  const names = scripts(published)
+  if (names.join() !== scripts(tested).join())
+    throw new Error(`${published} and ${tested} hold different files`)
+  for (const file of names) {
+    const same = readFileSync(join(published, file)).equals(readFileSync(join(tested, file)))
+    if (!same) throw new Error(`${join(published, file)} differs from ${join(tested, file)}: npm run clean`)
+  }
+  console.log(`${published} and ${tested} are the same ${names.length} files`)
 }

@@ -144,7 +144,7 @@ export class AsyncQueue<T> implements AsyncIterableIterator<T> {
   readonly #items: T[] = []
   #waiter: Deferred<IteratorResult<T>> | undefined
   #ended = false
-  #error: unknown
+  #error: Error | undefined
   readonly #onReturn: (() => void) | undefined
 
   /** `onReturn` is called when the consumer leaves its loop. */
@@ -180,7 +180,7 @@ export class AsyncQueue<T> implements AsyncIterableIterator<T> {
   }
 
   /** Ends the iteration with an error, after the items that are queued. */
-  fail(error: unknown): void {
+  fail(error: Error): void {
     if (this.#ended) return
     this.#ended = true
     if (this.#waiter !== undefined) {
