@@ -1,3 +1,4 @@
+export * from './datagram.ts'
 export * from './log-store.ts'
 export * from './metadata-store.ts'
 export * from './range-host.ts'
