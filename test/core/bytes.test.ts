@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import {
+  ByteReader,
+  ByteWriter,
+  compareBytes,
+  concatBytes,
+  equalBytes,
+  hex,
+  prefixEnd,
+  text,
+  utf8,
+} from '../../src/core/bytes.ts'
+import { crc32 } from '../../src/core/checksum.ts'
+
+test('what a writer writes a reader reads', () => {
+  fc.assert(
+    fc.property(
+      fc.array(
+        fc.oneof(
+          fc.record({ kind: fc.constant('varint' as const), value: fc.maxSafeNat() }),
+          fc.record({ kind: fc.constant('u53' as const), value: fc.maxSafeNat() }),
+          fc.record({ kind: fc.constant('u32' as const), value: fc.integer({ min: 0, max: 0xffffffff }) }),
+          fc.record({ kind: fc.constant('f64' as const), value: fc.double({ noNaN: true }) }),
+          fc.record({ kind: fc.constant('bytes' as const), value: fc.uint8Array({ maxLength: 300 }) }),
+          fc.record({ kind: fc.constant('string' as const), value: fc.string({ unit: 'grapheme' }) }),
+        ),
+      ),
+      (fields) => {
+        const writer = new ByteWriter(1)
+        for (const field of fields) (writer[field.kind] as (value: unknown) => void).call(writer, field.value)
+        const reader = new ByteReader(writer.finish(), 'a record')
+        for (const field of fields) assert.deepEqual(reader[field.kind](), field.value)
+        reader.end()
+      },
+    ),
+  )
+})
+
+test('a reader refuses what is cut short, too long or too large, and never reads beyond its input', () => {
+  const bytes = new ByteWriter().string('keelson').finish()
+  for (let cut = 0; cut < bytes.length; cut++) {
+    assert.throws(() => new ByteReader(bytes.subarray(0, cut), 'a record').string(), { code: 'MALFORMED' })
+  }
+  const extra = new ByteReader(concatBytes([bytes, new Uint8Array(1)]), 'a record')
+  extra.string()
+  assert.throws(() => extra.end(), { code: 'MALFORMED', message: /1 bytes too many/ })
+  const huge = new Uint8Array(9).fill(0xff)
+  assert.throws(() => new ByteReader(huge, 'a record').varint(), { code: 'MALFORMED' })
+  assert.throws(() => new ByteReader(huge, 'a record').u53(), { code: 'MALFORMED' })
+  assert.throws(() => new ByteReader(new Uint8Array([2, 0xc3, 0x28]), 'a record').string(), {
+    code: 'MALFORMED',
+  })
+})
+
+test('the order of bytes is that of unsigned bytes, a prefix first', () => {
+  fc.assert(
+    fc.property(fc.uint8Array(), fc.uint8Array(), (a, b) => {
+      assert.equal(Math.sign(compareBytes(a, b)), Math.sign(Buffer.compare(a, b)))
+      assert.equal(equalBytes(a, b), Buffer.compare(a, b) === 0)
+    }),
+  )
+})
+
+test('a prefix range holds exactly the keys with the prefix', () => {
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ minLength: 1, maxLength: 4 }),
+      fc.uint8Array({ maxLength: 6 }),
+      (prefix, key) => {
+        const end = prefixEnd(prefix)
+        const inside = compareBytes(key, prefix) >= 0 && (end === undefined || compareBytes(key, end) < 0)
+        assert.equal(inside, Buffer.from(key).subarray(0, prefix.length).equals(prefix))
+      },
+    ),
+  )
+  assert.equal(prefixEnd(new Uint8Array([0xff, 0xff])), undefined)
+})
+
+test('patches stay inside, hex and text are what they say', () => {
+  const writer = new ByteWriter(2).u32(0).u8(9)
+  writer.patchU32(0, 0xdeadbeef)
+  assert.equal(hex(writer.view()), 'efbeadde09')
+  assert.throws(() => writer.patchU32(2, 1), { code: 'INVARIANT_VIOLATED' })
+  assert.equal(text(utf8('Çeşme')), 'Çeşme')
+})
+
+test('the checksum is CRC-32 for short and long input, and can be continued', () => {
+  assert.equal(crc32(utf8('123456789')), 0xcbf43926)
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200 }), fc.uint8Array({ maxLength: 200 }), (a, b) => {
+      assert.equal(crc32(b, crc32(a)), crc32(concatBytes([a, b])))
+    }),
+  )
+})
