@@ -1,5 +1,6 @@
 import type { CallOptions } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
+import type { Outcome } from '../core/errors.ts'
 import type { ClusterId, Incarnation, NodeId } from '../model/ids.ts'
 
 /** Who stands at one end of a connection, as its hello said and the transport's authentication confirmed. */
@@ -29,6 +30,13 @@ export type TransportFactory = (context: TransportContext) => Promise<Transport>
 export interface PeerEvent {
   readonly peer: PeerIdentity
   readonly state: 'up' | 'down'
+}
+
+/** What {@link Channel.onLost} tells. */
+export interface LossEvent {
+  readonly peer: NodeId
+  /** `none` when nothing that waited had left this process yet; `unknown` when some of it may have arrived. */
+  readonly outcome: Outcome
 }
 
 /**
@@ -73,7 +81,7 @@ export interface Channel {
    * Sends a message, best effort: it arrives once, later than what was sent to this peer before on this channel, or not
    * at all. Never waits; connects by itself. The bytes must not change afterwards.
    *
-   * @returns false when it was dropped at once: no address, or a full queue
+   * @returns false when it was dropped at once: no address, a full queue, this node itself, a closed transport
    * @throws KeelsonError `LIMIT_EXCEEDED` for a message above {@link Channel.maximumMessageBytes}
    */
   send(peer: NodeId, bytes: Uint8Array): boolean
@@ -82,6 +90,12 @@ export interface Channel {
    * a view into the frame. A message from a node's older incarnation, when a newer one is connected, is not delivered.
    */
   onMessage(handler: (peer: PeerIdentity, bytes: Uint8Array) => void): void
+  /**
+   * Calls `listener`, until the function that is returned is called, whenever messages to or from a peer may have been
+   * lost with their connection: it broke, was replaced, or could not be made at all. Who waits for an answer of that
+   * peer stops waiting. It comes before any message of a later connection.
+   */
+  onLost(listener: (event: LossEvent) => void): () => void
   /**
    * Opens an ordered stream for bulk data, apart from messages.
    *
@@ -96,7 +110,12 @@ export interface Channel {
 
 /** The sending end of a stream. */
 export interface OutgoingStream {
-  /** Resolves when the next chunk is welcome. @throws KeelsonError `UNREACHABLE`, `ABORTED` */
+  /**
+   * Resolves when the next chunk is welcome. The bytes must not change afterwards.
+   *
+   * @throws KeelsonError `UNREACHABLE`, `LIMIT_EXCEEDED` above {@link Channel.maximumMessageBytes}, `ABORTED` also when
+   * the receiver has left, or with whatever its handler threw
+   */
   write(chunk: Uint8Array, options?: CallOptions): Promise<void>
   /** Ends the stream and resolves when the receiver's handler has returned. @throws KeelsonError when it threw */
   end(options?: CallOptions): Promise<void>
