@@ -1,0 +1,55 @@
+import { booleanOption, checkOptions, integerOption, numberOption } from '../../core/options.ts'
+import type { RaftOptions } from './types.ts'
+
+/** Used for what a caller leaves out. */
+export const defaultRaftOptions: RaftOptions = Object.freeze({
+  electionTimeoutMs: 300,
+  heartbeatIntervalMs: 50,
+  preVote: true,
+  checkQuorum: true,
+  roundTripMs: 2,
+  maximumAppendBytes: 1 << 20,
+  maximumAppendEntries: 4096,
+  maximumInFlightMessages: 128,
+  maximumInFlightBytes: 8 << 20,
+  maximumEntryBytes: 16 << 20,
+  maximumUncommittedBytes: 64 << 20,
+  maximumApplyingBytes: 16 << 20,
+  maximumPendingReads: 100_000,
+  maximumTailBytes: 8 << 20,
+  caughtUpEntries: 1000,
+})
+
+/** Completes and checks {@link RaftOptions}. @throws KeelsonError `INVALID_OPTION` */
+export function checkRaftOptions(input: Partial<RaftOptions> = {}): RaftOptions {
+  const d = defaultRaftOptions
+  const count = (fallback: number): ReturnType<typeof integerOption> => integerOption({ min: 1, fallback })
+  return checkOptions<RaftOptions>(
+    'Raft',
+    input,
+    {
+      electionTimeoutMs: numberOption({ min: 1, max: 3_600_000, fallback: d.electionTimeoutMs }),
+      heartbeatIntervalMs: numberOption({ min: 0.1, max: 3_600_000, fallback: d.heartbeatIntervalMs }),
+      preVote: booleanOption(d.preVote),
+      checkQuorum: booleanOption(d.checkQuorum),
+      roundTripMs: numberOption({ min: 0, max: 60_000, fallback: d.roundTripMs }),
+      maximumAppendBytes: count(d.maximumAppendBytes),
+      maximumAppendEntries: count(d.maximumAppendEntries),
+      maximumInFlightMessages: count(d.maximumInFlightMessages),
+      maximumInFlightBytes: count(d.maximumInFlightBytes),
+      maximumEntryBytes: count(d.maximumEntryBytes),
+      maximumUncommittedBytes: count(d.maximumUncommittedBytes),
+      maximumApplyingBytes: count(d.maximumApplyingBytes),
+      maximumPendingReads: count(d.maximumPendingReads),
+      maximumTailBytes: integerOption({ min: 0, fallback: d.maximumTailBytes }),
+      caughtUpEntries: integerOption({ min: 0, fallback: d.caughtUpEntries }),
+    },
+    (options, refuse) => {
+      if (options.heartbeatIntervalMs * 3 > options.electionTimeoutMs) {
+        refuse(
+          `heartbeatIntervalMs (${options.heartbeatIntervalMs}) must be at most a third of electionTimeoutMs (${options.electionTimeoutMs})`,
+        )
+      }
+    },
+  )
+}

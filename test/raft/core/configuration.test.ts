@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { encodePlain } from '../../../src/core/codec.ts'
+import { KeelsonError } from '../../../src/core/errors.ts'
+import type { ReplicaDescriptor } from '../../../src/model/descriptors.ts'
+import {
+  bootstrapState,
+  decodeConfiguration,
+  encodeConfiguration,
+  makeConfiguration,
+} from '../../../src/raft/core/configuration.ts'
+import { checkRaftOptions, defaultRaftOptions } from '../../../src/raft/core/options.ts'
+
+const voter = (replicaId: number): ReplicaDescriptor => ({
+  replicaId,
+  nodeId: `n${replicaId}`,
+  incarnation: 100 + replicaId,
+  role: 'voter',
+})
+
+suite('configurations', () => {
+  test('survive encoding', () => {
+    const configuration = makeConfiguration(7, [voter(1), { ...voter(9), role: 'learner' }], {
+      type: 'addLearner',
+      replicaId: 9,
+    })
+    assert.deepEqual(decodeConfiguration(encodeConfiguration(configuration)), configuration)
+  })
+
+  test('that make no sense are refused', () => {
+    const bad: unknown[] = [
+      [2, 1, [[1, 'n1', 1, 1]], null],
+      [1, 0, [[1, 'n1', 1, 1]], null],
+      [1, 1, [], null],
+      [1, 1, [[1, 'n1', 1, 0]], null],
+      [
+        1,
+        1,
+        [
+          [1, 'n1', 1, 1],
+          [1, 'n2', 1, 1],
+        ],
+        null,
+      ],
+      [
+        1,
+        1,
+        [
+          [1, 'n1', 1, 1],
+          [2, 'n1', 1, 1],
+        ],
+        null,
+      ],
+      [1, 1, [[0, 'n1', 1, 1]], null],
+      [1, 1, [[1, '../n1', 1, 1]], null],
+      [1, 1, [[1, 'n1', 1, 1]], [3, 1]],
+      'x',
+    ]
+    for (const value of bad) {
+      assert.throws(
+        () => decodeConfiguration(encodePlain(value as never)),
+        (thrown) => KeelsonError.hasCode(thrown, 'MALFORMED'),
+      )
+    }
+  })
+
+  test('of a bootstrap use up the indexes of their replica ids', () => {
+    const state = bootstrapState([voter(3), voter(1), voter(2)])
+    assert.deepEqual(
+      state.entries.map((entry) => [entry.index, entry.term, entry.kind]),
+      [
+        [1, 1, 2],
+        [2, 1, 0],
+        [3, 1, 0],
+      ],
+    )
+    assert.deepEqual(state.hardState, { term: 1, votedFor: 0, commit: 3 })
+    assert.throws(() => bootstrapState([]), /no voter/)
+  })
+})
+
+suite('options', () => {
+  test('have defaults and are checked against each other', () => {
+    assert.deepEqual(checkRaftOptions(), defaultRaftOptions)
+    assert.throws(() => checkRaftOptions({ electionTimeoutMs: 100 }), /third/)
+    assert.throws(() => checkRaftOptions({ electionTimeout: 100 } as never), /electionTimeoutMs/)
+  })
+})
