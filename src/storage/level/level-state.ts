@@ -1,0 +1,387 @@
+import type { AbstractLevel } from 'abstract-level'
+import sortedBTree from 'sorted-btree'
+import { ByteReader, ByteWriter, compareBytes, concatBytes, prefixEnd, text, utf8 } from '../../core/bytes.ts'
+import { KeelsonError } from '../../core/errors.ts'
+import { invariant } from '../../core/invariant.ts'
+import type { Bookkeeping, BookkeepingWrite, StateSnapshot } from '../../interfaces/state-machine.ts'
+
+const BTree = sortedBTree.default
+
+/** An ordered database of bytes: classic-level on a disk, a memory level in tests and simulations. */
+export type ByteLevel = AbstractLevel<string | Buffer | Uint8Array, Uint8Array, Uint8Array>
+
+const formatVersion = 1
+const pointerTag = 0x00
+const instanceTag = 0x01
+const flushTag = 0x02
+const bookkeepingTag = 0x00
+const dataTag = 0x01
+
+/** A snapshot chunk is closed when it has grown to this size. */
+const chunkBytes = 256 * 1024
+
+/** How many pairs a read of a range fetches at a time. */
+const pageSize = 256
+
+const bytesEncoding = { keyEncoding: 'view', valueEncoding: 'view' } as const
+// `sync` is an option of the databases on disk, which abstract-level's types do not know.
+const synced = { ...bytesEncoding, sync: true }
+
+/** Bounds of a {@link LevelState} range read, in data keys. */
+export interface LevelStateRange {
+  /** First key. Default: from the beginning. */
+  readonly start?: Uint8Array
+  /** First key that is left out. Default: to the end. */
+  readonly end?: Uint8Array
+}
+
+/** A pair of data key and value. */
+export type LevelStatePair = readonly [key: Uint8Array, value: Uint8Array]
+
+/**
+ * The durable half of a {@link StateMachine} on an ordered database: everything under one key prefix, so that thousands
+ * of replicas share one database. A host writes only its commands' meaning and hands the rest through: bookkeeping that
+ * is atomic with the effects, flush, snapshots streamed from a consistent view while writes go on, and a restore that a
+ * crash at any point leaves either undone or done.
+ *
+ * A restore writes into a new *instance* of the prefix and then switches one synced pointer record; what an interrupted
+ * one left behind is deleted on the next open.
+ */
+export class LevelState {
+  readonly #db: ByteLevel
+  readonly #prefix: Uint8Array
+  #instance = 1
+  #opened = false
+
+  /**
+   * @param db an open database with support for explicit snapshots; it stays the caller's, who closes it
+   * @param prefix the part of the database that is this state's alone; no prefix may begin another one's
+   */
+  constructor(db: ByteLevel, prefix: Uint8Array) {
+    if (db.supports.explicitSnapshots !== true) {
+      throw new KeelsonError('UNSUPPORTED', 'a replicated state needs a database with explicit snapshots')
+    }
+    this.#db = db
+    this.#prefix = prefix.slice()
+  }
+
+  /**
+   * Reads what is there and cleans up after an interrupted restore or destruction.
+   *
+   * @throws KeelsonError `FORMAT_VERSION` for a state of a later release
+   */
+  async open(): Promise<Bookkeeping> {
+    const pointer = await this.#db.get(this.#key(pointerTag), bytesEncoding)
+    if (pointer !== undefined) {
+      const reader = new ByteReader(pointer, 'the pointer record of a replicated state')
+      const version = reader.u8()
+      if (version !== formatVersion) {
+        throw new KeelsonError(
+          'FORMAT_VERSION',
+          `this state has format version ${version}, but this release knows only ${formatVersion}; open it with the release that wrote it`,
+        )
+      }
+      this.#instance = reader.u32()
+    } else {
+      await this.#db.put(this.#key(pointerTag), this.#pointer(1), synced)
+    }
+    await this.#db.clear({
+      ...bytesEncoding,
+      gte: this.#key(instanceTag),
+      lt: this.#instanceKey(this.#instance),
+    })
+    await this.#db.clear({
+      ...bytesEncoding,
+      gte: this.#instanceKey(this.#instance + 1),
+      lt: this.#key(instanceTag + 1),
+    })
+    this.#opened = true
+    return this.#readBookkeeping()
+  }
+
+  /** The value of a data key. */
+  async get(key: Uint8Array): Promise<Uint8Array | undefined> {
+    return this.#db.get(this.#dataKey(key), bytesEncoding)
+  }
+
+  /** The values of data keys, in their order. */
+  async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
+    return this.#db.getMany(
+      keys.map((key) => this.#dataKey(key)),
+      bytesEncoding,
+    )
+  }
+
+  /** The pairs of a range in key order, from one consistent view. */
+  async *range(bounds: LevelStateRange = {}): AsyncIterable<LevelStatePair> {
+    const strip = this.#dataKey(new Uint8Array(0)).length
+    const iterator = this.#db.iterator({ ...bytesEncoding, ...this.#bounds(bounds) })
+    try {
+      for (;;) {
+        const page = await iterator.nextv(pageSize)
+        if (page.length === 0) return
+        for (const [key, value] of page) yield [key.subarray(strip), value]
+      }
+    } finally {
+      await iterator.close()
+    }
+  }
+
+  /** A set of changes that sees its own effects. One batch at a time may be under way. */
+  batch(): LevelStateBatch {
+    invariant(this.#opened, 'a replicated state is opened before it is changed')
+    return new LevelStateBatch(this)
+  }
+
+  /**
+   * Writes the changes of a batch and bookkeeping in one atomic act. It is not synced: the log repeats what a crash
+   * takes away.
+   */
+  async commit(changes: LevelStateBatch, bookkeeping: readonly BookkeepingWrite[]): Promise<void> {
+    const writes = this.#db.batch()
+    for (const [key, value] of changes.changes()) {
+      if (value === undefined) writes.del(this.#dataKey(key), bytesEncoding)
+      else writes.put(this.#dataKey(key), value, bytesEncoding)
+    }
+    for (const { key, value } of bookkeeping) {
+      if (value === undefined) writes.del(this.#bookkeepingKey(key), bytesEncoding)
+      else writes.put(this.#bookkeepingKey(key), value, bytesEncoding)
+    }
+    if (writes.length === 0) await writes.close()
+    else await writes.write()
+  }
+
+  /** Makes everything committed so far durable. */
+  async flush(): Promise<void> {
+    // A synced write carries all unsynced ones before it to the disk.
+    await this.#db.put(this.#key(flushTag), new Uint8Array(0), synced)
+  }
+
+  /** A consistent view for a {@link StateMachine}'s `snapshot`. */
+  async snapshot(): Promise<StateSnapshot> {
+    const snapshot = this.#db.snapshot()
+    const bounds = this.#bounds({})
+    const strip = this.#dataKey(new Uint8Array(0)).length
+    const db = this.#db
+    try {
+      const bookkeeping = await this.#readBookkeeping(snapshot)
+      return {
+        bookkeeping,
+        async *chunks(): AsyncIterable<Uint8Array> {
+          const iterator = db.iterator({ ...bytesEncoding, ...bounds, snapshot })
+          try {
+            let writer = new ByteWriter(chunkBytes + 4096)
+            for (;;) {
+              const page = await iterator.nextv(pageSize)
+              if (page.length === 0) break
+              for (const [key, value] of page) {
+                writer.bytes(key.subarray(strip)).bytes(value)
+                if (writer.length < chunkBytes) continue
+                yield writer.view()
+                writer = new ByteWriter(chunkBytes + 4096)
+              }
+            }
+            if (writer.length > 0) yield writer.view()
+          } finally {
+            await iterator.close()
+          }
+        },
+        async [Symbol.asyncDispose]() {
+          await snapshot.close()
+        },
+      }
+    } catch (error) {
+      await snapshot.close()
+      throw error
+    }
+  }
+
+  /**
+   * Replaces everything by a snapshot's content.
+   *
+   * @throws KeelsonError `MALFORMED` for a chunk that does not decode, and whatever `chunks` throws; the old state then
+   *   stays as it was
+   */
+  async restore(bookkeeping: Bookkeeping, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+    const next = this.#instance + 1
+    const range = { ...bytesEncoding, gte: this.#instanceKey(next), lt: this.#instanceKey(next + 1) }
+    await this.#db.clear(range)
+    try {
+      for await (const chunk of chunks) {
+        const reader = new ByteReader(chunk, 'a snapshot chunk')
+        const writes = this.#db.batch()
+        try {
+          while (reader.remaining > 0) {
+            const key = reader.bytes()
+            writes.put(
+              concatBytes([this.#instanceKey(next), Uint8Array.of(dataTag), key]),
+              reader.bytes().slice(),
+              bytesEncoding,
+            )
+          }
+          await writes.write()
+        } finally {
+          await writes.close()
+        }
+      }
+      const last = this.#db.batch()
+      for (const [key, value] of bookkeeping) {
+        last.put(
+          concatBytes([this.#instanceKey(next), Uint8Array.of(bookkeepingTag), utf8(key)]),
+          value,
+          bytesEncoding,
+        )
+      }
+      last.put(this.#key(pointerTag), this.#pointer(next), bytesEncoding)
+      await last.write({ sync: true })
+    } catch (error) {
+      await this.#db.clear(range)
+      throw error
+    }
+    const old = this.#instance
+    this.#instance = next
+    await this.#db.clear({ ...bytesEncoding, gte: this.#instanceKey(old), lt: this.#instanceKey(next) })
+  }
+
+  /** Deletes everything under the prefix, durably. */
+  async destroy(): Promise<void> {
+    this.#opened = false
+    await this.#db.put(this.#key(pointerTag), this.#pointer(this.#instance + 1), synced)
+    const end = prefixEnd(this.#prefix)
+    await this.#db.clear({ ...bytesEncoding, gte: this.#prefix, ...(end === undefined ? {} : { lt: end }) })
+  }
+
+  async #readBookkeeping(snapshot?: ReturnType<ByteLevel['snapshot']>): Promise<Bookkeeping> {
+    const from = this.#bookkeepingKey('')
+    const iterator = this.#db.iterator({
+      ...bytesEncoding,
+      gte: from,
+      lt: this.#dataKey(new Uint8Array(0)),
+      ...(snapshot === undefined ? {} : { snapshot }),
+    })
+    const result = new Map<string, Uint8Array>()
+    try {
+      for (;;) {
+        const page = await iterator.nextv(pageSize)
+        if (page.length === 0) return result
+        for (const [key, value] of page) result.set(text(key.subarray(from.length)), value)
+      }
+    } finally {
+      await iterator.close()
+    }
+  }
+
+  #bounds(range: LevelStateRange): { gte: Uint8Array; lt: Uint8Array } {
+    return {
+      gte: this.#dataKey(range.start ?? new Uint8Array(0)),
+      lt:
+        range.end === undefined
+          ? concatBytes([this.#instanceKey(this.#instance), Uint8Array.of(dataTag + 1)])
+          : this.#dataKey(range.end),
+    }
+  }
+
+  #pointer(instance: number): Uint8Array {
+    return new ByteWriter(5).u8(formatVersion).u32(instance).finish()
+  }
+
+  #key(tag: number): Uint8Array {
+    return concatBytes([this.#prefix, Uint8Array.of(tag)])
+  }
+
+  #instanceKey(instance: number): Uint8Array {
+    const key = new Uint8Array(this.#prefix.length + 5)
+    key.set(this.#prefix)
+    key[this.#prefix.length] = instanceTag
+    // Big endian, so that the byte order of the keys is the order of the instances.
+    new DataView(key.buffer).setUint32(this.#prefix.length + 1, instance)
+    return key
+  }
+
+  #bookkeepingKey(key: string): Uint8Array {
+    return concatBytes([this.#instanceKey(this.#instance), Uint8Array.of(bookkeepingTag), utf8(key)])
+  }
+
+  #dataKey(key: Uint8Array): Uint8Array {
+    const out = new Uint8Array(this.#prefix.length + 6 + key.length)
+    out.set(this.#instanceKey(this.#instance))
+    out[this.#prefix.length + 5] = dataTag
+    out.set(key, this.#prefix.length + 6)
+    return out
+  }
+}
+
+/** Changes to a {@link LevelState} that are not written yet. Reads see them. */
+export class LevelStateBatch {
+  readonly #state: LevelState
+  readonly #changes = new BTree<Uint8Array, Uint8Array | undefined>(undefined, compareBytes)
+  /** Values read ahead of time; what is missing in the database is here as undefined. */
+  readonly #fetched = new BTree<Uint8Array, Uint8Array | undefined>(undefined, compareBytes)
+
+  /** Made by {@link LevelState.batch}. */
+  constructor(state: LevelState) {
+    this.#state = state
+  }
+
+  /** Reads keys ahead in one call, so that the `get`s that follow cost no I/O of their own. */
+  async prefetch(keys: readonly Uint8Array[]): Promise<void> {
+    const missing = keys.filter((key) => !this.#fetched.has(key))
+    if (missing.length === 0) return
+    const values = await this.#state.getMany(missing)
+    missing.forEach((key, i) => this.#fetched.set(key, values[i]))
+  }
+
+  async get(key: Uint8Array): Promise<Uint8Array | undefined> {
+    if (this.#changes.has(key)) return this.#changes.get(key)
+    if (this.#fetched.has(key)) return this.#fetched.get(key)
+    return this.#state.get(key)
+  }
+
+  /**
+   * The value of a key that was changed here or prefetched.
+   *
+   * @throws KeelsonError `INVARIANT_VIOLATED` for any other key
+   */
+  getFetched(key: Uint8Array): Uint8Array | undefined {
+    if (this.#changes.has(key)) return this.#changes.get(key)
+    invariant(this.#fetched.has(key), 'a key is prefetched before it is read synchronously')
+    return this.#fetched.get(key)
+  }
+
+  put(key: Uint8Array, value: Uint8Array): void {
+    this.#changes.set(key, value)
+  }
+
+  delete(key: Uint8Array): void {
+    this.#changes.set(key, undefined)
+  }
+
+  /** The pairs of a range in key order, with this batch's changes in their place. Do not change the range meanwhile. */
+  async *range(bounds: LevelStateRange = {}): AsyncIterable<LevelStatePair> {
+    const changed = this.#changes.entries(bounds.start)
+    let change = changed.next()
+    const inRange = (): boolean =>
+      change.done !== true && (bounds.end === undefined || compareBytes(change.value[0], bounds.end) < 0)
+    for await (const pair of this.#state.range(bounds)) {
+      while (inRange() && compareBytes(change.value[0], pair[0]) < 0) {
+        if (change.value[1] !== undefined) yield [change.value[0], change.value[1]]
+        change = changed.next()
+      }
+      if (inRange() && compareBytes(change.value[0], pair[0]) === 0) {
+        if (change.value[1] !== undefined) yield [change.value[0], change.value[1]]
+        change = changed.next()
+      } else {
+        yield pair
+      }
+    }
+    while (inRange()) {
+      if (change.value[1] !== undefined) yield [change.value[0], change.value[1]]
+      change = changed.next()
+    }
+  }
+
+  /** All changes in key order; an undefined value is a deletion. */
+  changes(): IterableIterator<[Uint8Array, Uint8Array | undefined]> {
+    return this.#changes.entries()
+  }
+}
