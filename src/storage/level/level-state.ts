@@ -38,6 +38,18 @@ export interface LevelStateRange {
 /** A pair of data key and value. */
 export type LevelStatePair = readonly [key: Uint8Array, value: Uint8Array]
 
+/** Reads of a {@link LevelState}. */
+export interface LevelStateReader {
+  /** The value of a data key. */
+  get(key: Uint8Array): Promise<Uint8Array | undefined>
+  /** The values of data keys, in their order. */
+  getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]>
+  /** The pairs of a range in key order, from one consistent view. */
+  range(bounds?: LevelStateRange): AsyncIterable<LevelStatePair>
+}
+
+type Snapshot = ReturnType<ByteLevel['snapshot']>
+
 /**
  * The durable half of a {@link StateMachine} on an ordered database: everything under one key prefix, so that thousands
  * of replicas share one database. A host writes only its commands' meaning and hands the rest through: bookkeeping that
@@ -47,7 +59,7 @@ export type LevelStatePair = readonly [key: Uint8Array, value: Uint8Array]
  * A restore writes into a new *instance* of the prefix and then switches one synced pointer record; what an interrupted
  * one left behind is deleted on the next open.
  */
-export class LevelState {
+export class LevelState implements LevelStateReader {
   readonly #db: ByteLevel
   readonly #prefix: Uint8Array
   #instance = 1
@@ -99,31 +111,29 @@ export class LevelState {
     return this.#readBookkeeping()
   }
 
-  /** The value of a data key. */
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {
     return this.#db.get(this.#dataKey(key), bytesEncoding)
   }
 
-  /** The values of data keys, in their order. */
   async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
-    return this.#db.getMany(
-      keys.map((key) => this.#dataKey(key)),
-      bytesEncoding,
-    )
+    return this.#getMany(keys, undefined)
   }
 
-  /** The pairs of a range in key order, from one consistent view. */
-  async *range(bounds: LevelStateRange = {}): AsyncIterable<LevelStatePair> {
-    const strip = this.#dataKey(new Uint8Array(0)).length
-    const iterator = this.#db.iterator({ ...bytesEncoding, ...this.#bounds(bounds) })
+  range(bounds: LevelStateRange = {}): AsyncIterable<LevelStatePair> {
+    return this.#range(bounds, undefined)
+  }
+
+  /** Runs reads that all see the same moment, whatever is written meanwhile. */
+  async view<T>(read: (reader: LevelStateReader) => Promise<T>): Promise<T> {
+    const snapshot = this.#db.snapshot()
     try {
-      for (;;) {
-        const page = await iterator.nextv(pageSize)
-        if (page.length === 0) return
-        for (const [key, value] of page) yield [key.subarray(strip), value]
-      }
+      return await read({
+        get: async (key) => (await this.#getMany([key], snapshot))[0],
+        getMany: (keys) => this.#getMany(keys, snapshot),
+        range: (bounds = {}) => this.#range(bounds, snapshot),
+      })
     } finally {
-      await iterator.close()
+      await snapshot.close()
     }
   }
 
@@ -160,31 +170,20 @@ export class LevelState {
   /** A consistent view for a {@link StateMachine}'s `snapshot`. */
   async snapshot(): Promise<StateSnapshot> {
     const snapshot = this.#db.snapshot()
-    const bounds = this.#bounds({})
-    const strip = this.#dataKey(new Uint8Array(0)).length
-    const db = this.#db
     try {
       const bookkeeping = await this.#readBookkeeping(snapshot)
+      const pairs = this.#range({}, snapshot)
       return {
         bookkeeping,
         async *chunks(): AsyncIterable<Uint8Array> {
-          const iterator = db.iterator({ ...bytesEncoding, ...bounds, snapshot })
-          try {
-            let writer = new ByteWriter(chunkBytes + 4096)
-            for (;;) {
-              const page = await iterator.nextv(pageSize)
-              if (page.length === 0) break
-              for (const [key, value] of page) {
-                writer.bytes(key.subarray(strip)).bytes(value)
-                if (writer.length < chunkBytes) continue
-                yield writer.view()
-                writer = new ByteWriter(chunkBytes + 4096)
-              }
-            }
-            if (writer.length > 0) yield writer.view()
-          } finally {
-            await iterator.close()
+          let writer = new ByteWriter(chunkBytes + 4096)
+          for await (const [key, value] of pairs) {
+            writer.bytes(key).bytes(value)
+            if (writer.length < chunkBytes) continue
+            yield writer.view()
+            writer = new ByteWriter(chunkBytes + 4096)
           }
+          if (writer.length > 0) yield writer.view()
         },
         async [Symbol.asyncDispose]() {
           await snapshot.close()
@@ -251,7 +250,36 @@ export class LevelState {
     await this.#db.clear({ ...bytesEncoding, gte: this.#prefix, ...(end === undefined ? {} : { lt: end }) })
   }
 
-  async #readBookkeeping(snapshot?: ReturnType<ByteLevel['snapshot']>): Promise<Bookkeeping> {
+  async #getMany(
+    keys: readonly Uint8Array[],
+    snapshot: Snapshot | undefined,
+  ): Promise<(Uint8Array | undefined)[]> {
+    if (keys.length === 0) return []
+    return this.#db.getMany(
+      keys.map((key) => this.#dataKey(key)),
+      snapshot === undefined ? bytesEncoding : { ...bytesEncoding, snapshot },
+    )
+  }
+
+  async *#range(bounds: LevelStateRange, snapshot: Snapshot | undefined): AsyncIterable<LevelStatePair> {
+    const strip = this.#dataKey(new Uint8Array(0)).length
+    const iterator = this.#db.iterator({
+      ...bytesEncoding,
+      ...this.#bounds(bounds),
+      ...(snapshot === undefined ? {} : { snapshot }),
+    })
+    try {
+      for (;;) {
+        const page = await iterator.nextv(pageSize)
+        if (page.length === 0) return
+        for (const [key, value] of page) yield [key.subarray(strip), value]
+      }
+    } finally {
+      await iterator.close()
+    }
+  }
+
+  async #readBookkeeping(snapshot?: Snapshot): Promise<Bookkeeping> {
     const from = this.#bookkeepingKey('')
     const iterator = this.#db.iterator({
       ...bytesEncoding,
