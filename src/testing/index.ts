@@ -1,0 +1,7 @@
+/**
+ * Compliance suites: what an adapter of one's own must do, as named cases for any test runner.
+ *
+ * @module
+ */
+export { type ComplianceCase, until } from './compliance.ts'
+export { type TransportHarness, type TransportHarnessOptions, transportCompliance } from './transport.ts'
