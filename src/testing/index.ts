@@ -4,4 +4,5 @@
  * @module
  */
 export { type ComplianceCase, until } from './compliance.ts'
+export { type LogStorePlace, type LogStoreSubject, logStoreCompliance } from './log-store.ts'
 export { type TransportHarness, type TransportHarnessOptions, transportCompliance } from './transport.ts'
