@@ -1,0 +1,407 @@
+import { SerialExecutor } from '../../core/async.ts'
+import { emptyBytes } from '../../core/bytes.ts'
+import { KeelsonError } from '../../core/errors.ts'
+import { invariant } from '../../core/invariant.ts'
+import { entryKinds, type LogEntry, type LogPosition } from '../../interfaces/log-store.ts'
+import type {
+  Bookkeeping,
+  BookkeepingWrite,
+  Command,
+  StateMachine,
+  StateSnapshot,
+} from '../../interfaces/state-machine.ts'
+import type { ReplicaId } from '../../model/ids.ts'
+import { decodeConfiguration } from '../core/configuration.ts'
+import {
+  type AppliedConfiguration,
+  configurationWrite,
+  type GroupBookkeeping,
+  positionWrite,
+  readBookkeeping,
+  replicaWrite,
+  termStartsWrite,
+} from './bookkeeping.ts'
+import { type CommandEnvelope, type CommandId, decodeEnvelope } from './envelope.ts'
+import { LeaseFence } from './lease-fence.ts'
+import { decodeSessionEntry } from './session-entry.ts'
+import type { SessionTable } from './session-table.ts'
+
+/** What came of one entry. */
+export type EntryOutcome = Uint8Array | KeelsonError
+
+/** Bounds of one call of the state machine's `apply`. */
+export interface ApplierLimits {
+  readonly maximumBatchEntries: number
+  readonly maximumBatchBytes: number
+}
+
+export interface ApplierOptions {
+  readonly machine: StateMachine
+  readonly replicaId: ReplicaId
+  readonly limits: ApplierLimits
+  /** Called after each batch was applied, with one outcome per entry. Must not throw. */
+  readonly onApplied: (entries: readonly LogEntry[], outcomes: readonly EntryOutcome[]) => void
+  /** The state machine threw or an entry cannot be understood: nothing is applied any more. */
+  readonly onFailure: (error: unknown) => void
+}
+
+/** A snapshot under way, at the position that its own bookkeeping says. */
+export interface PositionedSnapshot {
+  readonly position: LogPosition
+  readonly snapshot: StateSnapshot
+}
+
+interface Batch {
+  readonly entries: LogEntry[]
+  readonly commands: Command[]
+  /** Where each entry's outcome comes from: a number is a place in the results. */
+  readonly sources: (number | EntryOutcome)[]
+  /** Ids of the commands that are executed, by their place in the results. */
+  readonly ids: (CommandId | undefined)[]
+  /** Places of the commands with an id, to find a duplicate within the batch. */
+  readonly places: Map<string, number>
+  readonly writes: BookkeepingWrite[]
+}
+
+/**
+ * Feeds committed entries to the state machine, one batch after the other, with everything that must be atomic with the
+ * state: applied position, configuration, lease sequence and client sessions. The one owner of its state machine.
+ *
+ * Invariant: the state is a function of the entries alone. How they fall into batches, which differs from replica to
+ * replica, shows in nothing.
+ */
+export class Applier {
+  readonly #machine: StateMachine
+  readonly #replicaId: ReplicaId
+  readonly #limits: ApplierLimits
+  readonly #onApplied: ApplierOptions['onApplied']
+  readonly #onFailure: ApplierOptions['onFailure']
+  readonly #serial = new SerialExecutor()
+  #queue: LogEntry[] = []
+  #head = 0
+  #running = false
+  #stopped = false
+  #failure: KeelsonError | undefined
+  #applied: LogPosition
+  #flushed: LogPosition
+  #sequence: number
+  #fence: LeaseFence
+  #sessions: SessionTable
+  #configuration: AppliedConfiguration | undefined
+  #termStarts: LogPosition[]
+  #compacted = 0
+  #replicaStored: boolean
+
+  /** `stored` is what the machine's `open` returned, read. */
+  constructor(stored: GroupBookkeeping, options: ApplierOptions) {
+    this.#machine = options.machine
+    this.#replicaId = options.replicaId
+    this.#limits = options.limits
+    this.#onApplied = options.onApplied
+    this.#onFailure = options.onFailure
+    this.#applied = stored.applied
+    // What a machine brings back from its disk may still lack its sync.
+    this.#flushed = { index: 0, term: 0 }
+    this.#sequence = stored.sequence
+    this.#fence = new LeaseFence(stored.sequence)
+    this.#sessions = stored.sessions
+    this.#configuration = stored.configuration
+    this.#termStarts = [...stored.termStarts]
+    this.#replicaStored = stored.replicaId === options.replicaId
+  }
+
+  /** The last entry whose effects the state machine has. */
+  get applied(): LogPosition {
+    return this.#applied
+  }
+
+  /** The last position that `flush` made durable. */
+  get flushed(): LogPosition {
+    return this.#flushed
+  }
+
+  /** The lease sequence as of {@link Applier.applied}. */
+  get sequence(): number {
+    return this.#sequence
+  }
+
+  get configuration(): AppliedConfiguration | undefined {
+    return this.#configuration
+  }
+
+  get termStarts(): readonly LogPosition[] {
+    return this.#termStarts
+  }
+
+  get sessions(): SessionTable {
+    return this.#sessions
+  }
+
+  /** Entries that wait. */
+  get queued(): number {
+    return this.#queue.length - this.#head
+  }
+
+  /** Takes committed entries, contiguous with those before. */
+  enqueue(entries: readonly LogEntry[]): void {
+    if (this.#stopped || entries.length === 0) return
+    for (const entry of entries) this.#queue.push(entry)
+    if (!this.#running) {
+      this.#running = true
+      void this.#run()
+    }
+  }
+
+  /** Makes everything applied so far durable. */
+  async flush(): Promise<LogPosition> {
+    return this.#exclusive(async () => {
+      const position = this.#applied
+      await this.#machine.flush()
+      this.#flushed = position
+      return position
+    })
+  }
+
+  /** The log holds nothing up to `index` any more, so what is kept about it can go. */
+  compacted(index: number): void {
+    this.#compacted = Math.max(this.#compacted, index)
+  }
+
+  async snapshot(): Promise<PositionedSnapshot> {
+    return this.#exclusive(async () => {
+      const snapshot = await this.#machine.snapshot()
+      return { position: readBookkeeping(snapshot.bookkeeping).applied, snapshot }
+    })
+  }
+
+  /**
+   * Replaces the state by a snapshot's. Older entries that wait are dropped. When it throws, the old state is there
+   * still and applying goes on.
+   *
+   * @returns false, with nothing changed, when the state is as new as the snapshot
+   */
+  async restore(bookkeeping: Bookkeeping, chunks: AsyncIterable<Uint8Array>): Promise<boolean> {
+    return this.#exclusive(async () => {
+      const incoming = readBookkeeping(bookkeeping)
+      if (incoming.applied.index <= this.#applied.index) return false
+      const own = new Map(bookkeeping)
+      const { key, value } = replicaWrite(this.#replicaId)
+      own.set(key, value as Uint8Array)
+      await this.#machine.restore(own, chunks)
+      this.#applied = incoming.applied
+      this.#flushed = incoming.applied
+      this.#sequence = incoming.sequence
+      this.#fence = new LeaseFence(incoming.sequence)
+      this.#sessions = incoming.sessions
+      this.#configuration = incoming.configuration
+      this.#termStarts = [...incoming.termStarts]
+      this.#replicaStored = true
+      return true
+    })
+  }
+
+  /** Ends: nothing is applied after what is under way now. Resolves when the machine is idle. The machine stays open. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#queue = []
+    this.#head = 0
+    await this.#serial.idle()
+  }
+
+  async #exclusive<T>(task: () => Promise<T>): Promise<T> {
+    return this.#serial.run(async () => {
+      if (this.#failure !== undefined) throw this.#failure
+      if (this.#stopped) throw new KeelsonError('CLOSED', 'the group was closed')
+      return task()
+    })
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (this.#head < this.#queue.length && !this.#stopped) {
+        await this.#exclusive(async () => this.#applyNext())
+      }
+    } catch (error) {
+      if (!this.#stopped) {
+        this.#failure = KeelsonError.is(error)
+          ? error
+          : new KeelsonError('INVARIANT_VIOLATED', 'the state machine failed to apply committed entries', {
+              cause: error,
+            })
+        this.#stopped = true
+        this.#onFailure(this.#failure)
+      }
+    } finally {
+      this.#running = false
+    }
+  }
+
+  async #applyNext(): Promise<void> {
+    const batch = this.#plan(this.#takeEntries())
+    const { entries, commands } = batch
+    const last = entries.at(-1)
+    if (last === undefined) return
+    let results: readonly Uint8Array[] | undefined
+    await this.#machine.apply(commands, (given) => {
+      invariant(results === undefined, 'a state machine seals a batch once')
+      invariant(given.length === commands.length, 'a state machine returns one result per command')
+      results = given
+      return this.#seal(batch, given, last)
+    })
+    invariant(results !== undefined, 'a state machine seals the batch before apply resolves')
+    const known: readonly Uint8Array[] = results
+    this.#applied = { index: last.index, term: last.term }
+    this.#sequence = this.#fence.sequence
+    this.#replicaStored = true
+    this.#onApplied(
+      entries,
+      batch.sources.map((source) => (typeof source === 'number' ? (known[source] as Uint8Array) : source)),
+    )
+  }
+
+  /**
+   * The next entries, within limits. A session entry ends the batch before it if that has commands, because it must see
+   * all their results.
+   */
+  #takeEntries(): LogEntry[] {
+    const entries: LogEntry[] = []
+    let bytes = 0
+    let commands = 0
+    while (this.#head < this.#queue.length && entries.length < this.#limits.maximumBatchEntries) {
+      const entry = this.#queue[this.#head] as LogEntry
+      if (entry.index > this.#applied.index) {
+        if (entry.kind === entryKinds.session && commands > 0) break
+        if (bytes + entry.data.length > this.#limits.maximumBatchBytes && entries.length > 0) break
+        invariant(
+          entry.index === this.#applied.index + entries.length + 1,
+          'committed entries are applied in order, without gaps',
+        )
+        if (entry.kind === entryKinds.command) commands++
+        bytes += entry.data.length
+        entries.push(entry)
+      }
+      this.#head++
+    }
+    if (this.#head === this.#queue.length) {
+      this.#queue = []
+      this.#head = 0
+    } else if (this.#head > 4096) {
+      this.#queue.splice(0, this.#head)
+      this.#head = 0
+    }
+    return entries
+  }
+
+  #plan(entries: LogEntry[]): Batch {
+    const batch: Batch = { entries, commands: [], sources: [], ids: [], places: new Map(), writes: [] }
+    let newTerm = false
+    let configured: LogEntry | undefined
+    for (const entry of entries) {
+      if (entry.term !== (this.#termStarts.at(-1)?.term ?? 0)) {
+        this.#termStarts.push({ index: entry.index, term: entry.term })
+        newTerm = true
+      }
+      switch (entry.kind) {
+        case entryKinds.noop:
+          this.#fence.install(entry.term)
+          batch.sources.push(emptyBytes)
+          break
+        case entryKinds.configuration:
+          configured = entry
+          batch.sources.push(emptyBytes)
+          break
+        case entryKinds.session:
+          this.#sessions.apply(decodeSessionEntry(entry.data), entry.index)
+          batch.sources.push(emptyBytes)
+          break
+        case entryKinds.command:
+          batch.sources.push(this.#planCommand(batch, entry, decodeEnvelope(entry.data)))
+      }
+    }
+    if (newTerm) {
+      this.#dropTermStarts()
+      batch.writes.push(termStartsWrite(this.#termStarts))
+    }
+    if (configured !== undefined) {
+      const { index, data } = configured
+      this.#configuration = { index, data: data.slice(), configuration: decodeConfiguration(data) }
+      batch.writes.push(configurationWrite(index, data))
+    }
+    return batch
+  }
+
+  /**
+   * What to do with a command. The session is asked before the fence: a repetition of what took effect is answered with
+   * its result even when its token has run out since, or the caller would take it for undone.
+   */
+  #planCommand(batch: Batch, entry: LogEntry, envelope: CommandEnvelope): number | EntryOutcome {
+    const { commandId } = envelope
+    if (commandId !== undefined) {
+      const known = this.#sessions.lookup(commandId)
+      if (known.type === 'unknown') return sessionUnknown(commandId)
+      this.#sessions.touch(commandId, envelope.acknowledgedBelow, entry.index)
+      if (known.type === 'duplicate') return known.result
+      if (known.type === 'pending')
+        return batch.places.get(placeKey(commandId)) ?? commandForgotten(commandId)
+      if (known.type === 'forgotten') return commandForgotten(commandId)
+    }
+    if (envelope.tokenSequence > 0 && !this.#fence.admits(envelope.tokenSequence)) {
+      return staleSequence(envelope.tokenSequence, this.#fence.sequence)
+    }
+    const place = batch.commands.length
+    if (commandId !== undefined) {
+      this.#sessions.admit(commandId)
+      batch.places.set(placeKey(commandId), place)
+    }
+    batch.commands.push({ index: entry.index, term: entry.term, data: envelope.payload })
+    batch.ids.push(commandId)
+    return place
+  }
+
+  #seal(batch: Batch, results: readonly Uint8Array[], last: LogEntry): readonly BookkeepingWrite[] {
+    batch.ids.forEach((id, place) => {
+      if (id !== undefined) this.#sessions.record(id, results[place] as Uint8Array)
+    })
+    const writes = [...batch.writes, ...this.#sessions.takeWrites()]
+    if (!this.#replicaStored) writes.push(replicaWrite(this.#replicaId))
+    writes.push(positionWrite(last, this.#fence.sequence))
+    return writes
+  }
+
+  /** Of the terms that begin where the log is compacted, only the last matters. */
+  #dropTermStarts(): void {
+    const starts = this.#termStarts
+    let keep = 0
+    while (keep + 1 < starts.length && (starts[keep + 1] as LogPosition).index <= this.#compacted) keep++
+    if (keep > 0) this.#termStarts = starts.slice(keep)
+  }
+}
+
+function placeKey(id: CommandId): string {
+  return `${id.session}/${id.sequence}`
+}
+
+function sessionUnknown(id: CommandId): KeelsonError {
+  return new KeelsonError(
+    'SESSION_UNKNOWN',
+    `the client session ${id.session} is unknown or was evicted; open a new one. Whether command ${id.sequence} took effect before is not known`,
+    { details: { session: id.session, sequence: id.sequence } },
+  )
+}
+
+function commandForgotten(id: CommandId): KeelsonError {
+  return new KeelsonError(
+    'SESSION_UNKNOWN',
+    `command ${id.sequence} of session ${id.session} lies below what the session remembers, so whether it took effect is not known`,
+    { details: { session: id.session, sequence: id.sequence } },
+  )
+}
+
+/** The refusal of a command whose lease was taken over. */
+export function staleSequence(wanted: number, current: number): KeelsonError {
+  return new KeelsonError(
+    'STALE_SEQUENCE',
+    `the command was made under lease sequence ${wanted}, but ${current} is in force; it had no effect. Get a new token from the lease holder`,
+    { details: { wanted, current } },
+  )
+}

@@ -1,0 +1,295 @@
+import { ByteReader, ByteWriter } from '../../core/bytes.ts'
+import { KeelsonError } from '../../core/errors.ts'
+import type { Bookkeeping, BookkeepingWrite } from '../../interfaces/state-machine.ts'
+import { type CommandId, unknownVersion } from './envelope.ts'
+import type { SessionEntry } from './session-entry.ts'
+
+/**
+ * What the table knows of a command id.
+ *
+ * - `new`: it has not taken effect and may do so now.
+ * - `duplicate`: it took effect before, with this result.
+ * - `pending`: it was admitted, and its result is not recorded yet: a duplicate within one batch.
+ * - `forgotten`: it lies below what the client acknowledged or what the table keeps: whether it took effect is not known.
+ * - `unknown`: no such session, perhaps not any more.
+ */
+export type SessionLookup =
+  | { readonly type: 'new' | 'pending' | 'forgotten' | 'unknown' }
+  | { readonly type: 'duplicate'; readonly result: Uint8Array }
+
+interface Session {
+  readonly id: number
+  readonly resultsPerSession: number
+  /** Index of the last entry that used the session. No two sessions have the same. */
+  lastUsed: number
+  /** Sequences below are forgotten. */
+  floor: number
+  /** Sequences with a result or admitted, ascending, all of at least `floor`. */
+  readonly sequences: number[]
+  /** Undefined while the command is being applied. */
+  readonly results: Map<number, Uint8Array | undefined>
+  bytes: number
+}
+
+const version = 1
+const sessionPrefix = 'session/'
+const resultPrefix = 'result/'
+const isNew: SessionLookup = Object.freeze({ type: 'new' })
+const isPending: SessionLookup = Object.freeze({ type: 'pending' })
+const isForgotten: SessionLookup = Object.freeze({ type: 'forgotten' })
+const isUnknown: SessionLookup = Object.freeze({ type: 'unknown' })
+
+/**
+ * Client sessions for exactly-once commands (Ongaro's thesis, section 6.3). A part of the replicated state: every change
+ * comes from a log entry, and depends on nothing but the entries so far, neither on how they were batched nor on local
+ * options. So limits come inside the session entries.
+ *
+ * Changes are collected as small writes for the state machine's bookkeeping: one header per session, one record per
+ * stored result.
+ */
+export class SessionTable {
+  /** By last use, longest unused first. */
+  readonly #sessions = new Map<number, Session>()
+  #bytes = 0
+  readonly #dirtySessions = new Set<number>()
+  readonly #dirty = new Map<string, Uint8Array | undefined>()
+
+  /** The table as it was stored. @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION` */
+  static restore(bookkeeping: Bookkeeping): SessionTable {
+    const table = new SessionTable()
+    const sessions: Session[] = []
+    for (const [key, value] of bookkeeping) {
+      if (key.startsWith(sessionPrefix)) sessions.push(decodeSession(key, value))
+    }
+    sessions.sort((a, b) => a.lastUsed - b.lastUsed)
+    for (const session of sessions) table.#sessions.set(session.id, session)
+    for (const [key, value] of bookkeeping) {
+      if (!key.startsWith(resultPrefix)) continue
+      const [id, sequence] = key.slice(resultPrefix.length).split('/').map(Number)
+      const session = table.#sessions.get(id as number)
+      if (session === undefined || !Number.isSafeInteger(sequence)) {
+        throw new KeelsonError('CORRUPTION', `the stored result ${JSON.stringify(key)} belongs to no session`)
+      }
+      insertSorted(session.sequences, sequence as number)
+      session.results.set(sequence as number, value.slice())
+      session.bytes += value.length
+      table.#bytes += value.length
+    }
+    return table
+  }
+
+  get size(): number {
+    return this.#sessions.size
+  }
+
+  /** Bytes of all stored results. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  has(session: number): boolean {
+    return this.#sessions.has(session)
+  }
+
+  /** Ids of all sessions, longest unused first. */
+  sessionIds(): number[] {
+    return [...this.#sessions.keys()]
+  }
+
+  /** Whether a session stores more than `bytesPerSession`, or all together more than `totalBytes`. O(sessions). */
+  exceeds(bytesPerSession: number, totalBytes: number): boolean {
+    if (this.#bytes > totalBytes) return true
+    if (this.#bytes <= bytesPerSession) return false
+    for (const session of this.#sessions.values()) if (session.bytes > bytesPerSession) return true
+    return false
+  }
+
+  /** What is known of a command. Changes nothing. @internal */
+  lookup(id: CommandId): SessionLookup {
+    const session = this.#sessions.get(id.session)
+    if (session === undefined) return isUnknown
+    if (id.sequence < session.floor) return isForgotten
+    if (!session.results.has(id.sequence)) return isNew
+    const result = session.results.get(id.sequence)
+    return result === undefined ? isPending : { type: 'duplicate', result }
+  }
+
+  /** Notes that the entry at `index` used the session, and what its client acknowledged by it. @internal */
+  touch(id: CommandId, acknowledgedBelow: number, index: number): void {
+    const session = this.#sessions.get(id.session)
+    if (session === undefined) return
+    session.lastUsed = index
+    this.#sessions.delete(session.id)
+    this.#sessions.set(session.id, session)
+    this.#dirtySessions.add(session.id)
+    const floor = Math.min(acknowledgedBelow, id.sequence)
+    if (floor > session.floor) session.floor = floor
+    while (session.sequences.length > 0 && (session.sequences[0] as number) < session.floor) {
+      this.#dropOldest(session)
+    }
+  }
+
+  /**
+   * Reserves the place of a new command's result. What the session has room for is decided here, before the result is
+   * known, so that it does not depend on the batch. @internal
+   */
+  admit(id: CommandId): void {
+    const session = this.#sessions.get(id.session)
+    if (session === undefined) return
+    if (!session.results.has(id.sequence)) insertSorted(session.sequences, id.sequence)
+    session.results.set(id.sequence, undefined)
+    while (session.sequences.length > session.resultsPerSession) {
+      session.floor = Math.max(session.floor, (session.sequences[0] as number) + 1)
+      this.#dropOldest(session)
+    }
+  }
+
+  /** Stores the result of a command that was admitted, unless its place was given away since. @internal */
+  record(id: CommandId, result: Uint8Array): void {
+    const session = this.#sessions.get(id.session)
+    if (session === undefined || !session.results.has(id.sequence)) return
+    // A small view can hold on to a large frame.
+    const kept = result.byteLength === result.buffer.byteLength ? result : result.slice()
+    session.results.set(id.sequence, kept)
+    session.bytes += kept.length
+    this.#bytes += kept.length
+    this.#dirty.set(resultKey(id.session, id.sequence), kept)
+  }
+
+  /** Applies a session entry. All results must be recorded before. @returns the sessions that ended by it */
+  apply(entry: SessionEntry, index: number): number[] {
+    switch (entry.type) {
+      case 'register':
+        return this.#register(entry.maximumSessions, entry.resultsPerSession, entry.unusedBefore, index)
+      case 'evict':
+        return entry.sessions.filter((id) => this.#evict(id))
+      case 'trim':
+        return this.#trim(entry.bytesPerSession, entry.totalBytes)
+    }
+  }
+
+  /** What changed since the last call, for the bookkeeping. */
+  takeWrites(): BookkeepingWrite[] {
+    const writes: BookkeepingWrite[] = []
+    for (const [key, value] of this.#dirty) writes.push({ key, value })
+    for (const id of this.#dirtySessions) {
+      const session = this.#sessions.get(id)
+      if (session !== undefined) writes.push({ key: sessionKey(id), value: encodeSession(session) })
+    }
+    this.#dirty.clear()
+    this.#dirtySessions.clear()
+    return writes
+  }
+
+  #register(
+    maximumSessions: number,
+    resultsPerSession: number,
+    unusedBefore: number,
+    index: number,
+  ): number[] {
+    const evicted: number[] = []
+    const session: Session = {
+      id: index,
+      resultsPerSession,
+      lastUsed: index,
+      floor: 1,
+      sequences: [],
+      results: new Map(),
+      bytes: 0,
+    }
+    for (const other of this.#sessions.values()) {
+      if (other.lastUsed >= unusedBefore && this.#sessions.size < maximumSessions) break
+      this.#evict(other.id)
+      evicted.push(other.id)
+    }
+    this.#sessions.set(index, session)
+    this.#dirtySessions.add(index)
+    return evicted
+  }
+
+  #trim(bytesPerSession: number, totalBytes: number): number[] {
+    const evicted: number[] = []
+    for (const session of this.#sessions.values()) {
+      while (session.bytes > bytesPerSession && session.sequences.length > 0) {
+        session.floor = Math.max(session.floor, (session.sequences[0] as number) + 1)
+        this.#dropOldest(session)
+        this.#dirtySessions.add(session.id)
+      }
+    }
+    for (const session of this.#sessions.values()) {
+      if (this.#bytes <= totalBytes) break
+      this.#evict(session.id)
+      evicted.push(session.id)
+    }
+    return evicted
+  }
+
+  #evict(id: number): boolean {
+    const session = this.#sessions.get(id)
+    if (session === undefined) return false
+    while (session.sequences.length > 0) this.#dropOldest(session)
+    this.#sessions.delete(id)
+    this.#dirtySessions.delete(id)
+    this.#dirty.set(sessionKey(id), undefined)
+    return true
+  }
+
+  #dropOldest(session: Session): void {
+    const sequence = session.sequences.shift() as number
+    const result = session.results.get(sequence)
+    session.results.delete(sequence)
+    if (result === undefined) return
+    session.bytes -= result.length
+    this.#bytes -= result.length
+    this.#dirty.set(resultKey(session.id, sequence), undefined)
+  }
+}
+
+function sessionKey(id: number): string {
+  return `${sessionPrefix}${id}`
+}
+
+function resultKey(id: number, sequence: number): string {
+  return `${resultPrefix}${id}/${sequence}`
+}
+
+function insertSorted(sequences: number[], sequence: number): void {
+  let at = sequences.length
+  while (at > 0 && (sequences[at - 1] as number) > sequence) at--
+  sequences.splice(at, 0, sequence)
+}
+
+function encodeSession(session: Session): Uint8Array {
+  return new ByteWriter(24)
+    .u8(version)
+    .varint(session.resultsPerSession)
+    .varint(session.lastUsed)
+    .varint(session.floor)
+    .finish()
+}
+
+function decodeSession(key: string, value: Uint8Array): Session {
+  const id = Number(key.slice(sessionPrefix.length))
+  const reader = new ByteReader(value, `the stored session ${id}`)
+  try {
+    const found = reader.u8()
+    if (found !== version) throw unknownVersion('a stored session', found)
+    const session = {
+      id,
+      resultsPerSession: reader.varint(),
+      lastUsed: reader.varint(),
+      floor: reader.varint(),
+      sequences: [],
+      results: new Map<number, Uint8Array | undefined>(),
+      bytes: 0,
+    }
+    reader.end()
+    if (!Number.isSafeInteger(id) || id <= 0) reader.fail('has no valid id')
+    return session
+  } catch (error) {
+    if (KeelsonError.hasCode(error, 'FORMAT_VERSION')) throw error
+    throw new KeelsonError('CORRUPTION', `the stored session ${JSON.stringify(key)} cannot be read`, {
+      cause: error,
+    })
+  }
+}

@@ -1,0 +1,316 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { emptyBytes, text, utf8 } from '../../../src/core/bytes.ts'
+import { KeelsonError } from '../../../src/core/errors.ts'
+import { entryKinds, type LogEntry } from '../../../src/interfaces/index.ts'
+import { encodeConfiguration, makeConfiguration } from '../../../src/raft/core/configuration.ts'
+import { Applier, type ApplierLimits, type EntryOutcome } from '../../../src/raft/group/applier.ts'
+import { readBookkeeping } from '../../../src/raft/group/bookkeeping.ts'
+import { encodeEnvelope } from '../../../src/raft/group/envelope.ts'
+import { encodeSessionEntry, type SessionEntry } from '../../../src/raft/group/session-entry.ts'
+import { CounterMachine, emptyDisk } from '../support/counter-machine.ts'
+
+interface Harness {
+  readonly machine: CounterMachine
+  readonly applier: Applier
+  readonly outcomes: Map<number, EntryOutcome>
+  readonly failures: unknown[]
+  /** Resolves when everything that was given has been applied. */
+  readonly idle: () => Promise<void>
+}
+
+const wide: ApplierLimits = { maximumBatchEntries: 1000, maximumBatchBytes: 1 << 20 }
+
+async function start(machine = new CounterMachine(), limits = wide): Promise<Harness> {
+  const outcomes = new Map<number, EntryOutcome>()
+  const failures: unknown[] = []
+  const applier = new Applier(readBookkeeping(await machine.open()), {
+    machine,
+    replicaId: 7,
+    limits,
+    onApplied: (entries, results) => {
+      entries.forEach((entry, i) => {
+        outcomes.set(entry.index, results[i] as EntryOutcome)
+      })
+    },
+    onFailure: (error) => failures.push(error),
+  })
+  const idle = async () => {
+    for (let i = 0; i < 10_000 && applier.queued > 0 && failures.length === 0; i++) await Promise.resolve()
+    await applier.flush().catch(() => {})
+  }
+  return { machine, applier, outcomes, failures, idle }
+}
+
+const noop = (index: number, term: number): LogEntry => ({
+  index,
+  term,
+  kind: entryKinds.noop,
+  data: emptyBytes,
+})
+
+function command(
+  index: number,
+  term: number,
+  line: string,
+  options: { token?: number; id?: [number, number]; acknowledged?: number } = {},
+): LogEntry {
+  const id = options.id === undefined ? undefined : { session: options.id[0], sequence: options.id[1] }
+  const data = encodeEnvelope(utf8(line), options.token ?? 0, id, options.acknowledged ?? 0)
+  return { index, term, kind: entryKinds.command, data }
+}
+
+const session = (index: number, term: number, entry: SessionEntry): LogEntry => ({
+  index,
+  term,
+  kind: entryKinds.session,
+  data: encodeSessionEntry(entry),
+})
+
+const register = (index: number, term: number): LogEntry =>
+  session(index, term, { type: 'register', maximumSessions: 4, resultsPerSession: 3, unusedBefore: 0 })
+
+function said(outcome: EntryOutcome | undefined): string {
+  if (outcome === undefined) return 'nothing'
+  return outcome instanceof Uint8Array ? text(outcome) : outcome.code
+}
+
+test('commands are applied in order and their results go back', async () => {
+  const h = await start()
+  h.applier.enqueue([noop(1, 1), command(2, 1, 'a+1'), command(3, 1, 'a+2')])
+  await h.idle()
+  assert.equal(said(h.outcomes.get(2)), '1')
+  assert.equal(said(h.outcomes.get(3)), '3')
+  assert.deepEqual(h.applier.applied, { index: 3, term: 1 })
+  assert.equal(h.applier.sequence, 1)
+  assert.equal(h.machine.batches, 1)
+})
+
+test('a command takes effect once, within one batch and across batches', async () => {
+  const h = await start()
+  h.applier.enqueue([
+    register(1, 1),
+    command(2, 1, 'a+5', { id: [1, 1] }),
+    command(3, 1, 'a+5', { id: [1, 1] }),
+  ])
+  await h.idle()
+  h.applier.enqueue([command(4, 1, 'a+5', { id: [1, 1] }), command(5, 1, 'a+1')])
+  await h.idle()
+  assert.deepEqual(
+    [2, 3, 4, 5].map((i) => said(h.outcomes.get(i))),
+    ['5', '5', '5', '6'],
+  )
+})
+
+test('a command of an unknown session or below the acknowledged ones is refused', async () => {
+  const h = await start()
+  h.applier.enqueue([
+    register(1, 1),
+    command(2, 1, 'a+1', { id: [1, 1] }),
+    command(3, 1, 'a+1', { id: [1, 2], acknowledged: 2 }),
+    command(4, 1, 'a+1', { id: [1, 1] }),
+    command(5, 1, 'a+1', { id: [99, 1] }),
+  ])
+  await h.idle()
+  assert.deepEqual(
+    [2, 3, 4, 5].map((i) => said(h.outcomes.get(i))),
+    ['1', '2', 'SESSION_UNKNOWN', 'SESSION_UNKNOWN'],
+  )
+  assert.equal(h.machine.values.get('a'), 2)
+})
+
+test('a token of an older lease is refused where it is applied', async () => {
+  const h = await start()
+  h.applier.enqueue([
+    noop(1, 3),
+    command(2, 3, 'a+1', { token: 3 }),
+    noop(3, 4),
+    command(4, 4, 'a+1', { token: 3 }),
+    command(5, 4, 'a+1', { token: 4 }),
+  ])
+  await h.idle()
+  assert.deepEqual(
+    [2, 4, 5].map((i) => said(h.outcomes.get(i))),
+    ['1', 'STALE_SEQUENCE', '2'],
+  )
+  assert.equal(h.applier.sequence, 4)
+})
+
+test('what took effect is answered even when its token is stale by then', async () => {
+  const h = await start()
+  h.applier.enqueue([
+    register(1, 1),
+    noop(2, 3),
+    command(3, 3, 'a+1', { token: 3, id: [1, 1] }),
+    noop(4, 4),
+    command(5, 4, 'a+1', { token: 3, id: [1, 1] }),
+    command(6, 4, 'a+1', { token: 3, id: [1, 2] }),
+    command(7, 4, 'a+1', { token: 4, id: [1, 2] }),
+  ])
+  await h.idle()
+  assert.deepEqual(
+    [3, 5, 6, 7].map((i) => said(h.outcomes.get(i))),
+    ['1', '1', 'STALE_SEQUENCE', '2'],
+  )
+})
+
+test('a crash goes back to what was flushed, all of it together', async () => {
+  const disk = emptyDisk()
+  const h = await start(new CounterMachine(disk))
+  h.applier.enqueue([register(1, 1), noop(2, 2), command(3, 2, 'a+1', { id: [1, 1], token: 2 })])
+  await h.idle()
+  assert.deepEqual(h.applier.flushed, { index: 3, term: 2 })
+  h.applier.enqueue([noop(4, 5), command(5, 5, 'a+1')])
+  for (let i = 0; i < 50 && h.applier.applied.index < 5; i++) await Promise.resolve()
+  assert.equal(h.applier.applied.index, 5)
+
+  const again = await start(new CounterMachine(disk))
+  assert.deepEqual(again.applier.applied, { index: 3, term: 2 })
+  assert.deepEqual(again.applier.flushed, { index: 0, term: 0 }, 'nothing was confirmed yet in this life')
+  assert.equal(again.applier.sequence, 2)
+  assert.deepEqual(again.applier.termStarts, [
+    { index: 1, term: 1 },
+    { index: 2, term: 2 },
+  ])
+  again.applier.enqueue([command(4, 2, 'a+1', { id: [1, 1] }), command(5, 2, 'a+1', { token: 2 })])
+  await again.idle()
+  assert.deepEqual(
+    [4, 5].map((i) => said(again.outcomes.get(i))),
+    ['1', '2'],
+  )
+})
+
+test('the configuration is stored with the state', async () => {
+  const disk = emptyDisk()
+  const h = await start(new CounterMachine(disk))
+  const configuration = makeConfiguration(1, [{ replicaId: 1, nodeId: 'a', incarnation: 5, role: 'voter' }])
+  const data = encodeConfiguration(configuration)
+  h.applier.enqueue([{ index: 1, term: 1, kind: entryKinds.configuration, data }, command(2, 1, 'a+1')])
+  await h.idle()
+  const again = await start(new CounterMachine(disk))
+  assert.deepEqual(again.applier.configuration?.configuration, configuration)
+  assert.equal(again.applier.configuration?.index, 1)
+  assert.equal(readBookkeeping(await new CounterMachine(disk).open()).replicaId, 7)
+})
+
+test('an entry of a newer release stops the replica and says so', async () => {
+  const h = await start()
+  const strange = command(2, 1, 'a+1')
+  strange.data[0] = 9
+  h.applier.enqueue([command(1, 1, 'a+1')])
+  await h.idle()
+  h.applier.enqueue([strange, command(3, 1, 'a+1')])
+  await h.idle()
+  assert.ok(KeelsonError.hasCode(h.failures[0], 'FORMAT_VERSION'))
+  assert.equal(h.machine.values.get('a'), 1)
+  await assert.rejects(h.applier.snapshot(), { code: 'FORMAT_VERSION' })
+})
+
+test('a state machine that throws stops the replica', async () => {
+  const h = await start()
+  h.applier.enqueue([command(1, 1, '!')])
+  await h.idle()
+  assert.equal(h.failures.length, 1)
+  h.applier.enqueue([command(2, 1, 'a+1')])
+  await h.idle()
+  assert.equal(h.machine.executed.length, 0)
+})
+
+test('a snapshot takes state, sessions and position along, and the receiver keeps its own identity', async () => {
+  const from = await start()
+  from.applier.enqueue([
+    register(1, 1),
+    noop(2, 2),
+    command(3, 2, 'a+1', { id: [1, 1] }),
+    command(4, 2, 'b+4'),
+  ])
+  await from.idle()
+  const { position, snapshot } = await from.applier.snapshot()
+  assert.deepEqual(position, { index: 4, term: 2 })
+
+  const to = await start()
+  to.applier.enqueue([register(1, 1)])
+  await to.idle()
+  assert.equal(await to.applier.restore(snapshot.bookkeeping, snapshot.chunks()), true)
+  assert.deepEqual(to.applier.applied, position)
+  assert.equal(to.applier.sequence, 2)
+  to.applier.enqueue([command(5, 2, 'a+1', { id: [1, 1] }), command(6, 2, 'b+1')])
+  await to.idle()
+  assert.deepEqual(
+    [5, 6].map((i) => said(to.outcomes.get(i))),
+    ['1', '5'],
+  )
+})
+
+test('an older snapshot changes nothing, a broken one leaves the old state', async () => {
+  const from = await start()
+  from.applier.enqueue([command(1, 1, 'a+1'), command(2, 1, 'a+1')])
+  await from.idle()
+  const { snapshot } = await from.applier.snapshot()
+  const to = await start()
+  to.applier.enqueue([command(1, 1, 'a+1')])
+  await to.idle()
+  const broken = async function* (): AsyncIterable<Uint8Array> {
+    yield utf8('[["a",99]]')
+    throw new KeelsonError('UNREACHABLE', 'the stream broke')
+  }
+  await assert.rejects(to.applier.restore(snapshot.bookkeeping, broken()), { code: 'UNREACHABLE' })
+  to.applier.enqueue([command(2, 1, 'a+5'), command(3, 1, 'a+1')])
+  await to.idle()
+  assert.deepEqual(
+    [2, 3].map((i) => said(to.outcomes.get(i))),
+    ['6', '7'],
+  )
+  assert.equal(await to.applier.restore(snapshot.bookkeeping, snapshot.chunks()), false)
+  assert.equal(to.machine.values.get('a'), 7)
+})
+
+test('how entries fall into batches shows in nothing', async () => {
+  const step = fc.record({
+    kind: fc.constantFrom('plain', 'id', 'id', 'id', 'id', 'noop', 'register', 'trim'),
+    session: fc.constantFrom(1, 2, 3),
+    sequence: fc.integer({ min: 1, max: 7 }),
+    acknowledged: fc.nat({ max: 4 }),
+    token: fc.nat({ max: 3 }),
+  })
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(step, { maxLength: 40 }),
+      fc.integer({ min: 1, max: 7 }),
+      async (steps, size) => {
+        let term = 1
+        const entries = [register(1, 1), register(2, 1), register(3, 1)]
+        for (const each of steps) {
+          const index = entries.length + 1
+          if (each.kind === 'noop') entries.push(noop(index, ++term))
+          else if (each.kind === 'register') entries.push(register(index, term))
+          else if (each.kind === 'trim')
+            entries.push(session(index, term, { type: 'trim', bytesPerSession: 2, totalBytes: 4 }))
+          else
+            entries.push(
+              command(index, term, 'a+1', {
+                token: each.token,
+                acknowledged: each.acknowledged,
+                ...(each.kind === 'id' ? { id: [each.session, each.sequence] } : {}),
+              }),
+            )
+        }
+        const whole = await start()
+        const parts = await start(new CounterMachine(), {
+          maximumBatchEntries: size,
+          maximumBatchBytes: 1 << 20,
+        })
+        whole.applier.enqueue(entries)
+        parts.applier.enqueue(entries)
+        await whole.idle()
+        await parts.idle()
+        assert.deepEqual(whole.failures, [])
+        assert.deepEqual(whole.machine.executed, parts.machine.executed)
+        assert.deepEqual(whole.machine.bookkeeping, parts.machine.bookkeeping)
+        assert.deepEqual([...whole.outcomes.values()].map(said), [...parts.outcomes.values()].map(said))
+      },
+    ),
+    { numRuns: 60 },
+  )
+})

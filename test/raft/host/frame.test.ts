@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { KeelsonError } from '../../../src/core/errors.ts'
+import type { EntryKind } from '../../../src/interfaces/index.ts'
+import { decodeFrame, FramePacker, type HostMessage, messageBytes } from '../../../src/raft/host/frame.ts'
+
+const big = Number.MAX_SAFE_INTEGER
+const header = { from: 3, to: big, term: 9 }
+const entry = (index: number, term: number, kind: EntryKind, text: string) => ({
+  index,
+  term,
+  kind,
+  data: new Uint8Array(Buffer.from(text)),
+})
+const messages: HostMessage[] = [
+  { ...header, kind: 'preVote', candidateTerm: 10, lastIndex: 4, lastTerm: 9 },
+  { ...header, kind: 'preVoteReply', candidateTerm: 10, granted: true, removed: false },
+  { ...header, kind: 'preVoteReply', candidateTerm: 10, granted: false, removed: true },
+  { ...header, kind: 'vote', lastIndex: 4, lastTerm: 9, transfer: true },
+  { ...header, kind: 'voteReply', granted: true },
+  {
+    ...header,
+    kind: 'append',
+    prevIndex: 7,
+    prevTerm: 2,
+    commit: 6,
+    entries: [entry(8, 2, 0, ''), entry(9, 4, 1, 'hello'), entry(10, 9, 2, 'x'.repeat(300))],
+  },
+  { ...header, kind: 'append', prevIndex: 0, prevTerm: 0, commit: 0, entries: [] },
+  { ...header, kind: 'appendReply', index: 4, accepted: false, hintIndex: 3, hintTerm: 2 },
+  { ...header, kind: 'heartbeat', round: 77, commit: 5, match: 6 },
+  { ...header, kind: 'heartbeatReply', round: 77 },
+  { ...header, kind: 'snapshotOffer', position: { index: 12, term: 3 } },
+  { ...header, kind: 'timeoutNow' },
+  { ...header, kind: 'snapshotRequest', position: { index: 12, term: 3 }, requestId: big },
+]
+
+function packed(): Uint8Array {
+  const packer = new FramePacker(42)
+  messages.forEach((message, i) => {
+    packer.add(i + 1, message)
+  })
+  return packer.finish().slice()
+}
+
+test('a frame carries the messages of many groups', () => {
+  const frame = packed()
+  const decoded = decodeFrame(frame, 42)
+  assert.deepEqual(
+    decoded,
+    messages.map((message, i) => ({ groupId: i + 1, message })),
+  )
+  frame.fill(0)
+  assert.deepEqual(decoded?.[5]?.message, messages[5], 'the result does not refer to the frame')
+})
+
+test('a frame for another incarnation of the node is not for us', () => {
+  assert.equal(decodeFrame(packed(), 43), undefined)
+})
+
+test('a frame of another version is refused', () => {
+  const frame = packed()
+  frame[0] = 7
+  assert.throws(() => decodeFrame(frame, 42), { code: 'PROTOCOL_VERSION' })
+})
+
+test('damaged frames are malformed and nothing else', () => {
+  const frame = packed()
+  for (let length = 0; length < frame.length; length++) {
+    try {
+      const decoded = decodeFrame(frame.subarray(0, length), 42)
+      assert.ok(decoded !== undefined)
+    } catch (error) {
+      assert.ok(KeelsonError.hasCode(error, 'MALFORMED'), String(error))
+    }
+  }
+  fc.assert(
+    fc.property(fc.nat({ max: frame.length - 1 }), fc.nat({ max: 255 }), (at, byte) => {
+      const damaged = frame.slice()
+      damaged[at] = byte
+      try {
+        decodeFrame(damaged, 42)
+      } catch (error) {
+        assert.ok(KeelsonError.hasCode(error, 'MALFORMED', 'PROTOCOL_VERSION'), String(error))
+      }
+    }),
+  )
+})
+
+test('a count of entries that cannot be true allocates nothing', () => {
+  const packer = new FramePacker(42)
+  packer.add(1, { ...header, kind: 'append', prevIndex: 1, prevTerm: 1, commit: 0, entries: [] })
+  const frame = packer.finish().slice()
+  const lying = new Uint8Array([...frame.slice(0, -1), 0xff, 0xff, 0xff, 0x07])
+  assert.throws(() => decodeFrame(lying, 42), { code: 'MALFORMED' })
+})
+
+test('the estimate of a message is never below its size', () => {
+  const packer = new FramePacker(big)
+  for (const message of messages) {
+    const before = packer.length
+    packer.add(big, message)
+    assert.ok(packer.length - before <= messageBytes(message), message.kind)
+  }
+})
