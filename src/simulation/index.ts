@@ -1,0 +1,15 @@
+/**
+ * Deterministic simulation: virtual time, processes, networks and disks with faults, and a checker for
+ * linearizability. Everything that takes an `Environment` runs in it unchanged, and one seed is one run.
+ *
+ * @module
+ */
+export * from './datagram.ts'
+export * from './fault-counts.ts'
+export * from './message-network.ts'
+export * from './network-conditions.ts'
+export * from './partitions.ts'
+export * from './process.ts'
+export * from './scheduler.ts'
+export * from './simulation.ts'
+export * from './trace.ts'
