@@ -51,7 +51,8 @@ export interface Transport extends AsyncDisposable {
   /** `host:port` addresses at which this transport listens; empty if it only dials. */
   readonly addresses: readonly string[]
   /**
-   * The channel of a protocol, named by a short constant string (`raft`, `swim`). One channel exists per name.
+   * The channel of a protocol, named by a short constant string (`raft`, `swim`). One channel exists per name. Its
+   * traffic is `bulk` unless it says otherwise.
    *
    * @throws KeelsonError `INVALID_ARGUMENT` for a name in use
    */
@@ -60,7 +61,8 @@ export interface Transport extends AsyncDisposable {
    * Connects to an address whose node is not known yet, as with seeds, and says who is there. The connection then
    * serves all channels like any other.
    *
-   * @throws KeelsonError `UNREACHABLE`, `FOREIGN_CLUSTER`, `PROTOCOL_VERSION`, `UNAUTHORIZED`
+   * @throws KeelsonError `UNREACHABLE`, `FOREIGN_CLUSTER`, `PROTOCOL_VERSION`, `UNAUTHORIZED`, `INVALID_ARGUMENT` for
+   * the node's own address, `CLOSED`
    */
   dial(address: string, options?: CallOptions): Promise<PeerIdentity>
   /** Peers with a standing connection. */
@@ -99,7 +101,7 @@ export interface Channel {
   /**
    * Opens an ordered stream for bulk data, apart from messages.
    *
-   * @throws KeelsonError `UNREACHABLE`, `OVERLOADED`
+   * @throws KeelsonError `UNREACHABLE`, `OVERLOADED`, `UNSUPPORTED` when nobody takes streams there, `CLOSED`, `ABORTED`
    */
   openStream(peer: NodeId, header: Uint8Array, options?: CallOptions): Promise<OutgoingStream>
   /** Sets the receiver of streams that others open. Leaving the iteration early refuses the rest. */
