@@ -1,0 +1,32 @@
+/**
+ * The metadata store: a replicated, watchable multi-version key-value store with sessions, and the range directory.
+ *
+ * @module
+ */
+export type {
+  ChangeEvent,
+  Compare,
+  KeySelector,
+  KeyValue,
+  MetadataStore,
+  Operation,
+  OperationResult,
+  RangeResult,
+  ReadOptions,
+  Revision,
+  SessionId,
+  SessionStatus,
+  Transaction,
+  TransactionResult,
+  WatchOptions,
+  WatchResponse,
+} from '../interfaces/metadata-store.ts'
+export * from './memory-store.ts'
+export { everything, prefixSelector, selects } from './mvcc/key-range.ts'
+export type { StateDatabase } from './mvcc/layout.ts'
+export { commandLimits } from './mvcc/limits.ts'
+export type { MvccReader, PageLimits, StateNumbers, VersionPage } from './mvcc/mvcc-state.ts'
+export type { SessionRecord } from './mvcc/session-record.ts'
+export { MetadataStateMachine, type MetadataStateMachineOptions } from './mvcc/state-machine.ts'
+export type { Version } from './mvcc/version.ts'
+export { sessionTtlBounds } from './sessions/limits.ts'

@@ -1,0 +1,134 @@
+import type { AbstractLevel } from 'abstract-level'
+import { concatBytes, text, utf8 } from '../../core/bytes.ts'
+import { decodePlain, encodePlain, Fields } from '../../core/codec.ts'
+import { KeelsonError } from '../../core/errors.ts'
+import { checkNumbers } from './limits.ts'
+import type { StateNumbers } from './mvcc-state.ts'
+
+/** Any abstract-level; keys and values pass through it as byte arrays. */
+export type StateDatabase = AbstractLevel<unknown, unknown, unknown>
+
+/** How keys and values pass through an abstract-level. */
+export const byteEncodings: { readonly keyEncoding: 'view'; readonly valueEncoding: 'view' } = Object.freeze({
+  keyEncoding: 'view',
+  valueEncoding: 'view',
+})
+
+const formatVersion = 1
+
+/** What kind of record a key leads to. The numbers are the format on disk, and their order is the order of loading. */
+export const recordKinds: {
+  readonly bookkeeping: 1
+  readonly session: 2
+  readonly version: 3
+  readonly numbers: 4
+} = Object.freeze({ bookkeeping: 1, session: 2, version: 3, numbers: 4 })
+
+/** A state lives in one of two slots; a restore fills the other one and then turns the pointer. */
+export type Slot = 1 | 2
+
+/** Where the records of a state machine lie in its database, under a prefix of its own. */
+export class Layout {
+  readonly #prefix: Uint8Array
+
+  constructor(prefix: Uint8Array) {
+    this.#prefix = prefix
+  }
+
+  /** The record that says which slot is the state. It sorts before the slots. */
+  get pointer(): Uint8Array {
+    return concatBytes([this.#prefix, Uint8Array.of(0)])
+  }
+
+  /** Everything under the prefix. */
+  get whole(): { readonly gte: Uint8Array; readonly lt: Uint8Array } {
+    return { gte: this.pointer, lt: concatBytes([this.#prefix, Uint8Array.of(3)]) }
+  }
+
+  /** Everything in a slot, or all records of one kind. */
+  within(slot: Slot, kind?: number): { readonly gte: Uint8Array; readonly lt: Uint8Array } {
+    if (kind === undefined) {
+      return {
+        gte: concatBytes([this.#prefix, Uint8Array.of(slot)]),
+        lt: concatBytes([this.#prefix, Uint8Array.of(slot + 1)]),
+      }
+    }
+    return { gte: this.#key(slot, kind), lt: this.#key(slot, kind + 1) }
+  }
+
+  numbers(slot: Slot): Uint8Array {
+    return this.#key(slot, recordKinds.numbers)
+  }
+
+  bookkeeping(slot: Slot, name: string): Uint8Array {
+    return concatBytes([this.#key(slot, recordKinds.bookkeeping), utf8(name)])
+  }
+
+  /** The name of a bookkeeping record, from its key. */
+  bookkeepingName(key: Uint8Array): string {
+    return text(key.subarray(this.#prefix.length + 2))
+  }
+
+  session(slot: Slot, sessionId: number): Uint8Array {
+    return concatBytes([this.#key(slot, recordKinds.session), bigEndian(sessionId)])
+  }
+
+  /** Versions sort by revision, then by their place in it. */
+  version(slot: Slot, modRevision: number, sub: number): Uint8Array {
+    const key = this.#key(slot, recordKinds.version)
+    const out = new Uint8Array(key.length + 12)
+    out.set(key)
+    const view = new DataView(out.buffer)
+    view.setUint32(key.length, Math.floor(modRevision / 0x1_0000_0000))
+    view.setUint32(key.length + 4, modRevision % 0x1_0000_0000)
+    view.setUint32(key.length + 8, sub)
+    return out
+  }
+
+  #key(slot: Slot, kind: number): Uint8Array {
+    return concatBytes([this.#prefix, Uint8Array.of(slot, kind)])
+  }
+}
+
+function bigEndian(value: number): Uint8Array {
+  const out = new Uint8Array(8)
+  const view = new DataView(out.buffer)
+  view.setUint32(0, Math.floor(value / 0x1_0000_0000))
+  view.setUint32(4, value % 0x1_0000_0000)
+  return out
+}
+
+function checkFormat(fields: Fields): void {
+  const format = fields.uint('format')
+  if (format === formatVersion) return
+  throw new KeelsonError(
+    'FORMAT_VERSION',
+    `the metadata store on this disk has format ${format}, but this release knows ${formatVersion}: run a newer release`,
+  )
+}
+
+export function encodePointer(slot: Slot): Uint8Array {
+  return encodePlain([formatVersion, slot])
+}
+
+/** @throws KeelsonError `FORMAT_VERSION`, `MALFORMED` */
+export function decodePointer(record: Uint8Array): Slot {
+  const fields = new Fields(decodePlain(record, 'the pointer record'), 'the pointer record')
+  checkFormat(fields)
+  return fields.oneOf('slot', [1, 2])
+}
+
+export function encodeNumbers(numbers: StateNumbers, digest: string): Uint8Array {
+  return encodePlain([formatVersion, numbers.revision, numbers.compactRevision, numbers.historyFrom, digest])
+}
+
+/** @throws KeelsonError `FORMAT_VERSION`, `MALFORMED`, `CORRUPTION` */
+export function decodeNumbers(record: Uint8Array): StateNumbers & { readonly digest: string } {
+  const fields = new Fields(decodePlain(record, 'the numbers record'), 'the numbers record')
+  checkFormat(fields)
+  const revision = fields.uint('revision')
+  const compactRevision = fields.uint('compactRevision')
+  const historyFrom = fields.uint('historyFrom')
+  checkNumbers(revision, compactRevision, historyFrom)
+  return { revision, compactRevision, historyFrom, digest: fields.string('digest') }
+}

@@ -1,0 +1,448 @@
+import { compareBytes } from '../../core/bytes.ts'
+import { KeelsonError } from '../../core/errors.ts'
+import { invariant } from '../../core/invariant.ts'
+import type { KeySelector, Revision, SessionId } from '../../interfaces/metadata-store.ts'
+import { mapKey } from './key-range.ts'
+import { overheadBytes } from './limits.ts'
+import { OrderedMap } from './ordered-map.ts'
+import { encodeSession, type SessionRecord } from './session-record.ts'
+import { StateHash } from './state-hash.ts'
+import { encodeVersion, tombstone, type Version, versionBytes } from './version.ts'
+
+/** Takes in what a command changes, so that it can be stored. */
+export interface ChangeSink {
+  putVersion(version: Version, record: Uint8Array): void
+  dropVersion(version: Version): void
+  putSession(session: SessionRecord, record: Uint8Array): void
+  dropSession(sessionId: SessionId): void
+}
+
+/** The numbers that stand beside versions and sessions. */
+export interface StateNumbers {
+  readonly revision: Revision
+  /** Reads and watches below it fail. */
+  readonly compactRevision: Revision
+  /** First revision whose events are still there. It follows `compactRevision` in slices. */
+  readonly historyFrom: Revision
+}
+
+/** One page of a range. */
+export interface VersionPage {
+  readonly versions: readonly Version[]
+  readonly more: boolean
+  readonly count: number
+}
+
+/** What readers of the state see: reads at a revision, and what each revision changed. */
+export interface MvccReader extends StateNumbers {
+  /** @throws KeelsonError `COMPACTED`, `FUTURE_REVISION` */
+  get(key: Uint8Array, revision?: Revision): Version | undefined
+  /**
+   * The keys of a selection in order, as many as fit.
+   *
+   * @throws KeelsonError `COMPACTED`, `FUTURE_REVISION`
+   */
+  range(select: KeySelector, limits: PageLimits, revision?: Revision): VersionPage
+  /** What a revision changed, in the order of its transaction; `revision` is in [historyFrom, revision]. */
+  eventsOf(revision: Revision): readonly Version[]
+  /** The version before this one, if the key existed. */
+  previousOf(version: Version): Version | undefined
+  session(sessionId: SessionId): SessionRecord | undefined
+  sessions(): Iterable<SessionRecord>
+}
+
+/** How much one page may hold; the first entry always fits. */
+export interface PageLimits {
+  readonly entries: number
+  readonly bytes: number
+}
+
+interface SessionEntry {
+  readonly record: SessionRecord
+  /** Keys that live with the session, by {@link mapKey}. */
+  readonly keys: Map<string, Uint8Array>
+}
+
+/** A state at one moment: stays as it is while the state goes on. */
+export interface StateView extends StateNumbers {
+  readonly digest: string
+  readonly sessions: readonly SessionRecord[]
+  /** All versions, key by key, each key's in the order of their revisions. */
+  versions(): Iterable<Version>
+}
+
+const noEvents: readonly Version[] = Object.freeze([])
+
+/**
+ * The whole multi-version state in memory: for each key its versions since the last compaction, for each revision what
+ * it changed, and the sessions. It reads no clock and no random numbers, so that equal commands make equal states.
+ *
+ * Invariants: a key's versions ascend in `modRevision`, one per revision at most; every version at or above
+ * `historyFrom` is an event of its revision; below it each key keeps only the version that is visible at
+ * `historyFrom - 1`, and no tombstone. The digest covers all versions and sessions that are held.
+ */
+export class MvccState implements MvccReader {
+  readonly #keys = new OrderedMap<Version[]>()
+  /** Events by revision, from `#historyFrom` on. */
+  #history: (readonly Version[])[] = []
+  readonly #sessions = new Map<SessionId, SessionEntry>()
+  readonly #hash = new StateHash()
+  #revision: Revision
+  #compactRevision: Revision
+  #historyFrom: Revision
+  #bytes = 0
+  #keyCount = 0
+  #sink: ChangeSink | undefined
+  /** Changes of the transaction that is being done. */
+  #writing: Version[] | undefined
+
+  constructor(numbers: StateNumbers = { revision: 0, compactRevision: 0, historyFrom: 1 }) {
+    this.#revision = numbers.revision
+    this.#compactRevision = numbers.compactRevision
+    this.#historyFrom = numbers.historyFrom
+    for (let revision = numbers.historyFrom; revision <= numbers.revision; revision++)
+      this.#history.push(noEvents)
+  }
+
+  get revision(): Revision {
+    return this.#revision
+  }
+
+  get compactRevision(): Revision {
+    return this.#compactRevision
+  }
+
+  get historyFrom(): Revision {
+    return this.#historyFrom
+  }
+
+  /** What counts against the database quota. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** Keys that exist now. */
+  get keyCount(): number {
+    return this.#keyCount
+  }
+
+  /** Superseded versions wait to be cleared away. */
+  get hasGarbage(): boolean {
+    return this.#historyFrom < this.#compactRevision
+  }
+
+  /** A hash of all that is held: equal on all replicas that applied the same commands. */
+  digest(): string {
+    return this.#hash.digest()
+  }
+
+  /** Where changes go from now on. */
+  attach(sink: ChangeSink): void {
+    this.#sink = sink
+  }
+
+  get(key: Uint8Array, revision: Revision = this.#revision): Version | undefined {
+    this.#checkRevision(revision)
+    const versions = this.#keys.get(key)
+    return versions === undefined ? undefined : visibleAt(versions, revision)
+  }
+
+  range(select: KeySelector, limits: PageLimits, revision: Revision = this.#revision): VersionPage {
+    this.#checkRevision(revision)
+    return this.#page(select, limits, revision)
+  }
+
+  eventsOf(revision: Revision): readonly Version[] {
+    return this.#history[revision - this.#historyFrom] ?? noEvents
+  }
+
+  previousOf(version: Version): Version | undefined {
+    const versions = this.#keys.get(version.key) ?? []
+    let at = versions.length - 1
+    while (at >= 0 && (versions[at] as Version).modRevision > version.modRevision) at--
+    const before = versions[at - 1]
+    return before === undefined || before.deleted ? undefined : before
+  }
+
+  session(sessionId: SessionId): SessionRecord | undefined {
+    return this.#sessions.get(sessionId)?.record
+  }
+
+  *sessions(): Iterable<SessionRecord> {
+    for (const entry of this.#sessions.values()) yield entry.record
+  }
+
+  get sessionCount(): number {
+    return this.#sessions.size
+  }
+
+  /** Number of keys that live with a session. */
+  keysOfSession(sessionId: SessionId): number {
+    return this.#sessions.get(sessionId)?.keys.size ?? 0
+  }
+
+  /** The state as it is now, in time that does not depend on the number of keys. */
+  view(): StateView {
+    const keys = this.#keys.clone()
+    const revision = this.#revision
+    return {
+      revision,
+      compactRevision: this.#compactRevision,
+      historyFrom: this.#historyFrom,
+      digest: this.digest(),
+      sessions: [...this.sessions()],
+      *versions() {
+        for (const versions of keys.values()) {
+          // Later versions are pushed onto the same arrays.
+          for (const version of versions) if (version.modRevision <= revision) yield version
+        }
+      },
+    }
+  }
+
+  /** The latest version of a key, changes of the transaction under way included. */
+  latest(key: Uint8Array): Version | undefined {
+    const versions = this.#keys.get(key)
+    const last = versions?.[versions.length - 1]
+    return last === undefined || last.deleted ? undefined : last
+  }
+
+  /** A page of the latest versions, changes of the transaction under way included. */
+  latestRange(select: KeySelector, limits: PageLimits): VersionPage {
+    return this.#page(select, limits, Number.MAX_SAFE_INTEGER)
+  }
+
+  /** Starts a transaction. Its revision is taken with its first write. */
+  begin(): void {
+    invariant(this.#writing === undefined, 'one transaction at a time')
+    this.#writing = []
+  }
+
+  put(key: Uint8Array, value: Uint8Array, sessionId: SessionId): void {
+    const before = this.latest(key)
+    const writing = this.#changes()
+    const revision = this.#revision + 1
+    // The arrays of a command are views into a frame of the log.
+    const version: Version = {
+      key: before?.key ?? key.slice(),
+      value: value.slice(),
+      createRevision: before?.createRevision ?? revision,
+      modRevision: revision,
+      version: (before?.version ?? 0) + 1,
+      session: sessionId,
+      sub: writing.length,
+      deleted: false,
+    }
+    if (before !== undefined) this.#detach(before)
+    else this.#keyCount++
+    if (sessionId !== 0) this.#sessionEntry(sessionId).keys.set(mapKey(version.key), version.key)
+    this.#write(version)
+  }
+
+  delete(before: Version): void {
+    this.#detach(before)
+    this.#keyCount--
+    this.#write(tombstone(before, this.#revision + 1, this.#changes().length))
+  }
+
+  /** Ends a transaction. A `revisionTaken` one has a revision even without changes. */
+  commit(revisionTaken = false): void {
+    const writing = this.#changes()
+    this.#writing = undefined
+    if (writing.length === 0 && !revisionTaken) return
+    this.#revision++
+    this.#history.push(writing.length === 0 ? noEvents : writing)
+  }
+
+  /** Stores a session, new or changed. */
+  putSession(record: SessionRecord): void {
+    const entry = this.#sessions.get(record.sessionId)
+    if (entry !== undefined) this.#hash.remove(encodeSession(entry.record))
+    else this.#bytes += overheadBytes
+    const encoded = encodeSession(record)
+    this.#hash.add(encoded)
+    this.#sessions.set(record.sessionId, { record, keys: entry?.keys ?? new Map() })
+    this.#sink?.putSession(record, encoded)
+  }
+
+  /** Removes a session and, within the transaction under way, its keys in their order. */
+  dropSession(sessionId: SessionId): void {
+    const entry = this.#sessionEntry(sessionId)
+    for (const key of [...entry.keys.values()].sort(compareBytes)) {
+      const version = this.latest(key)
+      invariant(version?.session === sessionId, 'the keys of a session belong to it')
+      this.delete(version)
+    }
+    this.#hash.remove(encodeSession(entry.record))
+    this.#bytes -= overheadBytes
+    this.#sessions.delete(sessionId)
+    this.#sink?.dropSession(sessionId)
+  }
+
+  /** Forbids reads below `revision`. What nobody can read any more is cleared away by {@link clearGarbage}. */
+  compactTo(revision: Revision): void {
+    invariant(revision >= this.#compactRevision && revision <= this.#revision, 'a compaction goes forward')
+    this.#compactRevision = revision
+  }
+
+  /** Clears whole revisions of superseded versions until about `events` events are gone. */
+  clearGarbage(events: number): void {
+    const touched = new Map<string, Uint8Array>()
+    let seen = 0
+    let revisions = 0
+    while (this.#historyFrom + revisions < this.#compactRevision && seen < events) {
+      const changes = this.#history[revisions] as readonly Version[]
+      for (const version of changes) touched.set(mapKey(version.key), version.key)
+      seen += changes.length + 1
+      revisions++
+    }
+    if (revisions === 0) return
+    this.#historyFrom += revisions
+    this.#history = this.#history.slice(revisions)
+    for (const key of touched.values()) this.#trim(key)
+  }
+
+  /** Takes in a stored session. */
+  loadSession(record: SessionRecord, encoded: Uint8Array): void {
+    if (this.#sessions.has(record.sessionId)) damaged('a session is there twice')
+    this.#hash.add(encoded)
+    this.#bytes += overheadBytes
+    this.#sessions.set(record.sessionId, { record, keys: new Map() })
+  }
+
+  /** Takes in a stored version; those of one key come in the order of their revisions, after all sessions. */
+  loadVersion(version: Version, encoded: Uint8Array): void {
+    const { modRevision, sub } = version
+    if (modRevision < 1 || modRevision > this.#revision) damaged('a version is not of this history')
+    let versions = this.#keys.get(version.key)
+    if (versions === undefined) {
+      versions = []
+      this.#keys.set(version.key, versions)
+    }
+    const last = versions[versions.length - 1]
+    if (last !== undefined && last.modRevision >= modRevision) damaged('versions of a key are out of order')
+    if (modRevision >= this.#historyFrom) {
+      const at = modRevision - this.#historyFrom
+      if (this.#history[at] === noEvents) this.#history[at] = []
+      const events = this.#history[at] as Version[]
+      if (events[sub] !== undefined) damaged('two changes of a revision have one place')
+      events[sub] = version
+    } else if (version.deleted || last !== undefined) damaged('a version was not cleared away')
+    versions.push(version)
+    this.#hash.add(encoded)
+    this.#bytes += versionBytes(version)
+    if (last !== undefined && !last.deleted) this.#forget(last)
+    if (!version.deleted) this.#keyCount++
+    if (version.session !== 0) {
+      const entry = this.#sessions.get(version.session)
+      // An older version may name a session that has ended since.
+      entry?.keys.set(mapKey(version.key), version.key)
+    }
+  }
+
+  /** Checks a state that was loaded. @throws KeelsonError `CORRUPTION` */
+  checkLoaded(digest: string): void {
+    for (const events of this.#history) {
+      for (let sub = 0; sub < events.length; sub++)
+        if (events[sub] === undefined) damaged('a change of a revision is missing')
+    }
+    if (this.digest() !== digest) damaged(`its hash is ${this.digest()} and not ${digest}`)
+  }
+
+  #page(select: KeySelector, limits: PageLimits, revision: Revision): VersionPage {
+    const versions: Version[] = []
+    let count = 0
+    let bytes = 0
+    let full = false
+    this.#keys.visit(select, (history) => {
+      const version = visibleAt(history, revision)
+      if (version === undefined) return
+      count++
+      if (full) return
+      bytes += versionBytes(version)
+      full = versions.length >= limits.entries || (bytes > limits.bytes && versions.length > 0)
+      if (!full) versions.push(version)
+    })
+    return { versions, more: count > versions.length, count }
+  }
+
+  #checkRevision(revision: Revision): void {
+    if (revision > this.#revision) {
+      throw new KeelsonError(
+        'FUTURE_REVISION',
+        `revision ${revision} does not exist yet: the store is at ${this.#revision}`,
+        { details: { revision: this.#revision } },
+      )
+    }
+    if (revision < this.#compactRevision) {
+      throw new KeelsonError(
+        'COMPACTED',
+        `revision ${revision} was compacted away: the oldest one left is ${this.#compactRevision}`,
+        { details: { compactRevision: this.#compactRevision } },
+      )
+    }
+  }
+
+  #changes(): Version[] {
+    invariant(this.#writing !== undefined, 'writes happen inside a transaction')
+    return this.#writing
+  }
+
+  #sessionEntry(sessionId: SessionId): SessionEntry {
+    const entry = this.#sessions.get(sessionId)
+    invariant(entry !== undefined, 'the session exists')
+    return entry
+  }
+
+  #write(version: Version): void {
+    const versions = this.#keys.get(version.key)
+    if (versions === undefined) this.#keys.set(version.key, [version])
+    else versions.push(version)
+    this.#changes().push(version)
+    const record = encodeVersion(version)
+    this.#hash.add(record)
+    this.#bytes += versionBytes(version)
+    this.#sink?.putVersion(version, record)
+  }
+
+  /** A live version is superseded: its key leaves its session. */
+  #detach(version: Version): void {
+    if (version.session !== 0) this.#sessions.get(version.session)?.keys.delete(mapKey(version.key))
+  }
+
+  /** A live version turned out not to be the last one while loading. */
+  #forget(version: Version): void {
+    this.#keyCount--
+    this.#detach(version)
+  }
+
+  /** Drops the versions of a key that are not visible at `#historyFrom - 1` or later. */
+  #trim(key: Uint8Array): void {
+    const versions = this.#keys.get(key)
+    if (versions === undefined) return
+    let keep = 0
+    while (keep + 1 < versions.length && (versions[keep + 1] as Version).modRevision < this.#historyFrom)
+      keep++
+    const first = versions[keep] as Version
+    if (first.deleted && first.modRevision < this.#historyFrom) keep++
+    for (const version of versions.slice(0, keep)) {
+      this.#hash.remove(encodeVersion(version))
+      this.#bytes -= versionBytes(version)
+      this.#sink?.dropVersion(version)
+    }
+    // A new array: views still read the old one.
+    if (keep === versions.length) this.#keys.delete(key)
+    else if (keep > 0) this.#keys.set(key, versions.slice(keep))
+  }
+}
+
+function visibleAt(versions: readonly Version[], revision: Revision): Version | undefined {
+  let at = versions.length - 1
+  while (at >= 0 && (versions[at] as Version).modRevision > revision) at--
+  const version = versions[at]
+  return version === undefined || version.deleted ? undefined : version
+}
+
+function damaged(problem: string): never {
+  throw new KeelsonError('CORRUPTION', `the metadata store is damaged: ${problem}; restore it from a backup`)
+}

@@ -1,0 +1,33 @@
+import { crc32 } from '../../core/checksum.ts'
+
+/**
+ * A hash of a set of records that can be kept up to date: the sum, in two lanes of 32 bits, of every record's own
+ * hashes. It does not depend on the order in which records came, so the running one and one that is computed again
+ * from the disk must be equal.
+ */
+export class StateHash {
+  #first = 0
+  #second = 0
+
+  add(record: Uint8Array): void {
+    this.#first = (this.#first + crc32(record)) >>> 0
+    this.#second = (this.#second + fnv1a(record)) >>> 0
+  }
+
+  remove(record: Uint8Array): void {
+    this.#first = (this.#first - crc32(record)) >>> 0
+    this.#second = (this.#second - fnv1a(record)) >>> 0
+  }
+
+  /** 16 hexadecimal digits. */
+  digest(): string {
+    return this.#first.toString(16).padStart(8, '0') + this.#second.toString(16).padStart(8, '0')
+  }
+}
+
+/** FNV-1a, 32 bits: independent of the CRC in the other lane. */
+function fnv1a(bytes: Uint8Array): number {
+  let hash = 0x811c9dc5
+  for (let i = 0; i < bytes.length; i++) hash = Math.imul(hash ^ (bytes[i] as number), 0x01000193)
+  return hash >>> 0
+}

@@ -1,0 +1,313 @@
+import { utf8 } from '../../core/bytes.ts'
+import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
+import type {
+  Bookkeeping,
+  BookkeepingWrite,
+  Command,
+  StateMachine,
+  StateSnapshot,
+} from '../../interfaces/state-machine.ts'
+import { decodeCommand } from './commands.ts'
+import { execute } from './execute.ts'
+import {
+  byteEncodings,
+  decodeNumbers,
+  decodePointer,
+  encodeNumbers,
+  encodePointer,
+  Layout,
+  recordKinds,
+  type Slot,
+  type StateDatabase,
+} from './layout.ts'
+import { type ChangeSink, type MvccReader, MvccState } from './mvcc-state.ts'
+import { decodeSession } from './session-record.ts'
+import { encodeState, StateDecoder } from './snapshot-stream.ts'
+import { decodeVersion } from './version.ts'
+import { encodeRefusal } from './wire.ts'
+
+/** What a {@link MetadataStateMachine} is made of. */
+export interface MetadataStateMachineOptions {
+  /** Any abstract-level, open or opening. The machine neither opens nor closes it. */
+  readonly database: StateDatabase
+  /** Its keys start with this. Default: `metadata/`. */
+  readonly prefix?: string
+}
+
+/** Sizes of what goes over the wire or into one batch. */
+const snapshotChunkBytes = 256 * 1024
+const restoreBatchBytes = 1024 * 1024
+const loadPage = 1_000
+
+type Batch = ReturnType<StateDatabase['batch']>
+
+/**
+ * The metadata store's state machine: an MVCC state in memory with an image of it in an abstract-level. Every `apply`
+ * writes what its commands changed, the new digest and the group's bookkeeping in one atomic batch.
+ *
+ * Opening reads the whole image back and compares its hash with the one that was stored: an image that lost a record
+ * is refused with `CORRUPTION`.
+ *
+ * A command of a version that this release does not know stops the machine: `apply` throws `UNSUPPORTED`, now and at
+ * every later call.
+ */
+export class MetadataStateMachine implements StateMachine {
+  readonly #database: StateDatabase
+  readonly #layout: Layout
+  readonly #listeners = new Set<() => void>()
+  #state = new MvccState()
+  #slot: Slot = 1
+  #bookkeeping = new Map<string, Uint8Array>()
+  #stopped: KeelsonError | undefined
+  #opened = false
+  #closed = false
+
+  constructor(options: MetadataStateMachineOptions) {
+    this.#database = options.database
+    this.#layout = new Layout(utf8(options.prefix ?? 'metadata/'))
+  }
+
+  /** What is applied now. A restore replaces the object: ask for it again after every wait. */
+  get reader(): MvccReader {
+    return this.#state
+  }
+
+  /** Bytes that count against the database quota. */
+  get bytes(): number {
+    return this.#state.bytes
+  }
+
+  /** Versions that a compaction left behind wait for `clear` commands. */
+  get hasGarbage(): boolean {
+    return this.#state.hasGarbage
+  }
+
+  /** Hash of the state at {@link MvccReader.revision}: equal on all replicas with the same applied index. */
+  digest(): string {
+    return this.#state.digest()
+  }
+
+  /** Calls `listener` after each batch and after each restore, until the function that is returned is called. */
+  onApplied(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => {
+      this.#listeners.delete(listener)
+    }
+  }
+
+  async open(): Promise<Bookkeeping> {
+    if (this.#opened) throw new KeelsonError('INVALID_ARGUMENT', 'the state machine is open already')
+    this.#opened = true
+    await this.#database.open()
+    const pointer = await this.#get(this.#layout.pointer)
+    this.#slot = pointer === undefined ? 1 : decodePointer(pointer)
+    // What an interrupted restore left behind.
+    await this.#database.clear({ ...this.#layout.within(this.#slot === 1 ? 2 : 1), keyEncoding: 'view' })
+    const loaded = await this.#load(this.#slot)
+    this.#state = loaded.state
+    this.#bookkeeping = loaded.bookkeeping
+    return new Map(this.#bookkeeping)
+  }
+
+  async apply(
+    commands: readonly Command[],
+    seal: (results: readonly Uint8Array[]) => readonly BookkeepingWrite[],
+  ): Promise<void> {
+    this.#checkUsable()
+    const batch = this.#database.batch()
+    const state = this.#state
+    try {
+      state.attach(this.#batchSink(batch, this.#slot))
+      const results = commands.map((command) => executeBytes(state, command.data))
+      for (const { key, value } of seal(results)) {
+        const at = this.#layout.bookkeeping(this.#slot, key)
+        if (value === undefined) {
+          this.#bookkeeping.delete(key)
+          batch.del(at, { keyEncoding: 'view' })
+        } else {
+          // The group may reuse its buffer.
+          const copy = value.slice()
+          this.#bookkeeping.set(key, copy)
+          batch.put(at, copy, byteEncodings)
+        }
+      }
+      batch.put(this.#layout.numbers(this.#slot), encodeNumbers(state, state.digest()), byteEncodings)
+      await batch.write()
+    } catch (error) {
+      // Memory and disk may differ now; only opening again makes them one.
+      this.#stopped = toKeelsonError(error)
+      await batch.close()
+      throw this.#stopped
+    }
+    this.#notify()
+  }
+
+  async flush(): Promise<void> {
+    this.#checkUsable()
+    // A synced write makes those before it durable.
+    await this.#database.put(this.#layout.pointer, encodePointer(this.#slot), {
+      ...byteEncodings,
+      sync: true,
+    } as typeof byteEncodings)
+  }
+
+  async snapshot(): Promise<StateSnapshot> {
+    this.#checkUsable()
+    const view = this.#state.view()
+    const bookkeeping = new Map(this.#bookkeeping)
+    return {
+      bookkeeping,
+      async *chunks() {
+        yield* encodeState(view, snapshotChunkBytes)
+      },
+      async [Symbol.asyncDispose]() {},
+    }
+  }
+
+  async restore(bookkeeping: Bookkeeping, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+    this.#checkUsable()
+    const slot: Slot = this.#slot === 1 ? 2 : 1
+    await this.#database.clear({ ...this.#layout.within(slot), keyEncoding: 'view' })
+    const state = await this.#fill(slot, bookkeeping, chunks)
+    const turn = this.#database.batch()
+    turn.put(this.#layout.pointer, encodePointer(slot), byteEncodings)
+    await turn.write(synced)
+    const old = this.#slot
+    this.#slot = slot
+    this.#state = state
+    this.#bookkeeping = new Map(bookkeeping)
+    this.#notify()
+    await this.#database.clear({ ...this.#layout.within(old), keyEncoding: 'view' })
+  }
+
+  async destroy(): Promise<void> {
+    this.#stopped = new KeelsonError('CLOSED', 'the state of this replica was destroyed')
+    await this.#database.clear({ ...this.#layout.whole, keyEncoding: 'view' })
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#listeners.clear()
+  }
+
+  /** Reads the image again and compares it with memory. @throws KeelsonError `CORRUPTION` */
+  async verify(): Promise<void> {
+    const { state } = await this.#load(this.#slot)
+    if (state.digest() === this.#state.digest() && state.revision === this.#state.revision) return
+    throw new KeelsonError('CORRUPTION', 'the metadata store in memory differs from its image on disk')
+  }
+
+  #checkUsable(): void {
+    if (this.#stopped !== undefined) throw this.#stopped
+    if (this.#closed || !this.#opened) throw new KeelsonError('CLOSED', 'the state machine is not open')
+  }
+
+  #notify(): void {
+    for (const listener of this.#listeners) listener()
+  }
+
+  async #get(key: Uint8Array): Promise<Uint8Array | undefined> {
+    return this.#database.get<Uint8Array, Uint8Array>(key, byteEncodings)
+  }
+
+  #batchSink(batch: Batch, slot: Slot): ChangeSink {
+    const layout = this.#layout
+    return {
+      putVersion: (version, record) =>
+        void batch.put(layout.version(slot, version.modRevision, version.sub), record, byteEncodings),
+      dropVersion: (version) =>
+        void batch.del(layout.version(slot, version.modRevision, version.sub), { keyEncoding: 'view' }),
+      putSession: (session, record) =>
+        void batch.put(layout.session(slot, session.sessionId), record, byteEncodings),
+      dropSession: (sessionId) => void batch.del(layout.session(slot, sessionId), { keyEncoding: 'view' }),
+    }
+  }
+
+  async #load(
+    slot: Slot,
+  ): Promise<{ readonly state: MvccState; readonly bookkeeping: Map<string, Uint8Array> }> {
+    const bookkeeping = new Map<string, Uint8Array>()
+    await this.#each(slot, recordKinds.bookkeeping, (key, value) => {
+      bookkeeping.set(this.#layout.bookkeepingName(key), value.slice())
+    })
+    const record = await this.#get(this.#layout.numbers(slot))
+    if (record === undefined) {
+      const unexpected = await this.#database
+        .keys<Uint8Array>({ ...this.#layout.within(slot), keyEncoding: 'view', limit: 1 })
+        .all()
+      if (unexpected.length === 0) return { state: new MvccState(), bookkeeping }
+      throw new KeelsonError('CORRUPTION', 'the metadata store on disk lost the record of its revisions')
+    }
+    const numbers = decodeNumbers(record)
+    const state = new MvccState(numbers)
+    await this.#each(slot, recordKinds.session, (_key, value) => {
+      state.loadSession(decodeSession(value), value)
+    })
+    await this.#each(slot, recordKinds.version, (_key, value) => {
+      state.loadVersion(decodeVersion(value), value)
+    })
+    state.checkLoaded(numbers.digest)
+    return { state, bookkeeping }
+  }
+
+  async #each(slot: Slot, kind: number, visit: (key: Uint8Array, value: Uint8Array) => void): Promise<void> {
+    await using iterator = this.#database.iterator<Uint8Array, Uint8Array>({
+      ...this.#layout.within(slot, kind),
+      ...byteEncodings,
+    })
+    for (;;) {
+      const page = await iterator.nextv(loadPage)
+      if (page.length === 0) return
+      for (const [key, value] of page) visit(key, value)
+    }
+  }
+
+  /** Writes a snapshot into a slot that nobody reads yet. */
+  async #fill(slot: Slot, bookkeeping: Bookkeeping, chunks: AsyncIterable<Uint8Array>): Promise<MvccState> {
+    let batch = this.#database.batch()
+    let pending = 0
+    try {
+      const layout = this.#layout
+      const decoder = new StateDecoder({
+        session: (session, record) => {
+          batch.put(layout.session(slot, session.sessionId), record.slice(), byteEncodings)
+          pending += record.length
+        },
+        version: (version, record) => {
+          const key = layout.version(slot, version.modRevision, version.sub)
+          batch.put(key, record.slice(), byteEncodings)
+          pending += record.length
+        },
+      })
+      for await (const chunk of chunks) {
+        decoder.push(chunk)
+        if (pending < restoreBatchBytes) continue
+        await batch.write(synced)
+        batch = this.#database.batch()
+        pending = 0
+      }
+      const state = decoder.finish()
+      for (const [name, value] of bookkeeping)
+        batch.put(layout.bookkeeping(slot, name), value.slice(), byteEncodings)
+      batch.put(layout.numbers(slot), encodeNumbers(state, state.digest()), byteEncodings)
+      await batch.write(synced)
+      return state
+    } catch (error) {
+      await batch.close()
+      throw error
+    }
+  }
+}
+
+/** abstract-level leaves `sync` to its implementations: those on a disk know it, those in memory ignore it. */
+const synced: object = Object.freeze({ sync: true })
+
+function executeBytes(state: MvccState, data: Uint8Array): Uint8Array {
+  try {
+    return execute(state, decodeCommand(data))
+  } catch (error) {
+    // What is not even a command is refused by every replica alike.
+    if (KeelsonError.hasCode(error, 'MALFORMED')) return encodeRefusal(error)
+    throw error
+  }
+}

@@ -1,0 +1,203 @@
+import { ByteReader, ByteWriter } from '../../core/bytes.ts'
+import type { Fields, Plain } from '../../core/codec.ts'
+import { KeelsonError } from '../../core/errors.ts'
+import type {
+  Compare,
+  KeySelector,
+  KeyValue,
+  Operation,
+  OperationResult,
+  Transaction,
+  TransactionResult,
+} from '../../interfaces/metadata-store.ts'
+
+// Positional encodings of the interface's types, for commands, requests and answers.
+
+const compareTargets = ['createRevision', 'modRevision', 'version', 'session', 'value'] as const
+const compareOperators = ['=', '!=', '<', '>'] as const
+
+export function selectorToPlain(select: KeySelector): Plain {
+  if (select.end === undefined) return [select.key]
+  return [select.key, select.end]
+}
+
+export function selectorFromFields(fields: Fields): KeySelector {
+  const key = fields.bytes('key')
+  if (!fields.more) return { key }
+  return { key, end: fields.optional((f) => f.bytes('end')) ?? null }
+}
+
+function compareToPlain(compare: Compare): Plain {
+  const target = compareTargets.indexOf(compare.target)
+  return [compare.key, target, compareOperators.indexOf(compare.is), compare.operand]
+}
+
+function compareFromFields(fields: Fields): Compare {
+  const key = fields.bytes('key')
+  const target = compareTargets[fields.oneOf('target', [0, 1, 2, 3, 4])]
+  if (target === 'value') {
+    const is = compareOperators[fields.oneOf('is', [0, 1])]
+    return { key, target, is, operand: fields.bytes('operand') }
+  }
+  const is = compareOperators[fields.oneOf('is', [0, 1, 2, 3])]
+  return { key, target, is, operand: fields.uint('operand') }
+}
+
+function operationToPlain(operation: Operation): Plain {
+  if (operation.type === 'put') return [0, operation.key, operation.value, operation.session ?? 0]
+  if (operation.type === 'delete') return [1, selectorToPlain(operation.select)]
+  return [2, selectorToPlain(operation.select), operation.limit ?? null]
+}
+
+function operationFromFields(fields: Fields): Operation {
+  const type = fields.oneOf('type', [0, 1, 2])
+  if (type === 0) {
+    return {
+      type: 'put',
+      key: fields.bytes('key'),
+      value: fields.bytes('value'),
+      session: fields.uint('session'),
+    }
+  }
+  const select = selectorFromFields(fields.nested('select'))
+  if (type === 1) return { type: 'delete', select }
+  const limit = fields.optional((f) => f.uint('limit'))
+  return limit === undefined ? { type: 'range', select } : { type: 'range', select, limit }
+}
+
+export function transactionToPlain(transaction: Transaction): Plain {
+  return [
+    (transaction.if ?? []).map(compareToPlain),
+    (transaction.then ?? []).map(operationToPlain),
+    (transaction.else ?? []).map(operationToPlain),
+  ]
+}
+
+export function transactionFromFields(fields: Fields): Required<Transaction> {
+  return {
+    if: fields.list('if', compareFromFields),
+    then: fields.list('then', operationFromFields),
+    else: fields.list('else', operationFromFields),
+  }
+}
+
+export function writeKeyValue(out: ByteWriter, entry: KeyValue): void {
+  out
+    .bytes(entry.key)
+    .bytes(entry.value)
+    .varint(entry.createRevision)
+    .varint(entry.modRevision)
+    .varint(entry.version)
+    .varint(entry.session)
+}
+
+export function readKeyValue(reader: ByteReader): KeyValue {
+  return {
+    key: reader.bytes().slice(),
+    value: reader.bytes().slice(),
+    createRevision: reader.varint(),
+    modRevision: reader.varint(),
+    version: reader.varint(),
+    session: reader.varint(),
+  }
+}
+
+export function writeKeyValues(out: ByteWriter, entries: readonly KeyValue[]): void {
+  out.varint(entries.length)
+  for (const entry of entries) writeKeyValue(out, entry)
+}
+
+export function readKeyValues(reader: ByteReader): KeyValue[] {
+  const count = reader.varint()
+  const entries: KeyValue[] = []
+  // Pushed one by one, so that a count that lies ends with the input and allocates nothing.
+  for (let i = 0; i < count; i++) entries.push(readKeyValue(reader))
+  return entries
+}
+
+function writeOperationResult(out: ByteWriter, result: OperationResult): void {
+  if (result.type === 'put') {
+    out.u8(0).u8(result.previous === undefined ? 0 : 1)
+    if (result.previous !== undefined) writeKeyValue(out, result.previous)
+  } else if (result.type === 'delete') {
+    out.u8(1)
+    writeKeyValues(out, result.deleted)
+  } else {
+    out.u8(2)
+    writeKeyValues(out, result.entries)
+    out.u8(result.more ? 1 : 0).varint(result.count)
+  }
+}
+
+function readOperationResult(reader: ByteReader): OperationResult {
+  const type = reader.u8()
+  if (type === 0) return { type: 'put', previous: reader.u8() === 1 ? readKeyValue(reader) : undefined }
+  if (type === 1) return { type: 'delete', deleted: readKeyValues(reader) }
+  if (type !== 2) reader.fail(`holds a result of unknown type ${type}`)
+  const entries = readKeyValues(reader)
+  return { type: 'range', entries, more: reader.u8() === 1, count: reader.varint() }
+}
+
+export function writeTransactionResult(out: ByteWriter, result: TransactionResult): void {
+  out
+    .u8(result.succeeded ? 1 : 0)
+    .varint(result.revision)
+    .varint(result.results.length)
+  for (const each of result.results) writeOperationResult(out, each)
+}
+
+export function readTransactionResult(reader: ByteReader): TransactionResult {
+  const succeeded = reader.u8() === 1
+  const revision = reader.varint()
+  const count = reader.varint()
+  const results: OperationResult[] = []
+  for (let i = 0; i < count; i++) results.push(readOperationResult(reader))
+  return { succeeded, revision, results }
+}
+
+/** What a command came to: its answer, or the error that it was refused with. */
+export function encodeOutcome(write: (out: ByteWriter) => void): Uint8Array {
+  const out = new ByteWriter(64)
+  out.u8(outcomeOk)
+  write(out)
+  return out.finish()
+}
+
+const outcomeOk = 1
+const outcomeRefused = 2
+
+/** An error as the answer of a command. */
+export function encodeRefusal(error: KeelsonError): Uint8Array {
+  return new ByteWriter(128)
+    .u8(outcomeRefused)
+    .string(error.code)
+    .string(error.message)
+    .string(JSON.stringify(error.details))
+    .finish()
+}
+
+/** A reader behind the mark of success. @throws KeelsonError the one that the command was refused with; `MALFORMED` */
+export function openOutcome(bytes: Uint8Array): ByteReader {
+  const reader = new ByteReader(bytes, 'the answer of a metadata command')
+  const mark = reader.u8()
+  if (mark === outcomeOk) return reader
+  if (mark !== outcomeRefused) reader.fail(`starts with an unknown mark ${mark}`)
+  const code = reader.string()
+  const message = reader.string()
+  const details: unknown = parseJson(reader.string())
+  throw KeelsonError.fromJSON({
+    code,
+    message,
+    retryable: false,
+    outcome: 'none',
+    details: (typeof details === 'object' && details !== null ? details : {}) as Record<string, string>,
+  })
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new KeelsonError('MALFORMED', 'the details of a refusal are not JSON', { cause })
+  }
+}

@@ -1,0 +1,27 @@
+import { KeelsonError } from '../../core/errors.ts'
+import { commandLimits } from '../mvcc/limits.ts'
+
+/** Bounds of a session's TTL. Below the shortest one, scheduling delays alone would end sessions. */
+export const sessionTtlBounds: { readonly minimumMs: number; readonly maximumMs: number } = Object.freeze({
+  minimumMs: 100,
+  maximumMs: 24 * 60 * 60 * 1000,
+})
+
+/** @throws KeelsonError `INVALID_ARGUMENT` */
+export function checkTtl(ttlMs: unknown): void {
+  const { minimumMs, maximumMs } = sessionTtlBounds
+  if (Number.isSafeInteger(ttlMs) && (ttlMs as number) >= minimumMs && (ttlMs as number) <= maximumMs) return
+  throw new KeelsonError(
+    'INVALID_ARGUMENT',
+    `the TTL of a session is an integer from ${minimumMs} to ${maximumMs} ms, not ${JSON.stringify(ttlMs)}`,
+  )
+}
+
+/** @throws KeelsonError `INVALID_ARGUMENT` */
+export function checkHolder(holder: unknown): void {
+  if (typeof holder === 'string' && holder.length > 0 && holder.length <= commandLimits.holderLength) return
+  throw new KeelsonError(
+    'INVALID_ARGUMENT',
+    `the holder of a session is a name of 1 to ${commandLimits.holderLength} characters`,
+  )
+}

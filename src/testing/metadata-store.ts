@@ -1,0 +1,33 @@
+import type { ComplianceCase } from './compliance.ts'
+import type { MetadataStoreHarness } from './metadata-store/harness.ts'
+import { keyCases } from './metadata-store/keys.ts'
+import { sessionCases } from './metadata-store/sessions.ts'
+import { transactionCases } from './metadata-store/transactions.ts'
+import { watchCases } from './metadata-store/watches.ts'
+
+export type { MetadataStoreHarness } from './metadata-store/harness.ts'
+
+/**
+ * What every {@link MetadataStore} must do, one case per promise of the interface. `make` is called once per case and
+ * gives an empty store.
+ *
+ * ```ts
+ * for (const { name, run } of metadataStoreCompliance(makeHarness)) test(name, run)
+ * ```
+ */
+export function metadataStoreCompliance(
+  make: () => Promise<MetadataStoreHarness>,
+): readonly ComplianceCase[] {
+  const cases = { ...keyCases, ...transactionCases, ...watchCases, ...sessionCases }
+  return Object.entries(cases).map(([name, body]) => ({
+    name,
+    run: async (): Promise<void> => {
+      const harness = await make()
+      try {
+        await body(harness)
+      } finally {
+        await harness.close()
+      }
+    },
+  }))
+}
