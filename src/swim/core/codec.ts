@@ -1,0 +1,293 @@
+import { ByteReader, ByteWriter } from '../../core/bytes.ts'
+import { KeelsonError } from '../../core/errors.ts'
+import type { Incarnation, NodeId } from '../../model/ids.ts'
+import { bucketCount } from './digest.ts'
+import type { MemberState } from './types.ts'
+
+/** First byte of every packet. */
+export const protocolVersion = 1
+
+/** Longest cluster label in bytes. */
+export const maximumLabelBytes = 64
+
+/** Longest metadata of a member. */
+export const maximumMetadataBytes = 512
+
+/** A packet must hold at least this much, so that the longest header and the longest record fit into one. */
+export const minimumPacketBytes = 1_100
+
+/** Who sent a packet, in its own words. */
+export interface PacketSender {
+  readonly nodeId: NodeId
+  readonly incarnation: Incarnation
+  readonly version: number
+}
+
+/** What a member says about itself. */
+export interface AliveMessage extends PacketSender {
+  readonly kind: 'alive'
+  readonly address: string
+  readonly metadata: Uint8Array
+}
+
+/** What a member says about another one. */
+export interface AccusationMessage {
+  readonly kind: 'suspect' | 'dead'
+  readonly nodeId: NodeId
+  readonly version: number
+  readonly accuser: NodeId
+}
+
+/** A member's goodbye. */
+export interface LeftMessage {
+  readonly kind: 'left'
+  readonly nodeId: NodeId
+  readonly version: number
+}
+
+/** What spreads through the cluster on the back of other messages. */
+export type UpdateMessage = AliveMessage | AccusationMessage | LeftMessage
+
+/** A member as it stands in one node's view, for anti-entropy. */
+export interface SyncRecord extends PacketSender {
+  readonly state: MemberState
+  readonly address: string
+  readonly metadata: Uint8Array
+  /** Statement that is in doubt; equals `version` unless the member is suspect. */
+  readonly accusedVersion: number
+  /** How long it has been dead or gone, so that all forget it at the same time; 0 for the others. */
+  readonly ageMs: number
+}
+
+/** All messages. A packet holds several. */
+export type SwimMessage =
+  | { readonly kind: 'ping'; readonly sequence: number; readonly target: NodeId }
+  | { readonly kind: 'ack'; readonly sequence: number; readonly responder: NodeId }
+  | {
+      readonly kind: 'indirectPing'
+      readonly sequence: number
+      readonly target: NodeId
+      readonly address: string
+    }
+  | { readonly kind: 'nack'; readonly sequence: number }
+  | UpdateMessage
+  /** Digests of the sender's view by bucket: the question whether ours is another. */
+  | { readonly kind: 'offer'; readonly buckets: Uint32Array }
+  /** Members of the buckets in `mask`; `wantReturn` asks for ours in the same buckets. */
+  | {
+      readonly kind: 'state'
+      readonly mask: number
+      readonly wantReturn: boolean
+      readonly records: readonly SyncRecord[]
+    }
+
+/** A decoded packet. */
+export interface DecodedPacket {
+  readonly sender: PacketSender
+  readonly messages: readonly SwimMessage[]
+}
+
+const states: readonly MemberState[] = ['alive', 'suspect', 'dead', 'left']
+const tags = {
+  ping: 1,
+  ack: 2,
+  indirectPing: 3,
+  nack: 4,
+  alive: 5,
+  suspect: 6,
+  dead: 7,
+  left: 8,
+  offer: 9,
+  state: 10,
+} as const
+const kindOfTag = new Map(
+  Object.entries(tags).map(([kind, tag]) => [tag as number, kind as keyof typeof tags]),
+)
+const namePattern = /^[a-z0-9][a-z0-9._-]{0,63}$/
+const addressPattern = /^[\x21-\x7e]{1,240}:[0-9]{1,5}$/
+
+/** The start of every packet of one sender. */
+export function encodeHeader(label: string, sender: PacketSender): Uint8Array {
+  const out = new ByteWriter(64)
+  out.u8(protocolVersion).string(label)
+  return out.string(sender.nodeId).varint(sender.incarnation).varint(sender.version).finish()
+}
+
+/** One message, to stand behind a header and other messages. */
+export function encodeMessage(message: SwimMessage): Uint8Array {
+  const out = new ByteWriter(64)
+  out.u8(tags[message.kind])
+  switch (message.kind) {
+    case 'ping':
+      out.varint(message.sequence).string(message.target)
+      break
+    case 'ack':
+      out.varint(message.sequence).string(message.responder)
+      break
+    case 'indirectPing':
+      out.varint(message.sequence).string(message.target).string(message.address)
+      break
+    case 'nack':
+      out.varint(message.sequence)
+      break
+    case 'alive':
+      out.string(message.nodeId).varint(message.incarnation).varint(message.version)
+      out.string(message.address).bytes(message.metadata)
+      break
+    case 'suspect':
+    case 'dead':
+      out.string(message.nodeId).varint(message.version).string(message.accuser)
+      break
+    case 'left':
+      out.string(message.nodeId).varint(message.version)
+      break
+    case 'offer':
+      for (const bucket of message.buckets) out.u32(bucket)
+      break
+    case 'state':
+      out
+        .u32(message.mask)
+        .u8(message.wantReturn ? 1 : 0)
+        .varint(message.records.length)
+      for (const record of message.records) out.raw(encodeRecord(record))
+      break
+  }
+  return out.finish()
+}
+
+/** One record of a `state` message. */
+export function encodeRecord(record: SyncRecord): Uint8Array {
+  const out = new ByteWriter(96)
+  out.u8(states.indexOf(record.state)).string(record.nodeId).varint(record.incarnation)
+  out.varint(record.version).varint(record.accusedVersion).string(record.address)
+  return out.bytes(record.metadata).varint(record.ageMs).finish()
+}
+
+/** A packet from its parts. */
+export function encodePacket(
+  label: string,
+  sender: PacketSender,
+  messages: readonly SwimMessage[],
+): Uint8Array {
+  const out = new ByteWriter(256).raw(encodeHeader(label, sender))
+  for (const message of messages) out.raw(encodeMessage(message))
+  return out.finish()
+}
+
+/**
+ * Decodes a packet from the network. Nothing in the result refers to `bytes`.
+ *
+ * @throws KeelsonError `PROTOCOL_VERSION`, `FOREIGN_CLUSTER`, `MALFORMED`
+ */
+export function decodePacket(bytes: Uint8Array, label: string): DecodedPacket {
+  const reader = new ByteReader(bytes, 'a SWIM packet')
+  const version = reader.u8()
+  if (version !== protocolVersion) {
+    throw new KeelsonError(
+      'PROTOCOL_VERSION',
+      `a SWIM packet has protocol version ${version}, and this node speaks ${protocolVersion}`,
+    )
+  }
+  const theirs = reader.bytes()
+  if (theirs.length > maximumLabelBytes) reader.fail(`has a label of more than ${maximumLabelBytes} bytes`)
+  if (new TextDecoder().decode(theirs) !== label) {
+    throw new KeelsonError('FOREIGN_CLUSTER', 'a SWIM packet carries the label of another cluster')
+  }
+  const sender = { nodeId: readName(reader), incarnation: reader.varint(), version: reader.varint() }
+  const messages: SwimMessage[] = []
+  while (reader.remaining > 0) messages.push(readMessage(reader))
+  return { sender, messages }
+}
+
+function readMessage(reader: ByteReader): SwimMessage {
+  const tag = reader.u8()
+  const kind = kindOfTag.get(tag) ?? reader.fail(`holds an unknown message (tag ${tag})`)
+  switch (kind) {
+    case 'ping':
+      return { kind, sequence: reader.varint(), target: readName(reader) }
+    case 'ack':
+      return { kind, sequence: reader.varint(), responder: readName(reader) }
+    case 'indirectPing':
+      return { kind, sequence: reader.varint(), target: readName(reader), address: readAddress(reader) }
+    case 'nack':
+      return { kind, sequence: reader.varint() }
+    case 'alive':
+      return {
+        kind,
+        nodeId: readName(reader),
+        incarnation: reader.varint(),
+        version: reader.varint(),
+        address: readAddress(reader),
+        metadata: readMetadata(reader),
+      }
+    case 'suspect':
+    case 'dead':
+      return { kind, nodeId: readName(reader), version: reader.varint(), accuser: readName(reader) }
+    case 'left':
+      return { kind, nodeId: readName(reader), version: reader.varint() }
+    case 'offer': {
+      const raw = reader.raw(bucketCount * 4)
+      const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength)
+      return {
+        kind,
+        buckets: Uint32Array.from({ length: bucketCount }, (_, i) => view.getUint32(i * 4, true)),
+      }
+    }
+    case 'state': {
+      const mask = reader.u32()
+      const flags = reader.u8()
+      if (flags > 1) reader.fail(`holds unknown flags ${flags}`)
+      const count = reader.varint()
+      const records: SyncRecord[] = []
+      for (let i = 0; i < count; i++) records.push(readRecord(reader))
+      return { kind, mask, wantReturn: flags === 1, records }
+    }
+  }
+}
+
+function readRecord(reader: ByteReader): SyncRecord {
+  const tag = reader.u8()
+  const state = states[tag] ?? reader.fail(`holds an unknown member state ${tag}`)
+  const nodeId = readName(reader)
+  const incarnation = reader.varint()
+  const version = reader.varint()
+  const accusedVersion = reader.varint()
+  const live = state === 'alive' || state === 'suspect'
+  const address = live ? readAddress(reader) : readAddressOrNone(reader)
+  return {
+    state,
+    nodeId,
+    incarnation,
+    version,
+    accusedVersion,
+    address,
+    metadata: readMetadata(reader),
+    ageMs: reader.varint(),
+  }
+}
+
+function readName(reader: ByteReader): NodeId {
+  const name = reader.string()
+  return namePattern.test(name) ? name : reader.fail('holds something that is no node id')
+}
+
+function readAddressOrNone(reader: ByteReader): string {
+  const address = reader.string()
+  return address === '' || isAddress(address) ? address : reader.fail('holds something that is no address')
+}
+
+function readAddress(reader: ByteReader): string {
+  const address = reader.string()
+  return isAddress(address) ? address : reader.fail('holds something that is no address')
+}
+
+/** True for `host:port`. */
+export function isAddress(address: string): boolean {
+  return addressPattern.test(address) && Number(address.slice(address.lastIndexOf(':') + 1)) <= 65_535
+}
+
+function readMetadata(reader: ByteReader): Uint8Array {
+  const bytes = reader.bytes()
+  if (bytes.length > maximumMetadataBytes) reader.fail('holds metadata above the limit')
+  return bytes.slice()
+}

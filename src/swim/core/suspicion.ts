@@ -1,0 +1,66 @@
+import type { NodeId } from '../../model/ids.ts'
+import { suspicionTimeoutMs } from './formulas.ts'
+
+/** The bounds of a suspicion. */
+export interface SuspicionBounds {
+  readonly minimumMs: number
+  readonly maximumMs: number
+  /** Confirmations that bring it down to its minimum. */
+  readonly wanted: number
+}
+
+/**
+ * A member under suspicion. It starts long and is shortened by each independent accuser, so that one node that is
+ * deaf itself needs long to have another declared dead, and a real death is found fast (Lifeguard §IV-B).
+ */
+export class Suspicion {
+  /** Statement that is in doubt: a higher one of the member itself ends the suspicion. */
+  version: number
+  readonly startedMs: number
+  readonly #bounds: SuspicionBounds
+  readonly #accusers: Set<NodeId>
+  /** Time that does not count, because we were not listening. */
+  #forgivenMs = 0
+
+  constructor(version: number, accuser: NodeId, nowMs: number, bounds: SuspicionBounds) {
+    this.version = version
+    this.startedMs = nowMs
+    this.#bounds = bounds
+    this.#accusers = new Set([accuser])
+  }
+
+  get accusers(): readonly NodeId[] {
+    return [...this.#accusers]
+  }
+
+  /** Accusers still wanted before the suspicion is as short as it gets. */
+  get missing(): number {
+    return Math.max(0, this.#bounds.wanted - (this.#accusers.size - 1))
+  }
+
+  get deadlineMs(): number {
+    const { minimumMs, maximumMs, wanted } = this.#bounds
+    const timeoutMs = suspicionTimeoutMs(minimumMs, maximumMs, wanted, this.#accusers.size - 1)
+    return this.startedMs + this.#forgivenMs + timeoutMs
+  }
+
+  /** Adds an accuser. False if it is known already or no more are wanted: then the news need not travel on. */
+  confirm(accuser: NodeId): boolean {
+    if (this.missing === 0 || this.#accusers.has(accuser)) return false
+    this.#accusers.add(accuser)
+    return true
+  }
+
+  /** Moves the deadline out by time in which a refutation could not be heard. */
+  forgive(ms: number): void {
+    this.#forgivenMs += ms
+  }
+
+  clone(): Suspicion {
+    const copy = new Suspicion(this.version, '', this.startedMs, this.#bounds)
+    copy.#accusers.clear()
+    for (const accuser of this.#accusers) copy.#accusers.add(accuser)
+    copy.#forgivenMs = this.#forgivenMs
+    return copy
+  }
+}

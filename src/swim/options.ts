@@ -1,0 +1,159 @@
+import type { Environment } from '../core/environment.ts'
+import { KeelsonError } from '../core/errors.ts'
+import {
+  arrayOption,
+  checkOptions,
+  integerOption,
+  type NumberBounds,
+  numberOption,
+  type OptionCheck,
+  objectOption,
+  optional,
+  stringOption,
+  wordOption,
+} from '../core/options.ts'
+import type { DatagramSocket } from '../interfaces/datagram.ts'
+import { type ClusterId, checkId, checkName, type Incarnation, type NodeId } from '../model/ids.ts'
+import { isAddress, maximumMetadataBytes, minimumPacketBytes } from './core/codec.ts'
+import { lanProfile, localProfile, type SwimTuning, wanProfile } from './core/tuning.ts'
+
+/** Sets of defaults by name. */
+export type SwimProfile = 'lan' | 'wan' | 'local'
+
+/** The defaults of each profile. */
+export const swimProfiles: Readonly<Record<SwimProfile, SwimTuning>> = Object.freeze({
+  lan: lanProfile,
+  wan: wanProfile,
+  local: localProfile,
+})
+
+/** Options of `Swim.open`. Each value of the tuning overrides the profile's. */
+export interface SwimOptions extends Partial<SwimTuning> {
+  readonly env: Environment
+  /** Taken over: `close` closes it. */
+  readonly socket: DatagramSocket
+  readonly nodeId: NodeId
+  /** Life of the node's data directory. Others see it as `member.incarnation`. */
+  readonly incarnation: Incarnation
+  /** Name of the cluster. Packets with another one are dropped, so that clusters never merge by a wrong address. */
+  readonly label: ClusterId
+  /** What this node tells the others about itself, at most 512 bytes. Default: nothing. */
+  readonly metadata?: Uint8Array
+  /** `host:port` addresses at which others may be found; this node's own may be among them. Default: none. */
+  readonly seeds?: readonly string[]
+  /** Default: `lan`. */
+  readonly profile?: SwimProfile
+}
+
+/** Checked options, complete. */
+export interface CheckedSwimOptions {
+  readonly env: Environment
+  readonly socket: DatagramSocket
+  readonly nodeId: NodeId
+  readonly incarnation: Incarnation
+  readonly label: ClusterId
+  readonly metadata: Uint8Array
+  readonly seeds: readonly string[]
+  readonly tuning: SwimTuning
+}
+
+const tuningBounds: Readonly<Record<keyof SwimTuning, NumberBounds & { readonly integer?: boolean }>> = {
+  probeIntervalMs: { min: 10, max: 600_000 },
+  probeTimeoutMs: { min: 5, max: 600_000 },
+  indirectProbes: { min: 0, max: 16, integer: true },
+  retransmitMultiplier: { min: 1, max: 32, integer: true },
+  suspicionMultiplier: { min: 1, max: 64 },
+  suspicionMaximumMultiplier: { min: 1, max: 64 },
+  healthMaximum: { min: 1, max: 64, integer: true },
+  syncIntervalMs: { min: 50, max: 86_400_000 },
+  gossipIntervalMs: { min: 5, max: 600_000 },
+  gossipFanout: { min: 1, max: 64, integer: true },
+  gossipToDeadMs: { min: 0, max: 86_400_000 },
+  reconnectIntervalMs: { min: 50, max: 86_400_000 },
+  tombstoneMs: { min: 1_000, max: 31_536_000_000 },
+  maximumPacketBytes: { min: minimumPacketBytes, max: 65_507, integer: true },
+  maximumMembers: { min: 2, max: 1_000_000, integer: true },
+  maximumSyncBytesPerSecond: { min: 16_384, max: 2 ** 32, integer: true },
+}
+
+/** @throws KeelsonError `INVALID_OPTION` */
+export function checkSwimOptions(input: unknown): CheckedSwimOptions {
+  const where = 'Swim.open'
+  const tuningChecks = Object.fromEntries(
+    Object.entries(tuningBounds).map(([name, { integer, ...bounds }]) => [
+      name,
+      optional(integer === true ? integerOption(bounds) : numberOption(bounds)),
+    ]),
+  ) as { [K in keyof SwimTuning]-?: OptionCheck<number | undefined> }
+  const options = checkOptions<Required<SwimOptions>>(
+    where,
+    input,
+    {
+      ...(tuningChecks as { [K in keyof SwimTuning]-?: OptionCheck<number> }),
+      env: objectOption<Environment>(['clock', 'timers', 'random', 'logger', 'metrics']),
+      socket: objectOption<DatagramSocket>(['address', 'maximumPayloadBytes', 'send', 'onMessage', 'close']),
+      nodeId: asOption((value) => checkName(value, 'a node id')),
+      incarnation: asOption((value) => checkId(value, 'an incarnation')),
+      label: asOption((value) => checkName(value, 'a label')),
+      metadata: metadataOption,
+      seeds: arrayOption(addressOption, { max: 1_000, fallback: [] }),
+      profile: wordOption(['lan', 'wan', 'local'], 'lan'),
+    },
+    (checked, refuse) => {
+      const tuning = { ...swimProfiles[checked.profile], ...pickTuning(checked) }
+      if (tuning.probeTimeoutMs >= tuning.probeIntervalMs) {
+        refuse(
+          `probeTimeoutMs (${tuning.probeTimeoutMs}) must be below probeIntervalMs (${tuning.probeIntervalMs}), or no time is left to ask others`,
+        )
+      }
+      if (checked.socket.maximumPayloadBytes < minimumPacketBytes) {
+        refuse(
+          `the socket carries at most ${checked.socket.maximumPayloadBytes} bytes, and SWIM needs ${minimumPacketBytes}`,
+        )
+      }
+    },
+  )
+  const tuning = { ...swimProfiles[options.profile], ...pickTuning(options) }
+  const { env, socket, nodeId, incarnation, label, metadata, seeds } = options
+  const maximumPacketBytes = Math.min(tuning.maximumPacketBytes, socket.maximumPayloadBytes)
+  return {
+    env,
+    socket,
+    nodeId,
+    incarnation,
+    label,
+    metadata,
+    seeds,
+    tuning: Object.freeze({ ...tuning, maximumPacketBytes }),
+  }
+}
+
+function pickTuning(options: Partial<SwimTuning>): Partial<SwimTuning> {
+  const given = Object.keys(tuningBounds).filter((name) => options[name as keyof SwimTuning] !== undefined)
+  return Object.fromEntries(given.map((name) => [name, options[name as keyof SwimTuning]]))
+}
+
+function asOption<T>(check: (value: unknown) => T): OptionCheck<T> {
+  return (value, name) => {
+    try {
+      return check(value)
+    } catch (cause) {
+      throw new KeelsonError('INVALID_OPTION', `${name}: ${(cause as Error).message}`, { cause })
+    }
+  }
+}
+
+const addressOption: OptionCheck<string> = (value, name) => {
+  const address = stringOption({ maxLength: 246 })(value, name)
+  if (isAddress(address)) return address
+  throw new KeelsonError('INVALID_OPTION', `${name} takes an address like 'host:port', not '${address}'`)
+}
+
+const metadataOption: OptionCheck<Uint8Array> = (value, name) => {
+  const metadata = value ?? new Uint8Array(0)
+  if (metadata instanceof Uint8Array && metadata.length <= maximumMetadataBytes) return metadata.slice()
+  throw new KeelsonError(
+    'INVALID_OPTION',
+    `${name} takes a Uint8Array of at most ${maximumMetadataBytes} bytes`,
+  )
+}

@@ -1,0 +1,49 @@
+import type { Counter, Gauge, Metrics } from '../core/metrics.ts'
+import type { SwimCore } from './core/swim-core.ts'
+import type { SwimCounters } from './core/types.ts'
+
+const counted: Readonly<Record<keyof SwimCounters, readonly [name: string, help: string]>> = {
+  packetsSent: ['packets_sent_total', 'Datagrams sent'],
+  bytesSent: ['sent_bytes_total', 'Bytes of datagrams sent'],
+  packetsReceived: ['packets_received_total', 'Datagrams received'],
+  malformed: ['malformed_total', 'Datagrams dropped because they do not decode'],
+  foreign: ['foreign_total', 'Datagrams dropped because of their label'],
+  unknownProtocol: ['unknown_protocol_total', 'Datagrams dropped because of their protocol version'],
+  probes: ['probes_total', 'Probes begun'],
+  failedProbes: ['failed_probes_total', 'Probes without an answer'],
+  refutations: ['refutations_total', 'Accusations of this node that it refuted'],
+  syncsRefused: ['syncs_refused_total', 'Exchanges refused because their budget was spent'],
+  membersRefused: ['members_refused_total', 'Members refused because there were too many'],
+  stalls: ['stalls_total', 'Times that this process was stopped for longer than a probe may take'],
+}
+
+/** Copies a core's counts into the host's metrics. */
+export class SwimMetrics {
+  readonly #labels: { readonly node: string }
+  readonly #counters: (readonly [keyof SwimCounters, Counter])[]
+  readonly #seen: Record<string, number> = {}
+  readonly #health: Gauge
+  readonly #live: Gauge
+
+  constructor(metrics: Metrics, nodeId: string) {
+    this.#labels = { node: nodeId }
+    this.#counters = (Object.keys(counted) as (keyof SwimCounters)[]).map((key) => {
+      const [name, help] = counted[key]
+      return [key, metrics.counter(`keelson_swim_${name}`, help)]
+    })
+    this.#health = metrics.gauge('keelson_swim_local_health', 'Local health score: 0 is healthy')
+    this.#live = metrics.gauge('keelson_swim_members', 'Members alive or under suspicion, this node included')
+  }
+
+  update(core: SwimCore): void {
+    for (const [key, counter] of this.#counters) {
+      const value = core.counters[key]
+      const grown = value - (this.#seen[key] ?? 0)
+      if (grown === 0) continue
+      this.#seen[key] = value
+      counter.add(grown, this.#labels)
+    }
+    this.#health.set(core.localHealth, this.#labels)
+    this.#live.set(core.membership.table.live, this.#labels)
+  }
+}
