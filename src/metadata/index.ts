@@ -21,6 +21,17 @@ export type {
   WatchOptions,
   WatchResponse,
 } from '../interfaces/metadata-store.ts'
+export * from './directory.ts'
+export * from './directory-cache.ts'
+export {
+  decodeRangeDescriptor,
+  decodeWantedRange,
+  encodeRangeDescriptor,
+  encodeWantedRange,
+} from './directory-codec.ts'
+export * from './epoch.ts'
+export * from './follow.ts'
+export * from './keys.ts'
 export * from './memory-store.ts'
 export { everything, prefixSelector, selects } from './mvcc/key-range.ts'
 export type { StateDatabase } from './mvcc/layout.ts'

@@ -16,15 +16,6 @@ export function selects(select: KeySelector, key: Uint8Array): boolean {
   return select.end === null || compareBytes(key, select.end) < 0
 }
 
-/** True when a key could lie in both selections. */
-export function overlaps(a: KeySelector, b: KeySelector): boolean {
-  if (a.end === undefined) return selects(b, a.key)
-  if (b.end === undefined) return selects(a, b.key)
-  const aBeforeB = a.end !== null && compareBytes(a.end, b.key) <= 0
-  const bBeforeA = b.end !== null && compareBytes(b.end, a.key) <= 0
-  return !aBeforeB && !bBeforeA && !isEmpty(a) && !isEmpty(b)
-}
-
 /** True for a selection that ends where or before it starts. */
 export function isEmpty(select: KeySelector): boolean {
   return select.end instanceof Uint8Array && compareBytes(select.end, select.key) <= 0

@@ -31,7 +31,7 @@ export const commandLimits: {
 } = Object.freeze({
   keyBytes: 4096,
   valueBytes: 1024 * 1024,
-  operations: 128,
+  operations: 1024,
   transactionBytes: 1536 * 1024,
   deletedKeys: 10_000,
   rangeEntries: 10_000,

@@ -1,7 +1,7 @@
-import { equalBytes } from '../../core/bytes.ts'
+import { compareBytes, concatBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { Compare, KeySelector, Operation, Transaction } from '../../interfaces/metadata-store.ts'
-import { overlaps } from './key-range.ts'
+import { isEmpty } from './key-range.ts'
 import { commandLimits } from './limits.ts'
 
 function refuse(problem: string): never {
@@ -72,23 +72,29 @@ function checkOperation(operation: Operation): number {
   return 0
 }
 
-/** The keys that an operation may change. */
-function written(operation: Operation): KeySelector | undefined {
-  if (operation.type === 'put') return { key: operation.key }
-  return operation.type === 'delete' ? operation.select : undefined
+/** What an operation may change, as a stretch from `key` up to but without `end`; null for no end. */
+function written(operation: Operation): { readonly key: Uint8Array; readonly end: Uint8Array | null }[] {
+  const select = operation.type === 'put' ? { key: operation.key } : operation.select
+  if (operation.type === 'range' || isEmpty(select)) return []
+  // The first key behind a key is the key with a zero byte.
+  const end = select.end === undefined ? concatBytes([select.key, Uint8Array.of(0)]) : select.end
+  return [{ key: select.key, end }]
 }
 
 /** By their text alone, so that the answer does not depend on what the store holds. */
 function checkWritesApart(operations: readonly Operation[]): void {
-  const writes = operations.map(written).filter((select) => select !== undefined)
+  const writes = operations.flatMap(written).sort((a, b) => compareBytes(a.key, b.key))
   for (let i = 1; i < writes.length; i++) {
-    for (let j = 0; j < i; j++) {
-      const [a, b] = [writes[i] as KeySelector, writes[j] as KeySelector]
-      if (!overlaps(a, b)) continue
-      const both = a.end === undefined && b.end === undefined && equalBytes(a.key, b.key)
-      refuse(`two writes of a transaction ${both ? 'have the same key' : 'overlap'}: make them one`)
-    }
+    // Until the first overlap the ends ascend with the starts, so that neighbours tell all.
+    const end = writes[i - 1]?.end as Uint8Array | null
+    const start = writes[i]?.key as Uint8Array
+    if (end === null || compareBytes(start, end) < 0)
+      refuse(`two writes of a transaction touch ${JSON.stringify(showKey(start))}: make them one`)
   }
+}
+
+function showKey(key: Uint8Array): string {
+  return String.fromCharCode(...key.subarray(0, 64))
 }
 
 /** Checks all about a transaction that needs no state. @throws KeelsonError `INVALID_ARGUMENT`, `LIMIT_EXCEEDED` */

@@ -119,7 +119,7 @@ export const transactionCases: Readonly<Record<string, MetadataStoreCase>> = {
 
   'refuses a transaction that is too large': async (harness) => {
     const store = await harness.open()
-    const many = Array.from({ length: 1000 }, (_, i) => put(`k${i}`, ''))
+    const many = Array.from({ length: 10_000 }, (_, i) => put(`k${i}`, ''))
     await refused(store.txn({ then: many }), 'LIMIT_EXCEEDED')
     const large = { type: 'put', key: utf8('a'), value: new Uint8Array(8 << 20) } as const
     await refused(store.txn({ then: [large] }), 'LIMIT_EXCEEDED')

@@ -1,0 +1,133 @@
+import { decodePlain, encodePlain, Fields, type Plain } from '../core/codec.ts'
+import { KeelsonError } from '../core/errors.ts'
+import type { WantedRange } from '../interfaces/range-host.ts'
+import type { RangeDescriptor, ReplicaDescriptor, ReplicaRole } from '../model/descriptors.ts'
+import type { NodeId } from '../model/ids.ts'
+
+const formatVersion = 1
+const roles: readonly ReplicaRole[] = ['voter', 'learner']
+const changeTypes = ['addLearner', 'promote', 'remove', 'transferLease'] as const
+
+/** A change with the generation and the epoch that guard it. */
+export type WantedChange = NonNullable<WantedRange['change']>
+
+function open(bytes: Uint8Array, what: string): Fields {
+  const fields = new Fields(decodePlain(bytes, what), what)
+  const format = fields.uint('format')
+  if (format === formatVersion) return fields
+  throw new KeelsonError(
+    'FORMAT_VERSION',
+    `${what} has format ${format}, but this release knows ${formatVersion}: run a newer release`,
+  )
+}
+
+function descriptorToPlain(range: RangeDescriptor): Plain {
+  return [
+    range.rangeId,
+    range.start,
+    range.end ?? null,
+    range.generation,
+    range.replicas.map(({ replicaId, nodeId, incarnation, role }) => [
+      replicaId,
+      nodeId,
+      incarnation,
+      roles.indexOf(role),
+    ]),
+  ]
+}
+
+function replicaFromFields(fields: Fields): ReplicaDescriptor {
+  return {
+    replicaId: fields.uint('replicaId'),
+    nodeId: fields.string('nodeId'),
+    incarnation: fields.uint('incarnation'),
+    role: roles[fields.oneOf('role', [0, 1])] as ReplicaRole,
+  }
+}
+
+function descriptorFromFields(fields: Fields): RangeDescriptor {
+  return {
+    rangeId: fields.uint('rangeId'),
+    start: fields.bytes('start').slice(),
+    end: fields.optional((f) => f.bytes('end').slice()),
+    generation: fields.uint('generation'),
+    replicas: fields.list('replicas', replicaFromFields),
+  }
+}
+
+function changeToPlain(change: WantedChange): Plain {
+  const head = [changeTypes.indexOf(change.type), change.generation, change.epoch]
+  if (change.type === 'addLearner') return [...head, change.nodeId, change.incarnation]
+  return [...head, change.replicaId]
+}
+
+function changeFromFields(fields: Fields): WantedChange {
+  const type = changeTypes[fields.oneOf('type', [0, 1, 2, 3])]
+  const guard = { generation: fields.uint('generation'), epoch: fields.uint('epoch') }
+  if (type === 'addLearner')
+    return { type, nodeId: fields.string('nodeId'), incarnation: fields.uint('incarnation'), ...guard }
+  return { type, replicaId: fields.uint('replicaId'), ...guard }
+}
+
+/** A descriptor as a record of the directory or a message. */
+export function encodeRangeDescriptor(range: RangeDescriptor): Uint8Array {
+  return encodePlain([formatVersion, descriptorToPlain(range)])
+}
+
+/** The inverse of {@link encodeRangeDescriptor}. @throws KeelsonError `MALFORMED`, `FORMAT_VERSION` */
+export function decodeRangeDescriptor(bytes: Uint8Array): RangeDescriptor {
+  return descriptorFromFields(open(bytes, 'a range descriptor').nested('descriptor'))
+}
+
+/** What is wanted of a range on a node, as a record or a message. */
+export function encodeWantedRange(wanted: WantedRange): Uint8Array {
+  return encodePlain([
+    formatVersion,
+    descriptorToPlain(wanted.descriptor),
+    wanted.member,
+    wanted.bootstrap,
+    wanted.change === undefined ? null : changeToPlain(wanted.change),
+  ])
+}
+
+/** The inverse of {@link encodeWantedRange}. @throws KeelsonError `MALFORMED`, `FORMAT_VERSION` */
+export function decodeWantedRange(bytes: Uint8Array): WantedRange {
+  const fields = open(bytes, 'a wanted range')
+  const descriptor = descriptorFromFields(fields.nested('descriptor'))
+  const wanted = {
+    rangeId: descriptor.rangeId,
+    descriptor,
+    member: fields.boolean('member'),
+    bootstrap: fields.boolean('bootstrap'),
+  }
+  const change = fields.optional((f) => changeFromFields(f.nested('change')))
+  return change === undefined ? wanted : { ...wanted, change }
+}
+
+/** What the directory wants of a range as a whole, beside its descriptor. */
+export interface RangeWish {
+  readonly change: WantedChange | undefined
+  /** The node that is to make the range. */
+  readonly bootstrap: NodeId | undefined
+  /** Nodes that were told something about the range: they are told when they are not members any more. */
+  readonly nodes: readonly NodeId[]
+}
+
+export function encodeRangeWish(wish: RangeWish): Uint8Array {
+  return encodePlain([
+    formatVersion,
+    wish.change === undefined ? null : changeToPlain(wish.change),
+    wish.bootstrap ?? null,
+    wish.nodes,
+  ])
+}
+
+/** The inverse of {@link encodeRangeWish}. @throws KeelsonError `MALFORMED`, `FORMAT_VERSION` */
+export function decodeRangeWish(bytes: Uint8Array): RangeWish {
+  const fields = open(bytes, 'the wish for a range')
+  return {
+    change: fields.optional((f) => changeFromFields(f.nested('change'))),
+    bootstrap: fields.optional((f) => f.string('bootstrap')),
+    nodes: fields.scalars('nodes', (f) => f.string('nodeId')),
+  }
+}

@@ -1,0 +1,67 @@
+import type { CallOptions } from '../core/async.ts'
+import { concatBytes } from '../core/bytes.ts'
+import { KeelsonError } from '../core/errors.ts'
+import type {
+  ChangeEvent,
+  KeySelector,
+  KeyValue,
+  MetadataStore,
+  ReadOptions,
+  Revision,
+} from '../interfaces/metadata-store.ts'
+
+/** What {@link followKeys} yields. */
+export type KeyFollowing =
+  | { readonly type: 'snapshot'; readonly revision: Revision; readonly entries: readonly KeyValue[] }
+  | { readonly type: 'changes'; readonly revision: Revision; readonly events: readonly ChangeEvent[] }
+
+/** All entries of a selection at one revision, however many pages they take. */
+export interface KeyListing {
+  readonly revision: Revision
+  readonly entries: readonly KeyValue[]
+}
+
+/**
+ * Reads a whole selection at one revision, page by page.
+ *
+ * @throws KeelsonError `COMPACTED` when the revision goes away meanwhile: start again
+ */
+export async function listKeys(
+  store: MetadataStore,
+  select: KeySelector,
+  options: Omit<ReadOptions, 'limit'> = {},
+): Promise<KeyListing> {
+  const first = await store.range(select, options)
+  const revision = options.revision ?? first.revision
+  const entries = [...first.entries]
+  for (let more = first.more; more; ) {
+    const last = entries[entries.length - 1] as KeyValue
+    const rest = { key: concatBytes([last.key, Uint8Array.of(0)]), end: select.end ?? null }
+    const page = await store.range(rest, { ...options, revision })
+    entries.push(...page.entries)
+    more = page.more
+  }
+  return { revision, entries }
+}
+
+/**
+ * A selection as it is, then every change of it, without a gap: the loop of a controller or a cache. Where the history
+ * was compacted away meanwhile, another snapshot takes its place.
+ */
+export async function* followKeys(
+  store: MetadataStore,
+  select: KeySelector,
+  options: CallOptions & { readonly consistency?: 'linearizable' | 'local' } = {},
+): AsyncIterable<KeyFollowing> {
+  for (;;) {
+    try {
+      const { revision, entries } = await listKeys(store, select, options)
+      yield { type: 'snapshot', revision, entries }
+      const call = options.signal === undefined ? {} : { signal: options.signal }
+      for await (const response of store.watch(select, { ...call, fromRevision: revision + 1 }))
+        if (response.type === 'changes') yield response
+    } catch (error) {
+      if (!KeelsonError.hasCode(error, 'COMPACTED')) throw error
+    }
+  }
+}
