@@ -1,8 +1,14 @@
 /**
- * A transport within one process, for development clusters and tests.
+ * Messages, streams and packets within one process, for development clusters and tests.
  *
  * @module
  */
+export {
+  type MemoryDatagrams,
+  type MemoryDatagramsOptions,
+  memoryDatagrams,
+  memoryDatagramsDefaults,
+} from './datagrams.ts'
 export {
   type CutOptions,
   type MemoryNetwork,

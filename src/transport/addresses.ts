@@ -1,0 +1,35 @@
+import { KeelsonError } from '../core/errors.ts'
+
+/** A host and a port. */
+export interface HostPort {
+  readonly host: string
+  readonly port: number
+}
+
+/**
+ * Takes `host:port` apart; an IPv6 host stands in brackets.
+ *
+ * @throws KeelsonError `INVALID_ARGUMENT`
+ */
+export function parseAddress(address: string): HostPort {
+  const match = /^(?:\[([0-9a-fA-F:.]+(?:%\w+)?)\]|([^:[\]/\s@]+)):(\d{1,5})$/.exec(address)
+  const port = Number(match?.[3])
+  if (match === null || port < 1 || port > 65_535) {
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      `an address is host:port, or [host]:port for IPv6, not ${JSON.stringify(address)}`,
+    )
+  }
+  return { host: (match[1] ?? match[2]) as string, port }
+}
+
+/** The inverse of {@link parseAddress}. */
+export function formatAddress(host: string, port: number): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+/** True for the hosts that no other machine reaches. */
+export function isLoopback(host: string): boolean {
+  const bare = host.startsWith('::ffff:') ? host.slice(7) : host
+  return bare === 'localhost' || bare === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(bare)
+}

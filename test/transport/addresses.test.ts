@@ -1,0 +1,26 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { formatAddress, isLoopback, parseAddress } from '../../src/transport/addresses.ts'
+
+suite('addresses', () => {
+  test('are taken apart and put together', () => {
+    for (const [address, host, port] of [
+      ['127.0.0.1:80', '127.0.0.1', 80],
+      ['db7.example.com:65535', 'db7.example.com', 65_535],
+      ['[::1]:7946', '::1', 7946],
+      ['[fe80::1%eth0]:1', 'fe80::1%eth0', 1],
+    ] as const) {
+      assert.deepEqual(parseAddress(address), { host, port })
+      assert.equal(formatAddress(host, port), address)
+    }
+  })
+
+  test('know the loopback interface', () => {
+    for (const host of ['127.0.0.1', '127.9.9.9', '::1', 'localhost', '::ffff:127.0.0.1']) {
+      assert.equal(isLoopback(host), true, host)
+    }
+    for (const host of ['0.0.0.0', '::', '10.0.0.1', '127.0.0.1.example.com', 'localhost.example.com', '']) {
+      assert.equal(isLoopback(host), false, host)
+    }
+  })
+})
