@@ -1,4 +1,3 @@
-import { copyBytes } from '../core/bytes.ts'
 import { decodePlain, encodePlain, Fields, type Plain } from '../core/codec.ts'
 import { KeelsonError } from '../core/errors.ts'
 import type { WantedRange } from '../interfaces/range-host.ts'
@@ -49,8 +48,8 @@ function replicaFromFields(fields: Fields): ReplicaDescriptor {
 function descriptorFromFields(fields: Fields): RangeDescriptor {
   return {
     rangeId: fields.uint('rangeId'),
-    start: copyBytes(fields.bytes('start')),
-    end: fields.optional((f) => copyBytes(f.bytes('end'))),
+    start: fields.bytes('start').slice(),
+    end: fields.optional((f) => f.bytes('end').slice()),
     generation: fields.uint('generation'),
     replicas: fields.list('replicas', replicaFromFields),
   }

@@ -1,3 +1,4 @@
+import { copyBytes } from '../core/bytes.ts'
 import { KeelsonError } from '../core/errors.ts'
 import type { DatagramFactory, DatagramSocket } from '../interfaces/datagram.ts'
 import { MessageNetwork } from './message-network.ts'
@@ -32,7 +33,7 @@ export class SimulatedDatagrams {
   constructor(scheduler: Scheduler, conditions: NetworkConditions) {
     this.#messages = new MessageNetwork(scheduler, conditions, (packet) => ({
       ...packet,
-      bytes: packet.bytes.slice(),
+      bytes: copyBytes(packet.bytes),
     }))
   }
 

@@ -5,11 +5,16 @@
  * @module
  */
 export * from './datagram.ts'
+export * from './disk.ts'
 export * from './fault-counts.ts'
+export * from './log-store.ts'
 export * from './message-network.ts'
 export * from './network-conditions.ts'
 export * from './partitions.ts'
 export * from './process.ts'
 export * from './scheduler.ts'
+export * from './simulated-files.ts'
 export * from './simulation.ts'
 export * from './trace.ts'
+export * from './transport-network.ts'
+export * from './transport-options.ts'

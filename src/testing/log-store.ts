@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { Environment } from '../core/environment.ts'
 import type { ErrorCode } from '../core/errors.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { nodeEnvironment } from '../core/node-environment.ts'
@@ -29,12 +30,17 @@ export interface LogStorePlace {
 /** What the suite is run against: makes a new, empty place for each case. */
 export interface LogStoreSubject {
   readonly create: () => Promise<LogStorePlace>
+  /** Where the stores live. Default: the real world, for each store anew. */
+  readonly env?: () => Environment
 }
 
 /** The context in which the suite opens stores. */
-function contextOf(names: { clusterId?: string; nodeId?: string } = {}): LogStoreContext {
+function contextOf(
+  subject: LogStoreSubject,
+  names: { clusterId?: string; nodeId?: string } = {},
+): LogStoreContext {
   return {
-    env: nodeEnvironment(),
+    env: subject.env?.() ?? nodeEnvironment(),
     clusterId: names.clusterId ?? 'compliance',
     nodeId: names.nodeId ?? 'n1',
   }
@@ -103,7 +109,7 @@ function onPlace(
     const opened: LogStore[] = []
     try {
       await body(async (names) => {
-        const store = await place.open(contextOf(names))
+        const store = await place.open(contextOf(subject, names))
         opened.push(store)
         return store
       }, place)

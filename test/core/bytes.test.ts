@@ -6,6 +6,7 @@ import {
   ByteWriter,
   compareBytes,
   concatBytes,
+  copyBytes,
   equalBytes,
   hex,
   prefixEnd,
@@ -93,4 +94,12 @@ test('the checksum is CRC-32 for short and long input, and can be continued', ()
       assert.equal(crc32(b, crc32(a)), crc32(concatBytes([a, b])))
     }),
   )
+})
+
+test('a copy is independent of its original, also of a Buffer', () => {
+  for (const original of [new Uint8Array([1, 2]), Buffer.from([1, 2])]) {
+    const copy = copyBytes(original)
+    original[0] = 9
+    assert.deepEqual([...copy], [1, 2])
+  }
 })

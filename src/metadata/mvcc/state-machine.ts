@@ -1,4 +1,4 @@
-import { copyBytes, utf8 } from '../../core/bytes.ts'
+import { utf8 } from '../../core/bytes.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import type {
   Bookkeeping,
@@ -18,7 +18,6 @@ import {
   Layout,
   recordKinds,
   type Slot,
-  type StateBatch,
   type StateDatabase,
 } from './layout.ts'
 import { type ChangeSink, type MvccReader, MvccState } from './mvcc-state.ts'
@@ -39,6 +38,8 @@ export interface MetadataStateMachineOptions {
 const snapshotChunkBytes = 256 * 1024
 const restoreBatchBytes = 1024 * 1024
 const loadPage = 1_000
+
+type Batch = ReturnType<StateDatabase['batch']>
 
 /**
  * The metadata store's state machine: an MVCC state in memory with an image of it in an abstract-level. Every `apply`
@@ -125,7 +126,7 @@ export class MetadataStateMachine implements StateMachine {
           batch.del(at, { keyEncoding: 'view' })
         } else {
           // The group may reuse its buffer.
-          const copy = copyBytes(value)
+          const copy = value.slice()
           this.#bookkeeping.set(key, copy)
           batch.put(at, copy, byteEncodings)
         }
@@ -144,9 +145,10 @@ export class MetadataStateMachine implements StateMachine {
   async flush(): Promise<void> {
     this.#checkUsable()
     // A synced write makes those before it durable.
-    const batch = this.#database.batch()
-    batch.put(this.#layout.pointer, encodePointer(this.#slot), byteEncodings)
-    await batch.write(synced)
+    await this.#database.put(this.#layout.pointer, encodePointer(this.#slot), {
+      ...byteEncodings,
+      sync: true,
+    } as typeof byteEncodings)
   }
 
   async snapshot(): Promise<StateSnapshot> {
@@ -205,10 +207,10 @@ export class MetadataStateMachine implements StateMachine {
   }
 
   async #get(key: Uint8Array): Promise<Uint8Array | undefined> {
-    return this.#database.get(key, byteEncodings)
+    return this.#database.get<Uint8Array, Uint8Array>(key, byteEncodings)
   }
 
-  #batchSink(batch: StateBatch, slot: Slot): ChangeSink {
+  #batchSink(batch: Batch, slot: Slot): ChangeSink {
     const layout = this.#layout
     return {
       putVersion: (version, record) =>
@@ -226,17 +228,14 @@ export class MetadataStateMachine implements StateMachine {
   ): Promise<{ readonly state: MvccState; readonly bookkeeping: Map<string, Uint8Array> }> {
     const bookkeeping = new Map<string, Uint8Array>()
     await this.#each(slot, recordKinds.bookkeeping, (key, value) => {
-      bookkeeping.set(this.#layout.bookkeepingName(key), copyBytes(value))
+      bookkeeping.set(this.#layout.bookkeepingName(key), value.slice())
     })
     const record = await this.#get(this.#layout.numbers(slot))
     if (record === undefined) {
-      let unexpected = false
-      for (const kind of [recordKinds.session, recordKinds.version]) {
-        await this.#each(slot, kind, () => {
-          unexpected = true
-        })
-      }
-      if (!unexpected) return { state: new MvccState(), bookkeeping }
+      const unexpected = await this.#database
+        .keys<Uint8Array>({ ...this.#layout.within(slot), keyEncoding: 'view', limit: 1 })
+        .all()
+      if (unexpected.length === 0) return { state: new MvccState(), bookkeeping }
       throw new KeelsonError('CORRUPTION', 'the metadata store on disk lost the record of its revisions')
     }
     const numbers = decodeNumbers(record)
@@ -252,15 +251,14 @@ export class MetadataStateMachine implements StateMachine {
   }
 
   async #each(slot: Slot, kind: number, visit: (key: Uint8Array, value: Uint8Array) => void): Promise<void> {
-    const iterator = this.#database.iterator({ ...this.#layout.within(slot, kind), ...byteEncodings })
-    try {
-      for (;;) {
-        const page = await iterator.nextv(loadPage)
-        if (page.length === 0) return
-        for (const [key, value] of page) visit(key, value)
-      }
-    } finally {
-      await iterator.close()
+    await using iterator = this.#database.iterator<Uint8Array, Uint8Array>({
+      ...this.#layout.within(slot, kind),
+      ...byteEncodings,
+    })
+    for (;;) {
+      const page = await iterator.nextv(loadPage)
+      if (page.length === 0) return
+      for (const [key, value] of page) visit(key, value)
     }
   }
 
@@ -272,12 +270,12 @@ export class MetadataStateMachine implements StateMachine {
       const layout = this.#layout
       const decoder = new StateDecoder({
         session: (session, record) => {
-          batch.put(layout.session(slot, session.sessionId), copyBytes(record), byteEncodings)
+          batch.put(layout.session(slot, session.sessionId), record.slice(), byteEncodings)
           pending += record.length
         },
         version: (version, record) => {
           const key = layout.version(slot, version.modRevision, version.sub)
-          batch.put(key, copyBytes(record), byteEncodings)
+          batch.put(key, record.slice(), byteEncodings)
           pending += record.length
         },
       })
@@ -290,7 +288,7 @@ export class MetadataStateMachine implements StateMachine {
       }
       const state = decoder.finish()
       for (const [name, value] of bookkeeping)
-        batch.put(layout.bookkeeping(slot, name), copyBytes(value), byteEncodings)
+        batch.put(layout.bookkeeping(slot, name), value.slice(), byteEncodings)
       batch.put(layout.numbers(slot), encodeNumbers(state, state.digest()), byteEncodings)
       await batch.write(synced)
       return state

@@ -1,5 +1,4 @@
 import { throwIfAborted } from '../../core/async.ts'
-import { copyBytes } from '../../core/bytes.ts'
 import type { TimerHandle } from '../../core/clock.ts'
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError } from '../../core/errors.ts'
@@ -67,7 +66,7 @@ export class WatchHub {
     if (!Number.isSafeInteger(from) || from < 1)
       throw new KeelsonError('INVALID_ARGUMENT', 'a watch starts at a revision from 1')
     const watcher = new Watcher({
-      select: { ...select, key: copyBytes(select.key) },
+      select: { ...select, key: select.key.slice() },
       from,
       seen: () => this.#seen,
       previous: options.previous ?? false,
