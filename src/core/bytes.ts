@@ -38,13 +38,16 @@ export function compareBytes(a: Uint8Array, b: Uint8Array): number {
   return a.length - b.length
 }
 
-/** An independent copy, also of a Buffer, whose own `slice` is a view. */
-export function copyBytes(bytes: Uint8Array): Uint8Array {
-  return new Uint8Array(bytes)
-}
-
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && compareBytes(a, b) === 0
+}
+
+/**
+ * A copy that shares nothing with `bytes`. Not `bytes.slice()`: what comes from a socket or a database is often a Buffer,
+ * whose `slice` is a view of the same memory.
+ */
+export function copyBytes(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes)
 }
 
 /** One array with all parts in order. */

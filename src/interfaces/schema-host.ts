@@ -65,8 +65,9 @@ export interface SchemaValidation extends SchemaChunkResult {
 /** What a host program implements so that schema changes can run over its data. Every call goes to the range's holder. */
 export interface SchemaHost {
   /**
-   * Commits in the range's log that from now on no command planned under an older version than `table.version - 1` is
-   * accepted. After it the range's data obeys the states of this version.
+   * Commits in the range's log that from now on no command planned under an older version than `table.version` is
+   * accepted. It is called once every node has adopted the version, so it only stops what a node without a lease still
+   * has under way.
    */
   barrier(chunk: SchemaChunk, options: CallOptions): Promise<void>
   /** Writes the element's data for rows that lack it. Idempotent. */

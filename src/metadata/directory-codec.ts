@@ -1,3 +1,4 @@
+import { copyBytes } from '../core/bytes.ts'
 import { decodePlain, encodePlain, Fields, type Plain } from '../core/codec.ts'
 import { KeelsonError } from '../core/errors.ts'
 import type { WantedRange } from '../interfaces/range-host.ts'
@@ -48,8 +49,8 @@ function replicaFromFields(fields: Fields): ReplicaDescriptor {
 function descriptorFromFields(fields: Fields): RangeDescriptor {
   return {
     rangeId: fields.uint('rangeId'),
-    start: fields.bytes('start').slice(),
-    end: fields.optional((f) => f.bytes('end').slice()),
+    start: copyBytes(fields.bytes('start')),
+    end: fields.optional((f) => copyBytes(f.bytes('end'))),
     generation: fields.uint('generation'),
     replicas: fields.list('replicas', replicaFromFields),
   }

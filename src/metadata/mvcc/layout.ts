@@ -1,18 +1,50 @@
-import type { AbstractLevel } from 'abstract-level'
 import { concatBytes, text, utf8 } from '../../core/bytes.ts'
 import { decodePlain, encodePlain, Fields } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { checkNumbers } from './limits.ts'
 import type { StateNumbers } from './mvcc-state.ts'
 
-/** Any abstract-level; keys and values pass through it as byte arrays. */
-export type StateDatabase = AbstractLevel<unknown, unknown, unknown>
+/** How keys and values pass through an abstract-level: as byte arrays. */
+export interface ByteEncodings {
+  readonly keyEncoding: 'view'
+  readonly valueEncoding: 'view'
+}
 
-/** How keys and values pass through an abstract-level. */
-export const byteEncodings: { readonly keyEncoding: 'view'; readonly valueEncoding: 'view' } = Object.freeze({
-  keyEncoding: 'view',
-  valueEncoding: 'view',
-})
+/** A part of an abstract-level, in the order of its keys. */
+export interface KeyBounds {
+  readonly gte: Uint8Array
+  readonly lt: Uint8Array
+}
+
+/** A chained batch of an abstract-level. */
+export interface StateBatch {
+  put(key: Uint8Array, value: Uint8Array, options: ByteEncodings): unknown
+  del(key: Uint8Array, options: { readonly keyEncoding: 'view' }): unknown
+  /** `sync` is known to the implementations on a disk. */
+  write(options?: object): Promise<void>
+  close(): Promise<void>
+}
+
+/** An iterator of an abstract-level. */
+export interface StateIterator {
+  nextv(size: number): Promise<[Uint8Array, Uint8Array][]>
+  close(): Promise<void>
+}
+
+/**
+ * What is used of an abstract-level 3 (classic-level on a disk, a memory level in tests and simulations), whatever its
+ * default encodings.
+ */
+export interface StateDatabase {
+  open(): Promise<void>
+  get(key: Uint8Array, options: ByteEncodings): Promise<Uint8Array | undefined>
+  batch(): StateBatch
+  clear(options: KeyBounds & { readonly keyEncoding: 'view' }): Promise<void>
+  iterator(options: KeyBounds & ByteEncodings & { readonly limit?: number }): StateIterator
+}
+
+/** {@link ByteEncodings} as a value. */
+export const byteEncodings: ByteEncodings = Object.freeze({ keyEncoding: 'view', valueEncoding: 'view' })
 
 const formatVersion = 1
 
@@ -41,12 +73,12 @@ export class Layout {
   }
 
   /** Everything under the prefix. */
-  get whole(): { readonly gte: Uint8Array; readonly lt: Uint8Array } {
+  get whole(): KeyBounds {
     return { gte: this.pointer, lt: concatBytes([this.#prefix, Uint8Array.of(3)]) }
   }
 
   /** Everything in a slot, or all records of one kind. */
-  within(slot: Slot, kind?: number): { readonly gte: Uint8Array; readonly lt: Uint8Array } {
+  within(slot: Slot, kind?: number): KeyBounds {
     if (kind === undefined) {
       return {
         gte: concatBytes([this.#prefix, Uint8Array.of(slot)]),

@@ -1,4 +1,4 @@
-import { compareBytes } from '../../core/bytes.ts'
+import { ByteWriter, compareBytes, copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { invariant } from '../../core/invariant.ts'
 import type { KeySelector, Revision, SessionId } from '../../interfaces/metadata-store.ts'
@@ -79,7 +79,7 @@ const noEvents: readonly Version[] = Object.freeze([])
  *
  * Invariants: a key's versions ascend in `modRevision`, one per revision at most; every version at or above
  * `historyFrom` is an event of its revision; below it each key keeps only the version that is visible at
- * `historyFrom - 1`, and no tombstone. The digest covers all versions and sessions that are held.
+ * `historyFrom - 1`, and no tombstone. The digest covers them, the sessions and the numbers.
  */
 export class MvccState implements MvccReader {
   readonly #keys = new OrderedMap<Version[]>()
@@ -133,7 +133,10 @@ export class MvccState implements MvccReader {
 
   /** A hash of all that is held: equal on all replicas that applied the same commands. */
   digest(): string {
-    return this.#hash.digest()
+    const numbers = new ByteWriter(32)
+    return this.#hash.digest(
+      numbers.varint(this.#revision).varint(this.#compactRevision).varint(this.#historyFrom).view(),
+    )
   }
 
   /** Where changes go from now on. */
@@ -224,8 +227,8 @@ export class MvccState implements MvccReader {
     const revision = this.#revision + 1
     // The arrays of a command are views into a frame of the log.
     const version: Version = {
-      key: before?.key ?? key.slice(),
-      value: value.slice(),
+      key: before?.key ?? copyBytes(key),
+      value: copyBytes(value),
       createRevision: before?.createRevision ?? revision,
       modRevision: revision,
       version: (before?.version ?? 0) + 1,

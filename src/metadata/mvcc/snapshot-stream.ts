@@ -1,4 +1,4 @@
-import { ByteReader, ByteWriter, concatBytes } from '../../core/bytes.ts'
+import { ByteReader, ByteWriter, concatBytes, copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { checkNumbers } from './limits.ts'
 import { MvccState, type StateView } from './mvcc-state.ts'
@@ -82,7 +82,7 @@ export class StateDecoder {
       this.#take(record.kind, record.bytes)
       at += record.length
     }
-    this.#rest = bytes.slice(at)
+    this.#rest = copyBytes(bytes.subarray(at))
   }
 
   /** The whole state. @throws KeelsonError `CORRUPTION` when something is missing */

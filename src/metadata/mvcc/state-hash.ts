@@ -19,9 +19,10 @@ export class StateHash {
     this.#second = (this.#second - fnv1a(record)) >>> 0
   }
 
-  /** 16 hexadecimal digits. */
-  digest(): string {
-    return this.#first.toString(16).padStart(8, '0') + this.#second.toString(16).padStart(8, '0')
+  /** The hash of the records and one more, as 16 hexadecimal digits. */
+  digest(last: Uint8Array): string {
+    const lanes = [this.#first + crc32(last), this.#second + fnv1a(last)]
+    return lanes.map((lane) => (lane >>> 0).toString(16).padStart(8, '0')).join('')
   }
 }
 

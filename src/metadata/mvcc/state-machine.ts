@@ -1,4 +1,4 @@
-import { utf8 } from '../../core/bytes.ts'
+import { copyBytes, utf8 } from '../../core/bytes.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import type {
   Bookkeeping,
@@ -18,6 +18,7 @@ import {
   Layout,
   recordKinds,
   type Slot,
+  type StateBatch,
   type StateDatabase,
 } from './layout.ts'
 import { type ChangeSink, type MvccReader, MvccState } from './mvcc-state.ts'
@@ -38,8 +39,6 @@ export interface MetadataStateMachineOptions {
 const snapshotChunkBytes = 256 * 1024
 const restoreBatchBytes = 1024 * 1024
 const loadPage = 1_000
-
-type Batch = ReturnType<StateDatabase['batch']>
 
 /**
  * The metadata store's state machine: an MVCC state in memory with an image of it in an abstract-level. Every `apply`
@@ -126,7 +125,7 @@ export class MetadataStateMachine implements StateMachine {
           batch.del(at, { keyEncoding: 'view' })
         } else {
           // The group may reuse its buffer.
-          const copy = value.slice()
+          const copy = copyBytes(value)
           this.#bookkeeping.set(key, copy)
           batch.put(at, copy, byteEncodings)
         }
@@ -145,10 +144,9 @@ export class MetadataStateMachine implements StateMachine {
   async flush(): Promise<void> {
     this.#checkUsable()
     // A synced write makes those before it durable.
-    await this.#database.put(this.#layout.pointer, encodePointer(this.#slot), {
-      ...byteEncodings,
-      sync: true,
-    } as typeof byteEncodings)
+    const batch = this.#database.batch()
+    batch.put(this.#layout.pointer, encodePointer(this.#slot), byteEncodings)
+    await batch.write(synced)
   }
 
   async snapshot(): Promise<StateSnapshot> {
@@ -207,10 +205,10 @@ export class MetadataStateMachine implements StateMachine {
   }
 
   async #get(key: Uint8Array): Promise<Uint8Array | undefined> {
-    return this.#database.get<Uint8Array, Uint8Array>(key, byteEncodings)
+    return this.#database.get(key, byteEncodings)
   }
 
-  #batchSink(batch: Batch, slot: Slot): ChangeSink {
+  #batchSink(batch: StateBatch, slot: Slot): ChangeSink {
     const layout = this.#layout
     return {
       putVersion: (version, record) =>
@@ -228,14 +226,17 @@ export class MetadataStateMachine implements StateMachine {
   ): Promise<{ readonly state: MvccState; readonly bookkeeping: Map<string, Uint8Array> }> {
     const bookkeeping = new Map<string, Uint8Array>()
     await this.#each(slot, recordKinds.bookkeeping, (key, value) => {
-      bookkeeping.set(this.#layout.bookkeepingName(key), value.slice())
+      bookkeeping.set(this.#layout.bookkeepingName(key), copyBytes(value))
     })
     const record = await this.#get(this.#layout.numbers(slot))
     if (record === undefined) {
-      const unexpected = await this.#database
-        .keys<Uint8Array>({ ...this.#layout.within(slot), keyEncoding: 'view', limit: 1 })
-        .all()
-      if (unexpected.length === 0) return { state: new MvccState(), bookkeeping }
+      let unexpected = false
+      for (const kind of [recordKinds.session, recordKinds.version]) {
+        await this.#each(slot, kind, () => {
+          unexpected = true
+        })
+      }
+      if (!unexpected) return { state: new MvccState(), bookkeeping }
       throw new KeelsonError('CORRUPTION', 'the metadata store on disk lost the record of its revisions')
     }
     const numbers = decodeNumbers(record)
@@ -251,14 +252,15 @@ export class MetadataStateMachine implements StateMachine {
   }
 
   async #each(slot: Slot, kind: number, visit: (key: Uint8Array, value: Uint8Array) => void): Promise<void> {
-    await using iterator = this.#database.iterator<Uint8Array, Uint8Array>({
-      ...this.#layout.within(slot, kind),
-      ...byteEncodings,
-    })
-    for (;;) {
-      const page = await iterator.nextv(loadPage)
-      if (page.length === 0) return
-      for (const [key, value] of page) visit(key, value)
+    const iterator = this.#database.iterator({ ...this.#layout.within(slot, kind), ...byteEncodings })
+    try {
+      for (;;) {
+        const page = await iterator.nextv(loadPage)
+        if (page.length === 0) return
+        for (const [key, value] of page) visit(key, value)
+      }
+    } finally {
+      await iterator.close()
     }
   }
 
@@ -270,12 +272,12 @@ export class MetadataStateMachine implements StateMachine {
       const layout = this.#layout
       const decoder = new StateDecoder({
         session: (session, record) => {
-          batch.put(layout.session(slot, session.sessionId), record.slice(), byteEncodings)
+          batch.put(layout.session(slot, session.sessionId), copyBytes(record), byteEncodings)
           pending += record.length
         },
         version: (version, record) => {
           const key = layout.version(slot, version.modRevision, version.sub)
-          batch.put(key, record.slice(), byteEncodings)
+          batch.put(key, copyBytes(record), byteEncodings)
           pending += record.length
         },
       })
@@ -288,7 +290,7 @@ export class MetadataStateMachine implements StateMachine {
       }
       const state = decoder.finish()
       for (const [name, value] of bookkeeping)
-        batch.put(layout.bookkeeping(slot, name), value.slice(), byteEncodings)
+        batch.put(layout.bookkeeping(slot, name), copyBytes(value), byteEncodings)
       batch.put(layout.numbers(slot), encodeNumbers(state, state.digest()), byteEncodings)
       await batch.write(synced)
       return state

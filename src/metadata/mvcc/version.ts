@@ -1,4 +1,4 @@
-import { ByteReader, ByteWriter, emptyBytes } from '../../core/bytes.ts'
+import { ByteReader, ByteWriter, copyBytes, emptyBytes } from '../../core/bytes.ts'
 import { crc32 } from '../../core/checksum.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { KeyValue, Revision, SessionId } from '../../interfaces/metadata-store.ts'
@@ -23,8 +23,8 @@ export interface Version {
 /** A version as the interface shows it, with bytes that the caller may keep and change. */
 export function toKeyValue(version: Version): KeyValue {
   return {
-    key: version.key.slice(),
-    value: version.value.slice(),
+    key: copyBytes(version.key),
+    value: copyBytes(version.value),
     createRevision: version.createRevision,
     modRevision: version.modRevision,
     version: version.version,
@@ -90,8 +90,8 @@ export function decodeVersion(record: Uint8Array): Version {
     const createRevision = reader.varint()
     const version = reader.varint()
     const session = reader.varint()
-    const key = reader.bytes().slice()
-    const value = reader.bytes().slice()
+    const key = copyBytes(reader.bytes())
+    const value = copyBytes(reader.bytes())
     if (reader.remaining !== 0) reader.fail('has bytes left over')
     return { key, value, createRevision, modRevision, version, session, sub, deleted }
   } catch (cause) {

@@ -1,4 +1,4 @@
-import { ByteReader, ByteWriter } from '../../core/bytes.ts'
+import { ByteReader, ByteWriter, copyBytes } from '../../core/bytes.ts'
 import type { Fields, Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type {
@@ -93,8 +93,8 @@ export function writeKeyValue(out: ByteWriter, entry: KeyValue): void {
 
 export function readKeyValue(reader: ByteReader): KeyValue {
   return {
-    key: reader.bytes().slice(),
-    value: reader.bytes().slice(),
+    key: copyBytes(reader.bytes()),
+    value: copyBytes(reader.bytes()),
     createRevision: reader.varint(),
     modRevision: reader.varint(),
     version: reader.varint(),

@@ -1,4 +1,5 @@
 import { throwIfAborted } from '../../core/async.ts'
+import { copyBytes } from '../../core/bytes.ts'
 import type { TimerHandle } from '../../core/clock.ts'
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError } from '../../core/errors.ts'
@@ -66,7 +67,7 @@ export class WatchHub {
     if (!Number.isSafeInteger(from) || from < 1)
       throw new KeelsonError('INVALID_ARGUMENT', 'a watch starts at a revision from 1')
     const watcher = new Watcher({
-      select: { ...select, key: select.key.slice() },
+      select: { ...select, key: copyBytes(select.key) },
       from,
       seen: () => this.#seen,
       previous: options.previous ?? false,

@@ -1,0 +1,58 @@
+import type { Configuration } from './types.ts'
+
+/** A configuration and where it comes from. */
+export interface PlacedConfiguration {
+  /** The index of its entry, or of the snapshot or applied position that it was restored with. */
+  readonly index: number
+  readonly configuration: Configuration
+}
+
+/**
+ * The configurations of a log that may still matter: the one that was in force at the compacted position and those of
+ * all entries after it, by ascending index. Kept beside the log, entry for entry: appended, truncated and compacted with
+ * it. That is the whole of "takes effect when appended, rolls back when truncated".
+ */
+export class ConfigurationHistory {
+  /** Empty for a replica that knows no configuration yet. */
+  places: PlacedConfiguration[] = []
+
+  get latest(): PlacedConfiguration | undefined {
+    return this.places.at(-1)
+  }
+
+  /** The one in force at `index`; undefined when that is not known any more, or not yet. */
+  at(index: number): PlacedConfiguration | undefined {
+    for (let i = this.places.length - 1; i >= 0; i--) {
+      const place = this.places[i] as PlacedConfiguration
+      if (place.index <= index) return place
+    }
+    return undefined
+  }
+
+  append(index: number, configuration: Configuration): void {
+    this.places.push({ index, configuration })
+  }
+
+  /** Entries from `index` on were cut off. */
+  truncateFrom(index: number): void {
+    while ((this.places.at(-1)?.index ?? 0) >= index) this.places.pop()
+  }
+
+  /** Entries up to `index` were compacted: keeps the one in force there and later ones. */
+  compactTo(index: number): void {
+    while (this.places.length > 1 && (this.places[1] as PlacedConfiguration).index <= index) {
+      this.places.shift()
+    }
+  }
+
+  /** A snapshot replaced the log: its configuration is the only one. */
+  reset(index: number, configuration: Configuration): void {
+    this.places = [{ index, configuration }]
+  }
+
+  clone(): ConfigurationHistory {
+    const copy = new ConfigurationHistory()
+    copy.places = this.places.slice()
+    return copy
+  }
+}

@@ -1,0 +1,43 @@
+import type { HardState, LogPosition } from '../../interfaces/log-store.ts'
+import type { RaftWrite } from './types.ts'
+
+/** What a replica's disk holds for certain, kept from the writes alone, without asking the core. */
+export class DurableModel {
+  hardState: HardState = { term: 0, votedFor: 0, commit: 0 }
+  compacted: LogPosition = { index: 0, term: 0 }
+  /** Terms of the entries after `compacted`. */
+  terms: number[] = []
+  readonly inFlight: RaftWrite[] = []
+
+  get lastIndex(): number {
+    return this.compacted.index + this.terms.length
+  }
+
+  /** True when the entry is there, or was covered by a snapshot. */
+  has(index: number, term: number): boolean {
+    if (index <= this.compacted.index) return true
+    return this.terms[index - this.compacted.index - 1] === term
+  }
+
+  persist(writeId: number): void {
+    for (
+      let write = this.inFlight[0];
+      write !== undefined && write.writeId <= writeId;
+      write = this.inFlight[0]
+    ) {
+      this.inFlight.shift()
+      if (write.reset !== undefined) this.reset(write.reset)
+      const first = write.entries?.[0]?.index
+      if (first !== undefined && first > this.compacted.index) {
+        this.terms.length = Math.min(this.terms.length, first - this.compacted.index - 1)
+        for (const entry of write.entries ?? []) this.terms.push(entry.term)
+      }
+      if (write.hardState !== undefined) this.hardState = write.hardState
+    }
+  }
+
+  reset(position: LogPosition): void {
+    this.compacted = position
+    this.terms = []
+  }
+}

@@ -1,0 +1,223 @@
+import type { ReplicaId } from '../../model/ids.ts'
+import { RaftState } from './state.ts'
+import type {
+  MessageHeader,
+  PreVoteReply,
+  PreVoteRequest,
+  TimeoutNow,
+  VoteReply,
+  VoteRequest,
+} from './types.ts'
+
+/** Where a campaign stands. */
+export type Tally = 'won' | 'lost' | 'open'
+
+/** How a replica comes to lead: Raft section 5.2 and 5.4.1, with the pre-vote of Ongaro's thesis, section 9.6. */
+export abstract class RaftElection extends RaftState {
+  abstract becomeLeader(): void
+  /** A leader gives up its role: what it kept as one is void. */
+  abstract leaveLeadership(): void
+
+  /**
+   * Follows, in this term or a higher one. The vote stays within a term, whatever the replica was: only a new term has a
+   * new vote.
+   */
+  override becomeFollower(term: number, leader: ReplicaId): void {
+    if (term > this.term) this.adoptTerm(term)
+    const led = this.role === 'leader'
+    this.role = 'follower'
+    this.votes.clear()
+    this.setLeader(leader)
+    this.electionTimeoutMs = this.drawElectionTimeout()
+    this.armElection()
+    if (led) this.leaveLeadership()
+  }
+
+  /** The election timer ran out. */
+  electionTimedOut(): void {
+    this.setLeader(0)
+    if (this.maySeekElection()) this.startElection(false)
+    else this.electionDeadlineMs = Infinity
+  }
+
+  /** `transfer`: the leader asked for it, so there is nothing to find out first. */
+  startElection(transfer: boolean): void {
+    if (!this.maySeekElection()) return
+    if (this.options.preVote && !transfer) this.becomePreCandidate()
+    else this.becomeCandidate(transfer)
+  }
+
+  becomePreCandidate(): void {
+    this.role = 'preCandidate'
+    this.startCampaign()
+    for (const to of this.voters()) {
+      if (to === this.replicaId) continue
+      this.send({
+        kind: 'preVote',
+        ...this.header(to),
+        candidateTerm: this.term + 1,
+        lastIndex: this.log.lastIndex,
+        lastTerm: this.log.lastTerm,
+      })
+    }
+    // A pre-vote binds nobody, so one's own needs no disk.
+    this.votes.set(this.replicaId, true)
+    this.decidePreVote()
+  }
+
+  /**
+   * Takes the next term and votes for itself in it. The requests leave, and the own vote counts, only once both are
+   * durable: after a crash this replica could otherwise vote a second time in the term.
+   */
+  becomeCandidate(transfer: boolean): void {
+    this.role = 'candidate'
+    this.adoptTerm(this.term + 1)
+    this.recordVote(this.replicaId)
+    this.startCampaign()
+    for (const to of this.voters()) {
+      if (to === this.replicaId) continue
+      this.sendAfterWrite({
+        kind: 'vote',
+        ...this.header(to),
+        lastIndex: this.log.lastIndex,
+        lastTerm: this.log.lastTerm,
+        transfer,
+      })
+    }
+  }
+
+  startCampaign(): void {
+    this.votes.clear()
+    this.setLeader(0)
+    this.electionTimeoutMs = this.drawElectionTimeout()
+    this.armElection()
+  }
+
+  /** Raft section 5.4.1: the later last term wins, and the longer log only among equal ones. */
+  logIsUpToDate(lastTerm: number, lastIndex: number): boolean {
+    return lastTerm > this.log.lastTerm || (lastTerm === this.log.lastTerm && lastIndex >= this.log.lastIndex)
+  }
+
+  /** True while this replica leads or has heard a leader so lately that nobody may have missed it for long. */
+  protectsLeader(): boolean {
+    if (this.role === 'leader') return true
+    return this.leader !== 0 && this.nowMs < this.leaderHeardMs + this.options.electionTimeoutMs
+  }
+
+  /** Leader stickiness: elections against a leader that is alive are refused, unless the leader itself wants one. */
+  refusesElections(transfer: boolean): boolean {
+    return this.options.checkQuorum && !transfer && this.protectsLeader()
+  }
+
+  canGrantPreVote(request: PreVoteRequest): boolean {
+    if (this.quarantined || this.role === 'leader' || this.refusesElections(false)) return false
+    if (!this.logIsUpToDate(request.lastTerm, request.lastIndex)) return false
+    if (request.candidateTerm > this.term) return true
+    return request.candidateTerm === this.term && this.isVoteFree(request.from)
+  }
+
+  /** One vote a term, none once the term has a leader. Whether this replica takes itself for a voter is no matter. */
+  canGrantVote(request: VoteRequest): boolean {
+    return (
+      !this.quarantined &&
+      this.isVoteFree(request.from) &&
+      this.logIsUpToDate(request.lastTerm, request.lastIndex)
+    )
+  }
+
+  isVoteFree(candidate: ReplicaId): boolean {
+    return this.votedFor === candidate || (this.votedFor === 0 && this.termLeader === 0)
+  }
+
+  handlePreVote(request: PreVoteRequest): void {
+    this.send({
+      kind: 'preVoteReply',
+      ...this.header(request.from),
+      candidateTerm: request.candidateTerm,
+      granted: this.canGrantPreVote(request),
+      removed: this.isRemoved(request.from),
+    })
+  }
+
+  /** The request's term is ours by now. */
+  handleVote(request: VoteRequest): void {
+    if (!this.canGrantVote(request)) {
+      this.send({ kind: 'voteReply', ...this.header(request.from), granted: false })
+      return
+    }
+    if (this.votedFor !== request.from) this.recordVote(request.from)
+    this.armElection()
+    this.sendAfterWrite({ kind: 'voteReply', ...this.header(request.from), granted: true })
+  }
+
+  handlePreVoteReply(reply: PreVoteReply): void {
+    if (reply.removed && !this.pendingRemoved) this.pendingRemoved = true
+    if (this.role !== 'preCandidate' || reply.candidateTerm !== this.term + 1) return
+    this.votes.set(reply.from, reply.granted)
+    this.decidePreVote()
+  }
+
+  handleVoteReply(reply: VoteReply): void {
+    if (this.role !== 'candidate') return
+    this.votes.set(reply.from, reply.granted)
+    this.decideElection()
+  }
+
+  handleTimeoutNow(message: TimeoutNow): void {
+    if (message.from !== this.leader) return this.drop('handOverByStranger')
+    this.startElection(true)
+  }
+
+  decidePreVote(): void {
+    const tally = this.tally()
+    if (tally === 'won') this.becomeCandidate(false)
+    else if (tally === 'lost') this.becomeFollower(this.term, 0)
+  }
+
+  decideElection(): void {
+    if (this.ownVoteIsDurable()) this.votes.set(this.replicaId, true)
+    const tally = this.tally()
+    if (tally === 'won') this.becomeLeader()
+    else if (tally === 'lost') this.becomeFollower(this.term, 0)
+  }
+
+  /** A candidate counts its own vote like any other: when it is on the disk. */
+  ownVoteIsDurable(): boolean {
+    return this.durableTerm === this.term && this.durableVote === this.replicaId
+  }
+
+  /** Counts the voters of the configuration in force. */
+  tally(): Tally {
+    const voters = this.voters()
+    const majority = Math.floor(voters.length / 2) + 1
+    let granted = 0
+    let refused = 0
+    for (const voter of voters) {
+      const vote = this.votes.get(voter)
+      if (vote === true) granted++
+      else if (vote === false) refused++
+    }
+    if (granted >= majority) return 'won'
+    return voters.length - refused < majority ? 'lost' : 'open'
+  }
+
+  /**
+   * The socket to the leader closed: it is forgotten, and a pre-vote starts at once. The voters take turns, two round
+   * trips apart, so that they do not split the votes. Without pre-votes a glitch would depose a leader that is well, so
+   * then nothing is hurried.
+   */
+  leaderWentDown(): void {
+    const rank = this.voters()
+      .filter((voter) => voter !== this.leader)
+      .indexOf(this.replicaId)
+    this.setLeader(0)
+    if (!this.options.preVote || !this.maySeekElection()) return
+    const delay = Math.min(rank * 2 * this.options.roundTripMs, this.options.electionTimeoutMs)
+    this.electionDeadlineMs = Math.min(this.electionDeadlineMs, this.nowMs + delay)
+    if (delay === 0) this.electionTimedOut()
+  }
+
+  header(to: ReplicaId): MessageHeader {
+    return { from: this.replicaId, to, term: this.term }
+  }
+}

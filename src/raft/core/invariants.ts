@@ -1,0 +1,424 @@
+import { equalBytes } from '../../core/bytes.ts'
+import { KeelsonError } from '../../core/errors.ts'
+import { entryKinds, type LogEntry, type LogPosition } from '../../interfaces/log-store.ts'
+import type { ReplicaId } from '../../model/ids.ts'
+import { decodeConfiguration, votersOf } from './configuration.ts'
+import { DurableModel } from './durable-model.ts'
+import type { RaftCore } from './raft.ts'
+import type { Configuration, Message, RaftWrite } from './types.ts'
+
+/** The names under which {@link RaftInvariants} reports a violation, as `details.invariant` of the error. */
+export type RaftInvariantName =
+  | 'election safety'
+  | 'leader append-only'
+  | 'log matching'
+  | 'leader completeness'
+  | 'state machine safety'
+  | 'applied is committed and durable'
+  | 'one vote a term'
+  | 'terms never regress'
+  | 'commit never regresses'
+  | 'configurations overlap'
+  | 'direct commit only of own term'
+  | 'committed is durable on a majority'
+  | 'promises are durable'
+  | 'linearizable reads'
+
+/** What was last seen of a core, to find what is new. */
+interface Seen {
+  readonly core: RaftCore
+  readonly term: number
+  readonly votedFor: ReplicaId
+  readonly leads: boolean
+  readonly commitIndex: number
+  readonly truncations: number
+  readonly lastIndex: number
+}
+
+/** The entries of a core as they were last seen, from index `first` on. Changed in place. */
+interface SeenLog {
+  first: number
+  entries: LogEntry[]
+}
+
+/** An entry of the history: what every log that has this index and term must hold. */
+interface Known {
+  readonly entry: LogEntry
+  readonly previousTerm: number
+}
+
+/**
+ * Judges a whole group: told of everything that happens to its replicas, it throws as soon as a property of Raft that must
+ * always hold does not (figure 3 of the paper, and what persistence and membership add). Each call costs in proportion
+ * to what changed. A group's whole history is kept, so this is for tests and simulations.
+ *
+ * Only `observe` is needed; each further kind of event that is reported makes more checks possible.
+ *
+ * Every method throws KeelsonError `INVARIANT_VIOLATED`, whose `details.invariant` is a {@link RaftInvariantName}.
+ */
+export class RaftInvariants {
+  readonly #seen: Map<ReplicaId, Seen> = new Map()
+  readonly #logs: Map<ReplicaId, SeenLog> = new Map()
+  readonly #leaders: Map<number, ReplicaId> = new Map()
+  /** By `index/term`. */
+  readonly #history: Map<string, Known> = new Map()
+  /** Term of each committed index; 0 where only a snapshot was seen. */
+  readonly #committed: number[] = [0]
+  readonly #applied: Map<number, LogEntry> = new Map()
+  readonly #appliedThrough: Map<ReplicaId, number> = new Map()
+  readonly #disks: Map<ReplicaId, DurableModel> = new Map()
+  /** Votes that left, by `voter/term`. */
+  readonly #votes: Map<string, ReplicaId> = new Map()
+  readonly #reads: Map<string, number> = new Map()
+  #committedConfiguration: { readonly index: number; readonly configuration: Configuration } | undefined
+
+  /** The highest index that any replica was seen to have committed. */
+  get committedIndex(): number {
+    return this.#committed.length - 1
+  }
+
+  /** Looks at what an event changed in a core. To be called after every event, before anything else happens to it. */
+  observe(core: RaftCore): void {
+    const before = this.#seen.get(core.replicaId)
+    this.#checkTerm(core, before)
+    this.#checkLog(core, before)
+    this.#checkCommit(core, before)
+    this.#checkLeadership(core, before)
+    this.#checkCursors(core)
+    this.#seen.set(core.replicaId, {
+      core,
+      term: core.term,
+      votedFor: core.votedFor,
+      leads: core.role === 'leader',
+      commitIndex: core.commitIndex,
+      truncations: core.log.truncations,
+      lastIndex: core.lastIndex,
+    })
+  }
+
+  /** The host took this write from the core. Its entries are on the disk only after `durable`. */
+  issued(replicaId: ReplicaId, write: RaftWrite): void {
+    this.#disk(replicaId).inFlight.push(write)
+  }
+
+  /** Everything up to this write survives a crash from now on. */
+  durable(replicaId: ReplicaId, writeId: number): void {
+    this.#disk(replicaId).persist(writeId)
+  }
+
+  /** A message left its sender. */
+  sent(message: Message): void {
+    const disk = this.#disks.get(message.from)
+    const grants = (message.kind === 'voteReply' && message.granted) || message.kind === 'vote'
+    if (grants) {
+      const candidate = message.kind === 'vote' ? message.from : message.to
+      const key = `${message.from}/${message.term}`
+      const earlier = this.#votes.get(key) ?? candidate
+      if (earlier !== candidate) {
+        this.#fail(
+          'one vote a term',
+          `${message.from} voted for ${earlier} and ${candidate} in term ${message.term}`,
+        )
+      }
+      this.#votes.set(key, candidate)
+      if (disk !== undefined) {
+        const { term, votedFor } = disk.hardState
+        if (term < message.term || (term === message.term && votedFor !== candidate)) {
+          this.#fail('promises are durable', `${message.from} votes in ${message.term} before its disk knows`)
+        }
+      }
+    }
+    if (message.kind === 'appendReply' && message.accepted && disk !== undefined) {
+      if (message.index > disk.lastIndex) {
+        this.#fail(
+          'promises are durable',
+          `${message.from} acknowledges ${message.index}, but its disk ends at ${disk.lastIndex}`,
+        )
+      }
+    }
+  }
+
+  /** A replica's state machine applied an entry. */
+  applied(replicaId: ReplicaId, entry: LogEntry): void {
+    const { index, term } = entry
+    const before = this.#appliedThrough.get(replicaId) ?? index - 1
+    if (index !== before + 1) {
+      this.#fail('state machine safety', `${replicaId} applied ${index} after ${before}`)
+    }
+    this.#appliedThrough.set(replicaId, index)
+    const other = this.#applied.get(index)
+    if (other === undefined) this.#applied.set(index, entry)
+    else if (!sameEntry(other, entry)) {
+      this.#fail(
+        'state machine safety',
+        `${replicaId} applied another entry ${index} than an earlier replica`,
+      )
+    }
+    if ((this.#committed[index] ?? 0) !== term) {
+      this.#fail(
+        'applied is committed and durable',
+        `${replicaId} applied ${index} of ${term}, not committed`,
+      )
+    }
+    if (this.#disks.get(replicaId)?.has(index, term) === false) {
+      this.#fail('applied is committed and durable', `${replicaId} applied ${index}, not on its disk`)
+    }
+  }
+
+  /** A replica's state machine was switched, durably, to a snapshot. To be called before the core is told. */
+  snapshotInstalled(replicaId: ReplicaId, position: LogPosition): void {
+    const committed = this.#committed[position.index]
+    if (committed === undefined || (committed !== 0 && committed !== position.term)) {
+      this.#fail('state machine safety', `${replicaId} took a snapshot at ${position.index}, not committed`)
+    }
+    this.#appliedThrough.set(replicaId, position.index)
+    const disk = this.#disks.get(replicaId)
+    if (
+      disk !== undefined &&
+      position.index > disk.compacted.index &&
+      !disk.has(position.index, position.term)
+    ) {
+      disk.reset(position)
+    }
+  }
+
+  /** A replica's process ended: what was not durable is gone. */
+  crashed(replicaId: ReplicaId): void {
+    this.#seen.delete(replicaId)
+    const disk = this.#disks.get(replicaId)
+    if (disk !== undefined) disk.inFlight.length = 0
+    for (const key of this.#reads.keys()) if (key.startsWith(`${replicaId}/`)) this.#reads.delete(key)
+  }
+
+  /** A replica starts, for the first time or again. `appliedIndex` of the core is where its state machine stands. */
+  restarted(core: RaftCore): void {
+    const disk = this.#disk(core.replicaId)
+    const { term, votedFor } = disk.hardState
+    if (core.term < term || (core.term === term && core.votedFor !== votedFor && votedFor !== 0)) {
+      this.#fail('one vote a term', `${core.replicaId} forgot its vote for ${votedFor} in term ${term}`)
+    }
+    if (core.lastIndex < disk.lastIndex) {
+      this.#fail('promises are durable', `${core.replicaId} lost durable entries after ${core.lastIndex}`)
+    }
+    disk.reset(core.log.compacted)
+    for (let index = disk.compacted.index + 1; index <= core.lastIndex; index++) {
+      disk.terms.push(core.log.termAt(index) as number)
+    }
+    disk.hardState = { term: core.term, votedFor: core.votedFor, commit: core.commitIndex }
+    this.#seen.delete(core.replicaId)
+    this.#appliedThrough.set(core.replicaId, core.appliedIndex)
+    this.observe(core)
+  }
+
+  /** A read was asked of a replica. */
+  readAsked(replicaId: ReplicaId, context: number): void {
+    this.#reads.set(`${replicaId}/${context}`, this.committedIndex)
+  }
+
+  /** A read may be served once `index` is applied. */
+  readServed(replicaId: ReplicaId, context: number, index: number): void {
+    const key = `${replicaId}/${context}`
+    const least = this.#reads.get(key) ?? 0
+    this.#reads.delete(key)
+    if (index < least) {
+      this.#fail(
+        'linearizable reads',
+        `${replicaId} serves a read at ${index}, but ${least} was committed before`,
+      )
+    }
+  }
+
+  #checkTerm(core: RaftCore, before: Seen | undefined): void {
+    if (before === undefined) return
+    if (core.term < before.term) {
+      this.#fail('terms never regress', `${core.replicaId} went from ${before.term} to ${core.term}`)
+    }
+    if (core.term === before.term && before.votedFor !== 0 && core.votedFor !== before.votedFor) {
+      this.#fail(
+        'one vote a term',
+        `${core.replicaId} changed its vote in ${core.term} from ${before.votedFor} to ${core.votedFor}`,
+      )
+    }
+  }
+
+  #checkLog(core: RaftCore, before: Seen | undefined): void {
+    const { log } = core
+    if (before?.leads === true && core.role === 'leader' && core.term === before.term) {
+      if (log.truncations !== before.truncations || log.lastIndex < before.lastIndex) {
+        this.#fail('leader append-only', `${core.replicaId} cut its log as leader of ${core.term}`)
+      }
+    }
+    let seen = this.#logs.get(core.replicaId)
+    if (seen === undefined || before === undefined || log.memoryFirst > seen.first + seen.entries.length) {
+      seen = { first: log.memoryFirst, entries: [] }
+      this.#logs.set(core.replicaId, seen)
+    }
+    // From the end backwards, until what was there before.
+    let index = log.lastIndex
+    while (index >= log.memoryFirst) {
+      const entry = log.entries[index - log.memoryFirst] as LogEntry
+      if (seen.entries[index - seen.first] === entry) break
+      this.#checkEntry(core, entry, log.termAt(index - 1))
+      index--
+    }
+    if (index < seen.first) seen.first = index + 1
+    seen.entries.length = index + 1 - seen.first
+    while (index < log.lastIndex) seen.entries.push(log.entries[++index - log.memoryFirst] as LogEntry)
+    if ((log.memoryFirst - seen.first) * 2 > seen.entries.length) {
+      seen.entries.splice(0, log.memoryFirst - seen.first)
+      seen.first = log.memoryFirst
+    }
+  }
+
+  #checkEntry(core: RaftCore, entry: LogEntry, previousTerm: number | undefined): void {
+    const key = `${entry.index}/${entry.term}`
+    const known = this.#history.get(key)
+    if (known === undefined) {
+      if (previousTerm === undefined) return
+      this.#history.set(key, { entry, previousTerm })
+      if (entry.kind === entryKinds.configuration) this.#checkConfiguration(core, entry)
+      return
+    }
+    if (
+      !sameEntry(known.entry, entry) ||
+      (previousTerm !== undefined && previousTerm !== known.previousTerm)
+    ) {
+      this.#fail('log matching', `two logs differ at or before entry ${entry.index} of term ${entry.term}`)
+    }
+  }
+
+  #checkConfiguration(core: RaftCore, entry: LogEntry): void {
+    const before = core.configurations.at(entry.index - 1)?.configuration
+    if (before === undefined) return
+    const after = decodeConfiguration(entry.data)
+    if (after.generation !== before.generation + 1 || !overlap(before, after)) {
+      this.#fail(
+        'configurations overlap',
+        `generation ${after.generation} at ${entry.index} does not follow on ${before.generation}`,
+      )
+    }
+  }
+
+  #checkCommit(core: RaftCore, before: Seen | undefined): void {
+    const { commitIndex, log } = core
+    if (before !== undefined && commitIndex < before.commitIndex) {
+      this.#fail('commit never regresses', `${core.replicaId} from ${before.commitIndex} to ${commitIndex}`)
+    }
+    if (commitIndex > log.lastIndex) {
+      this.#fail('commit never regresses', `${core.replicaId} committed ${commitIndex} beyond its log`)
+    }
+    const from = before?.commitIndex ?? log.compacted.index
+    for (let index = Math.max(from, log.compacted.index) + 1; index <= commitIndex; index++) {
+      this.#checkCommitted(core, index, log.termAt(index) as number)
+    }
+    while (this.#committed.length <= commitIndex) this.#committed.push(0)
+    const leads = core.role === 'leader' || before?.leads === true
+    if (before !== undefined && leads && core.term === before.term && commitIndex > before.commitIndex) {
+      this.#checkDirectCommit(core)
+    }
+  }
+
+  #checkCommitted(core: RaftCore, index: number, term: number): void {
+    const earlier = this.#committed[index]
+    if (earlier !== undefined && earlier !== 0 && earlier !== term) {
+      this.#fail(
+        'state machine safety',
+        `${core.replicaId} committed ${index} of ${term}, others of ${earlier}`,
+      )
+    }
+    while (this.#committed.length <= index) this.#committed.push(0)
+    this.#committed[index] = term
+    if (earlier !== undefined && earlier !== 0) return
+    const place = core.configurations.at(index)
+    if (place?.index === index && index > (this.#committedConfiguration?.index ?? 0)) {
+      this.#committedConfiguration = place
+    }
+    for (const other of this.#seen.values()) {
+      if (other.leads && other.term > core.term && !hasEntry(other.core, index, term)) {
+        this.#fail(
+          'leader completeness',
+          `leader ${other.core.replicaId} of ${other.term} lacks ${index} of ${term}`,
+        )
+      }
+    }
+  }
+
+  #checkDirectCommit(core: RaftCore): void {
+    const { commitIndex } = core
+    const term = core.log.termAt(commitIndex) as number
+    if (term !== core.term) {
+      this.#fail('direct commit only of own term', `${core.replicaId} committed ${commitIndex} of ${term}`)
+    }
+    const voters = votersOf(core.configuration)
+    const holders = voters.filter((voter) => this.#disks.get(voter)?.has(commitIndex, term) !== false)
+    if (holders.length * 2 <= voters.length) {
+      this.#fail(
+        'committed is durable on a majority',
+        `${core.replicaId} committed ${commitIndex}, on the disks of ${holders.join(', ') || 'nobody'} only`,
+      )
+    }
+  }
+
+  #checkLeadership(core: RaftCore, before: Seen | undefined): void {
+    if (core.role !== 'leader') return
+    const known = this.#leaders.get(core.term)
+    if (known !== undefined && known !== core.replicaId) {
+      this.#fail('election safety', `${known} and ${core.replicaId} lead in term ${core.term}`)
+    }
+    if (before?.leads === true && before.term === core.term) return
+    if (known !== undefined)
+      this.#fail('election safety', `${known} leads in term ${core.term} a second time`)
+    this.#leaders.set(core.term, core.replicaId)
+    const last = this.committedIndex
+    const term = this.#committed[last] as number
+    if (last > 0 && (core.lastIndex < last || (term !== 0 && !hasEntry(core, last, term)))) {
+      this.#fail('leader completeness', `leader ${core.replicaId} of ${core.term} lacks ${last} of ${term}`)
+    }
+    const configuration = this.#committedConfiguration?.configuration
+    if (configuration !== undefined && !overlap(configuration, core.configuration as Configuration)) {
+      this.#fail('configurations overlap', `${core.replicaId} was elected under a stale configuration`)
+    }
+  }
+
+  #checkCursors(core: RaftCore): void {
+    const { appliedIndex, handedIndex, commitIndex, log } = core
+    if (appliedIndex > handedIndex || handedIndex > commitIndex || handedIndex > log.durableIndex) {
+      this.#fail(
+        'applied is committed and durable',
+        `${core.replicaId}: applied ${appliedIndex}, handed out ${handedIndex}, committed ${commitIndex}, durable ${log.durableIndex}`,
+      )
+    }
+  }
+
+  #disk(replicaId: ReplicaId): DurableModel {
+    let disk = this.#disks.get(replicaId)
+    if (disk === undefined) {
+      disk = new DurableModel()
+      this.#disks.set(replicaId, disk)
+    }
+    return disk
+  }
+
+  #fail(invariant: RaftInvariantName, problem: string): never {
+    throw new KeelsonError('INVARIANT_VIOLATED', `${invariant}: ${problem}`, { details: { invariant } })
+  }
+}
+
+function sameEntry(a: LogEntry, b: LogEntry): boolean {
+  return (
+    a === b || (a.index === b.index && a.term === b.term && a.kind === b.kind && equalBytes(a.data, b.data))
+  )
+}
+
+function hasEntry(core: RaftCore, index: number, term: number): boolean {
+  return index <= core.log.compacted.index || core.log.matches(index, term)
+}
+
+/** Every majority of the one has a voter of every majority of the other. */
+function overlap(a: Configuration, b: Configuration): boolean {
+  const votersA = votersOf(a)
+  const votersB = votersOf(b)
+  const all = new Set([...votersA, ...votersB])
+  const majority = (voters: readonly ReplicaId[]): number => Math.floor(voters.length / 2) + 1
+  return majority(votersA) + majority(votersB) > all.size
+}

@@ -1,0 +1,440 @@
+import { emptyBytes } from '../../core/bytes.ts'
+import { entryKinds, type LogEntry, type LogPosition } from '../../interfaces/log-store.ts'
+import type { ReplicaId } from '../../model/ids.ts'
+import { votersOf } from './configuration.ts'
+import { RaftFollower } from './follower.ts'
+import { majorityValue, Progress } from './progress.ts'
+import type { AppendReply, Fetch, HeartbeatReply, NeededSnapshot } from './types.ts'
+
+/** Entries that were cut from the log for a message, so that equal messages to several replicas share them. */
+interface SharedSlice {
+  readonly from: number
+  readonly maximumBytes: number
+  readonly entries: LogEntry[]
+}
+
+/** How a leader replicates and commits: Raft sections 5.3 and 5.4.2, pipelined as in section 10.2 of the thesis. */
+export abstract class RaftLeader extends RaftFollower {
+  /** Every other replica of the configuration in force; empty unless this replica leads. */
+  progress: Map<ReplicaId, Progress> = new Map()
+  /** Bytes of entries appended here and not committed. */
+  uncommittedBytes = 0
+  /** The last round of heartbeats. Grows for as long as the process lives and is never used twice. */
+  round = 0
+  /** When the next round of heartbeats is due. Infinity unless this replica leads. */
+  heartbeatDeadlineMs: number = Infinity
+  lastFetchId = 0
+  fetches: Fetch[] = []
+  neededSnapshots: NeededSnapshot[] = []
+  sharedSlice: SharedSlice | undefined = undefined
+
+  /** Reads and transfers of a leader that lost its role. */
+  abstract abandonRequests(): void
+  /** A round of heartbeats goes out: reads that wait are bound to it. */
+  abstract bindReads(): void
+  /** Answers came in: serves the reads whose rounds a quorum confirmed. */
+  abstract confirmReads(): void
+  /** The replica that leadership is handed to may have caught up. */
+  abstract continueTransfer(replicaId: ReplicaId): void
+
+  /** The election is won. The first entry is a no-op: only through it may older ones be committed (section 5.4.2). */
+  override becomeLeader(): void {
+    this.role = 'leader'
+    this.votes.clear()
+    this.setLeader(this.replicaId)
+    this.electionDeadlineMs = Infinity
+    this.heartbeatDeadlineMs = this.nowMs + this.options.heartbeatIntervalMs
+    this.progress.clear()
+    this.restoring = undefined
+    this.trackMembers()
+    this.uncommittedBytes = this.bytesBetween(this.commitIndex + 1, this.log.lastIndex)
+    this.appendAsLeader([
+      { index: this.log.lastIndex + 1, term: this.term, kind: entryKinds.noop, data: emptyBytes },
+    ])
+  }
+
+  override leaveLeadership(): void {
+    this.progress.clear()
+    this.heartbeatDeadlineMs = Infinity
+    this.uncommittedBytes = 0
+    this.fetches = this.fetches.filter((fetch) => fetch.replicaId === this.replicaId)
+    this.neededSnapshots = []
+    this.abandonRequests()
+  }
+
+  override configurationChanged(): void {
+    if (this.role === 'leader') {
+      this.trackMembers()
+      // One voter less may make a majority of what is acknowledged already.
+      this.maybeCommit()
+    } else if (this.electionDeadlineMs === Infinity) this.armElection()
+  }
+
+  /** Keeps one progress per other replica of the configuration in force. */
+  trackMembers(): void {
+    const members = new Set<ReplicaId>()
+    for (const { replicaId } of this.configuration?.replicas ?? []) {
+      if (replicaId === this.replicaId) continue
+      members.add(replicaId)
+      if (!this.progress.has(replicaId)) {
+        this.progress.set(replicaId, new Progress(this.log.lastIndex + 1, this.nowMs))
+      }
+    }
+    for (const replicaId of this.progress.keys()) {
+      if (!members.has(replicaId)) this.progress.delete(replicaId)
+    }
+  }
+
+  /** A leader only ever adds to its log. */
+  appendAsLeader(entries: readonly LogEntry[]): void {
+    for (const entry of entries) this.uncommittedBytes += entry.data.length
+    this.appendToLog(entries)
+  }
+
+  bytesBetween(from: number, to: number): number {
+    let bytes = 0
+    if (from > to) return 0
+    for (const entry of this.log.slice(from, to, Infinity)) bytes += entry.data.length
+    return bytes
+  }
+
+  // What is known of the others, and what follows from it
+
+  handleAppendReply(reply: AppendReply): void {
+    const progress = this.progressOf(reply.from)
+    if (progress === undefined) return
+    progress.lastHeardMs = this.nowMs
+    if (reply.index > this.log.lastIndex) return this.drop('beyondLog')
+    if (reply.accepted) this.acknowledged(reply.from, progress, reply.index)
+    else this.refused(progress, reply)
+  }
+
+  /** The progress of a replica that answers this leader; others are counted and ignored. */
+  progressOf(replicaId: ReplicaId): Progress | undefined {
+    const progress = this.role === 'leader' ? this.progress.get(replicaId) : undefined
+    if (progress === undefined) this.drop(this.role === 'leader' ? 'notAMember' : 'notLeading')
+    return progress
+  }
+
+  /** An acknowledgement is (term of the leader, index); the term was compared before. */
+  acknowledged(replicaId: ReplicaId, progress: Progress, index: number): void {
+    if (index < progress.matchIndex) return
+    const moved = index > progress.matchIndex
+    progress.matchIndex = index
+    progress.nextIndex = Math.max(progress.nextIndex, index + 1)
+    if (progress.state === 'probe') progress.becomeReplicate()
+    else if (progress.state === 'replicate') progress.inFlight.freeThrough(index)
+    else if (this.log.termAt(index) !== undefined) progress.becomeReplicate()
+    if (!moved) return
+    this.maybeCommit()
+    this.continueTransfer(replicaId)
+  }
+
+  /** The logs part at or before the request's preceding entry: goes back a term at a time, not an entry. */
+  refused(progress: Progress, reply: AppendReply): void {
+    if (this.isStaleRefusal(progress, reply)) return
+    const { hintIndex, hintTerm, index } = reply
+    const agree = hintTerm === 0 ? hintIndex : this.log.lastIndexWithTermAtMost(hintIndex, hintTerm)
+    progress.becomeProbe(Math.min(index, agree + 1))
+  }
+
+  /** The refusal is older than what is known of the replica by now. */
+  isStaleRefusal(progress: Progress, reply: AppendReply): boolean {
+    if (reply.index <= progress.matchIndex || progress.state === 'snapshot') return true
+    return progress.state === 'probe' && reply.index !== progress.nextIndex - 1
+  }
+
+  handleHeartbeatReply(reply: HeartbeatReply): void {
+    const progress = this.progressOf(reply.from)
+    if (progress === undefined) return
+    if (reply.round > this.round) return this.drop('unknownRound')
+    progress.lastHeardMs = this.nowMs
+    if (reply.round > progress.ackedRound) {
+      progress.ackedRound = reply.round
+      this.confirmReads()
+    }
+    progress.paused = false
+    if (progress.state === 'replicate' && this.hasStalled(progress)) {
+      // Something may have been lost on the way; the answer to an empty append tells.
+      this.sendAppend(reply.from, progress, [])
+    } else if (progress.state === 'snapshot' && this.offerIsOverdue(progress)) {
+      this.offerSnapshot(reply.from, progress)
+    }
+  }
+
+  /** Messages are on their way and none was acknowledged for a heartbeat interval. */
+  hasStalled(progress: Progress): boolean {
+    if (progress.inFlight.messages === 0) return false
+    if (this.nowMs < progress.checkedAtMs + this.options.heartbeatIntervalMs) return false
+    const stalled = progress.checkedMatch === progress.matchIndex
+    progress.checkedAtMs = this.nowMs
+    progress.checkedMatch = progress.matchIndex
+    return stalled
+  }
+
+  /** What this leader itself contributes to a majority: only what is on its own disk. */
+  ownMatchIndex(): number {
+    return this.log.durableIndex
+  }
+
+  matchIndexOf(voter: ReplicaId): number {
+    return voter === this.replicaId ? this.ownMatchIndex() : (this.progress.get(voter)?.matchIndex ?? 0)
+  }
+
+  /** The highest index that a majority of the voters in force has durably. */
+  quorumIndex(): number {
+    return majorityValue(votersOf(this.configuration).map((voter) => this.matchIndexOf(voter)))
+  }
+
+  /** Counting replicas proves an entry committed only if it is of the leader's own term (section 5.4.2, figure 8). */
+  mayCommitByCounting(index: number): boolean {
+    return this.log.termAt(index) === this.term
+  }
+
+  maybeCommit(): void {
+    const index = this.quorumIndex()
+    if (index > this.commitIndex && this.mayCommitByCounting(index)) this.commitTo(index)
+  }
+
+  override committed(before: number): void {
+    if (this.role !== 'leader') return
+    this.uncommittedBytes -= this.bytesBetween(before + 1, this.commitIndex)
+    if (this.mustStepDownAsRemoved()) this.stepDownAsRemoved()
+  }
+
+  /** A leader that is no voter any more leads until that is committed, and no longer. */
+  mustStepDownAsRemoved(): boolean {
+    return !this.isVoter() && (this.configurations.latest?.index ?? 0) <= this.commitIndex
+  }
+
+  /** Tells the others that its removal is committed, asks the best of them to take over, and leaves. */
+  stepDownAsRemoved(): void {
+    let heir: ReplicaId = 0
+    for (const [replicaId, progress] of this.progress) {
+      this.sendHeartbeat(replicaId, progress, 0)
+      if (heir === 0 && progress.matchIndex === this.log.lastIndex && this.voters().includes(replicaId)) {
+        heir = replicaId
+      }
+    }
+    if (heir !== 0) this.send({ kind: 'timeoutNow', ...this.header(heir) })
+    this.becomeFollower(this.term, 0)
+  }
+
+  /** A majority of the voters, this one included if it is one, was heard within the least election timeout. */
+  quorumIsActive(): boolean {
+    const since = this.nowMs - this.options.electionTimeoutMs
+    const voters = this.voters()
+    let active = 0
+    for (const voter of voters) {
+      if (voter === this.replicaId || (this.progress.get(voter)?.lastHeardMs ?? -Infinity) > since) active++
+    }
+    return active * 2 > voters.length
+  }
+
+  /** CheckQuorum: a leader that hears of no majority cannot commit, and must not keep clients waiting (thesis, 6.2). */
+  checkQuorum(): void {
+    if (this.options.checkQuorum && !this.quorumIsActive()) this.becomeFollower(this.term, 0)
+  }
+
+  // What is sent
+
+  heartbeatTimedOut(): void {
+    this.checkQuorum()
+    if (this.role !== 'leader') return
+    this.startRound()
+  }
+
+  /** A new round of heartbeats to every replica. Reads that wait are confirmed by it. */
+  startRound(): void {
+    this.round++
+    this.heartbeatDeadlineMs = this.nowMs + this.options.heartbeatIntervalMs
+    this.bindReads()
+    for (const [replicaId, progress] of this.progress) this.sendHeartbeat(replicaId, progress, this.round)
+    this.confirmReads()
+  }
+
+  /** Round 0 wants no answer: it only tells of the commit index. */
+  sendHeartbeat(to: ReplicaId, progress: Progress, round: number): void {
+    const match = progress.matchIndex
+    progress.commitTold = Math.min(match, this.commitIndex)
+    this.send({ kind: 'heartbeat', ...this.header(to), round, commit: progress.commitTold, match })
+  }
+
+  /** Sends to each replica what it can take now. Called once per Ready, so that a whole turn's proposals travel as one. */
+  replicate(): void {
+    for (const [replicaId, progress] of this.progress) {
+      if (progress.state === 'probe') this.probe(replicaId, progress)
+      else if (progress.state === 'replicate') this.stream(replicaId, progress)
+      if (Math.min(this.commitIndex, progress.matchIndex) > progress.commitTold) {
+        this.sendHeartbeat(replicaId, progress, 0)
+      }
+    }
+  }
+
+  probe(replicaId: ReplicaId, progress: Progress): void {
+    if (progress.paused) return
+    const { nextIndex } = progress
+    const inMemory = nextIndex >= this.log.memoryFirst && nextIndex <= this.log.lastIndex
+    const entries = inMemory ? this.entriesFrom(nextIndex, this.options.maximumAppendBytes) : []
+    if (this.sendAppend(replicaId, progress, entries)) progress.paused = true
+  }
+
+  /** Pipelines: sends on without waiting, within the limits in flight. */
+  stream(replicaId: ReplicaId, progress: Progress): void {
+    while (progress.nextIndex <= this.log.lastIndex && progress.fetchId === 0) {
+      const room = this.roomInFlight(progress)
+      if (room <= 0) return
+      if (progress.nextIndex < this.log.memoryFirst) {
+        if (this.log.termAt(progress.nextIndex - 1) === undefined) this.needSnapshot(replicaId, progress)
+        else this.fetchFor(replicaId, progress, room)
+        return
+      }
+      const entries = this.entriesFrom(progress.nextIndex, Math.min(room, this.options.maximumAppendBytes))
+      if (!this.fitsInFlight(progress, entries)) return
+      if (!this.sendEntries(replicaId, progress, entries)) return
+    }
+  }
+
+  /** Bytes that may still be sent to a replica; 0 when it must acknowledge something first. */
+  roomInFlight(progress: Progress): number {
+    const { inFlight } = progress
+    if (inFlight.messages >= this.options.maximumInFlightMessages) return 0
+    return Math.max(0, this.options.maximumInFlightBytes - inFlight.bytes)
+  }
+
+  /** A message larger than what is left waits, unless it is alone. */
+  fitsInFlight(progress: Progress, entries: readonly LogEntry[]): boolean {
+    return progress.inFlight.messages === 0 || sizeOf(entries) <= this.roomInFlight(progress)
+  }
+
+  entriesFrom(from: number, maximumBytes: number): LogEntry[] {
+    const shared = this.sharedSlice
+    if (shared !== undefined && shared.from === from && shared.maximumBytes === maximumBytes)
+      return shared.entries
+    const entries = this.log.slice(from, this.log.lastIndex, maximumBytes, this.options.maximumAppendEntries)
+    this.sharedSlice = { from, maximumBytes, entries }
+    return entries
+  }
+
+  /** Sends entries from `nextIndex` on to a replica in state replicate. */
+  sendEntries(replicaId: ReplicaId, progress: Progress, entries: readonly LogEntry[]): boolean {
+    if (!this.sendAppend(replicaId, progress, entries)) return false
+    const last = progress.nextIndex + entries.length - 1
+    progress.inFlight.add(last, sizeOf(entries))
+    progress.nextIndex = last + 1
+    return true
+  }
+
+  /** Sends one append that begins at `nextIndex`; a replica that needs what was compacted is offered a snapshot. */
+  sendAppend(to: ReplicaId, progress: Progress, entries: readonly LogEntry[]): boolean {
+    const prevIndex = progress.nextIndex - 1
+    const prevTerm = this.log.termAt(prevIndex)
+    if (prevTerm === undefined) {
+      this.needSnapshot(to, progress)
+      return false
+    }
+    this.send({ kind: 'append', ...this.header(to), prevIndex, prevTerm, entries, commit: this.commitIndex })
+    if (entries.length > 0) {
+      progress.commitTold = Math.max(progress.commitTold, Math.min(this.commitIndex, progress.matchIndex))
+    }
+    return true
+  }
+
+  needSnapshot(replicaId: ReplicaId, progress: Progress, index: number = this.log.compacted.index): void {
+    progress.becomeSnapshot(index, this.nowMs)
+    const position = this.offerSnapshot(replicaId, progress)
+    this.neededSnapshots.push({ replicaId, position })
+  }
+
+  /** Offers what it was offered before, or a later one when that was compacted since. */
+  offerSnapshot(to: ReplicaId, progress: Progress): LogPosition {
+    const term = this.log.termAt(progress.snapshotIndex)
+    const position = term === undefined ? this.log.compacted : { index: progress.snapshotIndex, term }
+    progress.offeredAtMs = this.nowMs
+    progress.snapshotIndex = position.index
+    this.send({ kind: 'snapshotOffer', ...this.header(to), position })
+    return position
+  }
+
+  /** The offer or its answer may have been lost; a replica that is busy with it ignores another one. */
+  offerIsOverdue(progress: Progress): boolean {
+    return this.nowMs >= progress.offeredAtMs + this.options.electionTimeoutMs
+  }
+
+  /** What the host knows of a snapshot's stream: sent, it is probed from there; failed, it is offered again. */
+  snapshotReported(progress: Progress, outcome: 'sent' | 'failed'): void {
+    if (progress.state !== 'snapshot') return
+    const { snapshotIndex } = progress
+    progress.becomeProbe(outcome === 'sent' ? snapshotIndex + 1 : progress.matchIndex + 1)
+    // Not at once: its acknowledgement is on the way, or the cause of the failure is still there.
+    progress.paused = true
+  }
+
+  // Entries that left memory
+
+  fetchFor(replicaId: ReplicaId, progress: Progress, room: number): void {
+    const to = Math.min(this.log.memoryFirst - 1, progress.nextIndex + this.options.maximumAppendEntries - 1)
+    const maximumBytes = Math.min(room, this.options.maximumAppendBytes)
+    progress.fetchId = this.requestFetch(replicaId, progress.nextIndex, to, maximumBytes)
+  }
+
+  requestFetch(replicaId: ReplicaId, from: number, to: number, maximumBytes: number): number {
+    const fetchId = ++this.lastFetchId
+    this.fetches.push({
+      fetchId,
+      replicaId,
+      from,
+      to,
+      maximumBytes,
+      term: this.term,
+      truncations: this.log.truncations,
+      snapshotIndex: this.log.compacted.index,
+    })
+    return fetchId
+  }
+
+  /** True when nothing that could change the meaning of the range has happened since it was asked for. */
+  isFetchValid(fetch: Fetch): boolean {
+    return (
+      fetch.term === this.term &&
+      fetch.truncations === this.log.truncations &&
+      fetch.snapshotIndex === this.log.compacted.index
+    )
+  }
+
+  /** The entries are what this log has at these places. */
+  isFetchedRight(fetch: Fetch, entries: readonly LogEntry[]): boolean {
+    return (
+      entries.length > 0 &&
+      entries.every((entry, i) => entry.index === fetch.from + i && this.log.matches(entry.index, entry.term))
+    )
+  }
+
+  fetchedForReplica(fetch: Fetch, entries: readonly LogEntry[]): void {
+    const progress = this.progress.get(fetch.replicaId)
+    if (progress === undefined || progress.fetchId !== fetch.fetchId) return
+    progress.fetchId = 0
+    if (!this.isFetchValid(fetch) || !this.isFetchedRight(fetch, entries)) return
+    if (progress.state === 'replicate' && progress.nextIndex === fetch.from) {
+      this.sendEntries(fetch.replicaId, progress, entries)
+    }
+  }
+
+  /** A read that failed says nothing about where the log ends: it is tried again after the next heartbeat. */
+  fetchFailedForReplica(fetch: Fetch, reason: 'compacted' | 'other'): void {
+    const progress = this.progress.get(fetch.replicaId)
+    if (progress === undefined || progress.fetchId !== fetch.fetchId) return
+    progress.becomeProbe(progress.nextIndex)
+    progress.paused = true
+    // The store is ahead of what was reported with compact(): the first entry in memory is what is left for certain.
+    if (reason === 'compacted' && this.isFetchValid(fetch)) {
+      this.needSnapshot(fetch.replicaId, progress, this.log.memoryFirst - 1)
+    }
+  }
+}
+
+function sizeOf(entries: readonly LogEntry[]): number {
+  let bytes = 0
+  for (const entry of entries) bytes += entry.data.length
+  return bytes
+}

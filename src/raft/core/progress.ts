@@ -1,0 +1,136 @@
+import type { ProgressState } from './types.ts'
+
+/**
+ * Append messages on their way to a replica, oldest first. Bytes are kept with each message and given back with it, so
+ * that the sum cannot drift.
+ */
+export class InFlight {
+  /** Last index of each message, ascending. */
+  indexes: number[] = []
+  /** Data bytes of each message. */
+  sizes: number[] = []
+  /** Sum of `sizes`. */
+  bytes = 0
+
+  get messages(): number {
+    return this.indexes.length
+  }
+
+  add(lastIndex: number, bytes: number): void {
+    this.indexes.push(lastIndex)
+    this.sizes.push(bytes)
+    this.bytes += bytes
+  }
+
+  /** Everything up to `index` has arrived. */
+  freeThrough(index: number): void {
+    let done = 0
+    while (done < this.indexes.length && (this.indexes[done] as number) <= index) {
+      this.bytes -= this.sizes[done] as number
+      done++
+    }
+    if (done === 0) return
+    this.indexes.splice(0, done)
+    this.sizes.splice(0, done)
+  }
+
+  clear(): void {
+    this.indexes = []
+    this.sizes = []
+    this.bytes = 0
+  }
+
+  clone(): InFlight {
+    const copy = new InFlight()
+    copy.indexes = this.indexes.slice()
+    copy.sizes = this.sizes.slice()
+    copy.bytes = this.bytes
+    return copy
+  }
+}
+
+/**
+ * What a leader knows of one other replica, for one term.
+ *
+ * - probe: it is not known where the logs part. One message at a time, until an answer or a heartbeat's answer comes.
+ * - replicate: the logs agree at `matchIndex`; messages are sent ahead of their acknowledgements.
+ * - snapshot: what it needs next was compacted. Nothing is sent until it has a snapshot.
+ */
+export class Progress {
+  state: ProgressState = 'probe'
+  /**
+   * Up to here the replica's durable log equals this leader's: the highest index that it acknowledged in this term. It
+   * never goes back within the term.
+   */
+  matchIndex = 0
+  /** The first entry of the next message. Always above `matchIndex`. */
+  nextIndex: number
+  /** In probe: a message is on its way, so nothing is sent before an answer. */
+  paused = false
+  /** In snapshot: the position that the offer named. */
+  snapshotIndex = 0
+  /** When the snapshot was last offered. */
+  offeredAtMs = 0
+  /** When the last answer of this term came; when this leader was elected or the replica was added, before the first. */
+  lastHeardMs: number
+  /** The highest heartbeat round that it answered in this term. */
+  ackedRound = 0
+  /** The highest commit index that was sent to it. Never above `matchIndex`. */
+  commitTold = 0
+  /** The fetch that is under way for it; 0 for none. At most one. */
+  fetchId = 0
+  /** When it was last looked at whether messages on their way make headway, and `matchIndex` then. */
+  checkedAtMs: number
+  checkedMatch = 0
+  inFlight: InFlight = new InFlight()
+
+  constructor(nextIndex: number, nowMs: number) {
+    this.nextIndex = nextIndex
+    this.lastHeardMs = nowMs
+    this.checkedAtMs = nowMs
+  }
+
+  becomeProbe(nextIndex: number): void {
+    this.state = 'probe'
+    this.nextIndex = Math.max(nextIndex, this.matchIndex + 1)
+    this.paused = false
+    this.snapshotIndex = 0
+    this.fetchId = 0
+    this.inFlight.clear()
+  }
+
+  becomeReplicate(): void {
+    this.becomeProbe(this.matchIndex + 1)
+    this.state = 'replicate'
+  }
+
+  becomeSnapshot(snapshotIndex: number, nowMs: number): void {
+    this.becomeProbe(this.nextIndex)
+    this.state = 'snapshot'
+    this.snapshotIndex = snapshotIndex
+    this.offeredAtMs = nowMs
+  }
+
+  clone(): Progress {
+    const copy = new Progress(this.nextIndex, this.lastHeardMs)
+    copy.state = this.state
+    copy.matchIndex = this.matchIndex
+    copy.paused = this.paused
+    copy.snapshotIndex = this.snapshotIndex
+    copy.offeredAtMs = this.offeredAtMs
+    copy.ackedRound = this.ackedRound
+    copy.commitTold = this.commitTold
+    copy.fetchId = this.fetchId
+    copy.checkedAtMs = this.checkedAtMs
+    copy.checkedMatch = this.checkedMatch
+    copy.inFlight = this.inFlight.clone()
+    return copy
+  }
+}
+
+/** The largest value that a majority of `values` reaches; 0 of none. Sorts numerically. */
+export function majorityValue(values: readonly number[]): number {
+  if (values.length === 0) return 0
+  const sorted = values.slice().sort((a, b) => a - b)
+  return sorted[(sorted.length - 1) >>> 1] as number
+}

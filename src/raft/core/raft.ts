@@ -1,0 +1,437 @@
+import { invariant } from '../../core/invariant.ts'
+import type { Random } from '../../core/random.ts'
+import type { LogEntry, LogPosition } from '../../interfaces/log-store.ts'
+import type { ReplicaId } from '../../model/ids.ts'
+import { copyState, describeState } from './copy.ts'
+import { RaftRequests } from './requests.ts'
+import type {
+  Accepted,
+  ChangeAccepted,
+  Configuration,
+  ConfigurationState,
+  DeferredMessage,
+  Fetch,
+  MembershipChange,
+  Message,
+  ProgressStatus,
+  Proposal,
+  ProposalAccepted,
+  RaftMachine,
+  RaftStatus,
+  RaftWrite,
+  Ready,
+  Refused,
+} from './types.ts'
+import { maximumTermJump, validateMessage } from './validate.ts'
+
+/**
+ * One replica of a Raft group: the algorithm alone (Ongaro and Ousterhout 2014; Ongaro's thesis), without clock, disk or
+ * network. See {@link RaftMachine} for its use.
+ *
+ * Every decision is a small method, so that a test can break each one alone. From the bottom: `RaftState`,
+ * `RaftElection`, `RaftFollower`, `RaftLeader`, `RaftRequests`.
+ */
+export class RaftCore extends RaftRequests implements RaftMachine {
+  /** Committed entries that were read back from the store for application. */
+  fetchedForApply: LogEntry[] = []
+  /** The fetch of committed entries that is under way; 0 for none. */
+  applyFetchId = 0
+
+  get nextDeadlineMs(): number {
+    return Math.min(this.electionDeadlineMs, this.heartbeatDeadlineMs, this.transferDeadlineMs)
+  }
+
+  // Messages
+
+  step(message: Message, nowMs: number): void {
+    validateMessage(message)
+    this.observeTime(nowMs)
+    if (message.to !== this.replicaId) return this.drop('otherReceiver')
+    if (message.from === this.replicaId) return this.drop('fromMyself')
+    if (message.term > this.term + maximumTermJump) return this.drop('termTooFar')
+    if (message.term > this.term && !this.takeHigherTerm(message)) return
+    if (message.term < this.term && !this.mayHaveLowerTerm(message)) return this.answerLowerTerm(message)
+    this.dispatch(message)
+    this.noticeTransfer()
+  }
+
+  /** What a message of a higher term does to ours. Returns whether it is to be handled. */
+  takeHigherTerm(message: Message): boolean {
+    switch (message.kind) {
+      case 'preVote':
+        // Asking changes nothing: neither the term of the one who asks nor ours.
+        return true
+      case 'vote':
+        if (this.refusesElections(message.transfer)) {
+          this.drop('electionWhileLed')
+          return false
+        }
+        this.becomeFollower(message.term, 0)
+        return true
+      case 'preVoteReply':
+        // A grant says nothing of terms; a refusal by a higher one ends a campaign that cannot be won.
+        if (!message.granted) this.becomeFollower(message.term, 0)
+        return true
+      case 'append':
+      case 'heartbeat':
+      case 'snapshotOffer':
+        this.becomeFollower(message.term, message.from)
+        return true
+      default:
+        this.becomeFollower(message.term, 0)
+        return true
+    }
+  }
+
+  mayHaveLowerTerm(message: Message): boolean {
+    return message.kind === 'preVote' || message.kind === 'preVoteReply'
+  }
+
+  /** The sender is behind: who leads or campaigns in an old term must learn of ours, or it stays there. */
+  answerLowerTerm(message: Message): void {
+    switch (message.kind) {
+      case 'append':
+      case 'heartbeat':
+      case 'snapshotOffer':
+        this.send(this.appendReply(message.from, 0, false))
+        return
+      case 'vote':
+        this.send({ kind: 'voteReply', ...this.header(message.from), granted: false })
+        return
+      default:
+        this.drop('lowerTerm')
+    }
+  }
+
+  dispatch(message: Message): void {
+    switch (message.kind) {
+      case 'preVote':
+        return this.handlePreVote(message)
+      case 'preVoteReply':
+        return this.handlePreVoteReply(message)
+      case 'vote':
+        return this.handleVote(message)
+      case 'voteReply':
+        return this.handleVoteReply(message)
+      case 'append':
+        return this.handleAppend(message)
+      case 'appendReply':
+        return this.handleAppendReply(message)
+      case 'heartbeat':
+        return this.handleHeartbeat(message)
+      case 'heartbeatReply':
+        return this.handleHeartbeatReply(message)
+      case 'snapshotOffer':
+        return this.handleSnapshotOffer(message)
+      case 'timeoutNow':
+        return this.handleTimeoutNow(message)
+    }
+  }
+
+  // Requests
+
+  propose(proposals: readonly Proposal[], nowMs: number): ProposalAccepted | Refused {
+    this.observeTime(nowMs)
+    const reason = this.refusalOfProposals(proposals)
+    return reason === undefined ? this.appendProposals(proposals) : this.refuse(reason)
+  }
+
+  changeMembership(
+    change: MembershipChange,
+    options: { readonly expectedGeneration?: number },
+    nowMs: number,
+  ): ChangeAccepted | Refused {
+    this.observeTime(nowMs)
+    const reason = this.refusalOfChange(change, options.expectedGeneration)
+    return reason === undefined ? this.appendChange(change) : this.refuse(reason)
+  }
+
+  requestRead(context: number, nowMs: number): Accepted | Refused {
+    this.observeTime(nowMs)
+    if (this.role !== 'leader') return this.refuse('notLeader')
+    if (this.waitingReads.length + this.boundReads >= this.options.maximumPendingReads) {
+      return this.refuse('overloaded')
+    }
+    this.waitingReads.push(context)
+    return { accepted: true }
+  }
+
+  transferLeadership(to: ReplicaId, nowMs: number): Accepted | Refused {
+    this.observeTime(nowMs)
+    return this.startTransfer(to)
+  }
+
+  // Time and hints
+
+  advanceTo(nowMs: number): void {
+    this.observeTime(nowMs)
+    if (this.nowMs >= this.transferDeadlineMs) this.endTransfer('failed')
+    if (this.role === 'leader') {
+      if (this.nowMs < this.heartbeatDeadlineMs) return
+      this.heartbeatTimedOut()
+      // TimeoutNow may have been lost.
+      this.continueTransfer(this.transferTo)
+    } else if (this.nowMs >= this.electionDeadlineMs) this.electionTimedOut()
+  }
+
+  campaign(nowMs: number): void {
+    this.observeTime(nowMs)
+    if (this.maySeekElection()) this.electionTimedOut()
+  }
+
+  peerUnreachable(replicaId: ReplicaId, nowMs: number): void {
+    this.observeTime(nowMs)
+    const progress = this.progress.get(replicaId)
+    if (progress?.state === 'replicate') progress.becomeProbe(progress.matchIndex + 1)
+  }
+
+  peerDown(replicaId: ReplicaId, nowMs: number): void {
+    this.peerUnreachable(replicaId, nowMs)
+    if (this.role !== 'leader' && replicaId !== 0 && replicaId === this.leader) this.leaderWentDown()
+  }
+
+  // What the host has done
+
+  persisted(writeId: number, nowMs: number): void {
+    this.observeTime(nowMs)
+    const hardState = this.log.persisted(writeId)
+    if (hardState !== undefined) {
+      this.durableTerm = hardState.term
+      this.durableVote = hardState.votedFor
+    }
+    if (this.role === 'candidate') this.decideElection()
+    else if (this.role === 'leader') this.maybeCommit()
+  }
+
+  applied(index: number, nowMs: number): void {
+    this.observeTime(nowMs)
+    invariant(index <= this.handedIndex, 'only what was handed out is applied')
+    if (index > this.appliedIndex) this.appliedIndex = index
+    while (this.applying.length > 0 && (this.applying[0]?.lastIndex ?? 0) <= index) this.applying.shift()
+  }
+
+  fetched(fetch: Fetch, entries: readonly LogEntry[], nowMs: number): void {
+    this.observeTime(nowMs)
+    if (fetch.replicaId !== this.replicaId) return this.fetchedForReplica(fetch, entries)
+    if (fetch.fetchId !== this.applyFetchId) return
+    this.applyFetchId = 0
+    if (!this.isFetchValid(fetch) || !this.isFetchedRight(fetch, entries)) return
+    if (fetch.from === this.handedIndex + 1) this.fetchedForApply = entries.slice()
+  }
+
+  fetchFailed(fetch: Fetch, reason: 'compacted' | 'other', nowMs: number): void {
+    this.observeTime(nowMs)
+    if (fetch.replicaId !== this.replicaId) this.fetchFailedForReplica(fetch, reason)
+    else if (fetch.fetchId === this.applyFetchId) this.applyFetchId = 0
+  }
+
+  snapshotRestored(position: LogPosition, configuration: Configuration, nowMs: number): void {
+    this.observeTime(nowMs)
+    this.installSnapshot(position, configuration)
+  }
+
+  snapshotFailed(nowMs: number): void {
+    this.observeTime(nowMs)
+    this.restoring = undefined
+  }
+
+  reportSnapshot(replicaId: ReplicaId, outcome: 'sent' | 'failed', nowMs: number): void {
+    this.observeTime(nowMs)
+    const progress = this.progress.get(replicaId)
+    if (progress !== undefined) this.snapshotReported(progress, outcome)
+  }
+
+  compact(index: number): LogPosition {
+    const allowed = Math.min(index, this.appliedIndex, this.log.durableIndex)
+    if (allowed > this.log.compacted.index) {
+      this.log.compactTo(allowed)
+      this.configurations.compactTo(allowed)
+    }
+    return this.log.compacted
+  }
+
+  // What the host has to do
+
+  takeReady(): Ready | undefined {
+    this.sharedSlice = undefined
+    if (this.role === 'leader') {
+      if (this.waitingReads.length > 0 && this.mayBindReads()) this.startRound()
+      this.replicate()
+    }
+    const write = this.takeWrite()
+    const messagesAfter = this.takeDeferred()
+    const messages = this.outbox
+    this.outbox = []
+    const committed = this.takeCommitted()
+    const reads = this.servableReads
+    this.servableReads = []
+    const { failedReads, fetches, neededSnapshots } = this
+    this.failedReads = []
+    this.fetches = []
+    this.neededSnapshots = []
+    const rest = this.takeNews()
+    this.sharedSlice = undefined
+    const idle =
+      write === undefined &&
+      messages.length + messagesAfter.length + committed.length + reads.length === 0 &&
+      failedReads.length + fetches.length + neededSnapshots.length === 0 &&
+      Object.keys(rest).length === 0
+    this.trimMemory()
+    if (idle) return undefined
+    const ready = {
+      messages,
+      messagesAfter,
+      committed,
+      reads,
+      failedReads,
+      fetches,
+      neededSnapshots,
+      ...rest,
+    }
+    return write === undefined ? ready : { write, ...ready }
+  }
+
+  takeWrite(): RaftWrite | undefined {
+    const hardState = this.hardStateToWrite()
+    if (hardState === undefined) return undefined
+    this.hardStateDirty = false
+    const { writeId, entries, reset } = this.log.beginWrite(hardState, this.sharedSlice?.entries)
+    return {
+      writeId,
+      hardState,
+      ...(reset === undefined ? {} : { reset }),
+      ...(entries.length === 0 ? {} : { entries }),
+    }
+  }
+
+  /** Promises wait for the last write that was issued, which is durable after all before it. */
+  takeDeferred(): DeferredMessage[] {
+    const { deferred } = this
+    if (deferred.length === 0) return []
+    this.deferred = []
+    const after: DeferredMessage[] = []
+    for (const message of deferred) {
+      if (this.isDurable(message)) this.outbox.push(message)
+      else after.push({ writeId: this.log.lastWriteId, message })
+    }
+    return after
+  }
+
+  /** The next entries to apply, within the limit on what is handed out and not applied. */
+  takeCommitted(): LogEntry[] {
+    const limit = this.applyLimit()
+    if (this.handedIndex >= limit) return []
+    let room = this.options.maximumApplyingBytes
+    for (const batch of this.applying) room -= batch.bytes
+    if (room <= 0) return []
+    const entries = this.nextToApply(limit, room)
+    const last = entries.at(-1)
+    if (last === undefined) return []
+    this.handedIndex = last.index
+    let bytes = 0
+    for (const entry of entries) bytes += entry.data.length
+    this.applying.push({ lastIndex: last.index, bytes })
+    return entries
+  }
+
+  nextToApply(limit: number, room: number): LogEntry[] {
+    const from = this.handedIndex + 1
+    if (from >= this.log.memoryFirst) return this.log.slice(from, limit, room)
+    const { fetchedForApply } = this
+    this.fetchedForApply = []
+    if (fetchedForApply[0]?.index === from) return fetchedForApply
+    if (this.applyFetchId === 0) {
+      const to = Math.min(limit, this.log.memoryFirst - 1)
+      const maximumBytes = Math.min(room, this.options.maximumAppendBytes)
+      this.applyFetchId = this.requestFetch(this.replicaId, from, to, maximumBytes)
+    }
+    return []
+  }
+
+  /** Whatever is told only when it changed. */
+  takeNews(): Partial<Ready> {
+    const news: { -readonly [K in keyof Ready]?: Ready[K] } = {}
+    if (this.pendingOffer !== undefined) news.offeredSnapshot = this.pendingOffer
+    this.pendingOffer = undefined
+    if (this.leadershipKey() !== this.reportedLeadership) {
+      this.reportedLeadership = this.leadershipKey()
+      news.leadership = { role: this.role, term: this.term, leader: this.leader }
+    }
+    if (this.configurationKey() !== this.reportedConfiguration) {
+      this.reportedConfiguration = this.configurationKey()
+      news.configuration = this.configurationState()
+    }
+    if (this.transferOutcome !== undefined) news.transfer = this.transferOutcome
+    this.transferOutcome = undefined
+    if (this.pendingRemoved) news.removed = true
+    this.pendingRemoved = false
+    if (this.pendingQuarantine) news.quarantined = true
+    this.pendingQuarantine = false
+    return news
+  }
+
+  /** Applied entries stay in memory for followers that are a little behind; what waits to be applied may go, too. */
+  trimMemory(): void {
+    const { maximumTailBytes, maximumApplyingBytes } = this.options
+    this.log.evict(this.handedIndex, maximumTailBytes)
+    this.log.evict(this.commitIndex, maximumTailBytes + maximumApplyingBytes)
+  }
+
+  // Views
+
+  configurationState(): ConfigurationState {
+    const { latest } = this.configurations
+    const committed = this.configurations.at(this.commitIndex)
+    return {
+      latest: latest?.configuration,
+      latestIndex: latest?.index ?? 0,
+      committed: committed?.configuration,
+      committedIndex: committed?.index ?? 0,
+    }
+  }
+
+  configurationAt(index: number): Configuration | undefined {
+    return this.configurations.at(index)?.configuration
+  }
+
+  status(): RaftStatus {
+    const progress = new Map<ReplicaId, ProgressStatus>()
+    for (const [replicaId, p] of this.progress) {
+      progress.set(replicaId, {
+        state: p.state,
+        matchIndex: p.matchIndex,
+        nextIndex: p.nextIndex,
+        recentlyActive: this.isRecentlyActive(p),
+        caughtUp: this.isCaughtUp(p),
+        inFlightMessages: p.inFlight.messages,
+        inFlightBytes: p.inFlight.bytes,
+      })
+    }
+    return {
+      replicaId: this.replicaId,
+      role: this.role,
+      term: this.term,
+      votedFor: this.votedFor,
+      leader: this.leader,
+      commitIndex: this.commitIndex,
+      appliedIndex: this.appliedIndex,
+      durableIndex: this.log.durableIndex,
+      lastIndex: this.log.lastIndex,
+      lastTerm: this.log.lastTerm,
+      compacted: this.log.compacted,
+      configuration: this.configurationState(),
+      quarantined: this.quarantined,
+      transferringTo: this.isHandingOver() ? this.transferTo : 0,
+      progress,
+      dropped: new Map(this.dropped),
+    }
+  }
+
+  clone(random: Random = this.random): this {
+    return copyState(this, random)
+  }
+
+  fingerprint(): string {
+    return describeState(this)
+  }
+}

@@ -1,0 +1,54 @@
+import type { Command } from '../../../src/interfaces/state-machine.ts'
+import { encodeCommand, type MetadataCommand } from '../../../src/metadata/mvcc/commands.ts'
+import { MetadataStateMachine } from '../../../src/metadata/mvcc/state-machine.ts'
+import { MemoryDisk, MemoryLevel } from '../../../src/storage/memory/index.ts'
+
+/** Bytes of a name that counts the commands that were applied. */
+export function counter(value: number): Uint8Array {
+  return new TextEncoder().encode(String(value))
+}
+
+/** A machine on a disk, which counts its commands in the bookkeeping as a group would. */
+export class Machine {
+  readonly disk: MemoryDisk
+  readonly machine: MetadataStateMachine
+  readonly database: MemoryLevel
+  applied = 0
+
+  constructor(disk: MemoryDisk = new MemoryDisk()) {
+    this.disk = disk
+    this.database = new MemoryLevel({ disk })
+    this.machine = new MetadataStateMachine({ database: this.database, prefix: 'm/' })
+  }
+
+  async open(): Promise<this> {
+    const bookkeeping = await this.machine.open()
+    const applied = bookkeeping.get('applied')
+    this.applied = applied === undefined ? 0 : Number(new TextDecoder().decode(applied))
+    return this
+  }
+
+  async apply(...commands: readonly MetadataCommand[]): Promise<readonly Uint8Array[]> {
+    return this.applyBytes(...commands.map(encodeCommand))
+  }
+
+  async applyBytes(...data: readonly Uint8Array[]): Promise<readonly Uint8Array[]> {
+    let answers: readonly Uint8Array[] = []
+    const commands = data.map((bytes, i): Command => ({ index: this.applied + i + 1, term: 1, data: bytes }))
+    await this.machine.apply(commands, (results) => {
+      answers = results
+      this.applied += commands.length
+      return [{ key: 'applied', value: counter(this.applied) }]
+    })
+    return answers
+  }
+
+  async one(command: MetadataCommand): Promise<Uint8Array> {
+    return (await this.apply(command))[0] as Uint8Array
+  }
+
+  async close(): Promise<void> {
+    await this.machine.close()
+    await this.database.close()
+  }
+}
