@@ -111,6 +111,7 @@ export abstract class RaftElection extends RaftState {
 
   canGrantPreVote(request: PreVoteRequest): boolean {
     if (this.quarantined || this.role === 'leader' || this.refusesElections(false)) return false
+    if (this.isRemoved(request.from)) return false
     if (!this.logIsUpToDate(request.lastTerm, request.lastIndex)) return false
     if (request.candidateTerm > this.term) return true
     return request.candidateTerm === this.term && this.isVoteFree(request.from)

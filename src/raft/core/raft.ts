@@ -62,8 +62,8 @@ export class RaftCore extends RaftRequests implements RaftMachine {
         // Asking changes nothing: neither the term of the one who asks nor ours.
         return true
       case 'vote':
-        if (this.refusesElections(message.transfer)) {
-          this.drop('electionWhileLed')
+        if (this.isRemoved(message.from) || this.refusesElections(message.transfer)) {
+          this.drop('needlessElection')
           return false
         }
         this.becomeFollower(message.term, 0)

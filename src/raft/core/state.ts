@@ -224,9 +224,21 @@ export abstract class RaftState {
     return this.options.electionTimeoutMs * (1 + this.random.float())
   }
 
-  /** True when this replica may ask for votes: a voter under the latest configuration that it has appended. */
+  /**
+   * True when this replica may ask for votes: a voter under the latest configuration that it has appended; or one that
+   * this configuration removes, for as long as that is not committed. Nobody else may have the entry, and with it the
+   * longest log (thesis, section 4.2.2). It then leads without counting itself, until its removal is committed.
+   */
   maySeekElection(): boolean {
-    return this.role !== 'leader' && this.isVoter() && !this.quarantined
+    return this.role !== 'leader' && !this.quarantined && (this.isVoter() || this.isLeaving())
+  }
+
+  /** The latest configuration takes this replica's vote away and is not known to be committed. */
+  isLeaving(): boolean {
+    const { latest } = this.configurations
+    if (latest === undefined || latest.index <= this.commitIndex || this.isVoter()) return false
+    const before = this.configurations.at(latest.index - 1)?.configuration
+    return replicaOf(before, this.replicaId)?.role === 'voter'
   }
 
   /** Starts the election timer anew, with the timeout in force. */

@@ -117,6 +117,8 @@ export class Cluster {
   /** Fetches are answered at once. */
   answersFetches = true
   judged = true
+  /** Replicas that are added start by themselves. */
+  awaits = false
   #contexts = 0
 
   constructor(size: number, options: ClusterOptions = {}) {
@@ -297,7 +299,7 @@ export class Cluster {
     replica.disk.appliedIndex = position.index
     replica.disk.appliedTerm = position.term
     replica.disk.configuration = configuration
-    replica.toApply = []
+    replica.toApply = replica.toApply.filter((entry) => entry.index > position.index)
     this.on(id, (core) => core.snapshotRestored(position, configuration, this.now))
     return true
   }
@@ -310,8 +312,10 @@ export class Cluster {
 
   /** Delivers one message. */
   receive(message: Message): void {
-    const replica = this.replicas.get(message.to)
-    if (replica === undefined || !replica.up || !this.deliver(message)) return
+    if (!this.deliver(message)) return
+    // A host that waits for its group learns its replica id from the first message.
+    if (this.awaits && !this.replicas.has(message.to)) this.startEmpty(message.to)
+    if (this.replicas.get(message.to)?.up !== true) return
     this.on(message.to, (core) => core.step(message, this.now))
   }
 
@@ -401,8 +405,21 @@ export class Cluster {
     const leaders = [...this.replicas.values()].filter(({ up, core }) => up && core.role === 'leader')
     leaders.sort((a, b) => b.core.term - a.core.term)
     const first = leaders[0]
-    assert.ok(first !== undefined, 'nobody leads')
+    assert.ok(first !== undefined, `nobody leads:\n${this.describe()}`)
     return first.core
+  }
+
+  /** A line per replica, for failures. */
+  describe(): string {
+    return [...this.replicas]
+      .map(([id, { up, core }]) => {
+        const members = core.configuration?.replicas.map(
+          (r) => `${r.replicaId}${r.role === 'voter' ? '' : 'L'}`,
+        )
+        const { log } = core
+        return `${id}${up ? '' : ' down'}: ${core.role} of ${core.term}, vote ${core.votedFor}, leader ${core.leader}, log ${log.compacted.index}..${log.durableIndex}..${log.lastIndex}/${log.lastTerm}, commit ${core.commitIndex}, applied ${core.appliedIndex}, members ${members}${core.quarantined ? ', quarantined' : ''}`
+      })
+      .join('\n')
   }
 
   /** Commands that a replica applied, as text. */

@@ -1,0 +1,184 @@
+import assert from 'node:assert/strict'
+import { utf8 } from '../../../src/core/bytes.ts'
+import { chance, pick, SeededRandom } from '../../../src/core/random.ts'
+import { entryKinds } from '../../../src/interfaces/log-store.ts'
+import type { ReplicaId } from '../../../src/model/ids.ts'
+import type { Message, RaftOptions } from '../../../src/raft/core/types.ts'
+import { Cluster, type CoreClass, type Replica } from './cluster.ts'
+
+/** What a run did, to see that a run that found nothing looked at something. */
+export interface ChaosReport {
+  readonly committed: number
+  readonly elections: number
+  readonly crashes: number
+  readonly snapshots: number
+  readonly changes: number
+  readonly reads: number
+  readonly fetches: number
+  readonly cluster: Cluster
+}
+
+/**
+ * A random run of a group: messages are lost, doubled and reordered, disks lag, replicas crash and come back, members
+ * come and go. The invariants are checked after every step; in the end everything heals and must work.
+ */
+export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosReport {
+  const random = new SeededRandom(seed).child('chaos')
+  const size = 1 + random.integer(5)
+  const options: Partial<RaftOptions> = {
+    maximumAppendEntries: 1 + random.integer(4),
+    maximumInFlightMessages: 1 + random.integer(4),
+    maximumInFlightBytes: 1 + random.integer(60),
+    maximumTailBytes: chance(random, 0.5) ? random.integer(30) : 1 << 20,
+    maximumApplyingBytes: chance(random, 0.5) ? 1 + random.integer(30) : 1 << 20,
+    caughtUpEntries: 3,
+    preVote: chance(random, 0.8),
+    checkQuorum: chance(random, 0.8),
+  }
+  const cluster = new Cluster(size, { seed, options, ...(Core === undefined ? {} : { Core }) })
+  cluster.restores = false
+  cluster.answersFetches = false
+  cluster.awaits = true
+  for (const replica of cluster.replicas.values()) setManual(replica)
+  let elections = 0
+  let crashes = 0
+  let snapshots = 0
+  let changes = 0
+  let fetches = 0
+  let proposals = 0
+  let nodes = size
+  const loss = random.float() * 0.3
+  const crashRate = random.float() ** 3 * 0.02
+  const changeRate = random.float() * 0.03
+  let cut: (message: Message) => boolean = () => true
+
+  const live = (): ReplicaId[] => [...cluster.replicas].filter(([, r]) => r.up).map(([id]) => id)
+  const deliverOne = (): void => {
+    if (cluster.network.length === 0) return
+    const at = chance(random, 0.7) ? 0 : random.integer(cluster.network.length)
+    const message = cluster.network[at] as Message
+    if (!chance(random, 0.1)) cluster.network.splice(at, 1)
+    if (chance(random, loss) || !cut(message)) return
+    const fresh = !cluster.replicas.has(message.to)
+    cluster.receive(message)
+    if (fresh) setManual(cluster.replica(message.to))
+  }
+  const work = (id: ReplicaId): void => {
+    const replica = cluster.replica(id)
+    const before = replica.core.role
+    cluster.drain(id)
+    if (chance(random, 0.6)) cluster.persist(id, 1 + random.integer(3))
+    if (chance(random, 0.6)) cluster.apply(id)
+    if (chance(random, 0.6) && cluster.fetch(id)) fetches++
+    if (chance(random, 0.4) && cluster.restore(id)) snapshots++
+    if (before !== 'leader' && replica.core.role === 'leader') elections++
+  }
+  const passTime = (): void => {
+    const deadlines = live().map((id) => cluster.core(id).nextDeadlineMs)
+    const next = Math.min(...deadlines)
+    if (chance(random, 0.6) && next < Infinity) cluster.now = Math.max(cluster.now, next)
+    else cluster.now += random.float() * 60
+    for (const id of live()) if (chance(random, 0.8)) cluster.on(id, (core) => core.advanceTo(cluster.now))
+  }
+  const request = (id: ReplicaId): void => {
+    const draw = random.float()
+    if (draw < 0.6) {
+      const data = utf8(`${++proposals}`.repeat(1 + random.integer(3)))
+      cluster.on(id, (core) => core.propose([{ kind: entryKinds.command, data }], cluster.now))
+    } else if (draw < 0.9) {
+      if (cluster.core(id).role === 'leader') cluster.read(id)
+    } else if (draw < 0.93)
+      cluster.on(id, (core) => core.transferLeadership(pick(random, [id, ...core.voters()]), cluster.now))
+    else if (draw < 0.96)
+      cluster.on(id, (core) => core.peerDown(pick(random, [...cluster.replicas.keys()]), cluster.now))
+    else if (draw < 0.98) cluster.on(id, (core) => core.campaign(cluster.now))
+    else {
+      const replica = cluster.replica(id)
+      const position = cluster.on(id, (core) => core.compact(core.appliedIndex - random.integer(4)))
+      if (position.index > replica.disk.compacted.index) {
+        // The store compacts some time later, but nothing else happens to the log before it.
+        while (cluster.persist(id)) continue
+        if (cluster.core(id).log.compacted.index === position.index) compactDisk(replica, position)
+      }
+    }
+  }
+  const change = (id: ReplicaId): void => {
+    const { configuration } = cluster.core(id)
+    if (cluster.core(id).role !== 'leader' || configuration === undefined) return
+    const replica = pick(random, configuration.replicas)
+    const draw = random.float()
+    const result =
+      draw < 0.4 && configuration.replicas.length < 6
+        ? cluster.change(id, { type: 'addLearner', nodeId: `n${++nodes}`, incarnation: 1 })
+        : draw < 0.75
+          ? cluster.change(id, { type: 'promote', replicaId: replica.replicaId })
+          : cluster.change(id, { type: 'remove', replicaId: replica.replicaId })
+    if (result.accepted) changes++
+  }
+
+  for (let step = 0; step < steps; step++) {
+    const ids = live()
+    if (ids.length > 0) {
+      const draw = random.float()
+      const id = pick(random, ids)
+      if (draw < 0.4) for (let i = random.integer(9); i >= 0; i--) deliverOne()
+      else if (draw < 0.75) work(id)
+      else if (draw < 0.85) passTime()
+      else request(id)
+      if (chance(random, changeRate)) for (const leader of ids) change(leader)
+      if (chance(random, crashRate)) {
+        cluster.drain(id)
+        if (chance(random, 0.5)) cluster.persist(id, 1)
+        cluster.crash(id)
+        crashes++
+      }
+    }
+    if (chance(random, 0.02))
+      for (const [id, r] of cluster.replicas) if (!r.up && chance(random, 0.7)) revive(id)
+    if (chance(random, 0.01)) {
+      const side = new Set(live().filter(() => chance(random, 0.5)))
+      cut = chance(random, 0.5) ? () => true : (m) => side.has(m.from) === side.has(m.to)
+    }
+    if (cluster.network.length > 300) cluster.network.splice(0, 150)
+  }
+  function revive(id: ReplicaId): void {
+    setManual(cluster.restart(id))
+  }
+
+  // Safety was checked all along; now everything heals, and the group must serve.
+  cluster.restores = true
+  cluster.answersFetches = true
+  for (const [id, r] of cluster.replicas) if (!r.up) revive(id)
+  for (const r of cluster.replicas.values()) {
+    r.stalled = false
+    r.idle = false
+  }
+  cluster.advance(5000)
+  const leader = cluster.leader()
+  cluster.propose(leader.replicaId, 'healed')
+  const context = cluster.read(leader.replicaId)
+  cluster.advance(2000)
+  const members = leader.configuration?.replicas.map((replica) => replica.replicaId) ?? []
+  for (const id of members) {
+    assert.ok(cluster.applied(id).includes('healed'), `seed ${seed}: replica ${id} did not heal`)
+    assert.deepEqual(cluster.applied(id), cluster.applied(leader.replicaId))
+    assert.equal(cluster.core(id).leader, leader.replicaId, `seed ${seed}: the leader was disturbed`)
+  }
+  assert.ok(
+    cluster.replica(leader.replicaId).reads.some((read) => read.context === context),
+    `seed ${seed}: a read was not served`,
+  )
+  let reads = 0
+  for (const replica of cluster.replicas.values()) reads += replica.reads.length
+  return { committed: leader.commitIndex, elections, crashes, snapshots, changes, reads, fetches, cluster }
+}
+
+function setManual(replica: Replica): void {
+  replica.stalled = true
+  replica.idle = true
+}
+
+function compactDisk(replica: Replica, position: { readonly index: number; readonly term: number }): void {
+  replica.disk.compacted = position
+  replica.disk.entries = replica.disk.entries.filter((entry) => entry.index > position.index)
+}
