@@ -1,71 +1,35 @@
 import { type CallOptions, sleep } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
-import type {
-  ChangeEvent,
-  KeySelector,
-  KeyValue,
-  MetadataStore,
-  Revision,
-} from '../interfaces/metadata-store.ts'
-
-/** What {@link follow} yields: everything, then every change, all of one revision at once. */
-export type Followed =
-  | { readonly type: 'snapshot'; readonly revision: Revision; readonly entries: readonly KeyValue[] }
-  | { readonly type: 'changes'; readonly revision: Revision; readonly events: readonly ChangeEvent[] }
+import type { KeySelector, MetadataStore } from '../interfaces/metadata-store.ts'
+import { followKeys, type KeyFollowing } from '../metadata/follow.ts'
 
 const minimumDelayMs = 50
 const maximumDelayMs = 2000
 
 /**
- * Reads a selection and then watches it from exactly where the read ended. When history that it needs was compacted, or
- * the store is away for a while, it starts anew with another snapshot; it ends when the signal is aborted and fails
- * with what no retry can heal.
+ * Follows a selection for as long as the signal allows: where the store is away for a while it begins anew with another
+ * snapshot. It fails with what no retry can heal, and ends when the signal is aborted.
  */
 export async function* follow(
   store: MetadataStore,
   env: Environment,
   select: KeySelector,
   options: CallOptions = {},
-): AsyncGenerator<Followed, void, undefined> {
-  let delayMs = minimumDelayMs
+): AsyncGenerator<KeyFollowing, void, undefined> {
   const stopped = (): boolean => options.signal?.aborted === true
+  let delayMs = minimumDelayMs
   while (!stopped()) {
     try {
-      const { entries, revision } = await readAll(store, select, options)
-      yield { type: 'snapshot', revision, entries }
-      delayMs = minimumDelayMs
-      for await (const response of store.watch(select, { ...options, fromRevision: revision + 1 })) {
-        if (response.type === 'changes') yield response
+      for await (const step of followKeys(store, select, options)) {
+        yield step
+        delayMs = minimumDelayMs
       }
     } catch (error) {
       if (stopped()) return
-      if (!KeelsonError.is(error)) throw error
-      if (error.code === 'COMPACTED') continue
-      if (!error.retryable) throw error
+      if (!KeelsonError.is(error) || !error.retryable) throw error
       await sleep(env.timers, delayMs, options.signal).catch(() => {})
       delayMs = Math.min(delayMs * 2, maximumDelayMs)
     }
   }
-}
-
-/** The whole selection at one revision, however many reads the store's limits ask for. */
-async function readAll(
-  store: MetadataStore,
-  select: KeySelector,
-  options: CallOptions,
-): Promise<{ entries: readonly KeyValue[]; revision: Revision }> {
-  const first = await store.range(select, options)
-  const entries = [...first.entries]
-  let more = first.more
-  while (more) {
-    const last = entries[entries.length - 1] as KeyValue
-    const key = new Uint8Array(last.key.length + 1)
-    key.set(last.key)
-    const rest: KeySelector = { key, end: select.end ?? null }
-    const page = await store.range(rest, { ...options, revision: first.revision })
-    entries.push(...page.entries)
-    more = page.more
-  }
-  return { entries, revision: first.revision }
 }

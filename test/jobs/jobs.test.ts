@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { text, utf8 } from '../../src/core/bytes.ts'
 import { Fields, KeelsonError, sleep } from '../../src/core/index.ts'
-import { type Fence, type Job, type JobContext, JobRunner, Jobs, type JobType } from '../../src/jobs/index.ts'
+import type { MetadataStore } from '../../src/interfaces/index.ts'
+import { type Job, type JobContext, JobRunner, Jobs, type JobType } from '../../src/jobs/index.ts'
+import { ControllerEpoch, memoryStore, prefixSelector } from '../../src/metadata/index.ts'
 import { FaultyStore, type StoreFault } from '../support/faulty-store.ts'
-import { SimpleStore } from '../support/simple-store.ts'
-import { epochOf, newEpoch } from '../support/test-epoch.ts'
 import { VirtualTime } from '../support/virtual-time.ts'
 
 interface Count {
@@ -20,7 +20,7 @@ let conflicts = 0
 
 /** Counts a key up, one transaction a step, and down again when it is undone. */
 function countJob(steps: { before?: (context: JobContext<Count>) => Promise<void> } = {}): JobType<Count> {
-  const add = async (context: JobContext<Count>, store: SimpleStore, by: number): Promise<void> => {
+  const add = async (context: JobContext<Count>, store: MetadataStore, by: number): Promise<void> => {
     for (;;) {
       const entry = await store.get(counterKey)
       const value = Number(entry === undefined ? '0' : text(entry.value)) + by
@@ -59,11 +59,11 @@ function countJob(steps: { before?: (context: JobContext<Count>) => Promise<void
 }
 
 /** What the test at hand runs in. Tests of one file run one after the other. */
-let world: { time: VirtualTime; store: SimpleStore; jobs: Jobs }
+let world: { time: VirtualTime; store: MetadataStore; jobs: Jobs }
 
 function newWorld(seed = 1): typeof world {
   const time = new VirtualTime(seed)
-  const store = new SimpleStore(time.env)
+  const store = memoryStore({ env: time.env })
   world = { time, store, jobs: new Jobs({ store, env: time.env }) }
   return world
 }
@@ -73,11 +73,19 @@ async function runner(
   options: { concurrency?: number; historyLimit?: number; maximumFailures?: number } = {},
 ): Promise<JobRunner> {
   const { time, store } = world
-  return JobRunner.start({ env: time.env, store, epoch: await newEpoch(store), types, ...options })
+  return JobRunner.start({ env: time.env, store, epoch: await newEpoch(), types, ...options })
 }
 
-function counter(): number {
-  const entry = world.store.dump('/counter')[0]
+async function newEpoch(store: MetadataStore = world.store): Promise<ControllerEpoch> {
+  return ControllerEpoch.acquire(store, 'controllers', 'a test')
+}
+
+async function keysUnder(prefix: string): Promise<number> {
+  return (await world.store.range(prefixSelector(utf8(prefix)))).count
+}
+
+async function counter(): Promise<number> {
+  const entry = await world.store.get(counterKey)
   return entry === undefined ? 0 : Number(text(entry.value))
 }
 
@@ -94,7 +102,7 @@ suite('jobs', () => {
     assert.equal(ended.reason, 'a test')
     assert.deepEqual(ended.progress, { message: 'counted to 3', fraction: 1 })
     assert.equal(ended.attempts, 1)
-    assert.equal(counter(), 3)
+    assert.equal(await counter(), 3)
     assert.deepEqual(started.running(), [])
   })
 
@@ -147,10 +155,12 @@ suite('jobs', () => {
     const { job } = await jobs.create(slow, { done: 0, upTo: 10 }, { reason: 'a test' })
     await using started = await runner([slow])
     await time.advance(3500)
-    assert.equal(counter(), 3)
+    assert.equal(await counter(), 3)
     await jobs.pause(job.jobId, 'lunch')
+    await time.advance(1)
+    assert.equal((await jobs.get(job.jobId))?.status, 'paused', 'a sleeping job pauses at once')
     await time.advance(5000)
-    assert.equal(counter(), 3)
+    assert.equal(await counter(), 3)
     const resting = (await jobs.get(job.jobId)) as Job
     assert.equal(resting.status, 'paused')
     assert.equal(resting.wishReason, 'lunch')
@@ -158,12 +168,12 @@ suite('jobs', () => {
     assert.deepEqual(started.running(), [])
     await jobs.resume(job.jobId, 'back')
     await time.advance(2500)
-    assert.equal(counter(), 5)
+    assert.equal(await counter(), 5)
     await jobs.cancel(job.jobId, 'enough')
     const ended = await time.until(jobs.ended(job.jobId))
     assert.equal(ended.status, 'cancelled')
     assert.equal(ended.outcome, 'counted back')
-    assert.equal(counter(), 0)
+    assert.equal(await counter(), 0)
     await assert.rejects(
       jobs.cancel(job.jobId, 'again').then(() => jobs.pause(job.jobId, 'x')),
       {
@@ -191,7 +201,7 @@ suite('jobs', () => {
     assert.equal(ended.lastError?.code, 'UNSUPPORTED')
     assert.equal(ended.outcome, 'counted back')
     assert.equal(ended.attempts, 4)
-    assert.equal(counter(), 0)
+    assert.equal(await counter(), 0)
   })
 
   test('failures in a row without a checkpoint between them end the job', async () => {
@@ -206,7 +216,7 @@ suite('jobs', () => {
     const ended = await time.until(jobs.ended(job.jobId))
     assert.equal(ended.status, 'failed')
     assert.equal(ended.lastError?.code, 'UNREACHABLE')
-    assert.equal(counter(), 0)
+    assert.equal(await counter(), 0)
   })
 
   test('what waits and for whom is told', async () => {
@@ -312,6 +322,26 @@ suite('jobs', () => {
     await assert.rejects((kept as JobContext<Count>).checkpoint({ done: 7, upTo: 7 }), { code: 'CLOSED' })
   })
 
+  test('a watch that is late makes no job run again', async () => {
+    const { time, store, jobs } = newWorld()
+    let runs = 0
+    const type: JobType<Count> = { ...countJob(), run: async () => `run ${++runs}` }
+    const late = new FaultyStore(
+      store,
+      () => undefined,
+      () => sleep(time.env.timers, 100),
+    )
+    const epoch = await newEpoch(late)
+    await using _ = JobRunner.start({ env: time.env, store: late, epoch, types: [type] })
+    await time.settle()
+    const { job } = await jobs.create(type, { done: 0, upTo: 1 }, { reason: 'a test' })
+    await time.until(jobs.ended(job.jobId))
+    const calls = late.calls
+    await time.advance(10_000)
+    assert.equal(runs, 1)
+    assert.equal(late.calls, calls, 'a finished job was taken up again')
+  })
+
   test('a watch shows all jobs and every change', async () => {
     const { time, jobs } = newWorld()
     const abort = new AbortController()
@@ -350,14 +380,12 @@ suite('jobs and crashes', () => {
     const all = [...types, failing]
     const a = await jobs.create(all[0] as JobType<Count>, { done: 0, upTo: 3 }, { reason: 'a', key: 'a' })
     const b = await jobs.create(failing, { done: 0, upTo: 5 }, { reason: 'b', key: 'b' })
-    const { number } = await newEpoch(store)
-    const faulty = new FaultyStore(store, (call) => (call === at ? fault : undefined))
-    const first = JobRunner.start({
-      env: time.env,
-      store: faulty,
-      epoch: epochOf(faulty, number),
-      types: all,
-    })
+    let armed = false
+    const faulty = new FaultyStore(store, (call) => (armed && call === at ? fault : undefined))
+    const epoch = await newEpoch(faulty)
+    faulty.calls = 0
+    armed = true
+    const first = JobRunner.start({ env: time.env, store: faulty, epoch, types: all })
     const ended = Promise.all([jobs.ended(a.job.jobId), jobs.ended(b.job.jobId)])
     await time.advance(500)
     let second: JobRunner | undefined
@@ -366,8 +394,8 @@ suite('jobs and crashes', () => {
     assert.equal(countedJob.status, 'succeeded', `${fault} at ${at}`)
     assert.equal(failedJob.status, 'failed', `${fault} at ${at}`)
     // Each step took effect exactly once, and the steps of the failed job were undone exactly once.
-    assert.equal(counter(), 3, `${fault} at ${at}`)
-    assert.deepEqual(store.dump('/jobs/unique/'), [])
+    assert.equal(await counter(), 3, `${fault} at ${at}`)
+    assert.equal(await keysUnder('/jobs/unique/'), 0)
     await second?.close()
     if (!faulty.crashed) await first.close()
     return faulty.calls
@@ -383,19 +411,19 @@ suite('jobs and crashes', () => {
   })
 
   test('a deposed owner changes nothing more and stops', async () => {
-    const { time, store, jobs } = newWorld()
+    const { time, jobs } = newWorld()
     const { job } = await jobs.create(types[0] as JobType<Count>, { done: 0, upTo: 50 }, { reason: 'a test' })
     const first = await runner(types)
-    await time.untilTrue('begun', () => counter() > 3)
+    await time.untilTrue('begun', async () => (await counter()) > 3)
     const second = await runner(types)
     const stopped = await time.until(first.stopped)
     assert.equal(stopped?.code, 'STALE_EPOCH')
     const ended = await time.until(jobs.ended(job.jobId))
     assert.equal(ended.status, 'succeeded')
-    assert.equal(counter(), 50)
-    assert.equal(ended.epoch, 2)
+    assert.equal(await counter(), 50)
+    assert.equal(ended.epoch, (await ControllerEpoch.current(world.store, 'controllers'))?.number)
     await second.close()
-    assert.equal(store.dump('/jobs/0').length, 1)
+    assert.equal(await keysUnder('/jobs/0'), 1)
   })
 
   test('a wish in the middle of a write of unknown outcome is followed', async () => {
@@ -406,19 +434,18 @@ suite('jobs and crashes', () => {
         { done: 0, upTo: 50 },
         { reason: 'a test' },
       )
-      const { number } = await newEpoch(store)
       let cancelled: Promise<unknown> | undefined
       const faulty = new FaultyStore(store, (call, what) => {
-        if (what !== 'txn' || call < 8 || cancelled !== undefined) return undefined
+        if (what !== 'txn' || call < 9 || cancelled !== undefined) return undefined
         cancelled = jobs.cancel(job.jobId, 'enough')
         return fault
       })
-      const epoch: Fence = epochOf(faulty, number)
+      const epoch = await newEpoch(faulty)
       await using _ = JobRunner.start({ env: time.env, store: faulty, epoch, types })
       const ended = await time.until(jobs.ended(job.jobId))
       await cancelled
       assert.equal(ended.status, 'cancelled')
-      assert.equal(counter(), 0)
+      assert.equal(await counter(), 0)
     }
   })
 
@@ -426,14 +453,14 @@ suite('jobs and crashes', () => {
     const { time, jobs } = newWorld()
     const { job } = await jobs.create(types[0] as JobType<Count>, { done: 0, upTo: 20 }, { reason: 'a test' })
     const first = await runner(types)
-    await time.untilTrue('begun', () => counter() > 3)
+    await time.untilTrue('begun', async () => (await counter()) > 3)
     await time.until(first.close())
-    const at = counter()
+    const at = await counter()
     await time.advance(60_000)
-    assert.equal(counter(), at)
+    assert.equal(await counter(), at)
     assert.equal((await jobs.get(job.jobId))?.status, 'running')
     await using _ = await runner(types)
     assert.equal((await time.until(jobs.ended(job.jobId))).status, 'succeeded')
-    assert.equal(counter(), 20)
+    assert.equal(await counter(), 20)
   })
 })

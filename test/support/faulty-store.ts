@@ -27,9 +27,21 @@ export class FaultyStore implements MetadataStore {
   calls = 0
   crashed = false
 
-  constructor(inner: MetadataStore, faultAt: (call: number, what: string) => StoreFault | undefined) {
+  readonly #watchDelay: (() => Promise<void>) | undefined
+  /** Called before a call takes effect. */
+  before: (what: string) => Promise<void> = async () => {}
+  /** Called before an answer arrives. */
+  after: (what: string) => Promise<void> = async () => {}
+
+  /** `watchDelay` holds up every response of a watch. */
+  constructor(
+    inner: MetadataStore,
+    faultAt: (call: number, what: string) => StoreFault | undefined,
+    watchDelay?: () => Promise<void>,
+  ) {
     this.#inner = inner
     this.#faultAt = faultAt
+    this.#watchDelay = watchDelay
   }
 
   async #call<T>(what: string, run: () => Promise<T>): Promise<T> {
@@ -41,7 +53,9 @@ export class FaultyStore implements MetadataStore {
       return never
     }
     if (fault === 'lost') throw new KeelsonError('OUTCOME_UNKNOWN', 'no answer')
+    await this.before(what)
     const result = await run()
+    await this.after(what)
     if (fault === 'crashAfter') this.crashed = true
     if (this.crashed) return never
     if (fault === 'unknown') throw new KeelsonError('OUTCOME_UNKNOWN', 'no answer')
@@ -62,6 +76,7 @@ export class FaultyStore implements MetadataStore {
 
   async *watch(select: KeySelector, options?: WatchOptions): AsyncGenerator<WatchResponse> {
     for await (const response of this.#inner.watch(select, options)) {
+      await this.#watchDelay?.()
       if (this.crashed) await new Promise<never>(() => {})
       yield response
     }

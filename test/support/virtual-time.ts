@@ -95,11 +95,15 @@ export class VirtualTime {
   }
 
   /** Moves time on until the condition holds. */
-  async untilTrue(what: string, condition: () => boolean, limitMs = 3_600_000): Promise<void> {
+  async untilTrue(
+    what: string,
+    condition: () => boolean | Promise<boolean>,
+    limitMs = 3_600_000,
+  ): Promise<void> {
     const limit = this.#nowMs + limitMs
     for (;;) {
       await this.settle()
-      if (condition()) return
+      if (await condition()) return
       const next = this.#next()
       if (next === undefined || next.atMs > limit) throw new Error(`it never came true: ${what}`)
       this.#fire(next)
