@@ -1,0 +1,286 @@
+import { type CallOptions, sleep } from '../core/async.ts'
+import { text } from '../core/bytes.ts'
+import type { Environment } from '../core/environment.ts'
+import { KeelsonError, toKeelsonError } from '../core/errors.ts'
+import { Events, type Listenable } from '../core/events.ts'
+import { checkOptions, functionOption, integerOption, objectOption, optional } from '../core/options.ts'
+import type { KeyValue, MetadataStore } from '../interfaces/metadata-store.ts'
+import { follow } from '../jobs/follow.ts'
+import type { Fence } from '../jobs/job-type.ts'
+import type { NodeDescriptor, NodeLiveness, NodeState } from '../model/descriptors.ts'
+import type { Incarnation, NodeId } from '../model/ids.ts'
+import { nodeKey, nodesAndSessions } from './core/keys.ts'
+import { checkSuccession, nextState, withState } from './core/life.ts'
+import { LivenessView } from './core/liveness.ts'
+import { decodeLiveNode, decodeNodeRecord, encodeNodeRecord, type NodeRecord } from './core/record.ts'
+import { decodeNodeReport, type NodeReport } from './core/report.ts'
+import { ReportBook } from './core/report-book.ts'
+
+/** A node as the leader sees it now. */
+export interface NodeView {
+  readonly descriptor: NodeDescriptor
+  readonly state: NodeState
+  /** Why it is in that state. */
+  readonly reason: string
+  readonly liveness: NodeLiveness
+  /** Epoch of its session; 0 without one. */
+  readonly epoch: number
+  /** For how long the liveness has been what it is, as far as this leader knows. */
+  readonly forMs: number
+  readonly joinedAtMs: number
+}
+
+/** Events of a {@link NodeController}. */
+export type NodeControllerEvents = {
+  /** A node joined, changed its state or its liveness. */
+  changed: (nodeId: NodeId) => void
+}
+
+/** Options of {@link NodeController.start}. */
+export interface NodeControllerOptions {
+  readonly env: Environment
+  readonly store: MetadataStore
+  readonly epoch: Fence
+  /** Replicas of ranges that a node holds by the directory: a draining node that holds none is drained. */
+  readonly replicasOf: (nodeId: NodeId, options: CallOptions) => Promise<number>
+  readonly signal?: AbortSignal
+  /** How often draining nodes are looked at. Default: 1,000. */
+  readonly intervalMs?: number
+}
+
+interface Known {
+  readonly record: NodeRecord
+  readonly modRevision: number
+}
+
+/**
+ * The nodes by the leader: who is there and alive, what each reports, and which draining nodes are done. Sessions decide
+ * who is alive; the gossip's hints make a node suspect at most.
+ */
+export class NodeController implements AsyncDisposable, Listenable<NodeControllerEvents> {
+  readonly #env: Environment
+  readonly #store: MetadataStore
+  readonly #epoch: Fence
+  readonly #replicasOf: NodeControllerOptions['replicasOf']
+  readonly #intervalMs: number
+  readonly #events: Events<NodeControllerEvents>
+  readonly #records = new Map<NodeId, Known>()
+  readonly #liveness = new LivenessView()
+  readonly #stop = new AbortController()
+  readonly #unlink: () => void
+  readonly #ready: Promise<void>
+  #markReady: () => void = () => {}
+  #error: KeelsonError | undefined
+  /** What the nodes report. */
+  readonly reports: ReportBook = new ReportBook()
+  /** The reason why it stopped by itself; undefined when it was asked to. */
+  readonly stopped: Promise<KeelsonError | undefined>
+
+  /** @throws KeelsonError `INVALID_OPTION` */
+  static start(options: NodeControllerOptions): NodeController {
+    return new NodeController(options)
+  }
+
+  private constructor(input: NodeControllerOptions) {
+    const options = checkOptions<
+      Required<Omit<NodeControllerOptions, 'signal'>> & { signal: AbortSignal | undefined }
+    >('NodeController.start', input, {
+      env: objectOption<Environment>(['clock', 'timers', 'logger']),
+      store: objectOption<MetadataStore>(['txn', 'range', 'watch']),
+      epoch: objectOption<Fence>(['number', 'txn']),
+      replicasOf: functionOption<NodeControllerOptions['replicasOf']>(),
+      signal: optional(objectOption<AbortSignal>(['aborted'])),
+      intervalMs: integerOption({ min: 1, fallback: 1000 }),
+    })
+    this.#env = options.env
+    this.#store = options.store
+    this.#epoch = options.epoch
+    this.#replicasOf = options.replicasOf
+    this.#intervalMs = options.intervalMs
+    this.#events = new Events(options.env.logger)
+    this.#ready = new Promise((resolve) => {
+      this.#markReady = resolve
+    })
+    const { signal } = options
+    const onAbort = (): void => this.#stopFor(undefined)
+    signal?.addEventListener('abort', onAbort, { once: true })
+    this.#unlink = () => signal?.removeEventListener('abort', onAbort)
+    if (signal?.aborted === true) onAbort()
+    this.stopped = this.#run()
+  }
+
+  /** Resolves when the nodes have been read for the first time, or when it stopped. */
+  async ready(): Promise<void> {
+    await Promise.race([this.#ready, this.stopped])
+  }
+
+  /** All nodes that ever joined, by id. */
+  nodes(): readonly NodeView[] {
+    return [...this.#records.keys()].sort().map((nodeId) => this.node(nodeId) as NodeView)
+  }
+
+  node(nodeId: NodeId): NodeView | undefined {
+    const known = this.#records.get(nodeId)
+    const status = this.#liveness.get(nodeId)
+    if (known === undefined || status === undefined) return undefined
+    const { descriptor, state, reason, joinedAtMs } = known.record
+    const forMs = this.#env.clock.monotonicMs() - status.sinceMs
+    return { descriptor, state, reason, joinedAtMs, liveness: status.liveness, epoch: status.epoch, forMs }
+  }
+
+  /** What the gossip says of a node. It never makes one dead. */
+  hint(nodeId: NodeId, incarnation: Incarnation, suspected: boolean): void {
+    if (this.#liveness.hint(nodeId, incarnation, suspected, this.#env.clock.monotonicMs())) {
+      this.#events.emit('changed', nodeId)
+    }
+  }
+
+  /**
+   * Takes the bytes of a node's report: the handler of the heartbeat call.
+   *
+   * @throws KeelsonError `MALFORMED`, `UNAUTHORIZED`, `EPOCH_ENDED`
+   */
+  takeReport(bytes: Uint8Array): NodeReport {
+    const report = decodeNodeReport(bytes)
+    const record = this.#records.get(report.nodeId)?.record
+    if (record?.descriptor.incarnation !== report.incarnation || record.state === 'decommissioned') {
+      throw new KeelsonError(
+        'UNAUTHORIZED',
+        `node ${report.nodeId} with incarnation ${report.incarnation} is no member of this cluster`,
+      )
+    }
+    this.reports.take(report, this.#env.clock.monotonicMs())
+    return report
+  }
+
+  on<K extends keyof NodeControllerEvents>(event: K, listener: NodeControllerEvents[K]): () => void {
+    return this.#events.on(event, listener)
+  }
+
+  async close(): Promise<void> {
+    this.#stopFor(undefined)
+    await this.stopped
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #run(): Promise<KeelsonError | undefined> {
+    const ticking = this.#tick()
+    try {
+      await this.#follow()
+    } catch (thrown) {
+      this.#stopFor(toKeelsonError(thrown))
+    }
+    await ticking
+    this.#unlink()
+    this.#events.removeAll()
+    return this.#error
+  }
+
+  #stopFor(error: KeelsonError | undefined): void {
+    if (this.#stop.signal.aborted) return
+    this.#error = error
+    this.#stop.abort(error ?? new KeelsonError('CLOSED', 'the node controller was closed'))
+    if (error !== undefined) this.#env.logger.warn({ error: error.toJSON() }, 'the node controller stops')
+  }
+
+  async #follow(): Promise<void> {
+    const { signal } = this.#stop
+    for await (const change of follow(this.#store, this.#env, nodesAndSessions, { signal })) {
+      if (signal.aborted) return
+      if (change.type === 'snapshot') {
+        const live = new Set(change.entries.filter(isLiveKey).map(nodeIdOf))
+        for (const nodeId of this.#liveness.nodeIds()) if (!live.has(nodeId)) this.#ended(nodeId)
+        for (const entry of change.entries) this.#put(entry, false)
+        this.#markReady()
+        continue
+      }
+      for (const event of change.events) {
+        if (event.type === 'put') this.#put(event.entry, true)
+        else if (isLiveKey(event.entry)) this.#ended(nodeIdOf(event.entry))
+      }
+    }
+  }
+
+  /** `next`: nothing lies between the entry and what was known before. */
+  #put(entry: KeyValue, next: boolean): void {
+    const nodeId = nodeIdOf(entry)
+    const nowMs = this.#env.clock.monotonicMs()
+    if (isLiveKey(entry)) {
+      const before = this.#liveness.get(nodeId)?.epoch ?? 0
+      const { incarnation } = decodeLiveNode(entry.value)
+      if (!this.#liveness.sessionBegan(nodeId, entry.session, incarnation, nowMs)) return
+      if (before > 0) this.reports.ended(nodeId, before)
+    } else {
+      const record = decodeNodeRecord(entry.value)
+      if (next) checkSuccession(this.#records.get(nodeId)?.record, record)
+      this.#records.set(nodeId, { record, modRevision: entry.modRevision })
+      this.#liveness.add(nodeId, nowMs)
+    }
+    this.#events.emit('changed', nodeId)
+  }
+
+  #ended(nodeId: NodeId): void {
+    const epoch = this.#liveness.get(nodeId)?.epoch ?? 0
+    if (!this.#liveness.sessionEnded(nodeId, this.#env.clock.monotonicMs())) return
+    this.reports.ended(nodeId, epoch)
+    this.#env.logger.info({ nodeId, epoch }, 'a node is dead: its session has ended')
+    this.#events.emit('changed', nodeId)
+  }
+
+  async #tick(): Promise<void> {
+    const { signal } = this.#stop
+    while (!signal.aborted) {
+      await sleep(this.#env.timers, this.#intervalMs, signal).catch(() => {})
+      for (const [nodeId, known] of this.#records) {
+        if (signal.aborted) return
+        try {
+          if (known.record.state === 'draining') await this.#settleDrain(nodeId, known)
+          if (known.record.state === 'decommissioned') await this.#expel(nodeId)
+        } catch (thrown) {
+          const error = toKeelsonError(thrown)
+          if (error.code === 'STALE_EPOCH') this.#stopFor(error)
+          if (!signal.aborted)
+            this.#env.logger.warn({ nodeId, error: error.toJSON() }, 'a node could not be settled')
+        }
+      }
+    }
+  }
+
+  /** A draining node that holds nothing any more is drained. */
+  async #settleDrain(nodeId: NodeId, known: Known): Promise<void> {
+    const { signal } = this.#stop
+    const replicas = await this.#replicasOf(nodeId, { signal })
+    const live = this.#liveness.get(nodeId)?.liveness !== 'dead'
+    const state = nextState(nodeId, known.record.state, 'drained', { replicas, live })
+    if (state === undefined) return
+    const record = withState(known.record, state, known.record.reason, this.#env.clock.wallMs())
+    checkSuccession(known.record, record)
+    const key = nodeKey(nodeId)
+    // When somebody was faster the compare fails, and the watch brings what is there now.
+    await this.#epoch.txn(
+      {
+        if: [{ key, target: 'modRevision', is: '=', operand: known.modRevision }],
+        then: [{ type: 'put', key, value: encodeNodeRecord(record) }],
+      },
+      { signal },
+    )
+  }
+
+  /** A decommissioned node holds no session. */
+  async #expel(nodeId: NodeId): Promise<void> {
+    const epoch = this.#liveness.get(nodeId)?.epoch ?? 0
+    if (epoch > 0) await this.#store.revokeSession(epoch, { signal: this.#stop.signal })
+  }
+}
+
+function isLiveKey(entry: KeyValue): boolean {
+  return text(entry.key).startsWith('/nodes/live/')
+}
+
+function nodeIdOf(entry: KeyValue): NodeId {
+  const name = text(entry.key)
+  return name.slice(name.lastIndexOf('/') + 1)
+}

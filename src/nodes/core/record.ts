@@ -1,0 +1,182 @@
+import { decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
+import { KeelsonError } from '../../core/errors.ts'
+import type { Load, NodeDescriptor, NodeState } from '../../model/descriptors.ts'
+import { checkId, checkName, type Incarnation, type NodeId } from '../../model/ids.ts'
+import { formatLocality, parseLocality } from '../../model/locality.ts'
+
+const nodeStates = ['active', 'draining', 'drained', 'decommissioned'] as const
+
+/** A node that once joined, as the store keeps it. Whether it is alive is not in it: that is its session. */
+export interface NodeRecord {
+  readonly descriptor: NodeDescriptor
+  readonly state: NodeState
+  /** Why it is in that state. */
+  readonly reason: string
+  /** Hash of the secret with which this incarnation proves who it is. */
+  readonly credentialHash: Uint8Array
+  /** Hash of the token with which this incarnation joined: a repeated call is known by it. */
+  readonly tokenHash: Uint8Array
+  /** Wall times, for people. */
+  readonly joinedAtMs: number
+  readonly changedAtMs: number
+}
+
+/** The limits of a {@link NodeDescriptor}. */
+export const nodeDescriptorLimits: Readonly<{
+  addresses: number
+  addressLength: number
+  tiers: number
+  resources: number
+  labels: number
+  nameLength: number
+}> = Object.freeze({
+  addresses: 8,
+  addressLength: 256,
+  tiers: 8,
+  resources: 32,
+  labels: 64,
+  nameLength: 128,
+})
+
+/** @throws KeelsonError `INVALID_ARGUMENT` */
+export function checkNodeDescriptor(descriptor: NodeDescriptor): NodeDescriptor {
+  checkName(descriptor.nodeId, 'a node id')
+  checkId(descriptor.incarnation, 'an incarnation')
+  const limits = nodeDescriptorLimits
+  const refuse = (problem: string): never => {
+    throw new KeelsonError('INVALID_ARGUMENT', `the descriptor of node ${descriptor.nodeId} ${problem}`)
+  }
+  const { addresses, locality, capacity, labels } = descriptor
+  if (addresses.length > limits.addresses) refuse(`has more than ${limits.addresses} addresses`)
+  for (const address of addresses) {
+    if (address.length === 0 || address.length > limits.addressLength) refuse('has an address without sense')
+  }
+  if (locality.length > limits.tiers) refuse(`has more than ${limits.tiers} tiers of locality`)
+  if (Object.keys(capacity).length > limits.resources) refuse(`has more than ${limits.resources} resources`)
+  if (Object.keys(labels).length > limits.labels) refuse(`has more than ${limits.labels} labels`)
+  for (const [name, amount] of Object.entries(capacity)) {
+    if (name.length === 0 || name.length > limits.nameLength) refuse('has a resource whose name is too long')
+    if (!Number.isFinite(amount) || amount < 0) refuse(`has ${amount} of ${name}; a capacity is from 0`)
+  }
+  for (const [name, value] of Object.entries(labels)) {
+    if (name.length === 0 || name.length > limits.nameLength || value.length > limits.nameLength) {
+      refuse('has a label that is too long')
+    }
+  }
+  return descriptor
+}
+
+/** Amounts by resource name as plain data, sorted by name so that equal amounts have equal bytes. */
+export function plainAmounts(amounts: Load): Plain {
+  return Object.keys(amounts)
+    .sort()
+    .map((name) => [name, amounts[name] as number])
+}
+
+/** The inverse of {@link plainAmounts}. The result has no prototype, whatever names come in. */
+export function readAmounts(fields: Fields, name: string): Load {
+  const amounts: Record<string, number> = Object.create(null) as Record<string, number>
+  for (const [key, value] of fields.list(name, (f) => [f.string('name'), f.number('amount')] as const)) {
+    amounts[key] = value
+  }
+  return amounts
+}
+
+/** A node's descriptor as plain data. */
+export function plainNodeDescriptor(descriptor: NodeDescriptor): Plain {
+  return [
+    descriptor.nodeId,
+    descriptor.incarnation,
+    descriptor.addresses,
+    formatLocality(descriptor.locality),
+    plainAmounts(descriptor.capacity),
+    Object.keys(descriptor.labels)
+      .sort()
+      .map((name) => [name, descriptor.labels[name] as string]),
+  ]
+}
+
+/** The inverse of {@link plainNodeDescriptor}. @throws KeelsonError `MALFORMED`, `INVALID_ARGUMENT` */
+export function readNodeDescriptor(fields: Fields): NodeDescriptor {
+  const nodeId: NodeId = fields.string('nodeId')
+  const incarnation: Incarnation = fields.uint('incarnation')
+  const addresses = fields.scalars('addresses', (f) => f.string('address'))
+  const locality = parseLocality(fields.string('locality'))
+  const capacity = readAmounts(fields, 'capacity')
+  const labels: Record<string, string> = Object.create(null) as Record<string, string>
+  for (const [key, value] of fields.list('labels', (f) => [f.string('name'), f.string('value')] as const)) {
+    labels[key] = value
+  }
+  return checkNodeDescriptor({ nodeId, incarnation, addresses, locality, capacity, labels })
+}
+
+const formatVersion = 1
+
+/** Encodes a node for the store. */
+export function encodeNodeRecord(record: NodeRecord): Uint8Array {
+  return encodePlain([
+    formatVersion,
+    plainNodeDescriptor(record.descriptor),
+    record.state,
+    record.reason,
+    record.credentialHash,
+    record.tokenHash,
+    record.joinedAtMs,
+    record.changedAtMs,
+  ])
+}
+
+/** The inverse of {@link encodeNodeRecord}. @throws KeelsonError `MALFORMED`, `FORMAT_VERSION` */
+export function decodeNodeRecord(bytes: Uint8Array): NodeRecord {
+  const fields = new Fields(decodePlain(bytes.slice(), 'a node record'), 'a node record')
+  checkVersion(fields.uint('version'), 'a node record')
+  return {
+    descriptor: readNodeDescriptor(fields.nested('descriptor')),
+    state: fields.oneOf('state', nodeStates),
+    reason: fields.string('reason'),
+    credentialHash: fields.bytes('credentialHash'),
+    tokenHash: fields.bytes('tokenHash'),
+    joinedAtMs: fields.number('joinedAtMs'),
+    changedAtMs: fields.number('changedAtMs'),
+  }
+}
+
+/** @throws KeelsonError `FORMAT_VERSION` */
+export function checkVersion(version: number, what: string): void {
+  if (version === formatVersion) return
+  throw new KeelsonError(
+    'FORMAT_VERSION',
+    `${what} has format ${version}, this release knows ${formatVersion}; upgrade this process first`,
+  )
+}
+
+/** What is stored of a join token: never the token itself. */
+export interface TokenRecord {
+  /** Wall time after which it is refused. */
+  readonly expiresAtMs: number
+  readonly reason: string
+}
+
+/** Encodes what is stored of a token. */
+export function encodeTokenRecord(record: TokenRecord): Uint8Array {
+  return encodePlain([formatVersion, record.expiresAtMs, record.reason])
+}
+
+/** The inverse of {@link encodeTokenRecord}. @throws KeelsonError `MALFORMED`, `FORMAT_VERSION` */
+export function decodeTokenRecord(bytes: Uint8Array): TokenRecord {
+  const fields = new Fields(decodePlain(bytes, 'a token record'), 'a token record')
+  checkVersion(fields.uint('version'), 'a token record')
+  return { expiresAtMs: fields.number('expiresAtMs'), reason: fields.string('reason') }
+}
+
+/** What a node's session key holds. */
+export function encodeLiveNode(incarnation: Incarnation): Uint8Array {
+  return encodePlain([formatVersion, incarnation])
+}
+
+/** The inverse of {@link encodeLiveNode}. @throws KeelsonError `MALFORMED`, `FORMAT_VERSION` */
+export function decodeLiveNode(bytes: Uint8Array): { readonly incarnation: Incarnation } {
+  const fields = new Fields(decodePlain(bytes, 'a live node'), 'a live node')
+  checkVersion(fields.uint('version'), 'a live node')
+  return { incarnation: fields.uint('incarnation') }
+}

@@ -1,0 +1,138 @@
+import { type DecodeLimits, decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
+import { KeelsonError } from '../../core/errors.ts'
+import type { ObservedReplica } from '../../interfaces/range-host.ts'
+import type { Load, ReplicaDescriptor } from '../../model/descriptors.ts'
+import { checkId, checkName, type Incarnation, type NodeId } from '../../model/ids.ts'
+import { checkVersion, plainAmounts, readAmounts } from './record.ts'
+
+/** What a node tells the leader with each heartbeat. It is kept in memory and never goes through the log. */
+export interface NodeReport {
+  readonly nodeId: NodeId
+  readonly incarnation: Incarnation
+  /** Epoch of the session under which it was made. */
+  readonly epoch: number
+  /** Grows with each report of the epoch. */
+  readonly sequence: number
+  readonly replicas: readonly ObservedReplica[]
+  /** Load of the node as a whole. */
+  readonly load: Load
+  /** What it can hold now. */
+  readonly capacity: Load
+}
+
+/** Limits of a report, checked on both sides. */
+export const nodeReportLimits: Readonly<{
+  bytes: number
+  replicas: number
+  membersPerRange: number
+  resources: number
+}> = Object.freeze({ bytes: 16 * 1024 * 1024, replicas: 50_000, membersPerRange: 64, resources: 32 })
+
+const decodeLimits: DecodeLimits = Object.freeze({ depth: 8, values: 5_000_000 })
+const formatVersion = 1
+
+/** Encodes a report. @throws KeelsonError `LIMIT_EXCEEDED` */
+export function encodeNodeReport(report: NodeReport): Uint8Array {
+  if (report.replicas.length > nodeReportLimits.replicas) {
+    throw new KeelsonError(
+      'LIMIT_EXCEEDED',
+      `node ${report.nodeId} reports ${report.replicas.length} replicas, more than ${nodeReportLimits.replicas}`,
+    )
+  }
+  const bytes = encodePlain([
+    formatVersion,
+    report.nodeId,
+    report.incarnation,
+    report.epoch,
+    report.sequence,
+    plainAmounts(report.load),
+    plainAmounts(report.capacity),
+    report.replicas.map(plainObserved),
+  ])
+  if (bytes.length <= nodeReportLimits.bytes) return bytes
+  throw new KeelsonError(
+    'LIMIT_EXCEEDED',
+    `the report of node ${report.nodeId} takes ${bytes.length} bytes, more than ${nodeReportLimits.bytes}`,
+  )
+}
+
+/** The inverse of {@link encodeNodeReport}, from a source that is not trusted. @throws KeelsonError `MALFORMED` … */
+export function decodeNodeReport(bytes: Uint8Array): NodeReport {
+  if (bytes.length > nodeReportLimits.bytes) {
+    throw new KeelsonError('LIMIT_EXCEEDED', `a node report takes ${bytes.length} bytes, more than allowed`)
+  }
+  const fields = new Fields(decodePlain(bytes, 'a node report', decodeLimits), 'a node report')
+  checkVersion(fields.uint('version'), 'a node report')
+  const nodeId = checked(() => checkName(fields.string('nodeId'), 'a node id'))
+  const incarnation = checked(() => checkId(fields.uint('incarnation'), 'an incarnation'))
+  const epoch = fields.uint('epoch')
+  const sequence = fields.uint('sequence')
+  const load = readLoad(fields, 'load')
+  const capacity = readLoad(fields, 'capacity')
+  const replicas = fields.list('replicas', readObserved)
+  if (replicas.length > nodeReportLimits.replicas) {
+    throw new KeelsonError('MALFORMED', `a node report holds ${replicas.length} replicas, more than allowed`)
+  }
+  return { nodeId, incarnation, epoch, sequence, load, capacity, replicas }
+}
+
+function plainObserved(replica: ObservedReplica): Plain {
+  return [
+    replica.rangeId,
+    replica.replicaId,
+    replica.generation,
+    replica.replicas.map((each) => [each.replicaId, each.nodeId, each.incarnation, each.role === 'voter']),
+    replica.leaseHolder,
+    replica.sequence,
+    replica.caughtUp,
+    plainAmounts(replica.load),
+  ]
+}
+
+function readObserved(fields: Fields): ObservedReplica {
+  const rangeId = checked(() => checkId(fields.uint('rangeId'), 'a range id'))
+  const replicaId = fields.uint('replicaId')
+  const generation = fields.uint('generation')
+  const replicas = fields.list('replicas', readReplica)
+  if (replicas.length > nodeReportLimits.membersPerRange) {
+    throw new KeelsonError(
+      'MALFORMED',
+      `a node report says that range ${rangeId} has ${replicas.length} members`,
+    )
+  }
+  return {
+    rangeId,
+    replicaId,
+    generation,
+    replicas,
+    leaseHolder: fields.boolean('leaseHolder'),
+    sequence: fields.uint('sequence'),
+    caughtUp: fields.scalars('caughtUp', (f) => f.uint('replicaId')),
+    load: readLoad(fields, 'load'),
+  }
+}
+
+function readReplica(fields: Fields): ReplicaDescriptor {
+  return {
+    replicaId: fields.uint('replicaId'),
+    nodeId: checked(() => checkName(fields.string('nodeId'), 'a node id')),
+    incarnation: fields.uint('incarnation'),
+    role: fields.boolean('voter') ? 'voter' : 'learner',
+  }
+}
+
+function readLoad(fields: Fields, name: string): Load {
+  const load = readAmounts(fields, name)
+  if (Object.keys(load).length <= nodeReportLimits.resources) return load
+  throw new KeelsonError('MALFORMED', `a node report names more than ${nodeReportLimits.resources} resources`)
+}
+
+/** What is a caller's mistake elsewhere is a malformed message here. */
+function checked<T>(check: () => T): T {
+  try {
+    return check()
+  } catch (cause) {
+    if (!KeelsonError.hasCode(cause, 'INVALID_ARGUMENT')) throw cause
+    throw new KeelsonError('MALFORMED', `a node report is not valid: ${cause.message}`, { cause })
+  }
+}

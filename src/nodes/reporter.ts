@@ -1,0 +1,116 @@
+import { type CallOptions, deadline, sleep } from '../core/async.ts'
+import type { Environment } from '../core/environment.ts'
+import { KeelsonError, toKeelsonError } from '../core/errors.ts'
+import { checkOptions, functionOption, integerOption, objectOption } from '../core/options.ts'
+import { between } from '../core/random.ts'
+import type { ObservedReplica } from '../interfaces/range-host.ts'
+import type { Load } from '../model/descriptors.ts'
+import { encodeNodeReport } from './core/report.ts'
+import type { NodeSession } from './session.ts'
+
+/** Options of {@link NodeReporter.start}. */
+export interface NodeReporterOptions {
+  readonly env: Environment
+  readonly session: NodeSession
+  /** Replicas as they are now: `RangeHost.observe`. */
+  readonly observe: () => readonly ObservedReplica[]
+  /** Load of the node as a whole, now. */
+  readonly load: () => Load
+  /** What the node can hold now. */
+  readonly capacity: () => Load
+  /** Brings a report to the leader. */
+  readonly send: (report: Uint8Array, options: Required<CallOptions>) => Promise<void>
+  /** How often a report is sent. Default: 1,000. */
+  readonly intervalMs?: number
+  /** How long one may take. Default: 3,000. */
+  readonly timeoutMs?: number
+}
+
+/** Sends a node's reports to the leader, one at a time, and never waits for work that the leader may do with them. */
+export class NodeReporter implements AsyncDisposable {
+  readonly #options: Required<NodeReporterOptions>
+  readonly #stop = new AbortController()
+  readonly #done: Promise<void>
+  #wake: AbortController | undefined
+  #sequence = 0
+  #soon = false
+
+  /** @throws KeelsonError `INVALID_OPTION` */
+  static start(options: NodeReporterOptions): NodeReporter {
+    return new NodeReporter(
+      checkOptions<Required<NodeReporterOptions>>('NodeReporter.start', options, {
+        env: objectOption<Environment>(['clock', 'timers', 'random', 'logger']),
+        session: objectOption<NodeSession>(['epoch', 'isLive']),
+        observe: functionOption<NodeReporterOptions['observe']>(),
+        load: functionOption<NodeReporterOptions['load']>(),
+        capacity: functionOption<NodeReporterOptions['capacity']>(),
+        send: functionOption<NodeReporterOptions['send']>(),
+        intervalMs: integerOption({ min: 1, fallback: 1000 }),
+        timeoutMs: integerOption({ min: 1, fallback: 3000 }),
+      }),
+    )
+  }
+
+  private constructor(options: Required<NodeReporterOptions>) {
+    this.#options = options
+    this.#done = this.#run()
+  }
+
+  /** Something changed that the leader waits for: report at once. */
+  reportSoon(): void {
+    this.#soon = true
+    this.#wake?.abort()
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort(new KeelsonError('CLOSED', 'the reporter was closed'))
+    this.#wake?.abort()
+    await this.#done
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #run(): Promise<void> {
+    const { env, session, intervalMs } = this.#options
+    while (!this.#stop.signal.aborted && !session.isLost) {
+      this.#soon = false
+      await this.#report()
+      if (this.#soon) continue
+      this.#wake = new AbortController()
+      // Spread, so that a thousand nodes that started together do not report together for ever.
+      const delayMs = between(env.random, 0.9, 1.1) * intervalMs
+      if (!this.#stop.signal.aborted) await sleep(env.timers, delayMs, this.#wake.signal).catch(() => {})
+    }
+  }
+
+  async #report(): Promise<void> {
+    const { env, session, send, timeoutMs } = this.#options
+    const limit = deadline(
+      env.timers,
+      timeoutMs,
+      () => new KeelsonError('TIMEOUT', 'the leader did not take the report in time'),
+      this.#stop.signal,
+    )
+    try {
+      const report = encodeNodeReport({
+        nodeId: session.nodeId,
+        incarnation: session.incarnation,
+        epoch: session.epoch,
+        sequence: ++this.#sequence,
+        replicas: this.#options.observe(),
+        load: this.#options.load(),
+        capacity: this.#options.capacity(),
+      })
+      await send(report, { signal: limit.signal })
+    } catch (thrown) {
+      if (this.#stop.signal.aborted) return
+      const error = toKeelsonError(thrown)
+      env.logger.debug({ nodeId: session.nodeId, error: error.toJSON() }, 'a report did not arrive')
+      if (error.code === 'EPOCH_ENDED') session.verify()
+    } finally {
+      limit.release()
+    }
+  }
+}

@@ -1,0 +1,181 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import fc from 'fast-check'
+import { encodePlain, KeelsonError } from '../../src/core/index.ts'
+import {
+  decodeJoinRequest,
+  decodeNodeRecord,
+  decodeNodeReport,
+  encodeJoinRequest,
+  encodeNodeRecord,
+  encodeNodeReport,
+  type NodeReport,
+  ReportBook,
+} from '../../src/nodes/index.ts'
+
+function report(epoch: number, sequence: number, ranges: readonly number[] = [1]): NodeReport {
+  return {
+    nodeId: 'db1',
+    incarnation: 7,
+    epoch,
+    sequence,
+    load: { cpu: 0.5 },
+    capacity: { bytes: 1e12 },
+    replicas: ranges.map((rangeId) => ({
+      rangeId,
+      replicaId: 2,
+      generation: 3,
+      replicas: [
+        { replicaId: 1, nodeId: 'db2', incarnation: 5, role: 'voter' },
+        { replicaId: 2, nodeId: 'db1', incarnation: 7, role: 'learner' },
+      ],
+      leaseHolder: true,
+      sequence: 9,
+      caughtUp: [1, 2],
+      load: { bytes: 100, writes: 1.5 },
+    })),
+  }
+}
+
+suite('reports', () => {
+  test('travel unharmed', () => {
+    const sent = report(3, 4, [1, 2, 3])
+    const got = decodeNodeReport(encodeNodeReport(sent))
+    assert.deepEqual(JSON.parse(JSON.stringify(got)), JSON.parse(JSON.stringify(sent)))
+  })
+
+  test('a damaged one is refused with a typed error, never a crash', () => {
+    const good = encodeNodeReport(report(3, 4, [1, 2]))
+    fc.assert(
+      fc.property(fc.nat(good.length - 1), fc.nat(255), fc.nat(good.length), (at, byte, length) => {
+        const bad = good.slice(0, length === 0 ? good.length : length)
+        if (at < bad.length) bad[at] = byte
+        try {
+          decodeNodeReport(bad)
+        } catch (error) {
+          assert.ok(
+            KeelsonError.hasCode(error, 'MALFORMED', 'FORMAT_VERSION', 'LIMIT_EXCEEDED'),
+            String(error),
+          )
+        }
+      }),
+      { numRuns: 3000 },
+    )
+    assert.throws(() => decodeNodeReport(encodePlain([2])), { code: 'FORMAT_VERSION' })
+    const names = Array.from({ length: 33 }, (_, i) => [`r${i}`, 1])
+    const greedy = encodePlain([1, 'db1', 7, 1, 1, names, [], []])
+    assert.throws(() => decodeNodeReport(greedy), { code: 'MALFORMED' })
+  })
+
+  test('no name in a report reaches a prototype', () => {
+    const bytes = encodePlain([1, 'db1', 7, 1, 1, [['__proto__', 1]], [['constructor', 2]], []])
+    const got = decodeNodeReport(bytes)
+    assert.deepEqual(Object.keys(got.load), ['__proto__'])
+    assert.equal(({} as Record<string, unknown>)['1'], undefined)
+  })
+
+  test('more replicas than a report may hold are refused by the sender', () => {
+    const many = report(
+      1,
+      1,
+      Array.from({ length: 50_001 }, (_, i) => i + 1),
+    )
+    assert.throws(() => encodeNodeReport(many), { code: 'LIMIT_EXCEEDED' })
+  })
+})
+
+suite('the book of reports', () => {
+  test('keeps the newest of each node, in whatever order they come', () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.nat(3), fc.nat(4)), { maxLength: 30 }), (order) => {
+        const book = new ReportBook()
+        let best: [number, number] | undefined
+        for (const [epoch, sequence] of order) {
+          const newer =
+            best === undefined || epoch + 1 > best[0] || (epoch + 1 === best[0] && sequence > best[1])
+          assert.equal(book.take(report(epoch + 1, sequence), 0), newer)
+          if (newer) best = [epoch + 1, sequence]
+        }
+        const kept = book.report('db1')
+        assert.deepEqual(kept === undefined ? undefined : [kept.epoch, kept.sequence], best)
+      }),
+    )
+  })
+
+  test('forgets an epoch that ended, and refuses what still comes of it', () => {
+    const book = new ReportBook()
+    book.take(report(5, 1, [1, 2]), 10)
+    assert.equal(book.observed(1).length, 1)
+    assert.equal(book.observed(1)[0]?.atMs, 10)
+    assert.equal(book.ageMs('db1', 25), 15)
+    book.ended('db1', 5)
+    assert.deepEqual(book.observed(1), [])
+    assert.deepEqual(book.rangeIds(), [])
+    assert.equal(book.ageMs('db1', 25), Number.POSITIVE_INFINITY)
+    assert.throws(() => book.take(report(5, 2), 30), { code: 'EPOCH_ENDED' })
+    assert.equal(book.take(report(6, 1, [2]), 30), true)
+    book.ended('db1', 5)
+    assert.equal(book.observed(2).length, 1, 'the end of an older epoch says nothing about a newer one')
+    book.take(report(6, 2, [3]), 40)
+    assert.deepEqual(book.rangeIds(), [3])
+  })
+
+  test('is bounded', () => {
+    const book = new ReportBook(1)
+    book.take(report(1, 1), 0)
+    assert.throws(() => book.take({ ...report(1, 1), nodeId: 'db2' }, 0), { code: 'OVERLOADED' })
+    assert.equal(book.take(report(1, 2), 0), true)
+  })
+})
+
+suite('other bytes', () => {
+  const descriptor = {
+    nodeId: 'db1',
+    incarnation: 7,
+    addresses: ['127.0.0.1:80'],
+    locality: [{ key: 'zone', value: 'a' }],
+    capacity: { bytes: 5 },
+    labels: { disk: 'ssd' },
+  }
+
+  test('join requests and records travel unharmed', () => {
+    const request = { descriptor, credential: 'x'.repeat(32), token: 'y'.repeat(64) }
+    const got = decodeJoinRequest(encodeJoinRequest(request))
+    assert.deepEqual(JSON.parse(JSON.stringify(got)), request)
+    const record = {
+      descriptor,
+      state: 'draining' as const,
+      reason: 'moved',
+      credentialHash: new Uint8Array([1]),
+      tokenHash: new Uint8Array([2]),
+      joinedAtMs: 1,
+      changedAtMs: 2,
+    }
+    assert.deepEqual(
+      JSON.parse(JSON.stringify(decodeNodeRecord(encodeNodeRecord(record)))),
+      JSON.parse(JSON.stringify(record)),
+    )
+  })
+
+  test('a damaged join request is refused with a typed error', () => {
+    const good = encodeJoinRequest({ descriptor, credential: 'x'.repeat(32) })
+    fc.assert(
+      fc.property(fc.nat(good.length - 1), fc.nat(255), (at, byte) => {
+        const bad = good.slice()
+        bad[at] = byte
+        try {
+          decodeJoinRequest(bad)
+        } catch (error) {
+          assert.ok(
+            KeelsonError.hasCode(error, 'MALFORMED', 'FORMAT_VERSION', 'INVALID_ARGUMENT'),
+            String(error),
+          )
+        }
+      }),
+      { numRuns: 2000 },
+    )
+    assert.throws(() => decodeJoinRequest(encodeJoinRequest({ descriptor, credential: 'short' })), {
+      code: 'INVALID_ARGUMENT',
+    })
+  })
+})
