@@ -12,3 +12,17 @@ export type {
   RaftRole,
 } from './core/types.ts'
 export type { CommandId } from './group/envelope.ts'
+export { defaultGroupLimits, type GroupLimits } from './group/limits.ts'
+export type {
+  ChangeMembershipOptions,
+  GroupStatus,
+  LeaderReference,
+  LeadershipEvent,
+  LeaseToken,
+  ProposeOptions,
+  RaftGroup,
+  RaftGroupEvents,
+  ReplicaProgress,
+} from './group/raft-group.ts'
+export { type RaftHostOptions, raftHostDefaults } from './host/options.ts'
+export { RaftHost, type RaftHostEvents, type StoredGroup } from './host/raft-host.ts'

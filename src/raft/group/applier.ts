@@ -1,5 +1,5 @@
 import { SerialExecutor } from '../../core/async.ts'
-import { emptyBytes } from '../../core/bytes.ts'
+import { copyBytes, emptyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { invariant } from '../../core/invariant.ts'
 import { entryKinds, type LogEntry, type LogPosition } from '../../interfaces/log-store.ts'
@@ -184,6 +184,9 @@ export class Applier {
     return this.#exclusive(async () => {
       const incoming = readBookkeeping(bookkeeping)
       if (incoming.applied.index <= this.#applied.index) return false
+      if (incoming.configuration === undefined) {
+        throw new KeelsonError('MALFORMED', 'a snapshot comes without the configuration of its group')
+      }
       const own = new Map(bookkeeping)
       const { key, value } = replicaWrite(this.#replicaId)
       own.set(key, value as Uint8Array)
@@ -324,7 +327,7 @@ export class Applier {
     }
     if (configured !== undefined) {
       const { index, data } = configured
-      this.#configuration = { index, data: data.slice(), configuration: decodeConfiguration(data) }
+      this.#configuration = { index, data: copyBytes(data), configuration: decodeConfiguration(data) }
       batch.writes.push(configurationWrite(index, data))
     }
     return batch

@@ -1,4 +1,4 @@
-import { ByteReader, ByteWriter } from '../../core/bytes.ts'
+import { ByteReader, ByteWriter, copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { LogPosition } from '../../interfaces/log-store.ts'
 import type { Bookkeeping, BookkeepingWrite } from '../../interfaces/state-machine.ts'
@@ -72,7 +72,7 @@ export function readBookkeeping(bookkeeping: Bookkeeping): GroupBookkeeping {
     const stored = open(bookkeeping, keys.configuration)
     if (stored !== undefined) {
       const index = stored.u53()
-      const data = stored.raw(stored.remaining).slice()
+      const data = copyBytes(stored.raw(stored.remaining))
       configuration = { index, data, configuration: decodeConfiguration(data) }
     }
     const termStarts: LogPosition[] = []

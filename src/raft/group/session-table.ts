@@ -1,4 +1,4 @@
-import { ByteReader, ByteWriter } from '../../core/bytes.ts'
+import { ByteReader, ByteWriter, copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { Bookkeeping, BookkeepingWrite } from '../../interfaces/state-machine.ts'
 import { type CommandId, unknownVersion } from './envelope.ts'
@@ -71,7 +71,7 @@ export class SessionTable {
         throw new KeelsonError('CORRUPTION', `the stored result ${JSON.stringify(key)} belongs to no session`)
       }
       insertSorted(session.sequences, sequence as number)
-      session.results.set(sequence as number, value.slice())
+      session.results.set(sequence as number, copyBytes(value))
       session.bytes += value.length
       table.#bytes += value.length
     }
@@ -149,7 +149,7 @@ export class SessionTable {
     const session = this.#sessions.get(id.session)
     if (session === undefined || !session.results.has(id.sequence)) return
     // A small view can hold on to a large frame.
-    const kept = result.byteLength === result.buffer.byteLength ? result : result.slice()
+    const kept = result.byteLength === result.buffer.byteLength ? result : copyBytes(result)
     session.results.set(id.sequence, kept)
     session.bytes += kept.length
     this.#bytes += kept.length

@@ -1,4 +1,4 @@
-import { ByteReader, ByteWriter } from '../../core/bytes.ts'
+import { ByteReader, ByteWriter, copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { type EntryKind, entryKinds, type LogEntry, type LogPosition } from '../../interfaces/log-store.ts'
 import type { GroupId, Incarnation } from '../../model/ids.ts'
@@ -266,7 +266,7 @@ function readEntries(bytes: Uint8Array, reader: ByteReader, prevIndex: number, p
     entryKindsRead.push(kind as EntryKind)
   }
   // One copy for all entries of the message.
-  const block = bytes.slice(start, reader.offset)
+  const block = copyBytes(bytes.subarray(start, reader.offset))
   return terms.map((entryTerm, i) => ({
     index: prevIndex + 1 + i,
     term: entryTerm,

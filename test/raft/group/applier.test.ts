@@ -43,6 +43,15 @@ async function start(machine = new CounterMachine(), limits = wide): Promise<Har
   return { machine, applier, outcomes, failures, idle }
 }
 
+const configuration = makeConfiguration(1, [{ replicaId: 1, nodeId: 'a', incarnation: 5, role: 'voter' }])
+
+const configured = (index: number, term: number): LogEntry => ({
+  index,
+  term,
+  kind: entryKinds.configuration,
+  data: encodeConfiguration(configuration),
+})
+
 const noop = (index: number, term: number): LogEntry => ({
   index,
   term,
@@ -184,9 +193,7 @@ test('a crash goes back to what was flushed, all of it together', async () => {
 test('the configuration is stored with the state', async () => {
   const disk = emptyDisk()
   const h = await start(new CounterMachine(disk))
-  const configuration = makeConfiguration(1, [{ replicaId: 1, nodeId: 'a', incarnation: 5, role: 'voter' }])
-  const data = encodeConfiguration(configuration)
-  h.applier.enqueue([{ index: 1, term: 1, kind: entryKinds.configuration, data }, command(2, 1, 'a+1')])
+  h.applier.enqueue([configured(1, 1), command(2, 1, 'a+1')])
   await h.idle()
   const again = await start(new CounterMachine(disk))
   assert.deepEqual(again.applier.configuration?.configuration, configuration)
@@ -220,46 +227,51 @@ test('a state machine that throws stops the replica', async () => {
 test('a snapshot takes state, sessions and position along, and the receiver keeps its own identity', async () => {
   const from = await start()
   from.applier.enqueue([
-    register(1, 1),
-    noop(2, 2),
-    command(3, 2, 'a+1', { id: [1, 1] }),
-    command(4, 2, 'b+4'),
+    configured(1, 1),
+    register(2, 1),
+    noop(3, 2),
+    command(4, 2, 'a+1', { id: [2, 1] }),
+    command(5, 2, 'b+4'),
   ])
   await from.idle()
   const { position, snapshot } = await from.applier.snapshot()
-  assert.deepEqual(position, { index: 4, term: 2 })
+  assert.deepEqual(position, { index: 5, term: 2 })
 
   const to = await start()
-  to.applier.enqueue([register(1, 1)])
+  to.applier.enqueue([configured(1, 1)])
   await to.idle()
-  assert.equal(await to.applier.restore(snapshot.bookkeeping, snapshot.chunks()), true)
+  const foreign = new Map(snapshot.bookkeeping).set('replica', new Uint8Array([1, 99, 0, 0, 0, 0, 0, 0, 0]))
+  assert.equal(await to.applier.restore(foreign, snapshot.chunks()), true)
   assert.deepEqual(to.applier.applied, position)
   assert.equal(to.applier.sequence, 2)
-  to.applier.enqueue([command(5, 2, 'a+1', { id: [1, 1] }), command(6, 2, 'b+1')])
+  assert.equal(readBookkeeping(to.machine.bookkeeping).replicaId, 7)
+  to.applier.enqueue([command(6, 2, 'a+1', { id: [2, 1] }), command(7, 2, 'b+1')])
   await to.idle()
   assert.deepEqual(
-    [5, 6].map((i) => said(to.outcomes.get(i))),
+    [6, 7].map((i) => said(to.outcomes.get(i))),
     ['1', '5'],
   )
 })
 
 test('an older snapshot changes nothing, a broken one leaves the old state', async () => {
   const from = await start()
-  from.applier.enqueue([command(1, 1, 'a+1'), command(2, 1, 'a+1')])
+  from.applier.enqueue([configured(1, 1), command(2, 1, 'a+1'), command(3, 1, 'a+1')])
   await from.idle()
   const { snapshot } = await from.applier.snapshot()
   const to = await start()
-  to.applier.enqueue([command(1, 1, 'a+1')])
+  to.applier.enqueue([configured(1, 1), command(2, 1, 'a+1')])
   await to.idle()
   const broken = async function* (): AsyncIterable<Uint8Array> {
     yield utf8('[["a",99]]')
     throw new KeelsonError('UNREACHABLE', 'the stream broke')
   }
   await assert.rejects(to.applier.restore(snapshot.bookkeeping, broken()), { code: 'UNREACHABLE' })
-  to.applier.enqueue([command(2, 1, 'a+5'), command(3, 1, 'a+1')])
+  const bare = new Map([...snapshot.bookkeeping].filter(([key]) => key !== 'configuration'))
+  await assert.rejects(to.applier.restore(bare, snapshot.chunks()), { code: 'MALFORMED' })
+  to.applier.enqueue([command(3, 1, 'a+5'), command(4, 1, 'a+1')])
   await to.idle()
   assert.deepEqual(
-    [2, 3].map((i) => said(to.outcomes.get(i))),
+    [3, 4].map((i) => said(to.outcomes.get(i))),
     ['6', '7'],
   )
   assert.equal(await to.applier.restore(snapshot.bookkeeping, snapshot.chunks()), false)

@@ -1,0 +1,80 @@
+import type { KeelsonError } from '../../core/errors.ts'
+
+/** A caller of `read`. */
+export interface PendingRead {
+  settle: ((error: KeelsonError | undefined) => void) | undefined
+}
+
+/**
+ * Read barriers of one replica. All calls of a turn share one request to the core; its answer is an index, and the calls
+ * end when that is applied. A request is never reused: a call that comes after it was made waits for the next one.
+ */
+export class PendingReads {
+  #waiting: PendingRead[] = []
+  readonly #requested = new Map<number, PendingRead[]>()
+  /** By ascending index: the core confirms in order, and its commit index never falls. */
+  #confirmed: { readonly index: number; readonly reads: PendingRead[] }[] = []
+  #lastContext = 0
+  #count = 0
+
+  get count(): number {
+    return this.#count
+  }
+
+  get hasWaiting(): boolean {
+    return this.#waiting.length > 0
+  }
+
+  add(read: PendingRead): void {
+    this.#waiting.push(read)
+    this.#count++
+  }
+
+  /** The context of a request for all that wait. */
+  request(): number {
+    const context = ++this.#lastContext
+    this.#requested.set(context, this.#waiting)
+    this.#waiting = []
+    return context
+  }
+
+  /** The request was answered: it may be served once `index` is applied. */
+  confirmed(context: number, index: number, applied: number): void {
+    const reads = this.#requested.get(context)
+    if (reads === undefined) return
+    this.#requested.delete(context)
+    this.#confirmed.push({ index, reads })
+    this.applied(applied)
+  }
+
+  failed(context: number, error: KeelsonError): void {
+    const reads = this.#requested.get(context)
+    if (reads === undefined) return
+    this.#requested.delete(context)
+    this.#settle(reads, error)
+  }
+
+  applied(index: number): void {
+    while (this.#confirmed.length > 0 && (this.#confirmed[0] as { index: number }).index <= index) {
+      this.#settle((this.#confirmed.shift() as { reads: PendingRead[] }).reads, undefined)
+    }
+  }
+
+  failAll(error: KeelsonError): void {
+    this.#settle(this.#waiting, error)
+    this.#waiting = []
+    for (const reads of this.#requested.values()) this.#settle(reads, error)
+    this.#requested.clear()
+    for (const { reads } of this.#confirmed) this.#settle(reads, error)
+    this.#confirmed = []
+  }
+
+  #settle(reads: readonly PendingRead[], error: KeelsonError | undefined): void {
+    for (const read of reads) {
+      this.#count--
+      const { settle } = read
+      read.settle = undefined
+      settle?.(error)
+    }
+  }
+}

@@ -1,0 +1,433 @@
+import { abortError, type CallOptions, throwIfAborted } from '../../core/async.ts'
+import type { Environment } from '../../core/environment.ts'
+import { KeelsonError } from '../../core/errors.ts'
+import { Events } from '../../core/events.ts'
+import { entryKinds } from '../../interfaces/log-store.ts'
+import type { GroupId, NodeId, ReplicaId } from '../../model/ids.ts'
+import type { Configuration, MembershipChange, RaftRole } from '../core/types.ts'
+import { staleSequence } from './applier.ts'
+import { type CommandId, encodeEnvelope } from './envelope.ts'
+import type { GroupLimits } from './limits.ts'
+import type { PendingProposal } from './pending-proposals.ts'
+import type { PendingRead } from './pending-reads.ts'
+import { notLeader } from './refusals.ts'
+import type { Replica, ReplicaListener } from './replica.ts'
+import { encodeSessionEntry, maximumEvictions } from './session-entry.ts'
+
+/**
+ * The right to serve a group, as it was at one moment. `sequence` is the term whose first entry the leader has applied:
+ * each later leader has a higher one, and a command that carries an older one is refused where it would take effect.
+ */
+export interface LeaseToken {
+  readonly groupId: GroupId
+  readonly sequence: number
+}
+
+/** Options of {@link RaftGroup.propose}. */
+export interface ProposeOptions extends CallOptions {
+  /** Makes the command take effect once, however often it is proposed. */
+  readonly commandId?: CommandId
+  /**
+   * With `commandId`: the client has the results of all its commands below this sequence, so that they can be forgotten.
+   */
+  readonly acknowledgedBelow?: number
+  /** The command takes effect only while this lease is in force. */
+  readonly token?: LeaseToken
+}
+
+/** Options of {@link RaftGroup.changeMembership}. */
+export interface ChangeMembershipOptions extends CallOptions {
+  /** Refuses the change with `STALE_GENERATION` unless the latest configuration has this generation. */
+  readonly expectedGeneration?: number
+}
+
+/** A replica of the group and the node it lives on. */
+export interface LeaderReference {
+  readonly replicaId: ReplicaId
+  /** Undefined while no configuration that names the leader has arrived here. */
+  readonly nodeId: NodeId | undefined
+}
+
+/** What a leader knows of another replica. */
+export interface ReplicaProgress {
+  /** The replica has the log up to here, durably. */
+  readonly matchIndex: number
+  /** It is close enough behind to be promoted. */
+  readonly caughtUp: boolean
+  /** It answered within the last election timeout. */
+  readonly recentlyActive: boolean
+}
+
+/** A group as this node's replica sees it. */
+export interface GroupStatus {
+  /** 0 for an empty replica that waits for a leader's message. */
+  readonly replicaId: ReplicaId
+  readonly role: RaftRole
+  readonly term: number
+  readonly leader: LeaderReference | undefined
+  readonly commitIndex: number
+  readonly appliedIndex: number
+  readonly lastIndex: number
+  /** The latest one that is known to be committed. */
+  readonly configuration: Configuration | undefined
+  /** The latest one in this replica's log, which is the one in force. */
+  readonly latestConfiguration: Configuration | undefined
+  /** Lease sequence that this replica has applied. */
+  readonly sequence: number
+  /** On the leader: every other replica. Empty elsewhere. */
+  readonly progress: ReadonlyMap<ReplicaId, ReplicaProgress>
+  /** This replica lost what it had acknowledged: it takes part in nothing until it is replaced. */
+  readonly quarantined: boolean
+  /** The removal of this replica is committed; `destroyGroup` may follow. */
+  readonly removed: boolean
+  /** Why it does nothing any more. */
+  readonly stopped: KeelsonError | undefined
+}
+
+/** Role, term and leader of a group, as an event tells them. */
+export interface LeadershipEvent {
+  readonly role: RaftRole
+  readonly term: number
+  readonly leader: LeaderReference | undefined
+}
+
+/** Events of a {@link RaftGroup}. */
+export type RaftGroupEvents = {
+  /** Role, term or leader changed. */
+  leadership: (event: LeadershipEvent) => void
+  /** {@link RaftGroup.token} changed: this replica may serve from now on, or no longer. */
+  token: (token: LeaseToken | undefined) => void
+  /** A newer configuration is committed, as far as this replica knows. */
+  configuration: (configuration: Configuration) => void
+  /** The removal of this replica is committed. */
+  removed: () => void
+  /** The disk of this replica was found to have lost something that was acknowledged. */
+  quarantined: () => void
+  /** The replica does nothing any more: it was closed, or it failed. */
+  stopped: (error: KeelsonError) => void
+}
+
+/** This node's replica of one Raft group: what a host program holds. Made by a RaftHost. */
+export class RaftGroup {
+  readonly groupId: GroupId
+  readonly #limits: GroupLimits
+  readonly #events: Events<RaftGroupEvents>
+  #replica: Replica | undefined
+  #stopped: KeelsonError | undefined
+  #generation = 0
+
+  /** @internal */
+  constructor(groupId: GroupId, env: Environment, limits: GroupLimits) {
+    this.groupId = groupId
+    this.#limits = limits
+    this.#events = new Events(env.logger)
+  }
+
+  /**
+   * Appends a command and resolves with the state machine's result once this replica has applied it. Proposals of one
+   * turn of the event loop are replicated together. `data` may be reused after the call.
+   *
+   * @throws KeelsonError `NOT_LEADER` (no effect; details carry `leaderNodeId`), `OUTCOME_UNKNOWN` (leadership was lost
+   * on the way: try again with the same command id), `STALE_SEQUENCE`, `SESSION_UNKNOWN`, `OVERLOADED`,
+   * `LIMIT_EXCEEDED`, `ABORTED`, `CLOSED`, `STORE_POISONED`, `QUARANTINED`
+   */
+  async propose(data: Uint8Array, options: ProposeOptions = {}): Promise<Uint8Array> {
+    const { commandId, token, signal } = options
+    if (signal?.aborted === true) throw abortError(signal)
+    const replica = this.#running()
+    if (commandId !== undefined) checkCommandId(commandId, options.acknowledgedBelow)
+    if (token !== undefined) this.#checkToken(token, replica, commandId !== undefined)
+    const entry = encodeEnvelope(data, token?.sequence ?? 0, commandId, options.acknowledgedBelow ?? 0)
+    return this.#propose(replica, entryKinds.command, entry, signal, (result) => result)
+  }
+
+  /**
+   * Registers a client session, to which command ids belong, and resolves with its id. The longest unused session ends
+   * when there are too many.
+   *
+   * @throws KeelsonError as {@link RaftGroup.propose}
+   */
+  async openSession(options: CallOptions = {}): Promise<number> {
+    throwIfAborted(options.signal)
+    const replica = this.#running()
+    const { maximumSessions, resultsPerSession, sessionIdleEntries } = this.#limits
+    const { appliedIndex } = replica.core
+    const entry = encodeSessionEntry({
+      type: 'register',
+      maximumSessions,
+      resultsPerSession,
+      unusedBefore: sessionIdleEntries === 0 ? 0 : Math.max(0, appliedIndex - sessionIdleEntries),
+    })
+    return this.#propose(replica, entryKinds.session, entry, options.signal, (_result, index) => index)
+  }
+
+  /**
+   * Ends client sessions and forgets their results. Unknown ones are ignored.
+   *
+   * @throws KeelsonError as {@link RaftGroup.propose}
+   */
+  async closeSessions(sessions: readonly number[], options: CallOptions = {}): Promise<void> {
+    throwIfAborted(options.signal)
+    if (sessions.length > maximumEvictions) {
+      throw new KeelsonError(
+        'LIMIT_EXCEEDED',
+        `at most ${maximumEvictions} sessions can be ended in one call`,
+      )
+    }
+    const entry = encodeSessionEntry({ type: 'evict', sessions })
+    await this.#propose(this.#running(), entryKinds.session, entry, options.signal, () => undefined)
+  }
+
+  /**
+   * A read barrier (ReadIndex, section 6.4 of Ongaro's thesis): when it resolves, this replica leads or led after the
+   * call began, and the local state machine has everything that was acknowledged before the call. Calls of one turn
+   * share one round of messages.
+   *
+   * @throws KeelsonError `NOT_LEADER` (details carry `leaderNodeId`), `OVERLOADED`, `ABORTED`, `CLOSED`,
+   * `STORE_POISONED`, `QUARANTINED`
+   */
+  async read(options: CallOptions = {}): Promise<void> {
+    const { signal } = options
+    throwIfAborted(signal)
+    const replica = this.#running()
+    return new Promise<void>((resolve, reject) => {
+      const read: PendingRead = {
+        settle: (error) => {
+          if (error === undefined) resolve()
+          else reject(error)
+        },
+      }
+      const refusal = replica.read(read)
+      if (refusal !== undefined) reject(refusal)
+      else if (signal !== undefined) {
+        onAbort(signal, read, () => {
+          read.settle = undefined
+          reject(abortError(signal))
+        })
+      }
+    })
+  }
+
+  /**
+   * The right to serve, if this replica has it: it leads, and has applied the first entry of its term. Synchronous, no
+   * I/O. Another replica may have taken over without this one knowing it yet, so what a command does must be guarded by
+   * the token, and what a read returns by {@link RaftGroup.read}.
+   */
+  token(): LeaseToken | undefined {
+    const sequence = this.#replica?.token
+    return sequence === undefined ? undefined : { groupId: this.groupId, sequence }
+  }
+
+  /**
+   * Adds a learner, promotes one, or removes a replica, and resolves when the new configuration is committed and applied
+   * here. One change at a time.
+   *
+   * @throws KeelsonError `NOT_LEADER`, `STALE_GENERATION`, `CONFLICT` (details.reason: `changeInProgress`, `notReady`,
+   * `notCaughtUp`, `duplicateNode`), `NOT_FOUND`, `INVALID_ARGUMENT` (the last voter), `OUTCOME_UNKNOWN`, `ABORTED`
+   */
+  async changeMembership(
+    change: MembershipChange,
+    options: ChangeMembershipOptions = {},
+  ): Promise<Configuration> {
+    const { signal, expectedGeneration } = options
+    throwIfAborted(signal)
+    const replica = this.#running()
+    return new Promise<Configuration>((resolve, reject) => {
+      const proposal = replica.changeMembership(change, expectedGeneration, (outcome) => {
+        if (outcome instanceof KeelsonError) reject(outcome)
+        else resolve(outcome)
+      })
+      if (proposal instanceof KeelsonError) reject(proposal)
+      else if (signal !== undefined) {
+        onAbort(signal, proposal, () => reject(abortError(signal, replica.abandonProposal(proposal))))
+      }
+    })
+  }
+
+  /**
+   * Hands leadership to a voter and resolves when this replica has given it up to it. Proposals are refused meanwhile.
+   *
+   * @throws KeelsonError `NOT_LEADER`, `NOT_FOUND`, `TIMEOUT` (this replica leads on, if it can), `ABORTED`
+   */
+  async transferLeadership(to: ReplicaId, options: CallOptions = {}): Promise<void> {
+    const { signal } = options
+    throwIfAborted(signal)
+    const replica = this.#running()
+    return new Promise<void>((resolve, reject) => {
+      const handle: { settle: unknown } = { settle: resolve }
+      const refusal = replica.transferLeadership(
+        to,
+        () => {
+          handle.settle = undefined
+          resolve()
+        },
+        (error) => {
+          handle.settle = undefined
+          reject(error)
+        },
+      )
+      if (refusal !== undefined) reject(refusal)
+      else if (signal !== undefined) onAbort(signal, handle, () => reject(abortError(signal, 'unknown')))
+    })
+  }
+
+  status(): GroupStatus {
+    const replica = this.#replica
+    const stopped = this.#stopped
+    if (replica === undefined) return { ...waitingStatus, stopped }
+    const status = replica.status()
+    return {
+      replicaId: status.replicaId,
+      role: status.role,
+      term: status.term,
+      leader: this.#leader(replica, status.leader),
+      commitIndex: status.commitIndex,
+      appliedIndex: replica.applier.applied.index,
+      lastIndex: status.lastIndex,
+      configuration: status.configuration.committed,
+      latestConfiguration: status.configuration.latest,
+      sequence: replica.applier.sequence,
+      progress: status.progress,
+      quarantined: status.quarantined,
+      removed: replica.removed,
+      stopped,
+    }
+  }
+
+  /** Calls `listener` at each event of this name until the function that is returned is called. */
+  on<K extends keyof RaftGroupEvents>(event: K, listener: RaftGroupEvents[K]): () => void {
+    return this.#events.on(event, listener)
+  }
+
+  /** Connects the group with its replica: `makeReplica` gets what the replica reports to. @internal */
+  attach(makeReplica: (listener: ReplicaListener) => Replica): Replica {
+    const replica = makeReplica({
+      leadership: ({ role, term, leader }) => {
+        this.#events.emit('leadership', { role, term, leader: this.#leader(replica, leader) })
+      },
+      configuration: ({ committed }) => {
+        if (committed === undefined || committed.generation <= this.#generation) return
+        this.#generation = committed.generation
+        this.#events.emit('configuration', committed)
+      },
+      token: (sequence) => {
+        this.#events.emit('token', sequence === undefined ? undefined : { groupId: this.groupId, sequence })
+      },
+      removed: () => this.#events.emit('removed'),
+      quarantined: () => this.#events.emit('quarantined'),
+      stopped: (error) => this.stop(error),
+    })
+    this.#replica = replica
+    return replica
+  }
+
+  /** @internal */
+  get replica(): Replica | undefined {
+    return this.#replica
+  }
+
+  /** @internal */
+  stop(error: KeelsonError): void {
+    if (this.#stopped !== undefined) return
+    this.#stopped = error
+    this.#replica?.stop(error)
+    this.#events.emit('stopped', error)
+  }
+
+  #running(): Replica {
+    if (this.#stopped !== undefined) throw this.#stopped
+    if (this.#replica === undefined) {
+      throw notLeader(this.groupId, { replicaId: 0, nodeId: undefined }, 'this replica is still empty')
+    }
+    return this.#replica
+  }
+
+  async #propose<T>(
+    replica: Replica,
+    kind: PendingProposal['kind'],
+    data: Uint8Array,
+    signal: AbortSignal | undefined,
+    result: (result: Uint8Array, index: number) => T,
+  ): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const proposal: PendingProposal = {
+        kind,
+        data,
+        index: 0,
+        term: 0,
+        settle: (outcome, index) => {
+          if (outcome instanceof KeelsonError) reject(outcome)
+          else resolve(result(outcome, index))
+        },
+      }
+      const refusal = replica.propose(proposal)
+      if (refusal !== undefined) reject(refusal)
+      else if (signal !== undefined) {
+        onAbort(signal, proposal, () => reject(abortError(signal, replica.abandonProposal(proposal))))
+      }
+    })
+  }
+
+  /**
+   * A stale token is refused at once. Not so a command with an id: an earlier attempt of it may be in the log, and only
+   * its place there tells whether it took effect.
+   */
+  #checkToken(token: LeaseToken, replica: Replica, identified: boolean): void {
+    if (token.groupId !== this.groupId) {
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `a token of group ${token.groupId} was given to group ${this.groupId}`,
+      )
+    }
+    if (!Number.isSafeInteger(token.sequence) || token.sequence <= 0) {
+      throw new KeelsonError('INVALID_ARGUMENT', 'the sequence of a token is a positive safe integer')
+    }
+    if (!identified && replica.core.role === 'leader' && token.sequence < replica.core.term) {
+      throw staleSequence(token.sequence, replica.core.term)
+    }
+  }
+
+  #leader(replica: Replica, replicaId: ReplicaId): LeaderReference | undefined {
+    return replicaId === 0 ? undefined : { replicaId, nodeId: replica.peerOf(replicaId)?.nodeId }
+  }
+}
+
+const waitingStatus: Omit<GroupStatus, 'stopped'> = Object.freeze({
+  replicaId: 0,
+  role: 'follower',
+  term: 0,
+  leader: undefined,
+  commitIndex: 0,
+  appliedIndex: 0,
+  lastIndex: 0,
+  configuration: undefined,
+  latestConfiguration: undefined,
+  sequence: 0,
+  progress: new Map<ReplicaId, ReplicaProgress>(),
+  quarantined: false,
+  removed: false,
+})
+
+function checkCommandId(id: CommandId, acknowledgedBelow = 0): void {
+  const fits = (value: number, least: number): boolean => Number.isSafeInteger(value) && value >= least
+  if (fits(id.session, 1) && fits(id.sequence, 1) && fits(acknowledgedBelow, 0)) return
+  throw new KeelsonError(
+    'INVALID_ARGUMENT',
+    'a command id has a session and a sequence, both safe integers from 1; acknowledgedBelow is one from 0',
+  )
+}
+
+/** Calls `abort` when the signal is aborted while `waiting` is not settled. The listener goes when it settles. */
+function onAbort<T extends { settle: unknown }>(signal: AbortSignal, waiting: T, abort: () => void): void {
+  const inner = waiting.settle as ((...args: unknown[]) => void) | undefined
+  if (inner === undefined) return
+  const listener = (): void => {
+    if (waiting.settle === undefined) return
+    abort()
+  }
+  signal.addEventListener('abort', listener, { once: true })
+  waiting.settle = (...args: unknown[]): void => {
+    signal.removeEventListener('abort', listener)
+    inner(...args)
+  }
+}

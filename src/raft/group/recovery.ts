@@ -1,0 +1,102 @@
+import { KeelsonError } from '../../core/errors.ts'
+import type { LogEntry, LogPosition, LogStore, RecoveredGroup } from '../../interfaces/log-store.ts'
+import type { GroupId } from '../../model/ids.ts'
+import type { RestoredState } from '../core/types.ts'
+import type { GroupBookkeeping } from './bookkeeping.ts'
+import { encodeGroupMetadata, type GroupMetadata } from './metadata.ts'
+
+const readBytes = 4 << 20
+
+/** What start-up found and decided. */
+export interface RecoveredReplica {
+  readonly restored: RestoredState
+  readonly metadata: GroupMetadata
+  /** The disk is older than what it once acknowledged; the replica must not be believed. */
+  readonly quarantined: boolean
+}
+
+/**
+ * Brings log and state machine of a replica together after a start.
+ *
+ * A snapshot switches the state machine first and resets the log second, with a durable mark before both, so after a crash
+ * in between the state is ahead of the log: with the mark the pair is completed here; without it the log must have lost
+ * what it had, since nothing is applied that is not durable in the log, and the replica is quarantined.
+ *
+ * @throws KeelsonError `CORRUPTION`, `IO`
+ */
+export async function recoverReplica(
+  store: LogStore,
+  found: RecoveredGroup,
+  metadata: GroupMetadata,
+  stored: GroupBookkeeping,
+): Promise<RecoveredReplica> {
+  const { groupId } = found
+  const { applied } = stored
+  if (stored.replicaId !== 0 && stored.replicaId !== metadata.replicaId) {
+    throw new KeelsonError(
+      'CORRUPTION',
+      `the state of group ${groupId} belongs to replica ${stored.replicaId}, its log to ${metadata.replicaId}; they come from different directories`,
+    )
+  }
+  if (applied.index < found.compacted.index) {
+    throw new KeelsonError(
+      'CORRUPTION',
+      `the state of group ${groupId} ends at ${applied.index}, but its log begins after ${found.compacted.index}: the state machine lost what it had confirmed`,
+    )
+  }
+  let { compacted, last } = found
+  let quarantined = metadata.quarantined
+  if (!(await logHolds(store, found, applied))) {
+    if (!metadata.restoring) quarantined = true
+    compacted = applied
+    last = applied
+  }
+  if ((found.hardState?.term ?? 0) < applied.term && !metadata.restoring) quarantined = true
+  const next: GroupMetadata = { ...metadata, quarantined, restoring: false }
+  if (last !== found.last || next.quarantined !== metadata.quarantined || metadata.restoring) {
+    const record = { groupId, metadata: encodeGroupMetadata(next) }
+    await store.write([last === found.last ? record : { ...record, reset: applied }])
+  }
+  const { configuration } = stored
+  const restored: RestoredState = {
+    compacted,
+    appliedIndex: applied.index,
+    entries: await readAll(store, groupId, Math.max(applied.index, compacted.index) + 1, last.index),
+    earlierTerms: termsBetween(stored.termStarts, compacted.index, applied.index),
+    quarantined,
+    ...(found.hardState === undefined ? {} : { hardState: found.hardState }),
+    ...(configuration === undefined
+      ? {}
+      : { configuration: configuration.configuration, configurationIndex: applied.index }),
+  }
+  return { restored, metadata: next, quarantined }
+}
+
+/** Whether the log has the entry that was applied last, or ends with it. */
+async function logHolds(store: LogStore, found: RecoveredGroup, applied: LogPosition): Promise<boolean> {
+  if (applied.index > found.last.index) return false
+  if (applied.index === found.compacted.index) return applied.term === found.compacted.term
+  const [entry] = await store.read(found.groupId, applied.index, applied.index, readBytes)
+  return entry?.term === applied.term
+}
+
+async function readAll(store: LogStore, groupId: GroupId, from: number, to: number): Promise<LogEntry[]> {
+  const entries: LogEntry[] = []
+  while (from + entries.length <= to) {
+    const part = await store.read(groupId, from + entries.length, to, readBytes)
+    for (const entry of part) entries.push(entry)
+  }
+  return entries
+}
+
+/** The first position of each term in (`after`, `through`]. */
+function termsBetween(starts: readonly LogPosition[], after: number, through: number): LogPosition[] {
+  const terms: LogPosition[] = []
+  for (const start of starts) {
+    if (start.index > through) break
+    if (start.index > after) terms.push(start)
+    // The term that was under way where the log begins.
+    else terms[0] = { index: after + 1, term: start.term }
+  }
+  return after >= through ? [] : terms
+}

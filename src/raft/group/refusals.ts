@@ -1,0 +1,90 @@
+import { KeelsonError } from '../../core/errors.ts'
+import type { GroupId, NodeId } from '../../model/ids.ts'
+import type { RefusalReason } from '../core/types.ts'
+
+/** Whom to ask instead, as far as it is known. */
+export interface LeaderHint {
+  readonly replicaId: number
+  readonly nodeId: NodeId | undefined
+}
+
+/** This replica does not lead. Details: `leaderNodeId`, `leaderReplicaId` (null where nobody is known). */
+export function notLeader(
+  groupId: GroupId,
+  leader: LeaderHint,
+  why = 'this replica does not lead',
+): KeelsonError {
+  const known = leader.nodeId !== undefined
+  const hint = known ? `ask the node ${leader.nodeId}` : 'no leader is known at the moment, try again soon'
+  return new KeelsonError('NOT_LEADER', `group ${groupId}: ${why}; ${hint}`, {
+    details: {
+      groupId,
+      leaderNodeId: leader.nodeId ?? null,
+      leaderReplicaId: known ? leader.replicaId : null,
+    },
+  })
+}
+
+/** What a refusal of the core means to a caller. None of them had an effect. `details.reason` tells them apart. */
+export function refusalError(groupId: GroupId, reason: RefusalReason, leader: LeaderHint): KeelsonError {
+  const details = { groupId, reason }
+  switch (reason) {
+    case 'notLeader':
+      return notLeader(groupId, leader)
+    case 'transferring':
+      return notLeader(groupId, leader, 'leadership is being handed over')
+    case 'overloaded':
+      return new KeelsonError(
+        'OVERLOADED',
+        `group ${groupId} has too much uncommitted or too many reads waiting; back off, then try again`,
+        { details },
+      )
+    case 'invalid':
+      return new KeelsonError(
+        'LIMIT_EXCEEDED',
+        `group ${groupId}: the proposal is larger than the group's limit`,
+        {
+          details,
+        },
+      )
+    case 'changeInProgress':
+      return new KeelsonError(
+        'CONFLICT',
+        `group ${groupId} has a membership change that is not committed yet; wait for it, then decide again`,
+        { details },
+      )
+    case 'notReady':
+      return new KeelsonError(
+        'CONFLICT',
+        `group ${groupId} has a new leader that has not committed an entry of its own term yet; try again`,
+        { details },
+      )
+    case 'staleGeneration':
+      return new KeelsonError(
+        'STALE_GENERATION',
+        `the configuration of group ${groupId} has moved on; read it again, then decide`,
+        { details },
+      )
+    case 'unknownReplica':
+      return new KeelsonError(
+        'NOT_FOUND',
+        `group ${groupId} has no such replica, or not with the role that this change needs`,
+        { details },
+      )
+    case 'duplicateNode':
+      return new KeelsonError('CONFLICT', `the node has a replica of group ${groupId} already`, {
+        details,
+        retryable: false,
+      })
+    case 'lastVoter':
+      return new KeelsonError('INVALID_ARGUMENT', `group ${groupId} would be left without a voter`, {
+        details,
+      })
+    case 'notCaughtUp':
+      return new KeelsonError(
+        'CONFLICT',
+        `the learner is too far behind the log of group ${groupId} to become a voter; try again when it caught up`,
+        { details },
+      )
+  }
+}

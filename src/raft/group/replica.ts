@@ -1,0 +1,683 @@
+import type { Environment } from '../../core/environment.ts'
+import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
+import { invariant } from '../../core/invariant.ts'
+import { entryKinds, type GroupWrite, type LogEntry, type LogStore } from '../../interfaces/log-store.ts'
+import type { Bookkeeping, StateMachine } from '../../interfaces/state-machine.ts'
+import type { PeerIdentity } from '../../interfaces/transport.ts'
+import type { GroupId, Incarnation, NodeId, ReplicaId } from '../../model/ids.ts'
+import { replicaOf } from '../core/configuration.ts'
+import type {
+  Accepted,
+  Configuration,
+  ConfigurationState,
+  Fetch,
+  Leadership,
+  MembershipChange,
+  Message,
+  OfferedSnapshot,
+  RaftMachine,
+  RaftStatus,
+  Ready,
+  Refused,
+} from '../core/types.ts'
+import { Applier, type EntryOutcome, type PositionedSnapshot } from './applier.ts'
+import type { GroupBookkeeping } from './bookkeeping.ts'
+import type { GroupLimits } from './limits.ts'
+import { encodeGroupMetadata, type GroupMetadata } from './metadata.ts'
+import { outcomeUnknown, type PendingProposal, PendingProposals } from './pending-proposals.ts'
+import { type PendingRead, PendingReads } from './pending-reads.ts'
+import { type LeaderHint, notLeader, refusalError } from './refusals.ts'
+import { encodeSessionEntry } from './session-entry.ts'
+
+/** What a replica needs of its host. */
+export interface ReplicaPort {
+  readonly env: Environment
+  readonly log: LogStore
+  readonly limits: GroupLimits
+  /** Largest data of one entry. */
+  readonly maximumEntryBytes: number
+  /** Something came in: the replica wants a turn, soon. */
+  schedule(replica: Replica): void
+  /** The replica's log is behind the leader's: a snapshot should be asked for. */
+  snapshotOffered(replica: Replica, offered: OfferedSnapshot): void
+}
+
+/** Collects what the replicas of a host have to write and to send in one turn. */
+export interface TurnSink {
+  /** `persisted` must be called with `writeId` when this is durable. */
+  write(replica: Replica, write: GroupWrite, writeId: number): void
+  send(replica: Replica, peer: Peer, message: Message): void
+}
+
+/** Where a replica of the group lives. */
+export interface Peer {
+  readonly nodeId: NodeId
+  readonly incarnation: Incarnation
+}
+
+/** What a replica tells those who hold its group. Called after all of its state has changed. */
+export interface ReplicaListener {
+  leadership(leadership: Leadership): void
+  configuration(state: ConfigurationState): void
+  /** The lease sequence under which this replica may serve changed; undefined: it may not. */
+  token(sequence: number | undefined): void
+  /** Its removal from the group is committed. */
+  removed(): void
+  quarantined(): void
+  /** It does nothing any more. */
+  stopped(error: KeelsonError): void
+}
+
+const maximumLearnedPeers = 256
+
+/**
+ * Drives the core of one replica: feeds it what comes in, carries out what it wants, and connects callers, state machine
+ * and log. All of it happens in turns that the host gives; nothing here waits but for the state machine and the store.
+ */
+export class Replica {
+  readonly groupId: GroupId
+  readonly core: RaftMachine
+  readonly applier: Applier
+  readonly machine: StateMachine
+  readonly #port: ReplicaPort
+  readonly #listener: ReplicaListener
+  readonly #proposals = new PendingProposals()
+  readonly #reads = new PendingReads()
+  /** Who spoke for replicas that no configuration here names. */
+  readonly #learned = new Map<ReplicaId, Peer>()
+  /** Messages that wait for their write, by ascending write id. */
+  #withheld: { readonly writeId: number; readonly message: Message }[] = []
+  #transfer: { readonly resolve: () => void; readonly reject: (error: KeelsonError) => void } | undefined
+  #configuration: ConfigurationState
+  #metadata: GroupMetadata
+  #metadataDirty = false
+  /** Proposals of an ended leadership fail then, if they are still open. */
+  #graceDeadlineMs = Number.POSITIVE_INFINITY
+  #token: number | undefined
+  #removed = false
+  #failure: KeelsonError | undefined
+  #compacting = false
+  #compactedIndex: number
+  #bytesSinceCompaction = 0
+  #appliedSinceTrim = 0
+
+  constructor(
+    groupId: GroupId,
+    core: RaftMachine,
+    machine: StateMachine,
+    stored: GroupBookkeeping,
+    metadata: GroupMetadata,
+    port: ReplicaPort,
+    listener: ReplicaListener,
+  ) {
+    this.groupId = groupId
+    this.core = core
+    this.machine = machine
+    this.#metadata = metadata
+    this.#port = port
+    this.#listener = listener
+    const { configuration, compacted } = this.core.status()
+    this.#configuration = configuration
+    this.#compactedIndex = compacted.index
+    const { limits } = port
+    this.applier = new Applier(stored, {
+      machine,
+      replicaId: metadata.replicaId,
+      limits: {
+        maximumBatchEntries: limits.maximumApplyEntries,
+        maximumBatchBytes: limits.maximumApplyBytes,
+      },
+      onApplied: (entries, outcomes) => this.#applied(entries, outcomes),
+      onFailure: (error) => this.stop(toKeelsonError(error, 'INVARIANT_VIOLATED')),
+    })
+  }
+
+  get replicaId(): ReplicaId {
+    return this.core.replicaId
+  }
+
+  get stopped(): boolean {
+    return this.#failure !== undefined
+  }
+
+  get failure(): KeelsonError | undefined {
+    return this.#failure
+  }
+
+  get quarantined(): boolean {
+    return this.#metadata.quarantined
+  }
+
+  get removed(): boolean {
+    return this.#removed
+  }
+
+  /** Identity and marks, as stored or about to be. */
+  get metadata(): GroupMetadata {
+    return this.#metadata
+  }
+
+  /** Latest and committed configuration. */
+  get configuration(): ConfigurationState {
+    return this.#configuration
+  }
+
+  status(): RaftStatus {
+    return this.core.status()
+  }
+
+  /** When the replica wants a turn if nothing comes in before. */
+  get nextDeadlineMs(): number {
+    if (this.#failure !== undefined) return Number.POSITIVE_INFINITY
+    return Math.min(this.core.nextDeadlineMs, this.#graceDeadlineMs)
+  }
+
+  /** Lease sequence of this replica while it leads and has applied its term's first entry. */
+  get token(): number | undefined {
+    if (this.#failure !== undefined || this.core.role !== 'leader') return undefined
+    return this.applier.sequence === this.core.term ? this.core.term : undefined
+  }
+
+  leaderHint(): LeaderHint {
+    const replicaId = this.core.leader
+    return { replicaId, nodeId: replicaId === 0 ? undefined : this.peerOf(replicaId)?.nodeId }
+  }
+
+  /** Where a replica is found: as configured, or else as it was heard last. */
+  peerOf(replicaId: ReplicaId): Peer | undefined {
+    return (
+      replicaOf(this.#configuration.latest, replicaId) ??
+      replicaOf(this.#configuration.committed, replicaId) ??
+      this.#learned.get(replicaId)
+    )
+  }
+
+  // What callers ask for
+
+  /** Takes a proposal for the next turn, unless it is refused at once. */
+  propose(proposal: PendingProposal): KeelsonError | undefined {
+    if (this.#failure !== undefined) return this.#failure
+    if (this.core.role !== 'leader') return this.#notLeader()
+    const { limits, maximumEntryBytes } = this.#port
+    if (proposal.data.length > maximumEntryBytes) {
+      return new KeelsonError(
+        'LIMIT_EXCEEDED',
+        `an entry of ${proposal.data.length} bytes was proposed to group ${this.groupId}, but one holds at most ${maximumEntryBytes}`,
+      )
+    }
+    if (
+      this.#proposals.count >= limits.maximumPendingProposals ||
+      (this.#proposals.bytes + proposal.data.length > limits.maximumPendingBytes && this.#proposals.count > 0)
+    ) {
+      return new KeelsonError(
+        'OVERLOADED',
+        `group ${this.groupId} has ${this.#proposals.count} open proposals of ${this.#proposals.bytes} bytes; back off, then try again`,
+      )
+    }
+    this.#proposals.add(proposal)
+    this.#port.schedule(this)
+    return undefined
+  }
+
+  abandonProposal(proposal: PendingProposal): 'none' | 'unknown' {
+    return this.#proposals.abandon(proposal)
+  }
+
+  read(read: PendingRead): KeelsonError | undefined {
+    if (this.#failure !== undefined) return this.#failure
+    if (this.core.role !== 'leader') return this.#notLeader()
+    if (this.#reads.count >= this.#port.limits.maximumPendingReads) {
+      return new KeelsonError(
+        'OVERLOADED',
+        `group ${this.groupId} has ${this.#reads.count} reads waiting; back off`,
+      )
+    }
+    this.#reads.add(read)
+    this.#port.schedule(this)
+    return undefined
+  }
+
+  /** `settle` gets the outcome when the entry of the new configuration is applied, or an error. */
+  changeMembership(
+    change: MembershipChange,
+    expectedGeneration: number | undefined,
+    settle: (outcome: Configuration | KeelsonError) => void,
+  ): PendingProposal | KeelsonError {
+    if (this.#failure !== undefined) return this.#failure
+    const nowMs = this.#now()
+    // What was proposed before comes before it in the log.
+    this.#submitProposals(nowMs)
+    const options = expectedGeneration === undefined ? {} : { expectedGeneration }
+    const answer = this.core.changeMembership(change, options, nowMs)
+    this.#port.schedule(this)
+    if (!answer.accepted) return this.#refused(answer)
+    const proposal: PendingProposal = {
+      kind: entryKinds.configuration,
+      data: new Uint8Array(0),
+      index: 0,
+      term: 0,
+      settle: (outcome) => settle(outcome instanceof KeelsonError ? outcome : answer.configuration),
+    }
+    this.#proposals.add(proposal)
+    this.#proposals.appended(this.#proposals.takeWaiting(), answer.index, answer.term)
+    return proposal
+  }
+
+  transferLeadership(
+    to: ReplicaId,
+    resolve: () => void,
+    reject: (error: KeelsonError) => void,
+  ): KeelsonError | undefined {
+    if (this.#failure !== undefined) return this.#failure
+    const nowMs = this.#now()
+    this.#submitProposals(nowMs)
+    const answer: Accepted | Refused = this.core.transferLeadership(to, nowMs)
+    this.#port.schedule(this)
+    if (!answer.accepted) return this.#refused(answer)
+    this.#transfer?.reject(transferFailed(this.groupId))
+    this.#transfer = { resolve, reject }
+    return undefined
+  }
+
+  // What comes in
+
+  /**
+   * A message from the network.
+   *
+   * @returns why it was dropped, if it was
+   */
+  receive(peer: PeerIdentity, message: Message, nowMs: number): string | undefined {
+    if (this.#failure !== undefined) return 'stopped'
+    if (message.to !== this.replicaId) return 'wrongReplica'
+    if (!this.isBound(message.from, peer)) return 'wrongSender'
+    try {
+      this.core.step(message, nowMs)
+    } catch (error) {
+      if (KeelsonError.hasCode(error, 'MALFORMED')) return 'malformed'
+      this.stop(toKeelsonError(error, 'INVARIANT_VIOLATED'))
+      return 'failed'
+    }
+    this.#port.schedule(this)
+    return undefined
+  }
+
+  /**
+   * Whether this peer may speak for the replica. A replica id is bound to one life of one node, by the configuration that
+   * names it, or else by whoever spoke for it first: a newer configuration than ours may name it.
+   */
+  isBound(replicaId: ReplicaId, peer: PeerIdentity): boolean {
+    const known = this.peerOf(replicaId)
+    if (known !== undefined) return known.nodeId === peer.nodeId && known.incarnation === peer.incarnation
+    if (this.#learned.size >= maximumLearnedPeers) {
+      for (const oldest of this.#learned.keys()) {
+        this.#learned.delete(oldest)
+        break
+      }
+    }
+    this.#learned.set(replicaId, { nodeId: peer.nodeId, incarnation: peer.incarnation })
+    return true
+  }
+
+  /** Connections to a node broke. */
+  peerLost(nodeId: NodeId, nowMs: number): void {
+    if (this.#failure !== undefined) return
+    for (const replica of this.#configuration.latest?.replicas ?? []) {
+      if (replica.nodeId !== nodeId || replica.replicaId === this.replicaId) continue
+      this.core.peerUnreachable(replica.replicaId, nowMs)
+      this.core.peerDown(replica.replicaId, nowMs)
+      this.#port.schedule(this)
+    }
+  }
+
+  // Turns
+
+  /** Stores the metadata with the next turn. */
+  writeMetadata(): void {
+    this.#metadataDirty = true
+    this.#port.schedule(this)
+  }
+
+  /** Lets time pass. A turn should follow. */
+  advance(nowMs: number): void {
+    if (this.#failure !== undefined) return
+    this.#guarded(() => {
+      if (nowMs >= this.#graceDeadlineMs) this.#graceEnded()
+      this.core.advanceTo(nowMs)
+    })
+  }
+
+  /** Takes what the core wants done and does it. */
+  turn(nowMs: number, sink: TurnSink): void {
+    if (this.#failure !== undefined) return
+    this.#guarded(() => {
+      this.#submitProposals(nowMs)
+      this.#submitReads(nowMs)
+      const ready = this.core.takeReady()
+      if (ready !== undefined) this.#carryOut(ready, sink)
+      else this.#writeMetadata(sink)
+    })
+  }
+
+  /** Everything up to this write is durable. A turn should follow. */
+  persisted(writeId: number, nowMs: number, sink: TurnSink): void {
+    if (this.#failure !== undefined || writeId === 0) return
+    this.#guarded(() => {
+      this.core.persisted(writeId, nowMs)
+      let sent = 0
+      for (const { writeId: needed, message } of this.#withheld) {
+        if (needed > writeId) break
+        this.#send(message, sink)
+        sent++
+      }
+      if (sent > 0) this.#withheld = this.#withheld.slice(sent)
+    })
+  }
+
+  /** Stops for good. What is open fails; the state machine is left as it is. */
+  stop(error: KeelsonError): void {
+    if (this.#failure !== undefined) return
+    this.#failure = error
+    this.#withheld = []
+    void this.applier.stop()
+    this.#proposals.failAll(noEffect(error), outcomeUnknown(error.message, error))
+    this.#reads.failAll(noEffect(error))
+    this.#transfer?.reject(noEffect(error))
+    this.#transfer = undefined
+    this.#updateToken()
+    this.#listener.stopped(error)
+  }
+
+  // Snapshots
+
+  async takeSnapshot(): Promise<PositionedSnapshot> {
+    return this.applier.snapshot()
+  }
+
+  /** Notes durably that a snapshot may be replacing the state from now on. */
+  async beginRestore(): Promise<void> {
+    this.#metadata = { ...this.#metadata, restoring: true }
+    await this.#port.log.write([{ groupId: this.groupId, metadata: encodeGroupMetadata(this.#metadata) }])
+  }
+
+  /** Switches the state machine to a snapshot, then log and core. When it throws, the old state is there still. */
+  async restore(bookkeeping: Bookkeeping, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+    const restored = await this.applier.restore(bookkeeping, chunks)
+    if (this.#failure !== undefined) throw this.#failure
+    const { applied, configuration } = this.applier
+    invariant(configuration !== undefined, 'an applied state has a configuration')
+    const nowMs = this.#now()
+    this.#metadata = { ...this.#metadata, restoring: false }
+    this.#metadataDirty = true
+    if (restored) {
+      this.core.snapshotRestored(applied, configuration.configuration, nowMs)
+      this.#compactedIndex = applied.index
+      this.#bytesSinceCompaction = 0
+      this.#proposals.skippedTo(applied.index)
+    } else {
+      this.core.snapshotFailed(nowMs)
+    }
+    this.#port.schedule(this)
+  }
+
+  restoreFailed(): void {
+    if (this.#failure !== undefined) return
+    if (this.#metadata.restoring) {
+      this.#metadata = { ...this.#metadata, restoring: false }
+      this.#metadataDirty = true
+    }
+    this.core.snapshotFailed(this.#now())
+    this.#port.schedule(this)
+  }
+
+  snapshotSent(replicaId: ReplicaId, outcome: 'sent' | 'failed'): void {
+    if (this.#failure !== undefined) return
+    this.core.reportSnapshot(replicaId, outcome, this.#now())
+    this.#port.schedule(this)
+  }
+
+  // Inside
+
+  #now(): number {
+    return this.#port.env.clock.monotonicMs()
+  }
+
+  /** A core that breaks an invariant ends its replica, not the host. */
+  #guarded(act: () => void): void {
+    try {
+      act()
+    } catch (error) {
+      this.stop(toKeelsonError(error, 'INVARIANT_VIOLATED'))
+    }
+  }
+
+  #submitProposals(nowMs: number): void {
+    if (!this.#proposals.hasWaiting) return
+    const waiting = this.#proposals.takeWaiting()
+    const answer = this.core.propose(waiting, nowMs)
+    if (answer.accepted) {
+      this.#proposals.appended(waiting, answer.firstIndex, answer.term)
+      return
+    }
+    const error = this.#refused(answer)
+    for (const proposal of waiting) this.#proposals.settle(proposal, error)
+  }
+
+  #submitReads(nowMs: number): void {
+    if (!this.#reads.hasWaiting) return
+    const context = this.#reads.request()
+    const answer = this.core.requestRead(context, nowMs)
+    if (!answer.accepted) this.#reads.failed(context, this.#refused(answer))
+  }
+
+  #carryOut(ready: Ready, sink: TurnSink): void {
+    if (ready.quarantined === true) {
+      this.#metadata = { ...this.#metadata, quarantined: true }
+      this.#metadataDirty = true
+    }
+    // Before anything is sent: a message may go to a replica that only the new configuration names.
+    if (ready.configuration !== undefined) this.#configuration = ready.configuration
+    if (ready.write !== undefined) {
+      const { writeId, reset, entries, hardState } = ready.write
+      const write: { -readonly [K in keyof GroupWrite]: GroupWrite[K] } = { groupId: this.groupId }
+      if (reset !== undefined) write.reset = reset
+      if (entries !== undefined) write.entries = entries
+      if (hardState !== undefined) write.hardState = hardState
+      if (this.#metadataDirty) write.metadata = this.#takeMetadata()
+      sink.write(this, write, writeId)
+    } else {
+      this.#writeMetadata(sink)
+    }
+    for (const message of ready.messages) this.#send(message, sink)
+    for (const deferred of ready.messagesAfter) this.#withheld.push(deferred)
+    for (const entry of ready.committed) this.#bytesSinceCompaction += entry.data.length
+    this.applier.enqueue(ready.committed)
+    for (const read of ready.reads) {
+      this.#reads.confirmed(read.context, read.index, this.applier.applied.index)
+    }
+    for (const context of ready.failedReads)
+      this.#reads.failed(context, this.#notLeader('the read lost its leader'))
+    for (const fetch of ready.fetches) void this.#fetch(fetch)
+    if (ready.offeredSnapshot !== undefined) this.#port.snapshotOffered(this, ready.offeredSnapshot)
+    this.#announce(ready)
+  }
+
+  #announce(ready: Ready): void {
+    if (ready.leadership !== undefined) {
+      if (ready.leadership.role === 'leader') this.#graceDeadlineMs = Number.POSITIVE_INFINITY
+      else if (this.#proposals.hasAppended && this.#graceDeadlineMs === Number.POSITIVE_INFINITY) {
+        this.#graceDeadlineMs = this.#now() + this.#port.limits.lostLeadershipGraceMs
+      }
+      this.#updateToken()
+      this.#listener.leadership(ready.leadership)
+    }
+    if (ready.transfer !== undefined && this.#transfer !== undefined) {
+      const { resolve, reject } = this.#transfer
+      this.#transfer = undefined
+      if (ready.transfer.outcome === 'done') resolve()
+      else reject(transferFailed(this.groupId))
+    }
+    if (ready.configuration !== undefined) this.#listener.configuration(ready.configuration)
+    if (ready.quarantined === true) this.#listener.quarantined()
+    if ((ready.removed === true || this.#isRemoved()) && !this.#removed) {
+      this.#removed = true
+      this.#listener.removed()
+    }
+  }
+
+  /** Its own committed configuration does not name this replica: it did once, as its id is not above the index. */
+  #isRemoved(): boolean {
+    const { committed, committedIndex } = this.#configuration
+    if (committed === undefined || committedIndex < this.replicaId) return false
+    return replicaOf(committed, this.replicaId) === undefined
+  }
+
+  #takeMetadata(): Uint8Array {
+    this.#metadataDirty = false
+    return encodeGroupMetadata(this.#metadata)
+  }
+
+  #writeMetadata(sink: TurnSink): void {
+    if (this.#metadataDirty) sink.write(this, { groupId: this.groupId, metadata: this.#takeMetadata() }, 0)
+  }
+
+  #send(message: Message, sink: TurnSink): void {
+    const peer = this.peerOf(message.to)
+    if (peer !== undefined) sink.send(this, peer, message)
+  }
+
+  async #fetch(fetch: Fetch): Promise<void> {
+    try {
+      const { from, to, maximumBytes } = fetch
+      const entries = await this.#port.log.read(this.groupId, from, to, maximumBytes)
+      if (this.#failure !== undefined) return
+      this.#guarded(() => this.core.fetched(fetch, entries, this.#now()))
+    } catch (error) {
+      if (this.#failure !== undefined) return
+      const compacted = KeelsonError.hasCode(error, 'COMPACTED')
+      // A log that cannot be read is not a log that ends here: such a replica must not lead, nor follow.
+      if (KeelsonError.hasCode(error, 'CORRUPTION', 'STORE_POISONED')) {
+        this.stop(error)
+        return
+      }
+      this.#port.env.logger.warn({ groupId: this.groupId, error, ...fetch }, 'entries could not be read back')
+      this.#guarded(() => this.core.fetchFailed(fetch, compacted ? 'compacted' : 'other', this.#now()))
+    }
+    this.#port.schedule(this)
+  }
+
+  #applied(entries: readonly LogEntry[], outcomes: readonly EntryOutcome[]): void {
+    if (this.#failure !== undefined) return
+    const { index } = this.applier.applied
+    this.#guarded(() => this.core.applied(index, this.#now()))
+    this.#proposals.applied(entries, outcomes)
+    this.#reads.applied(index)
+    if (!this.#proposals.hasAppended) this.#graceDeadlineMs = Number.POSITIVE_INFINITY
+    this.#updateToken()
+    this.#appliedSinceTrim += entries.length
+    if (this.#appliedSinceTrim >= 1024) this.#trimSessions()
+    this.#maybeCompact()
+    this.#port.schedule(this)
+  }
+
+  #graceEnded(): void {
+    this.#graceDeadlineMs = Number.POSITIVE_INFINITY
+    this.#proposals.failAll(
+      this.#notLeader(),
+      outcomeUnknown('leadership was lost before it was applied here'),
+    )
+  }
+
+  #updateToken(): void {
+    const { token } = this
+    if (token === this.#token) return
+    this.#token = token
+    this.#listener.token(token)
+  }
+
+  /** Keeps the stored results of sessions within their limits in bytes, through the log. */
+  #trimSessions(): void {
+    this.#appliedSinceTrim = 0
+    const { resultBytesPerSession, totalResultBytes } = this.#port.limits
+    if (this.core.role !== 'leader') return
+    if (!this.applier.sessions.exceeds(resultBytesPerSession, totalResultBytes)) return
+    const data = encodeSessionEntry({
+      type: 'trim',
+      bytesPerSession: Math.floor(resultBytesPerSession / 2),
+      totalBytes: Math.floor(totalResultBytes / 2),
+    })
+    this.propose({ kind: entryKinds.session, data, index: 0, term: 0, settle: undefined })
+  }
+
+  #maybeCompact(): void {
+    if (this.#compacting) return
+    const { limits } = this.#port
+    const entries = this.applier.applied.index - this.#compactedIndex
+    if (entries < limits.compactAfterEntries && this.#bytesSinceCompaction < limits.compactAfterBytes) return
+    this.#compacting = true
+    void this.#compact()
+  }
+
+  /** Never beyond what the state machine has confirmed to be durable. */
+  async #compact(): Promise<void> {
+    try {
+      const flushed = await this.applier.flush()
+      if (this.#failure !== undefined) return
+      this.#bytesSinceCompaction = 0
+      const index = this.#compactionTarget(flushed.index)
+      if (index <= this.#compactedIndex) return
+      const position = this.core.compact(index)
+      invariant(position.index <= flushed.index, 'the log is compacted up to what is flushed at most')
+      this.#compactedIndex = position.index
+      this.applier.compacted(position.index)
+      await this.#port.log.compact(this.groupId, position)
+    } catch (error) {
+      if (this.#failure === undefined) this.stop(toKeelsonError(error))
+    } finally {
+      this.#compacting = false
+    }
+  }
+
+  /** A leader spares a follower that is at work a snapshot, as long as the log does not grow far beyond its limit. */
+  #compactionTarget(flushedIndex: number): number {
+    const { keptEntries, compactAfterEntries } = this.#port.limits
+    const entries = flushedIndex - this.#compactedIndex
+    let index = flushedIndex - Math.min(keptEntries, Math.floor(entries / 2))
+    if (this.core.role !== 'leader' || entries > 4 * compactAfterEntries) return index
+    for (const progress of this.core.status().progress.values()) {
+      if (progress.recentlyActive && progress.state !== 'snapshot')
+        index = Math.min(index, progress.matchIndex)
+    }
+    return index
+  }
+
+  #refused(refused: Refused): KeelsonError {
+    return refusalError(this.groupId, refused.reason, this.leaderHint())
+  }
+
+  #notLeader(why?: string): KeelsonError {
+    if (this.#metadata.quarantined) {
+      return new KeelsonError(
+        'QUARANTINED',
+        `this replica of group ${this.groupId} lost what it had acknowledged; remove it and add a new one`,
+      )
+    }
+    return notLeader(this.groupId, this.leaderHint(), why)
+  }
+}
+
+/** The same error for what had no effect. */
+function noEffect(error: KeelsonError): KeelsonError {
+  return new KeelsonError(error.code, error.message, {
+    details: error.details,
+    cause: error.cause ?? error,
+    retryable: error.retryable,
+    outcome: 'none',
+  })
+}
+
+function transferFailed(groupId: GroupId): KeelsonError {
+  return new KeelsonError(
+    'TIMEOUT',
+    `leadership of group ${groupId} was not handed over in time; this replica goes on leading if it can`,
+  )
+}

@@ -1,0 +1,121 @@
+import type { Environment } from '../../core/environment.ts'
+import {
+  checkOptions,
+  integerOption,
+  numberOption,
+  type OptionCheck,
+  objectOption,
+  optional,
+  stringOption,
+} from '../../core/options.ts'
+import type { LogStore, LogStoreFactory } from '../../interfaces/log-store.ts'
+import type { Channel } from '../../interfaces/transport.ts'
+import type { ClusterId, NodeId } from '../../model/ids.ts'
+import { checkRaftOptions, defaultRaftOptions } from '../core/options.ts'
+import type { RaftOptions } from '../core/types.ts'
+import { maximumEnvelopeBytes } from '../group/envelope.ts'
+import { checkGroupLimits, type GroupLimits } from '../group/limits.ts'
+
+/** Options of {@link RaftHost.open}. */
+export interface RaftHostOptions {
+  readonly env: Environment
+  /**
+   * The logs of all groups: a factory as `segments(directory)`, or a store that is open already. The host closes it.
+   * Its incarnation must be that of the channel's `self`: open the store first and give its incarnation to the transport.
+   */
+  readonly log: LogStoreFactory | LogStore
+  readonly clusterId: ClusterId
+  readonly nodeId: NodeId
+  /** A channel of its own, or what makes one by name: the host asks for `raft`. */
+  readonly channel: Channel | ((protocol: string) => Channel)
+  /** Tuning of the algorithm, the same on all hosts of a group. See {@link defaultRaftOptions}. */
+  readonly raft?: Partial<RaftOptions>
+  /** Limits of each group. See {@link defaultGroupLimits}. */
+  readonly limits?: Partial<GroupLimits>
+  /** Groups that may be open at a time. Default: 100,000. */
+  readonly maximumGroups?: number
+  /** Snapshots that are sent, and snapshots that are received, at a time. Default: 4. */
+  readonly maximumSnapshotTransfers?: number
+  /** A snapshot that stands still for so long is given up. Default: 10,000. */
+  readonly snapshotTimeoutMs?: number
+}
+
+/** What {@link RaftHost} uses where nothing is given. */
+export const raftHostDefaults: {
+  readonly maximumGroups: number
+  readonly maximumSnapshotTransfers: number
+  readonly snapshotTimeoutMs: number
+} = Object.freeze({ maximumGroups: 100_000, maximumSnapshotTransfers: 4, snapshotTimeoutMs: 10_000 })
+
+/** {@link RaftHostOptions} with everything filled in. */
+export interface CheckedHostOptions {
+  readonly env: Environment
+  readonly log: LogStoreFactory | LogStore
+  readonly clusterId: ClusterId
+  readonly nodeId: NodeId
+  readonly channel: Channel | ((protocol: string) => Channel)
+  readonly raft: Partial<RaftOptions>
+  readonly limits: GroupLimits
+  readonly maximumGroups: number
+  readonly maximumSnapshotTransfers: number
+  readonly snapshotTimeoutMs: number
+}
+
+function either<T>(members: readonly string[]): OptionCheck<T> {
+  const object = objectOption<object>(members as never[])
+  return (value, name) => (typeof value === 'function' ? (value as T) : (object(value, name) as T))
+}
+
+/** @throws KeelsonError `INVALID_OPTION` */
+export function checkHostOptions(input: RaftHostOptions): CheckedHostOptions {
+  const d = raftHostDefaults
+  const checked = checkOptions<RaftHostOptions>('RaftHost.open', input, {
+    env: objectOption<Environment>(['clock', 'timers', 'random', 'logger', 'metrics']),
+    log: either<LogStoreFactory | LogStore>(['write', 'read', 'recovered']),
+    clusterId: stringOption(),
+    nodeId: stringOption(),
+    channel: either<Channel | ((protocol: string) => Channel)>(['send', 'onMessage', 'openStream']),
+    raft: optional(objectOption<Partial<RaftOptions>>()),
+    limits: optional(objectOption<Partial<GroupLimits>>()),
+    maximumGroups: integerOption({ min: 1, fallback: d.maximumGroups }),
+    maximumSnapshotTransfers: integerOption({ min: 1, max: 1000, fallback: d.maximumSnapshotTransfers }),
+    snapshotTimeoutMs: numberOption({ min: 1, max: 3_600_000, fallback: d.snapshotTimeoutMs }),
+  }) as Omit<CheckedHostOptions, 'raft' | 'limits'> & Pick<RaftHostOptions, 'raft' | 'limits'>
+  return { ...checked, raft: checked.raft ?? {}, limits: checkGroupLimits(checked.limits) }
+}
+
+const entryOverheadBytes = 24
+const frameOverheadBytes = 1024
+
+/**
+ * The options of the cores, so that every append fits into one message of the channel. What was asked for is refused when
+ * it does not; defaults are lowered.
+ *
+ * @throws KeelsonError `INVALID_OPTION`
+ */
+export function fitRaftOptions(asked: Partial<RaftOptions>, maximumMessageBytes: number): RaftOptions {
+  const room = maximumMessageBytes - frameOverheadBytes
+  const d = defaultRaftOptions
+  const maximumAppendEntries =
+    asked.maximumAppendEntries ?? Math.min(d.maximumAppendEntries, Math.floor(room / 4 / entryOverheadBytes))
+  const roomForData = room - maximumAppendEntries * entryOverheadBytes
+  const options = checkRaftOptions({
+    ...asked,
+    maximumAppendEntries,
+    maximumAppendBytes: asked.maximumAppendBytes ?? Math.min(d.maximumAppendBytes, roomForData),
+    maximumEntryBytes: asked.maximumEntryBytes ?? Math.min(d.maximumEntryBytes, room - entryOverheadBytes),
+  })
+  // Names the option that does not fit.
+  checkOptions<{ maximumAppendBytes: number; maximumEntryBytes: number }>(
+    'RaftHost.open: raft, over this channel,',
+    { maximumAppendBytes: options.maximumAppendBytes, maximumEntryBytes: options.maximumEntryBytes },
+    {
+      maximumAppendBytes: integerOption({ min: 1, max: Math.max(1, roomForData) }),
+      maximumEntryBytes: integerOption({
+        min: maximumEnvelopeBytes,
+        max: Math.max(1, room - entryOverheadBytes),
+      }),
+    },
+  )
+  return options
+}

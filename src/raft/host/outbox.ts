@@ -1,0 +1,44 @@
+import type { Channel } from '../../interfaces/transport.ts'
+import type { GroupId, NodeId } from '../../model/ids.ts'
+import type { Peer } from '../group/replica.ts'
+import { FramePacker, type HostMessage, messageBytes } from './frame.ts'
+
+/** Gathers the messages of a turn, of all groups, into one frame per peer, or more where one would be too large. */
+export class Outbox {
+  readonly #channel: Channel
+  readonly #packers = new Map<NodeId, FramePacker>()
+  /** Frames that left, and frames that the transport dropped at once. */
+  sent = 0
+  dropped = 0
+
+  constructor(channel: Channel) {
+    this.#channel = channel
+  }
+
+  add(groupId: GroupId, peer: Peer, message: HostMessage): void {
+    let packer = this.#packers.get(peer.nodeId)
+    if (
+      packer !== undefined &&
+      (packer.incarnation !== peer.incarnation ||
+        packer.length + messageBytes(message) > this.#channel.maximumMessageBytes)
+    ) {
+      this.#send(peer.nodeId, packer)
+      packer = undefined
+    }
+    if (packer === undefined) {
+      packer = new FramePacker(peer.incarnation)
+      this.#packers.set(peer.nodeId, packer)
+    }
+    packer.add(groupId, message)
+  }
+
+  flush(): void {
+    for (const [nodeId, packer] of this.#packers) this.#send(nodeId, packer)
+    this.#packers.clear()
+  }
+
+  #send(nodeId: NodeId, packer: FramePacker): void {
+    if (this.#channel.send(nodeId, packer.finish())) this.sent++
+    else this.dropped++
+  }
+}

@@ -1,0 +1,516 @@
+import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
+import { Events } from '../../core/events.ts'
+import type { Counter } from '../../core/metrics.ts'
+import type { GroupWrite, LogStore, RecoveredGroup } from '../../interfaces/log-store.ts'
+import type { StateMachine } from '../../interfaces/state-machine.ts'
+import type { Channel, PeerIdentity } from '../../interfaces/transport.ts'
+import type { ReplicaDescriptor } from '../../model/descriptors.ts'
+import {
+  checkId,
+  checkName,
+  type GroupId,
+  type Incarnation,
+  type NodeId,
+  type ReplicaId,
+} from '../../model/ids.ts'
+import { bootstrapState } from '../core/configuration.ts'
+import { RaftCore } from '../core/raft.ts'
+import type { RaftOptions, RestoredState } from '../core/types.ts'
+import { type GroupBookkeeping, readBookkeeping } from '../group/bookkeeping.ts'
+import { decodeGroupMetadata, encodeGroupMetadata, type GroupMetadata } from '../group/metadata.ts'
+import { RaftGroup } from '../group/raft-group.ts'
+import { recoverReplica } from '../group/recovery.ts'
+import { Replica, type ReplicaPort } from '../group/replica.ts'
+import { decodeFrame, type HostMessage } from './frame.ts'
+import { type CheckedHostOptions, checkHostOptions, fitRaftOptions, type RaftHostOptions } from './options.ts'
+import { Outbox } from './outbox.ts'
+import { SnapshotTransfers } from './snapshot-transfers.ts'
+import { TurnLoop } from './turn-loop.ts'
+
+/** Events of a {@link RaftHost}. */
+export type RaftHostEvents = {
+  /** The log store failed, and every group stopped with it. Only a restart of the host helps. */
+  stopped: (error: KeelsonError) => void
+}
+
+/** What a host's log store holds of a group, open or not. */
+export interface StoredGroup {
+  /** Of a destroyed group: the last id that this node's replica had. */
+  readonly replicaId: ReplicaId
+  readonly destroyed: boolean
+  readonly quarantined: boolean
+}
+
+interface Stored {
+  readonly metadata: GroupMetadata
+  /** As found on opening; undefined for a group that came later. */
+  readonly recovered: RecoveredGroup | undefined
+}
+
+interface Waiting {
+  readonly group: RaftGroup
+  readonly machine: StateMachine
+  readonly stored: GroupBookkeeping
+  /** Only higher replica ids are taken. */
+  readonly above: ReplicaId
+}
+
+/**
+ * The Raft groups of one node, over one log store and one channel. In each turn of the event loop what all groups have
+ * to write becomes one durable batch, and what they have to say to a node one frame.
+ */
+export class RaftHost implements AsyncDisposable {
+  readonly nodeId: NodeId
+  readonly incarnation: Incarnation
+  readonly #options: CheckedHostOptions
+  readonly #raft: RaftOptions
+  readonly #log: LogStore
+  readonly #events: Events<RaftHostEvents>
+  readonly #groups = new Map<GroupId, RaftGroup>()
+  readonly #replicas = new Map<GroupId, Replica>()
+  readonly #waiting = new Map<GroupId, Waiting>()
+  readonly #stored = new Map<GroupId, Stored>()
+  /** Groups that are being opened or destroyed. */
+  readonly #busy = new Set<GroupId>()
+  readonly #port: ReplicaPort
+  readonly #outbox: Outbox
+  readonly #snapshots: SnapshotTransfers
+  readonly #loop: TurnLoop
+  readonly #dropped: Counter
+  readonly #stopListening: () => void
+  #failure: KeelsonError | undefined
+  #closing: Promise<void> | undefined
+  /**
+   * Opens the log store and the channel. Groups are opened one by one after it.
+   *
+   * @throws KeelsonError `INVALID_OPTION`, `FOREIGN_NODE` when the channel speaks for another node or incarnation than the
+   * log store belongs to, and whatever opening the store throws
+   */
+  static async open(options: RaftHostOptions): Promise<RaftHost> {
+    const checked = checkHostOptions(options)
+    const clusterId = checkName(checked.clusterId, 'a cluster id')
+    const nodeId = checkName(checked.nodeId, 'a node id')
+    const { env, log } = checked
+    const store = typeof log === 'function' ? await log({ env, clusterId, nodeId }) : log
+    try {
+      const channel = typeof checked.channel === 'function' ? checked.channel('raft') : checked.channel
+      if (channel.self.nodeId !== nodeId || channel.self.incarnation !== store.incarnation) {
+        throw new KeelsonError(
+          'FOREIGN_NODE',
+          `the log store belongs to ${nodeId} in incarnation ${store.incarnation}, but the channel speaks for ${channel.self.nodeId} in incarnation ${channel.self.incarnation}; open the store first and give its incarnation to the transport`,
+        )
+      }
+      return new RaftHost(checked, store, channel)
+    } catch (error) {
+      await store.close()
+      throw error
+    }
+  }
+
+  /** Use {@link RaftHost.open}. @internal */
+  constructor(options: CheckedHostOptions, log: LogStore, channel: Channel) {
+    const { env } = options
+    this.#options = options
+    this.#raft = fitRaftOptions(options.raft, channel.maximumMessageBytes)
+    this.#log = log
+    this.nodeId = options.nodeId
+    this.incarnation = log.incarnation
+    this.#events = new Events(env.logger)
+    this.#outbox = new Outbox(channel)
+    this.#dropped = env.metrics.counter(
+      'keelson_raft_messages_dropped_total',
+      'Raft messages that were not for a replica of this node or not from who they said, by reason',
+    )
+    this.#loop = new TurnLoop({ env, log, outbox: this.#outbox, onFailure: (error) => this.#poisoned(error) })
+    this.#port = {
+      env,
+      log,
+      limits: options.limits,
+      maximumEntryBytes: this.#raft.maximumEntryBytes,
+      schedule: (replica) => this.#loop.schedule(replica),
+      snapshotOffered: (replica, offered) => this.#snapshots.offered(replica, offered),
+    }
+    for (const [groupId, recovered] of log.recovered()) {
+      if (recovered.metadata === undefined) continue
+      this.#stored.set(groupId, { recovered, metadata: decodeGroupMetadata(recovered.metadata) })
+    }
+    this.#snapshots = new SnapshotTransfers({
+      env,
+      channel,
+      incarnation: log.incarnation,
+      maximumTransfers: options.maximumSnapshotTransfers,
+      timeoutMs: options.snapshotTimeoutMs,
+      replica: (groupId) => this.#replicas.get(groupId),
+      sendRequest: (replica, peer, request) => {
+        this.#outbox.add(replica.groupId, peer, request)
+        this.#loop.plan()
+      },
+    })
+    channel.onMessage((peer, bytes) => this.#receive(peer, bytes))
+    this.#stopListening = channel.onLost(({ peer }) => this.#peerLost(peer))
+  }
+
+  /** Why the host stopped, if it did. */
+  get failure(): KeelsonError | undefined {
+    return this.#failure
+  }
+
+  /** The groups that are open here. */
+  groups(): ReadonlyMap<GroupId, RaftGroup> {
+    return this.#groups
+  }
+
+  /** What the log store holds, whether it is open or not: after a start these groups are to be opened. */
+  stored(): ReadonlyMap<GroupId, StoredGroup> {
+    const groups = new Map<GroupId, StoredGroup>()
+    for (const [groupId, { metadata }] of this.#stored) {
+      const { replicaId, destroyed, quarantined } = this.#replicas.get(groupId)?.metadata ?? metadata
+      groups.set(groupId, { replicaId, destroyed, quarantined })
+    }
+    return groups
+  }
+
+  on<K extends keyof RaftHostEvents>(event: K, listener: RaftHostEvents[K]): () => void {
+    return this.#events.on(event, listener)
+  }
+
+  /**
+   * Makes a new group, once in its life, from nothing: each of its first members calls it with the same replicas, whose ids
+   * are 1 to n. The state machine must be new.
+   *
+   * @throws KeelsonError `ALREADY_BOOTSTRAPPED` when this node has the group or had it, `INVALID_ARGUMENT`, `CLOSED`,
+   * `STORE_POISONED`
+   */
+  async bootstrap(
+    groupId: GroupId,
+    setup: { readonly replicas: readonly ReplicaDescriptor[]; readonly stateMachine: StateMachine },
+  ): Promise<RaftGroup> {
+    return this.#exclusively(groupId, async () => {
+      const { replicas, stateMachine } = setup
+      if (this.#stored.has(groupId)) {
+        throw new KeelsonError(
+          'ALREADY_BOOTSTRAPPED',
+          `this node has or had a replica of group ${groupId}; a second bootstrap would make a second history`,
+        )
+      }
+      const { entries, hardState } = bootstrapState(replicas)
+      if (replicas.length !== entries.length) {
+        throw new KeelsonError('INVALID_ARGUMENT', 'the first replicas of a group have the ids 1 to n')
+      }
+      const self = replicas.find((r) => r.nodeId === this.nodeId && r.incarnation === this.incarnation)
+      if (self === undefined) {
+        throw new KeelsonError(
+          'INVALID_ARGUMENT',
+          `the first replicas of group ${groupId} do not name this node, ${this.nodeId} in incarnation ${this.incarnation}`,
+        )
+      }
+      const stored = await openMachine(groupId, stateMachine)
+      const metadata = newMetadata(self.replicaId)
+      await this.#writeNow({ groupId, entries, hardState, metadata: encodeGroupMetadata(metadata) })
+      const restored = { hardState, entries, compacted: { index: 0, term: 0 }, appliedIndex: 0 }
+      const group = this.#makeGroup(groupId)
+      this.#start(group, stateMachine, stored, metadata, restored)
+      return group
+    })
+  }
+
+  /**
+   * Opens a group that this node has a replica of.
+   *
+   * @throws KeelsonError `NOT_FOUND`, `CORRUPTION`, `FORMAT_VERSION`, `CONFLICT` when it is open, `CLOSED`
+   */
+  async openGroup(groupId: GroupId, setup: { readonly stateMachine: StateMachine }): Promise<RaftGroup> {
+    return this.#exclusively(groupId, async () => {
+      const found = this.#stored.get(groupId)
+      if (found === undefined || found.metadata.destroyed) {
+        const what = found === undefined ? 'no replica' : 'only the tombstone of a replica'
+        throw new KeelsonError('NOT_FOUND', `this node has ${what} of group ${groupId}`)
+      }
+      const { recovered } = found
+      if (recovered === undefined) {
+        throw new KeelsonError(
+          'CONFLICT',
+          `group ${groupId} was open before; open the host anew to open it again`,
+        )
+      }
+      const { stateMachine } = setup
+      const stored = readBookkeeping(await stateMachine.open())
+      const { restored, metadata, quarantined } = await recoverReplica(
+        this.#log,
+        recovered,
+        found.metadata,
+        stored,
+      )
+      if (quarantined) {
+        this.#options.env.logger.error(
+          { groupId, replicaId: metadata.replicaId },
+          'a replica lost what it had acknowledged and is quarantined; remove it and add a new one',
+        )
+      }
+      this.#checkOpen()
+      const group = this.#makeGroup(groupId)
+      this.#start(group, stateMachine, stored, metadata, restored)
+      return group
+    })
+  }
+
+  /**
+   * Opens a group in which this node is to get a replica: an empty one, which learns its replica id from the first message
+   * of a leader that has added it. A replica that was destroyed here never comes back; only a later one is taken. If
+   * there is one already, this is {@link RaftHost.openGroup}.
+   *
+   * @throws KeelsonError `CONFLICT` when it is open, or when the state machine was not empty (left over from a replica that
+   * was destroyed; it is deleted then, so call again with a new one), `CLOSED`
+   */
+  async awaitGroup(groupId: GroupId, setup: { readonly stateMachine: StateMachine }): Promise<RaftGroup> {
+    const known = this.#stored.get(groupId)
+    if (known !== undefined && !known.metadata.destroyed) return this.openGroup(groupId, setup)
+    return this.#exclusively(groupId, async () => {
+      const { stateMachine } = setup
+      const stored = await openMachine(groupId, stateMachine)
+      this.#checkOpen()
+      const group = this.#makeGroup(groupId)
+      const above = this.#stored.get(groupId)?.metadata.replicaId ?? 0
+      this.#waiting.set(groupId, { group, machine: stateMachine, stored, above })
+      return group
+    })
+  }
+
+  /**
+   * Deletes this node's replica of a group, log and state, and leaves a tombstone so that it never comes back. For a replica
+   * whose removal from the group is committed: to the group it is as a node that is lost for good.
+   *
+   * `stateMachine` is needed where the group is not open, for its state to be deleted as well.
+   *
+   * @throws KeelsonError `NOT_FOUND`, `CLOSED`, `STORE_POISONED`
+   */
+  async destroyGroup(groupId: GroupId, setup: { readonly stateMachine?: StateMachine } = {}): Promise<void> {
+    this.#checkOpen()
+    if (this.#busy.has(groupId)) throw inUse(groupId)
+    const group = this.#groups.get(groupId)
+    const found = this.#stored.get(groupId)
+    if (group === undefined && found === undefined) {
+      throw new KeelsonError('NOT_FOUND', `this node has no replica of group ${groupId}`)
+    }
+    this.#busy.add(groupId)
+    try {
+      const machine = this.#replicas.get(groupId)?.machine ?? this.#waiting.get(groupId)?.machine
+      const replicaId = this.#replicas.get(groupId)?.replicaId ?? found?.metadata.replicaId ?? 0
+      await this.#release(groupId, new KeelsonError('CLOSED', `group ${groupId} was destroyed on this node`))
+      if (replicaId > 0 && found?.metadata.destroyed !== true) {
+        const tombstone: GroupMetadata = { ...newMetadata(replicaId), destroyed: true }
+        await this.#log.destroy(groupId, encodeGroupMetadata(tombstone))
+        this.#stored.set(groupId, { metadata: tombstone, recovered: undefined })
+      }
+      if (machine !== undefined) await machine.destroy()
+      else if (setup.stateMachine !== undefined) {
+        await setup.stateMachine.open()
+        await setup.stateMachine.destroy()
+      }
+    } finally {
+      this.#busy.delete(groupId)
+    }
+  }
+
+  /**
+   * Stops all groups, waits for what the state machines are doing and for writes under way, closes the state machines and
+   * the log store. Open proposals fail with `OUTCOME_UNKNOWN`. Idempotent.
+   */
+  async close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #close(): Promise<void> {
+    this.#stopListening()
+    this.#snapshots.close()
+    this.#loop.stop()
+    const machines = [...this.#replicas.values(), ...this.#waiting.values()].map(({ machine }) => machine)
+    const error = new KeelsonError('CLOSED', 'the Raft host was closed')
+    const released = [...this.#groups.keys()].map(async (groupId) => this.#release(groupId, error))
+    await Promise.all(released)
+    const results = await Promise.allSettled(machines.map(async (machine) => machine.close()))
+    await this.#log.close()
+    this.#events.removeAll()
+    const failed = results.find((result) => result.status === 'rejected')
+    if (failed !== undefined) throw toKeelsonError(failed.reason)
+  }
+
+  // Groups
+
+  async #exclusively<T>(groupId: GroupId, task: () => Promise<T>): Promise<T> {
+    this.#checkOpen()
+    checkId(groupId, 'a group id')
+    if (this.#busy.has(groupId) || this.#groups.has(groupId)) throw inUse(groupId)
+    if (this.#groups.size + this.#busy.size >= this.#options.maximumGroups) {
+      throw new KeelsonError(
+        'LIMIT_EXCEEDED',
+        `this host opens at most ${this.#options.maximumGroups} groups`,
+      )
+    }
+    this.#busy.add(groupId)
+    try {
+      return await task()
+    } finally {
+      this.#busy.delete(groupId)
+    }
+  }
+
+  #checkOpen(): void {
+    if (this.#failure !== undefined) throw this.#failure
+    if (this.#closing !== undefined) throw new KeelsonError('CLOSED', 'the Raft host was closed')
+  }
+
+  #makeGroup(groupId: GroupId): RaftGroup {
+    const group = new RaftGroup(groupId, this.#options.env, this.#options.limits)
+    this.#groups.set(groupId, group)
+    return group
+  }
+
+  #start(
+    group: RaftGroup,
+    machine: StateMachine,
+    stored: GroupBookkeeping,
+    metadata: GroupMetadata,
+    restored: RestoredState,
+  ): Replica {
+    const { groupId } = group
+    const nowMs = this.#options.env.clock.monotonicMs()
+    const setup = {
+      replicaId: metadata.replicaId,
+      restored,
+      options: this.#raft,
+      random: this.#options.env.random,
+      nowMs,
+    }
+    const core = new RaftCore(setup)
+    const replica = group.attach(
+      (listener) => new Replica(groupId, core, machine, stored, metadata, this.#port, listener),
+    )
+    this.#replicas.set(groupId, replica)
+    this.#stored.set(groupId, { metadata, recovered: undefined })
+    this.#loop.schedule(replica)
+    return replica
+  }
+
+  /** Takes a group out of everything; resolves when its state machine is idle. */
+  async #release(groupId: GroupId, error: KeelsonError): Promise<void> {
+    const replica = this.#replicas.get(groupId)
+    this.#groups.get(groupId)?.stop(error)
+    this.#groups.delete(groupId)
+    this.#replicas.delete(groupId)
+    this.#waiting.delete(groupId)
+    if (replica === undefined) return
+    this.#loop.remove(replica)
+    await replica.applier.stop()
+  }
+
+  // What comes in
+
+  #receive(peer: PeerIdentity, bytes: Uint8Array): void {
+    if (this.#failure !== undefined || this.#closing !== undefined) return
+    let messages: ReturnType<typeof decodeFrame>
+    try {
+      messages = decodeFrame(bytes, this.incarnation)
+    } catch (error) {
+      this.#drop(KeelsonError.is(error) ? error.code : 'failed', peer)
+      return
+    }
+    if (messages === undefined) {
+      this.#drop('otherIncarnation', peer)
+      return
+    }
+    const nowMs = this.#options.env.clock.monotonicMs()
+    for (const { groupId, message } of messages) {
+      const reason = this.#route(peer, groupId, message, nowMs)
+      if (reason !== undefined) this.#drop(reason, peer)
+    }
+  }
+
+  /** @returns why the message was dropped, if it was */
+  #route(peer: PeerIdentity, groupId: GroupId, message: HostMessage, nowMs: number): string | undefined {
+    const replica = this.#replicas.get(groupId) ?? this.#awaken(groupId, message)
+    if (replica === undefined) return 'unknownGroup'
+    if (message.kind !== 'snapshotRequest') return replica.receive(peer, message, nowMs)
+    if (replica.stopped || message.to !== replica.replicaId) return 'wrongReplica'
+    if (!replica.isBound(message.from, peer)) return 'wrongSender'
+    this.#snapshots.requested(replica, peer, message)
+    return undefined
+  }
+
+  /** A leader speaks to a replica that waits empty: its message says which one it is. */
+  #awaken(groupId: GroupId, message: HostMessage): Replica | undefined {
+    const waiting = this.#waiting.get(groupId)
+    if (waiting === undefined || message.to <= waiting.above) return undefined
+    if (message.kind !== 'append' && message.kind !== 'heartbeat' && message.kind !== 'snapshotOffer') {
+      return undefined
+    }
+    this.#waiting.delete(groupId)
+    const restored = { compacted: { index: 0, term: 0 }, appliedIndex: 0, entries: [] }
+    const metadata = newMetadata(message.to)
+    const replica = this.#start(waiting.group, waiting.machine, waiting.stored, metadata, restored)
+    // Durable before, or together with, whatever this replica promises first.
+    replica.writeMetadata()
+    return replica
+  }
+
+  #drop(reason: string, peer: PeerIdentity): void {
+    this.#dropped.add(1, { reason })
+    this.#options.env.logger.debug({ reason, peer: peer.nodeId }, 'Raft messages were dropped')
+  }
+
+  #peerLost(nodeId: NodeId): void {
+    const nowMs = this.#options.env.clock.monotonicMs()
+    for (const replica of this.#replicas.values()) replica.peerLost(nodeId, nowMs)
+  }
+
+  /** Nothing that the log says can be trusted any more: every group stops, loudly. */
+  #poisoned(cause: unknown): void {
+    if (this.#failure !== undefined) return
+    const { message } = toKeelsonError(cause)
+    const failure = new KeelsonError(
+      'STORE_POISONED',
+      `the log store failed, and all groups of this node stopped: ${message}. Open the host anew to see what is on the disk`,
+      { cause },
+    )
+    this.#failure = failure
+    this.#options.env.logger.error({ error: failure }, 'the Raft log store failed; all groups stopped')
+    this.#loop.stop()
+    this.#snapshots.close()
+    for (const group of this.#groups.values()) group.stop(failure)
+    this.#events.emit('stopped', failure)
+  }
+
+  async #writeNow(write: GroupWrite): Promise<void> {
+    try {
+      await this.#log.write([write])
+    } catch (error) {
+      if (!KeelsonError.hasCode(error, 'LIMIT_EXCEEDED', 'CLOSED')) this.#poisoned(error)
+      throw error
+    }
+    this.#checkOpen()
+  }
+}
+
+/** Opens a state machine that must be new. One that a destroyed replica left behind is deleted. */
+async function openMachine(groupId: GroupId, machine: StateMachine): Promise<GroupBookkeeping> {
+  const stored = readBookkeeping(await machine.open())
+  if (stored.applied.index === 0 && stored.replicaId === 0) return stored
+  await machine.destroy()
+  throw new KeelsonError(
+    'CONFLICT',
+    `the state machine of group ${groupId} still held the state of replica ${stored.replicaId}, which this node no longer has; it was deleted, so call again with a new one`,
+  )
+}
+
+function newMetadata(replicaId: ReplicaId): GroupMetadata {
+  return { replicaId, destroyed: false, quarantined: false, restoring: false }
+}
+
+function inUse(groupId: GroupId): KeelsonError {
+  return new KeelsonError('CONFLICT', `group ${groupId} is open here already, or is being opened or closed`)
+}

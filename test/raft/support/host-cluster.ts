@@ -1,0 +1,240 @@
+import { sleep } from '../../../src/core/async.ts'
+import { utf8 } from '../../../src/core/bytes.ts'
+import type { Environment } from '../../../src/core/environment.ts'
+import { KeelsonError } from '../../../src/core/errors.ts'
+import type { LogStore, Transport } from '../../../src/interfaces/index.ts'
+import type { ReplicaDescriptor } from '../../../src/model/descriptors.ts'
+import type { RaftOptions } from '../../../src/raft/core/types.ts'
+import type { GroupLimits } from '../../../src/raft/group/limits.ts'
+import type { RaftGroup } from '../../../src/raft/group/raft-group.ts'
+import type { RaftHostOptions } from '../../../src/raft/host/options.ts'
+import { RaftHost } from '../../../src/raft/host/raft-host.ts'
+import { SimulatedDisk } from '../../../src/simulation/disk.ts'
+import { SimulatedLogs } from '../../../src/simulation/log-store.ts'
+import { NetworkConditions } from '../../../src/simulation/network-conditions.ts'
+import type { CrashKind, SimulatedProcess } from '../../../src/simulation/process.ts'
+import { Simulation } from '../../../src/simulation/simulation.ts'
+import { SimulatedTransports } from '../../../src/simulation/transport-network.ts'
+import { type CounterDisk, CounterMachine, emptyDisk } from './counter-machine.ts'
+
+export interface ClusterOptions {
+  readonly seed?: number
+  readonly raft?: Partial<RaftOptions>
+  readonly limits?: Partial<GroupLimits>
+  readonly host?: Partial<RaftHostOptions>
+  readonly maximumMessageBytes?: number
+}
+
+/** One simulated node with a Raft host on it; what is in it survives its crashes where a disk would. */
+export class ClusterNode {
+  readonly name: string
+  readonly process: SimulatedProcess
+  readonly disk: SimulatedDisk
+  readonly #cluster: Cluster
+  #logs: SimulatedLogs
+  /** State machines' disks by group. */
+  readonly states = new Map<number, CounterDisk>()
+  readonly machines = new Map<number, CounterMachine>()
+  store!: LogStore
+  transport!: Transport
+  host!: RaftHost
+
+  constructor(cluster: Cluster, name: string) {
+    this.#cluster = cluster
+    this.name = name
+    const { simulation } = cluster
+    this.process = simulation.process(name)
+    this.disk = new SimulatedDisk(this.process, {
+      scheduler: simulation.scheduler,
+      random: simulation.random(`disk ${name}`),
+      counts: simulation.faults,
+    })
+    this.#logs = new SimulatedLogs(this.disk)
+  }
+
+  get env(): Environment {
+    return this.process.environment
+  }
+
+  async start(): Promise<RaftHost> {
+    const { options, network } = this.#cluster
+    const { env } = this
+    this.store = await this.#logs.factory('raft')({ env, clusterId: 'test', nodeId: this.name })
+    this.transport = await network.factory(
+      this.process,
+      options.maximumMessageBytes === undefined ? {} : { maximumMessageBytes: options.maximumMessageBytes },
+    )({
+      env,
+      clusterId: 'test',
+      self: { nodeId: this.name, incarnation: this.store.incarnation, role: 'node' },
+      resolve: network.resolve,
+    })
+    this.machines.clear()
+    this.host = await RaftHost.open({
+      env,
+      log: this.store,
+      clusterId: 'test',
+      nodeId: this.name,
+      channel: (protocol) => this.transport.channel(protocol, { traffic: 'control' }),
+      ...(options.raft === undefined ? {} : { raft: options.raft }),
+      ...(options.limits === undefined ? {} : { limits: options.limits }),
+      ...options.host,
+    })
+    return this.host
+  }
+
+  /** A state machine on this node's disk. */
+  machine(groupId = 1): CounterMachine {
+    let disk = this.states.get(groupId)
+    if (disk === undefined) this.states.set(groupId, (disk = emptyDisk()))
+    const machine = new CounterMachine(disk)
+    this.machines.set(groupId, machine)
+    return machine
+  }
+
+  group(groupId = 1): RaftGroup {
+    const group = this.host.groups().get(groupId)
+    if (group === undefined) throw new Error(`${this.name} has no group ${groupId}`)
+    return group
+  }
+
+  value(counter: string, groupId = 1): number | undefined {
+    return this.machines.get(groupId)?.values.get(counter)
+  }
+
+  crash(kind: CrashKind = 'power'): void {
+    this.process.crash(kind)
+  }
+
+  /** Starts a crashed node again and opens what it had. */
+  async restart(): Promise<void> {
+    this.process.restart()
+    await this.start()
+    for (const [groupId, { destroyed }] of this.host.stored()) {
+      if (!destroyed) await this.host.openGroup(groupId, { stateMachine: this.machine(groupId) })
+    }
+  }
+
+  /** Replaces the disk by an empty one. The process must have crashed. */
+  wipe(): void {
+    this.#logs = new SimulatedLogs(this.disk)
+    this.states.clear()
+  }
+}
+
+/** Some nodes in virtual time. Everything that waits must run inside {@link Cluster.run}. */
+export class Cluster {
+  readonly simulation: Simulation
+  readonly conditions: NetworkConditions
+  readonly network: SimulatedTransports
+  readonly options: ClusterOptions
+  readonly nodes = new Map<string, ClusterNode>()
+  readonly observer: Environment
+
+  constructor(options: ClusterOptions = {}) {
+    this.options = options
+    this.simulation = new Simulation({ seed: options.seed ?? 1 })
+    this.conditions = new NetworkConditions(this.simulation.random('network'), this.simulation.faults)
+    this.network = new SimulatedTransports(
+      this.simulation.scheduler,
+      this.conditions,
+      this.simulation.random('transports'),
+    )
+    this.observer = this.simulation.environment('observer')
+  }
+
+  async run<T>(scenario: () => Promise<T>, limitMs = 120_000): Promise<T> {
+    return this.simulation.until(scenario(), limitMs)
+  }
+
+  node(name: string): ClusterNode {
+    return this.nodes.get(name) as ClusterNode
+  }
+
+  async add(...names: string[]): Promise<void> {
+    for (const name of names) {
+      const node = new ClusterNode(this, name)
+      this.nodes.set(name, node)
+      await node.start()
+    }
+  }
+
+  replicas(names: readonly string[]): ReplicaDescriptor[] {
+    return names.map((name, i) => ({
+      replicaId: i + 1,
+      nodeId: name,
+      incarnation: this.node(name).store.incarnation,
+      role: 'voter',
+    }))
+  }
+
+  /** Starts nodes and makes a group of them. */
+  async bootstrap(names: readonly string[] = ['n1', 'n2', 'n3'], groupId = 1): Promise<void> {
+    await this.add(...names.filter((name) => !this.nodes.has(name)))
+    const replicas = this.replicas(names)
+    for (const name of names) {
+      const node = this.node(name)
+      await node.host.bootstrap(groupId, { replicas, stateMachine: node.machine(groupId) })
+    }
+  }
+
+  async sleep(ms: number): Promise<void> {
+    await sleep(this.observer.timers, ms)
+  }
+
+  async until(condition: () => boolean, what: string, limitMs = 20_000): Promise<void> {
+    const from = this.simulation.nowMs
+    while (!condition()) {
+      if (this.simulation.nowMs > from + limitMs) throw new Error(`${what}: not within ${limitMs} ms`)
+      await this.sleep(5)
+    }
+  }
+
+  /** The running node whose replica may serve the group. */
+  serving(groupId = 1): ClusterNode | undefined {
+    let best: ClusterNode | undefined
+    let term = 0
+    for (const node of this.nodes.values()) {
+      if (node.process.state !== 'running') continue
+      const sequence = node.host.groups().get(groupId)?.token()?.sequence ?? 0
+      if (sequence > term) {
+        best = node
+        term = sequence
+      }
+    }
+    return best
+  }
+
+  async leader(groupId = 1): Promise<ClusterNode> {
+    await this.until(() => this.serving(groupId) !== undefined, 'a leader')
+    return this.serving(groupId) as ClusterNode
+  }
+
+  /** Proposes to whoever leads until it is acknowledged. Only for commands with an id, or where twice does not matter. */
+  async propose(
+    line: string,
+    options: { groupId?: number; commandId?: { session: number; sequence: number } } = {},
+  ): Promise<string> {
+    for (;;) {
+      const node = await this.leader(options.groupId ?? 1)
+      try {
+        const { commandId } = options
+        const group = node.group(options.groupId ?? 1)
+        const result = await group.propose(utf8(line), commandId === undefined ? {} : { commandId })
+        return Buffer.from(result).toString()
+      } catch (error) {
+        if (!KeelsonError.is(error) || !error.retryable) throw error
+        await this.sleep(20)
+      }
+    }
+  }
+
+  /** All running replicas have applied the same, and as much as any. */
+  async converged(names: readonly string[], groupId = 1): Promise<void> {
+    await this.until(() => {
+      const statuses = names.map((name) => this.node(name).group(groupId).status())
+      const last = Math.max(...statuses.map((status) => status.lastIndex))
+      return statuses.every((status) => status.appliedIndex === last)
+    }, 'replicas that are equal')
+  }
+}
