@@ -1,0 +1,94 @@
+import { between, chance, type SeededRandom } from '../core/random.ts'
+import type { ScheduledEvent } from './scheduler.ts'
+import type { Simulation } from './simulation.ts'
+
+/** A kind of fault that comes and goes. */
+export interface FaultKind {
+  /** Counted under this name. */
+  readonly name: string
+  /** Mean time between two of them. */
+  readonly meanIntervalMs: number
+  /** How long one lasts, drawn evenly. Default: 0 to `meanIntervalMs`. */
+  readonly durationMs?: readonly [least: number, most: number]
+  /** Makes it happen and returns what ends it; undefined when there was nothing to do now. */
+  begin(random: SeededRandom): (() => void) | undefined
+}
+
+/**
+ * Swarm testing (Groce et al. 2012): each run has another random subset of the faults at other rates, since faults that
+ * are always there all hide each other's bugs.
+ */
+export function drawSwarm(
+  random: SeededRandom,
+  kinds: readonly FaultKind[],
+  options: { readonly probability?: number } = {},
+): FaultKind[] {
+  const drawn: FaultKind[] = []
+  for (const kind of kinds) {
+    const child = random.child(kind.name)
+    if (!chance(child, options.probability ?? 0.5)) continue
+    // Rates differ by an order of magnitude and more.
+    drawn.push({
+      ...kind,
+      begin: (own) => kind.begin(own),
+      meanIntervalMs: kind.meanIntervalMs * 4 ** between(child, -1, 1),
+    })
+  }
+  return drawn
+}
+
+/** Lets faults happen at random times, until they are stopped. Each kind has a random generator of its own. */
+export class FaultInjector {
+  readonly #simulation: Simulation
+  readonly #kinds: readonly FaultKind[]
+  readonly #pending = new Set<ScheduledEvent>()
+  readonly #active = new Set<() => void>()
+  #running = false
+
+  constructor(simulation: Simulation, kinds: readonly FaultKind[]) {
+    this.#simulation = simulation
+    this.#kinds = kinds
+  }
+
+  /** Faults that last at the moment. */
+  get active(): number {
+    return this.#active.size
+  }
+
+  start(): void {
+    if (this.#running) return
+    this.#running = true
+    for (const kind of this.#kinds) this.#plan(kind, this.#simulation.random(`fault ${kind.name}`))
+  }
+
+  /** No fault begins any more, and those that last end now. */
+  stop(): void {
+    this.#running = false
+    for (const event of this.#pending) event.cancel()
+    this.#pending.clear()
+    for (const end of this.#active) end()
+    this.#active.clear()
+  }
+
+  #plan(kind: FaultKind, random: SeededRandom): void {
+    this.#after(-Math.log(1 - random.float()) * kind.meanIntervalMs, () => {
+      this.#plan(kind, random)
+      const end = kind.begin(random)
+      if (end === undefined) return
+      this.#simulation.faults.add(kind.name)
+      const [least, most] = kind.durationMs ?? [0, kind.meanIntervalMs]
+      this.#active.add(end)
+      this.#after(between(random, least, most), () => {
+        if (this.#active.delete(end)) end()
+      })
+    })
+  }
+
+  #after(delayMs: number, callback: () => void): void {
+    const event = this.#simulation.scheduler.schedule(delayMs, () => {
+      this.#pending.delete(event)
+      callback()
+    })
+    this.#pending.add(event)
+  }
+}
