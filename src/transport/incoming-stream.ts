@@ -1,4 +1,5 @@
 import { type Deferred, deferred } from '../core/async.ts'
+import { copyBytes } from '../core/bytes.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { chunkCost, type StreamWire } from './stream-wire.ts'
 
@@ -30,7 +31,7 @@ export class IncomingStream implements AsyncIterableIterator<Uint8Array> {
     if (this.#ended) throw new KeelsonError('MALFORMED', 'a stream went on after its end')
     if (this.#received >= this.#granted)
       throw new KeelsonError('MALFORMED', 'a stream went beyond its credit')
-    const chunk = bytes.slice()
+    const chunk = copyBytes(bytes)
     this.#received += chunkCost(chunk)
     if (this.#waiter === undefined) {
       this.#chunks.push(chunk)

@@ -1,4 +1,5 @@
 import type { CallOptions } from '../core/async.ts'
+import { copyBytes } from '../core/bytes.ts'
 import { KeelsonError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
 import type { OutgoingStream } from '../interfaces/transport.ts'
@@ -113,7 +114,7 @@ export class StreamSet {
     }
     const stream = new IncomingStream(id, this.#wire, this.#limits.streamWindowBytes)
     this.#incoming.set(id, stream)
-    this.#serve(id, stream, handler, header.slice()).catch((error: unknown) => {
+    this.#serve(id, stream, handler, copyBytes(header)).catch((error: unknown) => {
       this.#logger.error({ error, protocol }, 'a stream could not be finished')
     })
   }

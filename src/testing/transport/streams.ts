@@ -166,8 +166,9 @@ export const streamCases: Readonly<Record<string, TransportCase>> = {
         await sleep(harness.env.timers, 1)
       }
     })()
+    const broken = refused(ending, 'UNREACHABLE')
     await b.close()
-    await refused(ending, 'UNREACHABLE')
+    await broken
     assert.ok(KeelsonError.hasCode(await outcome.promise, 'UNREACHABLE'))
   },
 

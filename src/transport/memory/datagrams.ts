@@ -1,3 +1,4 @@
+import { copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { checkOptions, integerOption } from '../../core/options.ts'
 import type { DatagramContext, DatagramFactory, DatagramSocket } from '../../interfaces/datagram.ts'
@@ -78,7 +79,7 @@ class MemoryDatagramSocket implements DatagramSocket {
       )
     }
     if (this.#closed) return
-    const copy = bytes.slice()
+    const copy = copyBytes(bytes)
     this.#context.env.timers.defer(() => this.#hub.find(address)?.deliver(this.address, copy))
   }
 

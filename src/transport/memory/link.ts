@@ -1,3 +1,4 @@
+import { copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { PeerEvent, PeerIdentity, TransportContext } from '../../interfaces/transport.ts'
 import type { NodeId } from '../../model/ids.ts'
@@ -76,7 +77,7 @@ export class MemoryLink {
     const { maximumQueuedMessages, maximumQueuedBytes } = this.host.limits
     if (this.#down || this.#queuedMessages >= maximumQueuedMessages) return false
     if (this.#queuedBytes + message.length > maximumQueuedBytes) return false
-    const bytes = message.slice()
+    const bytes = copyBytes(message)
     this.#carry(bytes.length, (end) => end.host.channels.get(protocol)?.deliver(end.peer, bytes))
     return true
   }
@@ -100,9 +101,9 @@ export class MemoryLink {
   #sendRecord(record: StreamRecord): void {
     const copy: StreamRecord =
       record.type === 'data'
-        ? { ...record, bytes: record.bytes.slice() }
+        ? { ...record, bytes: copyBytes(record.bytes) }
         : record.type === 'open'
-          ? { ...record, header: record.header.slice() }
+          ? { ...record, header: copyBytes(record.header) }
           : record
     this.#carry(copy.type === 'data' ? copy.bytes.length : 0, (end) => end.#receiveRecord(copy))
   }

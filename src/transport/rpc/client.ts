@@ -1,4 +1,5 @@
 import { abortError, type CallOptions, throwIfAborted } from '../../core/async.ts'
+import { copyBytes } from '../../core/bytes.ts'
 import { KeelsonError, type Outcome } from '../../core/errors.ts'
 import type { NodeId } from '../../model/ids.ts'
 import { type Dated, Deadlines } from './deadlines.ts'
@@ -89,7 +90,7 @@ export class RpcClient implements RpcStreamOwner {
     if (frame.type === 'probe') return false
     const call = this.#calls.get(frame.id)
     if (call !== undefined && call.peer === peer) {
-      if (frame.type === 'response') call.resolve(frame.body.slice())
+      if (frame.type === 'response') call.resolve(copyBytes(frame.body))
       else if (frame.type === 'error') call.reject(frame.error)
       else return false
       this.#settle(frame.id)

@@ -1,4 +1,5 @@
 import type { CallOptions } from '../../core/async.ts'
+import { copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { PeerIdentity } from '../../interfaces/transport.ts'
 import type { NodeId } from '../../model/ids.ts'
@@ -122,7 +123,7 @@ export class RpcServer {
     this.#requests++
     const handler = this.#handlers.get(method) as RpcHandler
     void this.#run(peer, work, id, method, controller, () =>
-      handler(peer, body.slice(), { signal: controller.signal }),
+      handler(peer, copyBytes(body), { signal: controller.signal }),
     )
     return true
   }
@@ -164,7 +165,7 @@ export class RpcServer {
     const source: RpcStreamSource = new RpcStreamSource({
       id,
       timers: this.#options.env.timers,
-      start: (signal) => handler(peer, body.slice(), { signal }),
+      start: (signal) => handler(peer, copyBytes(body), { signal }),
       send: (frame) => this.#transmit(peer.nodeId, frame),
       checkItem: (item) => this.#checkResult(method, item),
       failure: (thrown) => this.#failure(method, thrown),
