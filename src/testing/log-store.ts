@@ -108,15 +108,31 @@ function onPlace(
     const place = await subject.create()
     const opened: LogStore[] = []
     try {
-      await body(async (names) => {
-        const store = await place.open(contextOf(subject, names))
-        opened.push(store)
-        return store
-      }, place)
+      await body(
+        async (names) => {
+          const store = await place.open(contextOf(subject, names))
+          opened.push(store)
+          return store
+        },
+        withCrash(place, opened),
+      )
     } finally {
       for (const store of opened) await store.close()
       await place.dispose?.()
     }
+  }
+}
+
+/** Who crashed cannot be closed any more. */
+function withCrash(place: LogStorePlace, opened: LogStore[]): LogStorePlace {
+  const { crash } = place
+  if (crash === undefined) return place
+  return {
+    ...place,
+    crash: async () => {
+      opened.length = 0
+      await crash()
+    },
   }
 }
 

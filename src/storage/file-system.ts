@@ -1,0 +1,111 @@
+import type { Environment } from '../core/environment.ts'
+import { KeelsonError } from '../core/errors.ts'
+
+/** What is known of a path without opening it. */
+export interface FileStatus {
+  readonly kind: 'file' | 'directory' | 'other'
+  /** Permission bits. */
+  readonly mode: number
+  readonly size: number
+}
+
+/** An open file, read and written at positions. */
+export interface OpenFile {
+  /** Reads from `position` on; returns how many bytes came: fewer than asked for only at the end of the file. */
+  read(into: Uint8Array, position: number): Promise<number>
+  /** Writes all of `bytes`. They are durable only after {@link OpenFile.sync}. */
+  write(bytes: Uint8Array, position: number): Promise<void>
+  /** Makes what was written durable (`fdatasync`). After a failure nothing is known of what was written. */
+  sync(): Promise<void>
+  /** Idempotent. */
+  close(): Promise<void>
+}
+
+/** A hold of a directory. */
+export interface DirectoryLock {
+  /** Idempotent. */
+  release(): Promise<void>
+}
+
+/**
+ * What the stores need of a file system. Creation, renaming and removal are durable only after
+ * {@link FileSystem.syncDirectory} of the folder.
+ *
+ * Every method throws KeelsonError `IO`, or `DISK_FULL` when there is no room.
+ */
+export interface FileSystem {
+  /** Undefined when nothing is there. */
+  status(path: string): Promise<FileStatus | undefined>
+  /** Makes one directory with these permissions; its parent must exist. */
+  makeDirectory(path: string, mode: number): Promise<void>
+  /** Names in a directory, in no order. */
+  list(path: string): Promise<string[]>
+  /** Opens an existing file for reading and writing, or makes a new one that must not exist, for its owner alone. */
+  open(path: string, how: 'existing' | 'new'): Promise<OpenFile>
+  rename(from: string, to: string): Promise<void>
+  remove(path: string): Promise<void>
+  syncDirectory(path: string): Promise<void>
+  /**
+   * Takes a directory for this opener alone, until it lets go or its process is gone, however it ended.
+   *
+   * @throws KeelsonError `DIRECTORY_LOCKED` while another one, in this process or elsewhere, holds it
+   */
+  lock(directory: string, env: Environment): Promise<DirectoryLock>
+}
+
+/** Names that {@link FileSystem.lock} uses inside the directory begin so. */
+export const lockPrefix = 'LOCK.'
+
+const noRoom: readonly unknown[] = ['ENOSPC', 'EDQUOT', 'EFBIG']
+
+/** An error of the system as one of ours. */
+export function ioError(error: unknown, doing: string): KeelsonError {
+  if (KeelsonError.is(error)) return error
+  const code = (error as { code?: unknown } | null)?.code
+  const reason = error instanceof Error ? error.message : String(error)
+  if (noRoom.includes(code)) {
+    return new KeelsonError(
+      'DISK_FULL',
+      `${doing} failed, as the disk is full; free some space, then open the store again (${reason})`,
+      { cause: error },
+    )
+  }
+  return new KeelsonError('IO', `${doing} failed: ${reason}`, { cause: error })
+}
+
+/** The whole content of a file, or undefined when it is not there. */
+export async function readWholeFile(fs: FileSystem, path: string): Promise<Uint8Array | undefined> {
+  const status = await fs.status(path)
+  if (status === undefined) return undefined
+  const file = await fs.open(path, 'existing')
+  try {
+    const bytes = new Uint8Array(status.size)
+    return bytes.subarray(0, await file.read(bytes, 0))
+  } finally {
+    await file.close()
+  }
+}
+
+/** Makes a file with this content appear at once and durably, or not at all. */
+export async function writeFileAtomically(
+  fs: FileSystem,
+  directory: string,
+  name: string,
+  bytes: Uint8Array,
+): Promise<void> {
+  const temporary = `${directory}/${name}${temporarySuffix}`
+  // Left over by an attempt that a crash cut short.
+  if ((await fs.status(temporary)) !== undefined) await fs.remove(temporary)
+  const file = await fs.open(temporary, 'new')
+  try {
+    await file.write(bytes, 0)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await fs.rename(temporary, `${directory}/${name}`)
+  await fs.syncDirectory(directory)
+}
+
+/** Ending of a file that is being made by {@link writeFileAtomically}. */
+export const temporarySuffix = '.new'

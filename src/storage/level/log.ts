@@ -1,0 +1,169 @@
+import { utf8 } from '../../core/bytes.ts'
+import { KeelsonError } from '../../core/errors.ts'
+import { checkOptions, integerOption } from '../../core/options.ts'
+import type { LogStore, LogStoreContext, LogStoreFactory } from '../../interfaces/log-store.ts'
+import { checkName } from '../../model/ids.ts'
+import { checkIdentity, encodeIdentity, type Identity, newIdentity, openDirectory } from '../directory.ts'
+import { LogEngine } from '../log-engine.ts'
+import { checksumSeed, logFormatVersion } from '../log-format.ts'
+import { nodeFileSystem } from '../node-file-system.ts'
+import { byteEncodings, LevelMedium, synced } from './medium.ts'
+import { type LevelDatabase, levelError, openLevel } from './open.ts'
+
+/** Options of {@link levelLog}. */
+export interface LevelLogOptions {
+  /** Largest group commit, which is one value of the database. A single write must fit into it. */
+  readonly maximumBatchBytes?: number
+  /** Bytes that may wait to be written; more are refused with `OVERLOADED`. */
+  readonly maximumQueuedBytes?: number
+  /** Dead bytes that are left lying before a cleaning pays. */
+  readonly cleanFromBytes?: number
+}
+
+/** Defaults of {@link LevelLogOptions}. */
+export const levelLogDefaults: Readonly<Required<LevelLogOptions>> = Object.freeze({
+  maximumBatchBytes: 16 * 1024 * 1024,
+  maximumQueuedBytes: 64 * 1024 * 1024,
+  cleanFromBytes: 4 * 1024 * 1024,
+})
+
+const format = Object.freeze({ name: 'level', version: logFormatVersion })
+
+/** Key of the identity of a database that the host brought along. */
+const identityKey = utf8('identity')
+
+/** Marks a database that a log store uses; on the object itself, so that every copy of the library sees it. */
+const inUse = Symbol.for('keelson.storage.level.inUse')
+
+/**
+ * A log store in an ordered database: given a path, in a classic-level of its own in that directory; given a database
+ * with the interface of abstract-level (a sublevel, too), in that one, which it then has to itself and does not close.
+ *
+ * One group commit is one value and one synced write.
+ */
+export function levelLog(
+  pathOrDatabase: string | LevelDatabase,
+  options: LevelLogOptions = {},
+): LogStoreFactory {
+  const checked = checkOptions<Required<LevelLogOptions>>(
+    'levelLog',
+    options,
+    {
+      maximumBatchBytes: integerOption({
+        min: 4_096,
+        max: 256 * 1024 * 1024,
+        fallback: levelLogDefaults.maximumBatchBytes,
+      }),
+      maximumQueuedBytes: integerOption({ min: 4_096, fallback: levelLogDefaults.maximumQueuedBytes }),
+      cleanFromBytes: integerOption({ min: 0, fallback: levelLogDefaults.cleanFromBytes }),
+    },
+    ({ maximumBatchBytes, maximumQueuedBytes }, refuse) => {
+      if (maximumQueuedBytes < maximumBatchBytes) {
+        refuse("'maximumQueuedBytes' must be at least 'maximumBatchBytes'")
+      }
+    },
+  )
+  return (context) =>
+    typeof pathOrDatabase === 'string'
+      ? openPath(pathOrDatabase, checked, context)
+      : openGiven(pathOrDatabase, checked, context)
+}
+
+async function openPath(
+  path: string,
+  options: Required<LevelLogOptions>,
+  context: LogStoreContext,
+): Promise<LogStore> {
+  const directory = await openDirectory(nodeFileSystem, path, format, context)
+  let database: LevelDatabase | undefined
+  const release = async (): Promise<void> => {
+    try {
+      await database?.close()
+    } finally {
+      await directory.release()
+    }
+  }
+  try {
+    // Batches are written once, read rarely and never looked up: a large buffer spares rewriting, a cache is useless.
+    database = await openLevel(`${path}/level`, {
+      cacheBytes: 1024 * 1024,
+      writeBufferBytes: 16 * 1024 * 1024,
+      create: !directory.ready,
+    })
+    const store = await openStore(database, path, directory, options, context, release)
+    if (!directory.ready) await directory.setReady()
+    return store
+  } catch (error) {
+    await release()
+    throw error
+  }
+}
+
+async function openGiven(
+  database: LevelDatabase,
+  options: Required<LevelLogOptions>,
+  context: LogStoreContext,
+): Promise<LogStore> {
+  checkName(context.clusterId, 'a cluster id')
+  checkName(context.nodeId, 'a node id')
+  const marked = database as LevelDatabase & { [inUse]?: boolean }
+  if (marked[inUse] === true) {
+    throw new KeelsonError(
+      'DIRECTORY_LOCKED',
+      'the database is in use by another log store; close that one, or give this one a database of its own',
+    )
+  }
+  marked[inUse] = true
+  const release = async (): Promise<void> => {
+    delete marked[inUse]
+  }
+  try {
+    await openLevel(database)
+    const identity = await claimDatabase(database, context)
+    const store = await openStore(database, 'the database', identity, options, context, release)
+    if (!identity.ready) await database.put(identityKey, encodeIdentity({ ...identity, ready: true }), synced)
+    return store
+  } catch (error) {
+    await release()
+    throw levelError(error, 'the database')
+  }
+}
+
+async function claimDatabase(database: LevelDatabase, context: LogStoreContext): Promise<Identity> {
+  const where = 'the database'
+  const found = await database.get(identityKey, byteEncodings)
+  if (found !== undefined) return checkIdentity(found, where, format, context)
+  const [stranger] = await database.iterator({ ...byteEncodings, limit: 1 }).all()
+  if (stranger !== undefined) {
+    throw new KeelsonError(
+      'FORMAT_VERSION',
+      'the database holds keys but no identity, so it is no log of ours; use an empty database or a sublevel',
+    )
+  }
+  const identity = newIdentity(format, context)
+  await database.put(identityKey, encodeIdentity(identity), synced)
+  return identity
+}
+
+async function openStore(
+  database: LevelDatabase,
+  where: string,
+  { incarnation, ready }: Pick<Identity, 'incarnation' | 'ready'>,
+  options: Required<LevelLogOptions>,
+  { env }: LogStoreContext,
+  release: () => Promise<void>,
+): Promise<LogStore> {
+  const { maximumBatchBytes, maximumQueuedBytes, cleanFromBytes } = options
+  const seed = checksumSeed(incarnation)
+  const medium = new LevelMedium(database, where, seed, maximumBatchBytes, ready, env.logger)
+  return LogEngine.open({
+    env,
+    incarnation,
+    medium,
+    where,
+    adapter: 'level',
+    maximumQueuedBytes,
+    cleanFromBytes,
+    release,
+  })
+}

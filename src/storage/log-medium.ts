@@ -1,0 +1,45 @@
+/** A stretch of the log. */
+export interface Stretch {
+  readonly position: number
+  readonly bytes: number
+}
+
+/** Where a log that was recovered ends, and what its last batch said of where it begins. */
+export interface LogExtent {
+  readonly end: number
+  readonly first: number
+}
+
+/**
+ * Where batches are kept: the part of a log store that differs between adapters. {@link LogEngine} is its only caller
+ * and appends one batch at a time.
+ */
+export interface LogMedium {
+  /** Largest batch, header included. */
+  readonly maximumBatchBytes: number
+  /** Bytes that the log takes, dead ones included. */
+  readonly storedBytes: number
+  /**
+   * Calls `replay` with every batch in order: its payload, valid until `replay` returns, and the position of that
+   * payload. What it resolves with is durable: a process that was killed may have left more in the system's cache.
+   *
+   * @throws KeelsonError `CORRUPTION`, `IO`
+   */
+  recover(replay: (payload: Uint8Array, position: number) => void): Promise<LogExtent>
+  /**
+   * Refuses a batch for which there is certainly no room, before anything of it is done.
+   *
+   * @throws KeelsonError `DISK_FULL`
+   */
+  admit(bytes: number): void
+  /** Makes a batch durable. `bytes` do not change until it settles. What lies before `first` may go afterwards. */
+  append(bytes: Uint8Array, position: number, first: number): Promise<void>
+  /** Reads stretches that were appended and are not given up, each within one batch. */
+  read(stretches: readonly Stretch[]): Promise<Uint8Array[]>
+  /** A position, the higher the more can be given up at once, before the last batch; undefined when there is none. */
+  boundary(): number | undefined
+  /** Where a position is, for messages. */
+  locate(position: number): string
+  /** Waits for work under way and lets go. Idempotent. */
+  close(): Promise<void>
+}

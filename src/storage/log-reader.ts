@@ -1,0 +1,92 @@
+import { KeelsonError } from '../core/errors.ts'
+import type { LogEntry } from '../interfaces/log-store.ts'
+import type { GroupId } from '../model/ids.ts'
+import {
+  type EntriesHeader,
+  type FoundRecord,
+  readEntries,
+  readEntriesHeader,
+  readRecord,
+} from './log-format.ts'
+import type { Block, GroupLog } from './log-index.ts'
+import type { LogMedium } from './log-medium.ts'
+
+/** More than asked for may be read in one go, so that few goes are needed. */
+const spareBytes = 16 * 1024
+
+/** Reads entries back, and believes nothing that does not carry its checksum, group and index. */
+export class LogReader {
+  readonly #medium: LogMedium
+  readonly #seed: number
+
+  constructor(medium: LogMedium, seed: number) {
+    this.#medium = medium
+    this.#seed = seed
+  }
+
+  /** The blocks to read for entries `from` to `to` in about so many bytes; at least one. */
+  plan(group: GroupLog, from: number, to: number, maximumBytes: number): Block[] {
+    const blocks: Block[] = []
+    let bytes = 0
+    for (let i = group.find(from); i < group.blockCount; i++) {
+      const block = group.block(i)
+      if (block.first > to) break
+      bytes += block.bytes
+      if (blocks.length > 0 && bytes > maximumBytes + spareBytes) break
+      blocks.push(block)
+    }
+    return blocks
+  }
+
+  /**
+   * Appends the entries from `from` to `to` that the blocks hold, until `budget` bytes of data are used up.
+   *
+   * @returns the budget that is left, or -1 when an entry did not fit any more
+   * @throws KeelsonError `CORRUPTION`, `IO`
+   */
+  async read(
+    groupId: GroupId,
+    blocks: readonly Block[],
+    from: number,
+    to: number,
+    budget: number,
+    into: LogEntry[],
+  ): Promise<number> {
+    const stretches = await this.#medium.read(blocks)
+    let left = budget
+    for (let i = 0; i < blocks.length && left >= 0; i++) {
+      const block = blocks[i] as Block
+      left = this.#open(groupId, block, stretches[i] as Uint8Array, (record, header) =>
+        readEntries(record, header, Math.max(from, block.first), Math.min(to, block.last), left, into),
+      )
+    }
+    return left
+  }
+
+  #open<T>(
+    groupId: GroupId,
+    block: Block,
+    bytes: Uint8Array,
+    use: (record: FoundRecord, header: EntriesHeader) => T,
+  ): T {
+    try {
+      const record = readRecord(bytes, 0, this.#seed)
+      if (record === undefined || record.groupId !== groupId || record.bytes !== block.bytes) {
+        throw new KeelsonError('MALFORMED', 'another record lies there')
+      }
+      const header = readEntriesHeader(record)
+      if (header.first > block.first || header.last < block.last) {
+        throw new KeelsonError('MALFORMED', 'other entries lie there')
+      }
+      return use(record, header)
+    } catch (cause) {
+      if (!KeelsonError.hasCode(cause, 'MALFORMED')) throw cause
+      throw new KeelsonError(
+        'CORRUPTION',
+        `entries ${block.first} to ${block.last} of group ${groupId} in ${this.#medium.locate(block.position)} ` +
+          `are damaged (${cause.message}); they are not served. Replace this node, or restore its directory`,
+        { cause, details: { groupId, first: block.first, last: block.last } },
+      )
+    }
+  }
+}

@@ -1,0 +1,31 @@
+import { suite, test } from 'node:test'
+import { SeededRandom } from '../../../src/core/random.ts'
+import { levelLog } from '../../../src/storage/level/index.ts'
+import { MemoryDisk, MemoryLevel } from '../../../src/storage/memory/index.ts'
+import { logStoreCompliance } from '../../../src/testing/index.ts'
+import { temporaryDirectory } from '../../support/temporary.ts'
+
+suite('levelLog on a classic-level', () => {
+  const create = async () => {
+    const { path, remove } = await temporaryDirectory()
+    return { open: levelLog(`${path}/log`), dispose: remove }
+  }
+  for (const { name, run } of logStoreCompliance({ create })) test(name, run)
+})
+
+suite('levelLog on a MemoryLevel', () => {
+  let seed = 0
+  const create = async () => {
+    const disk = new MemoryDisk()
+    let level = new MemoryLevel({ disk })
+    return {
+      open: (context: Parameters<ReturnType<typeof levelLog>>[0]) =>
+        levelLog(level, { cleanFromBytes: 0 })(context),
+      crash: async () => {
+        disk.crash(new SeededRandom(seed++))
+        level = new MemoryLevel({ disk })
+      },
+    }
+  }
+  for (const { name, run } of logStoreCompliance({ create })) test(name, run)
+})
