@@ -1,0 +1,262 @@
+import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
+import { invariant } from '../../core/invariant.ts'
+import type { Logger } from '../../core/logger.ts'
+import type { Incarnation } from '../../model/ids.ts'
+import type { FileSystem, OpenFile } from '../file-system.ts'
+import type { LogExtent, LogMedium, Stretch } from '../log-medium.ts'
+import { recoverSegments } from './recovery.ts'
+import { encodeSegmentHeader, makeSegment, segmentHeaderBytes, segmentName } from './segment-file.ts'
+
+interface Segment {
+  readonly number: number
+  readonly file: OpenFile
+  /** Size of the file. */
+  readonly size: number
+  /** Positions of its first batch and behind its last one. */
+  readonly start: number
+  end: number
+  /** Reads under way, which keep the file open. */
+  reads: number
+  dropped: boolean
+}
+
+interface Spare {
+  readonly number: number
+  readonly file: OpenFile
+  readonly size: number
+}
+
+/** What a medium of segments is made of. */
+export interface SegmentMediumParts {
+  readonly fs: FileSystem
+  readonly directory: string
+  readonly incarnation: Incarnation
+  readonly segmentBytes: number
+  /** The store was made before, so there must be segments. */
+  readonly ready: boolean
+  readonly logger: Logger
+}
+
+/** Reads that lie so close together are done as one. */
+const readOverBytes = 4 * 1024
+
+/**
+ * A log in files of a fixed size, one after the other. A batch is one write and one sync into the zeros of the last
+ * file; the next file is made in advance; whole files are given up at the other end.
+ */
+export class SegmentMedium implements LogMedium {
+  readonly #parts: SegmentMediumParts
+  /** Oldest first; the last one takes the batches. */
+  readonly #segments: Segment[] = []
+  #spare: Spare | undefined
+  #preparing: Promise<void> | undefined
+  /** Why the next segment could not be made. */
+  #spareFailure: KeelsonError | undefined
+  #removing: Promise<void> = Promise.resolve()
+  #closed = false
+
+  constructor(parts: SegmentMediumParts) {
+    this.#parts = parts
+  }
+
+  get maximumBatchBytes(): number {
+    return this.#parts.segmentBytes - segmentHeaderBytes
+  }
+
+  get storedBytes(): number {
+    const last = this.#segments.at(-1)
+    if (last === undefined) return 0
+    let bytes = last.end - last.start - last.size
+    for (const segment of this.#segments) bytes += segment.size
+    return bytes
+  }
+
+  async recover(replay: (payload: Uint8Array, position: number) => void): Promise<LogExtent> {
+    const { fs, directory, incarnation, segmentBytes, ready, logger } = this.#parts
+    const found = await recoverSegments(fs, directory, incarnation, logger, replay)
+    for (const segment of found.segments) this.#segments.push({ ...segment, reads: 0, dropped: false })
+    this.#spare = found.spare
+    if (this.#segments.length === 0) {
+      if (ready) {
+        throw new KeelsonError(
+          'CORRUPTION',
+          `${directory} holds no segments any more, although it once did; replace this node, so that it comes back ` +
+            'as a new incarnation, or restore the directory',
+        )
+      }
+      await this.#roll(found.end, segmentBytes)
+    } else {
+      this.#drop(found.first)
+    }
+    return { end: found.end, first: found.first }
+  }
+
+  admit(bytes: number): void {
+    const failure = this.#spareFailure
+    if (failure === undefined || bytes <= this.#room()) return
+    // Perhaps there is room by now.
+    this.#prepare()
+    throw new KeelsonError(
+      'DISK_FULL',
+      `there is no room for another segment in ${this.#parts.directory}, and the last one is nearly full; free some ` +
+        `space and try again (${failure.message})`,
+      { cause: failure },
+    )
+  }
+
+  async append(bytes: Uint8Array, position: number, first: number): Promise<void> {
+    if (bytes.length > this.#room()) await this.#roll(position, bytes.length)
+    const active = this.#active()
+    invariant(active.end === position, 'a batch begins where the one before ends')
+    await active.file.write(bytes, segmentHeaderBytes + position - active.start)
+    await active.file.sync()
+    active.end += bytes.length
+    this.#drop(first)
+    if (this.#room() < active.size / 2) this.#prepare()
+  }
+
+  async read(stretches: readonly Stretch[]): Promise<Uint8Array[]> {
+    const pieces: Promise<Uint8Array[]>[] = []
+    for (let from = 0; from < stretches.length; ) {
+      const segment = this.#segmentOf((stretches[from] as Stretch).position)
+      let to = from + 1
+      while (to < stretches.length && follows(stretches[to - 1], stretches[to], segment.end)) to++
+      pieces.push(this.#readPiece(segment, stretches.slice(from, to)))
+      from = to
+    }
+    return (await Promise.all(pieces)).flat()
+  }
+
+  boundary(): number | undefined {
+    return this.#segments.length > 1 ? (this.#segments[0] as Segment).end : undefined
+  }
+
+  locate(position: number): string {
+    const { number, start } = this.#segmentOf(position)
+    const offset = segmentHeaderBytes + position - start
+    return `${this.#parts.directory}/${segmentName(number)} at offset ${offset}`
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    await this.#preparing
+    await this.#removing
+    await this.#spare?.file.close()
+    for (const { file } of this.#segments) await file.close()
+  }
+
+  #active(): Segment {
+    return this.#segments.at(-1) as Segment
+  }
+
+  #room(): number {
+    const { size, start, end } = this.#active()
+    return size - segmentHeaderBytes - (end - start)
+  }
+
+  #segmentOf(position: number): Segment {
+    let low = 0
+    let high = this.#segments.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.#segments[middle] as Segment).start <= position) low = middle + 1
+      else high = middle
+    }
+    const segment = this.#segments[low - 1]
+    invariant(segment !== undefined && position < segment.end, 'what is read is there')
+    return segment
+  }
+
+  /** Reads stretches that lie close together, in rising order, as one. */
+  async #readPiece(segment: Segment, stretches: readonly Stretch[]): Promise<Uint8Array[]> {
+    const from = (stretches[0] as Stretch).position
+    const last = stretches.at(-1) as Stretch
+    const bytes = new Uint8Array(last.position + last.bytes - from)
+    segment.reads++
+    try {
+      const count = await segment.file.read(bytes, segmentHeaderBytes + from - segment.start)
+      const there = bytes.subarray(0, count)
+      return stretches.map(({ position, bytes: length }) =>
+        there.subarray(position - from, position - from + length),
+      )
+    } finally {
+      segment.reads--
+      if (segment.dropped && segment.reads === 0) await segment.file.close()
+    }
+  }
+
+  /** Goes on in a new segment. */
+  async #roll(start: number, needed: number): Promise<void> {
+    if (this.#spare === undefined) this.#prepare()
+    await this.#preparing
+    let spare = this.#spare
+    if (spare !== undefined && spare.size - segmentHeaderBytes < needed) {
+      // It was made when segments were smaller.
+      this.#spare = undefined
+      await spare.file.close()
+      await this.#parts.fs.remove(`${this.#parts.directory}/${segmentName(spare.number)}`)
+      this.#prepare()
+      await this.#preparing
+      spare = this.#spare
+    }
+    if (spare === undefined) throw this.#spareFailure as KeelsonError
+    this.#spare = undefined
+    const { number, file, size } = spare
+    const { incarnation } = this.#parts
+    await file.write(encodeSegmentHeader({ number, start, incarnation }), 0)
+    this.#segments.push({ number, file, size, start, end: start, reads: 0, dropped: false })
+  }
+
+  /** Makes the next segment in advance. */
+  #prepare(): void {
+    if (this.#spare !== undefined || this.#preparing !== undefined || this.#closed) return
+    const number = (this.#segments.at(-1)?.number ?? 0) + 1
+    const { fs, directory, segmentBytes, logger } = this.#parts
+    this.#preparing = makeSegment(fs, directory, number, segmentBytes)
+      .then(
+        (file) => {
+          this.#spare = { number, file, size: segmentBytes }
+          this.#spareFailure = undefined
+        },
+        (error: unknown) => {
+          this.#spareFailure = toKeelsonError(error)
+          logger.warn({ directory, error: this.#spareFailure.toJSON() }, 'the next segment cannot be made')
+        },
+      )
+      .finally(() => {
+        this.#preparing = undefined
+      })
+  }
+
+  /** Gives up the segments that lie wholly before a position, but for the last one. */
+  #drop(first: number): void {
+    const { fs, directory, logger } = this.#parts
+    const names: string[] = []
+    while (this.#segments.length > 1 && (this.#segments[0] as Segment).end <= first) {
+      const segment = this.#segments.shift() as Segment
+      segment.dropped = true
+      names.push(segmentName(segment.number))
+      if (segment.reads === 0) this.#removing = this.#removing.then(() => segment.file.close())
+    }
+    if (names.length === 0) return
+    // Oldest first, so that a crash leaves no gap. Nothing waits for it: the log says by itself where it begins.
+    this.#removing = this.#removing
+      .then(async () => {
+        for (const name of names) await fs.remove(`${directory}/${name}`)
+        await fs.syncDirectory(directory)
+      })
+      .catch((error: unknown) => {
+        logger.warn(
+          { directory, error: toKeelsonError(error).toJSON() },
+          'a segment that is not needed any more cannot be removed; the next opening tries again',
+        )
+      })
+  }
+}
+
+function follows(before: Stretch | undefined, next: Stretch | undefined, end: number): boolean {
+  if (before === undefined || next === undefined) return false
+  const gap = next.position - (before.position + before.bytes)
+  return gap >= 0 && gap <= readOverBytes && next.position < end
+}

@@ -1,0 +1,286 @@
+import { KeelsonError } from '../../core/errors.ts'
+import type { Logger } from '../../core/logger.ts'
+import type { Incarnation } from '../../model/ids.ts'
+import type { FileSystem, OpenFile } from '../file-system.ts'
+import {
+  batchAlignment,
+  batchHeaderBytes,
+  checksumSeed,
+  logFormatVersion,
+  readBatchHeader,
+} from '../log-format.ts'
+import {
+  decodeSegmentHeader,
+  segmentHeaderBytes,
+  segmentName,
+  segmentNumber,
+  writeZeros,
+} from './segment-file.ts'
+
+/** A segment that was found to belong to the log. */
+export interface FoundSegment {
+  readonly number: number
+  readonly file: OpenFile
+  /** Size of the file. */
+  readonly size: number
+  /** Positions of its first batch and behind its last one. */
+  readonly start: number
+  end: number
+}
+
+/** What {@link recoverSegments} found. */
+export interface FoundSegments {
+  /** Oldest first; the last one takes further batches. */
+  readonly segments: FoundSegment[]
+  readonly end: number
+  readonly first: number
+  /** One that was prepared, and not used yet. */
+  readonly spare: { readonly number: number; readonly file: OpenFile; readonly size: number } | undefined
+}
+
+interface Candidate {
+  readonly number: number
+  readonly name: string
+  readonly size: number
+}
+
+/**
+ * Reads all segments of a directory and hands their batches to `replay`.
+ *
+ * A batch says in its header up to which position everything was durable when it was written. So what does not read is
+ * one of two things. If any intact batch or segment beyond says that the place was durable, the disk has damaged what it
+ * had confirmed: that is refused, by file and offset, and nothing is changed. If none does, a crash has cut a write
+ * short that nobody was told of: it is cut off.
+ *
+ * @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION`, `IO`
+ */
+export async function recoverSegments(
+  fs: FileSystem,
+  directory: string,
+  incarnation: Incarnation,
+  logger: Logger,
+  replay: (payload: Uint8Array, position: number) => void,
+): Promise<FoundSegments> {
+  return new Recovery(fs, directory, incarnation, logger, replay).run()
+}
+
+class Recovery {
+  readonly #fs: FileSystem
+  readonly #directory: string
+  readonly #incarnation: Incarnation
+  readonly #seed: number
+  readonly #logger: Logger
+  readonly #replay: (payload: Uint8Array, position: number) => void
+  readonly #segments: FoundSegment[] = []
+  readonly #opened: OpenFile[] = []
+  #spare: FoundSegments['spare'] = undefined
+  #buffer = new Uint8Array(0)
+  /** What the last batch said. */
+  #first = 0
+  /** Where the log ends, as far as it was read. */
+  #end = 0
+
+  constructor(
+    fs: FileSystem,
+    directory: string,
+    incarnation: Incarnation,
+    logger: Logger,
+    replay: (payload: Uint8Array, position: number) => void,
+  ) {
+    this.#fs = fs
+    this.#directory = directory
+    this.#incarnation = incarnation
+    this.#seed = checksumSeed(incarnation)
+    this.#logger = logger
+    this.#replay = replay
+  }
+
+  async run(): Promise<FoundSegments> {
+    try {
+      const candidates = await this.#candidates()
+      let next = 0
+      let torn: number | undefined
+      while (next < candidates.length && torn === undefined) {
+        torn = await this.#readSegment(candidates[next] as Candidate, candidates.slice(next + 1))
+        next++
+      }
+      this.#checkBeginning()
+      await this.#cut(torn, candidates.slice(this.#segments.length))
+      return { segments: this.#segments, end: this.#end, first: this.#first, spare: this.#spare }
+    } catch (error) {
+      for (const file of this.#opened) await file.close()
+      throw error
+    }
+  }
+
+  /** The segment files in their order, without a gap. */
+  async #candidates(): Promise<Candidate[]> {
+    const found: Candidate[] = []
+    for (const name of await this.#fs.list(this.#directory)) {
+      const number = segmentNumber(name)
+      if (number === undefined) continue
+      const status = await this.#fs.status(`${this.#directory}/${name}`)
+      if (status !== undefined) found.push({ number, name, size: status.size })
+    }
+    found.sort((a, b) => a.number - b.number)
+    found.forEach(({ number }, i) => {
+      const before = found[i - 1]?.number
+      if (before === undefined || before + 1 === number) return
+      throw this.#corruption(segmentName(before + 1), 0, 'the file is missing')
+    })
+    return found
+  }
+
+  /** Returns the offset at which the segment is torn, 0 for all of it, or undefined when the next one may go on. */
+  async #readSegment(candidate: Candidate, later: readonly Candidate[]): Promise<number | undefined> {
+    const { number, name } = candidate
+    const { file, bytes } = await this.#load(candidate)
+    const header = decodeSegmentHeader(bytes)
+    if (header !== undefined && header.version !== logFormatVersion) {
+      throw new KeelsonError(
+        'FORMAT_VERSION',
+        `${this.#directory}/${name} is in format ${header.version}, and this release reads ${logFormatVersion}; ` +
+          'open the directory with the release that wrote it',
+      )
+    }
+    if (header === undefined || header.number !== number || header.incarnation !== this.#incarnation) {
+      // Prepared and not used yet, or its first write was cut short.
+      if (later.length === 0 && isZero(bytes, 0)) this.#spare = { number, file, size: bytes.length }
+      else await this.#refuseIfConfirmed(candidate, bytes, 0, this.#end, later)
+      return 0
+    }
+    if (this.#segments.length === 0) this.#end = header.start
+    if (header.start !== this.#end) {
+      const last = this.#segments.at(-1) as FoundSegment
+      const offset = segmentHeaderBytes + last.end - last.start
+      throw this.#corruption(segmentName(last.number), offset, `${name} begins at another position`)
+    }
+    const segment: FoundSegment = { number, file, size: bytes.length, start: header.start, end: header.start }
+    this.#segments.push(segment)
+    const offset = this.#readBatches(name, bytes, segment)
+    this.#end = segment.end
+    if (isZero(bytes, offset)) return undefined
+    // Where the next segment goes on exactly here, the rest of this one was never used, whatever became of it.
+    if (await this.#goesOn(later[0])) return undefined
+    await this.#refuseIfConfirmed(candidate, bytes, offset, segment.end, later)
+    return offset
+  }
+
+  /** Replays the batches of a segment up to the first that does not read; returns its offset. */
+  #readBatches(name: string, bytes: Uint8Array, segment: FoundSegment): number {
+    let offset = segmentHeaderBytes
+    for (;;) {
+      const header = readBatchHeader(bytes, offset, this.#seed)
+      const end = offset + batchHeaderBytes + (header?.payloadBytes ?? 0)
+      if (header === undefined || header.position !== segment.end || end > bytes.length) return offset
+      const payload = bytes.subarray(offset + batchHeaderBytes, end)
+      try {
+        this.#replay(payload, segment.end + batchHeaderBytes)
+      } catch (error) {
+        if (KeelsonError.hasCode(error, 'MALFORMED')) return offset
+        throw error
+      }
+      this.#first = header.first
+      segment.end += end - offset
+      offset = end
+    }
+  }
+
+  async #goesOn(next: Candidate | undefined): Promise<boolean> {
+    if (next === undefined) return false
+    const own = this.#buffer
+    this.#buffer = new Uint8Array(0)
+    const { file, bytes } = await this.#load(next)
+    this.#buffer = own
+    this.#opened.pop()
+    await file.close()
+    const header = decodeSegmentHeader(bytes)
+    return header?.incarnation === this.#incarnation && header.start === this.#end
+  }
+
+  /** Throws when anything behind a place that does not read confirms that the place was durable once. */
+  async #refuseIfConfirmed(
+    { name, number }: Candidate,
+    bytes: Uint8Array,
+    offset: number,
+    position: number,
+    later: readonly Candidate[],
+  ): Promise<void> {
+    // Reading other files overwrites the buffer: this one comes first.
+    const confirmed = (content: Uint8Array, from: number): boolean => {
+      for (let at = from; at + batchHeaderBytes <= content.length; at += batchAlignment) {
+        if ((readBatchHeader(content, at, this.#seed)?.synced ?? 0) > position) return true
+      }
+      return false
+    }
+    let witness = confirmed(bytes, align(offset)) ? name : undefined
+    for (const candidate of later) {
+      if (witness !== undefined) break
+      const { bytes: content } = await this.#load(candidate)
+      const header = decodeSegmentHeader(content)
+      const ours = header?.incarnation === this.#incarnation && header.number > number
+      // A segment is begun only when the one before is durable.
+      if ((ours && header.start > position) || confirmed(content, segmentHeaderBytes))
+        witness = candidate.name
+    }
+    if (witness === undefined) return
+    throw this.#corruption(name, offset, `what follows in ${witness} shows that this place had been durable`)
+  }
+
+  /** What the last batch says of where the log begins must be there. */
+  #checkBeginning(): void {
+    const oldest = this.#segments[0]
+    if (oldest === undefined || oldest.start <= this.#first) return
+    throw this.#corruption(segmentName(oldest.number - 1), 0, 'the file is missing')
+  }
+
+  /** Removes what a crash left behind the end, and makes durable what is kept. */
+  async #cut(torn: number | undefined, rest: readonly Candidate[]): Promise<void> {
+    const last = this.#segments.at(-1)
+    if (torn !== undefined && torn > 0 && last !== undefined) {
+      this.#logger.warn(
+        { directory: this.#directory, file: segmentName(last.number), offset: torn, position: this.#end },
+        'a write was cut short by a crash; nobody was told of it, and it is removed',
+      )
+      await writeZeros(last.file, torn, last.size)
+    }
+    // A process that was killed leaves behind what the system had not written yet: it counts only from here on.
+    await last?.file.sync()
+    for (const file of this.#opened.splice(this.#segments.length)) {
+      if (file !== this.#spare?.file) await file.close()
+    }
+    for (const { name, number } of rest) {
+      if (number !== this.#spare?.number) await this.#fs.remove(`${this.#directory}/${name}`)
+    }
+    if (rest.length > 0) await this.#fs.syncDirectory(this.#directory)
+  }
+
+  async #load({ name, size }: Candidate): Promise<{ readonly file: OpenFile; readonly bytes: Uint8Array }> {
+    const file = await this.#fs.open(`${this.#directory}/${name}`, 'existing')
+    this.#opened.push(file)
+    if (this.#buffer.length < size) this.#buffer = new Uint8Array(size)
+    const bytes = this.#buffer.subarray(0, size)
+    const count = await file.read(bytes, 0)
+    return { file, bytes: bytes.subarray(0, count) }
+  }
+
+  #corruption(name: string, offset: number, problem: string): KeelsonError {
+    return new KeelsonError(
+      'CORRUPTION',
+      `${this.#directory}/${name} is damaged at offset ${offset}: ${problem}. Nothing was changed: restore the ` +
+        'directory, or replace this node, so that it comes back as a new incarnation',
+      { details: { file: name, offset } },
+    )
+  }
+}
+
+function align(offset: number): number {
+  return Math.ceil(offset / batchAlignment) * batchAlignment
+}
+
+function isZero(bytes: Uint8Array, from: number): boolean {
+  for (let i = from; i < bytes.length; i++) {
+    if (bytes[i] !== 0) return false
+  }
+  return true
+}

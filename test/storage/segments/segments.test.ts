@@ -1,0 +1,23 @@
+import { suite, test } from 'node:test'
+import { segments } from '../../../src/storage/segments/index.ts'
+import { logStoreCompliance } from '../../../src/testing/index.ts'
+import { temporaryDirectory } from '../../support/temporary.ts'
+
+suite('segments on the disk', () => {
+  const create = async () => {
+    const { path, remove } = await temporaryDirectory()
+    return { open: segments(`${path}/log`), dispose: remove }
+  }
+  for (const { name, run } of logStoreCompliance({ create })) test(name, run)
+})
+
+suite('small segments on the disk', () => {
+  const create = async () => {
+    const { path, remove } = await temporaryDirectory()
+    return {
+      open: segments(`${path}/log`, { segmentBytes: 2048 * 1024, cleanFromBytes: 0 }),
+      dispose: remove,
+    }
+  }
+  for (const { name, run } of logStoreCompliance({ create })) test(name, run)
+})
