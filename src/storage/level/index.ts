@@ -3,21 +3,22 @@
  *
  * @module
  */
+export type {
+  ByteEncodings,
+  ByteLevel,
+  LevelBatch,
+  LevelDatabase,
+  LevelIterator,
+  LevelRange,
+  LevelReadOptions,
+  LevelSnapshot,
+} from './database.ts'
 export {
-  type ByteLevel,
   LevelState,
+  type LevelStateBatch,
   type LevelStatePair,
   type LevelStateRange,
   type LevelStateReader,
 } from './level-state.ts'
 export { type LevelLogOptions, levelLog, levelLogDefaults } from './log.ts'
-export {
-  type ByteEncodings,
-  type LevelBatch,
-  type LevelDatabase,
-  type LevelIterator,
-  type LevelRange,
-  type OpenLevelOptions,
-  openLevel,
-  openLevelDefaults,
-} from './open.ts'
+export { type OpenLevelOptions, openLevel, openLevelDefaults } from './open.ts'

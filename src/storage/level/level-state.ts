@@ -1,14 +1,11 @@
-import type { AbstractLevel } from 'abstract-level'
 import sortedBTree from 'sorted-btree'
 import { ByteReader, ByteWriter, compareBytes, concatBytes, prefixEnd, text, utf8 } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { invariant } from '../../core/invariant.ts'
 import type { Bookkeeping, BookkeepingWrite, StateSnapshot } from '../../interfaces/state-machine.ts'
+import { type ByteLevel, byteEncodings, type LevelSnapshot, synced } from './database.ts'
 
 const BTree = sortedBTree.default
-
-/** An ordered database of bytes: classic-level on a disk, a memory level in tests and simulations. */
-export type ByteLevel = AbstractLevel<string | Buffer | Uint8Array, Uint8Array, Uint8Array>
 
 const formatVersion = 1
 const pointerTag = 0x00
@@ -22,10 +19,6 @@ const chunkBytes = 256 * 1024
 
 /** How many pairs a read of a range fetches at a time. */
 const pageSize = 256
-
-const bytesEncoding = { keyEncoding: 'view', valueEncoding: 'view' } as const
-// `sync` is an option of the databases on disk, which abstract-level's types do not know.
-const synced = { ...bytesEncoding, sync: true }
 
 /** Bounds of a {@link LevelState} range read, in data keys. */
 export interface LevelStateRange {
@@ -47,8 +40,6 @@ export interface LevelStateReader {
   /** The pairs of a range in key order, from one consistent view. */
   range(bounds?: LevelStateRange): AsyncIterable<LevelStatePair>
 }
-
-type Snapshot = ReturnType<ByteLevel['snapshot']>
 
 /**
  * The durable half of a {@link StateMachine} on an ordered database: everything under one key prefix, so that thousands
@@ -83,7 +74,7 @@ export class LevelState implements LevelStateReader {
    * @throws KeelsonError `FORMAT_VERSION` for a state of a later release
    */
   async open(): Promise<Bookkeeping> {
-    const pointer = await this.#db.get(this.#key(pointerTag), bytesEncoding)
+    const pointer = await this.#db.get(this.#key(pointerTag), byteEncodings)
     if (pointer !== undefined) {
       const reader = new ByteReader(pointer, 'the pointer record of a replicated state')
       const version = reader.u8()
@@ -98,12 +89,12 @@ export class LevelState implements LevelStateReader {
       await this.#db.put(this.#key(pointerTag), this.#pointer(1), synced)
     }
     await this.#db.clear({
-      ...bytesEncoding,
+      ...byteEncodings,
       gte: this.#key(instanceTag),
       lt: this.#instanceKey(this.#instance),
     })
     await this.#db.clear({
-      ...bytesEncoding,
+      ...byteEncodings,
       gte: this.#instanceKey(this.#instance + 1),
       lt: this.#key(instanceTag + 1),
     })
@@ -112,7 +103,7 @@ export class LevelState implements LevelStateReader {
   }
 
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {
-    return this.#db.get(this.#dataKey(key), bytesEncoding)
+    return this.#db.get(this.#dataKey(key), byteEncodings)
   }
 
   async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
@@ -150,12 +141,12 @@ export class LevelState implements LevelStateReader {
   async commit(changes: LevelStateBatch, bookkeeping: readonly BookkeepingWrite[]): Promise<void> {
     const writes = this.#db.batch()
     for (const [key, value] of changes.changes()) {
-      if (value === undefined) writes.del(this.#dataKey(key), bytesEncoding)
-      else writes.put(this.#dataKey(key), value, bytesEncoding)
+      if (value === undefined) writes.del(this.#dataKey(key), byteEncodings)
+      else writes.put(this.#dataKey(key), value, byteEncodings)
     }
     for (const { key, value } of bookkeeping) {
-      if (value === undefined) writes.del(this.#bookkeepingKey(key), bytesEncoding)
-      else writes.put(this.#bookkeepingKey(key), value, bytesEncoding)
+      if (value === undefined) writes.del(this.#bookkeepingKey(key), byteEncodings)
+      else writes.put(this.#bookkeepingKey(key), value, byteEncodings)
     }
     if (writes.length === 0) await writes.close()
     else await writes.write()
@@ -203,7 +194,7 @@ export class LevelState implements LevelStateReader {
    */
   async restore(bookkeeping: Bookkeeping, chunks: AsyncIterable<Uint8Array>): Promise<void> {
     const next = this.#instance + 1
-    const range = { ...bytesEncoding, gte: this.#instanceKey(next), lt: this.#instanceKey(next + 1) }
+    const range = { ...byteEncodings, gte: this.#instanceKey(next), lt: this.#instanceKey(next + 1) }
     await this.#db.clear(range)
     try {
       for await (const chunk of chunks) {
@@ -215,7 +206,7 @@ export class LevelState implements LevelStateReader {
             writes.put(
               concatBytes([this.#instanceKey(next), Uint8Array.of(dataTag), key]),
               reader.bytes().slice(),
-              bytesEncoding,
+              byteEncodings,
             )
           }
           await writes.write()
@@ -228,10 +219,10 @@ export class LevelState implements LevelStateReader {
         last.put(
           concatBytes([this.#instanceKey(next), Uint8Array.of(bookkeepingTag), utf8(key)]),
           value,
-          bytesEncoding,
+          byteEncodings,
         )
       }
-      last.put(this.#key(pointerTag), this.#pointer(next), bytesEncoding)
+      last.put(this.#key(pointerTag), this.#pointer(next), byteEncodings)
       await last.write({ sync: true })
     } catch (error) {
       await this.#db.clear(range)
@@ -239,7 +230,7 @@ export class LevelState implements LevelStateReader {
     }
     const old = this.#instance
     this.#instance = next
-    await this.#db.clear({ ...bytesEncoding, gte: this.#instanceKey(old), lt: this.#instanceKey(next) })
+    await this.#db.clear({ ...byteEncodings, gte: this.#instanceKey(old), lt: this.#instanceKey(next) })
   }
 
   /** Deletes everything under the prefix, durably. */
@@ -247,24 +238,24 @@ export class LevelState implements LevelStateReader {
     this.#opened = false
     await this.#db.put(this.#key(pointerTag), this.#pointer(this.#instance + 1), synced)
     const end = prefixEnd(this.#prefix)
-    await this.#db.clear({ ...bytesEncoding, gte: this.#prefix, ...(end === undefined ? {} : { lt: end }) })
+    await this.#db.clear({ ...byteEncodings, gte: this.#prefix, ...(end === undefined ? {} : { lt: end }) })
   }
 
   async #getMany(
     keys: readonly Uint8Array[],
-    snapshot: Snapshot | undefined,
+    snapshot: LevelSnapshot | undefined,
   ): Promise<(Uint8Array | undefined)[]> {
     if (keys.length === 0) return []
     return this.#db.getMany(
       keys.map((key) => this.#dataKey(key)),
-      snapshot === undefined ? bytesEncoding : { ...bytesEncoding, snapshot },
+      snapshot === undefined ? byteEncodings : { ...byteEncodings, snapshot },
     )
   }
 
-  async *#range(bounds: LevelStateRange, snapshot: Snapshot | undefined): AsyncIterable<LevelStatePair> {
+  async *#range(bounds: LevelStateRange, snapshot: LevelSnapshot | undefined): AsyncIterable<LevelStatePair> {
     const strip = this.#dataKey(new Uint8Array(0)).length
     const iterator = this.#db.iterator({
-      ...bytesEncoding,
+      ...byteEncodings,
       ...this.#bounds(bounds),
       ...(snapshot === undefined ? {} : { snapshot }),
     })
@@ -279,10 +270,10 @@ export class LevelState implements LevelStateReader {
     }
   }
 
-  async #readBookkeeping(snapshot?: Snapshot): Promise<Bookkeeping> {
+  async #readBookkeeping(snapshot?: LevelSnapshot): Promise<Bookkeeping> {
     const from = this.#bookkeepingKey('')
     const iterator = this.#db.iterator({
-      ...bytesEncoding,
+      ...byteEncodings,
       gte: from,
       lt: this.#dataKey(new Uint8Array(0)),
       ...(snapshot === undefined ? {} : { snapshot }),

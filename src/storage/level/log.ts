@@ -7,8 +7,9 @@ import { checkIdentity, encodeIdentity, type Identity, newIdentity, openDirector
 import { LogEngine } from '../log-engine.ts'
 import { checksumSeed, logFormatVersion } from '../log-format.ts'
 import { nodeFileSystem } from '../node-file-system.ts'
-import { byteEncodings, LevelMedium, synced } from './medium.ts'
-import { type LevelDatabase, levelError, openLevel } from './open.ts'
+import { byteEncodings, type LevelDatabase, synced } from './database.ts'
+import { LevelMedium } from './medium.ts'
+import { levelError, openLevel } from './open.ts'
 
 /** Options of {@link levelLog}. */
 export interface LevelLogOptions {

@@ -2,16 +2,8 @@ import { KeelsonError } from '../../core/errors.ts'
 import type { Logger } from '../../core/logger.ts'
 import { batchHeaderBytes, readBatchHeader } from '../log-format.ts'
 import type { LogExtent, LogMedium, Stretch } from '../log-medium.ts'
-import { type ByteEncodings, type LevelDatabase, levelError } from './open.ts'
-
-/** How keys and values pass through the database. */
-export const byteEncodings: ByteEncodings = Object.freeze({
-  keyEncoding: 'view',
-  valueEncoding: 'view',
-})
-
-/** `sync` belongs to the implementations, not to abstract-level. */
-export const synced: ByteEncodings & { readonly sync: true } = Object.freeze({ ...byteEncodings, sync: true })
+import { byteEncodings, type LevelDatabase, synced } from './database.ts'
+import { levelError } from './open.ts'
 
 /** First byte of the key of a batch; its position follows, big endian, so that the order of keys is that of the log. */
 const batchTag = 0x62

@@ -4,44 +4,6 @@ import { booleanOption, checkOptions, integerOption } from '../../core/options.t
 import { claimDirectory } from '../directory.ts'
 import { nodeFileSystem } from '../node-file-system.ts'
 
-/** How keys and values pass through a database: as byte arrays. */
-export interface ByteEncodings {
-  readonly keyEncoding: 'view'
-  readonly valueEncoding: 'view'
-}
-
-/** A part of a database, in the order of its keys. */
-export interface LevelRange {
-  readonly gte?: Uint8Array
-  readonly lt?: Uint8Array
-  readonly reverse?: boolean
-  readonly limit?: number
-}
-
-/** A chained batch of a {@link LevelDatabase}. */
-export interface LevelBatch {
-  put(key: Uint8Array, value: Uint8Array, options: ByteEncodings): unknown
-  del(key: Uint8Array, options: { readonly keyEncoding: 'view' }): unknown
-  write(options: object): Promise<void>
-}
-
-/** An iterator of a {@link LevelDatabase}. */
-export interface LevelIterator extends AsyncIterable<[Uint8Array, Uint8Array]> {
-  all(): Promise<[Uint8Array, Uint8Array][]>
-}
-
-/** What is used of an abstract-level 3, whatever its default encodings: classic-level, MemoryLevel, a sublevel of either. */
-export interface LevelDatabase {
-  open(): Promise<void>
-  close(): Promise<void>
-  get(key: Uint8Array, options: ByteEncodings): Promise<Uint8Array | undefined>
-  getMany(keys: Uint8Array[], options: ByteEncodings): Promise<(Uint8Array | undefined)[]>
-  put(key: Uint8Array, value: Uint8Array, options: ByteEncodings): Promise<void>
-  batch(): LevelBatch
-  clear(options: LevelRange & { readonly keyEncoding: 'view' }): Promise<void>
-  iterator(options: LevelRange & ByteEncodings): LevelIterator
-}
-
 /** Options of {@link openLevel}: what LevelDB spends memory on. */
 export interface OpenLevelOptions {
   /** Bytes of blocks that are kept after they were read. */

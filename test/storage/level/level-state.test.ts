@@ -5,12 +5,12 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { ClassicLevel } from 'classic-level'
 import fc from 'fast-check'
-import { deferred } from '../../src/core/async.ts'
-import { compareBytes, text, utf8 } from '../../src/core/bytes.ts'
-import { type ByteLevel, LevelState } from '../../src/storage/level/level-state.ts'
+import { deferred } from '../../../src/core/async.ts'
+import { compareBytes, text, utf8 } from '../../../src/core/bytes.ts'
+import { LevelState } from '../../../src/storage/level/index.ts'
 
 let directory: string
-let db: ByteLevel
+let db: ClassicLevel<Uint8Array, Uint8Array>
 let prefixes = 0
 
 before(async () => {
