@@ -40,4 +40,6 @@ export type { MvccReader, PageLimits, StateNumbers, VersionPage } from './mvcc/m
 export type { SessionRecord } from './mvcc/session-record.ts'
 export { MetadataStateMachine, type MetadataStateMachineOptions } from './mvcc/state-machine.ts'
 export type { Version } from './mvcc/version.ts'
-export { sessionTtlBounds } from './sessions/limits.ts'
+export type { HolderStatus } from './sessions/core/holder.ts'
+export { defaultClockDriftBound, sessionTtlBounds } from './sessions/limits.ts'
+export * from './sessions/session-holder.ts'

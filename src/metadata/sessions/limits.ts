@@ -25,3 +25,6 @@ export function checkHolder(holder: unknown): void {
     `the holder of a session is a name of 1 to ${commandLimits.holderLength} characters`,
   )
 }
+
+/** How far a clock may run fast or slow by default: far more than crystals do, to leave room for their correction. */
+export const defaultClockDriftBound = 0.01
