@@ -264,6 +264,8 @@ export abstract class RaftRequests extends RaftLeader {
 
   override abandonRequests(): void {
     this.failReads()
+    // Confirmed, but not handed out: they must get an answer, too.
+    for (const { context } of this.servableReads) this.failedReads.push(context)
     this.servableReads = []
   }
 }

@@ -58,11 +58,13 @@ export async function recoverReplica(
     await store.write([last === found.last ? record : { ...record, reset: applied }])
   }
   const { configuration } = stored
+  // From the first entry that may have to be applied again, but at least the last one: it says where the log ends.
+  const from = Math.max(compacted.index + 1, Math.min(applied.index + 1, last.index))
   const restored: RestoredState = {
     compacted,
     appliedIndex: applied.index,
-    entries: await readAll(store, groupId, Math.max(applied.index, compacted.index) + 1, last.index),
-    earlierTerms: termsBetween(stored.termStarts, compacted.index, applied.index),
+    entries: await readAll(store, groupId, from, last.index),
+    earlierTerms: termsBetween(stored.termStarts, compacted.index, from - 1),
     quarantined,
     ...(found.hardState === undefined ? {} : { hardState: found.hardState }),
     ...(configuration === undefined

@@ -1,4 +1,4 @@
-import { deferred } from '../../core/async.ts'
+import { abortable, type CallOptions, deadline, deferred } from '../../core/async.ts'
 import type { TimerHandle, Timers } from '../../core/clock.ts'
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError } from '../../core/errors.ts'
@@ -126,7 +126,7 @@ export class SnapshotTransfers {
   }
 
   async #send({ replica, peer, request }: Outgoing): Promise<void> {
-    const { channel } = this.#options
+    const { channel, env, timeoutMs } = this.#options
     const { signal } = this.#controller
     const { position, snapshot } = await replica.takeSnapshot()
     await using _view = snapshot
@@ -141,11 +141,25 @@ export class SnapshotTransfers {
     const stream = await channel.openStream(peer.nodeId, header, { signal })
     try {
       const size = Math.min(maximumPieceBytes, channel.maximumMessageBytes)
-      for await (const chunk of encodeSnapshot(snapshot, size)) await stream.write(chunk, { signal })
-      await stream.end({ signal })
+      const chunks = encodeSnapshot(snapshot, size)
+      for await (const chunk of withIdleLimit(env.timers, chunks, timeoutMs, signal)) {
+        await this.#limited(async (limit) => stream.write(chunk, limit))
+      }
+      await this.#limited(async (limit) => stream.end(limit))
     } catch (error) {
       stream.destroy()
       throw error
+    }
+  }
+
+  /** Waits for an act of the other side, but not for longer than the limit. */
+  async #limited(act: (options: Required<CallOptions>) => Promise<void>): Promise<void> {
+    const { env, timeoutMs } = this.#options
+    const limit = deadline(env.timers, timeoutMs, () => stoodStill(timeoutMs), this.#controller.signal)
+    try {
+      await abortable(act({ signal: limit.signal }), limit.signal)
+    } finally {
+      limit.release()
     }
   }
 
@@ -194,9 +208,7 @@ async function* withIdleLimit(
     for (;;) {
       const late = deferred<never>()
       late.promise.catch(() => {})
-      const timer = timers.schedule(idleMs, () =>
-        late.reject(new KeelsonError('TIMEOUT', `a snapshot stood still for ${idleMs} ms`)),
-      )
+      const timer = timers.schedule(idleMs, () => late.reject(stoodStill(idleMs)))
       const onAbort = (): void => late.reject(signal.reason)
       signal.addEventListener('abort', onAbort, { once: true })
       let next: IteratorResult<Uint8Array>
@@ -214,4 +226,8 @@ async function* withIdleLimit(
     // Not awaited: what stood still may never answer.
     input.return?.().catch(() => {})
   }
+}
+
+function stoodStill(forMs: number): KeelsonError {
+  return new KeelsonError('TIMEOUT', `a snapshot stood still for ${forMs} ms`)
 }

@@ -2,7 +2,7 @@ import { sleep } from '../../../src/core/async.ts'
 import { utf8 } from '../../../src/core/bytes.ts'
 import type { Environment } from '../../../src/core/environment.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
-import type { LogStore, Transport } from '../../../src/interfaces/index.ts'
+import type { Channel, GroupWrite, LogStore, Transport } from '../../../src/interfaces/index.ts'
 import type { ReplicaDescriptor } from '../../../src/model/descriptors.ts'
 import type { RaftOptions } from '../../../src/raft/core/types.ts'
 import type { GroupLimits } from '../../../src/raft/group/limits.ts'
@@ -32,11 +32,13 @@ export class ClusterNode {
   readonly disk: SimulatedDisk
   readonly #cluster: Cluster
   #logs: SimulatedLogs
+  #rollback: GroupWrite | undefined
   /** State machines' disks by group. */
   readonly states = new Map<number, CounterDisk>()
   readonly machines = new Map<number, CounterMachine>()
   store!: LogStore
   transport!: Transport
+  channel!: Channel
   host!: RaftHost
 
   constructor(cluster: Cluster, name: string) {
@@ -59,7 +61,14 @@ export class ClusterNode {
   async start(): Promise<RaftHost> {
     const { options, network } = this.#cluster
     const { env } = this
-    this.store = await this.#logs.factory('raft')({ env, clusterId: 'test', nodeId: this.name })
+    const open = this.#logs.factory('raft')
+    if (this.#rollback !== undefined) {
+      const store = await open({ env, clusterId: 'test', nodeId: this.name })
+      await store.write([this.#rollback])
+      await store.close()
+      this.#rollback = undefined
+    }
+    this.store = await open({ env, clusterId: 'test', nodeId: this.name })
     this.transport = await network.factory(
       this.process,
       options.maximumMessageBytes === undefined ? {} : { maximumMessageBytes: options.maximumMessageBytes },
@@ -69,13 +78,14 @@ export class ClusterNode {
       self: { nodeId: this.name, incarnation: this.store.incarnation, role: 'node' },
       resolve: network.resolve,
     })
+    this.channel = this.transport.channel('raft', { traffic: 'control' })
     this.machines.clear()
     this.host = await RaftHost.open({
       env,
       log: this.store,
       clusterId: 'test',
       nodeId: this.name,
-      channel: (protocol) => this.transport.channel(protocol, { traffic: 'control' }),
+      channel: this.channel,
       ...(options.raft === undefined ? {} : { raft: options.raft }),
       ...(options.limits === undefined ? {} : { limits: options.limits }),
       ...options.host,
@@ -113,6 +123,20 @@ export class ClusterNode {
     for (const [groupId, { destroyed }] of this.host.stored()) {
       if (!destroyed) await this.host.openGroup(groupId, { stateMachine: this.machine(groupId) })
     }
+  }
+
+  /** The log of a group as it is now, as a backup would have it. */
+  async saveLog(groupId = 1): Promise<GroupWrite> {
+    const status = this.group(groupId).replica?.status()
+    if (status === undefined) throw new Error('the replica is empty')
+    const { term, votedFor, commitIndex, compacted, lastIndex } = status
+    const entries = await this.store.read(groupId, compacted.index + 1, lastIndex, 1 << 30)
+    return { groupId, reset: compacted, entries, hardState: { term, votedFor, commit: commitIndex } }
+  }
+
+  /** The next start finds this log instead of what was written since. */
+  restoreLog(saved: GroupWrite): void {
+    this.#rollback = saved
   }
 
   /** Replaces the disk by an empty one. The process must have crashed. */
