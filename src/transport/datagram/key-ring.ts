@@ -1,0 +1,95 @@
+import { createHash, createSecretKey, type KeyObject } from 'node:crypto'
+import { hex } from '../../core/bytes.ts'
+import { KeelsonError } from '../../core/errors.ts'
+
+/** A key and the few bytes by which packets name it. */
+export interface RingKey {
+  readonly id: string
+  readonly idBytes: Uint8Array
+  readonly key: KeyObject
+}
+
+const keyBytes = 32
+const maximumKeys = 16
+
+/** Length of a key's name in a packet. */
+export const keyIdBytes = 4
+
+/**
+ * The keys of a cluster's gossip. One is used to send, all are accepted. To change keys without losing a packet: `add` the
+ * new key on every node, then `use` it on every node, then `remove` the old one from every node.
+ *
+ * Keys are 32 random bytes. They are never logged; `ids` names them by the beginning of their hash.
+ */
+export class KeyRing {
+  readonly #keys = new Map<string, RingKey>()
+  #primary: RingKey
+
+  /** The first key is used to send. @throws KeelsonError `INVALID_OPTION` */
+  constructor(keys: readonly Uint8Array[]) {
+    const [first, ...others] = keys
+    if (first === undefined) throw new KeelsonError('INVALID_OPTION', 'a key ring needs one key at least')
+    this.#primary = this.#add(first)
+    for (const key of others) this.#add(key)
+  }
+
+  /** Names of all keys, the one that is used to send first. */
+  get ids(): readonly string[] {
+    return [this.#primary.id, ...[...this.#keys.keys()].filter((id) => id !== this.#primary.id)]
+  }
+
+  /** Accepts a key from now on. Idempotent. @throws KeelsonError `INVALID_OPTION`, `LIMIT_EXCEEDED` */
+  add(key: Uint8Array): void {
+    this.#add(key)
+  }
+
+  /** Sends with a key that was added. @throws KeelsonError `NOT_FOUND` */
+  use(key: Uint8Array): void {
+    const found = this.#keys.get(nameOf(key).id)
+    if (found === undefined) throw new KeelsonError('NOT_FOUND', 'add the key to the ring before it is used')
+    this.#primary = found
+  }
+
+  /** Does not accept a key any more. Idempotent. @throws KeelsonError `INVALID_ARGUMENT` for the one that is used */
+  remove(key: Uint8Array): void {
+    const { id } = nameOf(key)
+    if (id === this.#primary.id) {
+      throw new KeelsonError('INVALID_ARGUMENT', 'the key is used to send: use another one, then remove it')
+    }
+    this.#keys.delete(id)
+  }
+
+  /** The key to send with. @internal */
+  get primary(): RingKey {
+    return this.#primary
+  }
+
+  /** The key of this name. @internal */
+  find(id: string): RingKey | undefined {
+    return this.#keys.get(id)
+  }
+
+  #add(bytes: Uint8Array): RingKey {
+    if (!(bytes instanceof Uint8Array) || bytes.length !== keyBytes) {
+      throw new KeelsonError('INVALID_OPTION', `a key of the ring has ${keyBytes} bytes`)
+    }
+    const { id, idBytes } = nameOf(bytes)
+    const known = this.#keys.get(id)
+    if (known !== undefined) return known
+    if (this.#keys.size >= maximumKeys) {
+      throw new KeelsonError(
+        'LIMIT_EXCEEDED',
+        `a key ring holds at most ${maximumKeys} keys; remove an old one`,
+      )
+    }
+    const entry = { id, idBytes, key: createSecretKey(bytes) }
+    this.#keys.set(id, entry)
+    return entry
+  }
+}
+
+function nameOf(key: Uint8Array): { id: string; idBytes: Uint8Array } {
+  const digest = createHash('sha256').update('keelson key name').update(key).digest()
+  const idBytes = new Uint8Array(digest.subarray(0, keyIdBytes))
+  return { id: hex(idBytes), idBytes }
+}

@@ -1,0 +1,82 @@
+import {
+  booleanOption,
+  checkOptions,
+  integerOption,
+  type OptionCheck,
+  objectOption,
+  optional,
+  stringOption,
+} from '../../core/options.ts'
+import { isLoopback, parseAddress } from '../addresses.ts'
+import type { KeyRing } from './key-ring.ts'
+
+/** What may be given to {@link datagram}. */
+export interface DatagramOptions {
+  /** Where to listen; port 0 takes any free one. An IPv6 host makes an IPv6 socket. */
+  readonly listen: { readonly host: string; readonly port: number }
+  /** `host:port` at which others reach this node, where it is not the one that it listens on. */
+  readonly advertise?: string
+  /** Encrypts and authenticates every packet. Absent, packets are in plaintext. */
+  readonly keyRing?: KeyRing
+  /** Allows plaintext beyond the loopback interface. Everybody on the network can then read, change and forge gossip. */
+  readonly insecure?: boolean
+  /** Largest packet on the wire, in bytes: small enough not to be fragmented. */
+  readonly maximumPacketBytes?: number
+  /** Bytes that wait to be sent before further packets are dropped. */
+  readonly maximumQueuedBytes?: number
+}
+
+/** Options with every default filled in. */
+export interface CheckedDatagramOptions {
+  readonly listen: { readonly host: string; readonly port: number }
+  readonly advertise: string | undefined
+  readonly keyRing: KeyRing | undefined
+  readonly insecure: boolean
+  readonly maximumPacketBytes: number
+  readonly maximumQueuedBytes: number
+}
+
+/** What {@link datagram} uses where nothing is given. */
+export const datagramDefaults: { readonly maximumPacketBytes: number; readonly maximumQueuedBytes: number } =
+  Object.freeze({
+    maximumPacketBytes: 1_400,
+    maximumQueuedBytes: 1024 * 1024,
+  })
+
+const listenOption: OptionCheck<CheckedDatagramOptions['listen']> = (value, name) =>
+  checkOptions<CheckedDatagramOptions['listen']>(name, value, {
+    host: stringOption({ maxLength: 255 }),
+    port: integerOption({ min: 0, max: 65_535 }),
+  })
+
+const addressOption: OptionCheck<string> = (value, name) => {
+  const address = stringOption({ maxLength: 300 })(value, name)
+  parseAddress(address)
+  return address
+}
+
+/** Checks the options of {@link datagram}. @throws KeelsonError `INVALID_OPTION`, `INVALID_ARGUMENT` (an address) */
+export function checkDatagramOptions(options: DatagramOptions): CheckedDatagramOptions {
+  return checkOptions<CheckedDatagramOptions>(
+    'datagram',
+    options,
+    {
+      listen: listenOption,
+      advertise: optional(addressOption),
+      keyRing: optional(objectOption<KeyRing>(['primary', 'find'])),
+      insecure: booleanOption(false),
+      maximumPacketBytes: integerOption({
+        min: 256,
+        max: 65_507,
+        fallback: datagramDefaults.maximumPacketBytes,
+      }),
+      maximumQueuedBytes: integerOption({ min: 1, fallback: datagramDefaults.maximumQueuedBytes }),
+    },
+    ({ listen, keyRing, insecure }, refuse) => {
+      if (keyRing !== undefined || insecure || isLoopback(listen.host)) return
+      refuse(
+        `listening on ${listen.host} without keyRing would send gossip in plaintext; give keyRing, listen on 127.0.0.1, or set insecure: true`,
+      )
+    },
+  )
+}

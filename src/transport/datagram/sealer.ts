@@ -1,0 +1,132 @@
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { hex, utf8 } from '../../core/bytes.ts'
+import { crc32 } from '../../core/checksum.ts'
+import type { ClusterId } from '../../model/ids.ts'
+import { type KeyRing, keyIdBytes } from './key-ring.ts'
+import { ReplayGuard } from './replay-window.ts'
+
+/** Why a packet was not delivered. */
+export type PacketProblem = 'malformed' | 'foreign cluster' | 'unknown key' | 'forged' | 'replayed'
+
+/** Puts payloads into packets and takes them out again. */
+export interface Sealer {
+  /** Bytes that it adds to a payload. */
+  readonly overheadBytes: number
+  seal(payload: Uint8Array): Uint8Array
+  open(packet: Uint8Array): Uint8Array | PacketProblem
+}
+
+/** First byte of a packet: the format's version and whether it is encrypted. */
+const formats = { plain: 0x10, sealed: 0x11 } as const
+
+/** For loopback and trusted networks: a packet names its cluster by a checksum, against mistakes and not against malice. */
+export class PlainSealer implements Sealer {
+  readonly overheadBytes = 5
+  readonly #label: number
+
+  constructor(clusterId: ClusterId) {
+    this.#label = crc32(utf8(clusterId))
+  }
+
+  seal(payload: Uint8Array): Uint8Array {
+    const packet = new Uint8Array(this.overheadBytes + payload.length)
+    packet[0] = formats.plain
+    new DataView(packet.buffer).setUint32(1, this.#label)
+    packet.set(payload, this.overheadBytes)
+    return packet
+  }
+
+  open(packet: Uint8Array): Uint8Array | PacketProblem {
+    if (packet.length < this.overheadBytes || packet[0] !== formats.plain) return 'malformed'
+    const label = new DataView(packet.buffer, packet.byteOffset).getUint32(1)
+    return label === this.#label ? packet.subarray(this.overheadBytes) : 'foreign cluster'
+  }
+}
+
+const sessionBytes = 8
+const counterBytes = 4
+const nonceBytes = sessionBytes + counterBytes
+const headerBytes = 1 + keyIdBytes + nonceBytes
+const tagBytes = 16
+const lastCounter = 0xffff_ffff
+
+/** Senders whose counters are remembered. */
+const maximumSessions = 16_384
+
+/**
+ * AES-256-GCM (NIST SP 800-38D). The nonce is a random number of 64 bits, drawn when the socket is opened, and a counter: no
+ * two packets under one key share it. The header and the cluster's name are authenticated with the payload, so a packet of
+ * another cluster fails even under the same key.
+ *
+ * A packet is accepted once. What a node forgets when it restarts it cannot refuse: a protocol above must not be harmed by
+ * an old packet, as SWIM is not, thanks to incarnations.
+ */
+export class GcmSealer implements Sealer {
+  readonly overheadBytes: number = headerBytes + tagBytes
+  readonly #ring: KeyRing
+  readonly #label: Uint8Array
+  readonly #guard = new ReplayGuard(maximumSessions)
+  #session: Uint8Array = new Uint8Array(randomBytes(sessionBytes))
+  #counter = 0
+
+  constructor(ring: KeyRing, clusterId: ClusterId) {
+    this.#ring = ring
+    this.#label = utf8(clusterId)
+  }
+
+  seal(payload: Uint8Array): Uint8Array {
+    const { idBytes, key } = this.#ring.primary
+    const packet = new Uint8Array(this.overheadBytes + payload.length)
+    packet[0] = formats.sealed
+    packet.set(idBytes, 1)
+    packet.set(this.#session, 1 + keyIdBytes)
+    new DataView(packet.buffer).setUint32(1 + keyIdBytes + sessionBytes, this.#counter)
+    this.#count()
+    const header = packet.subarray(0, headerBytes)
+    const cipher = createCipheriv('aes-256-gcm', key, header.subarray(1 + keyIdBytes), {
+      authTagLength: tagBytes,
+    })
+    cipher.setAAD(this.#associated(header))
+    packet.set(cipher.update(payload), headerBytes)
+    cipher.final()
+    packet.set(cipher.getAuthTag(), headerBytes + payload.length)
+    return packet
+  }
+
+  open(packet: Uint8Array): Uint8Array | PacketProblem {
+    if (packet.length < this.overheadBytes || packet[0] !== formats.sealed) return 'malformed'
+    const found = this.#ring.find(hex(packet.subarray(1, 1 + keyIdBytes)))
+    if (found === undefined) return 'unknown key'
+    const header = packet.subarray(0, headerBytes)
+    const nonce = header.subarray(1 + keyIdBytes)
+    const body = packet.subarray(headerBytes, packet.length - tagBytes)
+    const decipher = createDecipheriv('aes-256-gcm', found.key, nonce, { authTagLength: tagBytes })
+    decipher.setAAD(this.#associated(header))
+    decipher.setAuthTag(packet.subarray(packet.length - tagBytes))
+    const payload = decipher.update(body)
+    try {
+      decipher.final()
+    } catch {
+      return 'forged'
+    }
+    const session = hex(nonce.subarray(0, sessionBytes))
+    const counter = new DataView(nonce.buffer, nonce.byteOffset).getUint32(sessionBytes)
+    // Only what is authentic may move a window.
+    if (!this.#guard.accept(session, counter)) return 'replayed'
+    return new Uint8Array(payload.buffer, payload.byteOffset, payload.byteLength)
+  }
+
+  #count(): void {
+    if (this.#counter === lastCounter) {
+      this.#session = new Uint8Array(randomBytes(sessionBytes))
+      this.#counter = 0
+    } else this.#counter++
+  }
+
+  #associated(header: Uint8Array): Uint8Array {
+    const data = new Uint8Array(header.length + this.#label.length)
+    data.set(header)
+    data.set(this.#label, header.length)
+    return data
+  }
+}

@@ -1,0 +1,134 @@
+import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
+import { isIPv6 } from 'node:net'
+import { deferred } from '../../core/async.ts'
+import { KeelsonError } from '../../core/errors.ts'
+import type { Counter } from '../../core/metrics.ts'
+import type { DatagramContext, DatagramFactory, DatagramSocket } from '../../interfaces/datagram.ts'
+import { checkName } from '../../model/ids.ts'
+import { formatAddress, isLoopback, parseAddress } from '../addresses.ts'
+import { type CheckedDatagramOptions, checkDatagramOptions, type DatagramOptions } from './options.ts'
+import { GcmSealer, PlainSealer, type Sealer } from './sealer.ts'
+
+/**
+ * Packets over UDP, encrypted and authenticated when there is a key ring.
+ *
+ * @throws KeelsonError `INVALID_OPTION`, also for plaintext beyond the loopback interface that is not allowed explicitly
+ */
+export function datagram(options: DatagramOptions): DatagramFactory {
+  const checked = checkDatagramOptions(options)
+  return async (context) => UdpSocket.open(context, checked)
+}
+
+class UdpSocket implements DatagramSocket {
+  readonly address: string
+  readonly maximumPayloadBytes: number
+  readonly #context: DatagramContext
+  readonly #options: CheckedDatagramOptions
+  readonly #socket: Socket
+  readonly #sealer: Sealer
+  readonly #dropped: Counter
+  #handler: (from: string, bytes: Uint8Array) => void = () => {}
+  #closing: Promise<void> | undefined
+
+  private constructor(
+    context: DatagramContext,
+    options: CheckedDatagramOptions,
+    socket: Socket,
+    sealer: Sealer,
+  ) {
+    this.#context = context
+    this.#options = options
+    this.#socket = socket
+    this.#sealer = sealer
+    this.address = options.advertise ?? formatAddress(options.listen.host, socket.address().port)
+    this.maximumPayloadBytes = options.maximumPacketBytes - sealer.overheadBytes
+    this.#dropped = context.env.metrics.counter(
+      'keelson_datagram_dropped_total',
+      'Packets that were not sent or not delivered, by reason',
+    )
+    socket.on('message', (packet, from) => this.#onPacket(packet, from))
+    socket.on('error', (error) => context.env.logger.error({ error }, 'the datagram socket failed'))
+  }
+
+  static async open(context: DatagramContext, options: CheckedDatagramOptions): Promise<DatagramSocket> {
+    checkName(context.clusterId, 'the cluster id')
+    const { listen, keyRing, insecure } = options
+    if (keyRing === undefined && insecure) {
+      context.env.logger.warn(
+        { nodeId: context.nodeId },
+        'insecure: gossip is neither authenticated nor encrypted',
+      )
+    }
+    const socket = createSocket({ type: isIPv6(listen.host) ? 'udp6' : 'udp4' })
+    const bound = deferred<void>()
+    const onError = (cause: Error): void => {
+      const message = `cannot listen on ${formatAddress(listen.host, listen.port)}: ${cause.message}`
+      bound.reject(new KeelsonError('IO', message, { cause, outcome: 'none' }))
+    }
+    socket.once('error', onError)
+    socket.bind({ address: listen.host, port: listen.port, exclusive: true }, () => bound.resolve())
+    await bound.promise
+    socket.off('error', onError)
+    const sealer =
+      keyRing === undefined ? new PlainSealer(context.clusterId) : new GcmSealer(keyRing, context.clusterId)
+    return new UdpSocket(context, options, socket, sealer)
+  }
+
+  send(address: string, bytes: Uint8Array): void {
+    const { host, port } = parseAddress(address)
+    if (bytes.length > this.maximumPayloadBytes) {
+      throw new KeelsonError(
+        'LIMIT_EXCEEDED',
+        `a packet has at most ${this.maximumPayloadBytes} bytes, not ${bytes.length}`,
+      )
+    }
+    if (this.#closing !== undefined) return
+    const { keyRing, insecure, maximumQueuedBytes } = this.#options
+    if (keyRing === undefined && !insecure && !isLoopback(host)) {
+      this.#drop('plaintext not allowed')
+      return
+    }
+    if (this.#socket.getSendQueueSize() > maximumQueuedBytes) {
+      this.#drop('queue full')
+      return
+    }
+    this.#socket.send(this.#sealer.seal(bytes), port, host, (error) => {
+      if (error !== null) this.#drop('not sent')
+    })
+  }
+
+  onMessage(handler: (from: string, bytes: Uint8Array) => void): void {
+    this.#handler = handler
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= new Promise((resolve) => this.#socket.close(() => resolve()))
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #onPacket(packet: Buffer, from: RemoteInfo): void {
+    if (this.#closing !== undefined) return
+    if (packet.length > this.#options.maximumPacketBytes) {
+      this.#drop('too large')
+      return
+    }
+    const payload = this.#sealer.open(new Uint8Array(packet.buffer, packet.byteOffset, packet.byteLength))
+    if (typeof payload === 'string') {
+      this.#drop(payload)
+      return
+    }
+    try {
+      this.#handler(formatAddress(from.address, from.port), payload)
+    } catch (error) {
+      this.#context.env.logger.error({ error }, 'a packet handler threw')
+    }
+  }
+
+  #drop(reason: string): void {
+    this.#dropped.add(1, { reason })
+  }
+}
