@@ -168,6 +168,12 @@ export class ByteWriter {
     return this.#buffer.subarray(0, this.#length)
   }
 
+  /** Forgets what was written and keeps the room for it, for a writer that makes many small things. */
+  clear(): this {
+    this.#length = 0
+    return this
+  }
+
   /** A copy of what was written. */
   finish(): Uint8Array {
     return this.#buffer.slice(0, this.#length)

@@ -1,6 +1,10 @@
 import type { NodeId } from '../../model/ids.ts'
 
-interface Broadcast {
+/** No update is shorter, so less room than this holds none. */
+const smallestUpdateBytes = 4
+
+/** An update under way. */
+export interface Broadcast {
   readonly about: NodeId
   readonly bytes: Uint8Array
   transmits: number
@@ -43,6 +47,7 @@ export class BroadcastQueue {
     const chosen: Broadcast[] = []
     let left = capacityBytes
     for (const level of this.#levels) {
+      if (left < smallestUpdateBytes) break
       if (level.size === 0) continue
       for (const broadcast of [...level.values()].reverse()) {
         if (broadcast.bytes.length > left) continue
@@ -50,14 +55,13 @@ export class BroadcastQueue {
         left -= broadcast.bytes.length
       }
     }
-    for (const broadcast of chosen) this.countTransmission(broadcast.about, limit)
+    for (const broadcast of chosen) this.countTransmission(broadcast, limit)
     return chosen.map(({ bytes }) => bytes)
   }
 
   /** @internal */
-  countTransmission(about: NodeId, limit: number): void {
-    const broadcast = this.#byMember.get(about)
-    if (broadcast === undefined) return
+  countTransmission(broadcast: Broadcast, limit: number): void {
+    const { about } = broadcast
     this.#level(broadcast.transmits).delete(about)
     broadcast.transmits++
     if (broadcast.transmits >= limit) this.#byMember.delete(about)

@@ -63,12 +63,11 @@ export interface SyncRecord extends PacketSender {
 export type SwimMessage =
   | { readonly kind: 'ping'; readonly sequence: number; readonly target: NodeId }
   | { readonly kind: 'ack'; readonly sequence: number; readonly responder: NodeId }
-  | {
-      readonly kind: 'indirectPing'
-      readonly sequence: number
-      readonly target: NodeId
-      readonly address: string
-    }
+  /**
+   * Asks the receiver to ping `target`. It does so at the address that it knows itself, so that nobody can make members send
+   * packets to a third party.
+   */
+  | { readonly kind: 'indirectPing'; readonly sequence: number; readonly target: NodeId }
   | { readonly kind: 'nack'; readonly sequence: number }
   | UpdateMessage
   /** Digests of the sender's view by bucket: the question whether ours is another. */
@@ -113,19 +112,23 @@ export function encodeHeader(label: string, sender: PacketSender): Uint8Array {
   return out.string(sender.nodeId).varint(sender.incarnation).varint(sender.version).finish()
 }
 
-/** One message, to stand behind a header and other messages. */
+/** One message by itself, to be put behind a header and other messages later. */
 export function encodeMessage(message: SwimMessage): Uint8Array {
   const out = new ByteWriter(64)
+  writeMessage(out, message)
+  return out.finish()
+}
+
+/** Writes one message behind a header and other messages. */
+export function writeMessage(out: ByteWriter, message: SwimMessage): void {
   out.u8(tags[message.kind])
   switch (message.kind) {
     case 'ping':
+    case 'indirectPing':
       out.varint(message.sequence).string(message.target)
       break
     case 'ack':
       out.varint(message.sequence).string(message.responder)
-      break
-    case 'indirectPing':
-      out.varint(message.sequence).string(message.target).string(message.address)
       break
     case 'nack':
       out.varint(message.sequence)
@@ -152,7 +155,6 @@ export function encodeMessage(message: SwimMessage): Uint8Array {
       for (const record of message.records) out.raw(encodeRecord(record))
       break
   }
-  return out.finish()
 }
 
 /** One record of a `state` message. */
@@ -170,7 +172,7 @@ export function encodePacket(
   messages: readonly SwimMessage[],
 ): Uint8Array {
   const out = new ByteWriter(256).raw(encodeHeader(label, sender))
-  for (const message of messages) out.raw(encodeMessage(message))
+  for (const message of messages) writeMessage(out, message)
   return out.finish()
 }
 
@@ -190,7 +192,7 @@ export function decodePacket(bytes: Uint8Array, label: string): DecodedPacket {
   }
   const theirs = reader.bytes()
   if (theirs.length > maximumLabelBytes) reader.fail(`has a label of more than ${maximumLabelBytes} bytes`)
-  if (new TextDecoder().decode(theirs) !== label) {
+  if (!equalsAscii(theirs, label)) {
     throw new KeelsonError('FOREIGN_CLUSTER', 'a SWIM packet carries the label of another cluster')
   }
   const sender = { nodeId: readName(reader), incarnation: reader.varint(), version: reader.varint() }
@@ -199,16 +201,22 @@ export function decodePacket(bytes: Uint8Array, label: string): DecodedPacket {
   return { sender, messages }
 }
 
+/** Labels are names, so their bytes are their characters. */
+function equalsAscii(bytes: Uint8Array, text: string): boolean {
+  if (bytes.length !== text.length) return false
+  for (let i = 0; i < bytes.length; i++) if (bytes[i] !== text.charCodeAt(i)) return false
+  return true
+}
+
 function readMessage(reader: ByteReader): SwimMessage {
   const tag = reader.u8()
   const kind = kindOfTag.get(tag) ?? reader.fail(`holds an unknown message (tag ${tag})`)
   switch (kind) {
     case 'ping':
+    case 'indirectPing':
       return { kind, sequence: reader.varint(), target: readName(reader) }
     case 'ack':
       return { kind, sequence: reader.varint(), responder: readName(reader) }
-    case 'indirectPing':
-      return { kind, sequence: reader.varint(), target: readName(reader), address: readAddress(reader) }
     case 'nack':
       return { kind, sequence: reader.varint() }
     case 'alive':

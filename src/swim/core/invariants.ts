@@ -13,6 +13,7 @@ export type SwimInvariantName =
   | 'who left stays away'
   | 'no false death on a healthy network'
   | 'packets fit'
+  | 'news spreads'
   | 'news comes to rest'
   | 'every crash is detected by all'
   | 'views are equal after quiet'
@@ -79,6 +80,17 @@ export class SwimInvariants {
         this.#fail('views are equal after quiet', observer, `differs from ${first?.self.nodeId}`)
       }
     }
+  }
+
+  /**
+   * Judges whether most know a node's newest statement, some seconds after it was made on a healthy network. Gossip may miss
+   * a few, which the exchange of views then tells.
+   */
+  checkSpread(cores: readonly SwimCore[], nodeId: NodeId): void {
+    const version = this.#owned.get(nodeId)
+    const know = cores.filter((core) => core.member(nodeId)?.version === version).length
+    if (know >= cores.length * 0.6) return
+    this.#fail('news spreads', nodeId, `is known at version ${version} by ${know} of ${cores.length} only`)
   }
 
   #checkLive(observer: NodeId, nodeId: NodeId, member: SwimMember | undefined): void {

@@ -13,6 +13,13 @@ import type { SwimCounters, SwimEvent, SwimEventType, SwimMember } from './types
 /** A version is believed only this far above the one that is known, or one forged number would silence a member. */
 export const maximumVersionStep: number = 2 ** 32
 
+/**
+ * Up to so many members each asks a suspect itself, just before it would declare it dead. Gossip of a refutation misses a
+ * member now and then, in small clusters most of all, and that one would declare a healthy member dead to everybody. In
+ * large clusters updates are sent more often, and so many questions at once would be a flood.
+ */
+const lastCallMembers = 256
+
 const noBytes = new Uint8Array(0)
 
 /**
@@ -30,6 +37,11 @@ export class Membership {
   readonly health: LocalHealth
   readonly suspicions: Map<NodeId, Suspicion>
   events: SwimEvent[] = []
+  /**
+   * Set when a peer has something to learn about this node: it brought an accusation, be it one that was refuted long ago,
+   * or what a life before this one said.
+   */
+  answerDue = false
   #self: SwimMember
   /** Another process that spoke in our name, and the version by which we overruled it. */
   #rival: { readonly name: string; readonly version: number } | undefined
@@ -202,16 +214,30 @@ export class Membership {
   /** Declares those dead whose time to refute is over. */
   expireSuspicions(nowMs: number): void {
     for (const [nodeId, suspicion] of this.suspicions) {
-      if (suspicion.deadlineMs > nowMs) continue
+      if (suspicion.deadlineMs > nowMs || suspicion.lastCallAtMs !== Number.POSITIVE_INFINITY) continue
       this.applyDead(nodeId, suspicion.version, this.#self.nodeId, nowMs)
     }
   }
 
-  /** When the next suspicion becomes a death. */
+  /** When the next suspicion becomes a death, or calls for a last question. */
   get suspicionDeadlineMs(): number {
     let earliest = Number.POSITIVE_INFINITY
-    for (const suspicion of this.suspicions.values()) earliest = Math.min(earliest, suspicion.deadlineMs)
+    for (const suspicion of this.suspicions.values()) {
+      earliest = Math.min(earliest, suspicion.deadlineMs, suspicion.lastCallAtMs)
+    }
     return earliest
+  }
+
+  /** Suspects who are to be asked a last time now. */
+  lastCalls(nowMs: number): SwimMember[] {
+    const due: SwimMember[] = []
+    for (const [nodeId, suspicion] of this.suspicions) {
+      const record = this.table.get(nodeId)
+      if (record === undefined || suspicion.lastCallAtMs > nowMs) continue
+      suspicion.called(nowMs)
+      due.push(record.member)
+    }
+    return due
   }
 
   /** Says something new about this node: a higher version beats everything that was said before. */
@@ -263,15 +289,13 @@ export class Membership {
     return version <= knownVersion + maximumVersionStep
   }
 
-  /**
-   * @internal Somebody doubts us or holds us gone. A score is due, since a healthy node is rarely accused.
-   */
+  /** @internal Somebody doubts us or holds us gone. */
   answerAccusation(version: number): void {
-    if (version < this.#self.version) return
-    this.refute(version)
+    this.answerDue = true
+    if (version >= this.#self.version) this.refute(version)
   }
 
-  /** @internal */
+  /** @internal Speaks above an accusation. It costs a point of health, since a healthy node is rarely accused. */
   refute(version: number): void {
     if (this.leaving || !this.admits(this.#self.version, version)) return
     this.health.add(1)
@@ -292,6 +316,7 @@ export class Membership {
     if (!mine && this.#rival?.name === name && claim.version > this.#rival.version) {
       this.emit('conflict', { ...statementOf(claim), state: 'alive' })
     }
+    this.answerDue = true
     this.restate({}, claim.version)
     if (!mine) this.#rival = { name, version: this.#self.version }
   }
@@ -299,12 +324,13 @@ export class Membership {
   /** @internal */
   newSuspicion(version: number, accuser: NodeId, nowMs: number): Suspicion {
     const members = this.table.live
-    const { suspicionMultiplier, suspicionMaximumMultiplier, probeIntervalMs } = this.tuning
+    const { suspicionMultiplier, suspicionMaximumMultiplier, probeIntervalMs, probeTimeoutMs } = this.tuning
     const minimumMs = suspicionMinimumMs(suspicionMultiplier, members, probeIntervalMs)
     return new Suspicion(version, accuser, nowMs, {
       minimumMs,
       maximumMs: minimumMs * suspicionMaximumMultiplier,
       wanted: confirmationsWanted(suspicionMultiplier, members),
+      lastCallMs: members <= lastCallMembers ? Math.min(probeTimeoutMs, minimumMs / 2) : 0,
     })
   }
 

@@ -8,7 +8,7 @@ import type { Membership } from './membership.ts'
 export type SendTo = (address: string, messages: readonly SwimMessage[], recipient?: NodeId) => void
 
 /** The one probe that is under way. */
-interface Probe {
+export interface Probe {
   readonly sequence: number
   readonly target: NodeId
   /** What the target had said of itself when it was asked. A newer statement is a sign of life. */
@@ -53,13 +53,15 @@ export class Prober {
   #nextPeriodMs: number
   readonly #relays = new Map<number, Relay>()
 
-  constructor(membership: Membership, random: Random, send: SendTo, nowMs: number) {
+  /** `from` makes it a copy, which draws nothing. */
+  constructor(membership: Membership, random: Random, send: SendTo, nowMs: number, from?: Prober) {
     this.#membership = membership
     this.#random = random
     this.#send = send
-    this.#sequence = random.uint32()
+    this.#sequence = from === undefined ? random.uint32() : from.#sequence
     // A random phase, so that nodes which start together do not probe together.
-    this.#nextPeriodMs = nowMs + random.float() * membership.tuning.probeIntervalMs
+    const { probeIntervalMs } = membership.tuning
+    this.#nextPeriodMs = from === undefined ? nowMs + random.float() * probeIntervalMs : from.#nextPeriodMs
   }
 
   /** When time must be advanced next. */
@@ -80,7 +82,7 @@ export class Prober {
     this.#advanceRelays(nowMs)
     const probe = this.#probe
     if (probe !== undefined && !probe.answered && probe.silentHelpers === undefined) {
-      if (nowMs >= probe.timeoutAtMs) this.askOthers(probe)
+      if (nowMs >= probe.timeoutAtMs) this.askOthers(probe, nowMs)
     }
     if (nowMs < this.#nextPeriodMs) return
     if (probe !== undefined && !probe.answered) this.conclude(probe, nowMs)
@@ -102,8 +104,12 @@ export class Prober {
     this.#send(from, [{ kind: 'ack', sequence, responder: self }, ...extra])
   }
 
-  onIndirectPing(from: string, sequence: number, target: NodeId, address: string, nowMs: number): void {
-    if (this.#relays.size >= maximumRelays) return
+  onIndirectPing(from: string, sequence: number, target: NodeId, nowMs: number): void {
+    const address = this.#membership.table.get(target)?.member.address ?? ''
+    if (address === '' || this.#relays.size >= maximumRelays) {
+      this.#send(from, [{ kind: 'nack', sequence }])
+      return
+    }
     const { probeTimeoutMs, probeIntervalMs } = this.#membership.tuning
     const own = this.#nextSequence()
     this.#relays.set(own, {
@@ -146,10 +152,11 @@ export class Prober {
   }
 
   /** @internal No direct answer in time: asks others to try, who may have a path where we have none. */
-  askOthers(probe: Probe): void {
-    const { table, tuning } = this.#membership
-    const target = table.get(probe.target)
-    if (target === undefined) return
+  askOthers(probe: Probe, nowMs: number): void {
+    const { table, tuning, health } = this.#membership
+    // However late we are, they get their time.
+    const restMs = health.scaled(tuning.probeIntervalMs - tuning.probeTimeoutMs)
+    this.#nextPeriodMs = Math.max(this.#nextPeriodMs, nowMs + restMs)
     const helpers = table.pick(
       tuning.indirectProbes,
       this.#random,
@@ -158,13 +165,7 @@ export class Prober {
     probe.asked = helpers.length
     probe.silentHelpers = new Set(helpers.map(({ member }) => member.nodeId))
     for (const { member } of helpers) {
-      const { sequence, target: nodeId } = probe
-      const message = {
-        kind: 'indirectPing',
-        sequence,
-        target: nodeId,
-        address: target.member.address,
-      } as const
+      const message = { kind: 'indirectPing', sequence: probe.sequence, target: probe.target } as const
       this.#send(member.address, [message], member.nodeId)
     }
   }
@@ -204,11 +205,9 @@ export class Prober {
   }
 
   clone(membership: Membership, random: Random, send: SendTo): Prober {
-    const copy = new Prober(membership, random, send, 0)
+    const copy = new Prober(membership, random, send, 0, this)
     copy.#order = this.#order.slice()
     copy.#next = this.#next
-    copy.#sequence = this.#sequence
-    copy.#nextPeriodMs = this.#nextPeriodMs
     const probe = this.#probe
     if (probe !== undefined) {
       const silentHelpers = probe.silentHelpers === undefined ? undefined : new Set(probe.silentHelpers)

@@ -7,6 +7,8 @@ export interface SuspicionBounds {
   readonly maximumMs: number
   /** Confirmations that bring it down to its minimum. */
   readonly wanted: number
+  /** How long before its end the member is asked a last time; 0 for no last call. */
+  readonly lastCallMs: number
 }
 
 /**
@@ -21,6 +23,7 @@ export class Suspicion {
   readonly #accusers: Set<NodeId>
   /** Time that does not count, because we were not listening. */
   #forgivenMs = 0
+  #calledAtMs: number | undefined
 
   constructor(version: number, accuser: NodeId, nowMs: number, bounds: SuspicionBounds) {
     this.version = version
@@ -41,7 +44,20 @@ export class Suspicion {
   get deadlineMs(): number {
     const { minimumMs, maximumMs, wanted } = this.#bounds
     const timeoutMs = suspicionTimeoutMs(minimumMs, maximumMs, wanted, this.#accusers.size - 1)
-    return this.startedMs + this.#forgivenMs + timeoutMs
+    const deadlineMs = this.startedMs + this.#forgivenMs + timeoutMs
+    if (this.#calledAtMs === undefined) return deadlineMs
+    return Math.max(deadlineMs, this.#calledAtMs + this.#bounds.lastCallMs)
+  }
+
+  /** When the last call is due; infinity when it was made or none is wanted. */
+  get lastCallAtMs(): number {
+    if (this.#bounds.lastCallMs === 0 || this.#calledAtMs !== undefined) return Number.POSITIVE_INFINITY
+    return this.deadlineMs - this.#bounds.lastCallMs
+  }
+
+  /** Notes that the last call was made: the answer gets its time. */
+  called(nowMs: number): void {
+    this.#calledAtMs = nowMs
   }
 
   /** Adds an accuser. False if it is known already or no more are wanted: then the news need not travel on. */
@@ -54,6 +70,8 @@ export class Suspicion {
   /** Moves the deadline out by time in which a refutation could not be heard. */
   forgive(ms: number): void {
     this.#forgivenMs += ms
+    // The answer may have been lost with the rest.
+    this.#calledAtMs = undefined
   }
 
   clone(): Suspicion {
@@ -61,6 +79,7 @@ export class Suspicion {
     copy.#accusers.clear()
     for (const accuser of this.#accusers) copy.#accusers.add(accuser)
     copy.#forgivenMs = this.#forgivenMs
+    copy.#calledAtMs = this.#calledAtMs
     return copy
   }
 }

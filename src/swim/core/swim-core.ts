@@ -7,9 +7,9 @@ import {
   type DecodedPacket,
   decodePacket,
   encodeHeader,
-  encodeMessage,
   maximumMetadataBytes,
   type SwimMessage,
+  writeMessage,
 } from './codec.ts'
 import { explain } from './explain.ts'
 import { retransmitLimit } from './formulas.ts'
@@ -54,6 +54,7 @@ export class SwimCore {
   readonly counters: SwimCounters
   readonly #options: SwimCoreOptions
   readonly #random: Random
+  readonly #writer: ByteWriter = new ByteWriter(512)
   #header: Uint8Array
   #headerVersion: number
   #packets: SwimPacket[] = []
@@ -179,15 +180,16 @@ export class SwimCore {
 
   /** Takes in a packet that is decoded already. */
   receivePacket(from: string, packet: DecodedPacket, nowMs: number): void {
-    const before = this.self.version
+    this.membership.answerDue = false
     const ours = packet.sender.nodeId === this.self.nodeId
     for (const message of packet.messages) {
       // Whoever speaks under our own name can only tell us that somebody does.
       if (!ours) this.handle(from, packet, message, nowMs)
       else if (message.kind === 'alive') this.membership.apply(message, nowMs)
     }
-    // Whoever made us restate something hears the answer from us, and not only from gossip, which may pass it by.
-    if (this.self.version > before && !ours) this.send(from, [aliveMessage(this.self)])
+    // Whoever doubts us hears the answer from us, and not only from gossip, which may pass it by.
+    if (this.membership.answerDue && !ours && !this.membership.leaving)
+      this.send(from, [aliveMessage(this.self)])
     this.#settle(nowMs)
   }
 
@@ -197,6 +199,7 @@ export class SwimCore {
     if (nowMs < dueMs) return
     if (nowMs - dueMs > this.#options.tuning.probeTimeoutMs) this.forgiveStall(dueMs, nowMs)
     this.prober.advanceTo(nowMs)
+    for (const { nodeId, address } of this.membership.lastCalls(nowMs)) this.prober.nudge(nodeId, address)
     this.membership.expireSuspicions(nowMs)
     if (this.membership.table.nextExpiryMs <= nowMs) this.membership.table.expire(nowMs)
     this.antiEntropy.advanceTo(nowMs)
@@ -240,7 +243,7 @@ export class SwimCore {
         this.prober.onAck(message.sequence, message.responder, sender, nowMs)
         break
       case 'indirectPing':
-        this.prober.onIndirectPing(from, message.sequence, message.target, message.address, nowMs)
+        this.prober.onIndirectPing(from, message.sequence, message.target, nowMs)
         break
       case 'nack':
         this.prober.onNack(message.sequence, sender)
@@ -305,9 +308,9 @@ export class SwimCore {
       this.#headerVersion = self.version
       this.#header = encodeHeader(this.#options.label, self)
     }
-    const out = new ByteWriter(256).raw(this.#header)
-    for (const message of this.buddy(recipient)) out.raw(encodeMessage(message))
-    for (const message of messages) out.raw(encodeMessage(message))
+    const out = this.#writer.clear().raw(this.#header)
+    for (const message of this.buddy(recipient)) writeMessage(out, message)
+    for (const message of messages) writeMessage(out, message)
     const limit = retransmitLimit(tuning.retransmitMultiplier, table.live)
     for (const update of queue.take(tuning.maximumPacketBytes - out.length, limit)) out.raw(update)
     const bytes = out.finish()

@@ -55,6 +55,9 @@ export class SimulatedCluster {
   readonly #byAddress = new Map<string, Process>()
   readonly #mutant: Mutant | undefined
   readonly #network: SeededRandom
+  /** Share of what a node receives that is lost on top. */
+  readonly deafness = new Map<string, number>()
+  readonly #blocked = new Set<string>()
   /** Side of the partition by node; nodes without an entry stand on side 0. */
   readonly #sides = new Map<string, number>()
   readonly #tasks: Task[] = []
@@ -174,8 +177,15 @@ export class SimulatedCluster {
     })
   }
 
+  /** Cuts the direct way between two nodes, in both directions. */
+  cut(a: string, b: string): void {
+    this.#blocked.add(`${a} ${b}`).add(`${b} ${a}`)
+  }
+
   heal(): void {
     this.#sides.clear()
+    this.#blocked.clear()
+    this.deafness.clear()
     this.faults.loss = 0
     this.faults.duplication = 0
     this.faults.maximumDelayMs = 2
@@ -284,6 +294,10 @@ export class SimulatedCluster {
         const receiver = this.#byAddress.get(to)
         if (receiver === undefined || !receiver.alive) return
         if (this.#side(sender) !== this.#side(receiver)) return
+        const [from, into] = [sender.core.self.nodeId, receiver.core.self.nodeId]
+        if (this.#blocked.has(`${from} ${into}`)) return
+        const deafness = this.deafness.get(into) ?? 0
+        if (deafness > 0 && chance(this.#network, deafness)) return
         this.#deliver(receiver, sender.address, bytes)
       })
     }

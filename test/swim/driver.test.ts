@@ -1,0 +1,175 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { MetricsRegistry } from '../../src/core/metrics.ts'
+import { SeededRandom } from '../../src/core/random.ts'
+import { NetworkConditions, SimulatedDatagrams, Simulation } from '../../src/simulation/index.ts'
+import { Swim, type SwimEvent, type SwimOptions } from '../../src/swim/index.ts'
+
+/** Drivers in virtual time: processes, their timers and their network are simulated. */
+class World {
+  readonly simulation: Simulation
+  readonly conditions: NetworkConditions
+  readonly swims = new Map<string, Swim>()
+  readonly events: (SwimEvent & { readonly observer: string })[] = []
+  readonly #datagrams: SimulatedDatagrams
+
+  constructor(seed: number) {
+    this.simulation = new Simulation({ seed })
+    this.conditions = new NetworkConditions(this.simulation.random('network'), this.simulation.faults)
+    this.#datagrams = new SimulatedDatagrams(this.simulation.scheduler, this.conditions)
+  }
+
+  async start(nodeId: string, more: Partial<SwimOptions> = {}): Promise<Swim> {
+    const process = this.simulation.process(nodeId)
+    if (process.state === 'crashed') process.restart()
+    const env = process.environment
+    const socket = await this.#datagrams.factory(process)({ env, clusterId: 'test', nodeId })
+    const swim = await Swim.open({
+      env,
+      socket,
+      nodeId,
+      incarnation: 1,
+      label: 'test',
+      seeds: ['n0:7946'],
+      ...more,
+    })
+    swim.on('change', (event) => this.events.push({ ...event, observer: nodeId }))
+    this.swims.set(nodeId, swim)
+    return swim
+  }
+
+  async startMany(count: number): Promise<void> {
+    for (let i = 0; i < count; i++) await this.start(`n${i}`)
+    await this.simulation.runFor(10_000)
+  }
+
+  swim(nodeId: string): Swim {
+    const swim = this.swims.get(nodeId)
+    assert.ok(swim)
+    return swim
+  }
+
+  allHold(nodeId: string, state: string): boolean {
+    return [...this.swims].every(([other, swim]) => other === nodeId || swim.member(nodeId)?.state === state)
+  }
+}
+
+suite('Swim in virtual time', () => {
+  test('a process that was stopped for 15 s blames nobody, and is taken back', async () => {
+    const world = new World(1)
+    await world.startMany(8)
+    assert.ok([...world.swims.values()].every((swim) => swim.status().members.alive === 8))
+    world.events.length = 0
+    const process = world.simulation.process('n3')
+    process.pause()
+    await world.simulation.runFor(15_000)
+    assert.ok(world.events.some(({ type, member }) => type === 'failed' && member.nodeId === 'n3'))
+    process.resume()
+    await world.simulation.runFor(10_000)
+    assert.deepEqual(
+      world.events.filter(
+        ({ observer, type }) => observer === 'n3' && (type === 'failed' || type === 'suspected'),
+      ),
+      [],
+    )
+    assert.equal(world.swim('n3').status().counters.stalls, 1)
+    assert.ok(world.allHold('n3', 'alive'))
+  })
+
+  test('a crash is found by all, a restart is news, a goodbye is no failure', async () => {
+    const world = new World(2)
+    await world.startMany(6)
+    world.simulation.process('n2').crash('kill')
+    world.swims.delete('n2')
+    await world.simulation.runFor(30_000)
+    assert.ok(world.allHold('n2', 'dead'))
+    assert.match(world.swim('n1').explain('n2')?.text ?? '', /^n2 was declared dead/)
+    await world.start('n2', { incarnation: 2, metadata: new Uint8Array([5]) })
+    await world.simulation.runFor(5_000)
+    assert.ok(world.allHold('n2', 'alive'))
+    assert.equal(world.swim('n1').member('n2')?.incarnation, 2)
+    assert.deepEqual([...(world.swim('n1').member('n2')?.metadata ?? [])], [5])
+    world.events.length = 0
+    await world.simulation.until(world.swim('n4').leave(), 10_000)
+    await world.swim('n4').close()
+    world.swims.delete('n4')
+    await world.simulation.runFor(40_000)
+    assert.ok(world.allHold('n4', 'left'))
+    assert.ok(!world.events.some(({ type }) => type === 'failed'))
+  })
+
+  test('a hint from outside is refuted within a round trip', async () => {
+    const world = new World(3)
+    await world.startMany(3)
+    world.events.length = 0
+    world.swim('n1').suspect('n2')
+    await world.simulation.runFor(20)
+    const ofN1 = world.events.filter(({ observer }) => observer === 'n1').map(({ type }) => type)
+    assert.deepEqual(ofN1, ['suspected', 'alive'])
+  })
+
+  test('two living processes of one name notice each other, and the others stay whole', async () => {
+    const world = new World(4)
+    await world.startMany(4)
+    await world.start('twin', { nodeId: 'n1', incarnation: 9 })
+    await world.simulation.runFor(10_000)
+    const conflicts = world.events.filter(({ type }) => type === 'conflict')
+    assert.ok(conflicts.some(({ observer }) => observer === 'n1' || observer === 'twin'))
+    assert.ok(conflicts.every(({ member }) => member.nodeId === 'n1'))
+    assert.equal(world.swim('n2').status().members.alive, 4)
+  })
+
+  test('metrics say what was sent and who is there', async () => {
+    const world = new World(5)
+    await world.startMany(3)
+    const { metrics } = world.simulation.process('n0').environment
+    assert.ok(metrics instanceof MetricsRegistry)
+    const text = metrics.text()
+    assert.match(text, /keelson_swim_members\{node="n0"\} 3/)
+    assert.match(text, /keelson_swim_packets_sent_total\{node="n0"\} [1-9]/)
+  })
+
+  test('a closed instance says so, and closing twice is once', async () => {
+    const world = new World(6)
+    await world.startMany(2)
+    const swim = world.swim('n1')
+    const leaving = swim.leave()
+    await swim.close()
+    await swim.close()
+    await assert.rejects(leaving, { code: 'CLOSED' })
+    assert.throws(() => swim.setMetadata(new Uint8Array(1)), { code: 'CLOSED' })
+    assert.throws(() => swim.join(['a:1']), { code: 'CLOSED' })
+    assert.throws(() => swim.suspect('n0'), { code: 'CLOSED' })
+    await assert.rejects(swim.leave(), { code: 'CLOSED' })
+  })
+
+  test('bad options are refused by name', async () => {
+    const world = new World(7)
+    const refused: [options: Record<string, unknown>, message: RegExp][] = [
+      [{ probeIntervallMs: 5 }, /no option 'probeIntervallMs'; did you mean 'probeIntervalMs'\?/],
+      [{ probeIntervalMs: 200 }, /probeTimeoutMs \(500\) must be below probeIntervalMs \(200\)/],
+      [{ nodeId: 'No Name' }, /'nodeId': a node id must be/],
+      [{ incarnation: 0 }, /'incarnation': an incarnation must be a positive/],
+      [{ label: '' }, /'label'/],
+      [{ metadata: new Uint8Array(513) }, /at most 512 bytes/],
+      [{ metadata: 'text' }, /Uint8Array/],
+      [{ seeds: ['nowhere'] }, /seeds.*'host:port'/],
+      [{ profile: 'moon' }, /one of lan, wan, local/],
+      [{ maximumPacketBytes: 500 }, /maximumPacketBytes/],
+      [{ indirectProbes: 1.5 }, /indirectProbes/],
+      [{ socket: { address: 'a:1' } }, /socket.*missing/],
+    ]
+    for (const [options, message] of refused) {
+      await assert.rejects(world.start('n0', options), (error: Error & { code?: string }) => {
+        assert.equal(error.code, 'INVALID_OPTION')
+        assert.match(error.message, message)
+        return true
+      })
+      world.simulation.process('n0').crash()
+    }
+    await world.start('n0')
+    const swim = world.swim('n0')
+    assert.throws(() => swim.join(['nowhere']), { code: 'INVALID_ARGUMENT' })
+    assert.throws(() => swim.setMetadata(new SeededRandom(1).bytes(513)), { code: 'LIMIT_EXCEEDED' })
+  })
+})
