@@ -50,11 +50,22 @@ export class PendingProposals {
     this.#bytes += proposal.data.length
   }
 
-  /** All that wait to be appended. The caller settles them or gives them to {@link PendingProposals.appended}. */
-  takeWaiting(): PendingProposal[] {
-    const taken = this.#waiting
+  /**
+   * Those that wait to be appended, the first ones up to `maximumBytes` but at least one. The caller settles them or gives
+   * them to {@link PendingProposals.appended}.
+   */
+  takeWaiting(maximumBytes: number = Number.POSITIVE_INFINITY): PendingProposal[] {
+    const waiting = this.#waiting
+    let bytes = 0
+    let count = 0
+    while (count < waiting.length) {
+      bytes += (waiting[count] as PendingProposal).data.length
+      if (bytes > maximumBytes && count > 0) break
+      count++
+    }
+    if (count < waiting.length) return waiting.splice(0, count)
     this.#waiting = []
-    return taken
+    return waiting
   }
 
   /** The core appended these, one after the other. */

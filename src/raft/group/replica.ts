@@ -70,6 +70,9 @@ export interface ReplicaListener {
 
 const maximumLearnedPeers = 256
 
+/** Bytes of proposals that are appended in one turn; the rest has to wait for the next one. */
+const maximumTurnBytes = 1 << 20
+
 /**
  * Drives the core of one replica: feeds it what comes in, carries out what it wants, and connects callers, state machine
  * and log. All of it happens in turns that the host gives; nothing here waits but for the state machine and the store.
@@ -246,7 +249,7 @@ export class Replica {
     if (this.#failure !== undefined) return this.#failure
     const nowMs = this.#now()
     // What was proposed before comes before it in the log.
-    this.#submitProposals(nowMs)
+    while (this.#proposals.hasWaiting) this.#submitProposals(nowMs)
     const options = expectedGeneration === undefined ? {} : { expectedGeneration }
     const answer = this.core.changeMembership(change, options, nowMs)
     this.#port.schedule(this)
@@ -270,7 +273,7 @@ export class Replica {
   ): KeelsonError | undefined {
     if (this.#failure !== undefined) return this.#failure
     const nowMs = this.#now()
-    this.#submitProposals(nowMs)
+    while (this.#proposals.hasWaiting) this.#submitProposals(nowMs)
     const answer: Accepted | Refused = this.core.transferLeadership(to, nowMs)
     this.#port.schedule(this)
     if (!answer.accepted) return this.#refused(answer)
@@ -450,9 +453,11 @@ export class Replica {
     }
   }
 
+  /** Appends what waits, as much as one turn and one write should hold. */
   #submitProposals(nowMs: number): void {
     if (!this.#proposals.hasWaiting) return
-    const waiting = this.#proposals.takeWaiting()
+    const waiting = this.#proposals.takeWaiting(maximumTurnBytes)
+    if (this.#proposals.hasWaiting) this.#port.schedule(this)
     const answer = this.core.propose(waiting, nowMs)
     if (answer.accepted) {
       this.#proposals.appended(waiting, answer.firstIndex, answer.term)

@@ -10,6 +10,19 @@ interface Mark {
   readonly writeId: number
 }
 
+/** One call of the store's `write`. */
+interface Batch {
+  readonly writes: GroupWrite[]
+  readonly marks: Mark[]
+  bytes: number
+}
+
+/** A batch that has grown to this size is closed, so that it fits into whatever a store writes at a time. */
+const closedFromBytes = 4 << 20
+
+/** Bytes that may be on their way to the disk. What goes beyond waits here, where it is in nobody's way. */
+const maximumBytesUnderWay = 24 << 20
+
 export interface TurnLoopOptions {
   readonly env: Environment
   readonly log: LogStore
@@ -37,8 +50,11 @@ export class TurnLoop {
   #stopped = false
   #timer: TimerHandle | undefined
   #timerAtMs = Number.POSITIVE_INFINITY
-  #batch: GroupWrite[] = []
-  #marks: Mark[] = []
+  /** Batches that were not given to the store yet, in order. */
+  #batches: Batch[] = []
+  /** The last of them while its turn goes on: a replica writes once in a turn, so no batch has two writes of a group. */
+  #openBatch: Batch | undefined
+  #bytesUnderWay = 0
   readonly #sink: TurnSink
 
   constructor(options: TurnLoopOptions) {
@@ -47,10 +63,7 @@ export class TurnLoop {
     this.#outbox = options.outbox
     this.#onFailure = options.onFailure
     this.#sink = {
-      write: (replica, write, writeId) => {
-        this.#batch.push(write)
-        this.#marks.push({ replica, writeId })
-      },
+      write: (replica, write, writeId) => this.#collect(write, { replica, writeId }),
       send: (replica, peer, message) => this.#outbox.add(replica.groupId, peer, message),
     }
   }
@@ -79,6 +92,7 @@ export class TurnLoop {
     this.#timer?.cancel()
     this.#timer = undefined
     this.#dirty.clear()
+    this.#batches = []
   }
 
   #turn(): void {
@@ -97,23 +111,42 @@ export class TurnLoop {
   #finish(): void {
     // First the messages: the followers write while this node does.
     this.#outbox.flush()
-    if (this.#batch.length > 0) {
-      const batch = this.#batch
-      const marks = this.#marks
-      this.#batch = []
-      this.#marks = []
-      void this.#write(batch, marks)
-    }
+    this.#openBatch = undefined
+    this.#writeOut()
     this.#armTimer()
   }
 
-  async #write(batch: readonly GroupWrite[], marks: readonly Mark[]): Promise<void> {
+  #collect(write: GroupWrite, mark: Mark): void {
+    let batch = this.#openBatch
+    if (batch === undefined || batch.bytes >= closedFromBytes) {
+      batch = { writes: [], marks: [], bytes: 0 }
+      this.#openBatch = batch
+      this.#batches.push(batch)
+    }
+    batch.writes.push(write)
+    batch.marks.push(mark)
+    batch.bytes += sizeOf(write)
+  }
+
+  /** Gives batches to the store, in order, one at a time at the least. */
+  #writeOut(): void {
+    while (this.#batches.length > 0) {
+      const { bytes } = this.#batches[0] as Batch
+      if (this.#bytesUnderWay > 0 && this.#bytesUnderWay + bytes > maximumBytesUnderWay) return
+      void this.#write(this.#batches.shift() as Batch)
+    }
+  }
+
+  async #write({ writes, marks, bytes }: Batch): Promise<void> {
+    this.#bytesUnderWay += bytes
     try {
-      await this.#log.write(batch)
+      await this.#log.write(writes)
     } catch (error) {
+      // Refused or failed: later writes may be on the disk, so nothing that follows can be built on.
       if (!this.#stopped) this.#onFailure(error)
       return
     }
+    this.#bytesUnderWay -= bytes
     if (this.#stopped) return
     const nowMs = this.#env.clock.monotonicMs()
     for (const { replica, writeId } of marks) {
@@ -154,4 +187,11 @@ export class TurnLoop {
     }
     this.#turn()
   }
+}
+
+/** About as many bytes as the write takes on the disk. */
+function sizeOf(write: GroupWrite): number {
+  let bytes = 64 + (write.metadata?.length ?? 0)
+  for (const entry of write.entries ?? []) bytes += 32 + entry.data.length
+  return bytes
 }
