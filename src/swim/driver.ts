@@ -45,9 +45,14 @@ const maximumDrainRounds = 64
  * What it says is a hint, for finding peers and for reacting early; a decision belongs to the metadata store.
  *
  * ```ts
+ * const open = datagram({ listen: { host: '10.0.0.7', port: 7946 }, keyRing })
  * await using swim = await Swim.open({
- *   env, socket: await datagram({ listen: '127.0.0.1:0' })({ env, clusterId: 'city', nodeId: 'db7' }),
- *   nodeId: 'db7', incarnation: 812_331, label: 'city', seeds: ['127.0.0.1:7946'],
+ *   env,
+ *   socket: await open({ env, clusterId: 'city', nodeId: 'db7' }),
+ *   nodeId: 'db7',
+ *   incarnation: 812_331,
+ *   label: 'city',
+ *   seeds: ['10.0.0.1:7946'],
  * })
  * swim.on('change', ({ type, member }) => console.log(type, member.nodeId))
  * console.log(swim.explain('db3')?.text)
