@@ -24,7 +24,7 @@ export interface LogCleanerParts {
   readonly medium: LogMedium
   readonly seed: number
   readonly cleanFromBytes: number
-  /** The batch that takes so many bytes more, and where it begins. */
+  /** The batch that takes so many bytes more, and where it begins. @throws KeelsonError `DISK_FULL` */
   readonly open: (bytes: number) => { readonly buffer: BatchBuffer; readonly position: number }
   /** Writes what is open and resolves when it is durable. */
   readonly flush: () => Promise<void>
@@ -60,6 +60,8 @@ export class LogCleaner {
       .catch((error: unknown) => {
         const reason = toKeelsonError(error)
         if (reason.code === 'STORE_POISONED' || this.#stopped) return
+        // With the next commit it is tried again.
+        if (reason.code === 'DISK_FULL') return
         // Not tried again: what cannot be read now is not read later. The log goes on, and grows.
         this.#stopped = true
         this.#parts.env.logger.error({ error: reason.toJSON() }, 'the log cannot be cleaned up and will grow')

@@ -84,7 +84,6 @@ export class LogEngine implements LogStore {
   readonly #batches: Batch[] = []
   #underWay: Batch | undefined
   #running = false
-  #queuedBytes = 0
   /** Everything before it is durable. */
   #durable: number
   #first: number
@@ -144,7 +143,10 @@ export class LogEngine implements LogStore {
       medium,
       seed: this.#seed,
       cleanFromBytes: parts.cleanFromBytes,
-      open: (bytes) => this.#openBatch(bytes),
+      open: (bytes) => {
+        medium.admit(this.#queuedBytes() + bytes)
+        return this.#openBatch(bytes)
+      },
       flush: () => this.#flush(),
       release: (position) => this.#release(position),
     })
@@ -171,9 +173,7 @@ export class LogEngine implements LogStore {
     this.#check()
     const bytes = this.#checkBatch(batch)
     const target = this.#openBatch(bytes)
-    const before = target.buffer.length
     for (const write of batch) this.#encode(target, write)
-    this.#queuedBytes += target.buffer.length - before
     this.#start()
     return target.done.promise
   }
@@ -210,7 +210,7 @@ export class LogEngine implements LogStore {
     // The record waits for the next write: to lose it is harmless.
     const target = this.#openBatch(recordOverheadBytes)
     const at = target.position + target.buffer.length
-    this.#queuedBytes += writePosition(target.buffer, recordTypes.compacted, groupId, through, this.#seed)
+    writePosition(target.buffer, recordTypes.compacted, groupId, through, this.#seed)
     this.#index.compacted(groupId, through, at)
     this.#cleaner.consider()
   }
@@ -222,7 +222,7 @@ export class LogEngine implements LogStore {
     const target = this.#openBatch(recordOverheadBytes + tombstone.length)
     const at = target.position + target.buffer.length
     const copy = new Uint8Array(tombstone)
-    this.#queuedBytes += writeBytes(target.buffer, recordTypes.destroyed, groupId, copy, this.#seed)
+    writeBytes(target.buffer, recordTypes.destroyed, groupId, copy, this.#seed)
     this.#index.destroyed(groupId, copy, at)
     this.#start()
     return target.done.promise
@@ -291,13 +291,21 @@ export class LogEngine implements LogStore {
         { details: { bytes, limit } },
       )
     }
-    if (this.#queuedBytes + bytes > this.#parts.maximumQueuedBytes) {
+    const queued = this.#queuedBytes()
+    if (queued + bytes > this.#parts.maximumQueuedBytes) {
       throw new KeelsonError(
         'OVERLOADED',
-        `${this.#queuedBytes} bytes wait already to be written to ${this.#parts.where}; wait for some of them`,
+        `${queued} bytes wait already to be written to ${this.#parts.where}; wait for some of them`,
       )
     }
-    this.#medium.admit(this.#queuedBytes + bytes)
+    this.#medium.admit(queued + bytes)
+  }
+
+  /** A few batches at most wait, as each but the last is full. */
+  #queuedBytes(): number {
+    let bytes = 0
+    for (const { buffer } of this.#batches) bytes += buffer.length
+    return bytes
   }
 
   /** The batch that takes so many bytes more. */
@@ -386,7 +394,6 @@ export class LogEngine implements LogStore {
     this.#durable = batch.position + bytes.length
     this.#unproven = bytes.length > batchHeaderBytes
     this.#batches.shift()
-    this.#queuedBytes = this.#batches.reduce((sum, { buffer }) => sum + buffer.length, 0)
     if (batch.buffer.capacity <= largestKeptBuffer && this.#spares.length < 2) {
       this.#spares.push(batch.buffer)
     }

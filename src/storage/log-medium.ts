@@ -27,7 +27,8 @@ export interface LogMedium {
    */
   recover(replay: (payload: Uint8Array, position: number) => void): Promise<LogExtent>
   /**
-   * Refuses a batch for which there is certainly no room, before anything of it is done.
+   * Refuses bytes for which there is certainly no room, before anything is done with them. A little is kept back for
+   * what gives room again.
    *
    * @throws KeelsonError `DISK_FULL`
    */

@@ -93,7 +93,7 @@ export class SegmentMedium implements LogMedium {
 
   admit(bytes: number): void {
     const failure = this.#spareFailure
-    if (failure === undefined || bytes <= this.#room()) return
+    if (failure === undefined || bytes <= this.#room() - this.#parts.segmentBytes / 16) return
     // Perhaps there is room by now.
     this.#prepare()
     throw new KeelsonError(
