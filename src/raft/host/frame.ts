@@ -2,7 +2,7 @@ import { ByteReader, ByteWriter, copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { type EntryKind, entryKinds, type LogEntry, type LogPosition } from '../../interfaces/log-store.ts'
 import type { GroupId, Incarnation } from '../../model/ids.ts'
-import type { Message, MessageHeader } from '../core/types.ts'
+import type { Message, MessageHeader, MessageKind } from '../core/types.ts'
 
 /** Asks the receiver's host to stream a snapshot of at least this position. The cores do not see it. */
 export interface SnapshotRequest extends MessageHeader {
@@ -28,7 +28,7 @@ const version = 1
 const headerBytes = 9
 
 /** Kinds by their number on the wire. Never reorder. */
-const kinds: readonly HostMessage['kind'][] = [
+const kinds: readonly (MessageKind | 'snapshotRequest')[] = [
   'preVote',
   'preVoteReply',
   'vote',
