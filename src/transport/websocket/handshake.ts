@@ -52,7 +52,7 @@ export interface Hello extends Greeter {
 /** What the accepting side answers. */
 export interface Welcome extends Greeter {
   readonly version: number
-  /** The accepting side's own last dial: whatever it dialled up to here it has given up. */
+  /** Whatever the accepting side itself dialled up to this number has come to an end, or is given up now. */
   readonly attempt: number
   /** What the bulk connection names to belong to this link. */
   readonly token: Uint8Array

@@ -60,7 +60,8 @@ export class Peer {
 
   /** Nothing would be forgotten with this object. */
   get idle(): boolean {
-    return this.#link === undefined && this.#dial === undefined && this.#pause === undefined
+    const busy = this.#link ?? this.#dial ?? this.#pause
+    return busy === undefined && !this.#switching
   }
 
   send(traffic: TrafficClass, protocol: string, bytes: Uint8Array): boolean {
@@ -267,11 +268,16 @@ export class Peer {
     return link
   }
 
-  /** True when the standing link came after this dial, as the peer sees it, too. */
+  /**
+   * True when the standing link and not the answered dial is to stay, as the peer sees it, too. Of two dials of this node
+   * the later one stays. If the standing link is a dial of the peer that it had settled or given up when it answered, it
+   * has taken this dial in its place; otherwise the two have crossed each other, and the dial of the lower id stays.
+   */
   #later(standing: Link, welcome: Welcome, dial: Dial): boolean {
-    const { processId, dialled, attempt, peerAttempt } = standing.parts
+    const { processId, dialled, attempt } = standing.parts
     if (processId !== welcome.processId) return false
-    return dialled ? attempt > dial.hello.attempt : peerAttempt > welcome.attempt
+    if (dialled) return attempt > dial.hello.attempt
+    return attempt > welcome.attempt && this.#host.self.nodeId > this.nodeId
   }
 
   /** Clears the way for a new link. */

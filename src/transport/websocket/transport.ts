@@ -50,8 +50,9 @@ class WebSocketTransport implements Transport {
   readonly #host: PeerHost
   readonly #peers = new Map<NodeId, Peer>()
   readonly #links = new Set<Link>()
-  /** Dials that are not a peer's own, and how each is given up. */
+  /** Dials of which nobody knows yet whom they reach, and how each is given up. */
   readonly #looseDials = new Map<Dial, () => void>()
+  readonly #bulkDials = new Set<Dial>()
   readonly #processId: number
   #acceptor: Acceptor | undefined
   #lastAttempt = 0
@@ -148,6 +149,7 @@ class WebSocketTransport implements Transport {
 
   async #close(): Promise<void> {
     for (const giveUp of this.#looseDials.values()) giveUp()
+    for (const dial of this.#bulkDials) dial.abort()
     for (const peer of this.#peers.values()) peer.close('the transport was closed')
     this.#peers.clear()
     this.#channels.close()
@@ -282,6 +284,13 @@ class WebSocketTransport implements Transport {
     return new Dial(this.#context.env, this.#options, address, hello, settled)
   }
 
+  /** No dial up to this number, whose peer is not known yet, is still under way. */
+  #settledAttempt(): number {
+    let settled = this.#lastAttempt
+    for (const { hello } of this.#looseDials.keys()) settled = Math.min(settled, hello.attempt - 1)
+    return settled
+  }
+
   #greeter(): Greeter {
     return {
       clusterId: this.#gatekeeper.clusterId,
@@ -318,7 +327,7 @@ class WebSocketTransport implements Transport {
         const welcome: Welcome = {
           ...this.#greeter(),
           version: protocolVersions.newest,
-          attempt: this.#lastAttempt,
+          attempt: this.#settledAttempt(),
           token: how.token ?? emptyBytes,
           connected: how.connected ?? false,
         }
@@ -344,7 +353,7 @@ class WebSocketTransport implements Transport {
   #dialBulk(link: Link, address: string): void {
     const { nodeId } = link.peer
     const dial: Dial = this.#newDial(address, { wanted: nodeId, token: link.parts.token }, (result) => {
-      this.#looseDials.delete(dial)
+      this.#bulkDials.delete(dial)
       if (result instanceof KeelsonError) {
         link.close(`its bulk connection failed: ${result.message}`)
         return
@@ -357,6 +366,6 @@ class WebSocketTransport implements Transport {
         link.close('its bulk connection reached somebody else')
       }
     })
-    this.#looseDials.set(dial, () => dial.abort())
+    this.#bulkDials.add(dial)
   }
 }
