@@ -1,0 +1,92 @@
+import type { Incarnation, NodeId, RangeId, ReplicaId } from '../../model/ids.ts'
+import type { PlacementLimits } from './policy.ts'
+import type { QuorumStep } from './quorum.ts'
+import type { MoveKind } from './snapshot.ts'
+import type { Rejection } from './targets.ts'
+
+/** A move that the planner wants. */
+export interface PlannedMove {
+  readonly rangeId: RangeId
+  /** Generation that the range must still have. */
+  readonly generation: number
+  readonly kind: MoveKind
+  /** The higher, the more urgent. */
+  readonly priority: number
+  /** Why, in one line. */
+  readonly reason: string
+  /** Node that gets a replica; with `replicaId` when a learner is there already. */
+  readonly add?: {
+    readonly nodeId: NodeId
+    readonly incarnation: Incarnation
+    readonly replicaId?: ReplicaId
+  }
+  /** Replica that goes. */
+  readonly remove?: { readonly replicaId: ReplicaId; readonly nodeId: NodeId }
+  /** Replica that gets the lease. */
+  readonly leaseTo?: { readonly replicaId: ReplicaId; readonly nodeId: NodeId }
+  /** What has to be copied. */
+  readonly bytes: number
+  /** Nodes that were not taken, and why: the nearest few. */
+  readonly rejected: readonly Rejection[]
+  /** The voters at every step: a quorum of them is alive throughout. */
+  readonly proof: readonly QuorumStep[]
+}
+
+/** A range that needs something that cannot be done. */
+export interface BlockedRange {
+  readonly rangeId: RangeId
+  readonly why: string
+}
+
+/** What has to be copied at least, and what a plan copies. */
+export interface CopyBound {
+  /** No plan gets by with fewer copies of replicas, or fewer bytes. */
+  readonly lowerBoundMoves: number
+  readonly lowerBoundBytes: number
+  readonly plannedMoves: number
+  readonly plannedBytes: number
+  /** Bytes that the plan copies beyond the bound. */
+  readonly gapBytes: number
+  /** Bytes of the bound that are left to later plans. */
+  readonly remainingBytes: number
+}
+
+/** How far the cluster is from a goal, in moves. */
+export interface GoalBound {
+  readonly name: string
+  /** No plan reaches the goal with fewer moves. */
+  readonly lowerBoundMoves: number
+  /** The same once this plan has been carried out. */
+  readonly afterPlan: number
+}
+
+/** How good any plan could be, and how far a plan is from it. */
+export interface PlanBounds {
+  /** Replicas that are lost or missing: Σ over the ranges of max(0, wanted − left). Exact. */
+  readonly repair: CopyBound
+  /** Replicas on nodes that are to be emptied. Exact. */
+  readonly drain: CopyBound
+  readonly goals: readonly GoalBound[]
+}
+
+/** What the planner says. */
+export interface Plan {
+  /** The most urgent first; at most one for each range. */
+  readonly moves: readonly PlannedMove[]
+  /** Ranges that need something that cannot be done now: the first few, by id. */
+  readonly blocked: readonly BlockedRange[]
+  readonly blockedCount: number
+  /** Moves that are needed and wait for those under way. */
+  readonly deferred: number
+  /** How good any plan could be, and how far this one is from it. */
+  readonly bounds: PlanBounds
+  /** The plan in words. */
+  readonly explained: readonly string[]
+}
+
+/** How to plan. */
+export interface PlanOptions {
+  /** Decides among nodes that are equally good. Default: 0. The same snapshot and seed give the same plan. */
+  readonly seed?: number
+  readonly limits?: Partial<PlacementLimits>
+}

@@ -1,0 +1,50 @@
+/**
+ * Where the replicas of ranges go: a pure planner, moves as jobs, and the loop on the leader that joins them.
+ *
+ * @module
+ */
+export { type AllocateInput, type Allocation, allocate } from './core/allocate.ts'
+export { explainRange, type RangeExplanation, type ReplicaExplanation } from './core/explain.ts'
+export {
+  type BalanceOptions,
+  type BoundConstraint,
+  type BoundGoal,
+  balance,
+  type CapacityOptions,
+  type Constraint,
+  capacity,
+  type Goal,
+  prohibitLabel,
+  requireLabel,
+  spread,
+} from './core/goals.ts'
+export { Ledger, nowhere } from './core/ledger.ts'
+export type {
+  BlockedRange,
+  CopyBound,
+  GoalBound,
+  Plan,
+  PlanBounds,
+  PlannedMove,
+  PlanOptions,
+} from './core/plan.ts'
+export { plan } from './core/planner.ts'
+export {
+  defaultPlacementLimits,
+  defaultPlacementPolicy,
+  type PlacementLimits,
+  type PlacementPolicy,
+  placementLimits,
+  placementPolicy,
+} from './core/policy.ts'
+export { proveQuorum, type QuorumStep, quorumOf, type VoterChange } from './core/quorum.ts'
+export {
+  buildSnapshot,
+  type MoveInFlight,
+  type MoveKind,
+  type PlacementNode,
+  type PlacementRange,
+  type PlacementSnapshot,
+  type SnapshotInput,
+} from './core/snapshot.ts'
+export type { Rejection } from './core/targets.ts'
