@@ -1,4 +1,4 @@
-import type { HardState, LogPosition } from '../../interfaces/log-store.ts'
+import type { HardState, LogEntry, LogPosition } from '../../interfaces/log-store.ts'
 import type { RaftWrite } from './types.ts'
 
 /** What a replica's disk holds for certain, kept from the writes alone, without asking the core. */
@@ -27,13 +27,18 @@ export class DurableModel {
     ) {
       this.inFlight.shift()
       if (write.reset !== undefined) this.reset(write.reset)
-      const first = write.entries?.[0]?.index
-      if (first !== undefined && first > this.compacted.index) {
-        this.terms.length = Math.min(this.terms.length, first - this.compacted.index - 1)
-        for (const entry of write.entries ?? []) this.terms.push(entry.term)
-      }
+      this.replace(write.entries ?? [])
       if (write.hardState !== undefined) this.hardState = write.hardState
     }
+  }
+
+  /** A snapshot may have covered the first of the entries since their write was issued. */
+  replace(entries: readonly LogEntry[]): void {
+    const fresh = entries.filter((entry) => entry.index > this.compacted.index)
+    const first = fresh[0]?.index
+    if (first === undefined) return
+    this.terms.length = Math.min(this.terms.length, first - this.compacted.index - 1)
+    for (const entry of fresh) this.terms.push(entry.term)
   }
 
   reset(position: LogPosition): void {

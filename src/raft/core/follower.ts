@@ -97,9 +97,14 @@ export abstract class RaftFollower extends RaftElection {
     this.configurationChanged()
   }
 
-  /** Everything up to `index` equals the leader's log; says so once it is durable. */
+  /** Everything up to `index` equals the leader's log; says so once it is durable. A turn's appends have one answer. */
   acknowledge(index: number): void {
     if (this.leader === 0) return
+    const last = this.deferred.at(-1)
+    if (last?.kind === 'appendReply' && last.to === this.leader && last.term === this.term) {
+      if (last.index >= index) return
+      this.deferred.pop()
+    }
     this.sendAfterWrite(this.appendReply(this.leader, index, true))
   }
 

@@ -3,6 +3,7 @@ import { KeelsonError } from '../../core/errors.ts'
 import { entryKinds, type LogEntry, type LogPosition } from '../../interfaces/log-store.ts'
 import type { ReplicaId } from '../../model/ids.ts'
 import { decodeConfiguration, votersOf } from './configuration.ts'
+import type { PlacedConfiguration } from './configuration-history.ts'
 import { DurableModel } from './durable-model.ts'
 import type { RaftCore } from './raft.ts'
 import type { Configuration, Message, RaftWrite } from './types.ts'
@@ -19,6 +20,7 @@ export type RaftInvariantName =
   | 'terms never regress'
   | 'commit never regresses'
   | 'configurations overlap'
+  | 'configuration of the log'
   | 'direct commit only of own term'
   | 'committed is durable on a majority'
   | 'promises are durable'
@@ -70,7 +72,8 @@ export class RaftInvariants {
   /** Votes that left, by `voter/term`. */
   readonly #votes: Map<string, ReplicaId> = new Map()
   readonly #reads: Map<string, number> = new Map()
-  #committedConfiguration: { readonly index: number; readonly configuration: Configuration } | undefined
+  /** All committed configurations, ascending. */
+  readonly #configurations: PlacedConfiguration[] = []
 
   /** The highest index that any replica was seen to have committed. */
   get committedIndex(): number {
@@ -84,6 +87,7 @@ export class RaftInvariants {
     this.#checkLog(core, before)
     this.#checkCommit(core, before)
     this.#checkLeadership(core, before)
+    this.#checkConfigurationInForce(core)
     this.#checkCursors(core)
     this.#seen.set(core.replicaId, {
       core,
@@ -129,7 +133,8 @@ export class RaftInvariants {
       }
     }
     if (message.kind === 'appendReply' && message.accepted && disk !== undefined) {
-      if (message.index > disk.lastIndex) {
+      // What the leader of a later term cut off meanwhile can be in no majority of the earlier one.
+      if (message.index > disk.lastIndex && disk.hardState.term <= message.term) {
         this.#fail(
           'promises are durable',
           `${message.from} acknowledges ${message.index}, but its disk ends at ${disk.lastIndex}`,
@@ -330,8 +335,8 @@ export class RaftInvariants {
     this.#committed[index] = term
     if (earlier !== undefined && earlier !== 0) return
     const place = core.configurations.at(index)
-    if (place?.index === index && index > (this.#committedConfiguration?.index ?? 0)) {
-      this.#committedConfiguration = place
+    if (place?.index === index && index > (this.#configurations.at(-1)?.index ?? 0)) {
+      this.#configurations.push(place)
     }
     for (const other of this.#seen.values()) {
       if (other.leads && other.term > core.term && !hasEntry(other.core, index, term)) {
@@ -374,9 +379,36 @@ export class RaftInvariants {
     if (last > 0 && (core.lastIndex < last || (term !== 0 && !hasEntry(core, last, term)))) {
       this.#fail('leader completeness', `leader ${core.replicaId} of ${core.term} lacks ${last} of ${term}`)
     }
-    const configuration = this.#committedConfiguration?.configuration
+    const configuration = this.#configurations.at(-1)?.configuration
     if (configuration !== undefined && !overlap(configuration, core.configuration as Configuration)) {
       this.#fail('configurations overlap', `${core.replicaId} was elected under a stale configuration`)
+    }
+  }
+
+  /** The configuration in force is the last one of the log, and the committed one the same everywhere. */
+  #checkConfigurationInForce(core: RaftCore): void {
+    const { latest } = core.configurations
+    if (latest === undefined) return
+    const { index, configuration } = latest
+    const entry = core.log.entries[index - core.log.memoryFirst]
+    const known = this.#history.get(`${index}/${core.log.termAt(index)}`)?.entry ?? entry
+    if (index > core.lastIndex || (index > core.commitIndex && known?.kind !== entryKinds.configuration)) {
+      this.#fail(
+        'configuration of the log',
+        `${core.replicaId} uses generation ${configuration.generation}, cut off`,
+      )
+    }
+    const mine = core.configurations.at(core.commitIndex)?.configuration.generation
+    let expected: number | undefined
+    for (let i = this.#configurations.length - 1; i >= 0 && expected === undefined; i--) {
+      const place = this.#configurations[i] as PlacedConfiguration
+      if (place.index <= core.commitIndex) expected = place.configuration.generation
+    }
+    if (mine !== undefined && expected !== undefined && mine !== expected) {
+      this.#fail(
+        'configuration of the log',
+        `${core.replicaId} holds generation ${mine}, committed is ${expected}`,
+      )
     }
   }
 

@@ -1,7 +1,7 @@
 import { KeelsonError } from '../../core/errors.ts'
 import { entryKinds, type LogEntry } from '../../interfaces/log-store.ts'
 import { decodeConfiguration } from './configuration.ts'
-import type { Message } from './types.ts'
+import type { Message, MessageKind } from './types.ts'
 
 /** Largest term and index that is believed: far beyond any real one, and far enough from the unsafe integers. */
 export const maximumNumber: number = 2 ** 52
@@ -11,6 +11,13 @@ export const maximumNumber: number = 2 ** 52
  * election a millisecond for weeks), and no single forged message can use the terms up.
  */
 export const maximumTermJump: number = 2 ** 32
+
+const replies: ReadonlySet<MessageKind> = new Set([
+  'preVoteReply',
+  'voteReply',
+  'appendReply',
+  'heartbeatReply',
+])
 
 /**
  * Checks what no correct replica ever gets wrong, whatever the state of sender and receiver: types, ranges and the
@@ -38,8 +45,8 @@ export function validateMessage(message: Message): void {
   }
   number(message.from, 'sender', 1)
   number(message.to, 'receiver', 1)
-  const fromEmpty = message.kind.endsWith('Reply')
-  number(message.term, 'term', fromEmpty ? 0 : 1)
+  // An empty replica has term 0, and only ever answers.
+  number(message.term, 'term', replies.has(message.kind) ? 0 : 1)
   switch (message.kind) {
     case 'preVote':
       if (message.candidateTerm !== message.term + 1) refuse('asks for a term that is not the next one')
@@ -102,6 +109,7 @@ function validateEntries(
   let last = Math.max(prevTerm, 1)
   for (const entry of entries) {
     index++
+    if (typeof entry !== 'object' || entry === null) refuse(`has something else than an entry at ${index}`)
     if (entry.index !== index) refuse(`has an entry ${JSON.stringify(entry.index)} where ${index} belongs`)
     if (!Number.isSafeInteger(entry.term) || entry.term < last || entry.term > term) {
       refuse(`has an entry ${index} of term ${JSON.stringify(entry.term)} after one of term ${last}`)
