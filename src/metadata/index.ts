@@ -21,6 +21,7 @@ export type {
   WatchOptions,
   WatchResponse,
 } from '../interfaces/metadata-store.ts'
+export * from './client.ts'
 export * from './directory.ts'
 export * from './directory-cache.ts'
 export {
@@ -40,6 +41,7 @@ export type { MvccReader, PageLimits, StateNumbers, VersionPage } from './mvcc/m
 export type { SessionRecord } from './mvcc/session-record.ts'
 export { MetadataStateMachine, type MetadataStateMachineOptions } from './mvcc/state-machine.ts'
 export type { Version } from './mvcc/version.ts'
+export * from './server.ts'
 export type { HolderStatus } from './sessions/core/holder.ts'
 export { defaultClockDriftBound, sessionTtlBounds } from './sessions/limits.ts'
 export * from './sessions/session-holder.ts'

@@ -27,11 +27,16 @@ export function readKey(reader: MvccReader, key: Uint8Array, options: ReadPositi
   return version === undefined ? undefined : toKeyValue(version)
 }
 
-/** Reads a selection up to the store's own limits; the bytes belong to the caller. */
-export function readRange(reader: MvccReader, select: KeySelector, options: ReadPosition): RangeResult {
+/** Reads a selection up to the store's own limits, or fewer bytes; what it returns belongs to the caller. */
+export function readRange(
+  reader: MvccReader,
+  select: KeySelector,
+  options: ReadPosition,
+  maximumBytes: number = commandLimits.resultBytes,
+): RangeResult {
   const limits: PageLimits = {
     entries: Math.min(options.limit ?? commandLimits.rangeEntries, commandLimits.rangeEntries),
-    bytes: commandLimits.resultBytes,
+    bytes: Math.min(maximumBytes, commandLimits.resultBytes),
   }
   const page = reader.range(select, limits, options.revision)
   return {

@@ -14,6 +14,7 @@ export type MetadataCommand =
   | { readonly type: 'revoke'; readonly sessionIds: readonly SessionId[] }
   | { readonly type: 'checkpoint'; readonly remaining: readonly CheckpointEntry[] }
   | { readonly type: 'clear' }
+  | { readonly type: 'verify' }
 
 /** What one session had left when its leader looked; undefined takes an earlier record back. */
 export interface CheckpointEntry {
@@ -24,7 +25,7 @@ export interface CheckpointEntry {
 /** Version of the command format. A replica that meets a later one stops and says so. */
 export const commandVersion = 1
 
-const types = ['txn', 'compact', 'grant', 'revoke', 'checkpoint', 'clear'] as const
+const types = ['txn', 'compact', 'grant', 'revoke', 'checkpoint', 'clear', 'verify'] as const
 const decodeLimits = Object.freeze({ depth: 8, values: 100_000 })
 
 function body(command: MetadataCommand): readonly Plain[] {
@@ -40,6 +41,7 @@ function body(command: MetadataCommand): readonly Plain[] {
     case 'checkpoint':
       return [command.remaining.map((each) => [each.sessionId, each.remainingMs ?? null])]
     case 'clear':
+    case 'verify':
       return []
   }
 }
@@ -87,6 +89,7 @@ export function decodeCommand(data: Uint8Array): MetadataCommand {
         })),
       }
     case 'clear':
+    case 'verify':
       return { type }
     default:
       // A release that knows it would do something else with it than refuse.

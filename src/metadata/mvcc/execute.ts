@@ -53,6 +53,9 @@ function dispatch(state: MvccState, command: MetadataCommand): Uint8Array {
     case 'clear':
       state.clearGarbage(eventsClearedPerCommand)
       return encodeOutcome((out) => out.u8(state.hasGarbage ? 1 : 0))
+    case 'verify':
+      // The machine notes its hash at this place of the log; the state does not change.
+      return encodeOutcome(() => {})
   }
 }
 

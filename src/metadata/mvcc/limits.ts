@@ -30,12 +30,12 @@ export const commandLimits: {
   readonly checkpointSessions: number
 } = Object.freeze({
   keyBytes: 4096,
-  valueBytes: 1024 * 1024,
+  valueBytes: 512 * 1024,
   operations: 1024,
-  transactionBytes: 1536 * 1024,
+  transactionBytes: 768 * 1024,
   deletedKeys: 10_000,
   rangeEntries: 10_000,
-  resultBytes: 4 * 1024 * 1024,
+  resultBytes: 768 * 1024,
   sessions: 100_000,
   keysPerSession: 10_000,
   holderLength: 256,

@@ -58,6 +58,7 @@ export class MetadataStateMachine implements StateMachine {
   #slot: Slot = 1
   #bookkeeping = new Map<string, Uint8Array>()
   #stopped: KeelsonError | undefined
+  #verified: { readonly index: number; readonly digest: string } | undefined
   #opened = false
   #closed = false
 
@@ -76,6 +77,10 @@ export class MetadataStateMachine implements StateMachine {
     return this.#state.bytes
   }
 
+  get sessionCount(): number {
+    return this.#state.sessionCount
+  }
+
   /** Versions that a compaction left behind wait for `clear` commands. */
   get hasGarbage(): boolean {
     return this.#state.hasGarbage
@@ -84,6 +89,11 @@ export class MetadataStateMachine implements StateMachine {
   /** Hash of the state at {@link MvccReader.revision}: equal on all replicas with the same applied index. */
   digest(): string {
     return this.#state.digest()
+  }
+
+  /** Where the last `verify` command stood in the log, and the digest there: members compare theirs. */
+  get verified(): { readonly index: number; readonly digest: string } | undefined {
+    return this.#verified
   }
 
   /** Calls `listener` after each batch and after each restore, until the function that is returned is called. */
@@ -117,7 +127,7 @@ export class MetadataStateMachine implements StateMachine {
     const state = this.#state
     try {
       state.attach(this.#batchSink(batch, this.#slot))
-      const results = commands.map((command) => executeBytes(state, command.data))
+      const results = commands.map((command) => this.#execute(state, command))
       for (const { key, value } of seal(results)) {
         const at = this.#layout.bookkeeping(this.#slot, key)
         if (value === undefined) {
@@ -193,6 +203,18 @@ export class MetadataStateMachine implements StateMachine {
     const { state } = await this.#load(this.#slot)
     if (state.digest() === this.#state.digest() && state.revision === this.#state.revision) return
     throw new KeelsonError('CORRUPTION', 'the metadata store in memory differs from its image on disk')
+  }
+
+  #execute(state: MvccState, command: Command): Uint8Array {
+    try {
+      const decoded = decodeCommand(command.data)
+      if (decoded.type === 'verify') this.#verified = { index: command.index, digest: state.digest() }
+      return execute(state, decoded)
+    } catch (error) {
+      // What is not even a command is refused by every replica alike.
+      if (KeelsonError.hasCode(error, 'MALFORMED')) return encodeRefusal(error)
+      throw error
+    }
   }
 
   #checkUsable(): void {
@@ -303,13 +325,3 @@ export class MetadataStateMachine implements StateMachine {
 
 /** abstract-level leaves `sync` to its implementations: those on a disk know it, those in memory ignore it. */
 const synced: object = Object.freeze({ sync: true })
-
-function executeBytes(state: MvccState, data: Uint8Array): Uint8Array {
-  try {
-    return execute(state, decodeCommand(data))
-  } catch (error) {
-    // What is not even a command is refused by every replica alike.
-    if (KeelsonError.hasCode(error, 'MALFORMED')) return encodeRefusal(error)
-    throw error
-  }
-}

@@ -71,6 +71,7 @@ export class SessionKeeper {
   readonly #options: SessionKeeperOptions
   readonly #entries = new Map<SessionId, Entry>()
   #leading = false
+  #reign = 0
   #nextTickMs = Number.POSITIVE_INFINITY
   #allowance: number
   #allowanceAtMs = 0
@@ -84,10 +85,20 @@ export class SessionKeeper {
     return this.#leading
   }
 
+  /** Counts the leaderships: what was decided in one says nothing in the next. */
+  get reign(): number {
+    return this.#reign
+  }
+
+  get size(): number {
+    return this.#entries.size
+  }
+
   /** Starts a leadership, when the first entry of its term is applied: everybody gets a whole TTL, or what was recorded. */
   lead(nowMs: number, sessions: Iterable<KeptSession>): void {
     this.#entries.clear()
     this.#leading = true
+    this.#reign++
     this.#allowanceAtMs = nowMs
     this.#nextTickMs = Number.POSITIVE_INFINITY
     for (const session of sessions) this.#entries.set(session.sessionId, this.firstEntry(nowMs, session))

@@ -1,0 +1,211 @@
+import { type CallOptions, sleep, throwIfAborted } from '../../core/async.ts'
+import type { Environment } from '../../core/environment.ts'
+import { KeelsonError } from '../../core/errors.ts'
+import type {
+  KeySelector,
+  KeyValue,
+  MetadataStore,
+  RangeResult,
+  ReadOptions,
+  Revision,
+  SessionId,
+  SessionStatus,
+  Transaction,
+  TransactionResult,
+  WatchOptions,
+  WatchResponse,
+} from '../../interfaces/metadata-store.ts'
+import type { NodeId } from '../../model/ids.ts'
+import { checkSelector, checkTransaction } from '../mvcc/validate.ts'
+import { openOutcome, readTransactionResult } from '../mvcc/wire.ts'
+import {
+  decodeRangeResult,
+  decodeSessions,
+  emptyMessage,
+  encodeGrant,
+  encodeNumber,
+  encodeRead,
+  encodeTransaction,
+  methods,
+  type ReadRequest,
+} from '../protocol.ts'
+import { checkRead } from '../reads.ts'
+import { checkHolder, checkTtl } from '../sessions/limits.ts'
+import type { ClientTuning } from './options.ts'
+import { Pipeline } from './pipeline.ts'
+import { type OpenStream, ResumingWatch } from './resuming-watch.ts'
+import { type AskServer, Router } from './router.ts'
+
+/** What a replica in the same process answers without a network. */
+export interface LocalReplica {
+  readonly read: (read: ReadRequest) => RangeResult
+  readonly watch: (select: KeySelector, options: WatchOptions) => AsyncIterableIterator<WatchResponse>
+}
+
+/** What a {@link StoreClient} is made of. */
+export interface StoreClientOptions {
+  readonly env: Environment
+  readonly tuning: ClientTuning
+  readonly servers: () => readonly NodeId[]
+  /** The server for what any server can answer. */
+  readonly sticky: NodeId | undefined
+  readonly ask: AskServer
+  readonly stream: OpenStream
+  readonly local: LocalReplica | undefined
+  /** What else ends with the store. */
+  readonly onClose?: () => Promise<void>
+}
+
+/** The store as its users see it, wherever the servers are: behind a network, or one of them in this process. */
+export class StoreClient implements MetadataStore {
+  readonly #options: StoreClientOptions
+  readonly #router: Router
+  readonly #pipeline: Pipeline
+  readonly #stop = new AbortController()
+  #closing: Promise<void> | undefined
+
+  constructor(options: StoreClientOptions) {
+    const { env, tuning, servers, sticky, ask } = options
+    const closed = this.#stop.signal
+    this.#options = options
+    this.#router = new Router({ env, tuning, servers, sticky, ask, closed })
+    this.#pipeline = new Pipeline({ env, tuning, router: this.#router, ask, closed })
+  }
+
+  async get(key: Uint8Array, options: ReadOptions = {}): Promise<KeyValue | undefined> {
+    const { entries } = await this.range({ key }, options)
+    return entries[0]
+  }
+
+  async range(select: KeySelector, options: ReadOptions = {}): Promise<RangeResult> {
+    this.#check(options)
+    checkRead(select, options)
+    const read = readOf(select, options)
+    if (options.consistency === 'local') {
+      const result = await this.#readLocal(read, options)
+      if (result !== undefined) return result
+    }
+    return decodeRangeResult(await this.#pipeline.run('read', encodeRead(read), options))
+  }
+
+  async txn(transaction: Transaction, options: CallOptions = {}): Promise<TransactionResult> {
+    this.#check(options)
+    checkTransaction(transaction)
+    const outcome = await this.#pipeline.run('txn', encodeTransaction(transaction), options)
+    return readTransactionResult(openOutcome(outcome))
+  }
+
+  watch(select: KeySelector, options: WatchOptions = {}): AsyncIterable<WatchResponse> {
+    this.#check(options)
+    checkSelector(select)
+    const { fromRevision } = options
+    if (fromRevision !== undefined && (!Number.isSafeInteger(fromRevision) || fromRevision < 1))
+      throw new KeelsonError('INVALID_ARGUMENT', 'a watch starts at a revision from 1')
+    return new ResumingWatch({
+      env: this.#options.env,
+      select,
+      options,
+      router: this.#router,
+      stream: this.#options.stream,
+      local: this.#options.local?.watch,
+      present: async (signal) => this.#present(signal),
+      closed: this.#stop.signal,
+    })
+  }
+
+  async compact(revision: Revision, options: CallOptions = {}): Promise<void> {
+    this.#check(options)
+    if (!Number.isSafeInteger(revision) || revision < 0)
+      throw new KeelsonError('INVALID_ARGUMENT', 'a compaction goes to a revision from 0')
+    await this.#write(methods.compact, revision, options)
+  }
+
+  async grantSession(holder: string, ttlMs: number, options: CallOptions = {}): Promise<SessionId> {
+    this.#check(options)
+    checkHolder(holder)
+    checkTtl(ttlMs)
+    return openOutcome(await this.#pipeline.run('grant', encodeGrant(holder, ttlMs), options)).varint()
+  }
+
+  async renewSession(sessionId: SessionId, options: CallOptions = {}): Promise<void> {
+    this.#check(options)
+    await this.#write(methods.renew, checkSession(sessionId), options)
+  }
+
+  async revokeSession(sessionId: SessionId, options: CallOptions = {}): Promise<void> {
+    this.#check(options)
+    await this.#write(methods.revoke, checkSession(sessionId), options)
+  }
+
+  async sessions(options: CallOptions = {}): Promise<readonly SessionStatus[]> {
+    this.#check(options)
+    const call = { ...signalOf(options), to: 'leader', write: false } as const
+    return decodeSessions(await this.#router.call(methods.sessions, emptyMessage, call))
+  }
+
+  async close(): Promise<void> {
+    this.#closing ??= this.#close()
+    await this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #close(): Promise<void> {
+    this.#stop.abort(new KeelsonError('CLOSED', 'the store was closed'))
+    await this.#options.onClose?.()
+  }
+
+  #check(options: CallOptions): void {
+    throwIfAborted(this.#stop.signal)
+    throwIfAborted(options.signal)
+  }
+
+  async #write(method: string, value: number, options: CallOptions): Promise<void> {
+    await this.#router.call(method, encodeNumber(value), { ...signalOf(options), to: 'leader', write: true })
+  }
+
+  /** Undefined when the replica asked is behind the revision: the leader has it. */
+  async #readLocal(read: ReadRequest, options: CallOptions): Promise<RangeResult | undefined> {
+    try {
+      if (this.#options.local !== undefined) return this.#options.local.read(read)
+      const call = { ...signalOf(options), to: 'nearest', write: false } as const
+      return decodeRangeResult(await this.#router.call(methods.local, encodeRead(read), call))
+    } catch (error) {
+      if (KeelsonError.hasCode(error, 'FUTURE_REVISION')) return undefined
+      throw error
+    }
+  }
+
+  async #present(signal: AbortSignal): Promise<Revision> {
+    const read = encodeRead({ select: { key: Uint8Array.of(0) }, limit: 0 })
+    for (;;) {
+      try {
+        return decodeRangeResult(await this.#pipeline.run('read', read, { signal })).revision
+      } catch (error) {
+        // A watch has no deadline: it starts when there is a leader again.
+        if (!KeelsonError.hasCode(error, 'TIMEOUT', 'OVERLOADED')) throw error
+        await sleep(this.#options.env.timers, this.#options.tuning.retryLimitMs, signal)
+      }
+    }
+  }
+}
+
+function signalOf(options: CallOptions): CallOptions {
+  return options.signal === undefined ? {} : { signal: options.signal }
+}
+
+function readOf(select: KeySelector, options: ReadOptions): ReadRequest {
+  const { revision, limit } = options
+  return {
+    select,
+    ...(revision === undefined ? {} : { revision }),
+    ...(limit === undefined ? {} : { limit }),
+  }
+}
+
+function checkSession(sessionId: unknown): number {
+  if (Number.isSafeInteger(sessionId) && (sessionId as number) >= 0) return sessionId as number
+  throw new KeelsonError('INVALID_ARGUMENT', 'a session id is a number')
+}

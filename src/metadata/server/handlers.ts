@@ -1,0 +1,149 @@
+import type { CallOptions } from '../../core/async.ts'
+import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
+import type { RangeResult } from '../../interfaces/metadata-store.ts'
+import { encodeCommand, type MetadataCommand } from '../mvcc/commands.ts'
+import type { MetadataStateMachine } from '../mvcc/state-machine.ts'
+import { openOutcome } from '../mvcc/wire.ts'
+import {
+  type BatchAnswer,
+  type BatchItem,
+  checkEmpty,
+  decodeBatch,
+  decodeGrant,
+  decodeNumber,
+  decodeRead,
+  decodeTransaction,
+  emptyMessage,
+  encodeAnswers,
+  encodeNumber,
+  encodeRangeResult,
+  encodeSessions,
+  encodeVerification,
+  methods,
+  type ReadRequest,
+} from '../protocol.ts'
+import { checkRead, readRange } from '../reads.ts'
+import { checkHolder, checkTtl } from '../sessions/limits.ts'
+import type { MetadataGroup } from './group.ts'
+import type { SessionService } from './session-service.ts'
+
+/** What {@link RequestHandlers} are made of. */
+export interface HandlerOptions {
+  readonly group: MetadataGroup
+  readonly machine: MetadataStateMachine
+  readonly sessions: SessionService
+  readonly quotaBytes: number
+  /** Largest answer. */
+  readonly maximumBodyBytes: number
+}
+
+/** Answers one request. */
+export type Handler = (body: Uint8Array, call: CallOptions) => Promise<Uint8Array>
+
+/** What a server answers, from bytes to bytes: the same for requests from the network and from its own store. */
+export class RequestHandlers {
+  readonly #options: HandlerOptions
+  readonly byMethod: ReadonlyMap<string, Handler>
+
+  constructor(options: HandlerOptions) {
+    this.#options = options
+    const { group, machine, sessions } = options
+    this.byMethod = new Map<string, Handler>([
+      [methods.batch, async (body, call) => this.#batch(body, call)],
+      [methods.local, async (body) => encodeRangeResult(this.readLocal(decodeRead(body)))],
+      [
+        methods.open,
+        async (body, call) => {
+          checkEmpty(body)
+          return encodeNumber(await group.openSession(call))
+        },
+      ],
+      [
+        methods.compact,
+        async (body, call) => {
+          openOutcome(await this.#propose({ type: 'compact', revision: decodeNumber(body) }, call))
+          return emptyMessage
+        },
+      ],
+      [
+        methods.renew,
+        async (body, call) => {
+          await sessions.renew(decodeNumber(body), call)
+          return emptyMessage
+        },
+      ],
+      [
+        methods.revoke,
+        async (body, call) => {
+          await sessions.revoke(decodeNumber(body), call)
+          return emptyMessage
+        },
+      ],
+      [
+        methods.sessions,
+        async (body, call) => {
+          checkEmpty(body)
+          await group.read(call)
+          return encodeSessions(machine.reader.sessions())
+        },
+      ],
+      [
+        methods.verified,
+        async (body) => {
+          checkEmpty(body)
+          return encodeVerification(machine.verified)
+        },
+      ],
+    ])
+  }
+
+  /** Reads what this replica has. */
+  readLocal(read: ReadRequest): RangeResult {
+    checkRead(read.select, read)
+    return readRange(this.#options.machine.reader, read.select, read, this.#options.maximumBodyBytes * 0.9)
+  }
+
+  async #propose(command: MetadataCommand, call: CallOptions): Promise<Uint8Array> {
+    return this.#options.group.propose(encodeCommand(command), call)
+  }
+
+  async #batch(body: Uint8Array, call: CallOptions): Promise<Uint8Array> {
+    const { clientSession, acknowledgedBelow, items } = decodeBatch(body)
+    const answers = await Promise.all(
+      items.map(async (item): Promise<BatchAnswer> => {
+        try {
+          if (item.type === 'read') return await this.#read(decodeRead(item.body), call)
+          const commandId = { session: clientSession, sequence: item.sequence }
+          const command = encodeCommand(this.#command(item))
+          return await this.#options.group.propose(command, { commandId, acknowledgedBelow, ...call })
+        } catch (error) {
+          return toKeelsonError(error)
+        }
+      }),
+    )
+    return encodeAnswers(answers, this.#options.maximumBodyBytes)
+  }
+
+  #command(item: BatchItem): MetadataCommand {
+    if (item.type === 'txn') {
+      const { quotaBytes } = this.#options
+      return { type: 'txn', quotaBytes, transaction: decodeTransaction(item.body) }
+    }
+    const { holder, ttlMs } = decodeGrant(item.body)
+    checkHolder(holder)
+    checkTtl(ttlMs)
+    return { type: 'grant', holder, ttlMs }
+  }
+
+  async #read(read: ReadRequest, call: CallOptions): Promise<Uint8Array> {
+    await this.#options.group.read(call)
+    return encodeRangeResult(this.readLocal(read))
+  }
+}
+
+/** The handler of a method. @throws KeelsonError `UNSUPPORTED` */
+export function handlerOf(handlers: RequestHandlers, method: string): Handler {
+  const handler = handlers.byMethod.get(method)
+  if (handler !== undefined) return handler
+  throw new KeelsonError('UNSUPPORTED', `a metadata server has no method ${method}`)
+}
