@@ -6,4 +6,5 @@
 export { type ComplianceCase, until } from './compliance.ts'
 export { type LogStorePlace, type LogStoreSubject, logStoreCompliance } from './log-store.ts'
 export { type MetadataStoreHarness, metadataStoreCompliance } from './metadata-store.ts'
+export { type StateMachinePlace, type StateMachineSubject, stateMachineCompliance } from './state-machine.ts'
 export { type TransportHarness, type TransportHarnessOptions, transportCompliance } from './transport.ts'
