@@ -56,6 +56,12 @@ export async function openLevel(
     await openDatabase(pathOrDatabase, 'the database')
     return pathOrDatabase
   }
+  if (!create && (await nodeFileSystem.status(pathOrDatabase)) === undefined) {
+    throw new KeelsonError('IO', `there is no database at ${pathOrDatabase}, and none is to be made`, {
+      retryable: false,
+      outcome: 'none',
+    })
+  }
   await claimDirectory(nodeFileSystem, pathOrDatabase)
   const database = new ClassicLevel<Uint8Array, Uint8Array>(pathOrDatabase, {
     keyEncoding: 'view',
