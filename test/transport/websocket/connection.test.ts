@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createServer as createHttpServer } from 'node:http'
-import { createServer, type Server, type Socket } from 'node:net'
+import { createServer } from 'node:net'
 import { suite, test } from 'node:test'
 import { WebSocketServer } from 'ws'
 import { sleep } from '../../../src/core/async.ts'
@@ -8,35 +8,13 @@ import { type ErrorCode, KeelsonError } from '../../../src/core/errors.ts'
 import type { LossEvent, PeerEvent } from '../../../src/interfaces/transport.ts'
 import { until } from '../../../src/testing/compliance.ts'
 import { encodeRefusal, encodeWelcome, type Welcome } from '../../../src/transport/websocket/handshake.ts'
-import { hello } from './raw-peer.ts'
+import { hello, listening } from './raw-peer.ts'
 import { webSocketHarness } from './support.ts'
 
 const code = (expected: ErrorCode) => (error: unknown) => {
   assert.ok(KeelsonError.is(error), String(error))
   assert.equal(error.code, expected, error.message)
   return true
-}
-
-/** Listens on a free port of the loopback interface; closes everything with the test. */
-async function listening(
-  server: Server,
-): Promise<AsyncDisposable & { readonly address: string; readonly sockets: Set<Socket> }> {
-  const sockets = new Set<Socket>()
-  server.on('connection', (socket) => {
-    sockets.add(socket)
-    socket.on('error', () => {})
-    socket.on('close', () => sockets.delete(socket))
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  return {
-    address: `127.0.0.1:${typeof address === 'object' ? address?.port : ''}`,
-    sockets,
-    [Symbol.asyncDispose]: async () => {
-      for (const socket of sockets) socket.destroy()
-      await new Promise((resolve) => server.close(resolve))
-    },
-  }
 }
 
 suite('a connection', () => {

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { connect, type Socket } from 'node:net'
+import { connect, type Server, type Socket } from 'node:net'
 import { WebSocket } from 'ws'
 import type { KeelsonError } from '../../../src/core/errors.ts'
 import { parseAddress } from '../../../src/transport/addresses.ts'
@@ -107,4 +107,26 @@ export async function hangUp(socket: Socket): Promise<string> {
   })
   if (!socket.destroyed) await new Promise((resolve) => socket.once('close', resolve))
   return said
+}
+
+/** Listens on a free port of the loopback interface; closes everything with the test. */
+export async function listening(
+  server: Server,
+): Promise<AsyncDisposable & { readonly address: string; readonly sockets: Set<Socket> }> {
+  const sockets = new Set<Socket>()
+  server.on('connection', (socket) => {
+    sockets.add(socket)
+    socket.on('error', () => {})
+    socket.on('close', () => sockets.delete(socket))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  return {
+    address: `127.0.0.1:${typeof address === 'object' ? address?.port : ''}`,
+    sockets,
+    [Symbol.asyncDispose]: async () => {
+      for (const socket of sockets) socket.destroy()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
 }
