@@ -13,6 +13,19 @@ export class DurableModel {
     return this.compacted.index + this.terms.length
   }
 
+  /** The least last index that a crash now may leave: any first part of the writes under way may be durable. */
+  get leastLastIndex(): number {
+    let last = this.lastIndex
+    let least = last
+    for (const { reset, entries } of this.inFlight) {
+      if (reset !== undefined) last = reset.index
+      const final = entries?.at(-1)
+      if (final !== undefined) last = final.index
+      least = Math.min(least, last)
+    }
+    return least
+  }
+
   /** True when the entry is there, or was covered by a snapshot. */
   has(index: number, term: number): boolean {
     if (index <= this.compacted.index) return true

@@ -43,6 +43,11 @@ interface SeenLog {
   entries: LogEntry[]
 }
 
+/** A configuration that a replica of term `committedIn` was the first to have committed. */
+interface CommittedConfiguration extends PlacedConfiguration {
+  readonly committedIn: number
+}
+
 /** An entry of the history: what every log that has this index and term must hold. */
 interface Known {
   readonly entry: LogEntry
@@ -66,14 +71,18 @@ export class RaftInvariants {
   readonly #history: Map<string, Known> = new Map()
   /** Term of each committed index; 0 where only a snapshot was seen. */
   readonly #committed: number[] = [0]
+  /** The term of the replica that was first seen to have committed each index: a bound on the term of its commit. */
+  readonly #committedIn: number[] = [0]
   readonly #applied: Map<number, LogEntry> = new Map()
   readonly #appliedThrough: Map<ReplicaId, number> = new Map()
   readonly #disks: Map<ReplicaId, DurableModel> = new Map()
+  /** Of replicas that crashed: where their logs end at the least. */
+  readonly #leastLastIndex: Map<ReplicaId, number> = new Map()
   /** Votes that left, by `voter/term`. */
   readonly #votes: Map<string, ReplicaId> = new Map()
   readonly #reads: Map<string, number> = new Map()
   /** All committed configurations, ascending. */
-  readonly #configurations: PlacedConfiguration[] = []
+  readonly #configurations: CommittedConfiguration[] = []
 
   /** The highest index that any replica was seen to have committed. */
   get committedIndex(): number {
@@ -191,8 +200,24 @@ export class RaftInvariants {
   crashed(replicaId: ReplicaId): void {
     this.#seen.delete(replicaId)
     const disk = this.#disks.get(replicaId)
-    if (disk !== undefined) disk.inFlight.length = 0
+    if (disk !== undefined) {
+      this.#leastLastIndex.set(replicaId, disk.leastLastIndex)
+      disk.inFlight.length = 0
+    }
     for (const key of this.#reads.keys()) if (key.startsWith(`${replicaId}/`)) this.#reads.delete(key)
+  }
+
+  /**
+   * The id belongs to another replica now: the entry that minted it first was truncated before it was committed, and a later
+   * leader minted the same id at the same index. What was known of the first owner is forgotten.
+   */
+  reminted(replicaId: ReplicaId): void {
+    this.crashed(replicaId)
+    this.#logs.delete(replicaId)
+    this.#disks.delete(replicaId)
+    this.#appliedThrough.delete(replicaId)
+    this.#leastLastIndex.delete(replicaId)
+    for (const key of this.#votes.keys()) if (key.startsWith(`${replicaId}/`)) this.#votes.delete(key)
   }
 
   /** A replica starts, for the first time or again. `appliedIndex` of the core is where its state machine stands. */
@@ -202,7 +227,9 @@ export class RaftInvariants {
     if (core.term < term || (core.term === term && core.votedFor !== votedFor && votedFor !== 0)) {
       this.#fail('one vote a term', `${core.replicaId} forgot its vote for ${votedFor} in term ${term}`)
     }
-    if (core.lastIndex < disk.lastIndex) {
+    const leastLastIndex = this.#leastLastIndex.get(core.replicaId) ?? disk.lastIndex
+    this.#leastLastIndex.delete(core.replicaId)
+    if (core.lastIndex < leastLastIndex) {
       this.#fail('promises are durable', `${core.replicaId} lost durable entries after ${core.lastIndex}`)
     }
     disk.reset(core.log.compacted)
@@ -316,7 +343,7 @@ export class RaftInvariants {
     for (let index = Math.max(from, log.compacted.index) + 1; index <= commitIndex; index++) {
       this.#checkCommitted(core, index, log.termAt(index) as number)
     }
-    while (this.#committed.length <= commitIndex) this.#committed.push(0)
+    this.#noteCommitted(commitIndex, core.term)
     const leads = core.role === 'leader' || before?.leads === true
     if (before !== undefined && leads && core.term === before.term && commitIndex > before.commitIndex) {
       this.#checkDirectCommit(core)
@@ -331,12 +358,12 @@ export class RaftInvariants {
         `${core.replicaId} committed ${index} of ${term}, others of ${earlier}`,
       )
     }
-    while (this.#committed.length <= index) this.#committed.push(0)
+    this.#noteCommitted(index, core.term)
     this.#committed[index] = term
     if (earlier !== undefined && earlier !== 0) return
     const place = core.configurations.at(index)
     if (place?.index === index && index > (this.#configurations.at(-1)?.index ?? 0)) {
-      this.#configurations.push(place)
+      this.#configurations.push({ ...place, committedIn: core.term })
     }
     for (const other of this.#seen.values()) {
       if (other.leads && other.term > core.term && !hasEntry(other.core, index, term)) {
@@ -345,6 +372,13 @@ export class RaftInvariants {
           `leader ${other.core.replicaId} of ${other.term} lacks ${index} of ${term}`,
         )
       }
+    }
+  }
+
+  #noteCommitted(index: number, term: number): void {
+    while (this.#committed.length <= index) {
+      this.#committed.push(0)
+      this.#committedIn.push(term)
     }
   }
 
@@ -374,13 +408,16 @@ export class RaftInvariants {
     if (known !== undefined)
       this.#fail('election safety', `${known} leads in term ${core.term} a second time`)
     this.#leaders.set(core.term, core.replicaId)
-    const last = this.committedIndex
+    // A candidate whose votes were long on their way may win an old term after a newer one has committed.
+    let last = this.committedIndex
+    while (last > 0 && (this.#committedIn[last] as number) >= core.term) last--
     const term = this.#committed[last] as number
     if (last > 0 && (core.lastIndex < last || (term !== 0 && !hasEntry(core, last, term)))) {
       this.#fail('leader completeness', `leader ${core.replicaId} of ${core.term} lacks ${last} of ${term}`)
     }
-    const configuration = this.#configurations.at(-1)?.configuration
-    if (configuration !== undefined && !overlap(configuration, core.configuration as Configuration)) {
+    const committed = this.#configurations.findLast(({ committedIn }) => committedIn < core.term)
+    if (committed === undefined) return
+    if (!overlap(committed.configuration, core.configuration as Configuration)) {
       this.#fail('configurations overlap', `${core.replicaId} was elected under a stale configuration`)
     }
   }

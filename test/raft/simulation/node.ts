@@ -1,0 +1,762 @@
+import type { Environment } from '../../../src/core/environment.ts'
+import { invariant } from '../../../src/core/invariant.ts'
+import { chance, type SeededRandom } from '../../../src/core/random.ts'
+import { entryKinds, type LogEntry } from '../../../src/interfaces/log-store.ts'
+import { replicaOf } from '../../../src/raft/core/configuration.ts'
+import type { RaftInvariants } from '../../../src/raft/core/invariants.ts'
+import type { RaftCore } from '../../../src/raft/core/raft.ts'
+import type {
+  DeferredMessage,
+  Fetch,
+  Message,
+  OfferedSnapshot,
+  RaftWrite,
+  ReadReady,
+  Ready,
+} from '../../../src/raft/core/types.ts'
+import { encodeEnvelope } from '../../../src/raft/group/envelope.ts'
+import { encodeSessionEntry } from '../../../src/raft/group/session-entry.ts'
+import {
+  decodeFrame,
+  FramePacker,
+  type HostMessage,
+  type SnapshotRequest,
+} from '../../../src/raft/host/frame.ts'
+import type { SimulatedDisk } from '../../../src/simulation/disk.ts'
+import type { CrashKind, SimulatedProcess } from '../../../src/simulation/process.ts'
+import { encodeCommand, Machine, MachineDisk, type Outcome } from './machine.ts'
+import { recover } from './recovery.ts'
+import { IncomingSnapshot, OutgoingSnapshot } from './snapshots.ts'
+import { type ReplicaRecord, Store } from './store.ts'
+import type { ClientReply, ClientRequest, NodePacket, Packet } from './wire.ts'
+import type { World } from './world.ts'
+
+/** Where a replica lives, as configured or as heard. */
+export interface Peer {
+  readonly nodeId: string
+  readonly incarnation: number
+}
+
+interface PendingProposal {
+  readonly term: number
+  readonly client: string
+  readonly attempt: number
+}
+
+interface PendingRead {
+  readonly client: string
+  readonly attempt: number
+  readonly key: string
+}
+
+/**
+ * A synchronous host of one replica: does for the core what `RaftHost` does, with callbacks in virtual time. Its methods
+ * are small, so that a mutant can break one of them.
+ */
+export class Node {
+  readonly name: string
+  readonly world: World
+  readonly process: SimulatedProcess
+  readonly disk: SimulatedDisk
+  readonly store: Store
+  readonly machineDisk: MachineDisk = new MachineDisk()
+  readonly random: SeededRandom
+  /** Changes when the disk is wiped. */
+  incarnation: number
+
+  // What one life has in memory.
+  env: Environment
+  core: RaftCore | undefined
+  machine: Machine = new Machine()
+  record: ReplicaRecord | undefined
+  /** The record has changed and goes with the next write. */
+  #recordDirty = false
+  #learned = new Map<number, Peer>()
+  #turnPlanned = false
+  #timer: { readonly dueMs: number; cancel(): void } | undefined
+  withheld: DeferredMessage[] = []
+  #toApply: LogEntry[] = []
+  #applying = false
+  #flushing = false
+  #proposals = new Map<number, PendingProposal>()
+  #readsAsked = new Map<number, PendingRead>()
+  #readsReady: ReadReady[] = []
+  #lastContext = 0
+  #incoming: IncomingSnapshot | undefined
+  readonly #outgoing = new Map<string, OutgoingSnapshot>()
+  /** The replica was told that its removal is committed. */
+  removed = false
+  /**
+   * Its id was minted by an entry that was truncated, and belongs to another node now. It runs, and must be harmless, but
+   * it is no replica of the group, so the invariants do not know it.
+   */
+  orphan = false
+
+  constructor(world: World, name: string, incarnation: number) {
+    this.world = world
+    this.name = name
+    this.incarnation = incarnation
+    this.process = world.simulation.process(name)
+    this.random = world.simulation.random(`node ${name}`)
+    this.disk = world.makeDisk(this.process)
+    this.store = new Store(this.disk)
+    this.env = this.process.environment
+    this.process.onCrash((kind) => this.#onCrash(kind))
+    this.store.onBoundary = (where) => this.boundary(where)
+    this.store.onPoisoned = () => {
+      world.fault('sync failed, process ended')
+      // The page cache is not to be believed any more: as after a power cut, a prefix is there.
+      this.process.crash('power')
+      world.restartLater(this)
+    }
+  }
+
+  get nowMs(): number {
+    return this.env.clock.monotonicMs()
+  }
+
+  get running(): boolean {
+    return this.process.state !== 'crashed'
+  }
+
+  get leads(): boolean {
+    return this.core?.role === 'leader'
+  }
+
+  // Lives
+
+  /** Starts with what the disk has. */
+  start(): void {
+    this.env = this.process.environment
+    this.record = this.store.record
+    if (this.record === undefined || this.record.destroyed) {
+      // A crash may have come between the tombstone and the end of the state.
+      this.machineDisk.clear()
+      return
+    }
+    recover(this, this.record)
+  }
+
+  /** The core of this life. */
+  install(core: RaftCore, machine: Machine, record: ReplicaRecord): void {
+    this.core = core
+    this.machine = machine
+    this.record = record
+    this.judge((invariants) => invariants.restarted(core))
+    this.world.noteStart(this)
+    this.changed()
+  }
+
+  /** A leader speaks to a replica that this empty node is to become. */
+  adopt(replicaId: number): void {
+    const record: ReplicaRecord = { replicaId, quarantined: false, restoring: false, destroyed: false }
+    this.record = record
+    this.world.simulation.note(this.name, 'becomes replica', replicaId)
+    this.world.settleOwner(this, replicaId)
+    this.store.writeRecord(record, () => recover(this, record))
+  }
+
+  /** The removal of its replica is committed: log and state go, a tombstone stays. */
+  destroy(): void {
+    const { record } = this
+    if (record === undefined || record.destroyed || this.process.state !== 'running') return
+    this.world.simulation.note(this.name, 'destroys replica', record.replicaId)
+    if (this.core !== undefined) this.world.forget(this, this.core)
+    this.#forget()
+    this.orphan = false
+    const tombstone: ReplicaRecord = { ...record, destroyed: true }
+    this.record = tombstone
+    this.store.destroy(tombstone, () => this.machineDisk.clear())
+  }
+
+  /** The disk is gone, and what comes back is another life of the node. To be called while it is down. */
+  wipe(): void {
+    this.store.wipe()
+    this.machineDisk.clear()
+    this.incarnation = this.world.freshIncarnation()
+    this.orphan = false
+    this.world.simulation.note(this.name, 'disk wiped, now incarnation', this.incarnation)
+  }
+
+  #onCrash(kind: CrashKind): void {
+    if (this.core !== undefined) this.world.forget(this, this.core)
+    this.#forget()
+    this.store.crash(this.keptChanges(kind))
+    const batches = this.machineDisk.unflushedBatches
+    const kept = kind === 'kill' ? batches : this.random.integer(batches + 1)
+    this.machineDisk.recover(kept)
+  }
+
+  /** How much of what was not synced survives: all of it when the process alone was killed. */
+  keptChanges(kind: CrashKind): number {
+    return kind === 'kill' ? this.store.pendingChanges : this.store.drawKept(this.random)
+  }
+
+  #forget(): void {
+    this.core = undefined
+    this.machine = new Machine()
+    this.record = undefined
+    this.#recordDirty = false
+    this.#learned = new Map()
+    this.#turnPlanned = false
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.withheld = []
+    this.#toApply = []
+    this.#applying = false
+    this.#flushing = false
+    this.#proposals = new Map()
+    this.#readsAsked = new Map()
+    this.#readsReady = []
+    this.#incoming = undefined
+    this.#outgoing.clear()
+    this.removed = false
+  }
+
+  /** A place where a crash is of interest. Returns whether the process lives on. */
+  boundary(where: string): boolean {
+    const { crashPointProbability } = this.world.settings
+    if (this.world.calm || crashPointProbability === 0 || !chance(this.random, crashPointProbability)) {
+      return true
+    }
+    this.world.fault(`crash ${where}`)
+    this.process.crash(chance(this.random, 0.5) ? 'power' : 'kill')
+    this.world.restartLater(this)
+    return false
+  }
+
+  // Input
+
+  receive(from: string, packet: Packet): void {
+    switch (packet.type) {
+      case 'frame':
+        this.receiveFrame({ nodeId: from, incarnation: packet.incarnation }, packet.bytes)
+        return
+      case 'chunk':
+        this.#incoming?.take(from, packet)
+        return
+      case 'snapshotDone':
+        this.#outgoing.get(`${from}/${packet.requestId}`)?.done(packet.restored)
+        return
+      case 'request':
+        this.#request(from, packet.request)
+        return
+      case 'reply':
+        return
+    }
+  }
+
+  receiveFrame(peer: Peer, bytes: Uint8Array): void {
+    const messages = decodeFrame(bytes, this.incarnation)
+    if (messages === undefined) return this.world.count('frame to another incarnation')
+    for (const { message } of messages) this.#receiveMessage(peer, message)
+  }
+
+  #receiveMessage(peer: Peer, message: HostMessage): void {
+    const { core } = this
+    if (core === undefined) {
+      if (this.mayAdopt(message)) this.adopt(message.to)
+      return
+    }
+    if (message.to !== core.replicaId || !this.isBound(message.from, peer)) {
+      return this.world.count('message to or from a stranger')
+    }
+    if (message.kind === 'snapshotRequest') return this.#streamSnapshot(peer, message)
+    this.input('step', message.kind, 'from', message.from, 'term', message.term)
+    core.step(message, this.nowMs)
+    this.changed()
+  }
+
+  /** Only what a leader sends makes a replica of an empty node, and never one that it was before. */
+  mayAdopt(message: HostMessage): boolean {
+    const before = this.record?.replicaId ?? 0
+    if (this.record !== undefined && !this.record.destroyed) return false
+    const { kind } = message
+    return message.to > before && (kind === 'append' || kind === 'heartbeat' || kind === 'snapshotOffer')
+  }
+
+  /** A replica id is bound to one life of one node. */
+  isBound(replicaId: number, peer: Peer): boolean {
+    const known = this.peerOf(replicaId)
+    if (known !== undefined) return known.nodeId === peer.nodeId && known.incarnation === peer.incarnation
+    this.#learned.set(replicaId, peer)
+    return true
+  }
+
+  peerOf(replicaId: number): Peer | undefined {
+    const state = this.core?.configurationState()
+    return (
+      replicaOf(state?.latest, replicaId) ??
+      replicaOf(state?.committed, replicaId) ??
+      this.#learned.get(replicaId)
+    )
+  }
+
+  #request(client: string, request: ClientRequest): void {
+    const { core } = this
+    const refuse = (): void => {
+      const leader = core === undefined ? 0 : core.leader
+      const hint = leader === 0 ? undefined : this.peerOf(leader)?.nodeId
+      this.reply(client, { attempt: request.attempt, refused: true, leader: hint })
+    }
+    if (core === undefined || core.role !== 'leader') return refuse()
+    if (request.type === 'read') {
+      const context = ++this.#lastContext
+      const answer = core.requestRead(context, this.nowMs)
+      if (!answer.accepted) return refuse()
+      this.input('read asked', context)
+      this.judge((invariants) => invariants.readAsked(core.replicaId, context))
+      this.#readsAsked.set(context, { client, attempt: request.attempt, key: request.key })
+      return this.changed()
+    }
+    const proposal =
+      request.type === 'register'
+        ? {
+            kind: entryKinds.session,
+            data: encodeSessionEntry({
+              type: 'register',
+              maximumSessions: request.maximumSessions,
+              resultsPerSession: 3,
+              unusedBefore: 0,
+            }),
+          }
+        : {
+            kind: entryKinds.command,
+            data: encodeEnvelope(
+              encodeCommand(request.command),
+              0,
+              request.session === 0 ? undefined : { session: request.session, sequence: request.sequence },
+              request.acknowledgedBelow,
+            ),
+          }
+    const answer = core.propose([proposal], this.nowMs)
+    if (!answer.accepted) return refuse()
+    this.input('proposed', answer.firstIndex, 'for', client)
+    this.#proposals.set(answer.firstIndex, { term: answer.term, client, attempt: request.attempt })
+    this.changed()
+  }
+
+  reply(client: string, reply: ClientReply): void {
+    this.world.network.send(this.name, client, { type: 'reply', reply })
+  }
+
+  /** Tells the invariants, unless this is no replica of the group. */
+  judge(tell: (invariants: RaftInvariants) => void): void {
+    if (!this.orphan) tell(this.world.invariants)
+  }
+
+  /** Everything that changes the core is a line of the trace. */
+  input(what: string, ...values: readonly (string | number)[]): void {
+    this.world.simulation.note(this.name, what, ...values)
+  }
+
+  /** The core has changed: judges it and plans a turn. */
+  changed(): void {
+    const { core } = this
+    if (core === undefined) return
+    this.world.observe(this, core)
+    this.#armTimer(core)
+    if (this.#turnPlanned) return
+    this.#turnPlanned = true
+    this.env.timers.defer(() => {
+      this.#turnPlanned = false
+      this.turn()
+    })
+  }
+
+  #armTimer(core: RaftCore): void {
+    const dueMs = core.nextDeadlineMs
+    if (this.#timer?.dueMs === dueMs) return
+    this.#timer?.cancel()
+    this.#timer = undefined
+    if (dueMs === Number.POSITIVE_INFINITY) return
+    const timer = this.env.timers.schedule(dueMs - this.nowMs, () => {
+      this.#timer = undefined
+      this.timerFired(core)
+    })
+    this.#timer = { dueMs, cancel: () => timer.cancel() }
+  }
+
+  /** A late timer lets the input that waits in first: the leader's heartbeats may be among it. */
+  timerFired(core: RaftCore): void {
+    this.env.timers.defer(() => this.advance(core))
+  }
+
+  advance(core: RaftCore): void {
+    if (this.core !== core) return
+    core.advanceTo(this.nowMs)
+    this.changed()
+  }
+
+  // Turns
+
+  turn(): void {
+    const { core } = this
+    if (core === undefined) return
+    const ready = core.takeReady()
+    this.world.observe(this, core)
+    this.#armTimer(core)
+    if (ready !== undefined) this.#carryOut(core, ready)
+    if (this.#recordDirty && this.core === core) this.#writeRecord()
+  }
+
+  #carryOut(core: RaftCore, ready: Ready): void {
+    if (!this.boundary('at the start of a turn')) return
+    if (ready.quarantined === true) this.#changeRecord({ quarantined: true })
+    const writeFirst = chance(this.random, 0.5)
+    if (!writeFirst) this.sendAll(ready.messages)
+    this.withheld.push(...ready.messagesAfter)
+    if (ready.write !== undefined) {
+      this.startWrite(core, ready.write)
+      if (!this.boundary('after a write was started')) return
+    }
+    if (writeFirst) this.sendAll(ready.messages)
+    this.releaseWithheld(core)
+    this.#enqueue(ready.committed)
+    for (const read of ready.reads) {
+      this.judge((invariants) => invariants.readServed(core.replicaId, read.context, read.index))
+      this.#readsReady.push(read)
+    }
+    this.#serveReads()
+    for (const context of ready.failedReads) this.#failRead(context)
+    for (const fetch of ready.fetches) this.fetch(core, fetch)
+    if (ready.offeredSnapshot !== undefined) this.#askSnapshot(core, ready.offeredSnapshot)
+    if (ready.leadership !== undefined) {
+      const { role, term, leader } = ready.leadership
+      this.input('is', role, 'in term', term, 'leader', leader)
+    }
+    if (ready.transfer !== undefined) this.world.count(`transfer ${ready.transfer.outcome}`)
+    if (ready.removed === true) this.removed = true
+  }
+
+  startWrite(core: RaftCore, write: RaftWrite): void {
+    const { writeId, ...rest } = write
+    this.judge((invariants) => invariants.issued(core.replicaId, write))
+    const record = this.#recordDirty ? this.record : undefined
+    this.#recordDirty = false
+    this.store.write(rest, () => this.written(core, writeId), record)
+  }
+
+  /** The disk has it. */
+  written(core: RaftCore, writeId: number): void {
+    if (this.core !== core) return
+    this.judge((invariants) => invariants.durable(core.replicaId, writeId))
+    this.input('write is durable', writeId)
+    this.persisted(core, writeId)
+  }
+
+  persisted(core: RaftCore, writeId: number): void {
+    core.persisted(writeId, this.nowMs)
+    this.releaseWithheld(core)
+    this.changed()
+  }
+
+  /** Messages that wait for a write leave when it is durable. */
+  releaseWithheld(core: RaftCore): void {
+    const free = this.withheld.filter((message) => this.mayRelease(core, message))
+    if (free.length === 0) return
+    this.withheld = this.withheld.filter((message) => !free.includes(message))
+    this.sendAll(free.map(({ message }) => message))
+  }
+
+  mayRelease(core: RaftCore, message: DeferredMessage): boolean {
+    return message.writeId <= core.log.persistedWriteId
+  }
+
+  sendAll(messages: readonly Message[]): void {
+    if (messages.length === 0) return
+    const packers = new Map<string, FramePacker>()
+    for (const message of messages) {
+      const peer = this.peerOf(message.to)
+      if (peer === undefined) {
+        this.world.count('message to an unknown replica')
+        continue
+      }
+      this.judge((invariants) => invariants.sent(message))
+      this.pack(packers, peer, message)
+    }
+    this.flushPackers(packers)
+  }
+
+  pack(packers: Map<string, FramePacker>, peer: Peer, message: HostMessage): void {
+    const key = `${peer.nodeId}/${peer.incarnation}`
+    let packer = packers.get(key)
+    if (packer === undefined) {
+      packer = new FramePacker(peer.incarnation)
+      packers.set(key, packer)
+    }
+    packer.add(1, message)
+  }
+
+  flushPackers(packers: ReadonlyMap<string, FramePacker>): void {
+    for (const [key, packer] of packers) {
+      const bytes = packer.finish()
+      this.sendPacket(key.slice(0, key.indexOf('/')), { type: 'frame', incarnation: this.incarnation, bytes })
+    }
+  }
+
+  sendPacket(to: string, packet: NodePacket): void {
+    this.world.network.send(this.name, to, packet)
+  }
+
+  // Applying
+
+  #enqueue(entries: readonly LogEntry[]): void {
+    if (entries.length === 0) return
+    this.#toApply.push(...entries)
+    this.#planApply()
+  }
+
+  #planApply(): void {
+    const { core } = this
+    if (
+      this.#applying ||
+      core === undefined ||
+      this.#toApply.length === 0 ||
+      this.#incoming?.restoring === true
+    ) {
+      return
+    }
+    this.#applying = true
+    this.env.timers.schedule(this.random.float() * this.world.settings.applyDelayMs, () => {
+      this.#applying = false
+      if (this.core !== core) return
+      this.#toApply = this.#toApply.filter((entry) => entry.index > this.machine.applied.index)
+      const batch = this.#toApply.splice(0, this.world.settings.maximumApplyBatch)
+      if (batch.length > 0) this.applyBatch(core, batch)
+      this.#planApply()
+    })
+  }
+
+  applyBatch(core: RaftCore, batch: readonly LogEntry[]): void {
+    for (const entry of batch) {
+      this.judge((invariants) => invariants.applied(core.replicaId, entry))
+      const outcome = this.machine.apply(entry)
+      this.world.applied(this, this.machine, entry)
+      this.#answer(entry, outcome)
+    }
+    this.machineDisk.applied(batch)
+    this.input('applied', this.machine.applied.index)
+    this.tellApplied(core)
+    this.#serveReads()
+    this.maybeFlush(core)
+    this.changed()
+  }
+
+  tellApplied(core: RaftCore): void {
+    core.applied(this.machine.applied.index, this.nowMs)
+  }
+
+  #answer(entry: LogEntry, outcome: Outcome): void {
+    const proposal = this.#proposals.get(entry.index)
+    if (proposal === undefined) return
+    this.#proposals.delete(entry.index)
+    const { client, attempt } = proposal
+    // Another entry has the place for ever: what was proposed there never takes effect.
+    if (proposal.term === entry.term) this.reply(client, { attempt, outcome })
+    else this.reply(client, { attempt, refused: true, leader: undefined })
+  }
+
+  /** Makes the state durable, then lets the log forget what it has. */
+  maybeFlush(core: RaftCore): void {
+    const { flushEvery } = this.world.settings
+    if (this.#flushing || this.machine.applied.index - this.machineDisk.flushedIndex < flushEvery) return
+    this.#flushing = true
+    const { index } = this.machine.applied
+    const state = this.machine.encode()
+    this.disk.perform('sync', (error) => {
+      this.#flushing = false
+      if (this.core !== core) return
+      if (error !== undefined) return this.world.count('flush failed')
+      if (index < this.machineDisk.flushedIndex) return
+      this.machineDisk.flush(state, index)
+      this.compact(core)
+    })
+  }
+
+  compactionTarget(): number {
+    return this.machineDisk.flushedIndex - this.world.settings.keepEntries
+  }
+
+  compact(core: RaftCore): void {
+    const target = this.compactionTarget()
+    if (target <= 0) return
+    const position = core.compact(target)
+    if (position.index <= this.store.current.compacted.index) return
+    // What the store has of the log may lag behind by writes that were not taken from the core yet.
+    if (position.index > this.store.current.last.index) return
+    this.input('compacted through', position.index)
+    this.world.count('compaction')
+    this.store.compact(position)
+    this.changed()
+  }
+
+  // Reads
+
+  #serveReads(): void {
+    const left: ReadReady[] = []
+    for (const read of this.#readsReady) {
+      if (this.mayServe(read)) this.#serveRead(read)
+      else left.push(read)
+    }
+    this.#readsReady = left
+  }
+
+  mayServe(read: ReadReady): boolean {
+    return read.index <= this.machine.applied.index
+  }
+
+  #serveRead(read: ReadReady): void {
+    const asked = this.#readsAsked.get(read.context)
+    if (asked === undefined) return
+    this.#readsAsked.delete(read.context)
+    this.world.count('read served')
+    this.input('read served', read.context, 'at', read.index)
+    this.reply(asked.client, { attempt: asked.attempt, value: this.machine.get(asked.key), read: true })
+  }
+
+  #failRead(context: number): void {
+    const asked = this.#readsAsked.get(context)
+    if (asked === undefined) return
+    this.#readsAsked.delete(context)
+    this.reply(asked.client, { attempt: asked.attempt, refused: true, leader: undefined })
+  }
+
+  // Entries that left memory
+
+  fetch(core: RaftCore, fetch: Fetch): void {
+    this.disk.perform('read', (error) => {
+      if (this.core !== core) return
+      const found =
+        error === undefined ? this.store.read(fetch.from, fetch.to, fetch.maximumBytes) : 'missing'
+      this.world.count('fetch')
+      if (typeof found === 'string') this.fetchFailed(core, fetch, found === 'compacted' ? found : 'other')
+      else core.fetched(fetch, found, this.nowMs)
+      this.input('fetched', fetch.from)
+      this.changed()
+    })
+  }
+
+  fetchFailed(core: RaftCore, fetch: Fetch, reason: 'compacted' | 'other'): void {
+    core.fetchFailed(fetch, reason, this.nowMs)
+  }
+
+  // Snapshots
+
+  #askSnapshot(core: RaftCore, offer: OfferedSnapshot): void {
+    const peer = this.peerOf(offer.from)
+    const requestId = ++this.#lastContext
+    const fail = (): void => {
+      this.#incoming = undefined
+      if (this.core !== core) return
+      this.world.count('snapshot transfer failed')
+      core.snapshotFailed(this.nowMs)
+      this.changed()
+      this.#planApply()
+    }
+    if (peer === undefined) return fail()
+    this.#incoming?.abandon()
+    this.#incoming = new IncomingSnapshot(this.env.timers, peer.nodeId, requestId, {
+      complete: (bytes) => this.#restore(core, peer, requestId, bytes, fail),
+      failed: fail,
+    })
+    const request: SnapshotRequest = {
+      kind: 'snapshotRequest',
+      from: core.replicaId,
+      to: offer.from,
+      term: core.term,
+      position: offer.position,
+      requestId,
+    }
+    const packers = new Map<string, FramePacker>()
+    this.pack(packers, peer, request)
+    this.flushPackers(packers)
+  }
+
+  #streamSnapshot(peer: Peer, request: SnapshotRequest): void {
+    const { core } = this
+    if (core === undefined || core.role !== 'leader') return
+    if (this.machine.applied.index < request.position.index) return
+    const key = `${peer.nodeId}/${request.requestId}`
+    if (this.#outgoing.has(key)) return
+    this.world.count('snapshot streamed')
+    const ended = (restored: boolean): void => {
+      this.#outgoing.delete(key)
+      if (this.core !== core) return
+      core.reportSnapshot(request.from, restored ? 'sent' : 'failed', this.nowMs)
+      this.changed()
+    }
+    const { chunkBytes } = this.world.settings
+    const bytes = this.snapshotBytes()
+    this.#outgoing.set(
+      key,
+      new OutgoingSnapshot(this.env.timers, request.requestId, bytes, chunkBytes, {
+        send: (packet) => this.sendPacket(peer.nodeId, packet),
+        ended,
+      }),
+    )
+  }
+
+  snapshotBytes(): Uint8Array {
+    return this.machine.encode()
+  }
+
+  /** Marks the switch durably, switches the state, then lets the core reset its log. */
+  #restore(core: RaftCore, peer: Peer, requestId: number, bytes: Uint8Array, fail: () => void): void {
+    const incoming = this.#incoming
+    const incomingMachine = Machine.decode(bytes)
+    const done = (restored: boolean): void => {
+      if (this.#incoming === incoming) this.#incoming = undefined
+      this.sendPacket(peer.nodeId, { type: 'snapshotDone', requestId, restored })
+    }
+    if (incomingMachine.applied.index <= this.machine.applied.index) {
+      done(false)
+      return fail()
+    }
+    this.#changeRecord({ restoring: true })
+    this.#writeRecord(() => {
+      if (this.core !== core) return
+      this.disk.perform('sync', (error) => {
+        if (this.core !== core) return
+        if (error !== undefined || incomingMachine.applied.index <= this.machine.applied.index) {
+          done(false)
+          return fail()
+        }
+        this.switchState(core, incomingMachine, bytes)
+        this.input('restored snapshot at', this.machine.applied.index)
+        this.world.count('snapshot restored')
+        done(true)
+        if (!this.boundary('between the switch of the state and the reset of the log')) return
+        // In one act with the reset of the log, or the mark would be gone while the log is still the old one.
+        this.#changeRecord({ restoring: false })
+        this.snapshotRestored(core)
+        this.changed()
+        this.#planApply()
+      })
+    })
+  }
+
+  switchState(core: RaftCore, machine: Machine, bytes: Uint8Array): void {
+    this.machine = machine
+    this.machineDisk.replace(bytes, machine.applied.index)
+    this.judge((invariants) => invariants.snapshotInstalled(core.replicaId, machine.applied))
+    this.world.restored(this, machine)
+  }
+
+  snapshotRestored(core: RaftCore): void {
+    const { applied, configuration } = this.machine
+    invariant(configuration !== undefined, 'an applied state has a configuration')
+    core.snapshotRestored(applied, configuration, this.nowMs)
+  }
+
+  #changeRecord(change: Partial<ReplicaRecord>): void {
+    if (this.record === undefined) return
+    this.record = { ...this.record, ...change }
+    this.#recordDirty = true
+  }
+
+  #writeRecord(done: () => void = () => {}): void {
+    this.#recordDirty = false
+    if (this.record !== undefined) this.store.writeRecord(this.record, done)
+  }
+}

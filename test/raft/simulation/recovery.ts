@@ -1,0 +1,73 @@
+import type { LogPosition } from '../../../src/interfaces/log-store.ts'
+import type { RestoredState } from '../../../src/raft/core/types.ts'
+import type { Machine } from './machine.ts'
+import type { Node } from './node.ts'
+import type { ReplicaRecord } from './store.ts'
+
+/**
+ * Brings log and state of a replica together after a start, as `recoverReplica` of the library does. A snapshot switches
+ * the state first and resets the log second, with a durable mark before both, so that a crash in between is completed
+ * here.
+ */
+export function recover(node: Node, record: ReplicaRecord): void {
+  const { store } = node
+  const machine = node.machineDisk.recover(node.machineDisk.unflushedBatches)
+  const { applied } = machine
+  const { compacted } = store.current
+  if (applied.index < compacted.index) {
+    node.world.broken(
+      `${node.name}: the state ends at ${applied.index}, the log begins after ${compacted.index}`,
+    )
+  }
+  if (logHolds(node, applied)) return begin(node, record, machine, compacted)
+  // Nothing is applied that is not durable in the log, so without the mark the disk lost what it had.
+  if (!record.restoring)
+    node.world.broken(`${node.name}: applied ${applied.index}, which its log does not have`)
+  const next: ReplicaRecord = { ...record, restoring: false }
+  node.record = next
+  store.write({ reset: applied }, () => {})
+  store.writeRecord(next, () => begin(node, next, machine, applied))
+}
+
+function logHolds(node: Node, { index, term }: LogPosition): boolean {
+  const { compacted, entries } = node.store.current
+  if (index === compacted.index) return term === compacted.term
+  return entries[index - compacted.index - 1]?.term === term
+}
+
+function begin(node: Node, record: ReplicaRecord, machine: Machine, compacted: LogPosition): void {
+  const { current } = node.store
+  const { applied, configuration } = machine
+  // At least the last entry, whose term the log would not know otherwise.
+  const short = Math.max(compacted.index, Math.min(applied.index, current.last.index - 1))
+  const from = node.world.settings.shortRecovery ? short : compacted.index
+  const entries = current.entries.slice(from - compacted.index)
+  const restored: RestoredState = {
+    compacted,
+    appliedIndex: applied.index,
+    entries,
+    earlierTerms: termsBetween(machine.termStarts, compacted.index, from),
+    quarantined: record.quarantined,
+    ...(current.hardState === undefined ? {} : { hardState: current.hardState }),
+    ...(configuration === undefined ? {} : { configuration, configurationIndex: applied.index }),
+  }
+  const core = node.world.makeCore({
+    replicaId: record.replicaId,
+    restored,
+    options: node.world.settings.raft,
+    random: node.env.random,
+    nowMs: node.nowMs,
+  })
+  node.install(core, machine, record)
+}
+
+/** The first position of each term in (`after`, `through`]. */
+function termsBetween(starts: readonly LogPosition[], after: number, through: number): LogPosition[] {
+  const terms: LogPosition[] = []
+  for (const start of starts) {
+    if (start.index > through) break
+    if (start.index > after) terms.push(start)
+    else terms[0] = { index: after + 1, term: start.term }
+  }
+  return after >= through ? [] : terms
+}

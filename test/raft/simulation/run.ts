@@ -1,0 +1,180 @@
+import { KeelsonError } from '../../../src/core/errors.ts'
+import { replicaOf } from '../../../src/raft/core/configuration.ts'
+import { drawSwarm, FaultInjector } from '../../../src/simulation/faults.ts'
+import { checkLinearizability } from '../../../src/simulation/linearizability.ts'
+import { counterModel, mapModel } from '../../../src/simulation/sequential-models.ts'
+import { faultKinds } from './nemesis.ts'
+import { Operator } from './operator.ts'
+import { World, type WorldOptions } from './world.ts'
+
+/** What a run did. */
+export interface RunReport {
+  readonly seed: number
+  /** Undefined when everything held. */
+  readonly failure: RunFailure | undefined
+  readonly hash: string
+  readonly events: number
+  readonly virtualMs: number
+  readonly elections: number
+  readonly commits: number
+  readonly calls: number
+  readonly unknown: number
+  readonly faults: readonly [kind: string, count: number][]
+  readonly counts: readonly [what: string, count: number][]
+}
+
+/** What broke. */
+export interface RunFailure {
+  /** Name of the invariant, or of the kind of failure. */
+  readonly invariant: string
+  readonly message: string
+  readonly stack: string
+  /** The last lines of the trace. */
+  readonly trace: readonly string[]
+}
+
+/** Runs one seed: faults and load, then calm, in which everything must be served again, then judgement. */
+export function runSeed(options: WorldOptions): RunReport {
+  let world: World | undefined
+  let failure: RunFailure | undefined
+  try {
+    world = new World(options)
+    play(world)
+    judge(world)
+  } catch (error) {
+    failure = describe(error, world)
+  }
+  return {
+    seed: options.seed,
+    failure,
+    hash: world?.simulation.trace.hash() ?? '',
+    events: world?.simulation.scheduler.events ?? 0,
+    virtualMs: world?.nowMs ?? 0,
+    elections: world?.elections ?? 0,
+    commits: world?.invariants.committedIndex ?? 0,
+    calls: world?.clients.reduce((sum, client) => sum + client.completed, 0) ?? 0,
+    unknown: world?.clients.reduce((sum, client) => sum + client.unknown, 0) ?? 0,
+    faults: world?.simulation.faults.entries() ?? [],
+    counts: [...(world?.counts ?? [])].sort(([a], [b]) => (a < b ? -1 : 1)),
+  }
+}
+
+function play(world: World): void {
+  const { simulation, settings } = world
+  const random = simulation.random('plan')
+  const injector = new FaultInjector(simulation, drawSwarm(random, faultKinds(world)))
+  const operator = new Operator(world, random.float() < 0.7 ? 100 + random.float() * 1_000 : 1e9)
+  const patrol = (): void => {
+    world.checkIsolatedLeaders()
+    simulation.scheduler.schedule(50, patrol)
+  }
+  for (const client of world.clients) client.start()
+  injector.start()
+  operator.start()
+  patrol()
+  simulation.runSync({ untilMs: settings.faultPhaseMs })
+
+  simulation.note('world', 'faults end')
+  world.calm = true
+  injector.stop()
+  operator.stop()
+  world.conditions.heal()
+  for (const node of world.nodes.values()) {
+    node.disk.setQuality({ slowProbability: 0, syncFailureProbability: 0, readFailureProbability: 0 })
+    node.process.resume()
+    world.restart(node)
+  }
+  recover(world)
+}
+
+/** Everything heals, so within a bound all calls are answered and all members have everything. */
+function recover(world: World): void {
+  const { simulation, settings } = world
+  for (const client of world.clients) client.stopped = true
+  let waiting = 0
+  let asked = false
+  const served = (): boolean => {
+    if (!world.clients.every((client) => client.idle)) return false
+    if (!asked) {
+      asked = true
+      for (const [i, client] of world.clients.entries()) {
+        const key = `k${i % settings.keys}`
+        waiting++
+        client.finish('write', key, () => {
+          client.finish('read', key, () => waiting--)
+        })
+      }
+      return false
+    }
+    return waiting === 0 && converged(world)
+  }
+  const from = world.nowMs
+  const result = simulation.runSync({ untilMs: from + settings.recoveryMs, stop: served })
+  if (result.reason !== 'stopped') {
+    const leader = world.leader()
+    const open = world.clients.filter((client) => !client.idle).map((client) => client.name)
+    const states = [...world.nodes.values()].map((node) => {
+      const { core } = node
+      return core === undefined
+        ? `${node.name} empty`
+        : `${node.name} r${core.replicaId} ${core.role} t${core.term} commit ${core.commitIndex} applied ${node.machine.applied.index} last ${core.lastIndex}`
+    })
+    world.broken(
+      `nothing was served ${settings.recoveryMs} ms after the faults had ended; leader ${leader?.name ?? 'none'}, clients that wait: ${open.join(' ') || 'none'}, unanswered: ${waiting}\n${states.join('\n')}`,
+      'liveness',
+    )
+  }
+  // A healthy group stays as it is: nobody disturbs its leader.
+  const { elections } = world
+  simulation.runSync({ untilMs: world.nowMs + 2_000 })
+  if (world.elections !== elections) world.broken('there was an election in a healthy group', 'stable leader')
+}
+
+/** All live members of the leader's configuration have applied all that is committed. */
+function converged(world: World): boolean {
+  const leader = world.leader()
+  const core = leader?.core
+  if (core === undefined || core.appliedIndex < core.lastIndex) return false
+  return (core.configuration?.replicas ?? []).every((replica) => {
+    if (world.lost.has(replica.replicaId)) return true
+    const node = world.nodeOf(replica)
+    if (node?.core?.quarantined === true) return true
+    return node !== undefined && node.machine.applied.index === core.appliedIndex
+  })
+}
+
+function judge(world: World): void {
+  for (const client of world.clients) client.abandon()
+  const leader = world.leader()
+  const expected = leader?.machine.encode()
+  for (const node of world.live()) {
+    if (node.machine.applied.index !== leader?.machine.applied.index) continue
+    const member = replicaOf(leader.core?.configuration, node.core?.replicaId ?? 0)
+    if (member?.nodeId !== node.name || expected === undefined) continue
+    if (Buffer.compare(node.machine.encode(), expected) !== 0) {
+      world.broken(`${node.name} and ${leader.name} differ in the end`, 'states are equal')
+    }
+  }
+  const { map, counters } = world.history
+  const verdicts = [
+    checkLinearizability(mapModel, map, { maximumSteps: 200_000 }),
+    checkLinearizability(counterModel, counters, { maximumSteps: 200_000 }),
+  ]
+  for (const verdict of verdicts) {
+    if (verdict.result === 'undecided') world.count('linearizability undecided')
+    if (verdict.result !== 'broken') continue
+    const stuck = (verdict.stuck ?? []).map((operation) => JSON.stringify(operation)).join('\n')
+    world.broken(`the operations on ${verdict.part} have no order; stuck at\n${stuck}`, 'linearizability')
+  }
+}
+
+function describe(error: unknown, world: World | undefined): RunFailure {
+  const known = KeelsonError.is(error) ? error : undefined
+  const invariant = known?.details.invariant
+  return {
+    invariant: typeof invariant === 'string' ? invariant : (known?.code ?? 'exception'),
+    message: error instanceof Error ? error.message : String(error),
+    stack: error instanceof Error ? String(error.stack) : '',
+    trace: world?.simulation.trace.lines() ?? [],
+  }
+}

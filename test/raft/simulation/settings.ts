@@ -1,0 +1,101 @@
+import { between, chance, type SeededRandom } from '../../../src/core/random.ts'
+import type { RaftOptions } from '../../../src/raft/core/types.ts'
+import type { DiskQuality } from '../../../src/simulation/disk.ts'
+import type { LinkQuality } from '../../../src/simulation/network-conditions.ts'
+
+/** Everything that is drawn per seed, but for the faults that come and go. */
+export interface Settings {
+  /** Members of the bootstrap. */
+  readonly size: number
+  /** Nodes that exist; those that are not members yet wait to be added. */
+  readonly nodes: number
+  readonly clients: number
+  /** Virtual time of the phase with faults. */
+  readonly faultPhaseMs: number
+  /** After the faults have ended, everything must be served again within this time. */
+  readonly recoveryMs: number
+  readonly raft: Partial<RaftOptions>
+  readonly link: LinkQuality
+  readonly disk: DiskQuality
+  /** Mean time between two calls of a client. */
+  readonly thinkMs: number
+  /** Time after which a client gives up an attempt. */
+  readonly attemptMs: number
+  /** Part of the clients that do not repeat a call whose outcome is unknown. */
+  readonly blindShare: number
+  readonly keys: number
+  /** Sessions that the group keeps: few, so that some are evicted. */
+  readonly maximumSessions: number
+  readonly applyDelayMs: number
+  readonly maximumApplyBatch: number
+  /** Entries between two flushes of the state, after which the log is compacted. */
+  readonly flushEvery: number
+  /** Entries that stay in the log when it is compacted. */
+  readonly keepEntries: number
+  /** Bytes of a chunk of a snapshot. */
+  readonly chunkBytes: number
+  /** Probability of a crash at each point where the order of a durable write matters. */
+  readonly crashPointProbability: number
+  readonly clockDrift: number
+  /** Recovery reads the log only from the applied index on. */
+  readonly shortRecovery: boolean
+}
+
+export function drawSettings(random: SeededRandom): Settings {
+  const size = chance(random, 0.75) ? 5 : chance(random, 0.7) ? 3 : 1 + random.integer(4)
+  const badNetwork = chance(random, 0.6)
+  const badDisk = chance(random, 0.5)
+  const electionTimeoutMs = between(random, 150, 400)
+  const tight = chance(random, 0.5)
+  const small = chance(random, 0.5)
+  return {
+    size,
+    nodes: Math.max(size, chance(random, 0.7) ? 7 : size + 1),
+    clients: 3 + random.integer(4),
+    faultPhaseMs: between(random, 5_000, 15_000),
+    recoveryMs: 30_000,
+    raft: {
+      electionTimeoutMs,
+      heartbeatIntervalMs: electionTimeoutMs / between(random, 3.5, 8),
+      preVote: chance(random, 0.85),
+      checkQuorum: chance(random, 0.85),
+      roundTripMs: between(random, 1, 10),
+      maximumAppendEntries: tight ? 1 + random.integer(5) : 4096,
+      maximumInFlightMessages: tight ? 1 + random.integer(5) : 128,
+      maximumInFlightBytes: tight ? 50 + random.integer(500) : 8 << 20,
+      maximumTailBytes: small ? random.integer(500) : 8 << 20,
+      maximumApplyingBytes: small ? 50 + random.integer(1_000) : 16 << 20,
+      caughtUpEntries: 5 + random.integer(50),
+    },
+    link: {
+      minimumDelayMs: between(random, 0.05, 3),
+      meanExtraDelayMs: badNetwork ? between(random, 0.1, 12) : 0.3,
+      lossProbability: badNetwork && chance(random, 0.7) ? random.float() ** 2 * 0.15 : 0,
+      duplicateProbability: badNetwork && chance(random, 0.6) ? random.float() * 0.1 : 0,
+      reorderProbability: badNetwork && chance(random, 0.6) ? random.float() * 0.2 : 0,
+      reorderDelayMs: between(random, 5, 1.5 * electionTimeoutMs),
+    },
+    disk: {
+      minimumDelayMs: 0.1,
+      meanExtraDelayMs: badDisk ? between(random, 1, 20) : 0.5,
+      slowProbability: badDisk ? random.float() * 0.05 : 0,
+      slowDelayMs: between(random, 50, 800),
+      syncFailureProbability: badDisk && chance(random, 0.3) ? random.float() * 0.001 : 0,
+      readFailureProbability: badDisk ? random.float() * 0.1 : 0,
+      capacityBytes: Number.POSITIVE_INFINITY,
+    },
+    thinkMs: between(random, 1, 40),
+    attemptMs: between(random, 100, 600),
+    blindShare: chance(random, 0.5) ? 0.4 : 0,
+    keys: 1 + random.integer(4),
+    maximumSessions: chance(random, 0.3) ? 2 + random.integer(3) : 50,
+    applyDelayMs: chance(random, 0.3) ? between(random, 1, 40) : 0.1,
+    maximumApplyBatch: 1 + random.integer(30),
+    flushEvery: chance(random, 0.7) ? 5 + random.integer(60) : 100_000,
+    keepEntries: random.integer(30),
+    chunkBytes: 50 + random.integer(400),
+    crashPointProbability: chance(random, 0.4) ? random.float() ** 2 * 0.004 : 0,
+    clockDrift: chance(random, 0.5) ? random.float() * 0.1 : 0,
+    shortRecovery: chance(random, 0.5),
+  }
+}

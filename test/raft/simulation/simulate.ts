@@ -1,0 +1,116 @@
+// npm run simulate -- --seeds 1000 [--first N] [--workers N] [--trace] [--lines N]
+//
+// Runs the Raft core in the simulator, one seed after the other on each core of the machine, and prints a summary. A seed
+// that fails is printed with the last lines of its trace, and the command ends with code 1. `--trace` prints one seed
+// (`--first`) in full.
+
+import { availableParallelism } from 'node:os'
+import { parseArgs } from 'node:util'
+import { isMainThread, parentPort, Worker } from 'node:worker_threads'
+import { closest } from '../../../src/core/options.ts'
+import { type RunReport, runSeed } from './run.ts'
+import { Summary } from './summary.ts'
+
+const names = ['seeds', 'first', 'workers', 'trace', 'lines', 'help']
+
+if (isMainThread) process.exitCode = await main()
+else parentPort?.on('message', (seed: number) => parentPort?.postMessage(runSeed({ seed })))
+
+async function main(): Promise<number> {
+  const options = readOptions(process.argv.slice(2))
+  if (options === undefined) return 2
+  if (options.trace) return traceOne(options.first)
+  const summary = new Summary(options.lines, (line) => console.log(line))
+  await runAll(options.first, options.seeds, options.workers, (report) => summary.add(report, options.seeds))
+  summary.print()
+  return summary.failures === 0 ? 0 : 1
+}
+
+interface Options {
+  readonly seeds: number
+  readonly first: number
+  readonly workers: number
+  readonly lines: number
+  readonly trace: boolean
+}
+
+function readOptions(argumentList: string[]): Options | undefined {
+  const { tokens } = parseArgs({ args: argumentList, strict: false, tokens: true })
+  for (const token of tokens) {
+    if (token.kind === 'option' && names.includes(token.name)) continue
+    if (token.kind === 'positional') continue
+    const word = token.kind === 'option' ? token.name : ''
+    const suggestion = closest(word, names)
+    console.error(
+      `there is no option --${word}${suggestion === undefined ? '' : `; did you mean --${suggestion}?`}`,
+    )
+    return undefined
+  }
+  const { values } = parseArgs({
+    args: argumentList,
+    options: {
+      seeds: { type: 'string', default: '100' },
+      first: { type: 'string', default: '1' },
+      workers: { type: 'string', default: String(availableParallelism()) },
+      lines: { type: 'string', default: '80' },
+      trace: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  })
+  const { seeds, first, workers, lines } = values
+  for (const [name, value] of Object.entries({ seeds, first, workers, lines })) {
+    if (/^\d{1,15}$/.test(value) && (Number(value) > 0 || name === 'first')) continue
+    console.error(`--${name} takes a positive integer, not ${JSON.stringify(value)}`)
+    return undefined
+  }
+  if (values.help) {
+    console.log('npm run simulate -- --seeds 1000 [--first N] [--workers N] [--trace] [--lines N]')
+    return undefined
+  }
+  return {
+    seeds: Number(seeds),
+    first: Number(first),
+    workers: Number(workers),
+    lines: Number(lines),
+    trace: values.trace,
+  }
+}
+
+function traceOne(seed: number): number {
+  const report = runSeed({ seed, onLine: (line) => process.stdout.write(`${line}\n`) })
+  const summary = new Summary(0, (line) => console.log(line))
+  summary.add(report, 1)
+  summary.print()
+  return report.failure === undefined ? 0 : 1
+}
+
+/** Each worker gets the next seed when it has finished one. */
+async function runAll(
+  first: number,
+  count: number,
+  workers: number,
+  onReport: (report: RunReport) => void,
+): Promise<void> {
+  let next = first
+  let open = 0
+  await new Promise<void>((resolve, reject) => {
+    const feed = (worker: Worker): void => {
+      if (next < first + count) worker.postMessage(next++)
+      else {
+        open--
+        void worker.terminate()
+        if (open === 0) resolve()
+      }
+    }
+    for (let i = 0; i < Math.min(workers, count); i++) {
+      const worker = new Worker(new URL(import.meta.url))
+      open++
+      worker.on('error', reject)
+      worker.on('message', (report: RunReport) => {
+        onReport(report)
+        feed(worker)
+      })
+      feed(worker)
+    }
+  })
+}

@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { faultKinds } from './nemesis.ts'
+import { type RunReport, runSeed } from './run.ts'
+import { World } from './world.ts'
+
+const seeds = Array.from({ length: 40 }, (_, i) => i + 1)
+
+suite('a simulated Raft group', () => {
+  const reports: RunReport[] = []
+
+  test('keeps its invariants under all faults, heals and serves', () => {
+    for (const seed of seeds) {
+      const report = runSeed({ seed })
+      reports.push(report)
+      const { failure } = report
+      assert.equal(
+        failure,
+        undefined,
+        `seed ${seed}: ${failure?.message}\n${failure?.trace.slice(-60).join('\n')}`,
+      )
+    }
+  })
+
+  test('one seed is one run', () => {
+    for (const report of reports) {
+      const again = runSeed({ seed: report.seed })
+      assert.deepEqual(
+        [again.hash, again.events, again.commits],
+        [report.hash, report.events, report.commits],
+      )
+    }
+    assert.equal(new Set(reports.map(({ hash }) => hash)).size, reports.length)
+  })
+
+  test('every fault and everything of interest happens somewhere', () => {
+    const total = (pick: (report: RunReport) => readonly [string, number][], name: string): number =>
+      reports.reduce((sum, report) => sum + (pick(report).find(([kind]) => kind === name)?.[1] ?? 0), 0)
+    const faults = [
+      ...faultKinds(new World({ seed: 1 })).map(({ name }) => name),
+      'message lost',
+      'message duplicated',
+      'message reordered',
+      'message lost in a partition',
+      'message held by a clog',
+      'disk slow sync',
+      'disk failed sync',
+      'disk failed read',
+      'disk stalled',
+      'sync failed, process ended',
+      'crash at the start of a turn',
+      'crash after a write was started',
+      'crash before the write is noted',
+      'crash after the write is noted',
+    ]
+    for (const fault of faults) assert.ok(total(({ faults: all }) => all, fault) > 0, `never: ${fault}`)
+    const events = [
+      'read served',
+      'compaction',
+      'fetch',
+      'snapshot restored',
+      'transfer done',
+      'change addLearner accepted',
+      'change promote accepted',
+      'change remove accepted',
+      'change addLearner staleGeneration',
+      'replica destroyed',
+      'client: sessionUnknown',
+    ]
+    for (const what of events) assert.ok(total(({ counts }) => counts, what) > 0, `never: ${what}`)
+    const unknown = reports.reduce((sum, report) => sum + report.unknown, 0)
+    const calls = reports.reduce((sum, report) => sum + report.calls, 0)
+    assert.ok(unknown > 0 && unknown < calls / 5, `${unknown} of ${calls} calls had an unknown outcome`)
+    assert.ok(reports.reduce((sum, report) => sum + report.elections, 0) > reports.length * 2)
+    assert.equal(
+      total(({ counts }) => counts, 'linearizability undecided'),
+      0,
+    )
+  })
+})

@@ -1,0 +1,299 @@
+import { KeelsonError } from '../../../src/core/errors.ts'
+import type { SeededRandom } from '../../../src/core/random.ts'
+import type { LogEntry } from '../../../src/interfaces/log-store.ts'
+import type { ReplicaDescriptor } from '../../../src/model/descriptors.ts'
+import { bootstrapState, replicaOf } from '../../../src/raft/core/configuration.ts'
+import { RaftInvariants } from '../../../src/raft/core/invariants.ts'
+import { RaftCore } from '../../../src/raft/core/raft.ts'
+import type { RaftCoreSetup } from '../../../src/raft/core/types.ts'
+import { SimulatedDisk } from '../../../src/simulation/disk.ts'
+import { MessageNetwork } from '../../../src/simulation/message-network.ts'
+import { NetworkConditions } from '../../../src/simulation/network-conditions.ts'
+import type { SimulatedProcess } from '../../../src/simulation/process.ts'
+import { Simulation } from '../../../src/simulation/simulation.ts'
+import { Client, type History } from './client.ts'
+import type { Machine } from './machine.ts'
+import { Node } from './node.ts'
+import { drawSettings, type Settings } from './settings.ts'
+import { copyPacket, type Packet } from './wire.ts'
+
+/** What a run is made with; a mutant replaces parts. */
+export interface WorldOptions {
+  readonly seed: number
+  readonly createCore?: (setup: RaftCoreSetup) => RaftCore
+  readonly createNode?: (world: World, name: string, incarnation: number) => Node
+  /** Changes what was drawn, to look at one corner more often. */
+  readonly adjust?: (settings: Settings, random: SeededRandom) => Settings
+  readonly traceLimit?: number
+  readonly onLine?: (line: string) => void
+}
+
+/** A group of simulated replicas with its clients: everything of one run. */
+export class World {
+  readonly simulation: Simulation
+  readonly settings: Settings
+  readonly conditions: NetworkConditions
+  readonly network: MessageNetwork<Packet>
+  readonly invariants: RaftInvariants = new RaftInvariants()
+  readonly nodes: Map<string, Node> = new Map()
+  readonly names: readonly string[]
+  readonly clients: Client[] = []
+  readonly history: History = { map: [], counters: [] }
+  /** The value that was sent last for a key, for compare-and-set. */
+  readonly lastWritten: Map<string, string> = new Map()
+  /** Things that happened and are no faults. */
+  readonly counts: Map<string, number> = new Map()
+  /** The faults are over: nothing is broken on purpose any more. */
+  calm = false
+  /** Replicas whose disk was wiped: they never come back. */
+  readonly lost: Set<number> = new Set()
+  elections = 0
+  readonly #options: WorldOptions
+  readonly #chains = new Map<number, number>()
+  readonly #leading = new Map<RaftCore, number>()
+  /** When a leader was last able to reach a majority, by true time. */
+  readonly #reachedMs = new Map<RaftCore, number>()
+  #ticks = 0
+  #incarnations = 100
+
+  constructor(options: WorldOptions) {
+    this.#options = options
+    this.simulation = new Simulation({
+      seed: options.seed,
+      traceLimit: options.traceLimit ?? 400,
+      ...(options.onLine === undefined ? {} : { onLine: options.onLine }),
+    })
+    const { simulation } = this
+    const drawn = drawSettings(simulation.random('settings'))
+    this.settings = options.adjust?.(drawn, simulation.random('adjust')) ?? drawn
+    this.conditions = new NetworkConditions(
+      simulation.random('network'),
+      simulation.faults,
+      this.settings.link,
+    )
+    this.network = new MessageNetwork(simulation.scheduler, this.conditions, copyPacket)
+    this.names = Array.from({ length: this.settings.nodes }, (_, i) => `n${i + 1}`)
+    for (const name of this.names) this.#addNode(name)
+    this.#bootstrap()
+    // A client talks over a connection, which doubles nothing: without a session it could not tell.
+    for (let i = 1; i <= this.settings.clients; i++) {
+      for (const name of this.names)
+        this.conditions.setLinkQuality(`c${i}`, name, { duplicateProbability: 0 })
+    }
+    for (let i = 0; i < this.settings.clients; i++) {
+      const blind = i < this.settings.clients * this.settings.blindShare
+      this.clients.push(new Client(this, `c${i + 1}`, blind, this.history))
+    }
+  }
+
+  get nowMs(): number {
+    return this.simulation.nowMs
+  }
+
+  /** The order of things as clients see them. */
+  tick(): number {
+    return ++this.#ticks
+  }
+
+  freshIncarnation(): number {
+    return ++this.#incarnations
+  }
+
+  makeDisk(process: SimulatedProcess): SimulatedDisk {
+    const { scheduler, faults } = this.simulation
+    const random = this.simulation.random(`disk ${process.name}`)
+    return new SimulatedDisk(process, { scheduler, random, counts: faults }, this.settings.disk)
+  }
+
+  makeCore(setup: RaftCoreSetup): RaftCore {
+    return this.#options.createCore?.(setup) ?? new RaftCore(setup)
+  }
+
+  fault(kind: string): void {
+    this.simulation.faults.add(kind)
+  }
+
+  count(what: string): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + 1)
+  }
+
+  broken(problem: string, invariant = 'simulation'): never {
+    throw new KeelsonError('INVARIANT_VIOLATED', `${invariant}: ${problem}`, { details: { invariant } })
+  }
+
+  // What nodes tell
+
+  observe(node: Node, core: RaftCore): void {
+    if (node.orphan) return
+    this.invariants.observe(core)
+    if (core.role === 'leader') {
+      if (this.#leading.get(core) === core.term) return
+      this.#leading.set(core, core.term)
+      this.#reachedMs.set(core, this.nowMs)
+      this.elections++
+    } else this.#leading.delete(core)
+  }
+
+  noteStart(node: Node): void {
+    const core = node.core as RaftCore
+    this.simulation.note(
+      node.name,
+      'starts replica',
+      core.replicaId,
+      'term',
+      core.term,
+      'last',
+      core.lastIndex,
+    )
+  }
+
+  forget(node: Node, core: RaftCore): void {
+    this.#leading.delete(core)
+    this.#reachedMs.delete(core)
+    if (!node.orphan) this.invariants.crashed(core.replicaId)
+  }
+
+  /** A node takes a replica id. If another one has it, the newest configuration that names it says whose it is. */
+  settleOwner(node: Node, replicaId: number): void {
+    const others = [...this.nodes.values()].filter(
+      (other) => other !== node && other.store.record?.replicaId === replicaId && !other.orphan,
+    )
+    for (const other of others) {
+      if (other.store.record?.destroyed === true) continue
+      this.count('replica id minted twice')
+      let newest: RaftCore | undefined
+      for (const { core } of this.live()) {
+        if (
+          replicaOf(core?.configuration, replicaId) !== undefined &&
+          (newest?.term ?? -1) < (core?.term ?? 0)
+        )
+          newest = core
+      }
+      const rightful = replicaOf(newest?.configuration, replicaId)?.nodeId === node.name
+      if (!rightful) {
+        node.orphan = true
+        continue
+      }
+      other.orphan = true
+      this.invariants.reminted(replicaId)
+    }
+  }
+
+  /** The node that is this replica, if it runs. */
+  nodeOf(replica: ReplicaDescriptor): Node | undefined {
+    const node = this.nodes.get(replica.nodeId)
+    return node?.core?.replicaId === replica.replicaId && !node.orphan ? node : undefined
+  }
+
+  /** Equal commands in equal order make equal states: the fold of everything applied is the same on all replicas. */
+  applied(node: Node, machine: Machine, entry: LogEntry): void {
+    if (!node.orphan) this.#compareChain(node, entry.index, machine.chain)
+  }
+
+  /** A snapshot is the fold of the log. */
+  restored(node: Node, machine: Machine): void {
+    if (!node.orphan) this.#compareChain(node, machine.applied.index, machine.chain)
+  }
+
+  restartLater(node: Node): void {
+    const { scheduler } = this.simulation
+    const delayMs = 5 + node.random.float() ** 2 * 3_000
+    const { life } = node.process
+    scheduler.schedule(delayMs, () => {
+      if (node.process.state !== 'crashed' || node.process.life !== life) return
+      this.restart(node)
+    })
+  }
+
+  restart(node: Node): void {
+    if (node.process.state !== 'crashed') return
+    node.process.restart()
+    if (this.settings.clockDrift > 0 && !this.calm) {
+      node.process.setClockRate(1 + (node.random.float() * 2 - 1) * this.settings.clockDrift)
+    }
+    node.start()
+  }
+
+  /** The nodes whose cores run. */
+  live(): Node[] {
+    return [...this.nodes.values()].filter((node) => node.running && node.core !== undefined)
+  }
+
+  /** The leader of the highest term, if any. */
+  leader(): Node | undefined {
+    let best: Node | undefined
+    for (const node of this.live()) {
+      if (node.leads && (best?.core?.term ?? 0) < (node.core?.term ?? 0)) best = node
+    }
+    return best
+  }
+
+  /**
+   * A leader that cannot reach a majority must not keep its clients waiting for ever. To be called from time to time.
+   */
+  checkIsolatedLeaders(): void {
+    const { electionTimeoutMs = 300, checkQuorum = true } = this.settings.raft
+    if (!checkQuorum) return
+    for (const core of this.#leading.keys()) {
+      const node = this.live().find((other) => other.core === core)
+      if (node === undefined) continue
+      const voters = (core.configuration?.replicas ?? []).filter(({ role }) => role === 'voter')
+      const reached = voters.filter((voter) => voter.nodeId === node.name || this.#connected(node, voter))
+      if (reached.length * 2 > voters.length || node.process.paused) this.#reachedMs.set(core, this.nowMs)
+      const aloneMs = this.nowMs - (this.#reachedMs.get(core) ?? this.nowMs)
+      // Two timeouts of its own clock, which may be slow, and what was still under way when it was cut off.
+      if (aloneMs > electionTimeoutMs * 3 + 500 + this.settings.link.reorderDelayMs) {
+        this.broken(
+          `${node.name} has led a minority for ${aloneMs.toFixed(0)} ms`,
+          'isolated leader steps down',
+        )
+      }
+    }
+  }
+
+  #connected(node: Node, voter: ReplicaDescriptor): boolean {
+    const other = this.nodeOf(voter)
+    if (other === undefined || other.process.paused) return false
+    const { conditions } = this
+    const cut = (a: string, b: string): boolean => conditions.isBlocked(a, b) || conditions.isClogged(a, b)
+    return !cut(node.name, other.name) && !cut(other.name, node.name)
+  }
+
+  #compareChain(node: Node, index: number, chain: number): void {
+    const known = this.#chains.get(index)
+    if (known === undefined) this.#chains.set(index, chain)
+    else if (known !== chain) this.broken(`${node.name} has another state at ${index}`, 'states are equal')
+  }
+
+  #addNode(name: string): void {
+    const make = this.#options.createNode ?? ((world, n, incarnation) => new Node(world, n, incarnation))
+    const node = make(this, name, this.freshIncarnation())
+    this.nodes.set(name, node)
+    this.network.attach(node.process, (from, packet) => node.receive(from, packet))
+  }
+
+  #bootstrap(): void {
+    const members = [...this.nodes.values()].slice(0, this.settings.size)
+    const replicas = members.map(
+      (node, i): ReplicaDescriptor => ({
+        replicaId: i + 1,
+        nodeId: node.name,
+        incarnation: node.incarnation,
+        role: 'voter',
+      }),
+    )
+    const state = bootstrapState(replicas)
+    members.forEach((node, i) => {
+      const record = { replicaId: i + 1, quarantined: false, restoring: false, destroyed: false }
+      node.store.writeRecord(record, () => {})
+      node.store.write({ entries: state.entries, hardState: state.hardState }, () => {})
+      node.store.crash(Number.POSITIVE_INFINITY)
+    })
+    for (const node of this.nodes.values()) {
+      if (this.settings.clockDrift > 0) {
+        node.process.setClockRate(1 + (node.random.float() * 2 - 1) * this.settings.clockDrift)
+      }
+      node.start()
+    }
+  }
+}
