@@ -1,3 +1,5 @@
+import type { ReplicaId } from '../../model/ids.ts'
+import { votersOf } from './configuration.ts'
 import type { Configuration } from './types.ts'
 
 /** A configuration and where it comes from. */
@@ -5,6 +7,8 @@ export interface PlacedConfiguration {
   /** The index of its entry, or of the snapshot or applied position that it was restored with. */
   readonly index: number
   readonly configuration: Configuration
+  /** The ids that count in it, ascending: asked for with every message. */
+  readonly voters: readonly ReplicaId[]
 }
 
 /**
@@ -30,7 +34,7 @@ export class ConfigurationHistory {
   }
 
   append(index: number, configuration: Configuration): void {
-    this.places.push({ index, configuration })
+    this.places.push({ index, configuration, voters: votersOf(configuration) })
   }
 
   /** Entries from `index` on were cut off. */
@@ -47,7 +51,7 @@ export class ConfigurationHistory {
 
   /** A snapshot replaced the log: its configuration is the only one. */
   reset(index: number, configuration: Configuration): void {
-    this.places = [{ index, configuration }]
+    this.places = [{ index, configuration, voters: votersOf(configuration) }]
   }
 
   clone(): ConfigurationHistory {

@@ -1,8 +1,8 @@
 import { emptyBytes } from '../../core/bytes.ts'
 import { entryKinds, type LogEntry, type LogPosition } from '../../interfaces/log-store.ts'
 import type { ReplicaId } from '../../model/ids.ts'
-import { votersOf } from './configuration.ts'
 import { RaftFollower } from './follower.ts'
+import { memoryOf } from './log.ts'
 import { majorityValue, Progress } from './progress.ts'
 import type { AppendReply, Fetch, HeartbeatReply, NeededSnapshot } from './types.ts'
 
@@ -17,7 +17,7 @@ interface SharedSlice {
 export abstract class RaftLeader extends RaftFollower {
   /** Every other replica of the configuration in force; empty unless this replica leads. */
   progress: Map<ReplicaId, Progress> = new Map()
-  /** Bytes of entries appended here and not committed. */
+  /** What the entries take that were appended and are not committed. */
   uncommittedBytes = 0
   /** The last round of heartbeats. Grows for as long as the process lives and is never used twice. */
   round = 0
@@ -87,15 +87,13 @@ export abstract class RaftLeader extends RaftFollower {
 
   /** A leader only ever adds to its log. */
   appendAsLeader(entries: readonly LogEntry[]): void {
-    for (const entry of entries) this.uncommittedBytes += entry.data.length
+    this.uncommittedBytes += memoryOf(entries)
     this.appendToLog(entries)
   }
 
   bytesBetween(from: number, to: number): number {
-    let bytes = 0
-    if (from > to) return 0
-    for (const entry of this.log.slice(from, to, Infinity)) bytes += entry.data.length
-    return bytes
+    const { entries, memoryFirst } = this.log
+    return from > to ? 0 : memoryOf(entries, from - memoryFirst, to + 1 - memoryFirst)
   }
 
   // What is known of the others, and what follows from it
@@ -183,7 +181,7 @@ export abstract class RaftLeader extends RaftFollower {
 
   /** The highest index that a majority of the voters in force has durably. */
   quorumIndex(): number {
-    return majorityValue(votersOf(this.configuration).map((voter) => this.matchIndexOf(voter)))
+    return majorityValue(this.voters().map((voter) => this.matchIndexOf(voter)))
   }
 
   /** Counting replicas proves an entry committed only if it is of the leader's own term (section 5.4.2, figure 8). */

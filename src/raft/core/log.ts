@@ -1,6 +1,16 @@
 import { invariant } from '../../core/invariant.ts'
 import type { HardState, LogEntry, LogPosition } from '../../interfaces/log-store.ts'
 
+/** What an entry takes in memory beyond its data, about: many empty ones are not free. */
+export const entryOverheadBytes = 64
+
+/** What entries take in memory, about. */
+export function memoryOf(entries: readonly LogEntry[], from = 0, to: number = entries.length): number {
+  let bytes = (to - from) * entryOverheadBytes
+  for (let i = from; i < to; i++) bytes += (entries[i] as LogEntry).data.length
+  return bytes
+}
+
 /** A write that the host is making durable. */
 interface WriteInFlight {
   readonly writeId: number
@@ -28,7 +38,7 @@ export class RaftLog {
   entries: LogEntry[]
   /** Index of the first entry in memory; `lastIndex + 1` when there is none. Above `compacted.index`. */
   memoryFirst: number
-  /** Data bytes of `entries`. */
+  /** What `entries` take, about. */
   memoryBytes = 0
   /** The first position of each term above `compacted`, ascending in both. Covers entries that left memory, too. */
   runs: LogPosition[]
@@ -121,16 +131,14 @@ export class RaftLog {
         this.runs.push({ index: entry.index, term: entry.term })
       }
       this.entries.push(entry)
-      this.memoryBytes += entry.data.length
+      this.memoryBytes += entry.data.length + entryOverheadBytes
     }
   }
 
   /** Cuts off everything from `index` on. */
   truncateFrom(index: number): void {
     invariant(index > this.compacted.index && index >= this.memoryFirst, 'only what is in memory is cut off')
-    for (let i = index - this.memoryFirst; i < this.entries.length; i++) {
-      this.memoryBytes -= (this.entries[i] as LogEntry).data.length
-    }
+    this.memoryBytes -= memoryOf(this.entries, index - this.memoryFirst)
     this.entries.length = index - this.memoryFirst
     while ((this.runs.at(-1)?.index ?? 0) >= index) this.runs.pop()
     this.truncations++
@@ -197,24 +205,27 @@ export class RaftLog {
     else if (first.index <= index) this.runs[0] = { index: index + 1, term: first.term }
   }
 
-  /** Lets the oldest entries up to `index` leave memory while it holds more than `maximumBytes`. */
+  /**
+   * Lets the oldest entries up to `index` leave memory when it holds an eighth more than `maximumBytes`, until it holds
+   * no more than that. Moving the rest of an array costs its length, so nothing is done for a little.
+   */
   evict(index: number, maximumBytes: number): void {
-    if (this.memoryBytes <= maximumBytes) return
+    if (this.memoryBytes <= maximumBytes * 1.125) return
     const limit = Math.min(index, this.durableIndex)
+    if ((limit - this.memoryFirst + 1) * 8 < this.entries.length) return
     let bytes = this.memoryBytes
     let through = this.memoryFirst - 1
     while (through < limit && bytes > maximumBytes) {
       through++
-      bytes -= (this.entries[through - this.memoryFirst] as LogEntry).data.length
+      bytes -= (this.entries[through - this.memoryFirst] as LogEntry).data.length + entryOverheadBytes
     }
-    // Moving the rest of an array costs its length, so little at a time would be quadratic.
-    if ((through - this.memoryFirst + 1) * 4 >= this.entries.length) this.#dropFromMemory(through)
+    this.#dropFromMemory(through)
   }
 
   #dropFromMemory(index: number): void {
     if (index < this.memoryFirst) return
     const count = Math.min(index - this.memoryFirst + 1, this.entries.length)
-    for (let i = 0; i < count; i++) this.memoryBytes -= (this.entries[i] as LogEntry).data.length
+    this.memoryBytes -= memoryOf(this.entries, 0, count)
     this.entries.splice(0, count)
     this.memoryFirst += count
   }

@@ -128,9 +128,17 @@ export class Progress {
   }
 }
 
-/** The largest value that a majority of `values` reaches; 0 of none. Sorts numerically. */
-export function majorityValue(values: readonly number[]): number {
+/** The largest value that a majority of `values` reaches; 0 of none. Sorts `values`, by insertion: there are few. */
+export function majorityValue(values: number[]): number {
   if (values.length === 0) return 0
-  const sorted = values.slice().sort((a, b) => a - b)
-  return sorted[(sorted.length - 1) >>> 1] as number
+  for (let i = 1; i < values.length; i++) {
+    const value = values[i] as number
+    let at = i
+    while (at > 0 && (values[at - 1] as number) > value) {
+      values[at] = values[at - 1] as number
+      at--
+    }
+    values[at] = value
+  }
+  return values[(values.length - 1) >>> 1] as number
 }

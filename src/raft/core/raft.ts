@@ -3,12 +3,12 @@ import type { Random } from '../../core/random.ts'
 import type { LogEntry, LogPosition } from '../../interfaces/log-store.ts'
 import type { ReplicaId } from '../../model/ids.ts'
 import { copyState, describeState } from './copy.ts'
+import { entryOverheadBytes, memoryOf } from './log.ts'
 import { RaftRequests } from './requests.ts'
 import type {
   Accepted,
   ChangeAccepted,
   Configuration,
-  ConfigurationState,
   DeferredMessage,
   Fetch,
   MembershipChange,
@@ -328,15 +328,14 @@ export class RaftCore extends RaftRequests implements RaftMachine {
     const last = entries.at(-1)
     if (last === undefined) return []
     this.handedIndex = last.index
-    let bytes = 0
-    for (const entry of entries) bytes += entry.data.length
-    this.applying.push({ lastIndex: last.index, bytes })
+    this.applying.push({ lastIndex: last.index, bytes: memoryOf(entries) })
     return entries
   }
 
   nextToApply(limit: number, room: number): LogEntry[] {
     const from = this.handedIndex + 1
-    if (from >= this.log.memoryFirst) return this.log.slice(from, limit, room)
+    if (from >= this.log.memoryFirst)
+      return this.log.slice(from, limit, room, Math.ceil(room / entryOverheadBytes))
     const { fetchedForApply } = this
     this.fetchedForApply = []
     if (fetchedForApply[0]?.index === from) return fetchedForApply
@@ -353,14 +352,8 @@ export class RaftCore extends RaftRequests implements RaftMachine {
     const news: { -readonly [K in keyof Ready]?: Ready[K] } = {}
     if (this.pendingOffer !== undefined) news.offeredSnapshot = this.pendingOffer
     this.pendingOffer = undefined
-    if (this.leadershipKey() !== this.reportedLeadership) {
-      this.reportedLeadership = this.leadershipKey()
-      news.leadership = { role: this.role, term: this.term, leader: this.leader }
-    }
-    if (this.configurationKey() !== this.reportedConfiguration) {
-      this.reportedConfiguration = this.configurationKey()
-      news.configuration = this.configurationState()
-    }
+    if (this.leadershipChanged()) news.leadership = this.reportedLeadership = this.leadership()
+    if (this.configurationMoved()) news.configuration = this.reportedConfiguration = this.configurationState()
     if (this.transferOutcome !== undefined) news.transfer = this.transferOutcome
     this.transferOutcome = undefined
     if (this.pendingRemoved) news.removed = true
@@ -368,6 +361,18 @@ export class RaftCore extends RaftRequests implements RaftMachine {
     if (this.pendingQuarantine) news.quarantined = true
     this.pendingQuarantine = false
     return news
+  }
+
+  leadershipChanged(): boolean {
+    const { role, term, leader } = this.reportedLeadership
+    return role !== this.role || term !== this.term || leader !== this.leader
+  }
+
+  configurationMoved(): boolean {
+    const { latest, latestIndex, committed } = this.reportedConfiguration
+    const now = this.configurations.latest
+    if (now?.configuration !== latest || (now?.index ?? 0) !== latestIndex) return true
+    return this.configurations.at(this.commitIndex)?.configuration !== committed
   }
 
   /** Applied entries stay in memory for followers that are a little behind; what waits to be applied may go, too. */
@@ -378,17 +383,6 @@ export class RaftCore extends RaftRequests implements RaftMachine {
   }
 
   // Views
-
-  configurationState(): ConfigurationState {
-    const { latest } = this.configurations
-    const committed = this.configurations.at(this.commitIndex)
-    return {
-      latest: latest?.configuration,
-      latestIndex: latest?.index ?? 0,
-      committed: committed?.configuration,
-      committedIndex: committed?.index ?? 0,
-    }
-  }
 
   configurationAt(index: number): Configuration | undefined {
     return this.configurations.at(index)?.configuration

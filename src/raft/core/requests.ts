@@ -3,6 +3,7 @@ import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import type { ReplicaId } from '../../model/ids.ts'
 import { encodeConfiguration, makeConfiguration, replicaOf, votersOf } from './configuration.ts'
 import { RaftLeader } from './leader.ts'
+import { entryOverheadBytes } from './log.ts'
 import { majorityValue, type Progress } from './progress.ts'
 import type {
   Accepted,
@@ -62,7 +63,7 @@ export abstract class RaftRequests extends RaftLeader {
     for (const { kind, data } of proposals) {
       if (kind !== entryKinds.command && kind !== entryKinds.session) return 'invalid'
       if (data.length > this.options.maximumEntryBytes) return 'invalid'
-      bytes += data.length
+      bytes += data.length + entryOverheadBytes
     }
     // One call may always pass alone, however large the sum.
     if (this.uncommittedBytes > 0 && this.uncommittedBytes + bytes > this.options.maximumUncommittedBytes) {

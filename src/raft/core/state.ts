@@ -2,12 +2,14 @@ import { KeelsonError } from '../../core/errors.ts'
 import type { Random } from '../../core/random.ts'
 import { entryKinds, type HardState } from '../../interfaces/log-store.ts'
 import type { ReplicaId } from '../../model/ids.ts'
-import { decodeConfiguration, replicaOf, votersOf } from './configuration.ts'
+import { decodeConfiguration, replicaOf } from './configuration.ts'
 import { ConfigurationHistory } from './configuration-history.ts'
 import { RaftLog } from './log.ts'
 import { checkRaftOptions } from './options.ts'
 import type {
   Configuration,
+  ConfigurationState,
+  Leadership,
   Message,
   OfferedSnapshot,
   RaftCoreSetup,
@@ -85,8 +87,9 @@ export abstract class RaftState {
   pendingOffer: OfferedSnapshot | undefined = undefined
   pendingRemoved = false
   pendingQuarantine = false
-  reportedLeadership = ''
-  reportedConfiguration = ''
+  /** What was reported last. */
+  reportedLeadership: Leadership
+  reportedConfiguration: ConfigurationState
 
   /** Messages that made no sense here, by reason. */
   dropped: Map<string, number> = new Map()
@@ -123,8 +126,8 @@ export abstract class RaftState {
     }
     this.electionTimeoutMs = this.drawElectionTimeout()
     this.armElection()
-    this.reportedLeadership = this.leadershipKey()
-    this.reportedConfiguration = this.configurationKey()
+    this.reportedLeadership = this.leadership()
+    this.reportedConfiguration = this.configurationState()
   }
 
   #restoreConfigurations(restored: RestoredState): void {
@@ -158,8 +161,8 @@ export abstract class RaftState {
   }
 
   /** The replicas whose votes and acknowledgements count now. */
-  voters(): ReplicaId[] {
-    return votersOf(this.configuration)
+  voters(): readonly ReplicaId[] {
+    return this.configurations.latest?.voters ?? []
   }
 
   /** True when this replica is a voter of the configuration in force. */
@@ -273,13 +276,19 @@ export abstract class RaftState {
     )
   }
 
-  leadershipKey(): string {
-    return `${this.role}/${this.term}/${this.leader}`
+  leadership(): Leadership {
+    return { role: this.role, term: this.term, leader: this.leader }
   }
 
-  configurationKey(): string {
+  configurationState(): ConfigurationState {
+    const { latest } = this.configurations
     const committed = this.configurations.at(this.commitIndex)
-    return `${this.configurations.latest?.index}/${this.configuration?.generation}/${committed?.configuration.generation}`
+    return {
+      latest: latest?.configuration,
+      latestIndex: latest?.index ?? 0,
+      committed: committed?.configuration,
+      committedIndex: committed?.index ?? 0,
+    }
   }
 }
 

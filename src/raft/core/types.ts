@@ -391,13 +391,13 @@ export interface RaftOptions {
   readonly maximumInFlightBytes: number
   /** Largest data of one proposal. */
   readonly maximumEntryBytes: number
-  /** Most bytes of uncommitted entries of a leader before it refuses proposals. */
+  /** Most memory that uncommitted entries of a leader take before it refuses proposals; each counts 64 bytes more. */
   readonly maximumUncommittedBytes: number
-  /** Most bytes of committed entries handed out and not yet applied. */
+  /** Most memory that committed entries take that were handed out and not applied, counted the same way. */
   readonly maximumApplyingBytes: number
   /** Most reads that wait for their confirmation. */
   readonly maximumPendingReads: number
-  /** Data of applied entries that stays in memory for followers that are a little behind. */
+  /** Memory for applied entries that stay for followers that are a little behind. */
   readonly maximumTailBytes: number
   /** A learner that is at most this many entries behind the leader's commit index may be promoted. */
   readonly caughtUpEntries: number

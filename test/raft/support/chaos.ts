@@ -29,8 +29,8 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
     maximumAppendEntries: 1 + random.integer(4),
     maximumInFlightMessages: 1 + random.integer(4),
     maximumInFlightBytes: 1 + random.integer(60),
-    maximumTailBytes: chance(random, 0.5) ? random.integer(30) : 1 << 20,
-    maximumApplyingBytes: chance(random, 0.5) ? 1 + random.integer(30) : 1 << 20,
+    maximumTailBytes: chance(random, 0.5) ? random.integer(300) : 1 << 20,
+    maximumApplyingBytes: chance(random, 0.5) ? 1 + random.integer(300) : 1 << 20,
     caughtUpEntries: 3,
     preVote: chance(random, 0.8),
     checkQuorum: chance(random, 0.8),
@@ -49,6 +49,7 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
   let nodes = size
   const loss = random.float() * 0.3
   const crashRate = random.float() ** 3 * 0.02
+  const healing = random.float()
   const changeRate = random.float() * 0.03
   let cut: (message: Message) => boolean = () => true
 
@@ -137,7 +138,17 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
       for (const [id, r] of cluster.replicas) if (!r.up && chance(random, 0.7)) revive(id)
     if (chance(random, 0.01)) {
       const side = new Set(live().filter(() => chance(random, 0.5)))
-      cut = chance(random, 0.5) ? () => true : (m) => side.has(m.from) === side.has(m.to)
+      if (chance(random, healing)) cut = () => true
+      else {
+        cut = (m) => side.has(m.from) === side.has(m.to)
+        // Sockets close: the others need not wait for a timeout, so that two leaders may live side by side for a while.
+        for (const id of live()) {
+          const { leader } = cluster.core(id)
+          if (leader !== 0 && side.has(id) !== side.has(leader) && chance(random, 0.7)) {
+            cluster.on(id, (core) => core.peerDown(leader, cluster.now))
+          }
+        }
+      }
     }
     if (cluster.network.length > 300) cluster.network.splice(0, 150)
   }

@@ -87,6 +87,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'reads are served before the first commit of the term',
     mistake: 8,
+    from: 10,
     Core: class extends RaftCore {
       override mayBindReads(): boolean {
         return true
@@ -96,7 +97,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'reads are served without a confirmed round',
     mistake: 9,
-    from: 118,
+    from: 21,
     Core: class extends RaftCore {
       override canServeRead(): boolean {
         return true
@@ -106,7 +107,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'rounds of heartbeats are used again',
     mistake: 9,
-    from: 118,
+    from: 21,
     Core: class extends RaftCore {
       override startRound(): void {
         this.round = Math.min(this.round, 1)
@@ -126,7 +127,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a follower acknowledges its whole log',
     mistake: 12,
-    from: 21,
+    from: 18,
     Core: class extends RaftCore {
       override acknowledge(): void {
         super.acknowledge(this.log.lastIndex)
@@ -136,7 +137,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a follower commits beyond what was proven',
     mistake: 12,
-    from: 21,
+    from: 18,
     Core: class extends RaftCore {
       override commitFromLeader(commit: number): number {
         return commit
@@ -146,7 +147,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a stale append truncates',
     mistake: 13,
-    from: 44,
+    from: 51,
     Core: class extends RaftCore {
       override takeEntries(entries: readonly LogEntry[]): void {
         const first = entries[0]
@@ -169,7 +170,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'logs are compared by index before term',
     mistake: 14,
-    from: 38,
+    from: 227,
     Core: class extends RaftCore {
       override logIsUpToDate(_lastTerm: number, lastIndex: number): boolean {
         return lastIndex >= this.log.lastIndex
@@ -179,7 +180,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'two changes are under way at once',
     mistake: 16,
-    from: 7,
+    from: 11,
     Core: class extends RaftCore {
       override isChangePending(): boolean {
         return false
@@ -189,7 +190,6 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a change is made before the first commit of the term',
     mistake: 15,
-    from: 4,
     Core: class extends RaftCore {
       override refusalOfChange(change: MembershipChange): RefusalReason | undefined {
         const reason = super.refusalOfChange(change, undefined)
@@ -216,7 +216,6 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'two voters change at once',
     mistake: 16,
-    from: 10,
     Core: class extends RaftCore {
       override changedConfiguration(
         before: Configuration,
@@ -242,6 +241,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'votes go to any log',
     mistake: 14,
+    from: 13,
     Core: class extends RaftCore {
       override canGrantVote(request: VoteRequest): boolean {
         return this.isVoteFree(request.from)
