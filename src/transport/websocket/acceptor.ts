@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server } from 'node:http'
-import { createServer as createSecureServer } from 'node:https'
+import { createServer as createSecureServer, Server as SecureServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type PeerCertificate, TLSSocket } from 'node:tls'
@@ -20,7 +20,7 @@ import {
 } from './handshake.ts'
 import type { WebSocketMetrics } from './metrics.ts'
 import type { CheckedWebSocketOptions, ListenAddress } from './options.ts'
-import { secureOptions } from './tls.ts'
+import { secureOptions, type WebSocketTls } from './tls.ts'
 
 /** Somebody who has said hello and waits for an answer: exactly one of `welcome` and `refuse` is called. */
 export interface Caller {
@@ -33,6 +33,9 @@ export interface Caller {
   refuse(error: KeelsonError): void
 }
 
+/** How often renewed keys are asked for. */
+const keyReloadMs = 60_000
+
 /** Listens, and keeps everybody at the door until they have said who they are. */
 export class Acceptor {
   readonly #env: Environment
@@ -44,6 +47,7 @@ export class Acceptor {
   /** Timers of connections that have not been let in yet, by the address they come from. */
   readonly #pending = new Map<string, TimerHandle>()
   readonly #sockets = new Set<Socket>()
+  #reloadTimer: TimerHandle | undefined
 
   private constructor(
     env: Environment,
@@ -55,7 +59,7 @@ export class Acceptor {
     this.#options = options
     this.#metrics = metrics
     this.#onCaller = onCaller
-    const { tls } = options
+    const tls = options.tls?.()
     const http = { maxHeaderSize: 16 * 1024, keepAlive: false, headersTimeout: options.handshakeTimeoutMs }
     this.#server =
       tls === undefined
@@ -66,6 +70,7 @@ export class Acceptor {
             requestCert: tls.ca !== undefined,
             rejectUnauthorized: tls.ca !== undefined,
           })
+    if (tls !== undefined && this.#server instanceof SecureServer) this.#watchKeys(this.#server, tls)
     // Two sockets for each peer.
     this.#server.maxConnections = options.maximumConnections * 2 + options.maximumHandshakes
     this.#upgrader = new WebSocketServer({
@@ -123,6 +128,7 @@ export class Acceptor {
 
   /** Stops listening and cuts off whoever is not let in yet. Sockets that were let in belong to their links. */
   async close(): Promise<void> {
+    this.#reloadTimer?.cancel()
     const closed = deferred<void>()
     this.#server.close(() => closed.resolve())
     for (const timer of this.#pending.values()) timer.cancel()
@@ -134,6 +140,21 @@ export class Acceptor {
     })
     await closed.promise
     late.cancel()
+  }
+
+  /** Takes renewed keys for the connections to come. */
+  #watchKeys(server: SecureServer, current: WebSocketTls): void {
+    this.#reloadTimer = this.#env.timers.schedule(keyReloadMs, () => {
+      let next = current
+      try {
+        next = this.#options.tls?.() ?? current
+        if (next !== current) server.setSecureContext(secureOptions(next))
+      } catch (error) {
+        next = current
+        this.#env.logger.error({ error }, 'renewed keys are not usable; the earlier ones stay in use')
+      }
+      this.#watchKeys(server, next)
+    })
   }
 
   #onConnection(socket: Socket): void {

@@ -116,7 +116,7 @@ export class Dial {
         {
           host,
           port,
-          ...secureOptions(tls),
+          ...secureOptions(tls()),
           ...(isIP(host) === 0 ? { servername: host } : {}),
           ...(verifyPeer === undefined ? {} : { checkServerIdentity: () => undefined }),
         },

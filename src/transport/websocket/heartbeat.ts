@@ -18,15 +18,23 @@ const maximumSilences = 3
 export class Heartbeat {
   readonly #timers: Timers
   readonly #intervalMs: number
-  readonly #onSilent: () => void
+  readonly #maximumBufferedBytes: number
+  readonly #onDead: (reason: string) => void
   readonly #watched: Watched[] = []
   #timer: TimerHandle | undefined
   #stopped = false
 
-  constructor(timers: Timers, intervalMs: number, onSilent: () => void) {
+  /** Above `maximumBufferedBytes` a peer makes this side write (answers to pings) and reads nothing of it. */
+  constructor(
+    timers: Timers,
+    intervalMs: number,
+    maximumBufferedBytes: number,
+    onDead: (reason: string) => void,
+  ) {
     this.#timers = timers
     this.#intervalMs = intervalMs
-    this.#onSilent = onSilent
+    this.#maximumBufferedBytes = maximumBufferedBytes
+    this.#onDead = onDead
   }
 
   add(socket: WebSocket): void {
@@ -59,8 +67,8 @@ export class Heartbeat {
       watched.silences = alive ? 0 : watched.silences + 1
       watched.heard = false
       watched.buffered = buffered
-      if (watched.silences >= maximumSilences) {
-        this.#onSilent()
+      if (watched.silences >= maximumSilences || buffered > this.#maximumBufferedBytes) {
+        this.#onDead(alive ? 'the peer does not read' : 'the peer is silent')
         return
       }
       if (watched.socket.readyState === watched.socket.OPEN) watched.socket.ping()

@@ -45,9 +45,14 @@ export class Lane {
     return true
   }
 
-  /** Takes a record of a stream; how much of them there can be is limited by the streams' credit. */
-  enqueueStream(record: OutgoingRecord): void {
+  /**
+   * Takes a record of a stream. Their credit limits how many there are, unless the peer asks for answers and does not read
+   * them: then this is false, and the connection has to go.
+   */
+  enqueueStream(record: OutgoingRecord): boolean {
+    const { maximumQueuedMessages, maximumQueuedBytes } = this.#context.limits
     this.#push(record)
+    return this.#queue.length <= maximumQueuedMessages * 2 && this.#queuedBytes <= maximumQueuedBytes * 2
   }
 
   /** Undefined while another chunk of a stream is welcome. */

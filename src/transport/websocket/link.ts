@@ -50,7 +50,10 @@ export class Link {
     const { env, limits, lanes, channels } = parts
     this.streams = new StreamSet(
       {
-        send: (record) => lanes.bulk.enqueueStream(streamRecord(record)),
+        send: (record) => {
+          if (this.#closed || lanes.bulk.enqueueStream(streamRecord(record))) return
+          this.close('the peer does not read what it asks for', { terminate: true })
+        },
         room: () => lanes.bulk.room(),
       },
       {
@@ -64,8 +67,11 @@ export class Link {
         return handler === undefined ? undefined : (header, chunks) => handler(parts.peer, header, chunks)
       },
     )
-    this.#heartbeat = new Heartbeat(env.timers, limits.pingIntervalMs, () =>
-      this.close('the peer is silent', { terminate: true }),
+    this.#heartbeat = new Heartbeat(
+      env.timers,
+      limits.pingIntervalMs,
+      limits.maximumBufferedBytes * 2 + limits.maximumFrameBytes,
+      (reason) => this.close(reason, { terminate: true }),
     )
   }
 

@@ -58,8 +58,12 @@ export interface WebSocketOptions extends Partial<WebSocketLimits> {
   readonly listen?: ListenAddress
   /** `host:port` at which others reach this node, where it is not the one that it listens on. */
   readonly advertise?: string
-  /** Keys and certificates; absent, everything travels in plaintext. */
-  readonly tls?: WebSocketTls
+  /**
+   * Keys and certificates; absent, everything travels in plaintext. A function is asked before each dial and once a minute
+   * for the listening side: what it gives then is used for new connections, so that certificates can be renewed without a
+   * restart. It gives the same object as long as nothing has changed.
+   */
+  readonly tls?: WebSocketTls | (() => WebSocketTls)
   /** Allows plaintext beyond the loopback interface. Everybody on the network can then read, change and forge traffic. */
   readonly insecure?: boolean
   /**
@@ -74,7 +78,7 @@ export interface WebSocketOptions extends Partial<WebSocketLimits> {
 export interface CheckedWebSocketOptions extends WebSocketLimits {
   readonly listen: ListenAddress | undefined
   readonly advertise: string | undefined
-  readonly tls: WebSocketTls | undefined
+  readonly tls: (() => WebSocketTls) | undefined
   readonly insecure: boolean
   readonly verifyPeer: WebSocketOptions['verifyPeer'] | undefined
 }
@@ -112,6 +116,12 @@ const addressOption: OptionCheck<string> = (value, name) => {
   return address
 }
 
+const tlsOption: OptionCheck<() => WebSocketTls> = (value, name) => {
+  if (typeof value === 'function') return value as () => WebSocketTls
+  const tls = objectOption<WebSocketTls>(['key', 'cert'])(value, name)
+  return () => tls
+}
+
 /** Checks the options of {@link webSocket}. @throws KeelsonError `INVALID_OPTION`, `INVALID_ARGUMENT` (an address) */
 export function checkWebSocketOptions(options: WebSocketOptions): CheckedWebSocketOptions {
   const limit = (name: keyof WebSocketLimits, min = 1, max?: number): OptionCheck<number> =>
@@ -123,7 +133,7 @@ export function checkWebSocketOptions(options: WebSocketOptions): CheckedWebSock
     {
       listen: optional(listenOption),
       advertise: optional(addressOption),
-      tls: optional(objectOption<WebSocketTls>(['key', 'cert'])),
+      tls: optional(tlsOption),
       insecure: booleanOption(false),
       verifyPeer: optional(functionOption<NonNullable<WebSocketOptions['verifyPeer']>>()),
       maximumMessageBytes: limit('maximumMessageBytes'),

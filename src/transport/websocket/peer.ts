@@ -14,6 +14,9 @@ import type { PeerHost } from './peer-host.ts'
 /** Addresses tried in one round. */
 const maximumAddresses = 8
 
+/** Share of the time for a handshake for which a caller is held. */
+const holdShare = 0.2
+
 /** What is refused today is refused tomorrow, too: it is tried again at the slowest pace. */
 const lasting = [
   'FOREIGN_CLUSTER',
@@ -33,8 +36,9 @@ export class Peer {
   readonly #lanes: Readonly<Record<TrafficClass, Lane>>
   #link: Link | undefined
   #dial: Dial | undefined
-  /** A caller that waits for the outcome of this node's own dial. */
+  /** A caller that waits for the outcome of this node's own dial, and for how long it does. */
   #held: Caller | undefined
+  #holdTimer: TimerHandle | undefined
   #pause: TimerHandle | undefined
   #failures = 0
   /** Something was to be sent during a pause: dial when it is over. */
@@ -85,7 +89,8 @@ export class Peer {
    *
    * Both sides may dial at the same time. Then the dial of the node with the lower id wins: that node holds the other's
    * call until its own dial has come to an end, the other one drops its own dial and lets the first one in. A dial that has
-   * not reached its peer yet gives way in any case, since it may never do so.
+   * not reached its peer yet gives way in any case, since it may never do so, and one that is not answered soon does, too:
+   * what answers at an address need not be the peer.
    *
    * A call from a peer that is connected means that the connection is gone as the peer sees it, or that its process was
    * started again, unless the call was made before: then the peer has given it up, and so it is refused.
@@ -103,8 +108,7 @@ export class Peer {
       return
     }
     if (this.#dial?.greeted === true && this.#host.self.nodeId < this.nodeId) {
-      this.#held?.refuse(new KeelsonError('CONFLICT', 'a later call of yours waits already'))
-      this.#held = caller
+      this.#hold(caller)
       return
     }
     this.#accept(caller)
@@ -124,8 +128,7 @@ export class Peer {
     this.#pause?.cancel()
     this.#pause = undefined
     this.#dial?.abort()
-    this.#held?.refuse(new KeelsonError('UNREACHABLE', reason))
-    this.#held = undefined
+    this.#takeHeld()?.refuse(new KeelsonError('UNREACHABLE', reason))
     const hadDial = this.#dial !== undefined
     this.#dial = undefined
     if (this.#link !== undefined) {
@@ -219,9 +222,20 @@ export class Peer {
     this.#host.tidy(this.nodeId)
   }
 
+  #hold(caller: Caller): void {
+    this.#takeHeld()?.refuse(new KeelsonError('CONFLICT', 'a later call of yours waits already'))
+    this.#held = caller
+    const { env, limits } = this.#host.lanes
+    this.#holdTimer = env.timers.schedule(limits.handshakeTimeoutMs * holdShare, () => {
+      const held = this.#takeHeld()
+      if (held !== undefined) this.#accept(held)
+    })
+  }
+
   #takeHeld(): Caller | undefined {
     const held = this.#held
     this.#held = undefined
+    this.#holdTimer?.cancel()
     return held?.waiting === true ? held : undefined
   }
 

@@ -184,19 +184,22 @@ suite('a connection', () => {
   })
 
   test('works for a node that can be dialled by nobody but itself dials', async () => {
-    await using w = webSocketHarness({ handshakeTimeoutMs: 2_000 })
+    await using w = webSocketHarness({ handshakeTimeoutMs: 1_000 })
     await using hole = await listening(createServer())
     const [a, b] = [await w.open({ nodeId: 'a' }), await w.open({ nodeId: 'b' })]
     // a dials into a hole for as long as it takes; b, with the higher id, gets through all the same.
     w.addresses.set('b', [hole.address])
     const [fromA, fromB] = [a.channel('test'), b.channel('test')]
     const received: number[] = []
+    const lost: LossEvent[] = []
+    fromA.onLost((event) => lost.push(event))
     fromB.onMessage((_peer, bytes) => received.push(bytes[0] as number))
     fromA.send('b', new Uint8Array([1]))
     await until(w.env, 'a is dialling', () => hole.sockets.size > 0)
     fromB.send('a', new Uint8Array([2]))
     await until(w.env, 'both are connected', () => received.length === 1)
     assert.deepEqual(received, [1])
+    assert.deepEqual(lost, [], 'the dial was given up, not waited for')
   })
 })
 

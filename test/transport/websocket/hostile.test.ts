@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { type ErrorCode, KeelsonError } from '../../../src/core/errors.ts'
 import type { Transport } from '../../../src/interfaces/transport.ts'
 import { until } from '../../../src/testing/compliance.ts'
+import { FrameWriter, streamRecord } from '../../../src/transport/websocket/frame.ts'
 import { encodeHello, type Hello } from '../../../src/transport/websocket/handshake.ts'
 import { enter, frameOf, hangUp, hello, knock, plug } from './raw-peer.ts'
 import { type WebSocketHarness, webSocketHarness } from './support.ts'
@@ -228,6 +229,29 @@ suite('a peer that misbehaves', () => {
     const peer = await enter(address, {}, { bulk: false })
     await peer.closed
     await until(w.env, 'it is no peer', () => n.peers().length === 0)
+  })
+
+  test('asks for more answers than it reads: it is cut off', async () => {
+    await using w = webSocketHarness({ maximumQueuedMessages: 100, maximumBufferedBytes: 10_000 })
+    const [n, address] = await node(w)
+    const peer = await enter(address)
+    peer.bulk?.socket.pause()
+    const closed = peer.closed.then(() => true)
+    let over = false
+    void closed.then(() => {
+      over = true
+    })
+    // Streams of a protocol that nobody serves: each is refused with a message.
+    for (let id = 1; !over && id < 1_000_000; id += 500) {
+      const opens = Array.from({ length: 500 }, (_, i) =>
+        streamRecord({ type: 'open', id: id + i, protocol: 'x', header: new Uint8Array(0) }),
+      )
+      const { frame } = new FrameWriter().pack(opens, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)
+      peer.bulk?.socket.send(frame)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    assert.equal(over, true)
+    await serves(w, n)
   })
 
   test('does not answer pings: it is cut off', async () => {

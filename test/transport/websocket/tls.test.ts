@@ -7,6 +7,7 @@ import {
   certificateNamesNode,
   type WebSocketOptions,
   type WebSocketTls,
+  webSocket,
 } from '../../../src/transport/websocket/index.ts'
 import { TestAuthority } from '../../support/certificates.ts'
 import { hangUp, plug } from './raw-peer.ts'
@@ -92,6 +93,43 @@ suite('mutual TLS', () => {
     await hangUp(half)
     const b = await w.open({ nodeId: 'b', options: { tls: tls('b') } })
     assert.deepEqual(await b.dial(address), a.self)
+  })
+
+  test('takes renewed certificates without a restart, and keeps the old ones when they are broken', async () => {
+    await using w = webSocketHarness(bound)
+    const reloads: (() => void)[] = []
+    const { timers } = w.env
+    const schedule = timers.schedule.bind(timers)
+    const env = {
+      ...w.env,
+      timers: {
+        ...timers,
+        schedule: (delayMs: number, callback: () => void) => {
+          if (delayMs !== 60_000) return schedule(delayMs, callback)
+          reloads.push(callback)
+          return { cancel: () => {} }
+        },
+      },
+    }
+    let keys = tls('wrong')
+    const options = { listen: { host: '127.0.0.1', port: 0 }, tls: () => keys, ...bound }
+    await using b = await webSocket(options)({
+      env,
+      clusterId: 'test',
+      self: { nodeId: 'b', incarnation: 1, role: 'node' },
+      resolve: () => [],
+    })
+    const address = b.addresses[0] as string
+    const a = await w.open({ nodeId: 'a', options: { tls: tls('a') } })
+    await assert.rejects(a.dial(address), code('UNAUTHORIZED'))
+    keys = tls('b')
+    reloads.pop()?.()
+    assert.deepEqual(await a.dial(address), b.self)
+    keys = { key: 'broken', cert: 'broken' }
+    reloads.pop()?.()
+    const c = await w.open({ nodeId: 'c', options: { tls: tls('c') } })
+    assert.deepEqual(await c.dial(address), b.self)
+    assert.ok(w.logs.some(({ message }) => message.includes('renewed keys')))
   })
 
   test('refuses when the hook throws, and names keys that cannot be used', async () => {
