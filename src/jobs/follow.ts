@@ -8,28 +8,40 @@ const minimumDelayMs = 50
 const maximumDelayMs = 2000
 
 /**
- * Follows a selection for as long as the signal allows: where the store is away for a while it begins anew with another
- * snapshot. It fails with what no retry can heal, and ends when the signal is aborted.
+ * Iterates what `open` opens, and opens it anew after a pause when it fails with an error that a retry may heal: for what
+ * begins with a snapshot. It ends when the signal is aborted, and fails with any other error.
  */
-export async function* follow(
-  store: MetadataStore,
+export async function* keepFollowing<T>(
   env: Environment,
-  select: KeySelector,
+  open: () => AsyncIterable<T>,
   options: CallOptions = {},
-): AsyncGenerator<KeyFollowing, void, undefined> {
+): AsyncGenerator<T, void, undefined> {
   const stopped = (): boolean => options.signal?.aborted === true
   let delayMs = minimumDelayMs
   while (!stopped()) {
     try {
-      for await (const step of followKeys(store, select, options)) {
+      for await (const step of open()) {
         yield step
         delayMs = minimumDelayMs
       }
     } catch (error) {
       if (stopped()) return
       if (!KeelsonError.is(error) || !error.retryable) throw error
-      await sleep(env.timers, delayMs, options.signal).catch(() => {})
-      delayMs = Math.min(delayMs * 2, maximumDelayMs)
     }
+    await sleep(env.timers, delayMs, options.signal).catch(() => {})
+    delayMs = Math.min(delayMs * 2, maximumDelayMs)
   }
+}
+
+/**
+ * Follows a selection for as long as the signal allows: where the store is away for a while it begins anew with another
+ * snapshot.
+ */
+export function follow(
+  store: MetadataStore,
+  env: Environment,
+  select: KeySelector,
+  options: CallOptions = {},
+): AsyncGenerator<KeyFollowing, void, undefined> {
+  return keepFollowing(env, () => followKeys(store, select, options), options)
 }

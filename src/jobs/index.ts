@@ -13,7 +13,7 @@ export {
   type JobStatus,
   type JobWish,
 } from './core/record.ts'
-export { follow } from './follow.ts'
+export { follow, keepFollowing } from './follow.ts'
 export type { Fence, JobContext, JobType } from './job-type.ts'
 export {
   type CreateJobOptions,

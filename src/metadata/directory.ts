@@ -156,19 +156,28 @@ export class RangeDirectory {
 
   /**
    * Says what is to be done with a range next, or that nothing is, and tells all nodes that it concerns in one
-   * transaction. The change is guarded by the generation that the directory knows and by the epoch.
+   * transaction. The change is guarded by the generation that the directory knows and by the epoch. Whoever decided on
+   * a descriptor gives its generation as `expectedGeneration`, or the change could be guarded by one that the decision
+   * knew nothing of.
    *
    * @returns false when exactly this is wanted already
-   * @throws KeelsonError `NOT_FOUND`, `STALE_EPOCH`
+   * @throws KeelsonError `NOT_FOUND`, `STALE_EPOCH`, `STALE_GENERATION` when the directory knows another generation
    */
   async want(
     epoch: ControllerEpoch,
     rangeId: RangeId,
     change: RangeChange | undefined,
-    options: CallOptions & { readonly bootstrap?: NodeId } = {},
+    options: CallOptions & { readonly bootstrap?: NodeId; readonly expectedGeneration?: number } = {},
   ): Promise<boolean> {
-    const { bootstrap, ...call } = options
+    const { bootstrap, expectedGeneration, ...call } = options
     return this.#change(epoch, rangeId, call, (known, wish) => {
+      if (expectedGeneration !== undefined && expectedGeneration !== known.generation) {
+        throw new KeelsonError(
+          'STALE_GENERATION',
+          `range ${rangeId} has generation ${known.generation}, not ${expectedGeneration}: read it again and decide anew`,
+          { details: { rangeId, generation: known.generation } },
+        )
+      }
       const wanted =
         change === undefined ? undefined : { ...change, generation: known.generation, epoch: epoch.number }
       const next: RangeWish = { ...wish, change: wanted, bootstrap }

@@ -3,6 +3,13 @@
  *
  * @module
  */
+
+export {
+  defaultPlacementTuning,
+  PlacementController,
+  type PlacementControllerOptions,
+  type PlacementTuning,
+} from './controller.ts'
 export { type AllocateInput, type Allocation, allocate } from './core/allocate.ts'
 export { explainRange, type RangeExplanation, type ReplicaExplanation } from './core/explain.ts'
 export {
@@ -45,6 +52,27 @@ export {
   type PlacementNode,
   type PlacementRange,
   type PlacementSnapshot,
+  type RangeHold,
   type SnapshotInput,
 } from './core/snapshot.ts'
+export {
+  describeGoal,
+  goalOf,
+  type MoveGoal,
+  type MoveStep,
+  type MoveView,
+  nextStep,
+  undoStep,
+} from './core/steps.ts'
 export type { Rejection } from './core/targets.ts'
+export { type CreateRangesOptions, createRanges, type NewRange } from './create-ranges.ts'
+export type { MoveState, RecordedStep } from './move-state.ts'
+export {
+  defaultMoverTuning,
+  type MoverPorts,
+  type MoverTuning,
+  moveJob,
+  moveJobType,
+  type ObserveRange,
+  type ReportedReplica,
+} from './mover.ts'

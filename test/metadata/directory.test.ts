@@ -134,6 +134,11 @@ describe('RangeDirectory', () => {
       [false, true, false],
     )
     const change = { type: 'addLearner', nodeId: 'n4', incarnation: 9 } as const
+    await assert.rejects(
+      directory.want(epoch, 1, change, { expectedGeneration: 7 }),
+      code('STALE_GENERATION'),
+      'decided on another generation than the directory knows',
+    )
     assert.equal(await directory.want(epoch, 1, change), true)
     assert.equal(await directory.want(epoch, 1, change), false)
     const guarded = { ...change, generation: 3, epoch: epoch.number }

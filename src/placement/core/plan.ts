@@ -22,7 +22,7 @@ export interface PlannedMove {
   }
   /** Replica that goes. */
   readonly remove?: { readonly replicaId: ReplicaId; readonly nodeId: NodeId }
-  /** Replica that gets the lease. */
+  /** Replica that gets the lease, for its own sake or because its holder goes. */
   readonly leaseTo?: { readonly replicaId: ReplicaId; readonly nodeId: NodeId }
   /** What has to be copied. */
   readonly bytes: number

@@ -77,7 +77,7 @@ export class Planner {
   needs(): { range: number; need: Need }[] {
     const found: { range: number; need: Need; urgency: number }[] = []
     for (let range = 0; range < this.snapshot.rangeIds.length; range++) {
-      if ((this.snapshot.moveOf[range] as number) >= 0) continue
+      if ((this.snapshot.moveOf[range] as number) >= 0 || this.snapshot.held[range] === 2) continue
       const need = this.survey.read(range).need()
       if (need === 'nothing') continue
       // Among equals, the range that can least afford another loss.
@@ -393,7 +393,9 @@ export class Planner {
     if (priority >= repairPriority) this.repairs++
     this.ledger.begin(counts, to)
     this.ledger.moveReplica(range, counts, learner >= 0 ? nowhere : to)
-    if (leaving >= 0 && leaving === survey.leaseholder) this.ledger.moveLease(from, nowhere)
+    const heir = leaving >= 0 && leaving === survey.leaseholder ? this.bestLeaseTarget(range, from) : -1
+    const heirNode = heir < 0 ? nowhere : (snapshot.replicaNode[heir] as number)
+    if (leaving >= 0 && leaving === survey.leaseholder) this.ledger.moveLease(from, heirNode)
     this.moves.push({
       rangeId: snapshot.rangeIds[range] as number,
       generation: snapshot.generations[range] as number,
@@ -415,6 +417,14 @@ export class Planner {
             remove: {
               replicaId: snapshot.replicaIds[leaving] as number,
               nodeId: nodeName(snapshot, from),
+            },
+          }),
+      ...(heir < 0
+        ? {}
+        : {
+            leaseTo: {
+              replicaId: snapshot.replicaIds[heir] as number,
+              nodeId: nodeName(snapshot, heirNode),
             },
           }),
       bytes: to === nowhere || learner >= 0 ? 0 : size,
@@ -474,9 +484,10 @@ export class Planner {
     return this.improvements < this.limits.improvements && this.ledger.replicaMoves < this.limits.moves
   }
 
-  /** @internal */
+  /** True when a range is not to be moved merely to make something better. */
   isTaken(range: number): boolean {
-    return this.planned[range] === 1 || (this.snapshot.moveOf[range] as number) >= 0
+    const { moveOf, held } = this.snapshot
+    return this.planned[range] === 1 || (moveOf[range] as number) >= 0 || (held[range] as number) > 0
   }
 
   defer(need: Need): void {

@@ -41,11 +41,16 @@ export interface MoveInFlight {
   readonly leaseTo?: ReplicaId
 }
 
+/** From what a range is held back: `all` moves, or only `improvements`. */
+export type RangeHold = 'all' | 'improvements'
+
 /** What {@link buildSnapshot} is made of. */
 export interface SnapshotInput {
   readonly nodes: readonly PlacementNode[]
   readonly ranges: readonly PlacementRange[]
   readonly moves?: readonly MoveInFlight[]
+  /** Ranges that are left alone for now: wholly, or only from what would merely make them better. */
+  readonly holds?: ReadonlyMap<RangeId, RangeHold>
   /** A node that is dead for so long has lost its replicas. */
   readonly deadAfterMs: number
 }
@@ -103,6 +108,8 @@ export interface PlacementSnapshot {
   readonly loads: ReadonlyMap<string, Float64Array>
   /** For each range, the index of its move in `moves`, or -1. */
   readonly moveOf: Int32Array
+  /** For each range, 0 when it is free, 1 when it is not to be improved, 2 when it is to be left alone. */
+  readonly held: Uint8Array
   readonly moves: readonly MoveInFlight[]
 }
 
@@ -157,6 +164,13 @@ export function buildSnapshot(input: SnapshotInput): PlacementSnapshot {
     const range = rangeIndex.get(move.rangeId)
     if (range !== undefined) moveOf[range] = i
   })
+  const held = new Uint8Array(ranges.length)
+  if (input.holds !== undefined) {
+    for (let i = 0; i < held.length; i++) {
+      const hold = input.holds.get(rangeIds[i] as number)
+      held[i] = hold === undefined ? 0 : hold === 'all' ? 2 : 1
+    }
+  }
   return {
     nodes,
     nodeIndex,
@@ -169,6 +183,7 @@ export function buildSnapshot(input: SnapshotInput): PlacementSnapshot {
     replicaStatus,
     loads,
     moveOf,
+    held,
     moves,
   }
 }

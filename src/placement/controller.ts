@@ -1,0 +1,368 @@
+import { sleep } from '../core/async.ts'
+import type { Environment } from '../core/environment.ts'
+import { KeelsonError, toKeelsonError } from '../core/errors.ts'
+import type { Counter, Gauge } from '../core/metrics.ts'
+import { checkOptions, functionOption, integerOption, objectOption, optional } from '../core/options.ts'
+import type { MetadataStore } from '../interfaces/metadata-store.ts'
+import { isFinished, type Job } from '../jobs/core/record.ts'
+import { keepFollowing } from '../jobs/follow.ts'
+import type { JobType } from '../jobs/job-type.ts'
+import { Jobs } from '../jobs/jobs.ts'
+import type { DirectoryEvent, RangeDirectory } from '../metadata/directory.ts'
+import type { ControllerEpoch } from '../metadata/epoch.ts'
+import type { RangeDescriptor } from '../model/descriptors.ts'
+import type { RangeId } from '../model/ids.ts'
+import { explainRange, type RangeExplanation } from './core/explain.ts'
+import type { Plan, PlannedMove } from './core/plan.ts'
+import { plan } from './core/planner.ts'
+import {
+  type PlacementLimits,
+  type PlacementPolicy,
+  placementLimits,
+  placementPolicy,
+} from './core/policy.ts'
+import {
+  buildSnapshot,
+  type MoveInFlight,
+  type PlacementNode,
+  type PlacementRange,
+  type PlacementSnapshot,
+  type RangeHold,
+} from './core/snapshot.ts'
+import { goalOf } from './core/steps.ts'
+import { decodeMoveState, type MoveState } from './move-state.ts'
+import { leaseHolderOf, moveJobType, newestConfiguration, type ObserveRange } from './mover.ts'
+
+/** Tuning of a {@link PlacementController}. */
+export interface PlacementTuning {
+  /** How often is planned. */
+  readonly intervalMs: number
+  /** A node that is dead for so long has lost its replicas, and they are replaced. */
+  readonly deadAfterMs: number
+  /** How long a range is left alone after a move of it failed. */
+  readonly retryAfterMs: number
+  /** How long a range is not improved again after a move: no move is undone within it. */
+  readonly dampingMs: number
+}
+
+/** Used when nothing else is given. */
+export const defaultPlacementTuning: PlacementTuning = Object.freeze({
+  intervalMs: 1000,
+  deadAfterMs: 300_000,
+  retryAfterMs: 30_000,
+  dampingMs: 60_000,
+})
+
+/** Options of {@link PlacementController.start}. */
+export interface PlacementControllerOptions extends Partial<PlacementTuning> {
+  readonly env: Environment
+  readonly store: MetadataStore
+  readonly epoch: ControllerEpoch
+  readonly directory: RangeDirectory
+  /** All nodes as they are now. */
+  readonly nodes: () => readonly PlacementNode[]
+  readonly observed: ObserveRange
+  /** The type that `moveJob` made for the runner of the same leader. */
+  readonly move: JobType<MoveState>
+  readonly policy?: Partial<PlacementPolicy>
+  readonly limits?: Partial<PlacementLimits>
+  readonly signal?: AbortSignal
+}
+
+interface Hold {
+  readonly hold: RangeHold
+  readonly untilMs: number
+}
+
+/**
+ * Placement on the leader: looks at nodes, ranges and reports, plans, and makes each planned move a job, as many at a time
+ * as the limits allow. It also carries what the ranges report into the directory.
+ */
+export class PlacementController implements AsyncDisposable {
+  readonly #options: PlacementTuning
+  readonly #env: Environment
+  readonly #epoch: ControllerEpoch
+  readonly #directory: RangeDirectory
+  readonly #nodes: () => readonly PlacementNode[]
+  readonly #observed: ObserveRange
+  readonly #move: JobType<MoveState>
+  readonly #policy: PlacementPolicy
+  readonly #limits: PlacementLimits
+  readonly #jobs: Jobs
+  /** The directory, as far as it was read. */
+  readonly #ranges = new Map<RangeId, RangeDescriptor>()
+  /** Unfinished moves. */
+  readonly #moving = new Map<number, Job>()
+  readonly #holds = new Map<RangeId, Hold>()
+  readonly #stop = new AbortController()
+  readonly #unlink: () => void
+  readonly #created: Counter
+  readonly #blocked: Gauge
+  readonly #deferred: Gauge
+  #jobsRead = false
+  #directoryRead = false
+  /** The newest job that was created here, and the newest that the watch has shown. */
+  #createdJob = 0
+  #seenJob = 0
+  #paused = false
+  #error: KeelsonError | undefined
+  #plan: Plan | undefined
+  /** The reason why it stopped by itself; undefined when it was asked to. */
+  readonly stopped: Promise<KeelsonError | undefined>
+
+  /** @throws KeelsonError `INVALID_OPTION` */
+  static start(options: PlacementControllerOptions): PlacementController {
+    return new PlacementController(options)
+  }
+
+  private constructor(input: PlacementControllerOptions) {
+    const fallback = defaultPlacementTuning
+    const options = checkOptions<
+      Required<Omit<PlacementControllerOptions, 'signal' | 'policy' | 'limits'>> & {
+        signal: AbortSignal | undefined
+        policy: PlacementPolicy
+        limits: PlacementLimits
+      }
+    >('PlacementController.start', input, {
+      env: objectOption<Environment>(['clock', 'timers', 'random', 'logger', 'metrics']),
+      store: objectOption<MetadataStore>(['txn', 'range', 'watch']),
+      epoch: objectOption<ControllerEpoch>(['number', 'txn']),
+      directory: objectOption<RangeDirectory>(['watch', 'project']),
+      nodes: functionOption<PlacementControllerOptions['nodes']>(),
+      observed: functionOption<ObserveRange>(),
+      move: objectOption<JobType<MoveState>>(['type', 'run']),
+      policy: (value) => placementPolicy(value ?? {}),
+      limits: (value) => placementLimits(value ?? {}),
+      signal: optional(objectOption<AbortSignal>(['aborted'])),
+      intervalMs: integerOption({ min: 1, fallback: fallback.intervalMs }),
+      deadAfterMs: integerOption({ min: 0, fallback: fallback.deadAfterMs }),
+      retryAfterMs: integerOption({ min: 0, fallback: fallback.retryAfterMs }),
+      dampingMs: integerOption({ min: 0, fallback: fallback.dampingMs }),
+    })
+    this.#options = options
+    this.#env = options.env
+    this.#epoch = options.epoch
+    this.#directory = options.directory
+    this.#nodes = options.nodes
+    this.#observed = options.observed
+    this.#move = options.move
+    this.#policy = options.policy
+    this.#limits = options.limits
+    this.#jobs = new Jobs({ store: options.store, env: options.env })
+    const { metrics } = options.env
+    this.#created = metrics.counter('keelson_placement_moves_total', 'Moves that were begun.')
+    this.#blocked = metrics.gauge('keelson_placement_blocked_ranges', 'Ranges that need what cannot be done.')
+    this.#deferred = metrics.gauge('keelson_placement_deferred_moves', 'Moves that wait for room.')
+    const { signal } = options
+    const onAbort = (): void => this.#stopFor(undefined)
+    signal?.addEventListener('abort', onAbort, { once: true })
+    this.#unlink = () => signal?.removeEventListener('abort', onAbort)
+    if (signal?.aborted === true) onAbort()
+    this.stopped = this.#run()
+  }
+
+  /** The last plan; undefined before the first. */
+  plan(): Plan | undefined {
+    return this.#plan
+  }
+
+  /** Moves that are under way, oldest first. */
+  moves(): readonly Job[] {
+    return [...this.#moving.values()].sort((a, b) => a.jobId - b.jobId)
+  }
+
+  /** Why a range is where it is, why not elsewhere, and what comes next. @throws KeelsonError `NOT_FOUND` */
+  explain(rangeId: RangeId): RangeExplanation {
+    return explainRange(this.snapshot(), rangeId, this.#policy, { limits: this.#limits })
+  }
+
+  /** The cluster as the planner would see it now: for what-if, and for people. */
+  snapshot(): PlacementSnapshot {
+    const nowMs = this.#env.clock.monotonicMs()
+    for (const [rangeId, { untilMs }] of this.#holds) if (untilMs <= nowMs) this.#holds.delete(rangeId)
+    return buildSnapshot({
+      nodes: this.#nodes(),
+      ranges: [...this.#ranges.values()].map((range) => this.#view(range)),
+      moves: this.moves().map(inFlight),
+      holds: new Map([...this.#holds].map(([rangeId, { hold }]) => [rangeId, hold])),
+      deadAfterMs: this.#options.deadAfterMs,
+    })
+  }
+
+  /** Begins no more moves until `resume`; those under way go on. */
+  pause(): void {
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
+  }
+
+  async close(): Promise<void> {
+    this.#stopFor(undefined)
+    await this.stopped
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #run(): Promise<KeelsonError | undefined> {
+    const { signal } = this.#stop
+    const following = [this.#followJobs(), this.#followDirectory()]
+    try {
+      while (!signal.aborted) {
+        await this.#round()
+        await sleep(this.#env.timers, this.#options.intervalMs, signal)
+      }
+    } catch (thrown) {
+      this.#stopFor(toKeelsonError(thrown))
+    }
+    await Promise.all(following)
+    this.#unlink()
+    return this.#error
+  }
+
+  #stopFor(error: KeelsonError | undefined): void {
+    if (this.#stop.signal.aborted) return
+    this.#error = error
+    this.#stop.abort(error ?? new KeelsonError('CLOSED', 'the placement controller was closed'))
+    if (error !== undefined)
+      this.#env.logger.warn({ error: error.toJSON() }, 'the placement controller stops')
+  }
+
+  async #round(): Promise<void> {
+    try {
+      await this.#project()
+      // Without knowing what is under way, everything would be planned twice.
+      if (!this.#jobsRead || !this.#directoryRead || this.#seenJob < this.#createdJob) return
+      const next = plan(this.snapshot(), this.#policy, { limits: this.#limits })
+      this.#plan = next
+      this.#blocked.set(next.blockedCount)
+      this.#deferred.set(next.deferred)
+      if (this.#paused) return
+      for (const move of next.moves) await this.#begin(move)
+    } catch (thrown) {
+      const error = toKeelsonError(thrown)
+      if (this.#stop.signal.aborted) return
+      if (!error.retryable) throw error
+      this.#env.logger.debug({ error: error.toJSON() }, 'a round of placement failed; the next one comes')
+    }
+  }
+
+  async #begin(move: PlannedMove): Promise<void> {
+    const { job, created } = await this.#jobs.create(
+      this.#move,
+      { goal: goalOf(move) },
+      {
+        reason: move.reason,
+        key: `range/${move.rangeId}`,
+        fence: this.#epoch,
+        signal: this.#stop.signal,
+      },
+    )
+    this.#createdJob = Math.max(this.#createdJob, job.jobId)
+    if (!created) return
+    this.#created.add(1, { kind: move.kind })
+    this.#env.logger.info(
+      { jobId: job.jobId, rangeId: move.rangeId, kind: move.kind, reason: move.reason },
+      'a move begins',
+    )
+  }
+
+  /** Carries what the ranges report as committed into the directory. */
+  async #project(): Promise<void> {
+    for (const range of this.#ranges.values()) {
+      const newest = newestConfiguration(this.#observed(range.rangeId))
+      if (newest === undefined || newest.generation <= range.generation) continue
+      await this.#directory.project(
+        this.#epoch,
+        { ...range, generation: newest.generation, replicas: newest.replicas },
+        { signal: this.#stop.signal },
+      )
+    }
+  }
+
+  #view(descriptor: RangeDescriptor): PlacementRange {
+    const reports = this.#observed(descriptor.rangeId)
+    const newest = newestConfiguration(reports)
+    const leaseHolder = leaseHolderOf(reports)?.replicaId
+    const load = reports.find(({ replica }) => replica.replicaId === leaseHolder)?.replica.load
+    return {
+      descriptor:
+        newest !== undefined && newest.generation > descriptor.generation
+          ? { ...descriptor, generation: newest.generation, replicas: newest.replicas }
+          : descriptor,
+      ...(leaseHolder === undefined ? {} : { leaseHolder }),
+      ...(load === undefined ? {} : { load }),
+    }
+  }
+
+  async #followJobs(): Promise<void> {
+    const { signal } = this.#stop
+    try {
+      for await (const change of this.#jobs.watch({ signal })) {
+        if (change.type === 'removed') this.#moving.delete(change.jobId)
+        else if (change.type === 'changed') {
+          this.#take(change.job)
+          this.#seenJob = Math.max(this.#seenJob, change.job.jobId)
+        } else {
+          this.#moving.clear()
+          for (const job of change.jobs) this.#take(job)
+          this.#seenJob = this.#createdJob
+          this.#jobsRead = true
+        }
+      }
+    } catch (thrown) {
+      this.#stopFor(toKeelsonError(thrown))
+    }
+  }
+
+  async #followDirectory(): Promise<void> {
+    const { signal } = this.#stop
+    try {
+      const watch = (): AsyncIterable<DirectoryEvent> => this.#directory.watch({ signal })
+      for await (const event of keepFollowing(this.#env, watch, { signal })) {
+        if (event.type === 'snapshot') {
+          this.#ranges.clear()
+          for (const range of event.ranges) this.#ranges.set(range.rangeId, range)
+          this.#directoryRead = true
+        } else {
+          for (const range of event.updated) this.#ranges.set(range.rangeId, range)
+          for (const rangeId of event.removed) this.#ranges.delete(rangeId)
+        }
+      }
+    } catch (thrown) {
+      this.#stopFor(toKeelsonError(thrown))
+    }
+  }
+
+  #take(job: Job): void {
+    if (job.type !== moveJobType) return
+    if (!isFinished(job)) {
+      this.#moving.set(job.jobId, job)
+      return
+    }
+    if (!this.#moving.delete(job.jobId)) return
+    const { rangeId } = decodeMoveState(job.state).goal
+    const { retryAfterMs, dampingMs } = this.#options
+    const succeeded = job.status === 'succeeded'
+    this.#holds.set(rangeId, {
+      hold: succeeded ? 'improvements' : 'all',
+      untilMs: this.#env.clock.monotonicMs() + (succeeded ? dampingMs : retryAfterMs),
+    })
+  }
+}
+
+/** A job as the planner counts it. One that is being undone brings nothing. */
+function inFlight(job: Job): MoveInFlight {
+  const { goal } = decodeMoveState(job.state)
+  if (job.status === 'reverting') return { rangeId: goal.rangeId, kind: 'remove' }
+  return {
+    rangeId: goal.rangeId,
+    kind: goal.kind,
+    ...(goal.add === undefined ? {} : { add: goal.add.nodeId }),
+    ...(goal.remove === undefined ? {} : { remove: goal.remove.replicaId }),
+    ...(goal.leaseTo === undefined ? {} : { leaseTo: goal.leaseTo.replicaId }),
+  }
+}

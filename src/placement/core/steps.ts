@@ -1,0 +1,213 @@
+import type { RangeChange } from '../../interfaces/range-host.ts'
+import type { RangeDescriptor, ReplicaDescriptor } from '../../model/descriptors.ts'
+import type { Incarnation, NodeId, RangeId, ReplicaId } from '../../model/ids.ts'
+import type { PlannedMove } from './plan.ts'
+import { proveQuorum, type QuorumStep, type VoterChange } from './quorum.ts'
+import type { MoveKind } from './snapshot.ts'
+
+/** What a move is to achieve. */
+export interface MoveGoal {
+  readonly rangeId: RangeId
+  readonly kind: MoveKind
+  readonly priority: number
+  readonly add?: { readonly nodeId: NodeId; readonly incarnation: Incarnation }
+  readonly remove?: { readonly replicaId: ReplicaId; readonly nodeId: NodeId }
+  /** Where the lease goes; for a replica that leaves, where it had best go. */
+  readonly leaseTo?: { readonly replicaId: ReplicaId; readonly nodeId: NodeId }
+}
+
+/** The goal of a planned move. */
+export function goalOf(move: PlannedMove): MoveGoal {
+  const { rangeId, kind, priority, add, remove, leaseTo } = move
+  return {
+    rangeId,
+    kind,
+    priority,
+    ...(add === undefined ? {} : { add: { nodeId: add.nodeId, incarnation: add.incarnation } }),
+    ...(remove === undefined ? {} : { remove }),
+    ...(leaseTo === undefined ? {} : { leaseTo }),
+  }
+}
+
+/** What is known of a range when the next step is decided. */
+export interface MoveView {
+  /** The newest configuration that anybody reported. */
+  readonly descriptor: RangeDescriptor
+  /** Replica that holds the lease, when one reports that it does. */
+  readonly leaseHolder: ReplicaId | undefined
+  /** Replicas that have caught up with the lease holder's log, as it reports. */
+  readonly caughtUp: readonly ReplicaId[]
+  /** Replica that this move brought, once it was seen. */
+  readonly brought: ReplicaId | undefined
+  /** Whether a node holds its session, in this incarnation. */
+  readonly isUp: (nodeId: NodeId, incarnation: Incarnation) => boolean
+  /** Whether a node may be given a replica. */
+  readonly mayTake: (nodeId: NodeId, incarnation: Incarnation) => boolean
+}
+
+/** What to do next for a move. */
+export type MoveStep =
+  | { readonly type: 'done'; readonly outcome: string }
+  /** The change to ask for, with the proof that the range keeps its quorum. */
+  | {
+      readonly type: 'want'
+      readonly change: RangeChange
+      readonly proof: readonly QuorumStep[]
+      readonly why: string
+    }
+  | {
+      readonly type: 'wait'
+      readonly waitingFor: readonly string[]
+      readonly why: string
+      readonly copying: boolean
+    }
+  /** The move makes no sense any more. */
+  | { readonly type: 'abandon'; readonly why: string }
+
+/**
+ * The next step of a move, from what the range itself says. Level-triggered: it does not matter who made the steps before,
+ * so a new leader goes on where the range stands.
+ */
+export function nextStep(goal: MoveGoal, view: MoveView): MoveStep {
+  if (goal.kind === 'transferLease') return stepOfTransfer(goal, view)
+  if (goal.add !== undefined) {
+    const step = stepOfAddition(goal.add, view)
+    if (step !== undefined) return step
+  }
+  return stepOfRemoval(goal, view)
+}
+
+/** Takes back what a move began: a learner that it brought goes; a voter stays, and is the planner's. */
+export function undoStep(goal: MoveGoal, view: MoveView): MoveStep {
+  const { add } = goal
+  const learner = view.descriptor.replicas.find(
+    (replica) =>
+      replica.role === 'learner' &&
+      (replica.replicaId === view.brought ||
+        (replica.nodeId === add?.nodeId && replica.incarnation === add.incarnation)),
+  )
+  if (learner === undefined) return { type: 'done', outcome: 'nothing is left of it' }
+  return wantWithQuorum(
+    view,
+    { type: 'remove', replicaId: learner.replicaId },
+    { adds: false, removes: { voter: false, up: true, lease: false } },
+    `takes the learner on ${learner.nodeId} back`,
+  )
+}
+
+/** The step that brings the new voter, or undefined when it is one. */
+function stepOfAddition(add: NonNullable<MoveGoal['add']>, view: MoveView): MoveStep | undefined {
+  const { nodeId, incarnation } = add
+  const there = view.descriptor.replicas.find((replica) => replica.nodeId === nodeId)
+  if (there === undefined) {
+    if (view.brought !== undefined) {
+      return { type: 'abandon', why: `replica ${view.brought} on ${nodeId} was removed by somebody else` }
+    }
+    if (!view.mayTake(nodeId, incarnation))
+      return { type: 'abandon', why: `${nodeId} may take no replica any more` }
+    return wantWithQuorum(
+      view,
+      { type: 'addLearner', nodeId, incarnation },
+      { adds: true },
+      `adds a learner on ${nodeId}`,
+    )
+  }
+  if (there.incarnation !== incarnation) {
+    return { type: 'abandon', why: `${nodeId} has a replica of another life already` }
+  }
+  if (there.role === 'voter') return undefined
+  if (!view.isUp(nodeId, incarnation))
+    return { type: 'abandon', why: `${nodeId} died while it was catching up` }
+  if (!view.caughtUp.includes(there.replicaId)) {
+    return { type: 'wait', waitingFor: [nodeId], why: `${nodeId} is catching up`, copying: true }
+  }
+  return wantWithQuorum(
+    view,
+    { type: 'promote', replicaId: there.replicaId },
+    { adds: true },
+    `makes the learner on ${nodeId} a voter`,
+  )
+}
+
+/** The step that takes a replica away. */
+function stepOfRemoval(goal: MoveGoal, view: MoveView): MoveStep {
+  const { remove } = goal
+  const leaving = view.descriptor.replicas.find((replica) => replica.replicaId === remove?.replicaId)
+  if (leaving === undefined) return { type: 'done', outcome: describeGoal(goal) }
+  if (leaving.replicaId === view.leaseHolder) return stepOfLeaving(goal, leaving, view)
+  return wantWithQuorum(
+    view,
+    { type: 'remove', replicaId: leaving.replicaId },
+    {
+      adds: false,
+      removes: {
+        voter: leaving.role === 'voter',
+        up: view.isUp(leaving.nodeId, leaving.incarnation),
+        lease: false,
+      },
+    },
+    `removes the replica on ${leaving.nodeId}`,
+  )
+}
+
+/** The lease holder gives the lease away before it goes. */
+function stepOfLeaving(goal: MoveGoal, leaving: ReplicaDescriptor, view: MoveView): MoveStep {
+  const heirs = view.descriptor.replicas.filter(
+    (replica) =>
+      replica.role === 'voter' &&
+      replica.replicaId !== leaving.replicaId &&
+      view.isUp(replica.nodeId, replica.incarnation),
+  )
+  const ready = heirs.filter((replica) => view.caughtUp.includes(replica.replicaId))
+  const heir = ready.find((replica) => replica.replicaId === goal.leaseTo?.replicaId) ?? ready[0]
+  if (heir === undefined) {
+    const waitingFor = heirs.map((replica) => replica.nodeId)
+    return { type: 'wait', waitingFor, why: 'nobody can take the lease over yet', copying: false }
+  }
+  return wantWithQuorum(
+    view,
+    { type: 'transferLease', replicaId: heir.replicaId },
+    { adds: false },
+    `gives the lease to ${heir.nodeId}`,
+  )
+}
+
+function stepOfTransfer(goal: MoveGoal, view: MoveView): MoveStep {
+  const to = view.descriptor.replicas.find((replica) => replica.replicaId === goal.leaseTo?.replicaId)
+  if (to === undefined || to.role !== 'voter')
+    return { type: 'abandon', why: 'its new holder is no voter any more' }
+  if (view.leaseHolder === to.replicaId) return { type: 'done', outcome: describeGoal(goal) }
+  if (!view.isUp(to.nodeId, to.incarnation)) return { type: 'abandon', why: `${to.nodeId} is dead` }
+  return wantWithQuorum(
+    view,
+    { type: 'transferLease', replicaId: to.replicaId },
+    { adds: false },
+    `gives the lease to ${to.nodeId}`,
+  )
+}
+
+/** A change, if the range has a leader to make it and a quorum before and after; else whom it waits for. */
+function wantWithQuorum(view: MoveView, change: RangeChange, effect: VoterChange, why: string): MoveStep {
+  const voters = view.descriptor.replicas.filter((replica) => replica.role === 'voter')
+  const live = voters.filter((voter) => view.isUp(voter.nodeId, voter.incarnation))
+  const proof = proveQuorum(voters.length, live.length, effect)
+  if (proof === undefined) {
+    const waitingFor = voters.filter((voter) => !live.includes(voter)).map((voter) => voter.nodeId)
+    return { type: 'wait', waitingFor, why: `${why}, but a quorum would not stand`, copying: false }
+  }
+  if (view.leaseHolder === undefined) {
+    const waitingFor = live.map((voter) => voter.nodeId)
+    return { type: 'wait', waitingFor, why: `${why}, but nobody leads the range`, copying: false }
+  }
+  return { type: 'want', change, proof, why }
+}
+
+/** A goal in words. */
+export function describeGoal(goal: MoveGoal): string {
+  const { rangeId, add, remove, leaseTo } = goal
+  if (goal.kind === 'transferLease') return `range ${rangeId}: lease to ${leaseTo?.nodeId}`
+  if (add === undefined) return `range ${rangeId}: removed from ${remove?.nodeId}`
+  return remove === undefined
+    ? `range ${rangeId}: added on ${add.nodeId}`
+    : `range ${rangeId}: ${remove.nodeId} → ${add.nodeId}`
+}

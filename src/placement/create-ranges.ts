@@ -1,0 +1,107 @@
+import type { CallOptions } from '../core/async.ts'
+import { equalBytes } from '../core/bytes.ts'
+import { KeelsonError } from '../core/errors.ts'
+import type { RangeDirectory } from '../metadata/directory.ts'
+import type { ControllerEpoch } from '../metadata/epoch.ts'
+import type { RangeDescriptor } from '../model/descriptors.ts'
+import type { RangeId } from '../model/ids.ts'
+import { allocate } from './core/allocate.ts'
+import type { PlacementPolicy } from './core/policy.ts'
+import type { PlacementNode } from './core/snapshot.ts'
+
+/** Bounds of a new range. */
+export interface NewRange {
+  readonly rangeId: RangeId
+  readonly start: Uint8Array
+  readonly end: Uint8Array | undefined
+}
+
+/** What {@link createRanges} needs. */
+export interface CreateRangesOptions extends CallOptions {
+  readonly directory: RangeDirectory
+  readonly epoch: ControllerEpoch
+  readonly nodes: readonly PlacementNode[]
+  /** Side by side, covering one span of the key space. */
+  readonly ranges: readonly NewRange[]
+  readonly policy?: Partial<PlacementPolicy>
+  readonly seed?: number
+}
+
+/** Writes of one call to the directory, a little below what a transaction takes. */
+const writesPerCall = 100
+
+/**
+ * Places new ranges and enters them into the directory, so that their nodes make them. Of each range the node that is to
+ * lead bootstraps it. Ranges that are there already with the same bounds are left alone, so it can be repeated after an
+ * unknown outcome.
+ *
+ * @returns the descriptors of all the ranges
+ * @throws KeelsonError `UNSUPPORTED` with too few nodes, `CONFLICT`, `INVALID_ARGUMENT`, `STALE_EPOCH`
+ */
+export async function createRanges(options: CreateRangesOptions): Promise<readonly RangeDescriptor[]> {
+  const { directory, epoch, nodes, ranges, policy, seed } = options
+  const call: CallOptions = options.signal === undefined ? {} : { signal: options.signal }
+  const existing = new Map((await directory.list(call)).map((range) => [range.rangeId, range]))
+  for (const range of ranges) checkSame(range, existing.get(range.rangeId))
+  const missing = ranges.filter(({ rangeId }) => !existing.has(rangeId))
+  const placed = allocate({
+    nodes,
+    ranges: [...existing.values()].map((descriptor) => ({ descriptor })),
+    rangeIds: missing.map(({ rangeId }) => rangeId),
+    ...(policy === undefined ? {} : { policy }),
+    ...(seed === undefined ? {} : { seed }),
+  })
+  const created = missing.map((range, i): RangeDescriptor => {
+    const replicas = (placed[i]?.nodes ?? []).map(({ nodeId, incarnation }, at) => ({
+      replicaId: at + 1,
+      nodeId,
+      incarnation,
+      role: 'voter' as const,
+    }))
+    return { ...range, generation: 1, replicas }
+  })
+  for (const batch of batches(created)) {
+    await directory.create(epoch, batch, { ...call, bootstrap: firstNode })
+  }
+  const all = new Map([...existing, ...created.map((range) => [range.rangeId, range] as const)])
+  return ranges.map(({ rangeId }) => all.get(rangeId) as RangeDescriptor)
+}
+
+function firstNode(range: RangeDescriptor): string {
+  const first = range.replicas[0]
+  if (first === undefined) throw new KeelsonError('INVALID_ARGUMENT', `range ${range.rangeId} has no replica`)
+  return first.nodeId
+}
+
+/** Ranges that lie side by side, few enough for one call. */
+function* batches(ranges: readonly RangeDescriptor[]): IterableIterator<readonly RangeDescriptor[]> {
+  let batch: RangeDescriptor[] = []
+  let writes = 0
+  for (const range of ranges) {
+    const before = batch[batch.length - 1]
+    // One write for the descriptor, one for the wish, and one for each node that is told.
+    const more = 2 + range.replicas.length
+    const adjacent = before === undefined || (before.end !== undefined && equalBytes(before.end, range.start))
+    if (!adjacent || writes + more > writesPerCall) {
+      yield batch
+      batch = []
+      writes = 0
+    }
+    batch.push(range)
+    writes += more
+  }
+  if (batch.length > 0) yield batch
+}
+
+function checkSame(range: NewRange, known: RangeDescriptor | undefined): void {
+  if (known === undefined) return
+  const sameEnd =
+    range.end === undefined || known.end === undefined
+      ? range.end === known.end
+      : equalBytes(range.end, known.end)
+  if (sameEnd && equalBytes(range.start, known.start)) return
+  throw new KeelsonError('CONFLICT', `range ${range.rangeId} exists with other bounds; choose another id`, {
+    retryable: false,
+    details: { rangeId: range.rangeId },
+  })
+}

@@ -1,0 +1,485 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { utf8 } from '../../src/core/bytes.ts'
+import type { MetadataStore, WantedRange } from '../../src/interfaces/index.ts'
+import { type Job, JobRunner, Jobs } from '../../src/jobs/index.ts'
+import { ControllerEpoch, memoryStore, RangeDirectory } from '../../src/metadata/index.ts'
+import {
+  balance,
+  createRanges,
+  type MoveGoal,
+  type MoverTuning,
+  moveJob,
+  moveJobType,
+  PlacementController,
+  type PlacementPolicy,
+  type PlacementTuning,
+  spread,
+} from '../../src/placement/index.ts'
+import { decodeMoveState, encodeMoveState, type MoveState } from '../../src/placement/move-state.ts'
+import { FaultyStore, type StoreFault } from '../support/faulty-store.ts'
+import { VirtualTime } from '../support/virtual-time.ts'
+import { DataPlane, type PlaneTuning } from './support/data-plane.ts'
+
+const policy: Partial<PlacementPolicy> = { goals: [spread('zone'), balance('replicas'), balance('leases')] }
+
+interface Leader {
+  readonly epoch: ControllerEpoch
+  readonly runner: JobRunner
+  readonly placement: PlacementController | undefined
+  close(): Promise<void>
+}
+
+class World {
+  readonly time = new VirtualTime(7)
+  readonly store: MetadataStore = memoryStore({ env: this.time.env })
+  readonly directory = new RangeDirectory(this.store)
+  readonly jobs = new Jobs({ store: this.store, env: this.time.env })
+  readonly plane: DataPlane
+
+  constructor(nodes = 6, tuning: Partial<PlaneTuning> = {}) {
+    this.plane = new DataPlane(this.time, this.directory, tuning)
+    for (let i = 0; i < nodes; i++) this.plane.addNode(`db${i}`, `z${i % 3}`)
+  }
+
+  /** Makes ranges 1…count and waits until they serve. */
+  async create(count: number): Promise<void> {
+    const epoch = await ControllerEpoch.acquire(this.store, 'controllers', 'setup')
+    const key = (i: number): Uint8Array => (i === 0 ? new Uint8Array(0) : utf8(String(i).padStart(4, '0')))
+    const ranges = Array.from({ length: count }, (_, i) => ({
+      rangeId: i + 1,
+      start: key(i),
+      end: i + 1 === count ? undefined : key(i + 1),
+    }))
+    await createRanges({ directory: this.directory, epoch, nodes: this.plane.views(), ranges, policy })
+    await this.time.untilTrue('all ranges serve', () =>
+      ranges.every(({ rangeId }) => this.plane.observed(rangeId).some(({ replica }) => replica.leaseHolder)),
+    )
+  }
+
+  /** A leader as the composition would start it. */
+  async lead(
+    options: {
+      store?: MetadataStore
+      plans?: boolean
+      mover?: Partial<MoverTuning>
+      tuning?: Partial<PlacementTuning>
+    } = {},
+  ): Promise<Leader> {
+    const { env } = this.time
+    const store = options.store ?? this.store
+    const epoch = await ControllerEpoch.acquire(store, 'controllers', 'a leader')
+    const directory = new RangeDirectory(store)
+    const observed = (rangeId: number) => this.plane.observed(rangeId)
+    const node = (nodeId: string) => this.plane.view(nodeId)
+    const move = moveJob({ env, epoch, directory, observed, node, pollIntervalMs: 50, ...options.mover })
+    const runner = JobRunner.start({ env, store, epoch, types: [move] })
+    const placement =
+      options.plans === false
+        ? undefined
+        : PlacementController.start({
+            env,
+            store,
+            epoch,
+            directory,
+            nodes: () => this.plane.views(),
+            observed,
+            move,
+            policy,
+            intervalMs: 100,
+            deadAfterMs: 2000,
+            retryAfterMs: 3000,
+            dampingMs: 5000,
+            ...options.tuning,
+          })
+    const close = async (): Promise<void> => {
+      await placement?.close()
+      await runner.close()
+    }
+    return { epoch, runner, placement, close }
+  }
+
+  async move(goal: Omit<MoveGoal, 'priority'>): Promise<Job> {
+    const type = { type: moveJobType, encode: encodeMoveState, decode: decodeMoveState, run: async () => '' }
+    const state: MoveState = { goal: { priority: 1, ...goal } }
+    return (await this.jobs.create(type, state, { reason: 'a test', key: `range/${goal.rangeId}` })).job
+  }
+
+  async atRest(): Promise<void> {
+    const unfinished = async (): Promise<number> => (await this.jobs.list({ unfinished: true })).length
+    for (let quiet = 0; quiet < 10; ) {
+      await this.time.advance(1000)
+      quiet = (await unfinished()) === 0 ? quiet + 1 : 0
+      assert.ok(this.time.nowMs < 3_600_000, 'never at rest')
+    }
+  }
+
+  nodesOf(rangeId: number): string[] {
+    return this.plane
+      .range(rangeId)
+      .replicas.map(({ nodeId, role }) => (role === 'voter' ? nodeId : `${nodeId}?`))
+      .sort()
+  }
+
+  /** A move of range 1 from the node that leads it, or from one that does not, to a node without a replica of it. */
+  replacement(leads: boolean): Omit<MoveGoal, 'priority'> & Required<Pick<MoveGoal, 'add' | 'remove'>> {
+    const { replicas, leader } = this.plane.range(1)
+    const leaving = replicas.find((replica) => (replica.replicaId === leader) === leads)
+    const target = [...this.plane.nodes.keys()].find((name) => !replicas.some((r) => r.nodeId === name))
+    assert.ok(leaving !== undefined && target !== undefined)
+    return {
+      rangeId: 1,
+      kind: 'replace',
+      add: { nodeId: target, incarnation: 1 },
+      remove: { replicaId: leaving.replicaId, nodeId: leaving.nodeId },
+    }
+  }
+}
+
+suite('a move', () => {
+  test('goes step by step, the lease before the replica, and leaves nothing behind', async () => {
+    const world = new World()
+    await world.create(1)
+    const goal = world.replacement(true)
+    const leader = await world.lead({ plans: false })
+    const job = await world.move(goal)
+    const ended = await world.time.until(world.jobs.ended(job.jobId))
+    assert.equal(ended.status, 'succeeded', ended.lastError?.message)
+    const { add, remove } = goal
+    assert.deepEqual(
+      world.plane.history.map((line) => line.replace(/replica \d+/, 'another')),
+      [
+        `1: learner on ${add.nodeId}`,
+        `1: voter on ${add.nodeId}`,
+        '1: lease to another',
+        `1: removed from ${remove.nodeId}`,
+      ],
+    )
+    assert.deepEqual(await world.directory.wantedFor(remove.nodeId), [])
+    const known = await world.directory.get(1)
+    assert.equal(known?.generation, world.plane.range(1).generation)
+    assert.ok((await world.directory.wantedFor(add.nodeId)).every(({ change }) => change === undefined))
+    const { step } = decodeMoveState(ended.state)
+    assert.match(step?.what ?? '', /^remove/)
+    assert.ok(step?.proof.every((each) => each.liveVoters >= each.quorum))
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('whose target dies while it catches up is given up, and the learner is taken back', async () => {
+    const world = new World(6, { catchUpMs: 10_000 })
+    await world.create(1)
+    const before = world.nodesOf(1)
+    const goal = world.replacement(false)
+    const leader = await world.lead({ plans: false })
+    const job = await world.move(goal)
+    await world.time.untilTrue('the learner is there', () => world.plane.history.length === 1)
+    await world.time.advance(500)
+    assert.deepEqual((await world.jobs.get(job.jobId))?.waitingFor, [])
+    await world.time.advance(1500)
+    assert.deepEqual((await world.jobs.get(job.jobId))?.waitingFor, [goal.add.nodeId])
+    world.plane.kill(goal.add.nodeId)
+    const ended = await world.time.until(world.jobs.ended(job.jobId))
+    assert.equal(ended.status, 'failed')
+    assert.match(ended.lastError?.message ?? '', /died while it was catching up/)
+    assert.equal(ended.outcome, 'nothing is left of it')
+    assert.deepEqual(world.nodesOf(1), before)
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('that is cancelled takes its learner back', async () => {
+    const world = new World(6, { catchUpMs: 10_000 })
+    await world.create(1)
+    const before = world.nodesOf(1)
+    const leader = await world.lead({ plans: false })
+    const goal = world.replacement(false)
+    const job = await world.move(goal)
+    await world.time.untilTrue('the learner is there', () => world.plane.history.length === 1)
+    await world.jobs.cancel(job.jobId, 'changed my mind')
+    const ended = await world.time.until(world.jobs.ended(job.jobId))
+    assert.equal(ended.status, 'cancelled')
+    assert.deepEqual(world.nodesOf(1), before)
+    assert.deepEqual(await world.directory.wantedFor(goal.add.nodeId), [])
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('waits for a quorum, names whom it waits for, and gives up in the end', async () => {
+    const world = new World()
+    await world.create(1)
+    const goal = world.replacement(false)
+    const others = world.plane.range(1).replicas.filter((r) => r.replicaId !== goal.remove.replicaId)
+    for (const { nodeId } of others) world.plane.kill(nodeId)
+    const leader = await world.lead({ plans: false, mover: { stepTimeoutMs: 10_000 } })
+    const job = await world.move(goal)
+    await world.time.advance(3000)
+    assert.deepEqual(
+      (await world.jobs.get(job.jobId))?.waitingFor,
+      others.map(({ nodeId }) => nodeId),
+    )
+    assert.deepEqual(world.plane.history, [])
+    const ended = await world.time.until(world.jobs.ended(job.jobId))
+    assert.equal(ended.status, 'failed')
+    assert.equal(ended.lastError?.code, 'TIMEOUT')
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('never adds a second copy on a node', async () => {
+    const world = new World()
+    await world.create(1)
+    const taken = world.plane.range(1).replicas[1]?.nodeId as string
+    const leader = await world.lead({ plans: false })
+    world.plane.kill(taken)
+    world.plane.restart(taken, true)
+    const job = await world.move({ rangeId: 1, kind: 'add', add: { nodeId: taken, incarnation: 2 } })
+    const ended = await world.time.until(world.jobs.ended(job.jobId))
+    assert.equal(ended.status, 'failed')
+    assert.match(ended.lastError?.message ?? '', /replica of another life/)
+    assert.deepEqual(world.plane.history, [])
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('survives a crash of its owner at any call, and does nothing twice', async () => {
+    const run = async (fault: StoreFault | undefined, at: number): Promise<number> => {
+      const world = new World()
+      await world.create(1)
+      const goal = world.replacement(true)
+      const expected = world
+        .nodesOf(1)
+        .filter((name) => name !== goal.remove.nodeId)
+        .concat(goal.add.nodeId)
+        .sort()
+      let armed = false
+      const faulty = new FaultyStore(world.store, (call) => (armed && call === at ? fault : undefined))
+      const first = await world.lead({ store: faulty, plans: false })
+      faulty.calls = 0
+      armed = true
+      const job = await world.move(goal)
+      const ending = world.jobs.ended(job.jobId)
+      let second: Leader | undefined
+      let finished: Job | undefined
+      void ending.then((ended) => {
+        finished = ended
+      })
+      await world.time.untilTrue('crashed or ended', () => faulty.crashed || finished !== undefined)
+      if (faulty.crashed) second = await world.lead({ plans: false })
+      const ended = await world.time.until(ending)
+      const what = `${fault} at ${at}`
+      assert.equal(ended.status, 'succeeded', `${what}: ${ended.lastError?.message}`)
+      assert.deepEqual(world.nodesOf(1), expected, what)
+      assert.equal(world.plane.history.filter((line) => line.includes('learner on')).length, 1, what)
+      assert.deepEqual(
+        world.plane.history.filter((line) => /voter on|removed from/.test(line)),
+        [`1: voter on ${goal.add.nodeId}`, `1: removed from ${goal.remove.nodeId}`],
+        what,
+      )
+      assert.deepEqual(await world.directory.wantedFor(goal.remove.nodeId), [], what)
+      await second?.close()
+      if (!faulty.crashed) await first.close()
+      world.plane.stop()
+      return faulty.calls
+    }
+    const calls = await run(undefined, 0)
+    assert.ok(calls > 20, `only ${calls} calls`)
+    for (const fault of ['crash', 'crashAfter', 'unknown', 'lost'] as const) {
+      for (let at = 1; at <= calls; at++) await run(fault, at)
+    }
+  })
+
+  test('a change that arrives after the range has moved on is refused', async () => {
+    const world = new World()
+    await world.create(1)
+    const goal = world.replacement(false)
+    const leader = await world.lead({ plans: false })
+    const job = await world.move(goal)
+    const late: WantedRange[] = []
+    let ended = false
+    void world.jobs.ended(job.jobId).then(() => {
+      ended = true
+    })
+    while (!ended) {
+      await world.time.advance(10)
+      for (const nodeId of world.plane.nodes.keys()) {
+        for (const wanted of await world.directory.wantedFor(nodeId)) {
+          const same = late.some(({ change }) => change?.generation === wanted.change?.generation)
+          if (wanted.change !== undefined && !same) late.push(wanted)
+        }
+      }
+    }
+    const [history, nodes] = [world.plane.history.length, world.nodesOf(1)]
+    assert.equal(late.length, 3)
+    const { refused } = world.plane
+    for (const wanted of late) world.plane.change(wanted)
+    assert.equal(world.plane.refused, refused + 3)
+    assert.equal(world.plane.history.length, history)
+    assert.deepEqual(world.nodesOf(1), nodes)
+    await leader.close()
+    world.plane.stop()
+  })
+})
+
+suite('the placement controller', () => {
+  test('new ranges are spread, and stay where they are', async () => {
+    const world = new World()
+    await world.create(16)
+    const leader = await world.lead()
+    await world.time.advance(20_000)
+    assert.deepEqual(await world.jobs.list(), [])
+    assert.deepEqual(
+      [...world.plane.nodes.keys()].map((nodeId) => world.plane.holds(nodeId)),
+      [8, 8, 8, 8, 8, 8],
+    )
+    const explained = leader.placement?.explain(1)
+    assert.equal(explained?.need, 'nothing')
+    assert.equal(explained?.replicas.length, 3)
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('a dead node is repaired after its grace time, not before, and then all is at rest', async () => {
+    const world = new World()
+    await world.create(12)
+    const leader = await world.lead()
+    await world.time.advance(3000)
+    world.plane.kill('db0')
+    await world.time.advance(1500)
+    assert.equal(
+      (await world.jobs.list({ type: moveJobType })).filter((job) => /db0/.test(job.reason)).length,
+      0,
+    )
+    await world.atRest()
+    assert.equal(world.plane.holds('db0'), 0)
+    for (const [rangeId, range] of world.plane.ranges) {
+      assert.equal(range.replicas.length, 3)
+      assert.ok(range.replicas.every((replica) => world.plane.canVote(replica)))
+      const known = await world.directory.get(rangeId)
+      assert.equal(known?.generation, range.generation)
+    }
+    const repairs = (await world.jobs.list()).filter((job) => /db0 is dead/.test(job.reason))
+    assert.equal(repairs.length, 6)
+    assert.ok(repairs.every((job) => job.status === 'succeeded'))
+    const count = (await world.jobs.list()).length
+    await world.time.advance(60_000)
+    assert.equal((await world.jobs.list()).length, count, 'at rest nothing moves')
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('a node that comes back within its grace time is left as it is', async () => {
+    const world = new World()
+    await world.create(6)
+    const leader = await world.lead({ tuning: { deadAfterMs: 5000 } })
+    await world.time.advance(1000)
+    const before = world.plane.holds('db0')
+    world.plane.kill('db0')
+    await world.time.advance(4000)
+    world.plane.restart('db0')
+    await world.atRest()
+    assert.equal(world.plane.holds('db0'), before)
+    assert.ok((await world.jobs.list()).every((job) => !/db0 is dead/.test(job.reason)))
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('a wiped node is repaired at once', async () => {
+    const world = new World()
+    await world.create(6)
+    const leader = await world.lead()
+    world.plane.kill('db0')
+    world.plane.restart('db0', true)
+    await world.atRest()
+    for (const range of world.plane.ranges.values()) {
+      assert.equal(range.replicas.length, 3)
+      assert.ok(range.replicas.every((replica) => world.plane.canVote(replica)))
+    }
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('a draining node ends empty', async () => {
+    const world = new World()
+    await world.create(12)
+    const leader = await world.lead()
+    world.plane.drain('db1')
+    await world.atRest()
+    assert.equal(world.plane.holds('db1'), 0)
+    assert.deepEqual(await world.directory.wantedFor('db1'), [])
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('a change of leaders in the middle of a repair, again and again, ends well', async () => {
+    const world = new World()
+    await world.create(12)
+    let leader = await world.lead()
+    await world.time.advance(1000)
+    world.plane.kill('db0')
+    for (let i = 0; i < 12; i++) {
+      await world.time.advance(2100 + i * 37)
+      const old = leader
+      // The next leader is there before the one before notices.
+      leader = await world.lead()
+      await world.time.advance(i * 50)
+      await world.time.until(old.close())
+    }
+    await world.atRest()
+    assert.equal(world.plane.holds('db0'), 0)
+    for (const range of world.plane.ranges.values()) assert.equal(range.replicas.length, 3)
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('a target that dies in the middle is replaced by another', async () => {
+    const world = new World(9, { catchUpMs: 5000 })
+    await world.create(6)
+    const leader = await world.lead()
+    world.plane.kill('db0')
+    await world.time.untilTrue('a learner is there', () =>
+      world.plane.history.some((line) => line.includes('learner on')),
+    )
+    const target = (world.plane.history.find((line) => line.includes('learner on')) as string)
+      .split(' ')
+      .at(-1)
+    world.plane.kill(target as string)
+    await world.atRest()
+    for (const range of world.plane.ranges.values()) {
+      assert.equal(range.replicas.length, 3)
+      assert.ok(range.replicas.every((replica) => world.plane.canVote(replica)))
+    }
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('paused it begins nothing', async () => {
+    const world = new World()
+    await world.create(3)
+    const leader = await world.lead()
+    leader.placement?.pause()
+    world.plane.kill('db0')
+    await world.time.advance(20_000)
+    assert.deepEqual(await world.jobs.list(), [])
+    assert.ok((leader.placement?.plan()?.moves.length ?? 0) > 0, 'but it says what it would do')
+    leader.placement?.resume()
+    await world.atRest()
+    assert.equal(world.plane.holds('db0'), 0)
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('creating ranges again changes nothing, and other bounds are refused', async () => {
+    const world = new World()
+    await world.create(4)
+    const before = await world.directory.list()
+    const epoch = await ControllerEpoch.acquire(world.store, 'controllers', 'again')
+    const { directory } = world
+    const nodes = world.plane.views()
+    const ranges = before.map(({ rangeId, start, end }) => ({ rangeId, start, end }))
+    assert.deepEqual(await createRanges({ directory, epoch, nodes, ranges, policy }), before)
+    const other = [{ rangeId: 1, start: utf8('x'), end: undefined }]
+    await assert.rejects(createRanges({ directory, epoch, nodes, ranges: other }), { code: 'CONFLICT' })
+    world.plane.stop()
+  })
+})

@@ -1,0 +1,275 @@
+import assert from 'node:assert/strict'
+import type { ObservedReplica, WantedRange } from '../../../src/interfaces/index.ts'
+import type { RangeDirectory } from '../../../src/metadata/index.ts'
+import type { NodeState, ReplicaDescriptor } from '../../../src/model/index.ts'
+import { parseLocality } from '../../../src/model/index.ts'
+import type { PlacementNode, ReportedReplica } from '../../../src/placement/index.ts'
+import type { VirtualTime } from '../../support/virtual-time.ts'
+
+interface PlaneNode {
+  readonly nodeId: string
+  readonly zone: string
+  incarnation: number
+  up: boolean
+  state: NodeState
+  sinceMs: number
+}
+
+interface PlaneRange {
+  generation: number
+  replicas: ReplicaDescriptor[]
+  leader: number | undefined
+  sequence: number
+  nextReplicaId: number
+  /** When each learner will have caught up. */
+  readonly caughtUpAtMs: Map<number, number>
+  /** Highest epoch of a control plane that it obeyed. */
+  epoch: number
+}
+
+export interface PlaneTuning {
+  readonly tickMs: number
+  readonly reportMs: number
+  readonly catchUpMs: number
+  readonly electionMs: number
+}
+
+/**
+ * A data plane in memory: every range is a quorum that changes itself as its nodes are told, one change at a time, each
+ * guarded by the generation. It judges: whoever makes it lose a quorum, or put two replicas on a node, has failed.
+ */
+export class DataPlane {
+  readonly nodes = new Map<string, PlaneNode>()
+  readonly ranges = new Map<number, PlaneRange>()
+  /** Everything that ranges did, in order. */
+  readonly history: string[] = []
+  /** Changes that came too late, and were refused. */
+  refused = 0
+  readonly tuning: PlaneTuning
+  readonly #time: VirtualTime
+  readonly #directory: RangeDirectory
+  readonly #reports = new Map<string, ReadonlyMap<number, ObservedReplica>>()
+  #stopped = false
+
+  constructor(time: VirtualTime, directory: RangeDirectory, tuning: Partial<PlaneTuning> = {}) {
+    this.#time = time
+    this.#directory = directory
+    this.tuning = { tickMs: 20, reportMs: 50, catchUpMs: 300, electionMs: 60, ...tuning }
+    this.#every(this.tuning.tickMs, () => this.#tick())
+    this.#every(this.tuning.reportMs, async () => this.#report())
+  }
+
+  stop(): void {
+    this.#stopped = true
+  }
+
+  addNode(nodeId: string, zone: string): void {
+    this.nodes.set(nodeId, { nodeId, zone, incarnation: 1, up: true, state: 'active', sinceMs: 0 })
+  }
+
+  node(nodeId: string): PlaneNode {
+    return this.nodes.get(nodeId) as PlaneNode
+  }
+
+  range(rangeId: number): PlaneRange {
+    return this.ranges.get(rangeId) as PlaneRange
+  }
+
+  kill(nodeId: string): void {
+    const node = this.node(nodeId)
+    node.up = false
+    node.sinceMs = this.#time.nowMs
+    this.#reports.delete(nodeId)
+  }
+
+  restart(nodeId: string, wiped = false): void {
+    const node = this.node(nodeId)
+    node.up = true
+    node.sinceMs = this.#time.nowMs
+    if (wiped) node.incarnation++
+  }
+
+  drain(nodeId: string): void {
+    this.node(nodeId).state = 'draining'
+  }
+
+  /** The nodes as the leader's node controller would show them. */
+  views(): PlacementNode[] {
+    return [...this.nodes.values()].map((node) => this.view(node.nodeId) as PlacementNode)
+  }
+
+  view(nodeId: string): PlacementNode | undefined {
+    const node = this.nodes.get(nodeId)
+    if (node === undefined) return undefined
+    return {
+      descriptor: {
+        nodeId,
+        incarnation: node.incarnation,
+        addresses: [],
+        locality: parseLocality(`zone=${node.zone}`),
+        capacity: {},
+        labels: {},
+      },
+      state: node.state,
+      liveness: node.up ? 'live' : 'dead',
+      forMs: this.#time.nowMs - node.sinceMs,
+    }
+  }
+
+  observed(rangeId: number): ReportedReplica[] {
+    return [...this.#reports].flatMap(([nodeId, replicas]) => {
+      const replica = replicas.get(rangeId)
+      return replica === undefined ? [] : [{ nodeId, replica }]
+    })
+  }
+
+  holds(nodeId: string): number {
+    return [...this.ranges.values()].filter((range) => range.replicas.some((r) => r.nodeId === nodeId)).length
+  }
+
+  canVote(replica: ReplicaDescriptor): boolean {
+    const node = this.nodes.get(replica.nodeId)
+    return node?.up === true && node.incarnation === replica.incarnation
+  }
+
+  hasQuorum(range: PlaneRange, replicas = range.replicas): boolean {
+    const voters = replicas.filter((replica) => replica.role === 'voter')
+    return voters.filter((voter) => this.canVote(voter)).length > voters.length / 2
+  }
+
+  /** What a range does when it is told to change; also called by tests with what comes late. */
+  change(wanted: WantedRange): void {
+    const range = this.ranges.get(wanted.rangeId)
+    const { change } = wanted
+    if (range === undefined || change === undefined) return
+    if (change.generation !== range.generation || change.epoch < range.epoch) {
+      this.refused++
+      return
+    }
+    assert.ok(this.hasQuorum(range), 'a range without a quorum cannot change')
+    range.epoch = change.epoch
+    const { replicas } = range
+    const say = (what: string): void => void this.history.push(`${wanted.rangeId}: ${what}`)
+    switch (change.type) {
+      case 'addLearner': {
+        const { nodeId, incarnation } = change
+        assert.ok(!replicas.some((replica) => replica.nodeId === nodeId), `a second replica on ${nodeId}`)
+        const replicaId = range.nextReplicaId++
+        range.replicas = [...replicas, { replicaId, nodeId, incarnation, role: 'learner' }]
+        range.caughtUpAtMs.set(replicaId, this.#time.nowMs + this.tuning.catchUpMs)
+        say(`learner on ${nodeId}`)
+        break
+      }
+      case 'promote': {
+        const replica = replicas.find((each) => each.replicaId === change.replicaId)
+        assert.equal(replica?.role, 'learner')
+        assert.ok(this.#hasCaughtUp(range, change.replicaId), 'promotes a learner that has not caught up')
+        range.replicas = replicas.map((each) => (each === replica ? { ...each, role: 'voter' } : each))
+        say(`voter on ${replica?.nodeId}`)
+        break
+      }
+      case 'remove': {
+        assert.notEqual(change.replicaId, range.leader, 'removes the lease holder')
+        const gone = replicas.find((each) => each.replicaId === change.replicaId)
+        range.replicas = replicas.filter((each) => each !== gone)
+        say(`removed from ${gone?.nodeId}`)
+        break
+      }
+      case 'transferLease': {
+        if (range.leader === change.replicaId) return
+        assert.ok(replicas.some((each) => each.replicaId === change.replicaId && each.role === 'voter'))
+        range.leader = change.replicaId
+        range.sequence++
+        say(`lease to replica ${change.replicaId}`)
+        return
+      }
+    }
+    range.generation++
+    assert.ok(this.hasQuorum(range), `${change.type} loses the quorum of range ${wanted.rangeId}`)
+  }
+
+  #every(delayMs: number, run: () => Promise<void>): void {
+    this.#time.env.timers.schedule(delayMs, () => {
+      if (this.#stopped) return
+      void run().then(() => this.#every(delayMs, run))
+    })
+  }
+
+  async #tick(): Promise<void> {
+    for (const range of this.ranges.values()) this.#elect(range)
+    for (const node of this.nodes.values()) {
+      if (!node.up) continue
+      for (const wanted of await this.#directory.wantedFor(node.nodeId)) {
+        if (!node.up) break
+        this.#reconcile(node, wanted)
+      }
+    }
+  }
+
+  #reconcile(node: PlaneNode, wanted: WantedRange): void {
+    const range = this.ranges.get(wanted.rangeId)
+    if (range === undefined) {
+      if (!wanted.bootstrap) return
+      const { generation, replicas } = wanted.descriptor
+      const first = replicas.find((replica) => replica.nodeId === node.nodeId)
+      this.ranges.set(wanted.rangeId, {
+        generation,
+        replicas: [...replicas],
+        leader: first?.replicaId,
+        sequence: 1,
+        nextReplicaId: Math.max(...replicas.map((replica) => replica.replicaId)) + 1,
+        caughtUpAtMs: new Map(),
+        epoch: 0,
+      })
+      return
+    }
+    const leader = range.replicas.find((replica) => replica.replicaId === range.leader)
+    if (leader?.nodeId === node.nodeId) this.change(wanted)
+  }
+
+  #elect(range: PlaneRange): void {
+    const leader = range.replicas.find((replica) => replica.replicaId === range.leader)
+    if (leader !== undefined && this.canVote(leader) && this.hasQuorum(range)) return
+    if (range.leader !== undefined) {
+      range.leader = undefined
+      return
+    }
+    if (!this.hasQuorum(range)) return
+    const voters = range.replicas.filter((replica) => replica.role === 'voter' && this.canVote(replica))
+    range.leader = voters[range.sequence % voters.length]?.replicaId
+    range.sequence++
+  }
+
+  #hasCaughtUp(range: PlaneRange, replicaId: number): boolean {
+    const replica = range.replicas.find((each) => each.replicaId === replicaId)
+    if (replica === undefined || !this.canVote(replica)) return false
+    return (range.caughtUpAtMs.get(replicaId) ?? 0) <= this.#time.nowMs
+  }
+
+  async #report(): Promise<void> {
+    for (const node of this.nodes.values()) {
+      if (!node.up) continue
+      const replicas = new Map<number, ObservedReplica>()
+      for (const [rangeId, range] of this.ranges) {
+        const mine = range.replicas.find(
+          (replica) => replica.nodeId === node.nodeId && replica.incarnation === node.incarnation,
+        )
+        if (mine === undefined) continue
+        const leads = mine.replicaId === range.leader
+        replicas.set(rangeId, {
+          rangeId,
+          replicaId: mine.replicaId,
+          generation: range.generation,
+          replicas: range.replicas,
+          leaseHolder: leads,
+          sequence: range.sequence,
+          caughtUp: leads
+            ? range.replicas.map((r) => r.replicaId).filter((id) => this.#hasCaughtUp(range, id))
+            : [],
+          load: { bytes: 10 },
+        })
+      }
+      this.#reports.set(node.nodeId, replicas)
+    }
+  }
+}
