@@ -12,7 +12,6 @@ export type {
   RaftRole,
 } from './core/types.ts'
 export type { CommandId } from './group/envelope.ts'
-export { defaultGroupLimits, type GroupLimits } from './group/limits.ts'
 export type {
   ChangeMembershipOptions,
   GroupStatus,
@@ -20,9 +19,10 @@ export type {
   LeadershipEvent,
   LeaseToken,
   ProposeOptions,
-  RaftGroup,
   RaftGroupEvents,
   ReplicaProgress,
-} from './group/raft-group.ts'
+} from './group/group-types.ts'
+export { defaultGroupLimits, type GroupLimits } from './group/limits.ts'
+export type { RaftGroup } from './group/raft-group.ts'
 export { type RaftHostOptions, raftHostDefaults } from './host/options.ts'
 export { RaftHost, type RaftHostEvents, type StoredGroup } from './host/raft-host.ts'

@@ -3,109 +3,26 @@ import type { Environment } from '../../core/environment.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { Events } from '../../core/events.ts'
 import { entryKinds } from '../../interfaces/log-store.ts'
-import type { GroupId, NodeId, ReplicaId } from '../../model/ids.ts'
-import type { Configuration, MembershipChange, RaftRole } from '../core/types.ts'
+import type { GroupId, ReplicaId } from '../../model/ids.ts'
+import type { Configuration, MembershipChange } from '../core/types.ts'
 import { staleSequence } from './applier.ts'
 import { type CommandId, encodeEnvelope } from './envelope.ts'
+import type {
+  ChangeMembershipOptions,
+  GroupStatus,
+  LeaderReference,
+  LeaseToken,
+  ProposeOptions,
+  RaftGroupEvents,
+  ReplicaProgress,
+} from './group-types.ts'
 import type { GroupLimits } from './limits.ts'
 import type { PendingProposal } from './pending-proposals.ts'
 import type { PendingRead } from './pending-reads.ts'
 import { notLeader } from './refusals.ts'
-import type { Replica, ReplicaListener } from './replica.ts'
+import type { Replica } from './replica.ts'
+import type { ReplicaListener } from './replica-port.ts'
 import { encodeSessionEntry, maximumEvictions } from './session-entry.ts'
-
-/**
- * The right to serve a group, as it was at one moment. `sequence` is the term whose first entry the leader has applied:
- * each later leader has a higher one, and a command that carries an older one is refused where it would take effect.
- */
-export interface LeaseToken {
-  readonly groupId: GroupId
-  readonly sequence: number
-}
-
-/** Options of {@link RaftGroup.propose}. */
-export interface ProposeOptions extends CallOptions {
-  /** Makes the command take effect once, however often it is proposed. */
-  readonly commandId?: CommandId
-  /**
-   * With `commandId`: the client has the results of all its commands below this sequence, so that they can be forgotten.
-   */
-  readonly acknowledgedBelow?: number
-  /** The command takes effect only while this lease is in force. */
-  readonly token?: LeaseToken
-}
-
-/** Options of {@link RaftGroup.changeMembership}. */
-export interface ChangeMembershipOptions extends CallOptions {
-  /** Refuses the change with `STALE_GENERATION` unless the latest configuration has this generation. */
-  readonly expectedGeneration?: number
-}
-
-/** A replica of the group and the node it lives on. */
-export interface LeaderReference {
-  readonly replicaId: ReplicaId
-  /** Undefined while no configuration that names the leader has arrived here. */
-  readonly nodeId: NodeId | undefined
-}
-
-/** What a leader knows of another replica. */
-export interface ReplicaProgress {
-  /** The replica has the log up to here, durably. */
-  readonly matchIndex: number
-  /** It is close enough behind to be promoted. */
-  readonly caughtUp: boolean
-  /** It answered within the last election timeout. */
-  readonly recentlyActive: boolean
-}
-
-/** A group as this node's replica sees it. */
-export interface GroupStatus {
-  /** 0 for an empty replica that waits for a leader's message. */
-  readonly replicaId: ReplicaId
-  readonly role: RaftRole
-  readonly term: number
-  readonly leader: LeaderReference | undefined
-  readonly commitIndex: number
-  readonly appliedIndex: number
-  readonly lastIndex: number
-  /** The latest one that is known to be committed. */
-  readonly configuration: Configuration | undefined
-  /** The latest one in this replica's log, which is the one in force. */
-  readonly latestConfiguration: Configuration | undefined
-  /** Lease sequence that this replica has applied. */
-  readonly sequence: number
-  /** On the leader: every other replica. Empty elsewhere. */
-  readonly progress: ReadonlyMap<ReplicaId, ReplicaProgress>
-  /** This replica lost what it had acknowledged: it takes part in nothing until it is replaced. */
-  readonly quarantined: boolean
-  /** The removal of this replica is committed; `destroyGroup` may follow. */
-  readonly removed: boolean
-  /** Why it does nothing any more. */
-  readonly stopped: KeelsonError | undefined
-}
-
-/** Role, term and leader of a group, as an event tells them. */
-export interface LeadershipEvent {
-  readonly role: RaftRole
-  readonly term: number
-  readonly leader: LeaderReference | undefined
-}
-
-/** Events of a {@link RaftGroup}. */
-export type RaftGroupEvents = {
-  /** Role, term or leader changed. */
-  leadership: (event: LeadershipEvent) => void
-  /** {@link RaftGroup.token} changed: this replica may serve from now on, or no longer. */
-  token: (token: LeaseToken | undefined) => void
-  /** A newer configuration is committed, as far as this replica knows. */
-  configuration: (configuration: Configuration) => void
-  /** The removal of this replica is committed. */
-  removed: () => void
-  /** The disk of this replica was found to have lost something that was acknowledged. */
-  quarantined: () => void
-  /** The replica does nothing any more: it was closed, or it failed. */
-  stopped: (error: KeelsonError) => void
-}
 
 /** This node's replica of one Raft group: what a host program holds. Made by a RaftHost. */
 export class RaftGroup {

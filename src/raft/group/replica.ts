@@ -1,20 +1,18 @@
-import type { Environment } from '../../core/environment.ts'
+import { sleep } from '../../core/async.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import { invariant } from '../../core/invariant.ts'
-import { entryKinds, type GroupWrite, type LogEntry, type LogStore } from '../../interfaces/log-store.ts'
+import { entryKinds, type GroupWrite, type LogEntry } from '../../interfaces/log-store.ts'
 import type { Bookkeeping, StateMachine } from '../../interfaces/state-machine.ts'
 import type { PeerIdentity } from '../../interfaces/transport.ts'
-import type { GroupId, Incarnation, NodeId, ReplicaId } from '../../model/ids.ts'
+import type { GroupId, NodeId, ReplicaId } from '../../model/ids.ts'
 import { replicaOf } from '../core/configuration.ts'
 import type {
   Accepted,
   Configuration,
   ConfigurationState,
   Fetch,
-  Leadership,
   MembershipChange,
   Message,
-  OfferedSnapshot,
   RaftMachine,
   RaftStatus,
   Ready,
@@ -22,53 +20,17 @@ import type {
 } from '../core/types.ts'
 import { Applier, type EntryOutcome, type PositionedSnapshot } from './applier.ts'
 import type { GroupBookkeeping } from './bookkeeping.ts'
-import type { GroupLimits } from './limits.ts'
+import { LogCompactor } from './log-compactor.ts'
 import { encodeGroupMetadata, type GroupMetadata } from './metadata.ts'
+import { type Peer, PeerBook } from './peers.ts'
 import { outcomeUnknown, type PendingProposal, PendingProposals } from './pending-proposals.ts'
 import { type PendingRead, PendingReads } from './pending-reads.ts'
 import { type LeaderHint, notLeader, refusalError } from './refusals.ts'
+import type { ReplicaListener, ReplicaPort, TurnSink } from './replica-port.ts'
 import { encodeSessionEntry } from './session-entry.ts'
 
-/** What a replica needs of its host. */
-export interface ReplicaPort {
-  readonly env: Environment
-  readonly log: LogStore
-  readonly limits: GroupLimits
-  /** Largest data of one entry. */
-  readonly maximumEntryBytes: number
-  /** Something came in: the replica wants a turn, soon. */
-  schedule(replica: Replica): void
-  /** The replica's log is behind the leader's: a snapshot should be asked for. */
-  snapshotOffered(replica: Replica, offered: OfferedSnapshot): void
-}
-
-/** Collects what the replicas of a host have to write and to send in one turn. */
-export interface TurnSink {
-  /** `persisted` must be called with `writeId` when this is durable. */
-  write(replica: Replica, write: GroupWrite, writeId: number): void
-  send(replica: Replica, peer: Peer, message: Message): void
-}
-
-/** Where a replica of the group lives. */
-export interface Peer {
-  readonly nodeId: NodeId
-  readonly incarnation: Incarnation
-}
-
-/** What a replica tells those who hold its group. Called after all of its state has changed. */
-export interface ReplicaListener {
-  leadership(leadership: Leadership): void
-  configuration(state: ConfigurationState): void
-  /** The lease sequence under which this replica may serve changed; undefined: it may not. */
-  token(sequence: number | undefined): void
-  /** Its removal from the group is committed. */
-  removed(): void
-  quarantined(): void
-  /** It does nothing any more. */
-  stopped(error: KeelsonError): void
-}
-
-const maximumLearnedPeers = 256
+/** Pause after a read of the log that failed, before it is tried again. */
+const fetchRetryMs = 100
 
 /** Bytes of proposals that are appended in one turn; the rest has to wait for the next one. */
 const maximumTurnBytes = 1 << 20
@@ -82,16 +44,15 @@ export class Replica {
   readonly core: RaftMachine
   readonly applier: Applier
   readonly machine: StateMachine
-  readonly #port: ReplicaPort
+  readonly #port: ReplicaPort<Replica>
   readonly #listener: ReplicaListener
   readonly #proposals = new PendingProposals()
   readonly #reads = new PendingReads()
-  /** Who spoke for replicas that no configuration here names. */
-  readonly #learned = new Map<ReplicaId, Peer>()
+  readonly #peers: PeerBook
+  readonly #compactor: LogCompactor
   /** Messages that wait for their write, by ascending write id. */
   #withheld: { readonly writeId: number; readonly message: Message }[] = []
   #transfer: { readonly resolve: () => void; readonly reject: (error: KeelsonError) => void } | undefined
-  #configuration: ConfigurationState
   #metadata: GroupMetadata
   #metadataDirty = false
   /** Proposals of an ended leadership fail then, if they are still open. */
@@ -99,9 +60,6 @@ export class Replica {
   #token: number | undefined
   #removed = false
   #failure: KeelsonError | undefined
-  #compacting = false
-  #compactedIndex: number
-  #bytesSinceCompaction = 0
   #appliedSinceTrim = 0
 
   constructor(
@@ -110,7 +68,7 @@ export class Replica {
     machine: StateMachine,
     stored: GroupBookkeeping,
     metadata: GroupMetadata,
-    port: ReplicaPort,
+    port: ReplicaPort<Replica>,
     listener: ReplicaListener,
   ) {
     this.groupId = groupId
@@ -119,9 +77,7 @@ export class Replica {
     this.#metadata = metadata
     this.#port = port
     this.#listener = listener
-    const { configuration, compacted } = this.core.status()
-    this.#configuration = configuration
-    this.#compactedIndex = compacted.index
+    this.#peers = new PeerBook(this.core.status().configuration)
     const { limits } = port
     this.applier = new Applier(stored, {
       machine,
@@ -132,6 +88,15 @@ export class Replica {
       },
       onApplied: (entries, outcomes) => this.#applied(entries, outcomes),
       onFailure: (error) => this.stop(toKeelsonError(error, 'INVARIANT_VIOLATED')),
+    })
+    this.#compactor = new LogCompactor({
+      groupId,
+      core,
+      applier: this.applier,
+      log: port.log,
+      limits,
+      stopped: () => this.stopped,
+      onFailure: (error) => this.stop(toKeelsonError(error)),
     })
   }
 
@@ -162,7 +127,7 @@ export class Replica {
 
   /** Latest and committed configuration. */
   get configuration(): ConfigurationState {
-    return this.#configuration
+    return this.#peers.configuration
   }
 
   status(): RaftStatus {
@@ -186,13 +151,14 @@ export class Replica {
     return { replicaId, nodeId: replicaId === 0 ? undefined : this.peerOf(replicaId)?.nodeId }
   }
 
-  /** Where a replica is found: as configured, or else as it was heard last. */
+  /** Where a replica is found. */
   peerOf(replicaId: ReplicaId): Peer | undefined {
-    return (
-      replicaOf(this.#configuration.latest, replicaId) ??
-      replicaOf(this.#configuration.committed, replicaId) ??
-      this.#learned.get(replicaId)
-    )
+    return this.#peers.find(replicaId)
+  }
+
+  /** Whether this peer may speak for the replica. */
+  isBound(replicaId: ReplicaId, peer: PeerIdentity): boolean {
+    return this.#peers.isBound(replicaId, peer)
   }
 
   // What callers ask for
@@ -248,10 +214,13 @@ export class Replica {
   ): PendingProposal | KeelsonError {
     if (this.#failure !== undefined) return this.#failure
     const nowMs = this.#now()
-    // What was proposed before comes before it in the log.
-    while (this.#proposals.hasWaiting) this.#submitProposals(nowMs)
     const options = expectedGeneration === undefined ? {} : { expectedGeneration }
-    const answer = this.core.changeMembership(change, options, nowMs)
+    const answer = this.#guarded(() => {
+      // What was proposed before comes before it in the log.
+      while (this.#proposals.hasWaiting) this.#submitProposals(nowMs)
+      return this.core.changeMembership(change, options, nowMs)
+    })
+    if (answer instanceof KeelsonError) return answer
     this.#port.schedule(this)
     if (!answer.accepted) return this.#refused(answer)
     const proposal: PendingProposal = {
@@ -273,8 +242,11 @@ export class Replica {
   ): KeelsonError | undefined {
     if (this.#failure !== undefined) return this.#failure
     const nowMs = this.#now()
-    while (this.#proposals.hasWaiting) this.#submitProposals(nowMs)
-    const answer: Accepted | Refused = this.core.transferLeadership(to, nowMs)
+    const answer = this.#guarded((): Accepted | Refused => {
+      while (this.#proposals.hasWaiting) this.#submitProposals(nowMs)
+      return this.core.transferLeadership(to, nowMs)
+    })
+    if (answer instanceof KeelsonError) return answer
     this.#port.schedule(this)
     if (!answer.accepted) return this.#refused(answer)
     this.#transfer?.reject(transferFailed(this.groupId))
@@ -304,30 +276,12 @@ export class Replica {
     return undefined
   }
 
-  /**
-   * Whether this peer may speak for the replica. A replica id is bound to one life of one node, by the configuration that
-   * names it, or else by whoever spoke for it first: a newer configuration than ours may name it.
-   */
-  isBound(replicaId: ReplicaId, peer: PeerIdentity): boolean {
-    const known = this.peerOf(replicaId)
-    if (known !== undefined) return known.nodeId === peer.nodeId && known.incarnation === peer.incarnation
-    if (this.#learned.size >= maximumLearnedPeers) {
-      for (const oldest of this.#learned.keys()) {
-        this.#learned.delete(oldest)
-        break
-      }
-    }
-    this.#learned.set(replicaId, { nodeId: peer.nodeId, incarnation: peer.incarnation })
-    return true
-  }
-
   /** Connections to a node broke. */
   peerLost(nodeId: NodeId, nowMs: number): void {
     if (this.#failure !== undefined) return
-    for (const replica of this.#configuration.latest?.replicas ?? []) {
+    for (const replica of this.configuration.latest?.replicas ?? []) {
       if (replica.nodeId !== nodeId || replica.replicaId === this.replicaId) continue
-      this.core.peerUnreachable(replica.replicaId, nowMs)
-      this.core.peerDown(replica.replicaId, nowMs)
+      this.#guarded(() => this.core.peerDown(replica.replicaId, nowMs))
       this.#port.schedule(this)
     }
   }
@@ -350,7 +304,7 @@ export class Replica {
   }
 
   /** Takes what the core wants done and does it. */
-  turn(nowMs: number, sink: TurnSink): void {
+  turn(nowMs: number, sink: TurnSink<Replica>): void {
     if (this.#failure !== undefined) return
     this.#guarded(() => {
       this.#submitProposals(nowMs)
@@ -362,7 +316,7 @@ export class Replica {
   }
 
   /** Everything up to this write is durable. A turn should follow. */
-  persisted(writeId: number, nowMs: number, sink: TurnSink): void {
+  persisted(writeId: number, nowMs: number, sink: TurnSink<Replica>): void {
     if (this.#failure !== undefined || writeId === 0) return
     this.#guarded(() => {
       this.core.persisted(writeId, nowMs)
@@ -399,7 +353,7 @@ export class Replica {
   /** Notes durably that a snapshot may be replacing the state from now on. */
   async beginRestore(): Promise<void> {
     this.#metadata = { ...this.#metadata, restoring: true }
-    await this.#port.log.write([{ groupId: this.groupId, metadata: encodeGroupMetadata(this.#metadata) }])
+    await this.#port.write({ groupId: this.groupId, metadata: encodeGroupMetadata(this.#metadata) })
   }
 
   /** Switches the state machine to a snapshot, then log and core. When it throws, the old state is there still. */
@@ -413,8 +367,7 @@ export class Replica {
     this.#metadataDirty = true
     if (restored) {
       this.core.snapshotRestored(applied, configuration.configuration, nowMs)
-      this.#compactedIndex = applied.index
-      this.#bytesSinceCompaction = 0
+      this.#compactor.reset(applied.index)
       this.#proposals.skippedTo(applied.index)
     } else {
       this.core.snapshotFailed(nowMs)
@@ -445,11 +398,13 @@ export class Replica {
   }
 
   /** A core that breaks an invariant ends its replica, not the host. */
-  #guarded(act: () => void): void {
+  #guarded<T>(act: () => T): T | KeelsonError {
     try {
-      act()
-    } catch (error) {
-      this.stop(toKeelsonError(error, 'INVARIANT_VIOLATED'))
+      return act()
+    } catch (thrown) {
+      const error = toKeelsonError(thrown, 'INVARIANT_VIOLATED')
+      this.stop(error)
+      return error
     }
   }
 
@@ -474,13 +429,13 @@ export class Replica {
     if (!answer.accepted) this.#reads.failed(context, this.#refused(answer))
   }
 
-  #carryOut(ready: Ready, sink: TurnSink): void {
+  #carryOut(ready: Ready, sink: TurnSink<Replica>): void {
     if (ready.quarantined === true) {
       this.#metadata = { ...this.#metadata, quarantined: true }
       this.#metadataDirty = true
     }
     // Before anything is sent: a message may go to a replica that only the new configuration names.
-    if (ready.configuration !== undefined) this.#configuration = ready.configuration
+    if (ready.configuration !== undefined) this.#peers.configuration = ready.configuration
     if (ready.write !== undefined) {
       const { writeId, reset, entries, hardState } = ready.write
       const write: { -readonly [K in keyof GroupWrite]: GroupWrite[K] } = { groupId: this.groupId }
@@ -494,7 +449,7 @@ export class Replica {
     }
     for (const message of ready.messages) this.#send(message, sink)
     for (const deferred of ready.messagesAfter) this.#withheld.push(deferred)
-    for (const entry of ready.committed) this.#bytesSinceCompaction += entry.data.length
+    for (const entry of ready.committed) this.#compactor.add(entry.data.length)
     this.applier.enqueue(ready.committed)
     for (const read of ready.reads) {
       this.#reads.confirmed(read.context, read.index, this.applier.applied.index)
@@ -531,7 +486,7 @@ export class Replica {
 
   /** Its own committed configuration does not name this replica: it did once, as its id is not above the index. */
   #isRemoved(): boolean {
-    const { committed, committedIndex } = this.#configuration
+    const { committed, committedIndex } = this.configuration
     if (committed === undefined || committedIndex < this.replicaId) return false
     return replicaOf(committed, this.replicaId) === undefined
   }
@@ -541,11 +496,11 @@ export class Replica {
     return encodeGroupMetadata(this.#metadata)
   }
 
-  #writeMetadata(sink: TurnSink): void {
+  #writeMetadata(sink: TurnSink<Replica>): void {
     if (this.#metadataDirty) sink.write(this, { groupId: this.groupId, metadata: this.#takeMetadata() }, 0)
   }
 
-  #send(message: Message, sink: TurnSink): void {
+  #send(message: Message, sink: TurnSink<Replica>): void {
     const peer = this.peerOf(message.to)
     if (peer !== undefined) sink.send(this, peer, message)
   }
@@ -565,6 +520,8 @@ export class Replica {
         return
       }
       this.#port.env.logger.warn({ groupId: this.groupId, error, ...fetch }, 'entries could not be read back')
+      if (!compacted) await sleep(this.#port.env.timers, fetchRetryMs)
+      if (this.#failure !== undefined) return
       this.#guarded(() => this.core.fetchFailed(fetch, compacted ? 'compacted' : 'other', this.#now()))
     }
     this.#port.schedule(this)
@@ -580,7 +537,7 @@ export class Replica {
     this.#updateToken()
     this.#appliedSinceTrim += entries.length
     if (this.#appliedSinceTrim >= 1024) this.#trimSessions()
-    this.#maybeCompact()
+    this.#compactor.check()
     this.#port.schedule(this)
   }
 
@@ -611,48 +568,6 @@ export class Replica {
       totalBytes: Math.floor(totalResultBytes / 2),
     })
     this.propose({ kind: entryKinds.session, data, index: 0, term: 0, settle: undefined })
-  }
-
-  #maybeCompact(): void {
-    if (this.#compacting) return
-    const { limits } = this.#port
-    const entries = this.applier.applied.index - this.#compactedIndex
-    if (entries < limits.compactAfterEntries && this.#bytesSinceCompaction < limits.compactAfterBytes) return
-    this.#compacting = true
-    void this.#compact()
-  }
-
-  /** Never beyond what the state machine has confirmed to be durable. */
-  async #compact(): Promise<void> {
-    try {
-      const flushed = await this.applier.flush()
-      if (this.#failure !== undefined) return
-      this.#bytesSinceCompaction = 0
-      const index = this.#compactionTarget(flushed.index)
-      if (index <= this.#compactedIndex) return
-      const position = this.core.compact(index)
-      invariant(position.index <= flushed.index, 'the log is compacted up to what is flushed at most')
-      this.#compactedIndex = position.index
-      this.applier.compacted(position.index)
-      await this.#port.log.compact(this.groupId, position)
-    } catch (error) {
-      if (this.#failure === undefined) this.stop(toKeelsonError(error))
-    } finally {
-      this.#compacting = false
-    }
-  }
-
-  /** A leader spares a follower that is at work a snapshot, as long as the log does not grow far beyond its limit. */
-  #compactionTarget(flushedIndex: number): number {
-    const { keptEntries, compactAfterEntries } = this.#port.limits
-    const entries = flushedIndex - this.#compactedIndex
-    let index = flushedIndex - Math.min(keptEntries, Math.floor(entries / 2))
-    if (this.core.role !== 'leader' || entries > 4 * compactAfterEntries) return index
-    for (const progress of this.core.status().progress.values()) {
-      if (progress.recentlyActive && progress.state !== 'snapshot')
-        index = Math.min(index, progress.matchIndex)
-    }
-    return index
   }
 
   #refused(refused: Refused): KeelsonError {

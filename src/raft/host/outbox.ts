@@ -1,18 +1,23 @@
+import type { Counter, Metrics } from '../../core/metrics.ts'
 import type { Channel } from '../../interfaces/transport.ts'
 import type { GroupId, NodeId } from '../../model/ids.ts'
-import type { Peer } from '../group/replica.ts'
+import type { Peer } from '../group/peers.ts'
 import { FramePacker, type HostMessage, messageBytes } from './frame.ts'
 
 /** Gathers the messages of a turn, of all groups, into one frame per peer, or more where one would be too large. */
 export class Outbox {
   readonly #channel: Channel
   readonly #packers = new Map<NodeId, FramePacker>()
-  /** Frames that left, and frames that the transport dropped at once. */
-  sent = 0
-  dropped = 0
+  readonly #sent: Counter
+  readonly #dropped: Counter
 
-  constructor(channel: Channel) {
+  constructor(channel: Channel, metrics: Metrics) {
     this.#channel = channel
+    this.#sent = metrics.counter('keelson_raft_frames_sent_total', 'Frames of Raft messages that were sent')
+    this.#dropped = metrics.counter(
+      'keelson_raft_frames_dropped_total',
+      'Frames of Raft messages that the transport had no room or no address for',
+    )
   }
 
   add(groupId: GroupId, peer: Peer, message: HostMessage): void {
@@ -38,7 +43,7 @@ export class Outbox {
   }
 
   #send(nodeId: NodeId, packer: FramePacker): void {
-    if (this.#channel.send(nodeId, packer.finish())) this.sent++
-    else this.dropped++
+    if (this.#channel.send(nodeId, packer.finish())) this.#sent.add()
+    else this.#dropped.add()
   }
 }

@@ -1,9 +1,8 @@
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import { Events } from '../../core/events.ts'
-import type { Counter } from '../../core/metrics.ts'
-import type { GroupWrite, LogStore, RecoveredGroup } from '../../interfaces/log-store.ts'
+import type { LogStore, RecoveredGroup } from '../../interfaces/log-store.ts'
 import type { StateMachine } from '../../interfaces/state-machine.ts'
-import type { Channel, PeerIdentity } from '../../interfaces/transport.ts'
+import type { Channel } from '../../interfaces/transport.ts'
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import {
   checkId,
@@ -20,8 +19,10 @@ import { type GroupBookkeeping, readBookkeeping } from '../group/bookkeeping.ts'
 import { decodeGroupMetadata, encodeGroupMetadata, type GroupMetadata } from '../group/metadata.ts'
 import { RaftGroup } from '../group/raft-group.ts'
 import { recoverReplica } from '../group/recovery.ts'
-import { Replica, type ReplicaPort } from '../group/replica.ts'
-import { decodeFrame, type HostMessage } from './frame.ts'
+import { Replica } from '../group/replica.ts'
+import type { ReplicaPort } from '../group/replica-port.ts'
+import type { HostMessage } from './frame.ts'
+import { Incoming } from './incoming.ts'
 import { type CheckedHostOptions, checkHostOptions, fitRaftOptions, type RaftHostOptions } from './options.ts'
 import { Outbox } from './outbox.ts'
 import { SnapshotTransfers } from './snapshot-transfers.ts'
@@ -72,11 +73,10 @@ export class RaftHost implements AsyncDisposable {
   readonly #stored = new Map<GroupId, Stored>()
   /** Groups that are being opened or destroyed. */
   readonly #busy = new Set<GroupId>()
-  readonly #port: ReplicaPort
+  readonly #port: ReplicaPort<Replica>
   readonly #outbox: Outbox
   readonly #snapshots: SnapshotTransfers
   readonly #loop: TurnLoop
-  readonly #dropped: Counter
   readonly #stopListening: () => void
   #failure: KeelsonError | undefined
   #closing: Promise<void> | undefined
@@ -116,11 +116,7 @@ export class RaftHost implements AsyncDisposable {
     this.nodeId = options.nodeId
     this.incarnation = log.incarnation
     this.#events = new Events(env.logger)
-    this.#outbox = new Outbox(channel)
-    this.#dropped = env.metrics.counter(
-      'keelson_raft_messages_dropped_total',
-      'Raft messages that were not for a replica of this node or not from who they said, by reason',
-    )
+    this.#outbox = new Outbox(channel, env.metrics)
     this.#loop = new TurnLoop({ env, log, outbox: this.#outbox, onFailure: (error) => this.#poisoned(error) })
     this.#port = {
       env,
@@ -128,6 +124,7 @@ export class RaftHost implements AsyncDisposable {
       limits: options.limits,
       maximumEntryBytes: this.#raft.maximumEntryBytes,
       schedule: (replica) => this.#loop.schedule(replica),
+      write: async (write) => this.#loop.write(write),
       snapshotOffered: (replica, offered) => this.#snapshots.offered(replica, offered),
     }
     for (const [groupId, recovered] of log.recovered()) {
@@ -146,7 +143,15 @@ export class RaftHost implements AsyncDisposable {
         this.#loop.plan()
       },
     })
-    channel.onMessage((peer, bytes) => this.#receive(peer, bytes))
+    const incoming = new Incoming({
+      env,
+      incarnation: log.incarnation,
+      find: (groupId, message) => this.#replicas.get(groupId) ?? this.#awaken(groupId, message),
+      snapshotRequested: (replica, peer, request) => this.#snapshots.requested(replica, peer, request),
+    })
+    channel.onMessage((peer, bytes) => {
+      if (this.#failure === undefined && this.#closing === undefined) incoming.receive(peer, bytes)
+    })
     this.#stopListening = channel.onLost(({ peer }) => this.#peerLost(peer))
   }
 
@@ -206,7 +211,8 @@ export class RaftHost implements AsyncDisposable {
       }
       const stored = await openMachine(groupId, stateMachine)
       const metadata = newMetadata(self.replicaId)
-      await this.#writeNow({ groupId, entries, hardState, metadata: encodeGroupMetadata(metadata) })
+      await this.#loop.write({ groupId, entries, hardState, metadata: encodeGroupMetadata(metadata) })
+      this.#checkOpen()
       const restored = { hardState, entries, compacted: { index: 0, term: 0 }, appliedIndex: 0 }
       const group = this.#makeGroup(groupId)
       this.#start(group, stateMachine, stored, metadata, restored)
@@ -406,41 +412,11 @@ export class RaftHost implements AsyncDisposable {
     this.#waiting.delete(groupId)
     if (replica === undefined) return
     this.#loop.remove(replica)
+    this.#snapshots.cancel(groupId, error)
     await replica.applier.stop()
   }
 
   // What comes in
-
-  #receive(peer: PeerIdentity, bytes: Uint8Array): void {
-    if (this.#failure !== undefined || this.#closing !== undefined) return
-    let messages: ReturnType<typeof decodeFrame>
-    try {
-      messages = decodeFrame(bytes, this.incarnation)
-    } catch (error) {
-      this.#drop(KeelsonError.is(error) ? error.code : 'failed', peer)
-      return
-    }
-    if (messages === undefined) {
-      this.#drop('otherIncarnation', peer)
-      return
-    }
-    const nowMs = this.#options.env.clock.monotonicMs()
-    for (const { groupId, message } of messages) {
-      const reason = this.#route(peer, groupId, message, nowMs)
-      if (reason !== undefined) this.#drop(reason, peer)
-    }
-  }
-
-  /** @returns why the message was dropped, if it was */
-  #route(peer: PeerIdentity, groupId: GroupId, message: HostMessage, nowMs: number): string | undefined {
-    const replica = this.#replicas.get(groupId) ?? this.#awaken(groupId, message)
-    if (replica === undefined) return 'unknownGroup'
-    if (message.kind !== 'snapshotRequest') return replica.receive(peer, message, nowMs)
-    if (replica.stopped || message.to !== replica.replicaId) return 'wrongReplica'
-    if (!replica.isBound(message.from, peer)) return 'wrongSender'
-    this.#snapshots.requested(replica, peer, message)
-    return undefined
-  }
 
   /** A leader speaks to a replica that waits empty: its message says which one it is. */
   #awaken(groupId: GroupId, message: HostMessage): Replica | undefined {
@@ -456,11 +432,6 @@ export class RaftHost implements AsyncDisposable {
     // Durable before, or together with, whatever this replica promises first.
     replica.writeMetadata()
     return replica
-  }
-
-  #drop(reason: string, peer: PeerIdentity): void {
-    this.#dropped.add(1, { reason })
-    this.#options.env.logger.debug({ reason, peer: peer.nodeId }, 'Raft messages were dropped')
   }
 
   #peerLost(nodeId: NodeId): void {
@@ -483,16 +454,6 @@ export class RaftHost implements AsyncDisposable {
     this.#snapshots.close()
     for (const group of this.#groups.values()) group.stop(failure)
     this.#events.emit('stopped', failure)
-  }
-
-  async #writeNow(write: GroupWrite): Promise<void> {
-    try {
-      await this.#log.write([write])
-    } catch (error) {
-      if (!KeelsonError.hasCode(error, 'LIMIT_EXCEEDED', 'CLOSED')) this.#poisoned(error)
-      throw error
-    }
-    this.#checkOpen()
   }
 }
 

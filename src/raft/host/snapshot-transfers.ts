@@ -5,7 +5,8 @@ import { KeelsonError } from '../../core/errors.ts'
 import type { Channel, PeerIdentity } from '../../interfaces/transport.ts'
 import type { GroupId, Incarnation } from '../../model/ids.ts'
 import type { OfferedSnapshot } from '../core/types.ts'
-import type { Peer, Replica } from '../group/replica.ts'
+import type { Peer } from '../group/peers.ts'
+import type { Replica } from '../group/replica.ts'
 import type { SnapshotRequest } from './frame.ts'
 import {
   decodeSnapshotHeader,
@@ -29,6 +30,8 @@ export interface SnapshotTransferOptions {
 interface Incoming {
   readonly requestId: number
   readonly from: Peer
+  readonly controller: AbortController
+  /** Until the stream comes. */
   timer: TimerHandle | undefined
 }
 
@@ -75,6 +78,7 @@ export class SnapshotTransfers {
     const incoming: Incoming = {
       requestId,
       from,
+      controller: new AbortController(),
       timer: env.timers.schedule(timeoutMs, () => {
         this.#incoming.delete(replica.groupId)
         replica.restoreFailed()
@@ -95,12 +99,21 @@ export class SnapshotTransfers {
     if (this.#sending.size < maximumTransfers) void this.#sendQueued()
   }
 
+  /** Breaks off what a group is receiving. */
+  cancel(groupId: GroupId, error: KeelsonError): void {
+    const incoming = this.#incoming.get(groupId)
+    if (incoming === undefined) return
+    this.#incoming.delete(groupId)
+    incoming.timer?.cancel()
+    incoming.controller.abort(error)
+  }
+
   /** Breaks off everything. */
   close(): void {
-    this.#controller.abort(new KeelsonError('CLOSED', 'the Raft host was closed'))
+    const error = new KeelsonError('CLOSED', 'the Raft host was closed')
+    this.#controller.abort(error)
     this.#queue.length = 0
-    for (const { timer } of this.#incoming.values()) timer?.cancel()
-    this.#incoming.clear()
+    for (const groupId of this.#incoming.keys()) this.cancel(groupId, error)
   }
 
   async #sendQueued(): Promise<void> {
@@ -180,7 +193,9 @@ export class SnapshotTransfers {
     incoming.timer.cancel()
     incoming.timer = undefined
     const { env, timeoutMs } = this.#options
-    const reader = new SnapshotReader(withIdleLimit(env.timers, chunks, timeoutMs, this.#controller.signal))
+    const reader = new SnapshotReader(
+      withIdleLimit(env.timers, chunks, timeoutMs, incoming.controller.signal),
+    )
     try {
       const bookkeeping = await reader.bookkeeping()
       await replica.beginRestore()
@@ -190,7 +205,7 @@ export class SnapshotTransfers {
       replica.restoreFailed()
       throw error
     } finally {
-      this.#incoming.delete(groupId)
+      if (this.#incoming.get(groupId) === incoming) this.#incoming.delete(groupId)
       await reader.close()
     }
   }

@@ -1,19 +1,25 @@
+import { type Deferred, deferred } from '../../core/async.ts'
 import type { TimerHandle } from '../../core/clock.ts'
 import type { Environment } from '../../core/environment.ts'
+import { KeelsonError } from '../../core/errors.ts'
 import type { GroupWrite, LogStore } from '../../interfaces/log-store.ts'
-import type { Replica, TurnSink } from '../group/replica.ts'
+import type { Replica } from '../group/replica.ts'
+import type { TurnSink } from '../group/replica-port.ts'
 import { Deadlines } from './deadlines.ts'
 import type { Outbox } from './outbox.ts'
 
-interface Mark {
-  readonly replica: Replica
+/** A write with whoever waits for it. */
+interface Item {
+  readonly write: GroupWrite
+  readonly replica: Replica | undefined
+  /** What the replica calls it; 0 when it does not need to know. */
   readonly writeId: number
+  readonly done: Deferred<void> | undefined
 }
 
 /** One call of the store's `write`. */
 interface Batch {
-  readonly writes: GroupWrite[]
-  readonly marks: Mark[]
+  items: Item[]
   bytes: number
 }
 
@@ -55,7 +61,7 @@ export class TurnLoop {
   /** The last of them while its turn goes on: a replica writes once in a turn, so no batch has two writes of a group. */
   #openBatch: Batch | undefined
   #bytesUnderWay = 0
-  readonly #sink: TurnSink
+  readonly #sink: TurnSink<Replica>
 
   constructor(options: TurnLoopOptions) {
     this.#env = options.env
@@ -63,7 +69,7 @@ export class TurnLoop {
     this.#outbox = options.outbox
     this.#onFailure = options.onFailure
     this.#sink = {
-      write: (replica, write, writeId) => this.#collect(write, { replica, writeId }),
+      write: (replica, write, writeId) => this.#collect({ write, replica, writeId, done: undefined }),
       send: (replica, peer, message) => this.#outbox.add(replica.groupId, peer, message),
     }
   }
@@ -82,9 +88,19 @@ export class TurnLoop {
     this.#env.timers.defer(() => this.#turn())
   }
 
+  /** Writes something beside the turns, after everything that was written before. @throws whatever the store throws */
+  async write(write: GroupWrite): Promise<void> {
+    const done = deferred<void>()
+    this.#batches.push({ items: [{ write, replica: undefined, writeId: 0, done }], bytes: sizeOf(write) })
+    this.#writeOut()
+    return done.promise
+  }
+
+  /** Forgets a replica that has stopped, and what it had to write and the store has not been given yet. */
   remove(replica: Replica): void {
     this.#dirty.delete(replica)
     this.#deadlines.remove(replica)
+    for (const batch of this.#batches) batch.items = batch.items.filter((item) => item.replica !== replica)
   }
 
   stop(): void {
@@ -92,7 +108,10 @@ export class TurnLoop {
     this.#timer?.cancel()
     this.#timer = undefined
     this.#dirty.clear()
-    this.#batches = []
+    const error = new KeelsonError('CLOSED', 'the Raft host has stopped')
+    for (const { items } of this.#batches.splice(0)) {
+      for (const { done } of items) done?.reject(error)
+    }
   }
 
   #turn(): void {
@@ -116,16 +135,15 @@ export class TurnLoop {
     this.#armTimer()
   }
 
-  #collect(write: GroupWrite, mark: Mark): void {
+  #collect(item: Item): void {
     let batch = this.#openBatch
     if (batch === undefined || batch.bytes >= closedFromBytes) {
-      batch = { writes: [], marks: [], bytes: 0 }
+      batch = { items: [], bytes: 0 }
       this.#openBatch = batch
       this.#batches.push(batch)
     }
-    batch.writes.push(write)
-    batch.marks.push(mark)
-    batch.bytes += sizeOf(write)
+    batch.items.push(item)
+    batch.bytes += sizeOf(item.write)
   }
 
   /** Gives batches to the store, in order, one at a time at the least. */
@@ -137,19 +155,26 @@ export class TurnLoop {
     }
   }
 
-  async #write({ writes, marks, bytes }: Batch): Promise<void> {
+  async #write({ items, bytes }: Batch): Promise<void> {
+    if (items.length === 0) return
     this.#bytesUnderWay += bytes
     try {
-      await this.#log.write(writes)
+      await this.#log.write(items.map(({ write }) => write))
     } catch (error) {
       // Refused or failed: later writes may be on the disk, so nothing that follows can be built on.
       if (!this.#stopped) this.#onFailure(error)
+      for (const { done } of items) done?.reject(error)
       return
     }
     this.#bytesUnderWay -= bytes
-    if (this.#stopped) return
+    if (this.#stopped) {
+      for (const { done } of items) done?.resolve()
+      return
+    }
     const nowMs = this.#env.clock.monotonicMs()
-    for (const { replica, writeId } of marks) {
+    for (const { replica, writeId, done } of items) {
+      done?.resolve()
+      if (replica === undefined) continue
       replica.persisted(writeId, nowMs, this.#sink)
       this.#dirty.add(replica)
     }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { text, utf8 } from '../../../src/core/bytes.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
-import type { LeaseToken } from '../../../src/raft/group/raft-group.ts'
+import type { LeaseToken } from '../../../src/raft/group/group-types.ts'
 import { isolate } from '../../../src/simulation/partitions.ts'
 import { Cluster, type ClusterNode } from '../support/host-cluster.ts'
 
