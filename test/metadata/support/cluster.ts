@@ -27,6 +27,8 @@ export interface MetadataClusterOptions {
   readonly tuning?: Partial<MetadataServerOptions>
   readonly client?: Partial<MetadataClientOptions>
   readonly host?: Partial<RaftHostOptions>
+  /** Called with each server that starts. */
+  readonly onServe?: (node: ServerNode) => void
 }
 
 /** One simulated metadata server. What is on its disks survives its crashes. */
@@ -90,6 +92,7 @@ export class ServerNode {
     const { env, machine } = this
     const channel = this.transport.channel('metadata', { traffic: 'control' })
     this.server = await MetadataServer.open({ env, group, machine, channel, ...this.#cluster.options.tuning })
+    this.#cluster.options.onServe?.(this)
   }
 
   crash(kind: CrashKind = 'power'): void {
