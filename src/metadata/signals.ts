@@ -1,3 +1,5 @@
+import { setMaxListeners } from 'node:events'
+
 /**
  * A signal that is aborted by any of `signals`, with its reason. Call `release` when the work is done, or the listeners
  * stay with the signals that live longer.
@@ -6,7 +8,7 @@ export function joinSignals(...signals: readonly (AbortSignal | undefined)[]): {
   readonly signal: AbortSignal
   readonly release: () => void
 } {
-  const controller = new AbortController()
+  const controller = sharedController()
   const listeners: [AbortSignal, () => void][] = []
   for (const signal of signals) {
     if (signal === undefined) continue
@@ -24,4 +26,11 @@ export function joinSignals(...signals: readonly (AbortSignal | undefined)[]): {
       for (const [signal, listener] of listeners) signal.removeEventListener('abort', listener)
     },
   }
+}
+
+/** A controller whose signal many wait on: Node takes more than ten listeners for a leak, and says so on the console. */
+export function sharedController(): AbortController {
+  const controller = new AbortController()
+  setMaxListeners(0, controller.signal)
+  return controller
 }

@@ -1,4 +1,4 @@
-import type { CallOptions } from '../../core/async.ts'
+import { type CallOptions, throwIfAborted } from '../../core/async.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import type { RangeResult } from '../../interfaces/metadata-store.ts'
 import { encodeCommand, type MetadataCommand } from '../mvcc/commands.ts'
@@ -108,14 +108,16 @@ export class RequestHandlers {
   }
 
   async #batch(body: Uint8Array, call: CallOptions): Promise<Uint8Array> {
+    // Hundreds of requests share the caller's signal: what is handed on is left to end by itself.
+    throwIfAborted(call.signal)
     const { clientSession, acknowledgedBelow, items } = decodeBatch(body)
     const answers = await Promise.all(
       items.map(async (item): Promise<BatchAnswer> => {
         try {
-          if (item.type === 'read') return await this.#read(decodeRead(item.body), call)
+          if (item.type === 'read') return await this.#read(decodeRead(item.body))
           const commandId = { session: clientSession, sequence: item.sequence }
           const command = encodeCommand(this.#command(item))
-          return await this.#options.group.propose(command, { commandId, acknowledgedBelow, ...call })
+          return await this.#options.group.propose(command, { commandId, acknowledgedBelow })
         } catch (error) {
           return toKeelsonError(error)
         }
@@ -135,8 +137,8 @@ export class RequestHandlers {
     return { type: 'grant', holder, ttlMs }
   }
 
-  async #read(read: ReadRequest, call: CallOptions): Promise<Uint8Array> {
-    await this.#options.group.read(call)
+  async #read(read: ReadRequest): Promise<Uint8Array> {
+    await this.#options.group.read()
     return encodeRangeResult(this.readLocal(read))
   }
 }
