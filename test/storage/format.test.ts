@@ -100,7 +100,7 @@ function fromHex(text: string): Uint8Array {
 suite('version 1 of the format', () => {
   test('is what segments write, and read', async () => {
     const fs = new MemoryFileSystem()
-    const open = segments('log', { fileSystem: fs, segmentBytes: 16 * 1024 })
+    const open = segments('log', { fileSystem: fs.mount(), segmentBytes: 16 * 1024 })
     const store = await open(fixedContext())
     await writeSample(store)
     const bytes = fs.contents('log/0000000000000001.segment')
@@ -108,12 +108,11 @@ suite('version 1 of the format', () => {
     assert.equal(Buffer.from(trimmed(bytes)).toString('hex'), goldenSegment.replaceAll(/\s/g, ''))
 
     const old = new MemoryFileSystem()
-    await old.makeDirectory('log', 0o700)
     old.setContents('log/IDENTITY', new Uint8Array(Buffer.from(identity)))
     const image = new Uint8Array(16 * 1024)
     image.set(fromHex(goldenSegment))
     old.setContents('log/0000000000000001.segment', image)
-    const again = await segments('log', { fileSystem: old, segmentBytes: 16 * 1024 })(newContext())
+    const again = await segments('log', { fileSystem: old.mount(), segmentBytes: 16 * 1024 })(newContext())
     await assertSample(again)
     await again.close()
   })
@@ -181,7 +180,7 @@ suite('bytes that nobody vouches for', () => {
 
   test('in a segment lead to an error by name or to a prefix', async () => {
     const fs = new MemoryFileSystem()
-    const store = await segments('log', { fileSystem: fs, segmentBytes: 16 * 1024 })(newContext())
+    const store = await segments('log', { fileSystem: fs.mount(), segmentBytes: 16 * 1024 })(newContext())
     for (let i = 1; i <= 10; i++) await store.write([{ groupId: 1, entries: [entry(i)] }])
     const image = fs.copy()
     await fc.assert(
@@ -196,7 +195,9 @@ suite('bytes that nobody vouches for', () => {
           for (const [at, patch] of patches) bytes.set(patch, at)
           copy.setContents('log/0000000000000001.segment', bytes)
           try {
-            const opened = await segments('log', { fileSystem: copy, segmentBytes: 16 * 1024 })(newContext())
+            const opened = await segments('log', { fileSystem: copy.mount(), segmentBytes: 16 * 1024 })(
+              newContext(),
+            )
             const last = opened.recovered().get(1)?.last.index ?? 0
             assert.ok(last <= 10)
             await assertEntries(opened, 1, last)

@@ -39,13 +39,14 @@ interface Directory {
 }
 
 /**
- * A file system in memory that forgets in a crash what a real one may forget: written bytes without a sync, sector by
- * sector and in any order; created, renamed and removed names without a sync of their directory. It uses no native I/O,
- * so that a store of files runs in virtual time.
+ * The files of one simulated machine. They outlive the processes that use them, each through a {@link
+ * MemoryFileSystem.mount} of its own, and forget in a crash what a real file system may forget: written
+ * bytes without a sync, sector by sector and in any order; created, renamed and removed names without a sync of their
+ * directory. No native I/O is used, so that a store of files runs in virtual time.
  *
  * A failed sync loses what it should have made durable, although it can still be read: as the page cache does.
  */
-export class MemoryFileSystem implements FileSystem {
+export class MemoryFileSystem {
   /**
    * Asked before each operation; an error that it returns is thrown. A write that fails has written its first half.
    */
@@ -93,18 +94,30 @@ export class MemoryFileSystem implements FileSystem {
     }
   }
 
+  /**
+   * The process is killed and the machine lives on: everything open is dead, and what was written is still there, in a
+   * cache that a later crash may lose.
+   */
+  kill(): void {
+    this.#life++
+    this.#locks.clear()
+  }
+
   /** The content of a file as its readers see it. */
   contents(path: string): Uint8Array {
     const inode = this.#inode(path)
     return inode.bytes.slice(0, inode.length)
   }
 
-  /** Replaces the content of a file, durably: what a disk does that damages it, or an operator. */
+  /** Replaces the content of a file, durably: what a disk does that damages it, or an operator. Makes it if need be. */
   setContents(path: string, bytes: Uint8Array): void {
-    const [directory, name] = this.#split(path)
-    const inode = { bytes: bytes.slice(), length: bytes.length, durable: bytes.slice(), pending: [] }
-    directory.entries.set(name, inode)
-    directory.durable.set(name, inode)
+    const known = this.#directories.get(parentOf(path))
+    const directory = known ?? newDirectory(0o700)
+    if (known === undefined) this.#directories.set(parentOf(path), directory)
+    const inode = directory.entries.get(nameOf(path)) ?? newInode()
+    Object.assign(inode, { bytes: bytes.slice(), length: bytes.length, durable: bytes.slice(), pending: [] })
+    directory.entries.set(nameOf(path), inode)
+    directory.durable.set(nameOf(path), inode)
   }
 
   /** A file system with the same files, apart from this one. */
@@ -127,7 +140,56 @@ export class MemoryFileSystem implements FileSystem {
     return other
   }
 
+  /** The file system as one process sees it: until the next crash or kill, after which its calls never settle. */
+  mount(): FileSystem {
+    return new MountedFileSystem(this, this.#options, this.#directories)
+  }
+
+  /** Names in a directory, sorted. */
+  names(directory: string): string[] {
+    return [...(this.#directories.get(directory)?.entries.keys() ?? [])].sort()
+  }
+
+  /** Removes a file, durably, behind the back of whoever uses it. */
+  delete(path: string): void {
+    const directory = this.#directories.get(parentOf(path))
+    directory?.entries.delete(nameOf(path))
+    directory?.durable.delete(nameOf(path))
+  }
+
+  /** @internal */
+  get life(): number {
+    return this.#life
+  }
+
+  /** @internal */
+  get locks(): Set<string> {
+    return this.#locks
+  }
+
+  #inode(path: string): Inode {
+    const inode = this.#directories.get(parentOf(path))?.entries.get(nameOf(path))
+    if (inode === undefined) throw missing(path)
+    return inode
+  }
+}
+
+/** What one process holds of a {@link MemoryFileSystem}. */
+class MountedFileSystem implements FileSystem {
+  readonly #disk: MemoryFileSystem
+  readonly #options: MemoryFileSystemOptions
+  readonly #directories: Map<string, Directory>
+  readonly #life: number
+
+  constructor(disk: MemoryFileSystem, options: MemoryFileSystemOptions, directories: Map<string, Directory>) {
+    this.#disk = disk
+    this.#options = options
+    this.#directories = directories
+    this.#life = disk.life
+  }
+
   async status(path: string): Promise<FileStatus | undefined> {
+    if (this.#dead) return neverSettles()
     const directory = this.#directories.get(path)
     if (directory !== undefined) return { kind: 'directory', mode: directory.mode, size: 0 }
     const inode = this.#directories.get(parentOf(path))?.entries.get(nameOf(path))
@@ -135,6 +197,7 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   async makeDirectory(path: string, mode: number): Promise<void> {
+    if (this.#dead) return neverSettles()
     if (!this.#directories.has(parentOf(path))) throw missing(parentOf(path))
     if (this.#directories.has(path)) throw new KeelsonError('IO', `${path} exists already`)
     // That a directory itself is lost in a crash is left out: it would be empty.
@@ -142,18 +205,20 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   async list(path: string): Promise<string[]> {
+    if (this.#dead) return neverSettles()
     const directory = this.#directories.get(path)
     if (directory === undefined) throw missing(path)
     return [...directory.entries.keys()]
   }
 
   async open(path: string, how: 'existing' | 'new'): Promise<OpenFile> {
+    if (this.#dead) return neverSettles()
     this.#ask('open', path)
     const [directory, name] = this.#split(path)
     let inode = directory.entries.get(name)
     if (how === 'new') {
       if (inode !== undefined) throw new KeelsonError('IO', `${path} exists already`)
-      inode = { bytes: new Uint8Array(0), length: 0, durable: new Uint8Array(0), pending: [] }
+      inode = newInode()
       change(directory, (entries) => entries.set(name, inode as Inode))
     }
     if (inode === undefined) throw missing(path)
@@ -161,6 +226,7 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   async rename(from: string, to: string): Promise<void> {
+    if (this.#dead) return neverSettles()
     this.#ask('rename', from)
     const [directory, name] = this.#split(from)
     const inode = this.#inode(from)
@@ -172,6 +238,7 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   async remove(path: string): Promise<void> {
+    if (this.#dead) return neverSettles()
     this.#ask('remove', path)
     this.#inode(path)
     const [directory, name] = this.#split(path)
@@ -179,63 +246,68 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   async syncDirectory(path: string): Promise<void> {
+    if (this.#dead) return neverSettles()
     const directory = this.#directories.get(path === '.' ? '' : path)
     if (directory === undefined) throw missing(path)
-    await this.#wait(this.#life)
+    await this.#wait()
+    if (this.#dead) return neverSettles()
     this.#ask('syncDirectory', path)
     directory.durable = new Map(directory.entries)
     directory.pending = []
   }
 
   async lock(directory: string, _env: Environment): Promise<DirectoryLock> {
-    if (this.#locks.has(directory)) {
+    if (this.#dead) return neverSettles()
+    const { locks } = this.#disk
+    if (locks.has(directory)) {
       throw new KeelsonError(
         'DIRECTORY_LOCKED',
         `${directory} is in use by another opener; close that one first`,
       )
     }
-    this.#locks.add(directory)
-    const life = this.#life
+    locks.add(directory)
     return {
       release: async () => {
-        if (life === this.#life) this.#locks.delete(directory)
+        if (!this.#dead) locks.delete(directory)
       },
     }
   }
 
   #file(path: string, inode: Inode): OpenFile {
-    const life = this.#life
     let closed = false
-    const use = async (operation: FileOperation): Promise<void> => {
-      if (life !== this.#life) return neverSettles()
+    const check = (): void => {
       if (closed) throw new KeelsonError('IO', `${path} is closed`)
-      this.#ask(operation, path)
     }
+    // Each act is done in one go: a crash comes before it or after it.
     return {
       read: async (into, position) => {
-        await use('read')
-        const found = inode.bytes.subarray(
-          Math.min(position, inode.length),
-          Math.min(position + into.length, inode.length),
-        )
+        if (this.#dead) return neverSettles()
+        check()
+        this.#ask('read', path)
+        const end = Math.min(position + into.length, inode.length)
+        const found = inode.bytes.subarray(Math.min(position, end), end)
         into.set(found)
         return found.length
       },
       write: async (bytes, position) => {
+        if (this.#dead) return neverSettles()
+        check()
         try {
-          await use('write')
+          this.#ask('write', path)
         } catch (error) {
-          if (!closed) write(inode, bytes.subarray(0, bytes.length >>> 1), position)
+          write(inode, bytes.subarray(0, bytes.length >>> 1), position)
           throw error
         }
         write(inode, bytes, position)
       },
       sync: async () => {
+        check()
         const covered = inode.pending.length
-        await this.#wait(life)
+        await this.#wait()
+        if (this.#dead) return neverSettles()
         const written = inode.pending.splice(0, covered)
         // What a failed sync leaves in memory counts as clean from then on, and never reaches the disk.
-        await use('sync')
+        this.#ask('sync', path)
         for (const { position, bytes } of written) inode.durable = patched(inode.durable, bytes, position)
       },
       close: async () => {
@@ -244,21 +316,25 @@ export class MemoryFileSystem implements FileSystem {
     }
   }
 
-  #wait(life: number): Promise<void> {
-    if (life !== this.#life) return neverSettles()
+  get #dead(): boolean {
+    return this.#life !== this.#disk.life
+  }
+
+  #wait(): Promise<void> {
+    if (this.#dead) return neverSettles()
     const { timers, syncLatencyMs } = this.#options
     if (timers === undefined || syncLatencyMs === undefined) {
-      return Promise.resolve().then(() => (life === this.#life ? undefined : neverSettles()))
+      return Promise.resolve()
     }
     return new Promise((resolve) => {
       timers.schedule(syncLatencyMs(), () => {
-        if (life === this.#life) resolve()
+        if (!this.#dead) resolve()
       })
     })
   }
 
   #ask(operation: FileOperation, path: string): void {
-    const error = this.fault?.(operation, path)
+    const error = this.#disk.fault?.(operation, path)
     if (error !== undefined) throw error
   }
 
@@ -274,6 +350,10 @@ export class MemoryFileSystem implements FileSystem {
     if (inode === undefined) throw missing(path)
     return inode
   }
+}
+
+function newInode(): Inode {
+  return { bytes: new Uint8Array(0), length: 0, durable: new Uint8Array(0), pending: [] }
 }
 
 function newDirectory(mode: number): Directory {
