@@ -3,6 +3,7 @@
  *
  * @module
  */
+export * from './control-plane/index.ts'
 export * from './core/index.ts'
 export * from './interfaces/index.ts'
 export * from './model/index.ts'

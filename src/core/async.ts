@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { Timers } from './clock.ts'
 import { KeelsonError } from './errors.ts'
 
@@ -35,6 +36,11 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw abortError(signal)
 }
 
+/** One signal ends any number of waits, so Node's warning about many listeners would be a false alarm. */
+function allowManyListeners(signal: AbortSignal): void {
+  setMaxListeners(0, signal)
+}
+
 /**
  * `promise`, or an error as soon as the signal is aborted. The promise goes on by itself and its late failure is
  * handled. `outcome` is what an abort means for the effect of the call.
@@ -51,6 +57,7 @@ export async function abortable<T>(
   if (signal.aborted) throw abortError(signal, outcome)
   const aborted = deferred<never>()
   const onAbort = (): void => aborted.reject(abortError(signal, outcome))
+  allowManyListeners(signal)
   signal.addEventListener('abort', onAbort, { once: true })
   try {
     return await Promise.race([promise, aborted.promise])
@@ -90,6 +97,7 @@ export function deadline(
       break
     }
     const listener = (): void => controller.abort(signal.reason)
+    allowManyListeners(signal)
     signal.addEventListener('abort', listener, { once: true })
     listeners.push([signal, listener])
   }
@@ -215,5 +223,43 @@ export class AsyncQueue<T> implements AsyncIterableIterator<T> {
 
   [Symbol.asyncIterator](): AsyncIterableIterator<T> {
     return this
+  }
+}
+
+/**
+ * What has to be undone when a composition closes, or when opening it fails half-way: run in reverse order, each once,
+ * every one even if others fail.
+ */
+export class Cleanup {
+  readonly #steps: (() => Promise<void> | void)[] = []
+  #running: Promise<void> | undefined
+
+  /** Adds a step, to be run before all that were added earlier. */
+  add(step: () => Promise<void> | void): void {
+    this.#steps.push(step)
+  }
+
+  /** Adds the closing of a resource and returns it. */
+  use<T extends AsyncDisposable>(resource: T): T {
+    this.add(async () => resource[Symbol.asyncDispose]())
+    return resource
+  }
+
+  /** Runs all steps. Idempotent. @throws the first error, after the last step */
+  async run(): Promise<void> {
+    this.#running ??= this.#runAll()
+    return this.#running
+  }
+
+  async #runAll(): Promise<void> {
+    let failed: { readonly error: unknown } | undefined
+    for (let step = this.#steps.pop(); step !== undefined; step = this.#steps.pop()) {
+      try {
+        await step()
+      } catch (error) {
+        failed ??= { error }
+      }
+    }
+    if (failed !== undefined) throw failed.error
   }
 }

@@ -14,7 +14,7 @@ export {
   type JobWish,
 } from './core/record.ts'
 export { follow, keepFollowing } from './follow.ts'
-export type { Fence, JobContext, JobType } from './job-type.ts'
+export type { Fence, JobContext, JobForm, JobType } from './job-type.ts'
 export {
   type CreateJobOptions,
   defaultJobsLimits,

@@ -52,15 +52,19 @@ export interface JobContext<State> {
   sleep(delayMs: number): Promise<void>
 }
 
-/** A kind of job: a name, the form of its checkpoint, and the work. */
-export interface JobType<State> {
+/** How jobs of a type are written down: enough to create one, wherever it will run. */
+export interface JobForm<State> {
   /** Lower-case letters, digits, dots and dashes; stored, so it is never renamed. */
   readonly type: string
-  /** Jobs of this type that run at once. Default: only the runner's own limit. */
-  readonly concurrency?: number
   encode(state: State): Plain
   /** Treats its input as hostile. @throws KeelsonError `MALFORMED` */
   decode(state: Plain): State
+}
+
+/** A kind of job: a name, the form of its checkpoint, and the work. */
+export interface JobType<State> extends JobForm<State> {
+  /** Jobs of this type that run at once. Default: only the runner's own limit. */
+  readonly concurrency?: number
   /**
    * Does the work from `context.state` on, and says in one line what came of it. An error that is `retryable` is tried
    * again with backoff; any other one ends the job, after {@link JobType.revert}.

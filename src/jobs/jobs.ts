@@ -9,7 +9,7 @@ import { allJobs, jobKey, lastJobKey, uniqueKey } from './core/keys.ts'
 import { decodeJob, encodeJob, isFinished, type Job, type JobId, type JobWish } from './core/record.ts'
 import { wished } from './core/transitions.ts'
 import { follow } from './follow.ts'
-import type { Fence, JobType } from './job-type.ts'
+import type { Fence, JobForm } from './job-type.ts'
 
 /** Limits of {@link Jobs}. */
 export interface JobsLimits {
@@ -79,7 +79,7 @@ export class Jobs {
    * @throws KeelsonError `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`, `STALE_EPOCH`
    */
   async create<State>(
-    type: JobType<State>,
+    type: JobForm<State>,
     state: State,
     options: CreateJobOptions,
   ): Promise<{ readonly job: Job; readonly created: boolean }> {

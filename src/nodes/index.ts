@@ -9,6 +9,7 @@ export {
   type NodeControllerOptions,
   type NodeView,
 } from './controller.ts'
+export { allNodes } from './core/keys.ts'
 export { type LivenessStatus, LivenessView } from './core/liveness.ts'
 export {
   checkNodeDescriptor,

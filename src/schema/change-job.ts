@@ -4,7 +4,7 @@ import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { SchemaChunk, SchemaHost, TableDescriptor } from '../interfaces/schema-host.ts'
-import type { JobContext, JobType } from '../jobs/index.ts'
+import type { JobContext, JobForm, JobType } from '../jobs/index.ts'
 import type { NodeId, RangeId, TableId } from '../model/ids.ts'
 import { SchemaCatalog, type StoredTable } from './catalog.ts'
 import {
@@ -56,9 +56,18 @@ const chunkRetryMs = 150
 
 type Context = JobContext<ChangeState>
 
+/** How schema changes are written down as jobs. */
+export const schemaChangeForm: JobForm<ChangeState> = Object.freeze({
+  type: 'schema-change',
+  encode: encodeChangeState,
+  decode: decodeChangeState,
+})
+
 /** The job that runs one online schema change, state by state (F1, VLDB 2013). */
 export class SchemaChangeJob implements JobType<ChangeState> {
-  readonly type = 'schema-change'
+  readonly type: string = schemaChangeForm.type
+  readonly encode: JobForm<ChangeState>['encode'] = encodeChangeState
+  readonly decode: JobForm<ChangeState>['decode'] = decodeChangeState
   readonly #ports: SchemaChangePorts
   readonly #tuning: SchemaChangeTuning
   readonly #catalog: SchemaCatalog
@@ -67,14 +76,6 @@ export class SchemaChangeJob implements JobType<ChangeState> {
     this.#ports = ports
     this.#tuning = tuning
     this.#catalog = new SchemaCatalog(ports)
-  }
-
-  encode(state: ChangeState): ReturnType<typeof encodeChangeState> {
-    return encodeChangeState(state)
-  }
-
-  decode(state: Parameters<typeof decodeChangeState>[0]): ChangeState {
-    return decodeChangeState(state)
   }
 
   async run(context: Context): Promise<string> {

@@ -21,6 +21,7 @@ export {
   SchemaChangeJob,
   type SchemaChangePorts,
   type SchemaChangeTuning,
+  schemaChangeForm,
 } from './change-job.ts'
 export { type ChangePhase, type ChangeState, initialChangeState, type RangeProgress } from './change-state.ts'
 export { decodeTable, encodeTable, tableFromPlain, tableToPlain } from './core/records.ts'

@@ -77,10 +77,17 @@ export class SchemaLeases implements AsyncDisposable, Listenable<SchemaLeasesEve
   /** Reads all tables, takes leases on them and follows them. @throws KeelsonError `TIMEOUT`, `ABORTED` */
   static async open(options: SchemaLeasesOptions, call: CallOptions = {}): Promise<SchemaLeases> {
     const leases = new SchemaLeases(options)
-    leases.#session = await options.openSession(call)
-    const { entries } = await options.store.range(allTables, call)
-    for (const entry of entries) leases.#take(entry)
-    await leases.#publish(call)
+    const session = await options.openSession(call)
+    leases.#session = session
+    try {
+      const { entries } = await options.store.range(allTables, call)
+      for (const entry of entries) leases.#take(entry)
+      await leases.#publish(call)
+    } catch (error) {
+      leases.#stop.abort(error)
+      await session[Symbol.asyncDispose]()
+      throw error
+    }
     leases.#work = Promise.all([leases.#follow(), leases.#keepSession()])
     return leases
   }

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { AsyncQueue, abortable, deadline, deferred, SerialExecutor, sleep } from '../../src/core/async.ts'
+import {
+  AsyncQueue,
+  abortable,
+  Cleanup,
+  deadline,
+  deferred,
+  SerialExecutor,
+  sleep,
+} from '../../src/core/async.ts'
 import type { Timers } from '../../src/core/clock.ts'
 import { KeelsonError } from '../../src/core/errors.ts'
 
@@ -118,4 +126,22 @@ test('a queue delivers in order, refuses beyond its limit, and ends after what i
   waiting.end()
   assert.equal((await last).done, true)
   assert.equal(waiting.push(8), false)
+})
+
+test('a clean-up runs every step once, last first, and then tells the first failure', async () => {
+  const order: number[] = []
+  const cleanup = new Cleanup()
+  cleanup.add(() => void order.push(1))
+  cleanup.add(() => {
+    order.push(2)
+    throw new Error('second')
+  })
+  cleanup.use({
+    [Symbol.asyncDispose]: async () => {
+      order.push(3)
+    },
+  })
+  await assert.rejects(cleanup.run(), /second/)
+  await assert.rejects(cleanup.run(), /second/)
+  assert.deepEqual(order, [3, 2, 1])
 })

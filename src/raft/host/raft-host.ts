@@ -42,6 +42,15 @@ export interface StoredGroup {
   readonly quarantined: boolean
 }
 
+/** Requests that an empty replica can answer. */
+const awakening: ReadonlySet<HostMessage['kind']> = new Set([
+  'append',
+  'heartbeat',
+  'snapshotOffer',
+  'preVote',
+  'vote',
+])
+
 interface Stored {
   readonly metadata: GroupMetadata
   /** As found on opening; undefined for a group that came later. */
@@ -418,13 +427,15 @@ export class RaftHost implements AsyncDisposable {
 
   // What comes in
 
-  /** A leader speaks to a replica that waits empty: its message says which one it is. */
+  /**
+   * Somebody speaks to a replica that waits empty: the message says which one it is. It may be asked for its vote before
+   * a leader has spoken to it: when one member alone bootstrapped the group, or when it was promoted meanwhile. That is
+   * safe, since this incarnation of the disk has never been this replica before: it has nothing to have forgotten.
+   */
   #awaken(groupId: GroupId, message: HostMessage): Replica | undefined {
     const waiting = this.#waiting.get(groupId)
     if (waiting === undefined || message.to <= waiting.above) return undefined
-    if (message.kind !== 'append' && message.kind !== 'heartbeat' && message.kind !== 'snapshotOffer') {
-      return undefined
-    }
+    if (!awakening.has(message.kind)) return undefined
     this.#waiting.delete(groupId)
     const restored = { compacted: { index: 0, term: 0 }, appliedIndex: 0, entries: [] }
     const metadata = newMetadata(message.to)

@@ -1,5 +1,6 @@
 import { abortError, type CallOptions, throwIfAborted } from '../../core/async.ts'
 import { copyBytes } from '../../core/bytes.ts'
+import type { TimerHandle } from '../../core/clock.ts'
 import { KeelsonError, type Outcome } from '../../core/errors.ts'
 import type { NodeId } from '../../model/ids.ts'
 import { type Dated, Deadlines } from './deadlines.ts'
@@ -35,6 +36,7 @@ export class RpcClient implements RpcStreamOwner {
   readonly #streamsOf = new Map<NodeId, number>()
   readonly #deadlines: Deadlines<PendingCall>
   #probing = false
+  #probeTimer: TimerHandle | undefined
   #closed = false
   /** Starts at random, so that no answer to an earlier life of this process is taken for one of this life. */
   #lastId: number
@@ -116,6 +118,7 @@ export class RpcClient implements RpcStreamOwner {
   close(): void {
     this.#closed = true
     this.#deadlines.cancel()
+    this.#probeTimer?.cancel()
     const error = new KeelsonError('CLOSED', 'the remote calls were closed', { outcome: 'unknown' })
     for (const [id, call] of this.#calls) {
       this.#transmit(call.peer, { type: 'cancel', id })
@@ -205,7 +208,7 @@ export class RpcClient implements RpcStreamOwner {
     if (this.#probing || this.#closed) return
     this.#probing = true
     const { timers } = this.options.env
-    timers.schedule(this.options.probeIntervalMs, () =>
+    this.#probeTimer = timers.schedule(this.options.probeIntervalMs, () =>
       // After a stop of the process the items that wait are proof of life.
       timers.defer(() => {
         this.#probing = false

@@ -1,5 +1,6 @@
 import type { CallOptions } from '../../core/async.ts'
 import { copyBytes } from '../../core/bytes.ts'
+import type { TimerHandle } from '../../core/clock.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { PeerIdentity } from '../../interfaces/transport.ts'
 import type { NodeId } from '../../model/ids.ts'
@@ -48,6 +49,7 @@ export class RpcServer {
   #requests = 0
   #streams = 0
   #watching = false
+  #watchTimer: TimerHandle | undefined
   #closed = false
 
   constructor(options: CheckedRpcOptions, transmit: TransmitTo) {
@@ -102,6 +104,7 @@ export class RpcServer {
   /** Tells everybody who waits that no answer will come. */
   close(): void {
     this.#closed = true
+    this.#watchTimer?.cancel()
     const error = new KeelsonError('UNREACHABLE', 'the node has closed', { outcome: 'unknown' })
     for (const [peer, work] of this.#work) {
       for (const id of work.requests.keys()) this.#transmit(peer, { type: 'error', id, error })
@@ -289,7 +292,7 @@ export class RpcServer {
     if (this.#watching || this.#closed) return
     this.#watching = true
     const { timers } = this.#options.env
-    timers.schedule(this.#options.probeIntervalMs * 2, () =>
+    this.#watchTimer = timers.schedule(this.#options.probeIntervalMs * 2, () =>
       timers.defer(() => {
         this.#watching = false
         for (const [peer, work] of this.#work) {

@@ -1,0 +1,328 @@
+import { resolve as resolvePath } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { parseArgs } from 'node:util'
+import { type NodeId, nodeEnvironment, PlaneClient, SeededRandom, sleep } from 'keelson'
+import type { Job } from 'keelson/jobs'
+import { Rpc } from 'keelson/transport'
+import { webSocket } from 'keelson/transport/websocket'
+import { loadCities, splitKeys } from './cities.ts'
+import { CityClient } from './client.ts'
+import { Cluster, type Member } from './cluster.ts'
+import { channelName } from './protocol.ts'
+import { Timeline } from './timeline.ts'
+import { Workload } from './workload.ts'
+
+const { values: flags } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    break: { type: 'string' },
+    verbose: { type: 'boolean', default: false },
+  },
+})
+
+const plan = flags.quick
+  ? { cities: 20_000, pauseMs: 6_000, outageMs: 8_000, calmMs: 500 }
+  : { cities: 138_398, pauseMs: 15_000, outageMs: 30_000, calmMs: 1_500 }
+const breaks = ['fence', 'dedupe', 'index']
+if (flags.break !== undefined && !breaks.includes(flags.break)) {
+  throw new Error(`--break takes one of ${breaks.join(', ')}`)
+}
+const tableName = 'cities'
+const index = { name: 'by_population', columns: ['country', 'population'] }
+const replicas = 3
+const rangeCount = 16
+
+const env = nodeEnvironment()
+const timeline = new Timeline()
+const measured: Record<string, number> = {}
+let refusedAfterWaking = 0
+let finished = false
+
+/** The switch that breaks the product for a demonstration lives with the tests. */
+const preload =
+  flags.break === undefined ? [] : [pathToFileURL(resolvePath(`build/test/break/${flags.break}.js`)).href]
+
+const tokens = new Map<NodeId, string>()
+await using cluster = await Cluster.create({
+  servers: 3,
+  nodes: 5,
+  deadAfterMs: 3_000,
+  tokens,
+  preload,
+  onEvent: (member, event) => {
+    if (finished) return
+    if (event.event === 'leading')
+      timeline.line('info', `${member.name} leads the control plane (epoch ${event.epoch})`)
+    if (event.event === 'refused') {
+      refusedAfterWaking++
+      timeline.line('good', `${member.name} was refused: ${event.what}`)
+    }
+    if (event.event === 'log' && flags.verbose) {
+      timeline.line('info', `${member.name} ${event.level}: ${event.message} ${JSON.stringify(event.fields)}`)
+    }
+  },
+})
+
+const interrupted = new AbortController()
+process.once('SIGINT', () => interrupted.abort(new Error('interrupted')))
+
+timeline.line('step', 'citydb: a range-partitioned, replicated database on keelson')
+timeline.line('info', 'processes are killed with SIGKILL; that does not test fsync: the simulated disk does')
+
+// --- A control plane of three, a client, and five nodes ---
+const [firstServer, ...otherServers] = cluster.servers as [Member, ...Member[]]
+await firstServer.start()
+await Promise.all(otherServers.map((server) => server.start()))
+timeline.line('good', `${cluster.servers.map(({ name }) => name).join(', ')} form the control plane`)
+
+await using client = await PlaneClient.connect({
+  env,
+  clusterId: cluster.clusterId,
+  seeds: cluster.servers.map(({ address }) => address),
+  transport: webSocket({}),
+})
+for (const { name } of cluster.nodes) {
+  tokens.set(name, await client.admin.nodes.createToken({ reason: `demo: ${name}` }))
+}
+await Promise.all(cluster.nodes.map((node) => node.start()))
+timeline.line('good', `${cluster.nodes.map(({ name }) => name).join(', ')} have joined`)
+
+// --- A table of sixteen ranges, loaded with cities ---
+let cities = loadCities(1)
+const table = await client.admin.createTable(
+  {
+    name: tableName,
+    columns: [
+      { name: 'country', valueType: 'string', required: true },
+      { name: 'name', valueType: 'string', required: true },
+      { name: 'id', valueType: 'number', required: true },
+      { name: 'population', valueType: 'number', required: false },
+      { name: 'longitude', valueType: 'number', required: false },
+      { name: 'latitude', valueType: 'number', required: false },
+      { name: 'visits', valueType: 'number', required: false },
+    ],
+    primaryKey: ['country', 'name', 'id'],
+  },
+  { replicas, splitKeys: () => splitKeys(cities, rangeCount) },
+)
+if (table.tableId !== 1) throw new Error('the first table of a new cluster has the id 1')
+timeline.line('good', `table ${tableName}: ${rangeCount} ranges of ${replicas} replicas are served`)
+
+const rpc = new Rpc({ env, channel: client.channel(channelName, { traffic: 'bulk' }) })
+const cityClient = new CityClient({ env, rpc })
+const stopLearning = client.directory.on('change', (updated) => cityClient.learn(updated))
+await client.directory.ready()
+cityClient.learn(client.directory.ranges())
+
+cities = cities.filter((_, i) => i % Math.round(cities.length / plan.cities) === 0)
+const random = new SeededRandom(Date.now())
+const workload = new Workload({ env, client: cityClient, cities, random })
+const loadStartMs = timeline.elapsedMs
+await workload.load(16, 200, (rows) => timeline.progress(`loading: ${rows} of ${cities.length} cities`))
+measured['load'] = timeline.elapsedMs - loadStartMs
+timeline.line('good', `${cities.length} cities loaded in ${(measured['load'] / 1000).toFixed(1)} s`)
+
+workload.start(16, 8, 30)
+const ticker = setInterval(() => {
+  const { acknowledgedWrites, acknowledgedIncrements, reads } = workload.figures
+  timeline.progress(`${acknowledgedWrites + acknowledgedIncrements} writes acknowledged, ${reads} reads`)
+}, 500)
+
+/** Waits until something is true, and says how long that took. */
+async function until(what: string, limitMs: number, ask: () => Promise<boolean> | boolean): Promise<number> {
+  const startMs = timeline.elapsedMs
+  for (;;) {
+    if (await ask()) return timeline.elapsedMs - startMs
+    interrupted.signal.throwIfAborted()
+    if (timeline.elapsedMs - startMs > limitMs)
+      throw new Error(`after ${limitMs} ms it is not true yet that ${what}`)
+    await sleep(env.timers, 25)
+  }
+}
+
+const calm = async (): Promise<void> => sleep(env.timers, plan.calmMs)
+const within = (ms: number): AbortSignal => AbortSignal.timeout(ms)
+const running = (members: readonly Member[]): Member[] =>
+  members.filter((member) => member.running && !member.stopped)
+
+/** Every range has its full number of voters, all on nodes that run. */
+function isWhole(without: readonly NodeId[] = []): boolean {
+  const alive = new Set(running(cluster.nodes).map(({ name }) => name))
+  return client.directory.ranges().every((range) => {
+    const voters = range.replicas.filter(({ role }) => role === 'voter')
+    return (
+      range.replicas.length === replicas &&
+      voters.length === replicas &&
+      voters.every(({ nodeId }) => alive.has(nodeId) && !without.includes(nodeId))
+    )
+  })
+}
+
+/** Node that holds most leases, as the client found out by asking. */
+function busiest(): Member {
+  const counts = cityClient.leaseCounts()
+  const sorted = running(cluster.nodes).sort((a, b) => (counts.get(b.name) ?? 0) - (counts.get(a.name) ?? 0))
+  return sorted[0] as Member
+}
+
+async function controlPlaneAnswers(): Promise<boolean> {
+  try {
+    await client.store.txn(
+      { then: [{ type: 'put', key: heartbeatKey, value: new Uint8Array(1) }] },
+      { signal: within(2_000) },
+    )
+    return true
+  } catch {
+    return false
+  }
+}
+const heartbeatKey = new TextEncoder().encode('/demo/heartbeat')
+
+async function killLeader(why: string): Promise<Member> {
+  await until('somebody leads the control plane', 20_000, () => cluster.leader() !== undefined)
+  const leader = cluster.leader() as Member
+  timeline.line('fault', `SIGKILL ${leader.name}, which leads the control plane${why}`)
+  await leader.kill()
+  return leader
+}
+
+// --- A data node dies ---
+await calm()
+const victim = busiest()
+timeline.line('fault', `SIGKILL ${victim.name}, which holds most leases`)
+await victim.kill()
+measured['repair'] = await until('every range has three live voters again', 60_000, () => isWhole())
+timeline.line(
+  'good',
+  `all ranges have ${replicas} live replicas again after ${(measured['repair'] / 1000).toFixed(1)} s`,
+)
+await victim.start()
+timeline.line('info', `${victim.name} is back`)
+
+// --- The control plane's leader dies ---
+await calm()
+const killed = await killLeader('')
+measured['failover'] = await until('the control plane takes writes again', 20_000, controlPlaneAnswers)
+timeline.line('good', `the control plane takes writes again after ${measured['failover'].toFixed(0)} ms`)
+await killed.start()
+
+// --- An index is added online; the coordinator dies in the middle ---
+await calm()
+const schemaStartMs = timeline.elapsedMs
+const job = await client.admin.changeSchema(tableName, { type: 'addIndex', ...index }, { reason: 'demo' })
+timeline.line('step', `adding the index ${index.name} (${index.columns.join(', ')}) while writes go on`)
+let shown = ''
+const isBackfilling = (seen: Job | undefined): boolean => {
+  const message = seen?.progress?.message ?? ''
+  if (message !== shown) timeline.line('info', `job ${job.jobId}: ${message}`)
+  shown = message
+  return message.startsWith('backfill')
+}
+await until('the backfill runs', 60_000, async () => isBackfilling(await client.admin.jobs.get(job.jobId)))
+const coordinator = await killLeader(', in the middle of the backfill')
+await client.admin.finished(job, { signal: within(90_000) })
+measured['schema'] = timeline.elapsedMs - schemaStartMs
+timeline.line('good', `the index is public after ${(measured['schema'] / 1000).toFixed(1)} s`)
+await coordinator.start()
+
+// --- Two processes stand still and wake up with old authority ---
+await calm()
+await until('somebody leads the control plane', 20_000, () => cluster.leader() !== undefined)
+const sleeper = busiest()
+const sleepingLeader = cluster.leader() as Member
+const refusedBefore = refusedAfterWaking
+timeline.line(
+  'fault',
+  `SIGSTOP ${sleeper.name} (most leases) and ${sleepingLeader.name} (control-plane leader) for ${plan.pauseMs / 1000} s`,
+)
+sleeper.pause()
+sleepingLeader.pause()
+await sleep(env.timers, plan.pauseMs)
+sleeper.resume()
+sleepingLeader.resume()
+timeline.line(
+  'info',
+  `${sleeper.name} and ${sleepingLeader.name} wake up and go on with what they were doing`,
+)
+await until('both learned that others have taken over', 20_000, () => refusedAfterWaking - refusedBefore >= 2)
+
+// --- A node is drained ---
+await calm()
+await until('every range is whole', 60_000, () => isWhole())
+const drained = running(cluster.nodes).find(({ name }) => name !== victim.name) as Member
+timeline.line('step', `draining ${drained.name}`)
+await client.admin.nodes.drain(drained.name, 'demo', { signal: within(10_000) })
+measured['drain'] = await until(`${drained.name} holds nothing`, 90_000, () => isWhole([drained.name]))
+timeline.line('good', `${drained.name} is empty after ${(measured['drain'] / 1000).toFixed(1)} s`)
+
+// --- The control plane goes away altogether ---
+await calm()
+workload.takeSlowest()
+const writesBefore = workload.figures.acknowledgedWrites + workload.figures.acknowledgedIncrements
+timeline.line('fault', `SIGKILL all control-plane servers for ${plan.outageMs / 1000} s`)
+await Promise.all(cluster.servers.map((server) => server.kill()))
+await sleep(env.timers, plan.outageMs)
+measured['slowestInOutage'] = workload.takeSlowest()
+const writesInOutage =
+  workload.figures.acknowledgedWrites + workload.figures.acknowledgedIncrements - writesBefore
+timeline.line(
+  'good',
+  `${writesInOutage} writes acknowledged without a control plane; the slowest call took ${measured['slowestInOutage'].toFixed(0)} ms`,
+)
+await Promise.all(cluster.servers.map((server) => server.start()))
+measured['return'] = await until('the control plane takes writes again', 30_000, controlPlaneAnswers)
+timeline.line('good', 'the control plane is back')
+
+// --- Everything is read back ---
+await calm()
+await workload.stop()
+clearInterval(ticker)
+timeline.line('step', 'reading back every acknowledged write, every counter and every index entry')
+const found = await workload.verify(index, (rows) => timeline.progress(`verifying: ${rows} rows`))
+finished = true
+stopLearning()
+await rpc.close()
+
+const { figures } = workload
+const seconds = (ms: number | undefined): string => `${((ms ?? Number.NaN) / 1000).toFixed(1)} s`
+const none = (count: number): readonly [string, boolean] => [String(count), count === 0]
+/** A range that has a quorum must not notice that the control plane is away. */
+const maximumPauseInOutageMs = 2_000
+const steady = (measured['slowestInOutage'] ?? Infinity) < maximumPauseInOutageMs
+timeline.line('step', 'measured')
+timeline.table([
+  ['load', seconds(measured['load'])],
+  ['control-plane failover', `${(measured['failover'] ?? Number.NaN).toFixed(0)} ms`],
+  ['repair after a node died', seconds(measured['repair'])],
+  ['schema change under writes', seconds(measured['schema'])],
+  ['drain', seconds(measured['drain'])],
+  ['longest pause seen by a client', seconds(figures.longestPauseMs)],
+  ['slowest call without control plane', seconds(measured['slowestInOutage']), steady],
+  ['refused after waking up', String(refusedAfterWaking)],
+  ['acknowledged writes', String(figures.acknowledgedWrites + figures.acknowledgedIncrements)],
+  ['commands sent again on purpose', String(figures.repeated)],
+  ['reads', String(figures.reads)],
+  ['stale reads', ...none(figures.staleReads)],
+  ['lost', ...none(found.lost)],
+  ['doubled', ...none(found.doubled)],
+  ['index missing', ...none(found.indexMissing)],
+  ['index orphans', ...none(found.indexOrphans)],
+  ['stale effects', ...none(found.staleEffects)],
+  ['client errors', ...none(figures.errors.length)],
+  ['total', seconds(timeline.elapsedMs)],
+])
+for (const error of figures.errors.slice(0, 5)) timeline.line('bad', error)
+const sound =
+  steady &&
+  found.rows === cities.length &&
+  [
+    figures.staleReads,
+    found.lost,
+    found.doubled,
+    found.indexMissing,
+    found.indexOrphans,
+    found.staleEffects,
+    figures.errors.length,
+  ].every((count) => count === 0)
+timeline.line(sound ? 'good' : 'bad', sound ? 'nothing was lost' : 'THE DEMO FAILED')
+process.exitCode = sound ? 0 : 1

@@ -1,0 +1,118 @@
+import type { CallOptions } from '../core/async.ts'
+import type { Environment } from '../core/environment.ts'
+import { KeelsonError } from '../core/errors.ts'
+import type { MetadataStore } from '../interfaces/metadata-store.ts'
+import type { TableDescriptor } from '../interfaces/schema-host.ts'
+import { isFinished, type Job, Jobs } from '../jobs/index.ts'
+import { RangeDirectory } from '../metadata/index.ts'
+import type { RangeDescriptor } from '../model/descriptors.ts'
+import { Nodes } from '../nodes/index.ts'
+import {
+  initialChangeState,
+  type NewTable,
+  SchemaCatalog,
+  type SchemaChange,
+  schemaChangeForm,
+} from '../schema/index.ts'
+import { type RangeCreation, rangeCreationForm } from './range-creation.ts'
+import { tableSpan } from './tables.ts'
+
+/**
+ * What operators and host programs ask of a cluster. Everything goes through the metadata store, so it works from any
+ * server, from any node and from a client; long work is a job, which whoever leads carries out.
+ */
+export class Admin {
+  readonly nodes: Nodes
+  readonly jobs: Jobs
+  readonly catalog: SchemaCatalog
+  readonly directory: RangeDirectory
+
+  constructor(options: { readonly env: Environment; readonly store: MetadataStore }) {
+    this.directory = new RangeDirectory(options.store)
+    this.nodes = new Nodes({
+      ...options,
+      replicasOf: async (nodeId, call) =>
+        (await this.directory.list(call)).filter((range) => range.replicas.some((r) => r.nodeId === nodeId))
+          .length,
+    })
+    this.jobs = new Jobs(options)
+    this.catalog = new SchemaCatalog(options)
+  }
+
+  /**
+   * Creates a table with its ranges and waits until they are served.
+   *
+   * @param splitKeys keys of rows, ascending: each begins a range
+   * @throws KeelsonError `INVALID_ARGUMENT`, `CONFLICT`, and what the job failed with
+   */
+  async createTable(
+    table: NewTable,
+    options: CallOptions & {
+      readonly splitKeys?: (table: TableDescriptor) => readonly Uint8Array[]
+      readonly replicas: number
+    },
+  ): Promise<TableDescriptor> {
+    const { splitKeys, replicas, ...call } = options
+    const created = await this.catalog.createTable(table, call)
+    const creation: RangeCreation = {
+      ...tableSpan(created.tableId),
+      splitKeys: splitKeys?.(created) ?? [],
+      replicas,
+    }
+    const { job } = await this.jobs.create(
+      rangeCreationForm,
+      { creation, firstRangeId: 0 },
+      { ...call, key: `table-${created.tableId}`, reason: `ranges of table ${table.name}` },
+    )
+    await this.finished(job, call)
+    return created
+  }
+
+  /** All ranges, in the order of their keys. */
+  async ranges(options: CallOptions = {}): Promise<readonly RangeDescriptor[]> {
+    return this.directory.list(options)
+  }
+
+  /** Starts a schema change; {@link Admin.finished} waits for its end. One change of a table runs at a time. */
+  async changeSchema(
+    table: string,
+    change: SchemaChange,
+    options: CallOptions & { readonly reason: string },
+  ): Promise<Job> {
+    const stored = await this.catalog.byName(table, options)
+    if (stored === undefined) throw new KeelsonError('NOT_FOUND', `there is no table ${table}`)
+    const { tableId } = stored.table
+    const { job, created } = await this.jobs.create(schemaChangeForm, initialChangeState(tableId, change), {
+      ...options,
+      key: `table-${tableId}`,
+    })
+    if (created) return job
+    throw new KeelsonError(
+      'CONFLICT',
+      `table ${table} is being changed by job ${job.jobId}; wait for it or cancel it`,
+    )
+  }
+
+  /**
+   * Waits for the end of a job.
+   *
+   * @throws KeelsonError with the code of the job's last error when it failed or was cancelled
+   */
+  async finished(job: Job, options: CallOptions = {}): Promise<Job> {
+    for await (const change of this.jobs.watch(options)) {
+      const jobs = change.type === 'snapshot' ? change.jobs : change.type === 'changed' ? [change.job] : []
+      const seen = jobs.find(({ jobId }) => jobId === job.jobId)
+      if (seen === undefined || !isFinished(seen)) continue
+      if (seen.status === 'succeeded') return seen
+      const last = seen.lastError
+      throw KeelsonError.fromJSON({
+        code: last?.code ?? 'ABORTED',
+        message: `job ${seen.jobId} ${seen.status}: ${last?.message ?? seen.outcome ?? 'no reason given'}`,
+        retryable: false,
+        outcome: 'none',
+        details: { jobId: seen.jobId },
+      })
+    }
+    throw new KeelsonError('CLOSED', 'the jobs are not watched any more')
+  }
+}

@@ -1,0 +1,99 @@
+import { hex, utf8 } from '../core/bytes.ts'
+import { decodePlain, encodePlain, Fields } from '../core/codec.ts'
+import { KeelsonError } from '../core/errors.ts'
+import type { ClusterId, NodeId } from '../model/ids.ts'
+import type { ByteLevel } from '../storage/level/database.ts'
+import { LevelState } from '../storage/level/level-state.ts'
+import type { KnownNode } from './address-book.ts'
+import { decodeServer, encodeServer, type ServerAddress } from './server-roster.ts'
+
+const formatVersion = 1
+const identityKey = utf8('identity')
+
+/**
+ * What an agent keeps on its own disk: the secret of its life in the cluster, and where everybody was found last, so that
+ * a node that starts while the control plane is away still finds the others and serves.
+ */
+export class AgentState {
+  readonly #state: LevelState
+  readonly credential: string
+  readonly servers: readonly ServerAddress[]
+  readonly nodes: readonly KnownNode[]
+
+  private constructor(
+    state: LevelState,
+    credential: string,
+    servers: readonly ServerAddress[],
+    nodes: readonly KnownNode[],
+  ) {
+    this.#state = state
+    this.credential = credential
+    this.servers = servers
+    this.nodes = nodes
+  }
+
+  /** @throws KeelsonError `FOREIGN_CLUSTER`, `FOREIGN_NODE` for the database of another node, `FORMAT_VERSION` */
+  static async open(
+    database: ByteLevel,
+    clusterId: ClusterId,
+    nodeId: NodeId,
+    secretBytes: (length: number) => Uint8Array,
+  ): Promise<AgentState> {
+    const state = new LevelState(database, utf8('agent/'))
+    await state.open()
+    const stored = await state.get(identityKey)
+    let credential = hex(secretBytes(32))
+    if (stored === undefined) {
+      const batch = state.batch()
+      batch.put(identityKey, encodePlain([formatVersion, clusterId, nodeId, credential]))
+      await state.commit(batch, [])
+      // Durable before it is shown to anybody: a join that is repeated after a crash must show the same secret.
+      await state.flush()
+    } else {
+      const fields = new Fields(decodePlain(stored, 'the identity of an agent'), 'the identity of an agent')
+      fields.oneOf('version', [formatVersion])
+      const owner = { clusterId: fields.string('cluster id'), nodeId: fields.string('node id') }
+      if (owner.clusterId !== clusterId) {
+        throw new KeelsonError(
+          'FOREIGN_CLUSTER',
+          `this database belongs to cluster ${owner.clusterId}, not to ${clusterId}; give the agent a directory of its own`,
+        )
+      }
+      if (owner.nodeId !== nodeId) {
+        throw new KeelsonError(
+          'FOREIGN_NODE',
+          `this database belongs to node ${owner.nodeId}, not to ${nodeId}; give the agent a directory of its own`,
+        )
+      }
+      credential = fields.string('credential')
+    }
+    const servers: ServerAddress[] = []
+    const nodes: KnownNode[] = []
+    for await (const [, value] of state.range(below('server/'))) servers.push(decodeServer(value))
+    for await (const [, value] of state.range(below('node/'))) nodes.push(decodeNode(value))
+    return new AgentState(state, credential, servers, nodes)
+  }
+
+  /** Remembers where the servers and nodes are. Not synced: it is a hint. */
+  async remember(servers: readonly ServerAddress[], nodes: readonly KnownNode[]): Promise<void> {
+    const batch = this.#state.batch()
+    for (const server of servers) batch.put(utf8(`server/${server.nodeId}`), encodeServer(server))
+    for (const node of nodes) {
+      batch.put(utf8(`node/${node.nodeId}`), encodePlain([formatVersion, node.nodeId, [...node.addresses]]))
+    }
+    await this.#state.commit(batch, [])
+  }
+}
+
+function below(prefix: string): { start: Uint8Array; end: Uint8Array } {
+  return { start: utf8(prefix), end: utf8(`${prefix.slice(0, -1)}0`) }
+}
+
+function decodeNode(bytes: Uint8Array): KnownNode {
+  const fields = new Fields(decodePlain(bytes, 'a known node'), 'a known node')
+  fields.oneOf('version', [formatVersion])
+  return {
+    nodeId: fields.string('node id'),
+    addresses: fields.scalars('addresses', (f) => f.string('address')),
+  }
+}

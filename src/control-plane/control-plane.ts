@@ -1,0 +1,419 @@
+import { type CallOptions, Cleanup, deadline, deferred, sleep } from '../core/async.ts'
+import { utf8 } from '../core/bytes.ts'
+import type { Environment } from '../core/environment.ts'
+import { KeelsonError, toKeelsonError } from '../core/errors.ts'
+import { Events, type Listenable } from '../core/events.ts'
+import type { DatagramFactory } from '../interfaces/datagram.ts'
+import type { LogStoreFactory } from '../interfaces/log-store.ts'
+import type { MetadataStore } from '../interfaces/metadata-store.ts'
+import type { PeerIdentity, Transport, TransportFactory } from '../interfaces/transport.ts'
+import type { JobType } from '../jobs/index.ts'
+import { ControllerEpoch, MetadataServer, MetadataStateMachine } from '../metadata/index.ts'
+import { type ClusterId, checkName, type NodeId } from '../model/ids.ts'
+import { decodeJoinRequest } from '../nodes/index.ts'
+import { type GroupStatus, type RaftGroup, RaftHost, type RaftOptions } from '../raft/index.ts'
+import { defaultSchemaChangeTuning, type SchemaChangeTuning } from '../schema/index.ts'
+import type { ByteLevel } from '../storage/level/database.ts'
+import type { Swim } from '../swim/index.ts'
+import { Rpc } from '../transport/rpc.ts'
+import { AddressBook } from './address-book.ts'
+import { Admin } from './admin.ts'
+import type { ClusterStart } from './cluster-start.ts'
+import { openGossip } from './gossip.ts'
+import { callLeader } from './leader-calls.ts'
+import { LeaderDuties, type PlacementOptions } from './leader-duties.ts'
+import { checkServerSecret, decodeServerJoin, encodeServerJoin, ServerAdmission } from './server-admission.ts'
+import { encodeServer, encodeServers, serverKey } from './server-roster.ts'
+
+/** Options of {@link ControlPlane.open}. */
+export interface ControlPlaneOptions {
+  readonly env: Environment
+  readonly clusterId: ClusterId
+  readonly nodeId: NodeId
+  /** What to do with an empty directory: `bootstrap(…)` or `join(…)`. */
+  readonly cluster: ClusterStart
+  readonly transport: TransportFactory
+  /** Gossip among servers and nodes; without it only sessions tell who is alive. */
+  readonly datagrams?: DatagramFactory
+  readonly log: LogStoreFactory
+  /** Holds the state of the metadata store; it stays the caller's, who closes it afterwards. */
+  readonly database: ByteLevel
+  readonly raft?: Partial<RaftOptions>
+  readonly placement?: PlacementOptions
+  readonly schema?: Partial<SchemaChangeTuning>
+  /** Job types of the host program. */
+  readonly jobs?: readonly JobType<unknown>[]
+}
+
+/** Events of a {@link ControlPlane}. */
+export type ControlPlaneEvents = {
+  /** This server began (its duties are given) or ceased to lead. */
+  leadership: (duties: LeaderDuties | undefined) => void
+  /** Something that this server tried was refused because a newer leader had taken over. */
+  deposed: (error: KeelsonError) => void
+}
+
+/** What {@link ControlPlane.status} tells. */
+export interface ControlPlaneStatus {
+  readonly nodeId: NodeId
+  readonly group: GroupStatus
+  /** Epoch of this server's duties; undefined while it does not lead. */
+  readonly epoch: number | undefined
+  readonly servers: readonly { readonly nodeId: NodeId; readonly addresses: readonly string[] }[]
+  /** Nodes as the leader sees them; empty on other servers. */
+  readonly nodes: readonly {
+    readonly nodeId: NodeId
+    readonly state: string
+    readonly liveness: string
+    readonly replicas: number
+  }[]
+  /** Ranges as the leader knows them; 0 on other servers. */
+  readonly ranges: number
+}
+
+/** Id of the group that holds the metadata. */
+export const metadataGroupId = 1
+
+const takeUpTimeoutMs = 5_000
+const dutiesRetryMs = 200
+
+/** One server of the control plane. Three or five of them keep the metadata of a cluster, and one of them leads. */
+export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEvents> {
+  readonly nodeId: NodeId
+  readonly clusterId: ClusterId
+  /** The metadata, through this server. */
+  readonly store: MetadataStore
+  /** Everything that an operator does. */
+  readonly admin: Admin
+  readonly #env: Environment
+  readonly #events: Events<ControlPlaneEvents>
+  readonly #parts: PlaneParts
+  readonly #admission: ServerAdmission
+  readonly #stop = new AbortController()
+  readonly #work: Promise<unknown>
+  #duties: LeaderDuties | undefined
+  #closing: Promise<void> | undefined
+
+  /**
+   * Opens a server: goes on from its directory, or begins as `cluster` says. Resolves when the server takes part in the
+   * metadata group.
+   *
+   * @throws KeelsonError `INVALID_OPTION`, `ALREADY_BOOTSTRAPPED`, `UNAUTHORIZED`, `DIRECTORY_LOCKED`,
+   *   `FOREIGN_CLUSTER`, `FOREIGN_NODE`, `FORMAT_VERSION`, `CORRUPTION`, `ABORTED`
+   */
+  static async open(options: ControlPlaneOptions, call: CallOptions = {}): Promise<ControlPlane> {
+    const clusterId = checkName(options.clusterId, 'clusterId')
+    const nodeId = checkName(options.nodeId, 'nodeId')
+    const { env } = options
+    const cleanup = new Cleanup()
+    try {
+      const log = await options.log({ env, clusterId, nodeId })
+      const book = new AddressBook()
+      const self: PeerIdentity = { nodeId, incarnation: log.incarnation, role: 'node' }
+      const transport = cleanup.use(await options.transport({ env, clusterId, self, resolve: book.resolve }))
+      book.roster.learn({ nodeId, incarnation: log.incarnation, addresses: transport.addresses })
+      const rpc = cleanup.use(new Rpc({ env, channel: transport.channel('control') }))
+      const opened: { plane?: ControlPlane } = {}
+      const plane = (): ControlPlane => {
+        if (opened.plane !== undefined) return opened.plane
+        throw new KeelsonError('NOT_LEADER', `${nodeId} is only starting`)
+      }
+      // A server without a history knows of no cluster: it must not be taken for one by another that begins.
+      rpc.handle('servers', async () => encodeServers(opened.plane === undefined ? [] : book.roster.all()))
+      rpc.handle('join-server', (_peer, body, { signal }) => plane().#joinServer(body, signal))
+      rpc.handle('join-node', (_peer, body, { signal }) => plane().#joinNode(body, signal))
+      rpc.handle('report', async (_peer, body) => plane().#takeReport(body))
+      const rafts = cleanup.use(
+        await RaftHost.open({
+          env,
+          log,
+          clusterId,
+          nodeId,
+          channel: transport.channel('raft'),
+          ...(options.raft === undefined ? {} : { raft: options.raft }),
+        }),
+      )
+      const machine = new MetadataStateMachine({ database: options.database })
+      const parts = { options, self, book, transport, rpc, rafts }
+      const group = await beginGroup(parts, machine, call)
+      const metadata = cleanup.use(
+        await MetadataServer.open({ env, group, machine, channel: transport.channel('metadata') }),
+      )
+      const seeds = options.cluster.type === 'join' ? options.cluster.seeds : options.cluster.others
+      const { datagrams } = options
+      const swim =
+        datagrams === undefined
+          ? undefined
+          : await openGossip({ env, datagrams, clusterId, self, seeds, cleanup })
+      opened.plane = new ControlPlane({ ...parts, group, metadata, swim, cleanup })
+      return opened.plane
+    } catch (error) {
+      await cleanup.run()
+      throw error
+    }
+  }
+
+  private constructor(parts: PlaneParts) {
+    const { options, group, metadata } = parts
+    const { env, nodeId, clusterId } = options
+    this.nodeId = nodeId
+    this.clusterId = clusterId
+    this.store = metadata.store
+    this.#env = env
+    this.#events = new Events(env.logger)
+    this.#parts = parts
+    this.admin = new Admin({ env, store: this.store })
+    this.#admission = new ServerAdmission(env, group)
+    parts.swim?.on('change', ({ type, member }) => {
+      // Gossip makes a node suspect at most: only its session decides whether it is alive.
+      this.#duties?.nodes.hint(member.nodeId, member.incarnation, type === 'suspected' || type === 'failed')
+    })
+    this.#work = Promise.all([this.#followServers(), this.#lead()])
+  }
+
+  /** What this server does as leader; undefined while it is none. */
+  get duties(): LeaderDuties | undefined {
+    return this.#duties
+  }
+
+  /** Addresses at which this server is reached. */
+  get addresses(): readonly string[] {
+    return this.#parts.transport.addresses
+  }
+
+  on<K extends keyof ControlPlaneEvents>(event: K, listener: ControlPlaneEvents[K]): () => void {
+    return this.#events.on(event, listener)
+  }
+
+  /** What this server knows now. */
+  status(): ControlPlaneStatus {
+    const duties = this.#duties
+    return {
+      nodeId: this.nodeId,
+      group: this.#parts.group.status(),
+      epoch: duties?.epoch.number,
+      servers: this.#parts.book.roster.all(),
+      nodes: (duties?.nodes.nodes() ?? []).map(({ descriptor, state, liveness }) => ({
+        nodeId: descriptor.nodeId,
+        state,
+        liveness,
+        replicas: duties?.replicasOf(descriptor.nodeId) ?? 0,
+      })),
+      ranges: duties?.ranges.ranges().length ?? 0,
+    }
+  }
+
+  /** Hands leadership over if this server has it, and stops. Idempotent. */
+  async close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #close(): Promise<void> {
+    this.#stop.abort(new KeelsonError('CLOSED', 'this server was closed'))
+    await this.#work
+    await this.#parts.cleanup.run()
+    this.#events.removeAll()
+  }
+
+  async #joinServer(body: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
+    const request = decodeServerJoin(body)
+    const { options, book } = this.#parts
+    checkServerSecret(options.cluster.secret, request.secret)
+    this.#requireLeader()
+    book.roster.learn(request.server)
+    await this.#admission.admit(request.server, signal)
+    return encodeServers(book.roster.all())
+  }
+
+  async #joinNode(body: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
+    const { record } = await this.admin.nodes.join(decodeJoinRequest(body), { signal })
+    return utf8(record.descriptor.nodeId)
+  }
+
+  #takeReport(body: Uint8Array): Uint8Array {
+    this.#requireDuties().takeReport(body)
+    return new Uint8Array(0)
+  }
+
+  #requireLeader(): void {
+    const { group } = this.#parts
+    if (group.token() !== undefined) return
+    const leader = group.status().leader?.nodeId
+    throw new KeelsonError('NOT_LEADER', `${this.nodeId} does not lead the control plane`, {
+      details: leader === undefined ? {} : { leaderNodeId: leader },
+    })
+  }
+
+  #requireDuties(): LeaderDuties {
+    this.#requireLeader()
+    if (this.#duties !== undefined) return this.#duties
+    throw new KeelsonError('OVERLOADED', `${this.nodeId} has just become leader and is not ready yet`)
+  }
+
+  /** Takes up the duties with each term that this server leads, and lays them down with it. */
+  async #lead(): Promise<void> {
+    const { group } = this.#parts
+    const signal = this.#stop.signal
+    let changed = deferred<void>()
+    const off = group.on('token', () => changed.resolve())
+    signal.addEventListener('abort', () => changed.resolve(), { once: true })
+    let term: number | undefined
+    while (!signal.aborted) {
+      changed = deferred()
+      const sequence = group.token()?.sequence
+      if (sequence !== term) {
+        await this.#layDown()
+        term = undefined
+        if (sequence !== undefined) {
+          try {
+            await this.#takeUp(sequence)
+            term = sequence
+          } catch (thrown) {
+            const error = toKeelsonError(thrown)
+            this.#env.logger.info({ error: error.toJSON() }, 'the duties of the leader were not taken up')
+            await sleep(this.#env.timers, dutiesRetryMs, signal).catch(() => {})
+            continue
+          }
+        }
+      }
+      await changed.promise
+    }
+    off()
+    await this.#layDown()
+  }
+
+  async #takeUp(sequence: number): Promise<void> {
+    const { options, rpc } = this.#parts
+    const limit = deadline(
+      this.#env.timers,
+      takeUpTimeoutMs,
+      () => new KeelsonError('TIMEOUT', 'the store did not answer in time'),
+      this.#stop.signal,
+    )
+    try {
+      const epoch = await ControllerEpoch.acquire(this.store, 'control-plane', this.nodeId, {
+        signal: limit.signal,
+      })
+      // Leadership may have gone while the epoch was written: whoever has it now has a newer epoch soon.
+      if (this.#parts.group.token()?.sequence !== sequence) return
+      this.#duties = new LeaderDuties({
+        env: this.#env,
+        store: this.store,
+        epoch,
+        rpc,
+        placement: options.placement ?? {},
+        schemaTuning: { ...defaultSchemaChangeTuning, ...options.schema },
+        jobTypes: options.jobs ?? [],
+        onDeposed: (error) => this.#events.emit('deposed', error),
+      })
+      this.#events.emit('leadership', this.#duties)
+    } finally {
+      limit.release()
+    }
+  }
+
+  async #layDown(): Promise<void> {
+    const duties = this.#duties
+    if (duties === undefined) return
+    this.#duties = undefined
+    this.#events.emit('leadership', undefined)
+    await duties.close()
+  }
+
+  /** Says where this server is, and learns where the others are. */
+  async #followServers(): Promise<void> {
+    const { options, self, book, transport } = this.#parts
+    const signal = this.#stop.signal
+    const mine = encodeServer({ ...self, addresses: transport.addresses })
+    const announce = async (): Promise<void> => {
+      while (!signal.aborted) {
+        try {
+          await this.store.txn(
+            { then: [{ type: 'put', key: serverKey(options.nodeId), value: mine }] },
+            { signal },
+          )
+          return
+        } catch {
+          // Without a leader nobody can be told; there will be one.
+          await sleep(this.#env.timers, dutiesRetryMs, signal).catch(() => {})
+        }
+      }
+    }
+    try {
+      await Promise.all([
+        announce(),
+        book.followServers(this.store, signal),
+        book.followNodes(this.store, signal),
+      ])
+    } catch (error) {
+      if (!signal.aborted) this.#env.logger.error({ error }, 'addresses are not followed any more')
+    }
+  }
+}
+
+interface BeginParts {
+  readonly options: ControlPlaneOptions
+  readonly self: PeerIdentity
+  readonly book: AddressBook
+  readonly transport: Transport
+  readonly rpc: Rpc
+  readonly rafts: RaftHost
+}
+
+interface PlaneParts extends BeginParts {
+  readonly group: RaftGroup
+  readonly metadata: MetadataServer
+  readonly swim: Swim | undefined
+  readonly cleanup: Cleanup
+}
+
+/** The metadata group, from the directory where there is one, else as the options say. */
+async function beginGroup(
+  parts: BeginParts,
+  machine: MetadataStateMachine,
+  call: CallOptions,
+): Promise<RaftGroup> {
+  const { options, rafts, self, book } = parts
+  const { env } = options
+  const ports = { env, transport: parts.transport, rpc: parts.rpc }
+  const setup = { stateMachine: machine }
+  const { cluster } = options
+  const known = rafts.stored().get(metadataGroupId)
+  const meet = cluster.type === 'bootstrap' ? cluster.others : cluster.seeds
+  if (known !== undefined && !known.destroyed) {
+    await book.meet(ports, meet, 1, call)
+    return rafts.openGroup(metadataGroupId, setup)
+  }
+  if (cluster.type === 'bootstrap') {
+    await book.meet(ports, meet, 1, call)
+    if (book.roster.all().length > 1) {
+      throw new KeelsonError(
+        'ALREADY_BOOTSTRAPPED',
+        `${book.roster.all().length - 1} servers of this cluster exist already; open this one with join(…)`,
+      )
+    }
+    const replica = {
+      replicaId: 1,
+      nodeId: self.nodeId,
+      incarnation: self.incarnation,
+      role: 'voter',
+    } as const
+    return rafts.bootstrap(metadataGroupId, { ...setup, replicas: [replica] })
+  }
+  await book.meet(ports, meet, Number.POSITIVE_INFINITY, call)
+  const group = await rafts.awaitGroup(metadataGroupId, setup)
+  const server = { nodeId: self.nodeId, incarnation: self.incarnation, addresses: parts.transport.addresses }
+  const request = encodeServerJoin({ server, secret: cluster.secret })
+  await callLeader(
+    { env, rpc: parts.rpc, roster: book.roster, except: self.nodeId },
+    'join-server',
+    request,
+    { ...call, idempotent: true },
+  )
+  return group
+}

@@ -1,0 +1,166 @@
+import { randomBytes } from 'node:crypto'
+import { type CallOptions, Cleanup } from '../core/async.ts'
+import { hex } from '../core/bytes.ts'
+import type { Environment } from '../core/environment.ts'
+import { KeelsonError } from '../core/errors.ts'
+import { nodeEnvironment } from '../core/node-environment.ts'
+import { checkOptions, integerOption, objectOption } from '../core/options.ts'
+import type { LogStore } from '../interfaces/log-store.ts'
+import { parseLocality } from '../model/locality.ts'
+import { MemoryLevel, memoryLog } from '../storage/memory/index.ts'
+import { type MemoryNetwork, memoryNetwork } from '../transport/memory/index.ts'
+import { bootstrap, join } from './cluster-start.ts'
+import { ControlPlane } from './control-plane.ts'
+import { NodeAgent } from './node-agent.ts'
+import { PlaneClient } from './plane-client.ts'
+
+/** Options of {@link devCluster}. */
+export interface DevClusterOptions {
+  /** Control-plane servers. Default: 3. */
+  readonly servers?: number
+  /** Default: {@link nodeEnvironment}. */
+  readonly env?: Environment
+}
+
+/** A node of a {@link DevCluster}: its agent, and the log store that its Raft groups may use. */
+export interface DevNode {
+  readonly agent: NodeAgent
+  readonly log: LogStore
+  /** An ordered database in memory for the node's rows. */
+  readonly database: MemoryLevel<Uint8Array, Uint8Array>
+}
+
+const clusterId = 'dev'
+
+/**
+ * A whole control plane in one process, in memory: for first steps, for tests and for development. Everything is the
+ * production code; only network and disks are in memory, so everything is gone when it is closed.
+ *
+ * @throws KeelsonError `INVALID_OPTION`, `ABORTED`
+ */
+export async function devCluster(
+  options: DevClusterOptions = {},
+  call: CallOptions = {},
+): Promise<DevCluster> {
+  const checked = checkOptions<Required<DevClusterOptions>>('devCluster', options, {
+    servers: integerOption({ min: 1, max: 7, fallback: 3 }),
+    env: objectOption<Environment>(['clock', 'timers', 'random'], nodeEnvironment()),
+  })
+  return DevCluster.open(checked, call)
+}
+
+/** Made by {@link devCluster}. */
+export class DevCluster implements AsyncDisposable {
+  readonly servers: readonly ControlPlane[]
+  readonly client: PlaneClient
+  readonly network: MemoryNetwork
+  readonly #env: Environment
+  readonly #cleanup: Cleanup
+
+  /** Use {@link devCluster}. @internal */
+  static async open(options: Required<DevClusterOptions>, call: CallOptions): Promise<DevCluster> {
+    const { env } = options
+    const cleanup = new Cleanup()
+    try {
+      const network = memoryNetwork()
+      const secret = hex(randomBytes(16))
+      const servers: ControlPlane[] = []
+      for (let i = 1; i <= options.servers; i++) {
+        const database = await openDatabase(cleanup)
+        const seeds = servers.flatMap((server) => server.addresses)
+        const server = await ControlPlane.open(
+          {
+            env,
+            clusterId,
+            nodeId: `cp${i}`,
+            cluster: seeds.length === 0 ? bootstrap({ secret }) : join({ seeds, secret }),
+            transport: network.transport(),
+            log: memoryLog(),
+            database,
+          },
+          call,
+        )
+        servers.push(cleanup.use(server))
+      }
+      const client = cleanup.use(
+        await PlaneClient.connect(
+          {
+            env,
+            clusterId,
+            seeds: servers.flatMap((server) => server.addresses),
+            transport: network.transport(),
+          },
+          call,
+        ),
+      )
+      return new DevCluster(env, network, servers, client, cleanup)
+    } catch (error) {
+      await cleanup.run()
+      throw error
+    }
+  }
+
+  private constructor(
+    env: Environment,
+    network: MemoryNetwork,
+    servers: readonly ControlPlane[],
+    client: PlaneClient,
+    cleanup: Cleanup,
+  ) {
+    this.#env = env
+    this.network = network
+    this.servers = servers
+    this.client = client
+    this.#cleanup = cleanup
+  }
+
+  /** The server that leads now. @throws KeelsonError `NOT_LEADER` while there is none */
+  leader(): ControlPlane {
+    const leader = this.servers.find((server) => server.duties !== undefined)
+    if (leader !== undefined) return leader
+    throw new KeelsonError('NOT_LEADER', 'no server leads at the moment; try again')
+  }
+
+  /** Adds a node. `locality` reads `zone=a`. */
+  async addNode(
+    nodeId: string,
+    options: CallOptions & { readonly locality?: string } = {},
+  ): Promise<DevNode> {
+    const { locality, ...call } = options
+    const token = await this.client.admin.nodes.createToken({ ...call, reason: `development node ${nodeId}` })
+    const database = await openDatabase(this.#cleanup)
+    const log = await memoryLog()({ env: this.#env, clusterId, nodeId })
+    const agent = await NodeAgent.join(
+      {
+        env: this.#env,
+        clusterId,
+        nodeId,
+        incarnation: log.incarnation,
+        seeds: this.servers.flatMap((server) => server.addresses),
+        token,
+        transport: this.network.transport(),
+        database,
+        locality: parseLocality(locality ?? ''),
+      },
+      call,
+    )
+    this.#cleanup.use(agent)
+    return { agent, log, database }
+  }
+
+  /** Closes everything, last opened first. Idempotent. */
+  async close(): Promise<void> {
+    await this.#cleanup.run()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}
+
+async function openDatabase(cleanup: Cleanup): Promise<MemoryLevel<Uint8Array, Uint8Array>> {
+  const database = new MemoryLevel<Uint8Array, Uint8Array>({ keyEncoding: 'view', valueEncoding: 'view' })
+  await database.open()
+  cleanup.add(() => database.close())
+  return database
+}

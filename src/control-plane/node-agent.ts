@@ -1,0 +1,458 @@
+import { randomBytes } from 'node:crypto'
+import { abortable, type CallOptions, Cleanup, sleep } from '../core/async.ts'
+import type { Environment } from '../core/environment.ts'
+import { KeelsonError, toKeelsonError } from '../core/errors.ts'
+import { Events, type Listenable } from '../core/events.ts'
+import type { DatagramFactory } from '../interfaces/datagram.ts'
+import type { MetadataStore } from '../interfaces/metadata-store.ts'
+import type { RangeHost, WantedRange } from '../interfaces/range-host.ts'
+import type { SchemaChunk, SchemaHost, SchemaValidation } from '../interfaces/schema-host.ts'
+import type { Channel, PeerIdentity, Transport, TransportFactory } from '../interfaces/transport.ts'
+import { MetadataClient, RangeDirectory, SessionHolder } from '../metadata/index.ts'
+import type { Load } from '../model/descriptors.ts'
+import { type ClusterId, checkName, type Incarnation, type NodeId, type TableId } from '../model/ids.ts'
+import type { Locality } from '../model/locality.ts'
+import { encodeJoinRequest, NodeReporter, NodeSession, type NodeSessionTuning } from '../nodes/index.ts'
+import { SchemaLeases, type SchemaPin } from '../schema/index.ts'
+import type { ByteLevel } from '../storage/level/database.ts'
+import { Rpc } from '../transport/rpc.ts'
+import { AddressBook } from './address-book.ts'
+import { Admin } from './admin.ts'
+import { AgentState } from './agent-state.ts'
+import { openGossip } from './gossip.ts'
+import { callLeader } from './leader-calls.ts'
+import { decodeChunk, encodeChunkResult } from './schema-wire.ts'
+
+/** Options of {@link NodeAgent.join}. */
+export interface NodeAgentOptions {
+  readonly env: Environment
+  readonly clusterId: ClusterId
+  readonly nodeId: NodeId
+  /** The life of this node's data: the incarnation of its log store. */
+  readonly incarnation: Incarnation
+  /** Addresses of control-plane servers. */
+  readonly seeds: readonly string[]
+  /** A join token; needed by a node that the cluster does not know yet. */
+  readonly token?: string
+  readonly transport: TransportFactory
+  readonly datagrams?: DatagramFactory
+  /** Holds the little that the agent keeps; it stays the caller's. */
+  readonly database: ByteLevel
+  readonly locality?: Locality
+  readonly capacity?: Load
+  readonly labels?: Readonly<Record<string, string>>
+  readonly session?: Partial<NodeSessionTuning>
+  /** How often the node reports to the leader. Default: 500. */
+  readonly reportIntervalMs?: number
+  /** How long schema versions may be used without the control plane. Default: 300,000. */
+  readonly schemaLeaseMs?: number
+  /** Draws the node's secret. Default: the system's generator. */
+  readonly secretBytes?: (length: number) => Uint8Array
+}
+
+/** What a host program brings along to {@link NodeAgent.serve}. */
+export interface NodeServices {
+  readonly ranges: RangeHost
+  readonly schema?: SchemaHost
+  /** Load of the node as a whole. Default: nothing. */
+  readonly load?: () => Load
+}
+
+/** Events of a {@link NodeAgent}. */
+export type NodeAgentEvents = {
+  /** The node has an epoch again, or none for now. The data plane goes on; only what needs an epoch stops. */
+  session: (state: 'live' | 'suspended' | 'lost') => void
+}
+
+const retryMs = 250
+const maximumRetryMs = 2_000
+
+/**
+ * A node's end of the control plane: it joins, holds the node's session, brings what is wanted to the host program and
+ * what is observed back, holds schema leases and knows where everybody is. All of it is tried again for ever, and none of
+ * it is needed for ranges that are there already: they go on while the control plane is away.
+ */
+export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
+  readonly nodeId: NodeId
+  readonly incarnation: Incarnation
+  /** The cluster's metadata, over the network. */
+  readonly store: MetadataStore
+  /** Everything that an operator does. */
+  readonly admin: Admin
+  readonly transport: Transport
+  readonly #options: NodeAgentOptions
+  readonly #events: Events<NodeAgentEvents>
+  readonly #cleanup: Cleanup
+  readonly #stop = new AbortController()
+  readonly #book: AddressBook
+  readonly #state: AgentState
+  readonly #rpc: Rpc
+  readonly #joined: Promise<void>
+  readonly #work: Promise<unknown>[] = []
+  #session: NodeSession | undefined
+  #leases: SchemaLeases | undefined
+  #reporter: NodeReporter | undefined
+  #closing: Promise<void> | undefined
+
+  /**
+   * Opens the node's transport and begins to join. Resolves at once when the node was a member before, since its ranges
+   * must not wait for the control plane; the first time when the cluster has taken it in.
+   *
+   * @throws KeelsonError `UNAUTHORIZED`, `FOREIGN_CLUSTER`, `FOREIGN_NODE`, `INVALID_ARGUMENT`, `ABORTED`
+   */
+  static async join(options: NodeAgentOptions, call: CallOptions = {}): Promise<NodeAgent> {
+    const clusterId = checkName(options.clusterId, 'clusterId')
+    const nodeId = checkName(options.nodeId, 'nodeId')
+    const { env, incarnation } = options
+    const cleanup = new Cleanup()
+    try {
+      const state = await AgentState.open(
+        options.database,
+        clusterId,
+        nodeId,
+        options.secretBytes ?? randomBytes,
+      )
+      const book = new AddressBook()
+      for (const server of state.servers) book.roster.learn(server)
+      book.learnNodes(state.nodes)
+      const self: PeerIdentity = { nodeId, incarnation, role: 'node' }
+      const transport = cleanup.use(await options.transport({ env, clusterId, self, resolve: book.resolve }))
+      const rpc = cleanup.use(new Rpc({ env, channel: transport.channel('control') }))
+      const store = cleanup.use(
+        new MetadataClient({
+          env,
+          channel: transport.channel('metadata'),
+          servers: () => book.roster.all().map((server) => server.nodeId),
+        }),
+      )
+      const { datagrams, seeds } = options
+      if (datagrams !== undefined) await openGossip({ env, datagrams, clusterId, self, seeds, cleanup })
+      const agent = new NodeAgent({ options, cleanup, state, book, transport, rpc, store })
+      if (state.servers.length > 0) return agent
+      try {
+        await abortable(agent.#joined, call.signal)
+      } catch (error) {
+        await agent.close()
+        throw error
+      }
+      return agent
+    } catch (error) {
+      await cleanup.run()
+      throw error
+    }
+  }
+
+  private constructor(parts: {
+    readonly options: NodeAgentOptions
+    readonly cleanup: Cleanup
+    readonly state: AgentState
+    readonly book: AddressBook
+    readonly transport: Transport
+    readonly rpc: Rpc
+    readonly store: MetadataStore
+  }) {
+    const { options } = parts
+    this.nodeId = options.nodeId
+    this.incarnation = options.incarnation
+    this.store = parts.store
+    this.transport = parts.transport
+    this.admin = new Admin({ env: options.env, store: parts.store })
+    this.#options = options
+    this.#events = new Events(options.env.logger)
+    this.#cleanup = parts.cleanup
+    this.#state = parts.state
+    this.#book = parts.book
+    this.#rpc = parts.rpc
+    this.#joined = this.#join()
+    // Whoever waits for it sees the error; with nobody waiting it is logged.
+    this.#joined.catch((error: unknown) => {
+      if (!this.#stop.signal.aborted) options.env.logger.error({ error }, 'this node was not taken in')
+    })
+    this.#work.push(this.#holdSession(), this.#followAddresses(), this.#holdLeases())
+  }
+
+  /** A channel of the node's transport for the host's own protocols. */
+  channel(protocol: string, options?: Parameters<Transport['channel']>[1]): Channel {
+    return this.transport.channel(protocol, options)
+  }
+
+  on<K extends keyof NodeAgentEvents>(event: K, listener: NodeAgentEvents[K]): () => void {
+    return this.#events.on(event, listener)
+  }
+
+  /** Whether the node has an epoch and its deadline lies ahead. */
+  get live(): boolean {
+    return this.#session?.isLive() ?? false
+  }
+
+  /** The node's epoch; undefined while it has none. */
+  get epoch(): number | undefined {
+    return this.#session?.epoch
+  }
+
+  /** Schema versions for the host's work. */
+  readonly schema: {
+    /** @throws KeelsonError `STALE_SCHEMA`, `NOT_FOUND`; see {@link SchemaLeases.pin} */
+    readonly pin: (tableId: TableId) => SchemaPin
+    /** The newest version known here; holds nothing. */
+    readonly byName: (name: string) => ReturnType<SchemaLeases['byName']>
+  } = {
+    pin: (tableId) => {
+      if (this.#leases !== undefined) return this.#leases.pin(tableId)
+      throw new KeelsonError('STALE_SCHEMA', 'this node has no schema leases yet; try again')
+    },
+    byName: (name) => this.#leases?.byName(name),
+  }
+
+  /**
+   * Hands the host's ranges and schema to the control plane. Call it once, when the host is ready to be told what to do.
+   *
+   * @throws KeelsonError `INVALID_ARGUMENT` the second time
+   */
+  serve(services: NodeServices): void {
+    if (this.#serving) throw new KeelsonError('INVALID_ARGUMENT', 'an agent serves one host, once')
+    this.#serving = true
+    this.#work.push(this.#reconcile(services.ranges), this.#report(services))
+    const { schema } = services
+    const handle = (
+      method: string,
+      act: (chunk: SchemaChunk, call: Required<CallOptions>) => Promise<SchemaValidation>,
+    ): void => {
+      this.#rpc.handle(`schema/${method}`, async (_peer, body, call) =>
+        encodeChunkResult(await act(decodeChunk(body), call)),
+      )
+    }
+    if (schema === undefined) return
+    handle('barrier', async (chunk, call) => {
+      await schema.barrier(chunk, call)
+      return { resumeAt: undefined, rows: 0, missing: 0, orphans: 0 }
+    })
+    handle('backfill', async (chunk, call) => ({
+      ...(await schema.backfill(chunk, call)),
+      missing: 0,
+      orphans: 0,
+    }))
+    handle('purge', async (chunk, call) => ({ ...(await schema.purge(chunk, call)), missing: 0, orphans: 0 }))
+    handle('validate', (chunk, call) => schema.validate(chunk, call))
+  }
+  #serving = false
+
+  /** Tells the leader of something new without waiting for the next report. */
+  reportSoon(): void {
+    this.#reporter?.reportSoon()
+  }
+
+  /** Ends the session and leaves. The ranges stay with the host. Idempotent. */
+  async close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #close(): Promise<void> {
+    this.#stop.abort(new KeelsonError('CLOSED', 'the agent was closed'))
+    await Promise.allSettled([this.#joined, ...this.#work])
+    await this.#cleanup.run()
+    this.#events.removeAll()
+  }
+
+  /** Finds the servers, and has the cluster take the node in. */
+  async #join(): Promise<void> {
+    const { env, locality, capacity, labels, token } = this.#options
+    const signal = this.#stop.signal
+    if (this.#book.roster.all().length === 0) {
+      const ports = { env, transport: this.transport, rpc: this.#rpc }
+      await this.#book.meet(ports, this.#options.seeds, Number.POSITIVE_INFINITY, { signal })
+    }
+    const request = encodeJoinRequest({
+      descriptor: {
+        nodeId: this.nodeId,
+        incarnation: this.incarnation,
+        addresses: this.transport.addresses,
+        locality: locality ?? [],
+        capacity: capacity ?? {},
+        labels: labels ?? {},
+      },
+      credential: this.#state.credential,
+      ...(token === undefined ? {} : { token }),
+    })
+    await callLeader({ env, rpc: this.#rpc, roster: this.#book.roster }, 'join-node', request, {
+      signal,
+      idempotent: true,
+    })
+    await this.#state.remember(this.#book.roster.all(), [])
+  }
+
+  /** Opens a session whenever there is none, for as long as the agent lives. */
+  async #holdSession(): Promise<void> {
+    const { env, session: tuning } = this.#options
+    await this.#forever('no session of this node could be opened yet', async (signal) => {
+      await this.#joined
+      const session = await NodeSession.open(
+        { env, store: this.store, nodeId: this.nodeId, incarnation: this.incarnation, ...tuning },
+        { signal },
+      )
+      this.#session = session
+      this.#events.emit('session', 'live')
+      const offs = [
+        session.on('suspended', () => this.#events.emit('session', 'suspended')),
+        session.on('resumed', () => this.#events.emit('session', 'live')),
+      ]
+      await new Promise<void>((resolve) => {
+        session.on('lost', () => resolve())
+        signal.addEventListener('abort', () => resolve(), { once: true })
+      })
+      for (const off of offs) off()
+      this.#session = undefined
+      this.#events.emit('session', 'lost')
+      await session.close()
+    })
+  }
+
+  async #holdLeases(): Promise<void> {
+    const { env, schemaLeaseMs } = this.#options
+    await this.#forever('no schema leases could be taken yet', async (signal) => {
+      await this.#joined
+      const leases = await SchemaLeases.open(
+        {
+          env,
+          store: this.store,
+          nodeId: this.nodeId,
+          openSession: async (call) => {
+            const holder = await SessionHolder.open(
+              { env, store: this.store, holder: `schema:${this.nodeId}`, ttlMs: schemaLeaseMs ?? 300_000 },
+              call,
+            )
+            return {
+              sessionId: holder.sessionId,
+              isLive: () => holder.status() === 'valid',
+              [Symbol.asyncDispose]: () => holder.close(),
+            }
+          },
+        },
+        { signal },
+      )
+      this.#leases = leases
+      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+      this.#leases = undefined
+      await leases.close()
+    })
+  }
+
+  /** Learns where servers and nodes are, and remembers it for the next start. */
+  async #followAddresses(): Promise<void> {
+    await this.#forever('addresses are not followed for now', async (signal) => {
+      await this.#joined
+      await Promise.all([
+        this.#book.followServers(this.store, signal, () => this.#state.remember(this.#book.roster.all(), [])),
+        this.#book.followNodes(this.store, signal, (nodes) => this.#state.remember([], nodes)),
+      ])
+    })
+  }
+
+  /** Brings the whole of what is wanted to the host, again after each change; a newer picture ends work on the one before. */
+  async #reconcile(ranges: RangeHost): Promise<void> {
+    const { env } = this.#options
+    const directory = new RangeDirectory(this.store)
+    let pending: readonly WantedRange[] | undefined
+    let current: AbortController | undefined
+    let running: Promise<void> | undefined
+    const run = async (): Promise<void> => {
+      let delayMs = retryMs
+      while (pending !== undefined && !this.#stop.signal.aborted) {
+        const wanted = pending
+        pending = undefined
+        const controller = new AbortController()
+        current = controller
+        const stop = (): void => controller.abort(this.#stop.signal.reason)
+        this.#stop.signal.addEventListener('abort', stop, { once: true })
+        try {
+          await ranges.reconcile(wanted, {
+            signal: controller.signal,
+            progress: (message) => env.logger.debug({ message }, 'reconciling'),
+          })
+          delayMs = retryMs
+        } catch (thrown) {
+          if (!controller.signal.aborted) {
+            env.logger.warn(
+              { error: toKeelsonError(thrown).toJSON() },
+              'what is wanted of this node is not done yet',
+            )
+            // The same picture again, unless a newer one comes.
+            await sleep(env.timers, delayMs, this.#stop.signal).catch(() => {})
+            delayMs = Math.min(delayMs * 2, maximumRetryMs)
+            pending ??= wanted
+          }
+        } finally {
+          this.#stop.signal.removeEventListener('abort', stop)
+          current = undefined
+        }
+        this.reportSoon()
+      }
+      running = undefined
+    }
+    await this.#forever('what is wanted of this node is not known for now', async (signal) => {
+      await this.#joined
+      for await (const wanted of directory.watchWanted(this.nodeId, { signal })) {
+        pending = wanted
+        current?.abort(new KeelsonError('ABORTED', 'something newer is wanted'))
+        running ??= run()
+      }
+    })
+    await running
+  }
+
+  async #report(services: NodeServices): Promise<void> {
+    const { env, reportIntervalMs, capacity } = this.#options
+    const signal = this.#stop.signal
+    while (!signal.aborted) {
+      const session = this.#session
+      if (session === undefined) {
+        await sleep(env.timers, retryMs, signal).catch(() => {})
+        continue
+      }
+      const reporter = NodeReporter.start({
+        env,
+        session,
+        observe: () => services.ranges.observe(),
+        load: services.load ?? (() => ({})),
+        capacity: () => capacity ?? {},
+        send: async (report, call) => {
+          await callLeader({ env, rpc: this.#rpc, roster: this.#book.roster }, 'report', report, {
+            ...call,
+            idempotent: true,
+          })
+        },
+        intervalMs: reportIntervalMs ?? 500,
+      })
+      this.#reporter = reporter
+      await new Promise<void>((resolve) => {
+        session.on('lost', () => resolve())
+        signal.addEventListener('abort', () => resolve(), { once: true })
+      })
+      this.#reporter = undefined
+      await reporter.close()
+    }
+  }
+
+  /** Does something that should go on for as long as the agent lives, again after each failure. */
+  async #forever(trouble: string, act: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const { env } = this.#options
+    const signal = this.#stop.signal
+    let delayMs = retryMs
+    while (!signal.aborted) {
+      try {
+        await act(signal)
+        delayMs = retryMs
+      } catch (thrown) {
+        if (signal.aborted) return
+        env.logger.warn({ error: toKeelsonError(thrown).toJSON() }, trouble)
+      }
+      await sleep(env.timers, delayMs * (0.5 + env.random.float() / 2), signal).catch(() => {})
+      delayMs = Math.min(delayMs * 2, maximumRetryMs)
+    }
+  }
+}

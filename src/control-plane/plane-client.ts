@@ -1,0 +1,105 @@
+import { type CallOptions, Cleanup } from '../core/async.ts'
+import type { Environment } from '../core/environment.ts'
+import { KeelsonError } from '../core/errors.ts'
+import type { MetadataStore } from '../interfaces/metadata-store.ts'
+import type { Channel, PeerIdentity, Transport, TransportFactory } from '../interfaces/transport.ts'
+import { DirectoryCache, MetadataClient, RangeDirectory } from '../metadata/index.ts'
+import type { ClusterId } from '../model/ids.ts'
+import { Rpc } from '../transport/rpc.ts'
+import { AddressBook } from './address-book.ts'
+import { Admin } from './admin.ts'
+
+/** Options of {@link PlaneClient.connect}. */
+export interface PlaneClientOptions {
+  readonly env: Environment
+  readonly clusterId: ClusterId
+  /** Addresses of control-plane servers. */
+  readonly seeds: readonly string[]
+  readonly transport: TransportFactory
+  /** Name under which this client appears. Default: drawn at random. */
+  readonly name?: string
+}
+
+/**
+ * A program beside the cluster: an operator's tool, or a client of the database that is built on it. It reaches the
+ * metadata, knows which ranges there are and where every node is, and goes on knowing it while the control plane is away.
+ */
+export class PlaneClient implements AsyncDisposable {
+  readonly store: MetadataStore
+  /** Everything that an operator does. */
+  readonly admin: Admin
+  /** The ranges, for routing. */
+  readonly directory: DirectoryCache
+  readonly transport: Transport
+  readonly #cleanup: Cleanup
+
+  /** Resolves when a server has answered. @throws KeelsonError `FOREIGN_CLUSTER`, `UNAUTHORIZED`, `ABORTED` */
+  static async connect(options: PlaneClientOptions, call: CallOptions = {}): Promise<PlaneClient> {
+    const { env, clusterId } = options
+    const cleanup = new Cleanup()
+    try {
+      const book = new AddressBook()
+      const incarnation = 1 + env.random.integer(Number.MAX_SAFE_INTEGER - 1)
+      const nodeId = options.name ?? `client-${incarnation.toString(36)}`
+      const self: PeerIdentity = { nodeId, incarnation, role: 'client' }
+      const transport = cleanup.use(await options.transport({ env, clusterId, self, resolve: book.resolve }))
+      const rpc = cleanup.use(new Rpc({ env, channel: transport.channel('control') }))
+      await book.meet({ env, transport, rpc }, options.seeds, Number.POSITIVE_INFINITY, call)
+      const store = cleanup.use(
+        new MetadataClient({
+          env,
+          channel: transport.channel('metadata'),
+          servers: () => book.roster.all().map((server) => server.nodeId),
+        }),
+      )
+      return new PlaneClient(env, transport, store, book, cleanup)
+    } catch (error) {
+      await cleanup.run()
+      throw error
+    }
+  }
+
+  private constructor(
+    env: Environment,
+    transport: Transport,
+    store: MetadataStore,
+    book: AddressBook,
+    cleanup: Cleanup,
+  ) {
+    this.store = store
+    this.transport = transport
+    this.admin = new Admin({ env, store })
+    this.#cleanup = cleanup
+    const stop = new AbortController()
+    const follow = async (act: () => Promise<void>): Promise<void> => {
+      try {
+        await act()
+      } catch (error) {
+        if (!stop.signal.aborted) env.logger.error({ error }, 'addresses are not followed any more')
+      }
+    }
+    const following = Promise.all([
+      follow(() => book.followServers(store, stop.signal)),
+      follow(() => book.followNodes(store, stop.signal)),
+    ])
+    cleanup.add(async () => {
+      stop.abort(new KeelsonError('CLOSED', 'the client was closed'))
+      await following
+    })
+    this.directory = cleanup.use(new DirectoryCache({ env, directory: new RangeDirectory(store) }))
+  }
+
+  /** A channel for the host's own protocols. */
+  channel(protocol: string, options?: Parameters<Transport['channel']>[1]): Channel {
+    return this.transport.channel(protocol, options)
+  }
+
+  /** Idempotent. */
+  async close(): Promise<void> {
+    await this.#cleanup.run()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}

@@ -1,0 +1,156 @@
+import { text, utf8 } from '../core/bytes.ts'
+import { Fields, type Plain } from '../core/codec.ts'
+import { KeelsonError } from '../core/errors.ts'
+import type { MetadataStore } from '../interfaces/metadata-store.ts'
+import type { JobContext, JobForm, JobType } from '../jobs/index.ts'
+import type { RangeDescriptor, ReplicaDescriptor } from '../model/descriptors.ts'
+import type { NodeId, RangeId } from '../model/ids.ts'
+
+/** Ranges to be made: a span of the key space, cut at some keys. */
+export interface RangeCreation {
+  readonly start: Uint8Array
+  /** Undefined: to the last key. */
+  readonly end: Uint8Array | undefined
+  /** Keys inside the span, ascending: each begins a range. */
+  readonly splitKeys: readonly Uint8Array[]
+  readonly replicas: number
+}
+
+/** Checkpoint of the job: what is wanted, and the first of the reserved range ids (0 before they are). */
+export interface RangeCreationState {
+  readonly creation: RangeCreation
+  readonly firstRangeId: RangeId
+}
+
+/** What the job needs of the leader. */
+export interface RangeCreationPorts {
+  readonly store: MetadataStore
+  /** Nodes for each of the new ranges, in their order. @throws KeelsonError `OVERLOADED` while too few are there */
+  readonly allocate: (
+    rangeIds: readonly RangeId[],
+    replicas: number,
+  ) => readonly (readonly Pick<ReplicaDescriptor, 'nodeId' | 'incarnation'>[])[]
+  readonly create: (
+    ranges: readonly RangeDescriptor[],
+    bootstrap: (range: RangeDescriptor) => NodeId,
+    signal: AbortSignal,
+  ) => Promise<void>
+  readonly exists: (rangeId: RangeId, signal: AbortSignal) => Promise<boolean>
+  /** Whether somebody holds the range's lease and serves. */
+  readonly serves: (rangeId: RangeId) => boolean
+}
+
+const formatVersion = 1
+const lastRangeIdKey = utf8('/ranges/last-id')
+const maximumSplitKeys = 10_000
+/** Ranges in one transaction of the directory. */
+const rangesPerStep = 16
+const pollMs = 50
+
+function encodeCreation({ creation, firstRangeId }: RangeCreationState): Plain {
+  return [
+    formatVersion,
+    creation.start,
+    creation.end ?? null,
+    [...creation.splitKeys],
+    creation.replicas,
+    firstRangeId,
+  ]
+}
+
+function decodeCreation(value: Plain): RangeCreationState {
+  const fields = new Fields(value, 'a range creation')
+  fields.oneOf('version', [formatVersion])
+  return {
+    creation: {
+      start: fields.bytes('start').slice(),
+      end: fields.optional((f) => f.bytes('end'))?.slice(),
+      splitKeys: fields.scalars('split keys', (f) => f.bytes('key').slice()),
+      replicas: fields.uint('replicas'),
+    },
+    firstRangeId: fields.uint('first range id'),
+  }
+}
+
+/** How creations of ranges are written down as jobs. */
+export const rangeCreationForm: JobForm<RangeCreationState> = Object.freeze({
+  type: 'create-ranges',
+  encode: encodeCreation,
+  decode: decodeCreation,
+})
+
+/** The job that makes new ranges: places them, has them bootstrapped and waits until each is served. */
+export class RangeCreationJob implements JobType<RangeCreationState> {
+  readonly type: string = rangeCreationForm.type
+  readonly encode: JobForm<RangeCreationState>['encode'] = encodeCreation
+  readonly decode: JobForm<RangeCreationState>['decode'] = decodeCreation
+  readonly #ports: RangeCreationPorts
+
+  constructor(ports: RangeCreationPorts) {
+    this.#ports = ports
+  }
+
+  async run(context: JobContext<RangeCreationState>): Promise<string> {
+    checkCreation(context.state.creation)
+    while (context.state.firstRangeId === 0) await this.#reserve(context)
+    const { creation, firstRangeId } = context.state
+    const starts = [creation.start, ...creation.splitKeys]
+    for (let at = 0; at < starts.length; at += rangesPerStep) {
+      const step = starts.slice(at, at + rangesPerStep)
+      if (await this.#ports.exists(firstRangeId + at, context.signal)) continue
+      const placed = this.#ports.allocate(
+        step.map((_, i) => firstRangeId + at + i),
+        creation.replicas,
+      )
+      const ranges = step.map(
+        (start, i): RangeDescriptor => ({
+          rangeId: firstRangeId + at + i,
+          start,
+          end: starts[at + i + 1] ?? creation.end,
+          generation: 1,
+          replicas: (placed[i] ?? []).map((node, r) => ({ ...node, replicaId: r + 1, role: 'voter' })),
+        }),
+      )
+      // The first replica makes the range; spreading who is first spreads the leases.
+      await this.#ports.create(
+        ranges,
+        (range) => (range.replicas[0] as ReplicaDescriptor).nodeId,
+        context.signal,
+      )
+    }
+    for (;;) {
+      const waiting = starts.filter((_, i) => !this.#ports.serves(firstRangeId + i)).length
+      if (waiting === 0) break
+      context.progress(
+        `${starts.length - waiting} of ${starts.length} ranges are served`,
+        1 - waiting / starts.length,
+      )
+      await context.sleep(pollMs)
+    }
+    return `${starts.length} ranges from ${firstRangeId} on`
+  }
+
+  async #reserve(context: JobContext<RangeCreationState>): Promise<void> {
+    const { creation } = context.state
+    const last = await this.#ports.store.get(lastRangeIdKey, { signal: context.signal })
+    const firstRangeId = (last === undefined ? 0 : Number(text(last.value))) + 1
+    const value = utf8(String(firstRangeId + creation.splitKeys.length))
+    await context.txn(
+      {
+        if: [{ key: lastRangeIdKey, target: 'modRevision', is: '=', operand: last?.modRevision ?? 0 }],
+        then: [{ type: 'put', key: lastRangeIdKey, value }],
+      },
+      { creation, firstRangeId },
+    )
+  }
+}
+
+/** @throws KeelsonError `INVALID_ARGUMENT` */
+export function checkCreation(creation: RangeCreation): void {
+  if (!Number.isInteger(creation.replicas) || creation.replicas < 1 || creation.replicas > 7) {
+    throw new KeelsonError('INVALID_ARGUMENT', `a range has 1 to 7 replicas, not ${creation.replicas}`)
+  }
+  if (creation.splitKeys.length > maximumSplitKeys) {
+    throw new KeelsonError('LIMIT_EXCEEDED', `at most ${maximumSplitKeys} ranges are made at once`)
+  }
+}

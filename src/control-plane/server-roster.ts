@@ -1,0 +1,96 @@
+import { utf8 } from '../core/bytes.ts'
+import { decodePlain, encodePlain, Fields } from '../core/codec.ts'
+import { KeelsonError } from '../core/errors.ts'
+import type { KeySelector } from '../interfaces/metadata-store.ts'
+import { checkId, checkName, type Incarnation, type NodeId } from '../model/ids.ts'
+
+/** A control-plane server and where it is found. */
+export interface ServerAddress {
+  readonly nodeId: NodeId
+  readonly incarnation: Incarnation
+  readonly addresses: readonly string[]
+}
+
+const formatVersion = 1
+const maximumServers = 64
+
+/** Key of a server's addresses in the metadata store. */
+export function serverKey(nodeId: NodeId): Uint8Array {
+  return utf8(`/servers/${nodeId}`)
+}
+
+/** All servers' addresses. */
+export const allServers: KeySelector = Object.freeze({ key: utf8('/servers/'), end: utf8('/servers0') })
+
+/** A server's addresses for the store and the wire. */
+export function encodeServer(server: ServerAddress): Uint8Array {
+  return encodePlain([formatVersion, server.nodeId, server.incarnation, [...server.addresses]])
+}
+
+/** The inverse of {@link encodeServer}. @throws KeelsonError `MALFORMED`, `INVALID_ARGUMENT` */
+export function decodeServer(bytes: Uint8Array): ServerAddress {
+  return readServer(new Fields(decodePlain(bytes, 'a server'), 'a server'))
+}
+
+/** Several servers for the wire. */
+export function encodeServers(servers: readonly ServerAddress[]): Uint8Array {
+  return encodePlain([
+    formatVersion,
+    servers.map((server) => [formatVersion, server.nodeId, server.incarnation, [...server.addresses]]),
+  ])
+}
+
+/** The inverse of {@link encodeServers}. @throws KeelsonError `MALFORMED`, `INVALID_ARGUMENT` */
+export function decodeServers(bytes: Uint8Array): readonly ServerAddress[] {
+  const fields = new Fields(decodePlain(bytes, 'a list of servers'), 'a list of servers')
+  fields.oneOf('version', [formatVersion])
+  return fields.list('servers', readServer)
+}
+
+function readServer(fields: Fields): ServerAddress {
+  fields.oneOf('version', [formatVersion])
+  return {
+    nodeId: checkName(fields.string('node id'), 'a server'),
+    incarnation: checkId(fields.uint('incarnation'), 'an incarnation'),
+    addresses: fields.scalars('addresses', (f) => f.string('address')),
+  }
+}
+
+/** Where the servers of a cluster are, as far as this process knows: seeds, what servers said, what the store says. */
+export class ServerRoster {
+  readonly #servers = new Map<NodeId, ServerAddress>()
+  /** The server that last answered as leader. */
+  leader: NodeId | undefined
+
+  /** Takes in what is known of a server; an older incarnation than the known one is replaced like any other news. */
+  learn(server: ServerAddress): void {
+    if (!this.#servers.has(server.nodeId) && this.#servers.size >= maximumServers) {
+      throw new KeelsonError(
+        'LIMIT_EXCEEDED',
+        `a cluster has at most ${maximumServers} control-plane servers`,
+      )
+    }
+    this.#servers.set(server.nodeId, server)
+  }
+
+  /** Forgets servers that are not among `nodeIds`. */
+  keepOnly(nodeIds: ReadonlySet<NodeId>): void {
+    for (const nodeId of this.#servers.keys()) if (!nodeIds.has(nodeId)) this.#servers.delete(nodeId)
+  }
+
+  addressesOf(nodeId: NodeId): readonly string[] {
+    return this.#servers.get(nodeId)?.addresses ?? []
+  }
+
+  all(): readonly ServerAddress[] {
+    return [...this.#servers.values()]
+  }
+
+  /** Servers in the order in which to ask them: the leader first, then the others from a different one each time. */
+  inTurn(attempt: number, except?: NodeId): readonly NodeId[] {
+    const ids = [...this.#servers.keys()].filter((nodeId) => nodeId !== except).sort()
+    const turned = ids.map((_, i) => ids[(i + attempt) % ids.length] as NodeId)
+    if (this.leader === undefined || !ids.includes(this.leader)) return turned
+    return [this.leader, ...turned.filter((nodeId) => nodeId !== this.leader)]
+  }
+}

@@ -1,0 +1,26 @@
+import { compareBytes, prefixEnd } from '../core/bytes.ts'
+import type { RangeDescriptor } from '../model/descriptors.ts'
+import type { TableId } from '../model/ids.ts'
+import { encodeTuple } from '../model/tuple.ts'
+
+/** The span of the key space that holds a table's rows: all keys that are tuples beginning with the table's id. */
+export function tableSpan(tableId: TableId): {
+  readonly start: Uint8Array
+  readonly end: Uint8Array | undefined
+} {
+  const start = encodeTuple([tableId])
+  return { start, end: prefixEnd(start) }
+}
+
+/** The ranges that hold rows of a table. */
+export function rangesOfTable(
+  tableId: TableId,
+  ranges: readonly RangeDescriptor[],
+): readonly RangeDescriptor[] {
+  const { start, end } = tableSpan(tableId)
+  return ranges.filter(
+    (range) =>
+      (end === undefined || compareBytes(range.start, end) < 0) &&
+      (range.end === undefined || compareBytes(range.end, start) > 0),
+  )
+}

@@ -1,0 +1,193 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { decodeResult, encodeCommand, type RangeCommand } from '../../../examples/citydb/commands.ts'
+import { RangeMachine } from '../../../examples/citydb/range-machine.ts'
+import { decodeRow, type IndexPlan, rowKey } from '../../../examples/citydb/schema.ts'
+import { MemoryLevel } from '../../../src/storage/memory/index.ts'
+
+const bounds = { start: rowKey(1, []), end: rowKey(2, []) }
+const index = (state: IndexPlan['state']): IndexPlan => ({ indexId: 9, columns: ['population'], state })
+
+class Applied {
+  readonly machine: RangeMachine
+  #index = 0
+  term = 1
+
+  constructor(db: MemoryLevel) {
+    this.machine = new RangeMachine(db, 7, bounds)
+  }
+
+  async apply(...commands: readonly RangeCommand[]): Promise<Uint8Array[]> {
+    let results: readonly Uint8Array[] = []
+    await this.machine.apply(
+      commands.map((command) => ({ index: ++this.#index, term: this.term, data: encodeCommand(command) })),
+      (sealed) => {
+        results = sealed
+        return [{ key: 'applied', value: Uint8Array.of(this.#index) }]
+      },
+    )
+    return [...results]
+  }
+}
+
+async function open(db = new MemoryLevel()): Promise<Applied> {
+  await db.open()
+  const applied = new Applied(db)
+  await applied.machine.open()
+  return applied
+}
+
+function upsert(id: number, population: number, plans: readonly IndexPlan[] = [], version = 1): RangeCommand {
+  return {
+    type: 'write',
+    tableId: 1,
+    version,
+    sequence: 0,
+    indexes: plans,
+    writes: [{ type: 'upsert', key: rowKey(1, ['XX', 'city', id]), columns: { population } }],
+  }
+}
+
+const backfill = (plan: IndexPlan, resumeAt: Uint8Array | undefined, epoch = 1): RangeCommand => ({
+  type: 'backfill',
+  tableId: 1,
+  index: plan,
+  resumeAt,
+  maximumRows: 3,
+  epoch,
+})
+
+async function compare(machine: RangeMachine): Promise<{ missing: number; orphans: number }> {
+  const total = { missing: 0, orphans: 0 }
+  let resumeAt: Uint8Array | undefined
+  do {
+    const page = await machine.validate(index('public'), resumeAt, 4)
+    total.missing += page.missing
+    total.orphans += page.orphans
+    resumeAt = page.resumeAt
+  } while (resumeAt !== undefined)
+  return total
+}
+
+test('an upsert sets its columns and leaves the others; a replaced row is taken as it is', async () => {
+  const range = await open()
+  const key = rowKey(1, ['XX', 'city', 1])
+  const write = (columns: Record<string, number>): RangeCommand => ({
+    ...(upsert(1, 0) as Extract<RangeCommand, { type: 'write' }>),
+    writes: [{ type: 'upsert', key, columns }],
+  })
+  await range.apply(write({ population: 5 }), write({ visits: 2 }))
+  assert.deepEqual({ ...(await range.machine.row(key)) }, { population: 5, visits: 2 })
+  await range.apply({
+    ...(upsert(1, 0) as Extract<RangeCommand, { type: 'write' }>),
+    sequence: 1,
+    writes: [{ type: 'replace', key, row: { visits: 3 } }],
+  })
+  assert.deepEqual({ ...(await range.machine.row(key)) }, { visits: 3 })
+})
+
+test('whatever is written in whatever states, a filled-in index is the exact projection of its rows', async () => {
+  const write = fc.tuple(fc.integer({ min: 1, max: 12 }), fc.integer({ min: 0, max: 4 }))
+  await fc.assert(
+    fc.asyncProperty(fc.array(write), fc.array(write), fc.array(write), async (before, during, after) => {
+      const range = await open()
+      const each = async (writes: typeof before, plans: readonly IndexPlan[]): Promise<void> => {
+        for (const [id, population] of writes) await range.apply(upsert(id, population, plans))
+      }
+      await each(before, [])
+      await each(before.slice(0, 3), [index('deleteOnly')])
+      await each(during.slice(0, 4), [index('writeOnly')])
+      let resumeAt: Uint8Array | undefined
+      let rest = during.slice(4)
+      do {
+        const [result] = await range.apply(backfill(index('writeOnly'), resumeAt))
+        resumeAt = decodeResult(result as Uint8Array).resumeAt
+        await each(rest.slice(0, 2), [index('writeOnly')])
+        rest = rest.slice(2)
+      } while (resumeAt !== undefined)
+      await each([...rest, ...after], [index('public')])
+      assert.deepEqual(await compare(range.machine), { missing: 0, orphans: 0 })
+    }),
+    { numRuns: 60 },
+  )
+})
+
+test('the comparison finds entries that are missing and entries without a row', async () => {
+  const range = await open()
+  await range.apply(upsert(1, 10), upsert(2, 20))
+  assert.deepEqual(await compare(range.machine), { missing: 2, orphans: 0 })
+  await range.apply(backfill(index('writeOnly'), undefined))
+  await range.apply(upsert(1, 11))
+  assert.deepEqual(await compare(range.machine), { missing: 1, orphans: 1 })
+})
+
+test('old plans, old coordinators and foreign keys are refused, and change nothing', async () => {
+  const range = await open()
+  const [barrier] = await range.apply({ type: 'barrier', tableId: 1, minimumVersion: 3, epoch: 5 })
+  assert.equal(decodeResult(barrier as Uint8Array).rows, 0)
+  const [old, fresh, deposed, foreign] = await range.apply(
+    upsert(1, 1, [], 2),
+    upsert(1, 2, [], 3),
+    backfill(index('writeOnly'), undefined, 4),
+    {
+      ...(upsert(1, 1, [], 3) as Extract<RangeCommand, { type: 'write' }>),
+      writes: [{ type: 'upsert', key: rowKey(2, ['XX']), columns: {} }],
+    },
+  )
+  assert.throws(() => decodeResult(old as Uint8Array), { code: 'STALE_SCHEMA' })
+  assert.equal(decodeResult(fresh as Uint8Array).rows, 1)
+  assert.throws(() => decodeResult(deposed as Uint8Array), { code: 'STALE_EPOCH' })
+  assert.throws(() => decodeResult(foreign as Uint8Array), { code: 'STALE_GENERATION' })
+  assert.deepEqual({ ...(await range.machine.row(rowKey(1, ['XX', 'city', 1]))) }, { population: 2 })
+})
+
+test('an effect evaluated under an older lease is counted when it was accepted', async () => {
+  const range = await open()
+  range.term = 4
+  await range.apply({ type: 'ledger', sequence: 4, writes: 10 })
+  assert.equal(range.machine.facts.staleEffects, 0)
+  range.term = 6
+  await range.apply({ type: 'ledger', sequence: 4, writes: 12 })
+  assert.equal(range.machine.facts.staleEffects, 1)
+})
+
+test('facts and rows survive opening again, snapshot and restore; pages cover everything once', async () => {
+  const db = new MemoryLevel()
+  const range = await open(db)
+  for (let id = 1; id <= 10; id++) await range.apply(upsert(id, id % 3, [index('public')]))
+  await range.apply({ type: 'barrier', tableId: 1, minimumVersion: 2, epoch: 3 })
+  const again = await open(db)
+  assert.deepEqual(again.machine.facts, range.machine.facts)
+  const snapshot = await range.machine.snapshot()
+  const target = await open()
+  await target.machine.restore(snapshot.bookkeeping, snapshot.chunks())
+  await snapshot[Symbol.asyncDispose]()
+  assert.deepEqual(target.machine.facts, range.machine.facts)
+  const rows: number[] = []
+  let resumeAt: Uint8Array | undefined
+  do {
+    const page = await target.machine.rows(resumeAt, 3)
+    rows.push(...page.items.map(({ row }) => row['population'] as number))
+    resumeAt = page.resumeAt
+  } while (resumeAt !== undefined)
+  assert.equal(rows.length, 10)
+  const entries = await target.machine.entries(9, undefined, 100)
+  assert.equal(entries.items.length, 10)
+  const populations: number[] = []
+  for (const [, key] of entries.items)
+    populations.push((await target.machine.row(key))?.['population'] as number)
+  assert.deepEqual(
+    populations,
+    [...populations].sort((a, b) => a - b),
+  )
+  const purge = { type: 'purge', tableId: 1, indexId: 9, maximumRows: 6, epoch: 3 } as const
+  const [first] = await target.apply(purge)
+  assert.notEqual(decodeResult(first as Uint8Array).resumeAt, undefined)
+  await target.apply(purge)
+  assert.equal((await target.machine.entries(9, undefined, 100)).items.length, 0)
+})
+
+test('a row of hostile bytes is refused', () => {
+  assert.throws(() => decodeRow(new Uint8Array([0x93, 1, 2, 3])), { code: 'MALFORMED' })
+})
