@@ -166,6 +166,16 @@ export class NodeSession implements AsyncDisposable, Listenable<NodeSessionEvent
     return elapsedMs < this.#budgetMs
   }
 
+  /** The session in the store: the epoch. */
+  get sessionId(): number {
+    return this.epoch
+  }
+
+  /** Time until the deadline; 0 when the node may not act under its epoch. No I/O. */
+  remainingMs(): number {
+    return this.isLive() ? Math.max(0, this.deadlineMs - this.#env.clock.monotonicMs()) : 0
+  }
+
   /** True when the epoch has ended for good. */
   get isLost(): boolean {
     return this.#state === 'lost'
