@@ -126,7 +126,11 @@ export class Watcher implements AsyncIterableIterator<WatchResponse> {
   /** What can be delivered without waiting. */
   #take(): WatchResponse | undefined {
     try {
-      if (this.#scanFrom !== undefined) return this.#scan()
+      if (this.#scanFrom !== undefined) {
+        const found = this.#scan()
+        // Caught up without a find: there may be progress to tell of.
+        if (found !== undefined || this.#scanFrom !== undefined) return found
+      }
       const revision = this.#pending.shift()
       if (revision !== undefined) return this.#changes(revision)
     } catch (error) {
