@@ -2,8 +2,9 @@ import type { CallOptions } from '../core/async.ts'
 import type { Counter } from '../core/metrics.ts'
 import type { PeerIdentity } from '../interfaces/transport.ts'
 import type { NodeId } from '../model/ids.ts'
+import { BytePool } from './pool.ts'
 import { type RpcCallOptions, RpcClient } from './rpc/client.ts'
-import { decodeRpc, encodeRpc, type RpcFrame } from './rpc/frames.ts'
+import { decodeRpc, RpcEncoder, type RpcFrame } from './rpc/frames.ts'
 import { type CheckedRpcOptions, checkRpcOptions, type RpcOptions } from './rpc/options.ts'
 import { type RpcHandler, RpcServer, type RpcStreamHandler } from './rpc/server.ts'
 
@@ -20,6 +21,7 @@ export type { RpcHandler, RpcStreamHandler } from './rpc/server.ts'
  */
 export class Rpc implements AsyncDisposable {
   readonly #options: CheckedRpcOptions
+  readonly #encoder: RpcEncoder
   readonly #client: RpcClient
   readonly #server: RpcServer
   readonly #dropped: Counter
@@ -32,8 +34,10 @@ export class Rpc implements AsyncDisposable {
     this.#options = checkRpcOptions(options)
     const { channel, env } = this.#options
     const transmit = (peer: NodeId, frame: RpcFrame): boolean => this.#transmit(peer, frame)
-    this.#client = new RpcClient(this.#options, transmit)
-    this.#server = new RpcServer(this.#options, transmit)
+    const pool = new BytePool()
+    this.#encoder = new RpcEncoder(pool)
+    this.#client = new RpcClient(this.#options, pool, transmit)
+    this.#server = new RpcServer(this.#options, pool, transmit)
     this.#dropped = env.metrics.counter(
       'keelson_rpc_dropped_frames_total',
       'Frames of remote calls that were dropped: malformed, or answers that nobody waits for',
@@ -103,7 +107,7 @@ export class Rpc implements AsyncDisposable {
 
   #transmit(peer: NodeId, frame: RpcFrame): boolean {
     if (this.#closed) return false
-    const bytes = encodeRpc(frame)
+    const bytes = this.#encoder.encode(frame)
     if (peer !== this.#options.channel.self.nodeId) return this.#options.channel.send(peer, bytes)
     this.#loop.push(bytes)
     if (this.#loop.length === 1) this.#options.env.timers.defer(() => this.#drainLoop())

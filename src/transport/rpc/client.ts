@@ -1,8 +1,8 @@
 import { abortError, type CallOptions, throwIfAborted } from '../../core/async.ts'
-import { copyBytes } from '../../core/bytes.ts'
 import type { TimerHandle } from '../../core/clock.ts'
 import { KeelsonError, type Outcome } from '../../core/errors.ts'
 import type { NodeId } from '../../model/ids.ts'
+import type { BytePool } from '../pool.ts'
 import { type Dated, Deadlines } from './deadlines.ts'
 import type { RpcFrame } from './frames.ts'
 import { type CheckedRpcOptions, timeoutOption } from './options.ts'
@@ -30,6 +30,7 @@ export type Transmit = (peer: NodeId, frame: RpcFrame) => boolean
 export class RpcClient implements RpcStreamOwner {
   readonly options: CheckedRpcOptions
   readonly #transmit: Transmit
+  readonly #pool: BytePool
   readonly #calls = new Map<number, PendingCall>()
   readonly #callsOf = new Map<NodeId, number>()
   readonly #streams = new Map<number, RpcStream>()
@@ -41,7 +42,8 @@ export class RpcClient implements RpcStreamOwner {
   /** Starts at random, so that no answer to an earlier life of this process is taken for one of this life. */
   #lastId: number
 
-  constructor(options: CheckedRpcOptions, transmit: Transmit) {
+  constructor(options: CheckedRpcOptions, pool: BytePool, transmit: Transmit) {
+    this.#pool = pool
     this.options = options
     this.#transmit = transmit
     this.#lastId = options.env.random.uint32()
@@ -92,7 +94,7 @@ export class RpcClient implements RpcStreamOwner {
     if (frame.type === 'probe') return false
     const call = this.#calls.get(frame.id)
     if (call !== undefined && call.peer === peer) {
-      if (frame.type === 'response') call.resolve(copyBytes(frame.body))
+      if (frame.type === 'response') call.resolve(this.#pool.copy(frame.body))
       else if (frame.type === 'error') call.reject(frame.error)
       else return false
       this.#settle(frame.id)

@@ -1,5 +1,6 @@
-import { ByteReader, ByteWriter, text, utf8 } from '../../core/bytes.ts'
+import { ByteReader, ByteWriter, text } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import type { BytePool } from '../pool.ts'
 import { decodeError, encodeError } from '../wire-error.ts'
 
 /** The messages of remote calls. Ids are the caller's; each side knows from the type whose they are. */
@@ -40,35 +41,69 @@ export const maximumMethodBytes = 128
 /** Most bytes that a frame adds to a body. */
 export const rpcOverheadBytes: number = maximumMethodBytes + 32
 
-/** Encodes a frame. The result is a fresh array. */
-export function encodeRpc(frame: RpcFrame): Uint8Array {
-  switch (frame.type) {
-    case 'request':
-    case 'open': {
-      const method = utf8(frame.method)
-      const writer = start(frame.type, frame.id, method.length + frame.body.length)
-      return writer.bytes(method).raw(frame.body).view()
+const maximumKnownMethods = 1_000
+
+/** Encodes frames. */
+export class RpcEncoder {
+  readonly #pool: BytePool
+  /** Names behind their lengths: programs call few methods many times. */
+  readonly #methods = new Map<string, Uint8Array>()
+
+  constructor(pool: BytePool) {
+    this.#pool = pool
+  }
+
+  /** The result is an array of its own. */
+  encode(frame: RpcFrame): Uint8Array {
+    switch (frame.type) {
+      case 'request':
+      case 'open':
+        return this.#call(kinds[frame.type], frame.id, this.#method(frame.method), frame.body)
+      case 'response':
+        return this.#call(kinds.response, frame.id, undefined, frame.body)
+      case 'error': {
+        const error = encodeError(frame.error)
+        return start(frame.type, frame.id, error.length).raw(error).view()
+      }
+      case 'cancel':
+        return start(frame.type, frame.id, 0).view()
+      case 'item':
+        return start(frame.type, frame.id, frame.body.length).varint(frame.sequence).raw(frame.body).view()
+      case 'end':
+        return start(frame.type, frame.id, 0).varint(frame.sequence).view()
+      case 'credit':
+        return start(frame.type, frame.id, 0).varint(frame.limit).view()
+      case 'probe':
+      case 'state': {
+        const writer = start(frame.type, frame.streams.length, frame.streams.length * 10)
+        for (const [id, value] of frame.streams) writer.varint(id).varint(value)
+        return writer.view()
+      }
     }
-    case 'response':
-      return start(frame.type, frame.id, frame.body.length).raw(frame.body).view()
-    case 'error': {
-      const error = encodeError(frame.error)
-      return start(frame.type, frame.id, error.length).raw(error).view()
-    }
-    case 'cancel':
-      return start(frame.type, frame.id, 0).view()
-    case 'item':
-      return start(frame.type, frame.id, frame.body.length).varint(frame.sequence).raw(frame.body).view()
-    case 'end':
-      return start(frame.type, frame.id, 0).varint(frame.sequence).view()
-    case 'credit':
-      return start(frame.type, frame.id, 0).varint(frame.limit).view()
-    case 'probe':
-    case 'state': {
-      const writer = start(frame.type, frame.streams.length, frame.streams.length * 10)
-      for (const [id, value] of frame.streams) writer.varint(id).varint(value)
-      return writer.view()
-    }
+  }
+
+  /** Requests and responses are most of the traffic: one array of the right size, and nothing else, for each. */
+  #call(kind: number, id: number, method: Uint8Array | undefined, body: Uint8Array): Uint8Array {
+    let idLength = 1
+    for (let rest = id; rest >= 0x80; rest = Math.floor(rest / 0x80)) idLength++
+    const methodLength = method === undefined ? 0 : method.length
+    const out = this.#pool.allocate(1 + idLength + methodLength + body.length)
+    out[0] = kind
+    let at = 1
+    let rest = id
+    for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) out[at++] = (rest % 0x80) | 0x80
+    out[at++] = rest
+    if (method !== undefined) out.set(method, at)
+    out.set(body, at + methodLength)
+    return out
+  }
+
+  #method(name: string): Uint8Array {
+    const known = this.#methods.get(name)
+    if (known !== undefined) return known
+    const encoded = new ByteWriter(name.length + 8).string(name).finish()
+    if (this.#methods.size < maximumKnownMethods) this.#methods.set(name, encoded)
+    return encoded
   }
 }
 

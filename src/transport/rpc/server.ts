@@ -1,9 +1,9 @@
 import type { CallOptions } from '../../core/async.ts'
-import { copyBytes } from '../../core/bytes.ts'
 import type { TimerHandle } from '../../core/clock.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { PeerIdentity } from '../../interfaces/transport.ts'
 import type { NodeId } from '../../model/ids.ts'
+import type { BytePool } from '../pool.ts'
 import { errorForPeer } from '../wire-error.ts'
 import { maximumMethodBytes, type RpcFrame } from './frames.ts'
 import type { CheckedRpcOptions } from './options.ts'
@@ -29,8 +29,27 @@ export type RpcStreamHandler = (
 /** How frames leave; false when one could not. */
 export type TransmitTo = (peer: NodeId, frame: RpcFrame) => boolean
 
+/** What a handler is given; its signal is made when it is asked for, which most handlers never do. */
+class RunningRequest implements Required<CallOptions> {
+  #controller: AbortController | undefined
+  #reason: KeelsonError | undefined
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController()
+      if (this.#reason !== undefined) this.#controller.abort(this.#reason)
+    }
+    return this.#controller.signal
+  }
+
+  abort(reason: KeelsonError): void {
+    this.#reason = reason
+    this.#controller?.abort(reason)
+  }
+}
+
 interface PeerWork {
-  readonly requests: Map<number, AbortController>
+  readonly requests: Map<number, RunningRequest>
   readonly streams: Map<number, RpcStreamSource>
   /** Answers that a full queue refused. */
   readonly waiting: RpcFrame[]
@@ -43,6 +62,7 @@ const methodPattern = /^[a-zA-Z][\w./-]*$/
 export class RpcServer {
   readonly #options: CheckedRpcOptions
   readonly #transmit: TransmitTo
+  readonly #pool: BytePool
   readonly #handlers = new Map<string, RpcHandler>()
   readonly #streamHandlers = new Map<string, RpcStreamHandler>()
   readonly #work = new Map<NodeId, PeerWork>()
@@ -52,7 +72,8 @@ export class RpcServer {
   #watchTimer: TimerHandle | undefined
   #closed = false
 
-  constructor(options: CheckedRpcOptions, transmit: TransmitTo) {
+  constructor(options: CheckedRpcOptions, pool: BytePool, transmit: TransmitTo) {
+    this.#pool = pool
     this.#options = options
     this.#transmit = transmit
   }
@@ -96,7 +117,7 @@ export class RpcServer {
     this.#requests -= work.requests.size
     this.#streams -= work.streams.size
     const error = new KeelsonError('UNREACHABLE', `the connection to ${peer} is gone`)
-    for (const controller of work.requests.values()) controller.abort(error)
+    for (const request of work.requests.values()) request.abort(error)
     for (const source of work.streams.values()) source.stop(error)
     work.waiting.length = 0
   }
@@ -121,13 +142,10 @@ export class RpcServer {
       this.#answer(peer.nodeId, work, { type: 'error', id, error: refusal })
       return true
     }
-    const controller = new AbortController()
-    work.requests.set(id, controller)
+    const request = new RunningRequest()
+    work.requests.set(id, request)
     this.#requests++
-    const handler = this.#handlers.get(method) as RpcHandler
-    void this.#run(peer, work, id, method, controller, () =>
-      handler(peer, copyBytes(body), { signal: controller.signal }),
-    )
+    void this.#run(peer, work, id, method, request, this.#pool.copy(body))
     return true
   }
 
@@ -137,19 +155,20 @@ export class RpcServer {
     work: PeerWork,
     id: number,
     method: string,
-    controller: AbortController,
-    handle: () => Promise<Uint8Array>,
+    request: RunningRequest,
+    question: Uint8Array,
   ): Promise<void> {
     let answer: RpcFrame
     try {
-      const body = await handle()
+      const handler = this.#handlers.get(method) as RpcHandler
+      const body = await handler(peer, question, request)
       this.#checkResult(method, body)
       answer = { type: 'response', id, body }
     } catch (thrown) {
       answer = { type: 'error', id, error: this.#failure(method, thrown) }
     }
     // Given up, or of a connection that is gone: the answer has no addressee.
-    if (work.requests.get(id) !== controller || this.#work.get(peer.nodeId) !== work) return
+    if (work.requests.get(id) !== request || this.#work.get(peer.nodeId) !== work) return
     work.requests.delete(id)
     this.#requests--
     this.#answer(peer.nodeId, work, answer)
@@ -168,7 +187,7 @@ export class RpcServer {
     const source: RpcStreamSource = new RpcStreamSource({
       id,
       timers: this.#options.env.timers,
-      start: (signal) => handler(peer, copyBytes(body), { signal }),
+      start: (signal) => handler(peer, this.#pool.copy(body), { signal }),
       send: (frame) => this.#transmit(peer.nodeId, frame),
       checkItem: (item) => this.#checkResult(method, item),
       failure: (thrown) => this.#failure(method, thrown),
@@ -191,11 +210,11 @@ export class RpcServer {
     const work = this.#work.get(peer)
     if (work === undefined) return
     const error = new KeelsonError('ABORTED', 'the caller has given up')
-    const controller = work.requests.get(id)
-    if (controller !== undefined) {
+    const request = work.requests.get(id)
+    if (request !== undefined) {
       work.requests.delete(id)
       this.#requests--
-      controller.abort(error)
+      request.abort(error)
     }
     const source = work.streams.get(id)
     if (source !== undefined) {

@@ -3,8 +3,11 @@ import { suite, test } from 'node:test'
 import { deferred, sleep } from '../../../src/core/async.ts'
 import { type ErrorCode, KeelsonError } from '../../../src/core/errors.ts'
 import { until } from '../../../src/testing/compliance.ts'
-import { encodeRpc } from '../../../src/transport/rpc/frames.ts'
+import { BytePool } from '../../../src/transport/pool.ts'
+import { RpcEncoder, type RpcFrame } from '../../../src/transport/rpc/frames.ts'
 import { bytes, world } from './support.ts'
+
+const encodeRpc = (frame: RpcFrame): Uint8Array => new RpcEncoder(new BytePool()).encode(frame)
 
 const hasCode = (code: ErrorCode) => (error: unknown) => {
   assert.ok(KeelsonError.is(error), String(error))
