@@ -21,6 +21,7 @@ export type {
   WatchOptions,
   WatchResponse,
 } from '../interfaces/metadata-store.ts'
+export * from './backup.ts'
 export * from './client.ts'
 export * from './directory.ts'
 export * from './directory-cache.ts'
@@ -37,9 +38,9 @@ export * from './memory-store.ts'
 export { everything, prefixSelector, selects } from './mvcc/key-range.ts'
 export type { ByteEncodings, KeyBounds, StateBatch, StateDatabase, StateIterator } from './mvcc/layout.ts'
 export { commandLimits } from './mvcc/limits.ts'
-export type { MvccReader, PageLimits, StateNumbers, VersionPage } from './mvcc/mvcc-state.ts'
 export type { SessionRecord } from './mvcc/session-record.ts'
 export { MetadataStateMachine, type MetadataStateMachineOptions } from './mvcc/state-machine.ts'
+export type { MvccReader, PageLimits, StateNumbers, VersionPage } from './mvcc/state-types.ts'
 export type { Version } from './mvcc/version.ts'
 export * from './server.ts'
 export type { HolderStatus } from './sessions/core/holder.ts'

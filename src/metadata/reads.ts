@@ -1,7 +1,7 @@
 import { KeelsonError } from '../core/errors.ts'
 import type { KeySelector, KeyValue, RangeResult, ReadOptions } from '../interfaces/metadata-store.ts'
 import { commandLimits } from './mvcc/limits.ts'
-import type { MvccReader, PageLimits } from './mvcc/mvcc-state.ts'
+import type { MvccReader, PageLimits } from './mvcc/state-types.ts'
 import { checkKey, checkSelector } from './mvcc/validate.ts'
 import { toKeyValue } from './mvcc/version.ts'
 

@@ -6,6 +6,8 @@ import type { MetadataStore, Revision } from '../interfaces/metadata-store.ts'
 import type { NodeId } from '../model/ids.ts'
 import { Rpc, rpcDefaults } from '../transport/index.ts'
 import { StoreClient } from './client/store-client.ts'
+import { encodeCommand } from './mvcc/commands.ts'
+import { openOutcome } from './mvcc/wire.ts'
 import { methods } from './protocol.ts'
 import type { MetadataGroup } from './server/group.ts'
 import { type Handler, handlerOf, RequestHandlers } from './server/handlers.ts'
@@ -167,6 +169,18 @@ export class MetadataServer implements Listenable<MetadataServerEvents>, AsyncDi
    */
   async verify(): Promise<readonly NodeId[]> {
     return this.#verifier.verify()
+  }
+
+  /**
+   * Makes `revision` the present one of an empty store, on the server that leads, before a backup is put into it: what
+   * was counted in revisions by the cluster that was lost must not be counted again. Lower revisions are ignored.
+   *
+   * @throws KeelsonError `CONFLICT` when the store has keys or sessions, `NOT_LEADER`, `OUTCOME_UNKNOWN`: do it again
+   */
+  async advance(revision: Revision, options: CallOptions = {}): Promise<void> {
+    if (!Number.isSafeInteger(revision) || revision < 0)
+      throw new KeelsonError('INVALID_ARGUMENT', 'a store is advanced to a revision from 0')
+    openOutcome(await this.#group.propose(encodeCommand({ type: 'advance', revision }), options))
   }
 
   on<K extends keyof MetadataServerEvents>(event: K, listener: MetadataServerEvents[K]): () => void {

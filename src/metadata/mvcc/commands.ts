@@ -15,6 +15,7 @@ export type MetadataCommand =
   | { readonly type: 'checkpoint'; readonly remaining: readonly CheckpointEntry[] }
   | { readonly type: 'clear' }
   | { readonly type: 'verify' }
+  | { readonly type: 'advance'; readonly revision: Revision }
 
 /** What one session had left when its leader looked; undefined takes an earlier record back. */
 export interface CheckpointEntry {
@@ -25,7 +26,7 @@ export interface CheckpointEntry {
 /** Version of the command format. A replica that meets a later one stops and says so. */
 export const commandVersion = 1
 
-const types = ['txn', 'compact', 'grant', 'revoke', 'checkpoint', 'clear', 'verify'] as const
+const types = ['txn', 'compact', 'grant', 'revoke', 'checkpoint', 'clear', 'verify', 'advance'] as const
 const decodeLimits = Object.freeze({ depth: 8, values: 100_000 })
 
 function body(command: MetadataCommand): readonly Plain[] {
@@ -33,6 +34,7 @@ function body(command: MetadataCommand): readonly Plain[] {
     case 'txn':
       return [command.quotaBytes, transactionToPlain(command.transaction)]
     case 'compact':
+    case 'advance':
       return [command.revision]
     case 'grant':
       return [command.holder, command.ttlMs]
@@ -75,6 +77,7 @@ export function decodeCommand(data: Uint8Array): MetadataCommand {
         transaction: transactionFromFields(fields.nested('transaction')),
       }
     case 'compact':
+    case 'advance':
       return { type, revision: fields.uint('revision') }
     case 'grant':
       return { type, holder: fields.string('holder'), ttlMs: fields.uint('ttlMs') }

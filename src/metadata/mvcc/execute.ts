@@ -11,7 +11,8 @@ import type {
 } from '../../interfaces/metadata-store.ts'
 import type { CheckpointEntry, MetadataCommand } from './commands.ts'
 import { commandLimits, eventsClearedPerCommand, maximumHistory, overheadBytes } from './limits.ts'
-import type { MvccState, PageLimits } from './mvcc-state.ts'
+import type { MvccState } from './mvcc-state.ts'
+import type { PageLimits } from './state-types.ts'
 import { checkTransaction } from './validate.ts'
 import type { Version } from './version.ts'
 import { encodeOutcome, encodeRefusal, writeTransactionResult } from './wire.ts'
@@ -53,6 +54,9 @@ function dispatch(state: MvccState, command: MetadataCommand): Uint8Array {
     case 'clear':
       state.clearGarbage(eventsClearedPerCommand)
       return encodeOutcome((out) => out.u8(state.hasGarbage ? 1 : 0))
+    case 'advance':
+      advance(state, command.revision)
+      return encodeOutcome(() => {})
     case 'verify':
       // The machine notes its hash at this place of the log; the state does not change.
       return encodeOutcome(() => {})
@@ -189,6 +193,20 @@ function compact(state: MvccState, revision: Revision): void {
   // An earlier compaction went further: what was asked for holds already.
   if (revision > state.compactRevision) state.compactTo(revision)
   state.clearGarbage(eventsClearedPerCommand)
+}
+
+/** Versions, tombstones included, that an empty store may still hold when its revision is advanced. */
+const maximumLeftOver = 10_000
+
+function advance(state: MvccState, revision: Revision): void {
+  if (state.keyCount > 0 || state.sessionCount > 0) {
+    throw new KeelsonError('CONFLICT', 'only an empty store is advanced: this one has keys or sessions', {
+      retryable: false,
+    })
+  }
+  if (state.versionCount > maximumLeftOver)
+    throw new KeelsonError('LIMIT_EXCEEDED', 'the store holds too much history to be advanced: compact it')
+  if (revision > state.revision) state.advanceTo(revision)
 }
 
 function grant(state: MvccState, holder: string, ttlMs: number): SessionId {

@@ -2,7 +2,7 @@ import { concatBytes, text, utf8 } from '../../core/bytes.ts'
 import { decodePlain, encodePlain, Fields } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { checkNumbers } from './limits.ts'
-import type { StateNumbers } from './mvcc-state.ts'
+import type { StateNumbers } from './state-types.ts'
 
 /** How keys and values pass through an abstract-level: as byte arrays. */
 export interface ByteEncodings {

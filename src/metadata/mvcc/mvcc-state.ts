@@ -7,68 +7,20 @@ import { overheadBytes } from './limits.ts'
 import { OrderedMap } from './ordered-map.ts'
 import { encodeSession, type SessionRecord } from './session-record.ts'
 import { StateHash } from './state-hash.ts'
+import type {
+  ChangeSink,
+  MvccReader,
+  PageLimits,
+  StateNumbers,
+  StateView,
+  VersionPage,
+} from './state-types.ts'
 import { encodeVersion, tombstone, type Version, versionBytes } from './version.ts'
-
-/** Takes in what a command changes, so that it can be stored. */
-export interface ChangeSink {
-  putVersion(version: Version, record: Uint8Array): void
-  dropVersion(version: Version): void
-  putSession(session: SessionRecord, record: Uint8Array): void
-  dropSession(sessionId: SessionId): void
-}
-
-/** The numbers that stand beside versions and sessions. */
-export interface StateNumbers {
-  readonly revision: Revision
-  /** Reads and watches below it fail. */
-  readonly compactRevision: Revision
-  /** First revision whose events are still there. It follows `compactRevision` in slices. */
-  readonly historyFrom: Revision
-}
-
-/** One page of a range. */
-export interface VersionPage {
-  readonly versions: readonly Version[]
-  readonly more: boolean
-  readonly count: number
-}
-
-/** What readers of the state see: reads at a revision, and what each revision changed. */
-export interface MvccReader extends StateNumbers {
-  /** @throws KeelsonError `COMPACTED`, `FUTURE_REVISION` */
-  get(key: Uint8Array, revision?: Revision): Version | undefined
-  /**
-   * The keys of a selection in order, as many as fit.
-   *
-   * @throws KeelsonError `COMPACTED`, `FUTURE_REVISION`
-   */
-  range(select: KeySelector, limits: PageLimits, revision?: Revision): VersionPage
-  /** What a revision changed, in the order of its transaction; `revision` is in [historyFrom, revision]. */
-  eventsOf(revision: Revision): readonly Version[]
-  /** The version before this one, if the key existed. */
-  previousOf(version: Version): Version | undefined
-  session(sessionId: SessionId): SessionRecord | undefined
-  sessions(): Iterable<SessionRecord>
-}
-
-/** How much one page may hold; the first entry always fits. */
-export interface PageLimits {
-  readonly entries: number
-  readonly bytes: number
-}
 
 interface SessionEntry {
   readonly record: SessionRecord
   /** Keys that live with the session, by {@link mapKey}. */
   readonly keys: Map<string, Uint8Array>
-}
-
-/** A state at one moment: stays as it is while the state goes on. */
-export interface StateView extends StateNumbers {
-  readonly digest: string
-  readonly sessions: readonly SessionRecord[]
-  /** All versions, key by key, each key's in the order of their revisions. */
-  versions(): Iterable<Version>
 }
 
 const noEvents: readonly Version[] = Object.freeze([])
@@ -92,6 +44,7 @@ export class MvccState implements MvccReader {
   #historyFrom: Revision
   #bytes = 0
   #keyCount = 0
+  #versionCount = 0
   #sink: ChangeSink | undefined
   /** Changes of the transaction that is being done. */
   #writing: Version[] | undefined
@@ -124,6 +77,11 @@ export class MvccState implements MvccReader {
   /** Keys that exist now. */
   get keyCount(): number {
     return this.#keyCount
+  }
+
+  /** Versions that are held, tombstones included. */
+  get versionCount(): number {
+    return this.#versionCount
   }
 
   /** Superseded versions wait to be cleared away. */
@@ -288,6 +246,21 @@ export class MvccState implements MvccReader {
     this.#compactRevision = revision
   }
 
+  /** Makes `revision` the present one of a store without keys; what it held of the past is gone. */
+  advanceTo(revision: Revision): void {
+    invariant(this.#keyCount === 0 && revision > this.#revision, 'only an empty store is advanced')
+    // A list of its own: the map changes under it.
+    const histories = Array.from(this.#keys.values())
+    for (const versions of histories) {
+      for (const version of versions) this.#drop(version)
+      this.#keys.delete((versions[0] as Version).key)
+    }
+    this.#history = []
+    this.#revision = revision
+    this.#compactRevision = revision
+    this.#historyFrom = revision + 1
+  }
+
   /** Clears whole revisions of superseded versions until about `events` events are gone. */
   clearGarbage(events: number): void {
     const touched = new Map<string, Uint8Array>()
@@ -334,6 +307,7 @@ export class MvccState implements MvccReader {
     versions.push(version)
     this.#hash.add(encoded)
     this.#bytes += versionBytes(version)
+    this.#versionCount++
     if (last !== undefined && !last.deleted) this.#forget(last)
     if (!version.deleted) this.#keyCount++
     if (version.session !== 0) {
@@ -405,6 +379,7 @@ export class MvccState implements MvccReader {
     const record = encodeVersion(version)
     this.#hash.add(record)
     this.#bytes += versionBytes(version)
+    this.#versionCount++
     this.#sink?.putVersion(version, record)
   }
 
@@ -419,6 +394,13 @@ export class MvccState implements MvccReader {
     this.#detach(version)
   }
 
+  #drop(version: Version): void {
+    this.#hash.remove(encodeVersion(version))
+    this.#bytes -= versionBytes(version)
+    this.#versionCount--
+    this.#sink?.dropVersion(version)
+  }
+
   /** Drops the versions of a key that are not visible at `#historyFrom - 1` or later. */
   #trim(key: Uint8Array): void {
     const versions = this.#keys.get(key)
@@ -428,11 +410,7 @@ export class MvccState implements MvccReader {
       keep++
     const first = versions[keep] as Version
     if (first.deleted && first.modRevision < this.#historyFrom) keep++
-    for (const version of versions.slice(0, keep)) {
-      this.#hash.remove(encodeVersion(version))
-      this.#bytes -= versionBytes(version)
-      this.#sink?.dropVersion(version)
-    }
+    for (const version of versions.slice(0, keep)) this.#drop(version)
     // A new array: views still read the old one.
     if (keep === versions.length) this.#keys.delete(key)
     else if (keep > 0) this.#keys.set(key, versions.slice(keep))

@@ -1,8 +1,9 @@
 import { ByteReader, ByteWriter, concatBytes, copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { checkNumbers } from './limits.ts'
-import { MvccState, type StateView } from './mvcc-state.ts'
+import { MvccState } from './mvcc-state.ts'
 import { decodeSession, encodeSession, type SessionRecord } from './session-record.ts'
+import type { StateView } from './state-types.ts'
 import { decodeVersion, encodeVersion, type Version } from './version.ts'
 
 // A stream of records, cut into chunks anywhere: each a kind, a length and its bytes. One header, sessions, versions, one end.

@@ -21,9 +21,10 @@ import {
   type StateBatch,
   type StateDatabase,
 } from './layout.ts'
-import { type ChangeSink, type MvccReader, MvccState } from './mvcc-state.ts'
+import { MvccState } from './mvcc-state.ts'
 import { decodeSession } from './session-record.ts'
 import { encodeState, StateDecoder } from './snapshot-stream.ts'
+import type { ChangeSink, MvccReader } from './state-types.ts'
 import { decodeVersion } from './version.ts'
 import { encodeRefusal } from './wire.ts'
 

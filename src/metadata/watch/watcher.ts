@@ -3,7 +3,7 @@ import type { Timers } from '../../core/clock.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { ChangeEvent, KeySelector, Revision, WatchResponse } from '../../interfaces/metadata-store.ts'
 import { selects } from '../mvcc/key-range.ts'
-import type { MvccReader } from '../mvcc/mvcc-state.ts'
+import type { MvccReader } from '../mvcc/state-types.ts'
 import { toKeyValue, type Version } from '../mvcc/version.ts'
 
 /** What a {@link Watcher} is made of. */

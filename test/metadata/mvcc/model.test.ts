@@ -11,7 +11,7 @@ import type {
   Transaction,
 } from '../../../src/interfaces/metadata-store.ts'
 import type { MetadataCommand } from '../../../src/metadata/mvcc/commands.ts'
-import type { MvccReader } from '../../../src/metadata/mvcc/mvcc-state.ts'
+import type { MvccReader } from '../../../src/metadata/mvcc/state-types.ts'
 import type { Version } from '../../../src/metadata/mvcc/version.ts'
 import { openOutcome, readTransactionResult } from '../../../src/metadata/mvcc/wire.ts'
 import { Machine } from './machine.ts'

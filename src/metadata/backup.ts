@@ -1,0 +1,136 @@
+import type { CallOptions } from '../core/async.ts'
+import { ByteReader, ByteWriter } from '../core/bytes.ts'
+import { crc32 } from '../core/checksum.ts'
+import { KeelsonError } from '../core/errors.ts'
+import type {
+  KeySelector,
+  KeyValue,
+  MetadataStore,
+  Operation,
+  Revision,
+} from '../interfaces/metadata-store.ts'
+import { everything } from './mvcc/key-range.ts'
+import { commandLimits } from './mvcc/limits.ts'
+
+// A backup is a sequence of chunks: a header, entries, an end that counts them. Each has a checksum of its own.
+const formatVersion = 1
+const kindHeader = 1
+const kindEntries = 2
+const kindEnd = 3
+const chunkBytes = 256 * 1024
+
+/** What a backup says of itself. */
+export interface BackupSummary {
+  /** Revision of the store that the backup shows. */
+  readonly revision: Revision
+  readonly keys: number
+}
+
+function seal(out: ByteWriter): Uint8Array {
+  return out.patchU32(0, crc32(out.view().subarray(4))).finish()
+}
+
+function begin(kind: number): ByteWriter {
+  return new ByteWriter(1024).u32(0).u8(formatVersion).u8(kind)
+}
+
+function open(chunk: Uint8Array): { readonly kind: number; readonly reader: ByteReader } {
+  const reader = new ByteReader(chunk, 'a chunk of a backup')
+  const checksum = reader.u32()
+  if (checksum !== crc32(chunk.subarray(4)))
+    throw new KeelsonError('CORRUPTION', 'a chunk of a backup does not match its checksum')
+  const format = reader.u8()
+  if (format !== formatVersion) {
+    throw new KeelsonError(
+      'FORMAT_VERSION',
+      `the backup has format ${format}, but this release knows ${formatVersion}: use a newer release`,
+    )
+  }
+  return { kind: reader.u8(), reader }
+}
+
+/**
+ * The keys of a store at one revision, in chunks of about 256 KiB to be stored one by one, in order. Keys of sessions
+ * are left out: whoever holds them takes them anew.
+ *
+ * @throws KeelsonError as {@link MetadataStore.range}; `COMPACTED` when the revision goes away before the end: start again
+ */
+export async function* exportBackup(
+  store: MetadataStore,
+  options: CallOptions & { readonly select?: KeySelector } = {},
+): AsyncIterable<Uint8Array> {
+  const { select = everything, ...call } = options
+  const first = await store.range(select, call)
+  const { revision } = first
+  yield seal(begin(kindHeader).varint(revision))
+  let keys = 0
+  for (let page = first; ; ) {
+    let out = begin(kindEntries)
+    for (const { key, value, session } of page.entries) {
+      if (session !== 0) continue
+      keys++
+      out.bytes(key).bytes(value)
+      if (out.length < chunkBytes) continue
+      yield seal(out)
+      out = begin(kindEntries)
+    }
+    yield seal(out)
+    if (!page.more) break
+    const last = page.entries[page.entries.length - 1] as KeyValue
+    const rest = new Uint8Array(last.key.length + 1)
+    rest.set(last.key)
+    page = await store.range({ key: rest, end: select.end ?? null }, { ...call, revision })
+  }
+  yield seal(begin(kindEnd).varint(keys))
+}
+
+/**
+ * Writes the keys of a backup into a store, in transactions as large as they may be. Keys that are there are overwritten;
+ * a second run after an interrupted one does no harm.
+ *
+ * Into an empty store of a *new* cluster that takes the place of the old one, advance its revision first, well beyond
+ * `revision` of the backup (`MetadataServer.advance`): epochs and session ids are revisions, and must not repeat.
+ *
+ * @throws KeelsonError `CORRUPTION` (what came before the damaged chunk is written), `FORMAT_VERSION`, and as
+ *   {@link MetadataStore.txn}
+ */
+export async function importBackup(
+  store: MetadataStore,
+  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  options: CallOptions = {},
+): Promise<BackupSummary> {
+  let revision: Revision | undefined
+  let keys = 0
+  let expected: number | undefined
+  let batch: Operation[] = []
+  let bytes = 0
+  const flush = async (): Promise<void> => {
+    if (batch.length > 0) await store.txn({ then: batch }, options)
+    batch = []
+    bytes = 0
+  }
+  for await (const chunk of chunks) {
+    const { kind, reader } = open(chunk)
+    if (expected !== undefined || (kind === kindHeader) !== (revision === undefined))
+      throw new KeelsonError('CORRUPTION', 'the chunks of a backup are not in their order')
+    if (kind === kindHeader) revision = reader.varint()
+    else if (kind === kindEnd) expected = reader.varint()
+    else if (kind === kindEntries) {
+      while (reader.remaining > 0) {
+        const key = reader.bytes()
+        const value = reader.bytes()
+        const size = key.length + value.length
+        if (batch.length >= commandLimits.operations / 2 || bytes + size > commandLimits.transactionBytes / 2)
+          await flush()
+        batch.push({ type: 'put', key, value })
+        bytes += size
+        keys++
+      }
+      // The chunk is only lent.
+      await flush()
+    } else throw new KeelsonError('CORRUPTION', `a backup holds a chunk of unknown kind ${kind}`)
+  }
+  if (revision === undefined || expected !== keys)
+    throw new KeelsonError('CORRUPTION', `the backup ends early: ${keys} keys came of ${expected ?? 'more'}`)
+  return { revision, keys }
+}

@@ -1,0 +1,59 @@
+import type { KeySelector, Revision, SessionId } from '../../interfaces/metadata-store.ts'
+import type { SessionRecord } from './session-record.ts'
+import type { Version } from './version.ts'
+
+/** Takes in what a command changes, so that it can be stored. */
+export interface ChangeSink {
+  putVersion(version: Version, record: Uint8Array): void
+  dropVersion(version: Version): void
+  putSession(session: SessionRecord, record: Uint8Array): void
+  dropSession(sessionId: SessionId): void
+}
+
+/** The numbers that stand beside versions and sessions. */
+export interface StateNumbers {
+  readonly revision: Revision
+  /** Reads and watches below it fail. */
+  readonly compactRevision: Revision
+  /** First revision whose events are still there. It follows `compactRevision` in slices. */
+  readonly historyFrom: Revision
+}
+
+/** One page of a range. */
+export interface VersionPage {
+  readonly versions: readonly Version[]
+  readonly more: boolean
+  readonly count: number
+}
+
+/** What readers of the state see: reads at a revision, and what each revision changed. */
+export interface MvccReader extends StateNumbers {
+  /** @throws KeelsonError `COMPACTED`, `FUTURE_REVISION` */
+  get(key: Uint8Array, revision?: Revision): Version | undefined
+  /**
+   * The keys of a selection in order, as many as fit.
+   *
+   * @throws KeelsonError `COMPACTED`, `FUTURE_REVISION`
+   */
+  range(select: KeySelector, limits: PageLimits, revision?: Revision): VersionPage
+  /** What a revision changed, in the order of its transaction; `revision` is in [historyFrom, revision]. */
+  eventsOf(revision: Revision): readonly Version[]
+  /** The version before this one, if the key existed. */
+  previousOf(version: Version): Version | undefined
+  session(sessionId: SessionId): SessionRecord | undefined
+  sessions(): Iterable<SessionRecord>
+}
+
+/** How much one page may hold; the first entry always fits. */
+export interface PageLimits {
+  readonly entries: number
+  readonly bytes: number
+}
+
+/** A state at one moment: stays as it is while the state goes on. */
+export interface StateView extends StateNumbers {
+  readonly digest: string
+  readonly sessions: readonly SessionRecord[]
+  /** All versions, key by key, each key's in the order of their revisions. */
+  versions(): Iterable<Version>
+}

@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { text, utf8 } from '../../src/core/bytes.ts'
+import type { Environment } from '../../src/core/environment.ts'
+import { type ErrorCode, KeelsonError } from '../../src/core/errors.ts'
+import type { MetadataStore } from '../../src/interfaces/metadata-store.ts'
+import { everything, exportBackup, importBackup, memoryStore } from '../../src/metadata/index.ts'
+import { MetadataCluster } from './support/cluster.ts'
+import { VirtualTime } from './support/virtual-environment.ts'
+
+function code(...codes: ErrorCode[]): (error: unknown) => boolean {
+  return (error) => KeelsonError.hasCode(error, ...codes)
+}
+
+async function collect(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array[]> {
+  const parts: Uint8Array[] = []
+  for await (const chunk of chunks) parts.push(chunk)
+  return parts
+}
+
+async function filled(env: Environment = new VirtualTime().environment()): Promise<MetadataStore> {
+  const store = memoryStore({ env })
+  for (let i = 0; i < 40; i++) {
+    const key = utf8(`k${String(i).padStart(3, '0')}`)
+    await store.txn({ then: [{ type: 'put', key, value: new Uint8Array(40_000).fill(i) }] })
+  }
+  return store
+}
+
+describe('backup', () => {
+  test('shows one revision, without the keys of sessions, and comes back whole', async () => {
+    const store = await filled()
+    const session = await store.grantSession('n1', 10_000)
+    const { revision } = await store.txn({
+      then: [{ type: 'put', key: utf8('s'), value: utf8(''), session }],
+    })
+    const chunks: Uint8Array[] = []
+    for await (const chunk of exportBackup(store)) {
+      chunks.push(chunk)
+      // What happens meanwhile is not in it.
+      await store.txn({ then: [{ type: 'put', key: utf8('later'), value: utf8(`${chunks.length}`) }] })
+    }
+    const copy = memoryStore({ env: new VirtualTime().environment() })
+    assert.deepEqual(await importBackup(copy, chunks), { revision, keys: 40 })
+    const { entries, count } = await copy.range(everything, { limit: 10 })
+    assert.equal(count, 40)
+    assert.deepEqual(entries[9]?.value, new Uint8Array(40_000).fill(9))
+    assert.equal(await copy.get(utf8('later')), undefined)
+    await store.close()
+    // Twice does no harm.
+    await importBackup(copy, chunks)
+    assert.equal((await copy.range(everything, { limit: 1 })).count, 40)
+  })
+
+  test('refuses what is damaged, cut or out of order', async () => {
+    const chunks = await collect(exportBackup(await filled()))
+    const copy = (): MetadataStore => memoryStore({ env: new VirtualTime().environment() })
+    await assert.rejects(importBackup(copy(), chunks.slice(0, -1)), code('CORRUPTION'))
+    await assert.rejects(importBackup(copy(), chunks.slice(1)), code('CORRUPTION'))
+    await assert.rejects(
+      importBackup(copy(), [...chunks.slice(0, 2), ...chunks.slice(3)]),
+      code('CORRUPTION'),
+    )
+    await assert.rejects(importBackup(copy(), [...chunks, ...chunks]), code('CORRUPTION'))
+    await assert.rejects(importBackup(copy(), []), code('CORRUPTION'))
+    for (let i = 0; i < chunks.length; i++) {
+      const damaged = chunks.map((chunk) => chunk.slice())
+      const chunk = damaged[i] as Uint8Array
+      chunk[chunk.length - 1] = (chunk[chunk.length - 1] as number) ^ 1
+      await assert.rejects(importBackup(copy(), damaged), code('CORRUPTION'))
+      await assert.rejects(
+        importBackup(copy(), [...chunks.slice(0, i), utf8('x')]),
+        code('CORRUPTION', 'MALFORMED'),
+      )
+    }
+  })
+
+  test('a new cluster takes the place of a lost one beyond all its revisions', async () => {
+    const cluster = new MetadataCluster()
+    await cluster.run(async () => {
+      const chunks = await collect(exportBackup(await filled(cluster.observer)))
+      await cluster.start()
+      const leader = await cluster.leader()
+      const client = await cluster.client()
+      await client.txn({ then: [{ type: 'put', key: utf8('a'), value: utf8('') }] })
+      await assert.rejects(leader.server.advance(1_000_000), code('CONFLICT'))
+      await client.txn({ then: [{ type: 'delete', select: { key: utf8('a') } }] })
+      await leader.server.advance(1_000_000)
+      await leader.server.advance(5)
+      assert.equal((await client.range(everything)).revision, 1_000_000)
+      await importBackup(client, chunks)
+      const { entries } = await client.range(everything, { limit: 1 })
+      assert.equal(entries[0] === undefined ? '' : text(entries[0].key), 'k000')
+      assert.ok((entries[0]?.createRevision ?? 0) > 1_000_000)
+      await assert.rejects(client.get(utf8('k000'), { revision: 2 }), code('COMPACTED'))
+      await cluster.converged()
+      for (const node of cluster.servers) await node.machine.verify()
+      assert.equal(new Set(cluster.servers.map((node) => node.machine.digest())).size, 1)
+      // It outlives a restart.
+      const [follower] = await cluster.followers()
+      follower?.crash()
+      await follower?.restart()
+      await cluster.converged()
+      assert.equal(new Set(cluster.servers.map((node) => node.machine.digest())).size, 1)
+    })
+  })
+})
