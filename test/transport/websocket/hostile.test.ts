@@ -119,7 +119,7 @@ suite('a stranger at the door', () => {
   })
 
   test('that speaks no HTTP, or half a sentence, is hung up on', async () => {
-    await using w = webSocketHarness({ handshakeTimeoutMs: 100 })
+    await using w = webSocketHarness({ handshakeTimeoutMs: 600 })
     const [n, address] = await node(w)
     const silent = await plug(address)
     const half = await plug(address)
@@ -133,7 +133,7 @@ suite('a stranger at the door', () => {
   })
 
   test('brings no friends: handshakes under way are limited', async () => {
-    await using w = webSocketHarness({ maximumHandshakes: 3, handshakeTimeoutMs: 300 })
+    await using w = webSocketHarness({ maximumHandshakes: 3, handshakeTimeoutMs: 600 })
     const [n, address] = await node(w)
     const waiting = [await plug(address), await plug(address), await plug(address)]
     await hangUp(await plug(address))

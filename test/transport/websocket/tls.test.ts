@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { connect } from 'node:tls'
+import { sleep } from '../../../src/core/async.ts'
 import { type ErrorCode, KeelsonError } from '../../../src/core/errors.ts'
 import { transportCompliance } from '../../../src/testing/transport.ts'
 import {
@@ -47,6 +48,18 @@ suite('mutual TLS', () => {
     assert.deepEqual(a.peers(), [b.self])
   })
 
+  test('outlives the time for handshakes', async () => {
+    await using w = webSocketHarness({ ...bound, handshakeTimeoutMs: 1_000 })
+    const a = await w.open({ nodeId: 'a', options: { tls: tls('a') } })
+    const b = await w.open({ nodeId: 'b', options: { tls: tls('b') } })
+    let downs = 0
+    for (const node of [a, b]) node.onPeer(({ state }) => (downs += state === 'down' ? 1 : 0))
+    await a.dial(b.addresses[0] as string)
+    await sleep(w.env.timers, 1_300)
+    assert.equal(downs, 0)
+    assert.equal(a.peers().length, 1)
+  })
+
   test('refuses a node that calls itself another, on both sides', async () => {
     await using w = webSocketHarness(bound)
     const a = await w.open({ nodeId: 'a', options: { tls: tls('a') } })
@@ -75,7 +88,7 @@ suite('mutual TLS', () => {
   })
 
   test('refuses plaintext and a peer without a certificate, and lives', async () => {
-    await using w = webSocketHarness({ ...bound, handshakeTimeoutMs: 500 })
+    await using w = webSocketHarness({ ...bound, handshakeTimeoutMs: 1_000 })
     const a = await w.open({ nodeId: 'a', options: { tls: tls('a') } })
     const address = a.addresses[0] as string
     const plain = await plug(address)
