@@ -104,6 +104,15 @@ export function readBatchHeader(bytes: Uint8Array, offset: number, seed: number)
   }
 }
 
+/** The next place, from an aligned offset on, that looks like the header of a batch; -1 when there is none. */
+export function findBatch(bytes: Uint8Array, from: number): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  for (let at = from; at + batchHeaderBytes <= bytes.length; at += batchAlignment) {
+    if (view.getUint32(at, true) === batchMagic) return at
+  }
+  return -1
+}
+
 function readU53(view: DataView, at: number): number {
   return view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x1_0000_0000
 }

@@ -5,7 +5,13 @@ import type { Incarnation } from '../../model/ids.ts'
 import type { FileSystem, OpenFile } from '../file-system.ts'
 import type { LogExtent, LogMedium, Stretch } from '../log-medium.ts'
 import { recoverSegments } from './recovery.ts'
-import { encodeSegmentHeader, makeSegment, segmentHeaderBytes, segmentName } from './segment-file.ts'
+import {
+  encodeSegmentHeader,
+  freeName,
+  makeSegment,
+  segmentHeaderBytes,
+  segmentName,
+} from './segment-file.ts'
 
 interface Segment {
   readonly number: number
@@ -17,13 +23,21 @@ interface Segment {
   end: number
   /** Reads under way, which keep the file open. */
   reads: number
-  dropped: boolean
+  /** Its file was removed under these reads; the last of them closes it. */
+  orphaned: boolean
 }
 
 interface Spare {
   readonly number: number
   readonly file: OpenFile
   readonly size: number
+  readonly used: boolean
+}
+
+/** A file that was given up. */
+interface Free {
+  readonly name: string
+  readonly file: OpenFile
 }
 
 /** What a medium of segments is made of. */
@@ -40,6 +54,9 @@ export interface SegmentMediumParts {
 /** Reads that lie so close together are done as one. */
 const readOverBytes = 4 * 1024
 
+/** Files that are kept to be used again: to write zeros into a new one costs as much as to write the log. */
+const maximumFree = 2
+
 /**
  * A log in files of a fixed size, one after the other. A batch is one write and one sync into the zeros of the last
  * file; the next file is made in advance; whole files are given up at the other end.
@@ -50,6 +67,7 @@ export class SegmentMedium implements LogMedium {
   readonly #segments: Segment[] = []
   #spare: Spare | undefined
   #preparing: Promise<void> | undefined
+  readonly #free: Free[] = []
   /** Why the next segment could not be made. */
   #spareFailure: KeelsonError | undefined
   #removing: Promise<void> = Promise.resolve()
@@ -74,8 +92,8 @@ export class SegmentMedium implements LogMedium {
   async recover(replay: (payload: Uint8Array, position: number) => void): Promise<LogExtent> {
     const { fs, directory, incarnation, segmentBytes, ready, logger } = this.#parts
     const found = await recoverSegments(fs, directory, incarnation, logger, replay)
-    for (const segment of found.segments) this.#segments.push({ ...segment, reads: 0, dropped: false })
-    this.#spare = found.spare
+    for (const segment of found.segments) this.#segments.push({ ...segment, reads: 0, orphaned: false })
+    if (found.spare !== undefined) this.#spare = { ...found.spare, used: false }
     if (this.#segments.length === 0) {
       if (ready) {
         throw new KeelsonError(
@@ -143,6 +161,7 @@ export class SegmentMedium implements LogMedium {
     await this.#preparing
     await this.#removing
     await this.#spare?.file.close()
+    for (const { file } of this.#free) await file.close()
     for (const { file } of this.#segments) await file.close()
   }
 
@@ -182,7 +201,7 @@ export class SegmentMedium implements LogMedium {
       )
     } finally {
       segment.reads--
-      if (segment.dropped && segment.reads === 0) await segment.file.close()
+      if (segment.orphaned && segment.reads === 0) await segment.file.close()
     }
   }
 
@@ -202,26 +221,25 @@ export class SegmentMedium implements LogMedium {
     }
     if (spare === undefined) throw this.#spareFailure as KeelsonError
     this.#spare = undefined
-    const { number, file, size } = spare
+    const { number, file, size, used } = spare
     const { incarnation } = this.#parts
-    await file.write(encodeSegmentHeader({ number, start, incarnation }), 0)
-    this.#segments.push({ number, file, size, start, end: start, reads: 0, dropped: false })
+    await file.write(encodeSegmentHeader({ number, start, incarnation, used }), 0)
+    this.#segments.push({ number, file, size, start, end: start, reads: 0, orphaned: false })
   }
 
   /** Makes the next segment in advance. */
   #prepare(): void {
     if (this.#spare !== undefined || this.#preparing !== undefined || this.#closed) return
     const number = (this.#segments.at(-1)?.number ?? 0) + 1
-    const { fs, directory, segmentBytes, logger } = this.#parts
-    this.#preparing = makeSegment(fs, directory, number, segmentBytes)
+    this.#preparing = this.#makeSpare(number)
       .then(
-        (file) => {
-          this.#spare = { number, file, size: segmentBytes }
+        (spare) => {
+          this.#spare = spare
           this.#spareFailure = undefined
         },
         (error: unknown) => {
           this.#spareFailure = toKeelsonError(error)
-          logger.warn({ directory, error: this.#spareFailure.toJSON() }, 'the next segment cannot be made')
+          this.#warn(this.#spareFailure, 'the next segment cannot be made')
         },
       )
       .finally(() => {
@@ -229,29 +247,56 @@ export class SegmentMedium implements LogMedium {
       })
   }
 
+  async #makeSpare(number: number): Promise<Spare> {
+    const { fs, directory, segmentBytes: size } = this.#parts
+    const free = this.#free.pop()
+    if (free === undefined) {
+      return { number, file: await makeSegment(fs, directory, number, size), size, used: false }
+    }
+    try {
+      await fs.rename(`${directory}/${free.name}`, `${directory}/${segmentName(number)}`)
+      await fs.syncDirectory(directory)
+    } catch (error) {
+      await free.file.close()
+      throw error
+    }
+    return { number, file: free.file, size, used: true }
+  }
+
   /** Gives up the segments that lie wholly before a position, but for the last one. */
   #drop(first: number): void {
-    const { fs, directory, logger } = this.#parts
-    const names: string[] = []
     while (this.#segments.length > 1 && (this.#segments[0] as Segment).end <= first) {
       const segment = this.#segments.shift() as Segment
-      segment.dropped = true
-      names.push(segmentName(segment.number))
-      if (segment.reads === 0) this.#removing = this.#removing.then(() => segment.file.close())
+      // Oldest first, so that a crash leaves no gap. Nothing waits for it: the log says by itself where it begins.
+      this.#removing = this.#removing
+        .then(() => this.#remove(segment))
+        .catch((error: unknown) => {
+          this.#warn(
+            toKeelsonError(error),
+            'a segment that is not needed any more cannot be removed; the next opening tries again',
+          )
+        })
     }
-    if (names.length === 0) return
-    // Oldest first, so that a crash leaves no gap. Nothing waits for it: the log says by itself where it begins.
-    this.#removing = this.#removing
-      .then(async () => {
-        for (const name of names) await fs.remove(`${directory}/${name}`)
-        await fs.syncDirectory(directory)
-      })
-      .catch((error: unknown) => {
-        logger.warn(
-          { directory, error: toKeelsonError(error).toJSON() },
-          'a segment that is not needed any more cannot be removed; the next opening tries again',
-        )
-      })
+  }
+
+  async #remove(segment: Segment): Promise<void> {
+    const { fs, directory, segmentBytes } = this.#parts
+    const path = `${directory}/${segmentName(segment.number)}`
+    // A read under way must not see what another use writes into the file.
+    if (segment.reads === 0 && segment.size === segmentBytes && this.#free.length < maximumFree) {
+      const name = freeName(segment.number)
+      await fs.rename(path, `${directory}/${name}`)
+      this.#free.push({ name, file: segment.file })
+    } else {
+      segment.orphaned = true
+      if (segment.reads === 0) await segment.file.close()
+      await fs.remove(path)
+    }
+    await fs.syncDirectory(directory)
+  }
+
+  #warn(error: KeelsonError, message: string): void {
+    this.#parts.logger.warn({ directory: this.#parts.directory, error: error.toJSON() }, message)
   }
 }
 

@@ -6,11 +6,13 @@ import {
   batchAlignment,
   batchHeaderBytes,
   checksumSeed,
+  findBatch,
   logFormatVersion,
   readBatchHeader,
 } from '../log-format.ts'
 import {
   decodeSegmentHeader,
+  isFree,
   segmentHeaderBytes,
   segmentName,
   segmentNumber,
@@ -73,12 +75,17 @@ class Recovery {
   readonly #replay: (payload: Uint8Array, position: number) => void
   readonly #segments: FoundSegment[] = []
   readonly #opened: OpenFile[] = []
+  readonly #free: string[] = []
+  /** Bytes behind the end of the last segment may be left of an earlier use. */
+  #used = false
   #spare: FoundSegments['spare'] = undefined
   #buffer = new Uint8Array(0)
   /** What the last batch said. */
   #first = 0
   /** Where the log ends, as far as it was read. */
   #end = 0
+  /** Offset of the last batch in the last segment; 0 when it is the first one there, or there is none. */
+  #lastBatch = 0
 
   constructor(
     fs: FileSystem,
@@ -117,6 +124,8 @@ class Recovery {
   async #candidates(): Promise<Candidate[]> {
     const found: Candidate[] = []
     for (const name of await this.#fs.list(this.#directory)) {
+      // Of what size and content it is, nobody knows any more.
+      if (isFree(name)) this.#free.push(name)
       const number = segmentNumber(name)
       if (number === undefined) continue
       const status = await this.#fs.status(`${this.#directory}/${name}`)
@@ -157,7 +166,9 @@ class Recovery {
     }
     const segment: FoundSegment = { number, file, size: bytes.length, start: header.start, end: header.start }
     this.#segments.push(segment)
-    const offset = this.#readBatches(name, bytes, segment)
+    this.#used = header.used
+    this.#lastBatch = 0
+    const offset = this.#readBatches(bytes, segment)
     this.#end = segment.end
     if (isZero(bytes, offset)) return undefined
     // Where the next segment goes on exactly here, the rest of this one was never used, whatever became of it.
@@ -167,7 +178,7 @@ class Recovery {
   }
 
   /** Replays the batches of a segment up to the first that does not read; returns its offset. */
-  #readBatches(name: string, bytes: Uint8Array, segment: FoundSegment): number {
+  #readBatches(bytes: Uint8Array, segment: FoundSegment): number {
     let offset = segmentHeaderBytes
     for (;;) {
       const header = readBatchHeader(bytes, offset, this.#seed)
@@ -181,26 +192,30 @@ class Recovery {
         throw error
       }
       this.#first = header.first
+      this.#lastBatch = offset === segmentHeaderBytes ? 0 : offset
       segment.end += end - offset
       offset = end
     }
   }
 
+  /** True when the next segment begins where this one ends. */
   async #goesOn(next: Candidate | undefined): Promise<boolean> {
     if (next === undefined) return false
-    const own = this.#buffer
-    this.#buffer = new Uint8Array(0)
-    const { file, bytes } = await this.#load(next)
-    this.#buffer = own
-    this.#opened.pop()
-    await file.close()
+    const file = await this.#fs.open(`${this.#directory}/${next.name}`, 'existing')
+    const bytes = new Uint8Array(segmentHeaderBytes)
+    try {
+      await file.read(bytes, 0)
+    } finally {
+      await file.close()
+    }
     const header = decodeSegmentHeader(bytes)
-    return header?.incarnation === this.#incarnation && header.start === this.#end
+    const ours = header?.incarnation === this.#incarnation && header.number === next.number
+    return ours && header.start === this.#end
   }
 
   /** Throws when anything behind a place that does not read confirms that the place was durable once. */
   async #refuseIfConfirmed(
-    { name, number }: Candidate,
+    { name }: Candidate,
     bytes: Uint8Array,
     offset: number,
     position: number,
@@ -208,7 +223,7 @@ class Recovery {
   ): Promise<void> {
     // Reading other files overwrites the buffer: this one comes first.
     const confirmed = (content: Uint8Array, from: number): boolean => {
-      for (let at = from; at + batchHeaderBytes <= content.length; at += batchAlignment) {
+      for (let at = findBatch(content, from); at >= 0; at = findBatch(content, at + batchAlignment)) {
         if ((readBatchHeader(content, at, this.#seed)?.synced ?? 0) > position) return true
       }
       return false
@@ -218,7 +233,7 @@ class Recovery {
       if (witness !== undefined) break
       const { bytes: content } = await this.#load(candidate)
       const header = decodeSegmentHeader(content)
-      const ours = header?.incarnation === this.#incarnation && header.number > number
+      const ours = header?.incarnation === this.#incarnation && header.number === candidate.number
       // A segment is begun only when the one before is durable.
       if ((ours && header.start > position) || confirmed(content, segmentHeaderBytes))
         witness = candidate.name
@@ -238,21 +253,34 @@ class Recovery {
   async #cut(torn: number | undefined, rest: readonly Candidate[]): Promise<void> {
     const last = this.#segments.at(-1)
     if (torn !== undefined && torn > 0 && last !== undefined) {
-      this.#logger.warn(
-        { directory: this.#directory, file: segmentName(last.number), offset: torn, position: this.#end },
-        'a write was cut short by a crash; nobody was told of it, and it is removed',
-      )
+      if (!this.#used) {
+        this.#logger.warn(
+          { directory: this.#directory, file: segmentName(last.number), offset: torn, position: this.#end },
+          'a write was cut short by a crash; nobody was told of it, and it is removed',
+        )
+      }
       await writeZeros(last.file, torn, last.size)
     }
-    // A process that was killed leaves behind what the system had not written yet: it counts only from here on.
-    await last?.file.sync()
+    if (last !== undefined) await this.#makeDurable(last)
     for (const file of this.#opened.splice(this.#segments.length)) {
       if (file !== this.#spare?.file) await file.close()
     }
     for (const { name, number } of rest) {
       if (number !== this.#spare?.number) await this.#fs.remove(`${this.#directory}/${name}`)
     }
-    if (rest.length > 0) await this.#fs.syncDirectory(this.#directory)
+    for (const name of this.#free) await this.#fs.remove(`${this.#directory}/${name}`)
+    if (rest.length + this.#free.length > 0) await this.#fs.syncDirectory(this.#directory)
+  }
+
+  /**
+   * Nothing confirms the last batch, so it may be in the system's cache alone: its writer was killed before the sync, or
+   * the sync failed, after which the cache takes for clean what the disk never got. It is written once more.
+   */
+  async #makeDurable(last: FoundSegment): Promise<void> {
+    const bytes = new Uint8Array(segmentHeaderBytes + last.end - last.start - this.#lastBatch)
+    const count = await last.file.read(bytes, this.#lastBatch)
+    await last.file.write(bytes.subarray(0, count), this.#lastBatch)
+    await last.file.sync()
   }
 
   async #load({ name, size }: Candidate): Promise<{ readonly file: OpenFile; readonly bytes: Uint8Array }> {

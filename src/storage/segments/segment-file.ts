@@ -6,9 +6,10 @@ import { logFormatVersion } from '../log-format.ts'
 // A segment is a file of a fixed size, written with zeros before its first use, so that a sync moves data alone and no
 // file length. Its header:
 //
-//   magic 8 bytes · version u32 · zero u32 · number u53 · start u53 · incarnation u53 · checksum u32 · zeros up to 64
+//   magic 8 bytes · version u32 · used u32 · number u53 · start u53 · incarnation u53 · checksum u32 · zeros up to 64
 //
-// Batches follow without a gap; zeros follow the last one. `start` is the position of the first one in the log.
+// `start` is the position of the first batch in the log. Batches follow without a gap. Behind the last one there are zeros,
+// or, where `used` is 1, what the file held when it was another segment: batches of lower positions, which prove nothing.
 
 /** Size of a segment's header. */
 export const segmentHeaderBytes = 64
@@ -22,6 +23,17 @@ const zeros = new Uint8Array(1024 * 1024)
 /** The name of a segment's file. */
 export function segmentName(number: number): string {
   return `${String(number).padStart(16, '0')}.segment`
+}
+
+/** The name of a segment that was given up and waits to be used again. */
+export function freeName(number: number): string {
+  return `${String(number).padStart(16, '0')}${freeSuffix}`
+}
+
+const freeSuffix = '.free'
+
+export function isFree(name: string): boolean {
+  return name.endsWith(freeSuffix)
 }
 
 /** The number in a file's name, or undefined when it is no segment. */
@@ -38,17 +50,21 @@ export interface SegmentHeader {
   /** Position of the first batch. */
   readonly start: number
   readonly incarnation: Incarnation
+  /** The file was another segment before. */
+  readonly used: boolean
 }
 
 export function encodeSegmentHeader({
   number,
   start,
   incarnation,
+  used,
 }: Omit<SegmentHeader, 'version'>): Uint8Array {
   const bytes = new Uint8Array(segmentHeaderBytes)
   const view = new DataView(bytes.buffer)
   bytes.set(magic)
   view.setUint32(8, logFormatVersion, true)
+  view.setUint32(12, used ? 1 : 0, true)
   setU53(view, 16, number)
   setU53(view, 24, start)
   setU53(view, 32, incarnation)
@@ -67,6 +83,7 @@ export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeader | undefine
     number: getU53(view, 16),
     start: getU53(view, 24),
     incarnation: getU53(view, 32),
+    used: view.getUint32(12, true) === 1,
   }
 }
 

@@ -77,6 +77,27 @@ suite('a failed operation', () => {
     })
   }
 
+  test('leaves in the cache what the disk never got, and only what is on the disk counts', async () => {
+    for (const batchesBefore of [0, 1, 20]) {
+      const fs = new MemoryFileSystem()
+      const store = await open(fs)
+      for (let i = 1; i <= batchesBefore; i++) await put(store, i, 3_000)
+      fs.fault = failing('sync', broken)
+      await assert.rejects(put(store, batchesBefore + 1, 3_000), { code: 'IO' })
+      await store.close()
+      await assert.rejects(open(fs), { code: 'IO' }, 'a disk that still fails')
+      fs.fault = undefined
+      const again = await open(fs)
+      const last = lastIndex(again)
+      assert.equal(last, batchesBefore + 1, 'it can be read')
+      fs.crash({ float: () => 1, integer: () => 0, uint32: () => 0, bytes: (n) => new Uint8Array(n) })
+      const third = await open(fs)
+      assert.equal(lastIndex(third), last, 'so it has to stay')
+      await assertEntries(third, 1, last, 3_000)
+      await third.close()
+    }
+  })
+
   test('of a write that waits behind the failed one is told as poisoned', async () => {
     const fs = new MemoryFileSystem()
     const store = await open(fs)
@@ -328,6 +349,34 @@ suite('cleaning', () => {
     assert.deepEqual(seven?.compacted, { index: 10, term: 1 })
     assert.deepEqual(again.recovered().get(9)?.metadata, Uint8Array.of(9))
     await again.close()
+  })
+
+  test('uses files again, and what they held before means nothing', async () => {
+    const fs = new MemoryFileSystem()
+    const store = await open(fs, { cleanFromBytes: 0 })
+    let made = 0
+    fs.fault = (operation, path) => {
+      if (operation === 'open' && path.endsWith('.segment')) made++
+      return undefined
+    }
+    for (let i = 1; i <= 300; i++) {
+      await put(store, i, 1_000)
+      if (i % 10 === 0) await store.compact(1, { index: i - 5, term: 1 })
+    }
+    fs.fault = undefined
+    assert.ok(made < 10, `${made} files were made for 20 segments`)
+    for (let turn = 0; turn < 8; turn++) {
+      const copy = fs.copy()
+      const context = newContext()
+      const again = await segments('log', { fileSystem: copy.mount(), segmentBytes })(context)
+      assert.deepEqual(context.records, [], 'old content is no torn write')
+      await assertEntries(again, 296 + turn, 300 + turn, 1_000)
+      await put(again, 301 + turn, 1_000)
+      await again.close()
+      assert.ok(copy.names('log').every((name) => !name.endsWith('.free')))
+      await put(store, 301 + turn, 1_000)
+    }
+    await store.close()
   })
 
   test('can be repeated for as long as one likes', async () => {
