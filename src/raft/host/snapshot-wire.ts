@@ -143,6 +143,7 @@ export class SnapshotReader {
       if (kind === kindEnd) {
         const reader = new ByteReader(payload, 'the end of a snapshot')
         if (parts.length > 0 || reader.u53() !== this.#count - 1) malformed('it ends in the middle')
+        if ((await this.#input.next()).done !== true) malformed('it goes on after its end')
         return
       }
       if (kind !== kindPart && kind !== kindLastPart) malformed(`a chunk of kind ${kind} in the wrong place`)

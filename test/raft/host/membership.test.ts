@@ -76,7 +76,21 @@ suite('membership', () => {
         code: 'NOT_FOUND',
       })
 
-      const again = await join(cluster, victim)
+      // A late message to the replica that was destroyed must not bring it back.
+      await victim.host.awaitGroup(1, { stateMachine: victim.machine() })
+      const late = new FramePacker(victim.store.incarnation)
+      const header = {
+        from: leader.group().status().replicaId,
+        to: victimId,
+        term: leader.group().status().term,
+      }
+      late.add(1, { kind: 'heartbeat', ...header, round: 1, commit: 0, match: 0 })
+      leader.channel.send(victim.name, late.finish())
+      await cluster.sleep(100)
+      assert.equal(victim.group().status().replicaId, 0)
+      assert.equal(victim.host.stored().get(1)?.destroyed, true)
+
+      const again = await joinWaiting(cluster, victim)
       assert.ok(again > victimId, 'it comes back under a new id only')
       await cluster.converged([...names, 'n4'])
       assert.equal(victim.value('a'), 2)

@@ -61,14 +61,13 @@ export class ClusterNode {
   async start(): Promise<RaftHost> {
     const { options, network } = this.#cluster
     const { env } = this
-    const open = this.#logs.factory('raft')
     if (this.#rollback !== undefined) {
-      const store = await open({ env, clusterId: 'test', nodeId: this.name })
+      const store = await this.openLog()
       await store.write([this.#rollback])
       await store.close()
       this.#rollback = undefined
     }
-    this.store = await open({ env, clusterId: 'test', nodeId: this.name })
+    this.store = await this.openLog()
     this.transport = await network.factory(
       this.process,
       options.maximumMessageBytes === undefined ? {} : { maximumMessageBytes: options.maximumMessageBytes },
@@ -91,6 +90,10 @@ export class ClusterNode {
       ...options.host,
     })
     return this.host
+  }
+
+  async openLog(): Promise<LogStore> {
+    return this.#logs.factory('raft')({ env: this.env, clusterId: 'test', nodeId: this.name })
   }
 
   /** A state machine on this node's disk. */
