@@ -224,7 +224,7 @@ suite('a peer that misbehaves', () => {
   })
 
   test('never opens its bulk connection: it is cut off', async () => {
-    await using w = webSocketHarness({ handshakeTimeoutMs: 50 })
+    await using w = webSocketHarness({ handshakeTimeoutMs: 300 })
     const [n, address] = await node(w)
     const peer = await enter(address, {}, { bulk: false })
     await peer.closed
