@@ -46,6 +46,12 @@ export class MvccState implements MvccReader {
   #keyCount = 0
   #versionCount = 0
   #sink: ChangeSink | undefined
+  /**
+   * The last key that a command looked up: it asks for the same one, by the same array, several times. Arrays of
+   * commands do not change while one is carried out, and no two commands share one.
+   */
+  #lastKey: Uint8Array | undefined
+  #lastVersions: Version[] | undefined
   /** Changes of the transaction that is being done. */
   #writing: Version[] | undefined
 
@@ -163,9 +169,7 @@ export class MvccState implements MvccReader {
 
   /** The latest version of a key, changes of the transaction under way included. */
   latest(key: Uint8Array): Version | undefined {
-    const versions = this.#keys.get(key)
-    const last = versions?.[versions.length - 1]
-    return last === undefined || last.deleted ? undefined : last
+    return lastLive(this.#lookUp(key))
   }
 
   /** A page of the latest versions, changes of the transaction under way included. */
@@ -180,7 +184,8 @@ export class MvccState implements MvccReader {
   }
 
   put(key: Uint8Array, value: Uint8Array, sessionId: SessionId): void {
-    const before = this.latest(key)
+    const versions = this.#lookUp(key)
+    const before = lastLive(versions)
     const writing = this.#changes()
     const revision = this.#revision + 1
     // The arrays of a command are views into a frame of the log.
@@ -197,19 +202,21 @@ export class MvccState implements MvccReader {
     if (before !== undefined) this.#detach(before)
     else this.#keyCount++
     if (sessionId !== 0) this.#sessionEntry(sessionId).keys.set(mapKey(version.key), version.key)
-    this.#write(version)
+    this.#write(version, versions)
   }
 
   delete(before: Version): void {
     this.#detach(before)
     this.#keyCount--
-    this.#write(tombstone(before, this.#revision + 1, this.#changes().length))
+    const end = tombstone(before, this.#revision + 1, this.#changes().length)
+    this.#write(end, this.#keys.get(before.key))
   }
 
   /** Ends a transaction. A `revisionTaken` one has a revision even without changes. */
   commit(revisionTaken = false): void {
     const writing = this.#changes()
     this.#writing = undefined
+    this.#lastKey = undefined
     if (writing.length === 0 && !revisionTaken) return
     this.#revision++
     this.#history.push(writing.length === 0 ? noEvents : writing)
@@ -230,7 +237,7 @@ export class MvccState implements MvccReader {
   dropSession(sessionId: SessionId): void {
     const entry = this.#sessionEntry(sessionId)
     for (const key of [...entry.keys.values()].sort(compareBytes)) {
-      const version = this.latest(key)
+      const version = lastLive(this.#keys.get(key))
       invariant(version?.session === sessionId, 'the keys of a session belong to it')
       this.delete(version)
     }
@@ -249,6 +256,7 @@ export class MvccState implements MvccReader {
   /** Makes `revision` the present one of a store without keys; what it held of the past is gone. */
   advanceTo(revision: Revision): void {
     invariant(this.#keyCount === 0 && revision > this.#revision, 'only an empty store is advanced')
+    this.#lastKey = undefined
     // A list of its own: the map changes under it.
     const histories = Array.from(this.#keys.values())
     for (const versions of histories) {
@@ -273,6 +281,7 @@ export class MvccState implements MvccReader {
       revisions++
     }
     if (revisions === 0) return
+    this.#lastKey = undefined
     this.#historyFrom += revisions
     this.#history = this.#history.slice(revisions)
     for (const key of touched.values()) this.#trim(key)
@@ -371,8 +380,16 @@ export class MvccState implements MvccReader {
     return entry
   }
 
-  #write(version: Version): void {
-    const versions = this.#keys.get(version.key)
+  #lookUp(key: Uint8Array): Version[] | undefined {
+    if (key === this.#lastKey) return this.#lastVersions
+    this.#lastKey = key
+    this.#lastVersions = this.#keys.get(key)
+    return this.#lastVersions
+  }
+
+  /** `versions` are those of the key so far. */
+  #write(version: Version, versions: Version[] | undefined): void {
+    this.#lastKey = undefined
     if (versions === undefined) this.#keys.set(version.key, [version])
     else versions.push(version)
     this.#changes().push(version)
@@ -415,6 +432,11 @@ export class MvccState implements MvccReader {
     if (keep === versions.length) this.#keys.delete(key)
     else if (keep > 0) this.#keys.set(key, versions.slice(keep))
   }
+}
+
+function lastLive(versions: readonly Version[] | undefined): Version | undefined {
+  const last = versions?.[versions.length - 1]
+  return last === undefined || last.deleted ? undefined : last
 }
 
 function visibleAt(versions: readonly Version[], revision: Revision): Version | undefined {

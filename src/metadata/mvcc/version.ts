@@ -68,7 +68,8 @@ export function encodeVersion(version: Version): Uint8Array {
     .bytes(version.key)
     .bytes(version.value)
   out.patchU32(0, crc32(out.view().subarray(4)))
-  return out.finish()
+  // The writer ends here, so its buffer needs no copy.
+  return out.view()
 }
 
 /** The inverse of {@link encodeVersion}. @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION` */

@@ -156,11 +156,11 @@ export function readTransactionResult(reader: ByteReader): TransactionResult {
 }
 
 /** What a command came to: its answer, or the error that it was refused with. */
-export function encodeOutcome(write: (out: ByteWriter) => void): Uint8Array {
-  const out = new ByteWriter(64)
+export function encodeOutcome(write: (out: ByteWriter) => void, expectedBytes = 32): Uint8Array {
+  const out = new ByteWriter(expectedBytes)
   out.u8(outcomeOk)
   write(out)
-  return out.finish()
+  return out.view()
 }
 
 const outcomeOk = 1
