@@ -8,7 +8,7 @@ import { KeelsonError } from '../core/errors.ts'
  */
 export interface ComplianceCase {
   readonly name: string
-  run(): Promise<void>
+  readonly run: () => Promise<void>
 }
 
 /**

@@ -106,6 +106,11 @@ export class SessionHolder implements Listenable<SessionHolderEvents>, AsyncDisp
     return this.#core.status(momentOf(this.#options.env))
   }
 
+  /** True until the holder's own deadline, which comes before the store's. */
+  isLive(): boolean {
+    return this.status() !== 'ended'
+  }
+
   /** Time until the session ends, unless it is renewed; 0 when it has ended. */
   remainingMs(): number {
     if (this.status() === 'ended') return 0

@@ -41,6 +41,7 @@ describe('SessionHolder', () => {
     for (let i = 0; i < 10; i++) {
       await sleep(env.timers, 700)
       assert.equal(holder.status(), 'valid')
+      assert.equal(holder.isLive(), true)
     }
     assert.ok(holder.remainingMs() > 0)
     assert.equal((await store.sessions())[0]?.sessionId, holder.sessionId)
@@ -51,6 +52,7 @@ describe('SessionHolder', () => {
     await holder.ended()
     assert.deepEqual(await store.sessions(), [])
     assert.equal(holder.status(), 'ended')
+    assert.equal(holder.isLive(), false)
     assert.equal(holder.remainingMs(), 0)
     assert.deepEqual(seen, ['ended'])
   })
