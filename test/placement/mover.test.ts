@@ -321,6 +321,70 @@ suite('a move', () => {
   })
 })
 
+suite('a decision', () => {
+  test('is never guarded by a generation that it knew nothing of', async () => {
+    const world = new World()
+    await world.create(1)
+    const { time, store, plane, directory } = world
+    const goal = world.replacement(false)
+    const { add, remove } = goal
+    // Between the look at the range and the wish, the range gets there by itself, and somebody projects it.
+    const raced = new (class extends RangeDirectory {
+      override async want(...args: Parameters<RangeDirectory['want']>): Promise<boolean> {
+        const known = await directory.get(1)
+        if (known?.generation === 1 && args[2] !== undefined) {
+          const range = plane.range(1)
+          range.generation++
+          range.replicas = range.replicas.map((replica) =>
+            replica.replicaId === remove.replicaId
+              ? { ...replica, replicaId: 9, nodeId: add.nodeId }
+              : replica,
+          )
+          await directory.project(args[0], { ...known, generation: 2, replicas: range.replicas })
+        }
+        return super.want(...args)
+      }
+    })(store)
+    const epoch = await ControllerEpoch.acquire(store, 'controllers', 'a leader')
+    const observed = (rangeId: number) => plane.observed(rangeId)
+    const node = (nodeId: string) => plane.view(nodeId)
+    const move = moveJob({ env: time.env, epoch, directory: raced, observed, node })
+    const runner = JobRunner.start({ env: time.env, store, epoch, types: [move] })
+    const wishes: WantedRange['change'][] = []
+    const abort = new AbortController()
+    const watching = (async () => {
+      for await (const wanted of directory.watchWanted(add.nodeId, { signal: abort.signal })) {
+        wishes.push(...wanted.map(({ change }) => change))
+      }
+    })().catch(() => {})
+    const job = await world.move(goal)
+    assert.equal((await time.until(world.jobs.ended(job.jobId))).status, 'succeeded')
+    abort.abort()
+    await watching
+    assert.deepEqual(
+      wishes.filter((change) => change !== undefined),
+      [],
+    )
+    assert.deepEqual(plane.history, [])
+    await runner.close()
+    plane.stop()
+  })
+
+  test('of a controller that was deposed becomes no job', async () => {
+    const world = new World()
+    await world.create(3)
+    const leader = await world.lead()
+    await world.time.advance(1000)
+    await ControllerEpoch.acquire(world.store, 'controllers', 'the next leader')
+    world.plane.kill('db0')
+    const error = await world.time.until(leader.placement?.stopped as Promise<Error | undefined>)
+    assert.equal((error as { code?: string } | undefined)?.code, 'STALE_EPOCH')
+    assert.deepEqual(await world.jobs.list(), [])
+    await leader.close()
+    world.plane.stop()
+  })
+})
+
 suite('the placement controller', () => {
   test('new ranges are spread, and stay where they are', async () => {
     const world = new World()

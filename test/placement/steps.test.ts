@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import type { ReplicaDescriptor } from '../../src/model/index.ts'
+import { type MoveGoal, type MoveStep, type MoveView, nextStep, undoStep } from '../../src/placement/index.ts'
+
+/** `a b c* d?`: replicas 1…n on nodes a…d; `*` leads, `?` is a learner, `!` is dead, `~` lags behind. */
+function view(replicas: string, change: Partial<MoveView> = {}): MoveView {
+  const parsed = replicas.split(' ').map((word, i) => {
+    const replica: ReplicaDescriptor = {
+      replicaId: i + 1,
+      nodeId: word[0] as string,
+      incarnation: 1,
+      role: word.includes('?') ? 'learner' : 'voter',
+    }
+    return { word, replica }
+  })
+  const dead = parsed.filter(({ word }) => word.includes('!')).map(({ replica }) => replica.nodeId)
+  const isUp = (nodeId: string, incarnation: number): boolean => !dead.includes(nodeId) && incarnation === 1
+  return {
+    descriptor: {
+      rangeId: 1,
+      start: new Uint8Array(0),
+      end: undefined,
+      generation: 5,
+      replicas: parsed.map(({ replica }) => replica),
+    },
+    leaseHolder: parsed.find(({ word }) => word.includes('*'))?.replica.replicaId,
+    caughtUp: parsed.filter(({ word }) => !/[~!]/.test(word)).map(({ replica }) => replica.replicaId),
+    brought: undefined,
+    isUp,
+    mayTake: isUp,
+    ...change,
+  }
+}
+
+const replace: MoveGoal = {
+  rangeId: 1,
+  kind: 'replace',
+  priority: 1,
+  add: { nodeId: 'x', incarnation: 1 },
+  remove: { replicaId: 1, nodeId: 'a' },
+}
+const remove: MoveGoal = { rangeId: 1, kind: 'remove', priority: 1, remove: { replicaId: 1, nodeId: 'a' } }
+const transfer: MoveGoal = {
+  rangeId: 1,
+  kind: 'transferLease',
+  priority: 1,
+  leaseTo: { replicaId: 2, nodeId: 'b' },
+}
+
+function brief(step: MoveStep): string {
+  switch (step.type) {
+    case 'done':
+      return 'done'
+    case 'abandon':
+      return `abandon: ${step.why}`
+    case 'wait':
+      return `wait for ${step.waitingFor.join(' ')}${step.copying ? ' to catch up' : ''}`
+    case 'want': {
+      assert.ok(step.proof.every((each) => each.liveVoters >= each.quorum))
+      const { change } = step
+      return change.type === 'addLearner'
+        ? `addLearner ${change.nodeId}`
+        : `${change.type} ${change.replicaId}`
+    }
+  }
+}
+
+suite('the next step', () => {
+  const cases: [what: string, goal: MoveGoal, view: MoveView, expected: string][] = [
+    ['of a replacement begins with a learner', replace, view('a b* c'), 'addLearner x'],
+    ['of a dead replica too', replace, view('a! b* c'), 'addLearner x'],
+    ['waits for the learner', replace, view('a b* c x?~'), 'wait for x to catch up'],
+    ['promotes it', replace, view('a b* c x?'), 'promote 4'],
+    ['removes the old one', replace, view('a b* c x'), 'remove 1'],
+    ['gives the lease away first', replace, view('a* b c x'), 'transferLease 2'],
+    [
+      'to whom it had best go',
+      { ...replace, leaseTo: { replicaId: 3, nodeId: 'c' } },
+      view('a* b c x'),
+      'transferLease 3',
+    ],
+    ['but to nobody who is dead or lags', replace, view('a* b! c~ x'), 'transferLease 4'],
+    ['waits when nobody is ready', replace, view('a* b~ c~ x~'), 'wait for b c x'],
+    [
+      'is none when all is done',
+      { ...replace, remove: { replicaId: 9, nodeId: 'a' } },
+      view('b* c x'),
+      'done',
+    ],
+    ['waits for a leader', replace, view('a b c'), 'wait for a b c'],
+    ['waits for a quorum', replace, view('a b! c!'), 'wait for b c'],
+    ['does not remove what the quorum needs', remove, view('a b* c!'), 'wait for c'],
+    ['removes a dead voter that is too many', remove, view('a! b* c d'), 'remove 1'],
+    ['removes a learner whoever is dead', remove, view('a?! b* c d!'), 'remove 1'],
+    ['does not promote into a tie that has no quorum', replace, view('a! b!* c d x?'), 'wait for a b'],
+    ['gives up a target that died', replace, view('a b* c x?!'), 'abandon: x died while it was catching up'],
+    [
+      'gives up a target that may take nothing any more',
+      replace,
+      view('a b* c', { mayTake: () => false }),
+      'abandon: x may take no replica any more',
+    ],
+    [
+      'gives up when somebody else removed what it brought',
+      replace,
+      view('a b* c', { brought: 4 }),
+      'abandon: replica 4 on x was removed by somebody else',
+    ],
+    [
+      'gives up a second replica on a node',
+      { ...replace, add: { nodeId: 'c', incarnation: 2 } },
+      view('a b* c'),
+      'abandon: c has a replica of another life already',
+    ],
+    ['transfers a lease', transfer, view('a* b c'), 'transferLease 2'],
+    ['sees it transferred', transfer, view('a b* c'), 'done'],
+    ['transfers none to the dead', transfer, view('a* b! c'), 'abandon: b is dead'],
+    [
+      'transfers none to a learner',
+      transfer,
+      view('a* b? c'),
+      'abandon: its new holder is no voter any more',
+    ],
+  ]
+  for (const [what, goal, given, expected] of cases) {
+    test(what, () => assert.equal(brief(nextStep(goal, given)), expected))
+  }
+})
+
+suite('undoing', () => {
+  const cases: [what: string, view: MoveView, expected: string][] = [
+    ['takes the learner back', view('a b* c x?~'), 'remove 4'],
+    ['of a dead node too', view('a b* c x?!'), 'remove 4'],
+    ['leaves a voter to the planner', view('a b* c x'), 'done'],
+    ['has nothing to do before the first step', view('a b* c'), 'done'],
+    ['waits for a quorum', view('a b! c! x?'), 'wait for b c'],
+  ]
+  for (const [what, given, expected] of cases) {
+    test(what, () => assert.equal(brief(undoStep(replace, given)), expected))
+  }
+})
