@@ -72,7 +72,7 @@ class World {
     const directory = new RangeDirectory(store)
     const observed = (rangeId: number) => this.plane.observed(rangeId)
     const node = (nodeId: string) => this.plane.view(nodeId)
-    const move = moveJob({ env, epoch, directory, observed, node, pollIntervalMs: 50, ...options.mover })
+    const move = moveJob({ env, epoch, directory, observed, node, pollIntervalMs: 100, ...options.mover })
     const runner = JobRunner.start({ env, store, epoch, types: [move] })
     const placement =
       options.plans === false

@@ -466,7 +466,7 @@ suite('any cluster', () => {
           assert.ok(model.voters(range).length <= Math.max(policy.replicationFactor, 1))
         }
       }),
-      { numRuns: 400 },
+      { numRuns: 250 },
     )
   })
 
@@ -486,7 +486,7 @@ suite('any cluster', () => {
         assert.deepEqual(plan(permuted.snapshot(), policy, { seed }), first)
         assert.deepEqual(plan(model.snapshot(), policy, { seed }), first)
       }),
-      { numRuns: 300 },
+      { numRuns: 150 },
     )
   })
 

@@ -1,9 +1,10 @@
 import { KeelsonError } from '../../core/errors.ts'
 import type { NodeId, RangeId, ReplicaId } from '../../model/ids.ts'
+import type { Draft } from './draft.ts'
 import { nowhere } from './ledger.ts'
 import type { BlockedRange, PlannedMove, PlanOptions } from './plan.ts'
-import { Planner } from './planner.ts'
-import { type PlacementPolicy, placementLimits, placementPolicy } from './policy.ts'
+import { draftOf, plan } from './planner.ts'
+import type { PlacementPolicy } from './policy.ts'
 import { findRange, nodeName, type PlacementSnapshot, replicaBits } from './snapshot.ts'
 import type { Rejection } from './targets.ts'
 
@@ -45,10 +46,8 @@ export function explainRange(
 ): RangeExplanation {
   const range = findRange(snapshot, rangeId)
   if (range < 0) throw new KeelsonError('NOT_FOUND', `the snapshot has no range ${rangeId}`)
-  const fresh = (): Planner =>
-    new Planner(snapshot, placementPolicy(policy), placementLimits(options.limits), options.seed ?? 0)
-  const planner = fresh()
-  const need = planner.survey.read(range).need()
+  const draft = draftOf(snapshot, policy, options)
+  const need = draft.survey.read(range).need()
   const { firstReplica, replicaIds, replicaNode, replicaStatus } = snapshot
   const replicas: ReplicaExplanation[] = []
   for (let i = firstReplica[range] as number; i < (firstReplica[range + 1] as number); i++) {
@@ -57,17 +56,17 @@ export function explainRange(
       replicaId: replicaIds[i] as number,
       nodeId: nodeName(snapshot, node),
       status: statusInWords(replicaStatus[i] as number),
-      goals: node < 0 ? [] : planner.goals.map((goal) => `${goal.name}: ${goal.describe(range, node)}`),
+      goals: node < 0 ? [] : draft.goals.map((goal) => `${goal.name}: ${goal.describe(range, node)}`),
     })
   }
   const others: Rejection[] = []
   for (let node = 0; node < snapshot.nodes.length && others.length < maximumOthers; node++) {
-    if (planner.targets.holds(range, node)) continue
-    const why = planner.targets.whyNot(range, node) ?? whyNotBetter(planner, range, node)
+    if (draft.targets.holds(range, node)) continue
+    const why = draft.targets.whyNot(range, node) ?? whyNotBetter(draft, range, node)
     others.push({ nodeId: nodeName(snapshot, node), why })
   }
   const underWay = snapshot.moves[snapshot.moveOf[range] as number]
-  const planned = fresh().run()
+  const planned = plan(snapshot, policy, options)
   const next: PlannedMove | BlockedRange | undefined =
     underWay !== undefined
       ? { rangeId, why: `a move is under way: ${underWay.kind}` }
@@ -76,7 +75,7 @@ export function explainRange(
   return { rangeId, need: needInWords[need], replicas, others, next }
 }
 
-const needInWords: Readonly<Record<ReturnType<Planner['survey']['need']>, string>> = {
+const needInWords: Readonly<Record<ReturnType<Draft['survey']['need']>, string>> = {
   nothing: 'nothing',
   unavailable: 'a quorum, which it does not have',
   finishLearner: 'that a learner becomes a voter or goes',
@@ -98,15 +97,15 @@ function statusInWords(status: number): string {
 }
 
 /** Why a node that could take a replica has none: what would get worse, for every replica that could come. */
-function whyNotBetter(planner: Planner, range: number, node: number): string {
-  const { firstReplica, replicaNode } = planner.snapshot
+function whyNotBetter(draft: Draft, range: number, node: number): string {
+  const { firstReplica, replicaNode } = draft.snapshot
   for (let i = firstReplica[range] as number; i < (firstReplica[range + 1] as number); i++) {
     const from = replicaNode[i] as number
     if (from === nowhere) continue
-    if (planner.targets.improves(range, from, node))
-      return `it would be better than ${nodeName(planner.snapshot, from)}`
+    if (draft.targets.improves(range, from, node))
+      return `it would be better than ${nodeName(draft.snapshot, from)}`
   }
-  const worse = planner.goals.find((goal) => {
+  const worse = draft.goals.find((goal) => {
     const from = replicaNode[firstReplica[range] as number] as number
     return goal.replicaCost(range, from, node) > 1e-9
   })

@@ -54,7 +54,7 @@ export class DataPlane {
   constructor(time: VirtualTime, directory: RangeDirectory, tuning: Partial<PlaneTuning> = {}) {
     this.#time = time
     this.#directory = directory
-    this.tuning = { tickMs: 20, reportMs: 50, catchUpMs: 300, electionMs: 60, ...tuning }
+    this.tuning = { tickMs: 50, reportMs: 100, catchUpMs: 300, electionMs: 60, ...tuning }
     this.#every(this.tuning.tickMs, () => this.#tick())
     this.#every(this.tuning.reportMs, async () => this.#report())
   }
