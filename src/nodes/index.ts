@@ -10,6 +10,7 @@ export {
   type NodeView,
 } from './controller.ts'
 export { allNodes } from './core/keys.ts'
+export { checkSuccession } from './core/life.ts'
 export { type LivenessStatus, LivenessView } from './core/liveness.ts'
 export {
   checkNodeDescriptor,

@@ -25,6 +25,7 @@ export {
   requireLabel,
   spread,
 } from './core/goals.ts'
+export { type CommittedConfiguration, PlacementInvariants } from './core/invariants.ts'
 export { Ledger, nowhere } from './core/ledger.ts'
 export type {
   BlockedRange,

@@ -3,7 +3,11 @@ import type { ObservedReplica, WantedRange } from '../../../src/interfaces/index
 import type { RangeDirectory } from '../../../src/metadata/index.ts'
 import type { NodeState, ReplicaDescriptor } from '../../../src/model/index.ts'
 import { parseLocality } from '../../../src/model/index.ts'
-import type { PlacementNode, ReportedReplica } from '../../../src/placement/index.ts'
+import {
+  PlacementInvariants,
+  type PlacementNode,
+  type ReportedReplica,
+} from '../../../src/placement/index.ts'
 import type { VirtualTime } from '../../support/virtual-time.ts'
 
 interface PlaneNode {
@@ -48,6 +52,7 @@ export class DataPlane {
   readonly tuning: PlaneTuning
   readonly #time: VirtualTime
   readonly #directory: RangeDirectory
+  readonly #invariants = new PlacementInvariants()
   readonly #reports = new Map<string, ReadonlyMap<number, ObservedReplica>>()
   #stopped = false
 
@@ -185,7 +190,11 @@ export class DataPlane {
       }
     }
     range.generation++
-    assert.ok(this.hasQuorum(range), `${change.type} loses the quorum of range ${wanted.rangeId}`)
+    this.#committed(wanted.rangeId, range)
+  }
+
+  #committed(rangeId: number, { generation, replicas }: PlaneRange): void {
+    this.#invariants.committed({ rangeId, generation, replicas }, (replica) => this.canVote(replica))
   }
 
   #every(delayMs: number, run: () => Promise<void>): void {
@@ -221,6 +230,7 @@ export class DataPlane {
         caughtUpAtMs: new Map(),
         epoch: 0,
       })
+      this.#committed(wanted.rangeId, this.range(wanted.rangeId))
       return
     }
     const leader = range.replicas.find((replica) => replica.replicaId === range.leader)
