@@ -21,7 +21,7 @@ import {
   replicaWrite,
   termStartsWrite,
 } from './bookkeeping.ts'
-import { type CommandEnvelope, type CommandId, decodeEnvelope } from './envelope.ts'
+import { type CommandEnvelope, type CommandId, decodeEnvelope, unknownVersion } from './envelope.ts'
 import { LeaseFence } from './lease-fence.ts'
 import { decodeSessionEntry } from './session-entry.ts'
 import type { SessionTable } from './session-table.ts'
@@ -319,6 +319,9 @@ export class Applier {
           break
         case entryKinds.command:
           batch.sources.push(this.#planCommand(batch, entry, decodeEnvelope(entry.data)))
+          break
+        default:
+          throw unknownVersion('a log entry of kind', entry.kind)
       }
     }
     if (newTerm) {

@@ -14,8 +14,8 @@ export interface ReplicaPort<R> {
   readonly maximumEntryBytes: number
   /** Something came in: the replica wants a turn, soon. */
   schedule(replica: R): void
-  /** Writes beside the turns, after everything that was written before. */
-  write(write: GroupWrite): Promise<void>
+  /** Writes beside the turns, after everything that was written before. Given up when the replica stops. */
+  write(replica: R, write: GroupWrite): Promise<void>
   /** The replica's log is behind the leader's: a snapshot should be asked for. */
   snapshotOffered(replica: R, offered: OfferedSnapshot): void
 }

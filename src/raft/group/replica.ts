@@ -352,8 +352,10 @@ export class Replica {
 
   /** Notes durably that a snapshot may be replacing the state from now on. */
   async beginRestore(): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure
     this.#metadata = { ...this.#metadata, restoring: true }
-    await this.#port.write({ groupId: this.groupId, metadata: encodeGroupMetadata(this.#metadata) })
+    const metadata = encodeGroupMetadata(this.#metadata)
+    await this.#port.write(this, { groupId: this.groupId, metadata })
   }
 
   /** Switches the state machine to a snapshot, then log and core. When it throws, the old state is there still. */

@@ -133,7 +133,7 @@ export class RaftHost implements AsyncDisposable {
       limits: options.limits,
       maximumEntryBytes: this.#raft.maximumEntryBytes,
       schedule: (replica) => this.#loop.schedule(replica),
-      write: async (write) => this.#loop.write(write),
+      write: async (replica, write) => this.#loop.write(write, replica),
       snapshotOffered: (replica, offered) => this.#snapshots.offered(replica, offered),
     }
     for (const [groupId, recovered] of log.recovered()) {

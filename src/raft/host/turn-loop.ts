@@ -88,10 +88,15 @@ export class TurnLoop {
     this.#env.timers.defer(() => this.#turn())
   }
 
-  /** Writes something beside the turns, after everything that was written before. @throws whatever the store throws */
-  async write(write: GroupWrite): Promise<void> {
+  /**
+   * Writes something beside the turns, after everything that was written before. For a replica it is forgotten with it.
+   *
+   * @throws KeelsonError `CLOSED`, and whatever the store throws
+   */
+  async write(write: GroupWrite, replica?: Replica): Promise<void> {
+    if (this.#stopped) throw hasStopped()
     const done = deferred<void>()
-    this.#batches.push({ items: [{ write, replica: undefined, writeId: 0, done }], bytes: sizeOf(write) })
+    this.#batches.push({ items: [{ write, replica, writeId: 0, done }], bytes: sizeOf(write) })
     this.#writeOut()
     return done.promise
   }
@@ -100,7 +105,10 @@ export class TurnLoop {
   remove(replica: Replica): void {
     this.#dirty.delete(replica)
     this.#deadlines.remove(replica)
-    for (const batch of this.#batches) batch.items = batch.items.filter((item) => item.replica !== replica)
+    for (const batch of this.#batches) {
+      for (const item of batch.items) if (item.replica === replica) item.done?.reject(hasStopped())
+      batch.items = batch.items.filter((item) => item.replica !== replica)
+    }
   }
 
   stop(): void {
@@ -108,9 +116,8 @@ export class TurnLoop {
     this.#timer?.cancel()
     this.#timer = undefined
     this.#dirty.clear()
-    const error = new KeelsonError('CLOSED', 'the Raft host has stopped')
     for (const { items } of this.#batches.splice(0)) {
-      for (const { done } of items) done?.reject(error)
+      for (const { done } of items) done?.reject(hasStopped())
     }
   }
 
@@ -212,6 +219,10 @@ export class TurnLoop {
     }
     this.#turn()
   }
+}
+
+function hasStopped(): KeelsonError {
+  return new KeelsonError('CLOSED', 'the write was given up: its group or the Raft host has stopped')
 }
 
 /** About as many bytes as the write takes on the disk. */
