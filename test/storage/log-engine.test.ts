@@ -3,7 +3,7 @@ import { suite, test } from 'node:test'
 import { MetricsRegistry } from '../../src/core/metrics.ts'
 import type { LogStore } from '../../src/interfaces/log-store.ts'
 import { MemoryFileSystem } from '../../src/storage/memory/index.ts'
-import { segments } from '../../src/storage/segments/index.ts'
+import { type FileSystem, segments } from '../../src/storage/segments/index.ts'
 import { assertEntries, entry, newContext, put } from './support/log.ts'
 
 const segmentBytes = 16 * 1024
@@ -133,6 +133,53 @@ suite('cleaning beside writes', () => {
     const fs = await interfere((store) => store.destroy(5, new Uint8Array(0)))
     const store = await open(fs)
     assert.equal(store.recovered().get(5), undefined)
+    await store.close()
+  })
+})
+
+suite('a read that is slow', () => {
+  test('gets what was there, although its file was given up and used again', async () => {
+    const fs = new MemoryFileSystem()
+    const mounted = fs.mount()
+    let gate: Promise<void> | undefined
+    const slow: FileSystem = {
+      status: (path) => mounted.status(path),
+      makeDirectory: (path, mode) => mounted.makeDirectory(path, mode),
+      list: (path) => mounted.list(path),
+      rename: (from, to) => mounted.rename(from, to),
+      remove: (path) => mounted.remove(path),
+      syncDirectory: (path) => mounted.syncDirectory(path),
+      lock: (directory, env) => mounted.lock(directory, env),
+      open: async (path, how) => {
+        const file = await mounted.open(path, how)
+        return {
+          read: async (into, position) => {
+            await gate
+            return file.read(into, position)
+          },
+          write: (bytes, position) => file.write(bytes, position),
+          sync: () => file.sync(),
+          close: () => file.close(),
+        }
+      },
+    }
+    const options = { fileSystem: slow, segmentBytes, cleanFromBytes: 0 }
+    const store = await segments('log', options)(newContext())
+    for (let i = 1; i <= 4; i++) await put(store, i, 3_000)
+    let release!: () => void
+    gate = new Promise((resolve) => {
+      release = resolve
+    })
+    const reading = assertEntries(store, 1, 4, 3_000)
+    gate = undefined
+    await store.compact(1, { index: 4, term: 1 })
+    for (let i = 5; i <= 100; i++) {
+      await put(store, i, 3_000)
+      await store.compact(1, { index: i, term: 1 })
+    }
+    assert.ok(!fs.names('log').includes('0000000000000001.segment'))
+    release()
+    await reading
     await store.close()
   })
 })
