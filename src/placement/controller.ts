@@ -64,6 +64,8 @@ export interface PlacementControllerOptions extends Partial<PlacementTuning> {
   readonly observed: ObserveRange
   /** The type that `moveJob` made for the runner of the same leader. */
   readonly move: JobType<MoveState>
+  /** Voters that a range is to have, where the policy does not say it. */
+  readonly replicationFactor?: (rangeId: RangeId) => number | undefined
   readonly policy?: Partial<PlacementPolicy>
   readonly limits?: Partial<PlacementLimits>
   readonly signal?: AbortSignal
@@ -85,6 +87,7 @@ export class PlacementController implements AsyncDisposable {
   readonly #directory: RangeDirectory
   readonly #nodes: () => readonly PlacementNode[]
   readonly #observed: ObserveRange
+  readonly #replicationFactor: (rangeId: RangeId) => number | undefined
   readonly #move: JobType<MoveState>
   readonly #policy: PlacementPolicy
   readonly #limits: PlacementLimits
@@ -131,6 +134,9 @@ export class PlacementController implements AsyncDisposable {
       nodes: functionOption<PlacementControllerOptions['nodes']>(),
       observed: functionOption<ObserveRange>(),
       move: objectOption<JobType<MoveState>>(['type', 'run']),
+      replicationFactor: functionOption<NonNullable<PlacementControllerOptions['replicationFactor']>>(
+        () => undefined,
+      ),
       policy: (value) => placementPolicy(value ?? {}),
       limits: (value) => placementLimits(value ?? {}),
       signal: optional(objectOption<AbortSignal>(['aborted'])),
@@ -145,6 +151,7 @@ export class PlacementController implements AsyncDisposable {
     this.#directory = options.directory
     this.#nodes = options.nodes
     this.#observed = options.observed
+    this.#replicationFactor = options.replicationFactor
     this.#move = options.move
     this.#policy = options.policy
     this.#limits = options.limits
@@ -287,6 +294,7 @@ export class PlacementController implements AsyncDisposable {
     const reports = this.#observed(descriptor.rangeId)
     const newest = newestConfiguration(reports)
     const leaseHolder = leaseHolderOf(reports)?.replicaId
+    const replicationFactor = this.#replicationFactor(descriptor.rangeId)
     const load = reports.find(({ replica }) => replica.replicaId === leaseHolder)?.replica.load
     return {
       descriptor:
@@ -295,6 +303,7 @@ export class PlacementController implements AsyncDisposable {
           : descriptor,
       ...(leaseHolder === undefined ? {} : { leaseHolder }),
       ...(load === undefined ? {} : { load }),
+      ...(replicationFactor === undefined ? {} : { replicationFactor }),
     }
   }
 

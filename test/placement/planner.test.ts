@@ -314,6 +314,18 @@ suite('planning', () => {
     assert.deepEqual([...model.counts().values()], [6, 6, 6, 18])
   })
 
+  test('a range may want another number of voters than the policy', () => {
+    const model = cluster(2)
+    model.addRange(10, ['db0', 'db1', 'db2'], { replicationFactor: 5 })
+    model.addRange(11, ['db0', 'db1', 'db2'], { replicationFactor: 1 })
+    assert.equal(plan(model.snapshot(), zones).bounds.repair.lowerBoundMoves, 2)
+    converge(model)
+    assert.deepEqual(
+      model.ranges.map((range) => range.replicas.length),
+      [3, 3, 5, 1],
+    )
+  })
+
   test('a range is explained', () => {
     const model = cluster().kill('db0')
     const range = model.ranges.find((each) => each.replicas.some((replica) => replica.nodeId === 'db0'))

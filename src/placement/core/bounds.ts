@@ -41,11 +41,12 @@ export function measurePlan(
     }
     if (voters === 0 || live < quorumOf(voters)) continue
     const size = sizes?.[range] ?? 0
-    const missing = Math.max(0, policy.replicationFactor - kept - learners)
+    const wanted = (snapshot.replicationFactors[range] as number) || policy.replicationFactor
+    const missing = Math.max(0, wanted - kept - learners)
     repair.moves += missing
     repair.bytes += missing * size
     // A replica too many may be the one that leaves, and a learner may take its place: neither is a copy.
-    const spare = Math.max(0, kept + learners - policy.replicationFactor)
+    const spare = Math.max(0, kept + learners - wanted)
     const emptied = Math.max(0, leaving - spare)
     drain.moves += emptied
     drain.bytes += emptied * size

@@ -45,7 +45,7 @@ export class Repairs {
           range,
           need,
           -1,
-          `${this.draft.survey.voters} of ${this.draft.policy.replicationFactor} voters`,
+          `${this.draft.survey.voters} of ${this.draft.survey.wanted} voters`,
         )
       case 'replaceLost':
         return this.bring(
@@ -116,7 +116,7 @@ export class Repairs {
     const node = this.draft.snapshot.replicaNode[learner] as number
     const usable = (status & replicaBits.up) !== 0 && this.draft.ledger.eligible(node)
     const successor = this.draft.survey.successorOf()
-    const missing = this.draft.survey.voters < this.draft.policy.replicationFactor
+    const missing = this.draft.survey.voters < this.draft.survey.wanted
     if (usable && (missing || successor >= 0)) {
       const why = missing ? 'a voter is missing' : whyGoes(this.draft.snapshot, successor)
       return this.draft.commit(
@@ -143,7 +143,7 @@ export class Repairs {
   removeExtra(range: number): void {
     const extra = this.extraVoter(range)
     if (extra < 0) return
-    const why = `${this.draft.survey.voters} voters, ${this.draft.policy.replicationFactor} wanted`
+    const why = `${this.draft.survey.voters} voters, ${this.draft.survey.wanted} wanted`
     this.draft.commit(range, needPriority.removeExtra, why, nowhere, extra, -1)
   }
 

@@ -24,6 +24,8 @@ export interface PlacementRange {
   readonly leaseHolder?: ReplicaId
   /** Load of one replica; `bytes` is its size. */
   readonly load?: Load
+  /** Voters that this range is to have; default: what the policy says. At most 15. */
+  readonly replicationFactor?: number
 }
 
 /** What kind of change a move makes. */
@@ -106,6 +108,8 @@ export interface PlacementSnapshot {
   readonly replicaStatus: Uint8Array
   /** Amount of each resource that one replica takes, by range. */
   readonly loads: ReadonlyMap<string, Float64Array>
+  /** Voters that each range is to have; 0 for what the policy says. */
+  readonly replicationFactors: Uint8Array
   /** For each range, the index of its move in `moves`, or -1. */
   readonly moveOf: Int32Array
   /** For each range, 0 when it is free, 1 when it is not to be improved, 2 when it is to be left alone. */
@@ -122,6 +126,7 @@ export function buildSnapshot(input: SnapshotInput): PlacementSnapshot {
   const replicaCount = ranges.reduce((sum, range) => sum + range.descriptor.replicas.length, 0)
   const rangeIds = new Float64Array(ranges.length)
   const generations = new Float64Array(ranges.length)
+  const replicationFactors = Uint8Array.from(ranges, (range) => range.replicationFactor ?? 0)
   const firstReplica = new Uint32Array(ranges.length + 1)
   const replicaIds = new Float64Array(replicaCount)
   const replicaNode = new Int32Array(replicaCount)
@@ -177,6 +182,7 @@ export function buildSnapshot(input: SnapshotInput): PlacementSnapshot {
     nodeStatus,
     rangeIds,
     generations,
+    replicationFactors,
     firstReplica,
     replicaIds,
     replicaNode,

@@ -46,6 +46,8 @@ export class RangeSurvey {
   leavingVoter = -1
   evictedVoter = -1
   leaseholder = -1
+  /** Voters that the range is to have. */
+  wanted = 0
   /** Voters that are meant to stay. */
   staying = 0
 
@@ -63,6 +65,7 @@ export class RangeSurvey {
   read(range: number): this {
     const { firstReplica, replicaNode, replicaStatus } = this.#snapshot
     this.range = range
+    this.wanted = (this.#snapshot.replicationFactors[range] as number) || this.#replicationFactor
     this.voters = 0
     this.liveVoters = 0
     this.learner = -1
@@ -98,9 +101,9 @@ export class RangeSurvey {
   need(): Need {
     if (this.voters === 0 || this.margin < 0) return 'unavailable'
     if (this.learner >= 0) return 'finishLearner'
-    if (this.lostVoter >= 0 && this.voters <= this.#replicationFactor) return 'replaceLost'
-    if (this.voters < this.#replicationFactor) return 'add'
-    if (this.voters > this.#replicationFactor) return 'removeExtra'
+    if (this.lostVoter >= 0 && this.voters <= this.wanted) return 'replaceLost'
+    if (this.voters < this.wanted) return 'add'
+    if (this.voters > this.wanted) return 'removeExtra'
     if (this.leaseIsLeaving()) return 'leaseOff'
     if (this.leavingVoter >= 0) return 'replaceLeaving'
     if (this.evictedVoter >= 0) return 'replaceEvicted'
@@ -109,7 +112,7 @@ export class RangeSurvey {
 
   /** The voter that goes when another comes, or -1 when another is missing anyway. */
   successorOf(): number {
-    if (this.voters < this.#replicationFactor) return -1
+    if (this.voters < this.wanted) return -1
     if (this.lostVoter >= 0) return this.lostVoter
     if (this.leavingVoter >= 0) return this.leavingVoter
     return this.evictedVoter

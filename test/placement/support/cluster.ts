@@ -21,6 +21,7 @@ export interface ModelRange {
   replicas: ReplicaDescriptor[]
   leaseHolder: number | undefined
   readonly bytes: number
+  readonly replicationFactor?: number
 }
 
 export const deadAfterMs = 1000
@@ -126,7 +127,7 @@ export class Model {
         liveness,
         forMs,
       })),
-      ranges: this.ranges.map(({ rangeId, generation, replicas, leaseHolder, bytes }) => ({
+      ranges: this.ranges.map(({ rangeId, generation, replicas, leaseHolder, bytes, replicationFactor }) => ({
         descriptor: {
           rangeId,
           start: new Uint8Array(0),
@@ -136,6 +137,7 @@ export class Model {
         },
         ...(leaseHolder === undefined ? {} : { leaseHolder }),
         load: { bytes },
+        ...(replicationFactor === undefined ? {} : { replicationFactor }),
       })),
     })
   }
