@@ -108,7 +108,13 @@ export class CityNode implements RangeHost, SchemaHost, AsyncDisposable {
         ),
       )
       const rafts = cleanup.use(
-        await RaftHost.open({ env, log, clusterId, nodeId, channel: agent.channel('raft') }),
+        await RaftHost.open({
+          env,
+          log,
+          clusterId,
+          nodeId,
+          channel: agent.channel('raft', { traffic: 'control' }),
+        }),
       )
       const rpc = cleanup.use(new Rpc({ env, channel: agent.channel(channelName, { traffic: 'bulk' }) }))
       const node = new CityNode({ options, database, bounds, agent, rafts, rpc, cleanup })

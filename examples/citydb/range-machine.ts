@@ -253,20 +253,21 @@ export class RangeMachine implements StateMachine {
           epoch: command.epoch,
         })
       case 'backfill': {
-        let rows = 0
-        let last: Uint8Array | undefined
+        const filled: Uint8Array[] = []
+        const keys: Uint8Array[] = []
+        let next: Uint8Array | undefined
         const start = stored(command.resumeAt ?? new Uint8Array(0))
         for await (const [key, value] of batch.range({ start, end: Uint8Array.of(rowTag + 1) })) {
-          if (rows === command.maximumRows) {
-            last = key.slice(1)
+          const primaryKey = key.slice(1)
+          if (keys.length === command.maximumRows) {
+            next = primaryKey
             break
           }
-          const primaryKey = key.slice(1)
-          // Collected by the batch under other keys than those read here.
-          batch.put(entryKey(command.index, decodeRow(value), primaryKey), primaryKey)
-          rows++
+          keys.push(primaryKey)
+          filled.push(entryKey(command.index, decodeRow(value), primaryKey))
         }
-        return done(rows, { epoch: command.epoch }, last)
+        for (const [i, entry] of filled.entries()) batch.put(entry, keys[i] as Uint8Array)
+        return done(keys.length, { epoch: command.epoch }, next)
       }
       case 'purge': {
         const prefix = entryPrefix(command.indexId)

@@ -112,7 +112,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
       const self: PeerIdentity = { nodeId, incarnation: log.incarnation, role: 'node' }
       const transport = cleanup.use(await options.transport({ env, clusterId, self, resolve: book.resolve }))
       book.roster.learn({ nodeId, incarnation: log.incarnation, addresses: transport.addresses })
-      const rpc = cleanup.use(new Rpc({ env, channel: transport.channel('control') }))
+      const rpc = cleanup.use(new Rpc({ env, channel: transport.channel('control', { traffic: 'control' }) }))
       const opened: { plane?: ControlPlane } = {}
       const plane = (): ControlPlane => {
         if (opened.plane !== undefined) return opened.plane
@@ -129,7 +129,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
           log,
           clusterId,
           nodeId,
-          channel: transport.channel('raft'),
+          channel: transport.channel('raft', { traffic: 'control' }),
           ...(options.raft === undefined ? {} : { raft: options.raft }),
         }),
       )
@@ -137,7 +137,12 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
       const parts = { options, self, book, transport, rpc, rafts }
       const group = await beginGroup(parts, machine, call)
       const metadata = cleanup.use(
-        await MetadataServer.open({ env, group, machine, channel: transport.channel('metadata') }),
+        await MetadataServer.open({
+          env,
+          group,
+          machine,
+          channel: transport.channel('metadata', { traffic: 'control' }),
+        }),
       )
       const seeds = options.cluster.type === 'join' ? options.cluster.seeds : options.cluster.others
       const { datagrams } = options
@@ -309,7 +314,6 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
         placement: options.placement ?? {},
         schemaTuning: { ...defaultSchemaChangeTuning, ...options.schema },
         jobTypes: options.jobs ?? [],
-        onDeposed: (error) => this.#events.emit('deposed', error),
       })
       this.#events.emit('leadership', this.#duties)
     } finally {
@@ -323,18 +327,46 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     this.#duties = undefined
     this.#events.emit('leadership', undefined)
     await duties.close()
+    if (!this.#stop.signal.aborted) void this.#askWhetherDeposed(duties.epoch)
+  }
+
+  /**
+   * Tries one more write under the epoch that ended. Whoever stood still for a while and was deposed meanwhile learns it
+   * here at the latest, and says so: the same fence would have refused anything else that was still under way.
+   */
+  async #askWhetherDeposed(epoch: ControllerEpoch): Promise<void> {
+    const limit = deadline(
+      this.#env.timers,
+      takeUpTimeoutMs,
+      () => new KeelsonError('TIMEOUT', 'the store did not answer in time'),
+      this.#stop.signal,
+    )
+    try {
+      await epoch.txn(
+        { then: [{ type: 'put', key: serverKey(this.nodeId), value: this.#announcement() }] },
+        limit,
+      )
+    } catch (error) {
+      if (KeelsonError.hasCode(error, 'STALE_EPOCH')) this.#events.emit('deposed', error)
+    } finally {
+      limit.release()
+    }
+  }
+
+  #announcement(): Uint8Array {
+    const { self, transport } = this.#parts
+    return encodeServer({ ...self, addresses: transport.addresses })
   }
 
   /** Says where this server is, and learns where the others are. */
   async #followServers(): Promise<void> {
-    const { options, self, book, transport } = this.#parts
+    const { options, book } = this.#parts
     const signal = this.#stop.signal
-    const mine = encodeServer({ ...self, addresses: transport.addresses })
     const announce = async (): Promise<void> => {
       while (!signal.aborted) {
         try {
           await this.store.txn(
-            { then: [{ type: 'put', key: serverKey(options.nodeId), value: mine }] },
+            { then: [{ type: 'put', key: serverKey(options.nodeId), value: this.#announcement() }] },
             { signal },
           )
           return

@@ -1,31 +1,32 @@
 import type { Environment } from '../core/environment.ts'
-import { KeelsonError, toKeelsonError } from '../core/errors.ts'
+import { KeelsonError } from '../core/errors.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
-import type { ObservedReplica } from '../interfaces/range-host.ts'
 import type { SchemaChunk, SchemaHost, SchemaValidation } from '../interfaces/schema-host.ts'
 import { JobRunner, type JobType } from '../jobs/index.ts'
 import { type ControllerEpoch, DirectoryCache, RangeDirectory } from '../metadata/index.ts'
 import type { NodeId, RangeId } from '../model/ids.ts'
-import { NodeController } from '../nodes/index.ts'
+import { NodeController, type RangeObservation } from '../nodes/index.ts'
 import {
-  allocate,
+  createRanges,
+  type MoverTuning,
+  moveJob,
+  PlacementController,
   type PlacementLimits,
-  type PlacementNode,
   type PlacementPolicy,
-  type PlacementRange,
+  type PlacementTuning,
 } from '../placement/index.ts'
 import { SchemaChangeJob, type SchemaChangeTuning } from '../schema/index.ts'
 import type { Rpc } from '../transport/rpc.ts'
-import { RangeCreationJob, type RangeCreationPorts } from './range-creation.ts'
+import { RangeCreationJob } from './range-creation.ts'
 import { decodeChunkResult, encodeChunk } from './schema-wire.ts'
 import { rangesOfTable } from './tables.ts'
 
-/** How ranges are placed. */
-export interface PlacementOptions {
+/** How ranges are placed, and how moves are carried out. */
+export interface PlacementOptions
+  extends Partial<PlacementTuning>,
+    Partial<Omit<MoverTuning, 'retryAfterMs'>> {
   readonly policy?: Partial<PlacementPolicy>
   readonly limits?: Partial<PlacementLimits>
-  /** A node that is dead for so long has lost its replicas, and they are made anew elsewhere. Default: 60,000. */
-  readonly deadAfterMs?: number
 }
 
 /** What the leader's duties are made of. */
@@ -38,8 +39,6 @@ export interface LeaderDutiesParts {
   readonly schemaTuning: SchemaChangeTuning
   /** Job types of the host program, run beside the library's own. */
   readonly jobTypes: readonly JobType<unknown>[]
-  /** Called when a write of this leader was refused because there is a newer one. */
-  readonly onDeposed: (error: KeelsonError) => void
 }
 
 /** Time for one chunk of schema work on a node. */
@@ -54,12 +53,10 @@ export class LeaderDuties implements AsyncDisposable {
   readonly nodes: NodeController
   readonly directory: RangeDirectory
   readonly ranges: DirectoryCache
+  readonly placement: PlacementController
   readonly runner: JobRunner
   readonly #parts: LeaderDutiesParts
   readonly #stop = new AbortController()
-  /** Ranges whose report is ahead of the directory. */
-  readonly #ahead = new Map<RangeId, ObservedReplica>()
-  #projecting: Promise<void> | undefined
 
   constructor(parts: LeaderDutiesParts) {
     this.#parts = parts
@@ -75,19 +72,43 @@ export class LeaderDuties implements AsyncDisposable {
       signal,
       replicasOf: async (nodeId) => this.replicasOf(nodeId),
     })
+    const { policy, limits, ...tuning } = parts.placement
+    const observed = (rangeId: RangeId): readonly RangeObservation[] => this.nodes.reports.observed(rangeId)
+    const move = moveJob({
+      env,
+      epoch,
+      observed,
+      directory: this.directory,
+      node: (nodeId) => this.nodes.node(nodeId),
+      ...pick(tuning, ['pollIntervalMs', 'stepTimeoutMs', 'catchUpTimeoutMs', 'tidyTimeoutMs', 'settleMs']),
+    })
+    this.placement = PlacementController.start({
+      env,
+      store,
+      epoch,
+      signal,
+      move,
+      observed,
+      directory: this.directory,
+      nodes: () => this.nodes.nodes(),
+      ...(policy === undefined ? {} : { policy }),
+      ...(limits === undefined ? {} : { limits }),
+      ...pick(tuning, ['intervalMs', 'deadAfterMs', 'retryAfterMs', 'dampingMs']),
+    })
     this.runner = JobRunner.start({
       env,
       store,
       epoch,
       signal,
       types: [
+        move,
         new RangeCreationJob({
           store,
-          allocate: (rangeIds, replicas) => this.#allocate(rangeIds, replicas),
-          create: (ranges, bootstrap, jobSignal) =>
-            this.directory.create(epoch, ranges, { bootstrap, signal: jobSignal }),
-          exists: async (rangeId, jobSignal) =>
-            (await this.directory.get(rangeId, { signal: jobSignal })) !== undefined,
+          create: async (ranges, replicas, jobSignal) => {
+            const nodes = this.nodes.nodes()
+            const ask = { directory: this.directory, epoch, nodes, ranges, signal: jobSignal }
+            await createRanges({ ...ask, policy: { ...policy, replicationFactor: replicas } })
+          },
           serves: (rangeId) => this.holderOf(rangeId) !== undefined,
         }),
         new SchemaChangeJob(
@@ -103,26 +124,6 @@ export class LeaderDuties implements AsyncDisposable {
         ),
         ...parts.jobTypes,
       ] as readonly JobType<unknown>[],
-    })
-    void this.#watchDeposal(this.runner.stopped)
-  }
-
-  async #watchDeposal(stopped: Promise<KeelsonError | undefined>): Promise<void> {
-    const error = await stopped
-    if (error?.code === 'STALE_EPOCH') this.#parts.onDeposed(error)
-  }
-
-  /** The nodes, as placement sees them. */
-  placementNodes(): readonly PlacementNode[] {
-    return this.nodes.nodes()
-  }
-
-  /** The ranges, as placement sees them. */
-  placementRanges(): readonly PlacementRange[] {
-    return this.ranges.ranges().map((descriptor): PlacementRange => {
-      const holder = this.holderOf(descriptor.rangeId)
-      const replica = descriptor.replicas.find(({ nodeId }) => nodeId === holder)
-      return replica === undefined ? { descriptor } : { descriptor, leaseHolder: replica.replicaId }
     })
   }
 
@@ -143,66 +144,18 @@ export class LeaderDuties implements AsyncDisposable {
     return best?.nodeId
   }
 
-  /** Takes a node's report: what a lease holder says of its range moves the directory on. */
+  /** Takes a node's report. @throws KeelsonError `MALFORMED`, `UNAUTHORIZED`, `EPOCH_ENDED` */
   takeReport(bytes: Uint8Array): void {
-    const report = this.nodes.takeReport(bytes)
-    for (const replica of report.replicas) {
-      if (!replica.leaseHolder) continue
-      const known = this.ranges.byId(replica.rangeId)
-      if (known === undefined || known.generation >= replica.generation) continue
-      const waiting = this.#ahead.get(replica.rangeId)
-      if (waiting === undefined || waiting.generation < replica.generation)
-        this.#ahead.set(replica.rangeId, replica)
-    }
-    if (this.#ahead.size > 0 && this.#projecting === undefined) this.#projecting = this.#project()
+    this.nodes.takeReport(bytes)
   }
 
   async close(): Promise<void> {
     this.#stop.abort(new KeelsonError('CLOSED', 'this server does not lead any more'))
-    await Promise.all([this.nodes.close(), this.runner.close(), this.ranges.close(), this.#projecting])
+    await Promise.all([this.placement.close(), this.runner.close(), this.nodes.close(), this.ranges.close()])
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
-  }
-
-  async #project(): Promise<void> {
-    const { signal } = this.#stop
-    try {
-      while (this.#ahead.size > 0 && !signal.aborted) {
-        const [[rangeId, replica]] = this.#ahead as unknown as [[RangeId, ObservedReplica]]
-        this.#ahead.delete(rangeId)
-        const known = this.ranges.byId(rangeId)
-        if (known === undefined) continue
-        const { generation, replicas } = replica
-        await this.directory.project(this.epoch, { ...known, generation, replicas }, { signal })
-      }
-    } catch (thrown) {
-      const error = toKeelsonError(thrown)
-      if (!signal.aborted)
-        this.#parts.env.logger.warn(
-          { error: error.toJSON() },
-          'a report was not projected; the next one will be',
-        )
-    } finally {
-      this.#projecting = undefined
-    }
-  }
-
-  #allocate(rangeIds: readonly RangeId[], replicas: number): ReturnType<RangeCreationPorts['allocate']> {
-    const { policy } = this.#parts.placement
-    try {
-      return allocate({
-        nodes: this.placementNodes(),
-        ranges: this.placementRanges(),
-        rangeIds,
-        policy: { ...policy, replicationFactor: replicas },
-      }).map(({ nodes }) => nodes)
-    } catch (error) {
-      if (!KeelsonError.hasCode(error, 'UNSUPPORTED')) throw error
-      // More nodes may join: the job waits for them.
-      throw new KeelsonError('OVERLOADED', error.message, { cause: error })
-    }
   }
 
   #schemaHost(): SchemaHost {
@@ -228,4 +181,11 @@ export class LeaderDuties implements AsyncDisposable {
       purge: (chunk, { signal }) => call('purge', chunk, signal),
     }
   }
+}
+
+/** Some members of an object; those that are not given stay away. */
+function pick<T extends object, K extends keyof T>(from: T, names: readonly K[]): Pick<T, K> {
+  const picked: Partial<Pick<T, K>> = {}
+  for (const name of names) if (from[name] !== undefined) picked[name] = from[name]
+  return picked as Pick<T, K>
 }

@@ -117,11 +117,11 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
       book.learnNodes(state.nodes)
       const self: PeerIdentity = { nodeId, incarnation, role: 'node' }
       const transport = cleanup.use(await options.transport({ env, clusterId, self, resolve: book.resolve }))
-      const rpc = cleanup.use(new Rpc({ env, channel: transport.channel('control') }))
+      const rpc = cleanup.use(new Rpc({ env, channel: transport.channel('control', { traffic: 'control' }) }))
       const store = cleanup.use(
         new MetadataClient({
           env,
-          channel: transport.channel('metadata'),
+          channel: transport.channel('metadata', { traffic: 'control' }),
           servers: () => book.roster.all().map((server) => server.nodeId),
         }),
       )

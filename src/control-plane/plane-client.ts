@@ -43,12 +43,12 @@ export class PlaneClient implements AsyncDisposable {
       const nodeId = options.name ?? `client-${incarnation.toString(36)}`
       const self: PeerIdentity = { nodeId, incarnation, role: 'client' }
       const transport = cleanup.use(await options.transport({ env, clusterId, self, resolve: book.resolve }))
-      const rpc = cleanup.use(new Rpc({ env, channel: transport.channel('control') }))
+      const rpc = cleanup.use(new Rpc({ env, channel: transport.channel('control', { traffic: 'control' }) }))
       await book.meet({ env, transport, rpc }, options.seeds, Number.POSITIVE_INFINITY, call)
       const store = cleanup.use(
         new MetadataClient({
           env,
-          channel: transport.channel('metadata'),
+          channel: transport.channel('metadata', { traffic: 'control' }),
           servers: () => book.roster.all().map((server) => server.nodeId),
         }),
       )

@@ -3,8 +3,8 @@ import { Fields, type Plain } from '../core/codec.ts'
 import { KeelsonError } from '../core/errors.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { JobContext, JobForm, JobType } from '../jobs/index.ts'
-import type { RangeDescriptor, ReplicaDescriptor } from '../model/descriptors.ts'
-import type { NodeId, RangeId } from '../model/ids.ts'
+import type { RangeId } from '../model/ids.ts'
+import type { NewRange } from '../placement/index.ts'
 
 /** Ranges to be made: a span of the key space, cut at some keys. */
 export interface RangeCreation {
@@ -25,17 +25,12 @@ export interface RangeCreationState {
 /** What the job needs of the leader. */
 export interface RangeCreationPorts {
   readonly store: MetadataStore
-  /** Nodes for each of the new ranges, in their order. @throws KeelsonError `OVERLOADED` while too few are there */
-  readonly allocate: (
-    rangeIds: readonly RangeId[],
-    replicas: number,
-  ) => readonly (readonly Pick<ReplicaDescriptor, 'nodeId' | 'incarnation'>[])[]
-  readonly create: (
-    ranges: readonly RangeDescriptor[],
-    bootstrap: (range: RangeDescriptor) => NodeId,
-    signal: AbortSignal,
-  ) => Promise<void>
-  readonly exists: (rangeId: RangeId, signal: AbortSignal) => Promise<boolean>
+  /**
+   * Places ranges and has them made; those that are there already are left alone.
+   *
+   * @throws KeelsonError `UNSUPPORTED` while there are too few nodes
+   */
+  readonly create: (ranges: readonly NewRange[], replicas: number, signal: AbortSignal) => Promise<void>
   /** Whether somebody holds the range's lease and serves. */
   readonly serves: (rangeId: RangeId) => boolean
 }
@@ -43,8 +38,6 @@ export interface RangeCreationPorts {
 const formatVersion = 1
 const lastRangeIdKey = utf8('/ranges/last-id')
 const maximumSplitKeys = 10_000
-/** Ranges in one transaction of the directory. */
-const rangesPerStep = 16
 const pollMs = 50
 
 function encodeCreation({ creation, firstRangeId }: RangeCreationState): Plain {
@@ -95,29 +88,10 @@ export class RangeCreationJob implements JobType<RangeCreationState> {
     while (context.state.firstRangeId === 0) await this.#reserve(context)
     const { creation, firstRangeId } = context.state
     const starts = [creation.start, ...creation.splitKeys]
-    for (let at = 0; at < starts.length; at += rangesPerStep) {
-      const step = starts.slice(at, at + rangesPerStep)
-      if (await this.#ports.exists(firstRangeId + at, context.signal)) continue
-      const placed = this.#ports.allocate(
-        step.map((_, i) => firstRangeId + at + i),
-        creation.replicas,
-      )
-      const ranges = step.map(
-        (start, i): RangeDescriptor => ({
-          rangeId: firstRangeId + at + i,
-          start,
-          end: starts[at + i + 1] ?? creation.end,
-          generation: 1,
-          replicas: (placed[i] ?? []).map((node, r) => ({ ...node, replicaId: r + 1, role: 'voter' })),
-        }),
-      )
-      // The first replica makes the range; spreading who is first spreads the leases.
-      await this.#ports.create(
-        ranges,
-        (range) => (range.replicas[0] as ReplicaDescriptor).nodeId,
-        context.signal,
-      )
-    }
+    const ranges = starts.map(
+      (start, i): NewRange => ({ rangeId: firstRangeId + i, start, end: starts[i + 1] ?? creation.end }),
+    )
+    await this.#create(context, ranges)
     for (;;) {
       const waiting = starts.filter((_, i) => !this.#ports.serves(firstRangeId + i)).length
       if (waiting === 0) break
@@ -128,6 +102,20 @@ export class RangeCreationJob implements JobType<RangeCreationState> {
       await context.sleep(pollMs)
     }
     return `${starts.length} ranges from ${firstRangeId} on`
+  }
+
+  async #create(context: JobContext<RangeCreationState>, ranges: readonly NewRange[]): Promise<void> {
+    for (;;) {
+      try {
+        await this.#ports.create(ranges, context.state.creation.replicas, context.signal)
+        return
+      } catch (error) {
+        if (!KeelsonError.hasCode(error, 'UNSUPPORTED')) throw error
+        // More nodes may join: the job waits for them.
+        context.progress(error.message)
+        await context.sleep(pollMs)
+      }
+    }
   }
 
   async #reserve(context: JobContext<RangeCreationState>): Promise<void> {

@@ -333,6 +333,8 @@ export class LevelState implements LevelStateReader {
 /** Changes to a {@link LevelState} that are not written yet. Reads see them. */
 export class LevelStateBatch {
   readonly #state: LevelState
+  /** Counts changes: an iteration must not go on over a tree that moved under it. */
+  #edits = 0
   readonly #changes = new BTree<Uint8Array, Uint8Array | undefined>(undefined, compareBytes)
   /** Values read ahead of time; what is missing in the database is here as undefined. */
   readonly #fetched = new BTree<Uint8Array, Uint8Array | undefined>(undefined, compareBytes)
@@ -368,34 +370,41 @@ export class LevelStateBatch {
   }
 
   put(key: Uint8Array, value: Uint8Array): void {
+    this.#edits++
     this.#changes.set(key, value)
   }
 
   delete(key: Uint8Array): void {
+    this.#edits++
     this.#changes.set(key, undefined)
   }
 
-  /** The pairs of a range in key order, with this batch's changes in their place. Do not change the range meanwhile. */
+  /** The pairs of a range in key order, with this batch's changes in their place. The batch must not change meanwhile. */
   async *range(bounds: LevelStateRange = {}): AsyncIterable<LevelStatePair> {
+    const edits = this.#edits
     const changed = this.#changes.entries(bounds.start)
     let change = changed.next()
+    const advance = (): void => {
+      invariant(edits === this.#edits, 'a batch does not change while a range of it is read')
+      change = changed.next()
+    }
     const inRange = (): boolean =>
       change.done !== true && (bounds.end === undefined || compareBytes(change.value[0], bounds.end) < 0)
     for await (const pair of this.#state.range(bounds)) {
       while (inRange() && compareBytes(change.value[0], pair[0]) < 0) {
         if (change.value[1] !== undefined) yield [change.value[0], change.value[1]]
-        change = changed.next()
+        advance()
       }
       if (inRange() && compareBytes(change.value[0], pair[0]) === 0) {
         if (change.value[1] !== undefined) yield [change.value[0], change.value[1]]
-        change = changed.next()
+        advance()
       } else {
         yield pair
       }
     }
     while (inRange()) {
       if (change.value[1] !== undefined) yield [change.value[0], change.value[1]]
-      change = changed.next()
+      advance()
     }
   }
 

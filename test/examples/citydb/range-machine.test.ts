@@ -191,3 +191,23 @@ test('facts and rows survive opening again, snapshot and restore; pages cover ev
 test('a row of hostile bytes is refused', () => {
   assert.throws(() => decodeRow(new Uint8Array([0x93, 1, 2, 3])), { code: 'MALFORMED' })
 })
+
+test('a backfill of many rows in one batch with other commands fills every one of them in', async () => {
+  const range = await open()
+  for (let from = 0; from < 1000; from += 100) {
+    await range.apply(...Array.from({ length: 100 }, (_, i) => upsert(from + i, i)))
+  }
+  const fill: RangeCommand = {
+    ...(backfill(index('writeOnly'), undefined) as Extract<RangeCommand, { type: 'backfill' }>),
+    maximumRows: 600,
+  }
+  const [, first] = await range.apply(
+    upsert(5, 1, [index('writeOnly')]),
+    fill,
+    upsert(7, 2, [index('writeOnly')]),
+  )
+  const { resumeAt, rows } = decodeResult(first as Uint8Array)
+  assert.equal(rows, 600)
+  await range.apply({ ...fill, resumeAt })
+  assert.deepEqual(await compare(range.machine), { missing: 0, orphans: 0 })
+})
