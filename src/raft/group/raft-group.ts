@@ -1,6 +1,6 @@
 import { abortError, type CallOptions, throwIfAborted } from '../../core/async.ts'
 import type { Environment } from '../../core/environment.ts'
-import { KeelsonError } from '../../core/errors.ts'
+import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import { Events } from '../../core/events.ts'
 import { entryKinds } from '../../interfaces/log-store.ts'
 import type { GroupId, ReplicaId } from '../../model/ids.ts'
@@ -48,14 +48,19 @@ export class RaftGroup {
    * on the way: try again with the same command id), `STALE_SEQUENCE`, `SESSION_UNKNOWN`, `OVERLOADED`,
    * `LIMIT_EXCEEDED`, `ABORTED`, `CLOSED`, `STORE_POISONED`, `QUARANTINED`
    */
-  async propose(data: Uint8Array, options: ProposeOptions = {}): Promise<Uint8Array> {
-    const { commandId, token, signal } = options
-    if (signal?.aborted === true) throw abortError(signal)
-    const replica = this.#running()
-    if (commandId !== undefined) checkCommandId(commandId, options.acknowledgedBelow)
-    if (token !== undefined) this.#checkToken(token, replica, commandId !== undefined)
-    const entry = encodeEnvelope(data, token?.sequence ?? 0, commandId, options.acknowledgedBelow ?? 0)
-    return this.#propose(replica, entryKinds.command, entry, signal, (result) => result)
+  // Not an async function: the hot path, where one promise is enough.
+  propose(data: Uint8Array, options: ProposeOptions = {}): Promise<Uint8Array> {
+    try {
+      const { commandId, token, signal } = options
+      throwIfAborted(signal)
+      const replica = this.#running()
+      if (commandId !== undefined) checkCommandId(commandId, options.acknowledgedBelow)
+      if (token !== undefined) this.#checkToken(token, replica, commandId !== undefined)
+      const entry = encodeEnvelope(data, token?.sequence ?? 0, commandId, options.acknowledgedBelow ?? 0)
+      return this.#propose(replica, entryKinds.command, entry, signal, (result) => result)
+    } catch (error) {
+      return Promise.reject(toKeelsonError(error))
+    }
   }
 
   /**
@@ -259,7 +264,7 @@ export class RaftGroup {
     return this.#replica
   }
 
-  async #propose<T>(
+  #propose<T>(
     replica: Replica,
     kind: PendingProposal['kind'],
     data: Uint8Array,
