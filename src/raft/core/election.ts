@@ -154,14 +154,22 @@ export abstract class RaftElection extends RaftState {
   handlePreVoteReply(reply: PreVoteReply): void {
     if (reply.removed && !this.pendingRemoved) this.pendingRemoved = true
     if (this.role !== 'preCandidate' || reply.candidateTerm !== this.term + 1) return
-    this.votes.set(reply.from, reply.granted)
-    this.decidePreVote()
+    if (this.recordAnswer(reply.from, reply.granted)) this.decidePreVote()
   }
 
   handleVoteReply(reply: VoteReply): void {
     if (this.role !== 'candidate') return
-    this.votes.set(reply.from, reply.granted)
-    this.decideElection()
+    if (this.recordAnswer(reply.from, reply.granted)) this.decideElection()
+  }
+
+  /** Only voters are asked, so others' answers are nonsense. A grant is not taken back: messages may be doubled. */
+  recordAnswer(from: ReplicaId, granted: boolean): boolean {
+    if (!this.voters().includes(from)) {
+      this.drop('notAVoter')
+      return false
+    }
+    if (this.votes.get(from) !== true) this.votes.set(from, granted)
+    return true
   }
 
   handleTimeoutNow(message: TimeoutNow): void {

@@ -89,6 +89,11 @@ export class RaftInvariants {
     return this.#committed.length - 1
   }
 
+  /** How many terms were seen to have a leader. */
+  get elections(): number {
+    return this.#leaders.size
+  }
+
   /** Looks at what an event changed in a core. To be called after every event, before anything else happens to it. */
   observe(core: RaftCore): void {
     const before = this.#seen.get(core.replicaId)

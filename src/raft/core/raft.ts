@@ -78,8 +78,9 @@ export class RaftCore extends RaftRequests implements RaftMachine {
         this.becomeFollower(message.term, message.from)
         return true
       default:
+        // An answer from beyond our term has nothing more to say.
         this.becomeFollower(message.term, 0)
-        return true
+        return false
     }
   }
 

@@ -88,6 +88,11 @@ export abstract class RaftRequests extends RaftLeader {
     return this.log.termAt(this.commitIndex) === this.term
   }
 
+  /** Before, a configuration of an earlier term may still come to be committed beside the new one. */
+  mayChangeMembers(): boolean {
+    return this.hasCommittedInTerm()
+  }
+
   /** The latest configuration is not committed yet. */
   isChangePending(): boolean {
     return (this.configurations.latest?.index ?? 0) > this.commitIndex
@@ -103,7 +108,7 @@ export abstract class RaftRequests extends RaftLeader {
     if (expectedGeneration !== undefined && expectedGeneration !== configuration.generation) {
       return 'staleGeneration'
     }
-    if (!this.hasCommittedInTerm()) return 'notReady'
+    if (!this.mayChangeMembers()) return 'notReady'
     if (this.isChangePending()) return 'changeInProgress'
     if (change.type === 'addLearner') {
       const taken = configuration.replicas.some((replica) => replica.nodeId === change.nodeId)

@@ -118,6 +118,11 @@ export abstract class RaftState {
     this.quarantined = restored.quarantined ?? false
     this.#restoreConfigurations(restored)
     const lastIndex = this.log.lastIndex
+    if (this.quarantined) {
+      // Known to have lost entries, committed ones perhaps; it only keeps what is left from doing harm.
+      this.commitIndex = Math.min(this.commitIndex, lastIndex)
+      this.provenIndex = this.commitIndex
+    }
     if (this.commitIndex > lastIndex) {
       throw new KeelsonError(
         'CORRUPTION',

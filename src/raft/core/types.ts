@@ -468,7 +468,12 @@ export interface RaftMachine {
   fetched(fetch: Fetch, entries: readonly LogEntry[], nowMs: number): void
   /** A fetch failed. `compacted`: the entries are gone for good, so the follower needs a snapshot. */
   fetchFailed(fetch: Fetch, reason: 'compacted' | 'other', nowMs: number): void
-  /** The state machine was switched, durably, to a snapshot at `position` that carries `configuration`. */
+  /**
+   * The state machine was switched, durably, to a snapshot at `position` that carries `configuration`. A snapshot that is
+   * not ahead of what is applied must not be restored: the state would go back.
+   *
+   * @throws KeelsonError `CORRUPTION` when it contradicts what is committed here
+   */
   snapshotRestored(position: LogPosition, configuration: Configuration, nowMs: number): void
   /** The offered snapshot could not be fetched or restored; another offer may come. */
   snapshotFailed(nowMs: number): void

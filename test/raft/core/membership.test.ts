@@ -2,8 +2,10 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { ReplicaId } from '../../../src/model/ids.ts'
 import { votersOf } from '../../../src/raft/core/configuration.ts'
+import { RaftCore } from '../../../src/raft/core/raft.ts'
 import type { MembershipChange } from '../../../src/raft/core/types.ts'
 import { Cluster, type ClusterOptions } from '../support/cluster.ts'
+import { PrematureChange } from '../support/mutants.ts'
 
 function led(size: number, options: ClusterOptions = {}): Cluster {
   const cluster = new Cluster(size, options)
@@ -115,16 +117,43 @@ suite('a change', () => {
     assert.equal(refusal(cluster, 1, { type: 'remove', replicaId: 2 }, 2), 'accepted')
   })
 
-  test("waits for the first commit of the leader's term (Ongaro 2015)", () => {
-    const cluster = new Cluster(3)
-    cluster.replica(1).stalled = false
-    cluster.deliver = (message) => message.kind !== 'append'
-    cluster.elect(1)
-    assert.equal(refusal(cluster, 1, { type: 'remove', replicaId: 3 }), 'notReady')
-    cluster.heal()
-    cluster.advance(100)
-    assert.equal(refusal(cluster, 1, { type: 'remove', replicaId: 3 }), 'accepted')
-  })
+  for (const Core of [RaftCore, PrematureChange]) {
+    test(`waits for the first commit of the leader's term (Ongaro 2015): ${Core.name}`, () => {
+      const cluster = new Cluster(5, { learners: [5], options: { preVote: false }, Core })
+      cluster.elect(1)
+      // 1 promotes 5, and only 1 and 5 know.
+      cluster.partition([1, 5])
+      assert.equal(refusal(cluster, 1, { type: 'promote', replicaId: 5 }), 'accepted')
+      cluster.settle()
+      cluster.crash(1)
+      // 2 is elected by 3 and 4, and removes 1 at once.
+      cluster.deliver = (m) => m.kind !== 'append' && m.to !== 5 && m.from !== 5
+      cluster.elect(2)
+      const removal: MembershipChange = { type: 'remove', replicaId: 1 }
+      if (Core === RaftCore) {
+        assert.equal(refusal(cluster, 2, removal), 'notReady')
+        cluster.heal()
+        cluster.advance(100)
+        assert.equal(refusal(cluster, 2, removal), 'accepted')
+        return
+      }
+      assert.equal(refusal(cluster, 2, removal), 'accepted')
+      cluster.partition([2, 3])
+      cluster.advance(100)
+      assert.deepEqual(votersOf(cluster.core(2).configurationState().committed), [2, 3, 4])
+      // Under the five voters of its own configuration, 1 needs none of the two that have committed without it.
+      cluster.restart(1)
+      cluster.partition([1, 4, 5])
+      cluster.core(4).leaderHeardMs = -Infinity
+      cluster.core(4).leader = 0
+      assert.throws(() => {
+        for (let i = 0; i < 5; i++) {
+          cluster.on(1, (core) => core.campaign(cluster.now))
+          cluster.settle()
+        }
+      }, /leader completeness/)
+    })
+  }
 
   test('rolls back when its entry is cut off', () => {
     const cluster = led(3)

@@ -40,7 +40,6 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
   cluster.answersFetches = false
   cluster.awaits = true
   for (const replica of cluster.replicas.values()) setManual(replica)
-  let elections = 0
   let crashes = 0
   let snapshots = 0
   let changes = 0
@@ -49,8 +48,10 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
   let nodes = size
   const loss = random.float() * 0.3
   const crashRate = random.float() ** 3 * 0.02
+  const burst = pick(random, [4, 12, 40])
   const healing = random.float()
-  const changeRate = random.float() * 0.03
+  const calm = chance(random, 0.5) ? 0.003 : 0
+  const changeRate = random.float() * pick(random, [0.03, 0.03, 0.3])
   let cut: (message: Message) => boolean = () => true
 
   const live = (): ReplicaId[] => [...cluster.replicas].filter(([, r]) => r.up).map(([id]) => id)
@@ -65,14 +66,11 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
     if (fresh) setManual(cluster.replica(message.to))
   }
   const work = (id: ReplicaId): void => {
-    const replica = cluster.replica(id)
-    const before = replica.core.role
     cluster.drain(id)
     if (chance(random, 0.6)) cluster.persist(id, 1 + random.integer(3))
     if (chance(random, 0.6)) cluster.apply(id)
     if (chance(random, 0.6) && cluster.fetch(id)) fetches++
     if (chance(random, 0.4) && cluster.restore(id)) snapshots++
-    if (before !== 'leader' && replica.core.role === 'leader') elections++
   }
   const passTime = (): void => {
     const deadlines = live().map((id) => cluster.core(id).nextDeadlineMs)
@@ -122,7 +120,7 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
     if (ids.length > 0) {
       const draw = random.float()
       const id = pick(random, ids)
-      if (draw < 0.4) for (let i = random.integer(9); i >= 0; i--) deliverOne()
+      if (draw < 0.4) for (let i = random.integer(burst); i >= 0; i--) deliverOne()
       else if (draw < 0.75) work(id)
       else if (draw < 0.85) passTime()
       else request(id)
@@ -150,7 +148,14 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
         }
       }
     }
-    if (cluster.network.length > 300) cluster.network.splice(0, 150)
+    if (cluster.network.length > 120) cluster.network.splice(0, 60)
+    if (chance(random, calm)) {
+      // A while of good weather: everybody catches up, so that more is at stake afterwards.
+      for (const id of live()) setAutomatic(cluster.replica(id))
+      cut = () => true
+      cluster.advance(random.float() * 900)
+      for (const id of live()) setManual(cluster.replica(id))
+    }
   }
   function revive(id: ReplicaId): void {
     setManual(cluster.restart(id))
@@ -160,10 +165,7 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
   cluster.restores = true
   cluster.answersFetches = true
   for (const [id, r] of cluster.replicas) if (!r.up) revive(id)
-  for (const r of cluster.replicas.values()) {
-    r.stalled = false
-    r.idle = false
-  }
+  for (const r of cluster.replicas.values()) setAutomatic(r)
   cluster.advance(5000)
   const leader = cluster.leader()
   cluster.propose(leader.replicaId, 'healed')
@@ -181,12 +183,18 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
   )
   let reads = 0
   for (const replica of cluster.replicas.values()) reads += replica.reads.length
+  const { elections } = cluster.invariants
   return { committed: leader.commitIndex, elections, crashes, snapshots, changes, reads, fetches, cluster }
 }
 
 function setManual(replica: Replica): void {
   replica.stalled = true
   replica.idle = true
+}
+
+function setAutomatic(replica: Replica): void {
+  replica.stalled = false
+  replica.idle = false
 }
 
 function compactDisk(replica: Replica, position: { readonly index: number; readonly term: number }): void {

@@ -287,7 +287,8 @@ export class Cluster {
     replica.offer = undefined
     const source = this.replica(offer.from)
     const { disk } = source
-    if (!source.up || disk.appliedIndex < offer.position.index) {
+    const isNews = disk.appliedIndex > replica.disk.appliedIndex && disk.appliedIndex >= offer.position.index
+    if (!source.up || !isNews) {
       this.on(id, (core) => core.snapshotFailed(this.now))
       return true
     }
@@ -335,7 +336,8 @@ export class Cluster {
   advance(ms: number): void {
     const end = this.now + ms
     this.settle()
-    for (;;) {
+    for (let turn = 0; ; turn++) {
+      assert.ok(turn < 100_000, 'time does not pass')
       let next = Infinity
       for (const { core, up } of this.replicas.values()) if (up) next = Math.min(next, core.nextDeadlineMs)
       if (next > end) break
