@@ -104,13 +104,22 @@ export class PendingProposals {
     }
   }
 
-  /** Ends all of them. Those that were never appended had no effect. */
-  failAll(waiting: KeelsonError, appended: KeelsonError): void {
-    for (const proposal of this.takeWaiting()) this.settle(proposal, waiting)
-    while (this.hasAppended) {
+  /** Term of the oldest one in the log. */
+  get oldestTerm(): number | undefined {
+    return this.#appended[this.#head]?.term
+  }
+
+  /** Ends those that were not appended: they had no effect. */
+  failWaiting(error: KeelsonError): void {
+    for (const proposal of this.takeWaiting()) this.settle(proposal, error)
+  }
+
+  /** Ends those that were appended in a term below `term`. */
+  failAppended(term: number, error: KeelsonError): void {
+    while ((this.oldestTerm ?? term) < term) {
       const proposal = this.#appended[this.#head] as PendingProposal
       this.#advance()
-      this.settle(proposal, appended)
+      this.settle(proposal, error)
     }
   }
 

@@ -7,7 +7,6 @@ import type { PeerIdentity } from '../../interfaces/transport.ts'
 import type { GroupId, NodeId, ReplicaId } from '../../model/ids.ts'
 import { replicaOf } from '../core/configuration.ts'
 import type {
-  Accepted,
   Configuration,
   ConfigurationState,
   Fetch,
@@ -16,24 +15,21 @@ import type {
   RaftMachine,
   RaftStatus,
   Ready,
-  Refused,
 } from '../core/types.ts'
 import { Applier, type EntryOutcome, type PositionedSnapshot } from './applier.ts'
 import type { GroupBookkeeping } from './bookkeeping.ts'
 import { LogCompactor } from './log-compactor.ts'
 import { encodeGroupMetadata, type GroupMetadata } from './metadata.ts'
 import { type Peer, PeerBook } from './peers.ts'
-import { outcomeUnknown, type PendingProposal, PendingProposals } from './pending-proposals.ts'
-import { type PendingRead, PendingReads } from './pending-reads.ts'
-import { type LeaderHint, notLeader, refusalError } from './refusals.ts'
+import type { PendingProposal } from './pending-proposals.ts'
+import type { PendingRead } from './pending-reads.ts'
+import type { LeaderHint } from './refusals.ts'
 import type { ReplicaListener, ReplicaPort, TurnSink } from './replica-port.ts'
+import { ReplicaRequests } from './replica-requests.ts'
 import { encodeSessionEntry } from './session-entry.ts'
 
 /** Pause after a read of the log that failed, before it is tried again. */
 const fetchRetryMs = 100
-
-/** Bytes of proposals that are appended in one turn; the rest has to wait for the next one. */
-const maximumTurnBytes = 1 << 20
 
 /**
  * Drives the core of one replica: feeds it what comes in, carries out what it wants, and connects callers, state machine
@@ -46,17 +42,13 @@ export class Replica {
   readonly machine: StateMachine
   readonly #port: ReplicaPort<Replica>
   readonly #listener: ReplicaListener
-  readonly #proposals = new PendingProposals()
-  readonly #reads = new PendingReads()
+  readonly #requests: ReplicaRequests
   readonly #peers: PeerBook
   readonly #compactor: LogCompactor
   /** Messages that wait for their write, by ascending write id. */
   #withheld: { readonly writeId: number; readonly message: Message }[] = []
-  #transfer: { readonly resolve: () => void; readonly reject: (error: KeelsonError) => void } | undefined
   #metadata: GroupMetadata
   #metadataDirty = false
-  /** Proposals of an ended leadership fail then, if they are still open. */
-  #graceDeadlineMs = Number.POSITIVE_INFINITY
   #token: number | undefined
   #removed = false
   #failure: KeelsonError | undefined
@@ -78,7 +70,16 @@ export class Replica {
     this.#port = port
     this.#listener = listener
     this.#peers = new PeerBook(this.core.status().configuration)
-    const { limits } = port
+    const { limits, maximumEntryBytes } = port
+    this.#requests = new ReplicaRequests({
+      groupId,
+      core,
+      limits,
+      maximumEntryBytes,
+      leaderHint: () => this.leaderHint(),
+      quarantined: () => this.#metadata.quarantined,
+      schedule: () => port.schedule(this),
+    })
     this.applier = new Applier(stored, {
       machine,
       replicaId: metadata.replicaId,
@@ -137,7 +138,7 @@ export class Replica {
   /** When the replica wants a turn if nothing comes in before. */
   get nextDeadlineMs(): number {
     if (this.#failure !== undefined) return Number.POSITIVE_INFINITY
-    return Math.min(this.core.nextDeadlineMs, this.#graceDeadlineMs)
+    return Math.min(this.core.nextDeadlineMs, this.#requests.nextDeadlineMs)
   }
 
   /** Lease sequence of this replica while it leads and has applied its term's first entry. */
@@ -163,47 +164,19 @@ export class Replica {
 
   // What callers ask for
 
-  /** Takes a proposal for the next turn, unless it is refused at once. */
+  /** @returns why the proposal is refused, if it is */
   propose(proposal: PendingProposal): KeelsonError | undefined {
-    if (this.#failure !== undefined) return this.#failure
-    if (this.core.role !== 'leader') return this.#notLeader()
-    const { limits, maximumEntryBytes } = this.#port
-    if (proposal.data.length > maximumEntryBytes) {
-      return new KeelsonError(
-        'LIMIT_EXCEEDED',
-        `an entry of ${proposal.data.length} bytes was proposed to group ${this.groupId}, but one holds at most ${maximumEntryBytes}`,
-      )
-    }
-    if (
-      this.#proposals.count >= limits.maximumPendingProposals ||
-      (this.#proposals.bytes + proposal.data.length > limits.maximumPendingBytes && this.#proposals.count > 0)
-    ) {
-      return new KeelsonError(
-        'OVERLOADED',
-        `group ${this.groupId} has ${this.#proposals.count} open proposals of ${this.#proposals.bytes} bytes; back off, then try again`,
-      )
-    }
-    this.#proposals.add(proposal)
-    this.#port.schedule(this)
-    return undefined
+    return this.#failure ?? this.#requests.propose(proposal)
   }
 
+  /** The caller of a proposal went away. @returns what is known of its effect */
   abandonProposal(proposal: PendingProposal): 'none' | 'unknown' {
-    return this.#proposals.abandon(proposal)
+    return this.#requests.abandon(proposal)
   }
 
+  /** @returns why the read is refused, if it is */
   read(read: PendingRead): KeelsonError | undefined {
-    if (this.#failure !== undefined) return this.#failure
-    if (this.core.role !== 'leader') return this.#notLeader()
-    if (this.#reads.count >= this.#port.limits.maximumPendingReads) {
-      return new KeelsonError(
-        'OVERLOADED',
-        `group ${this.groupId} has ${this.#reads.count} reads waiting; back off`,
-      )
-    }
-    this.#reads.add(read)
-    this.#port.schedule(this)
-    return undefined
+    return this.#failure ?? this.#requests.read(read)
   }
 
   /** `settle` gets the outcome when the entry of the new configuration is applied, or an error. */
@@ -213,45 +186,19 @@ export class Replica {
     settle: (outcome: Configuration | KeelsonError) => void,
   ): PendingProposal | KeelsonError {
     if (this.#failure !== undefined) return this.#failure
-    const nowMs = this.#now()
-    const options = expectedGeneration === undefined ? {} : { expectedGeneration }
-    const answer = this.#guarded(() => {
-      // What was proposed before comes before it in the log.
-      while (this.#proposals.hasWaiting) this.#submitProposals(nowMs)
-      return this.core.changeMembership(change, options, nowMs)
-    })
-    if (answer instanceof KeelsonError) return answer
-    this.#port.schedule(this)
-    if (!answer.accepted) return this.#refused(answer)
-    const proposal: PendingProposal = {
-      kind: entryKinds.configuration,
-      data: new Uint8Array(0),
-      index: 0,
-      term: 0,
-      settle: (outcome) => settle(outcome instanceof KeelsonError ? outcome : answer.configuration),
-    }
-    this.#proposals.add(proposal)
-    this.#proposals.appended(this.#proposals.takeWaiting(), answer.index, answer.term)
-    return proposal
+    return this.#guarded(() =>
+      this.#requests.changeMembership(change, expectedGeneration, this.#now(), settle),
+    )
   }
 
+  /** @returns why the transfer is refused, if it is */
   transferLeadership(
     to: ReplicaId,
     resolve: () => void,
     reject: (error: KeelsonError) => void,
   ): KeelsonError | undefined {
     if (this.#failure !== undefined) return this.#failure
-    const nowMs = this.#now()
-    const answer = this.#guarded((): Accepted | Refused => {
-      while (this.#proposals.hasWaiting) this.#submitProposals(nowMs)
-      return this.core.transferLeadership(to, nowMs)
-    })
-    if (answer instanceof KeelsonError) return answer
-    this.#port.schedule(this)
-    if (!answer.accepted) return this.#refused(answer)
-    this.#transfer?.reject(transferFailed(this.groupId))
-    this.#transfer = { resolve, reject }
-    return undefined
+    return this.#guarded(() => this.#requests.transferLeadership(to, this.#now(), { resolve, reject }))
   }
 
   // What comes in
@@ -298,7 +245,7 @@ export class Replica {
   advance(nowMs: number): void {
     if (this.#failure !== undefined) return
     this.#guarded(() => {
-      if (nowMs >= this.#graceDeadlineMs) this.#graceEnded()
+      this.#requests.advance(nowMs)
       this.core.advanceTo(nowMs)
     })
   }
@@ -307,10 +254,9 @@ export class Replica {
   turn(nowMs: number, sink: TurnSink<Replica>): void {
     if (this.#failure !== undefined) return
     this.#guarded(() => {
-      this.#submitProposals(nowMs)
-      this.#submitReads(nowMs)
+      this.#requests.submit(nowMs)
       const ready = this.core.takeReady()
-      if (ready !== undefined) this.#carryOut(ready, sink)
+      if (ready !== undefined) this.#carryOut(ready, nowMs, sink)
       else this.#writeMetadata(sink)
     })
   }
@@ -336,10 +282,7 @@ export class Replica {
     this.#failure = error
     this.#withheld = []
     void this.applier.stop()
-    this.#proposals.failAll(noEffect(error), outcomeUnknown(error.message, error))
-    this.#reads.failAll(noEffect(error))
-    this.#transfer?.reject(noEffect(error))
-    this.#transfer = undefined
+    this.#requests.failAll(error)
     this.#updateToken()
     this.#listener.stopped(error)
   }
@@ -364,16 +307,18 @@ export class Replica {
     if (this.#failure !== undefined) throw this.#failure
     const { applied, configuration } = this.applier
     invariant(configuration !== undefined, 'an applied state has a configuration')
-    const nowMs = this.#now()
     this.#metadata = { ...this.#metadata, restoring: false }
     this.#metadataDirty = true
-    if (restored) {
-      this.core.snapshotRestored(applied, configuration.configuration, nowMs)
+    this.#guarded(() => {
+      if (!restored) {
+        this.core.snapshotFailed(this.#now())
+        return
+      }
+      this.core.snapshotRestored(applied, configuration.configuration, this.#now())
       this.#compactor.reset(applied.index)
-      this.#proposals.skippedTo(applied.index)
-    } else {
-      this.core.snapshotFailed(nowMs)
-    }
+      this.#requests.skippedTo(applied.index)
+      this.#updateToken()
+    })
     this.#port.schedule(this)
   }
 
@@ -383,13 +328,13 @@ export class Replica {
       this.#metadata = { ...this.#metadata, restoring: false }
       this.#metadataDirty = true
     }
-    this.core.snapshotFailed(this.#now())
+    this.#guarded(() => this.core.snapshotFailed(this.#now()))
     this.#port.schedule(this)
   }
 
   snapshotSent(replicaId: ReplicaId, outcome: 'sent' | 'failed'): void {
     if (this.#failure !== undefined) return
-    this.core.reportSnapshot(replicaId, outcome, this.#now())
+    this.#guarded(() => this.core.reportSnapshot(replicaId, outcome, this.#now()))
     this.#port.schedule(this)
   }
 
@@ -410,28 +355,7 @@ export class Replica {
     }
   }
 
-  /** Appends what waits, as much as one turn and one write should hold. */
-  #submitProposals(nowMs: number): void {
-    if (!this.#proposals.hasWaiting) return
-    const waiting = this.#proposals.takeWaiting(maximumTurnBytes)
-    if (this.#proposals.hasWaiting) this.#port.schedule(this)
-    const answer = this.core.propose(waiting, nowMs)
-    if (answer.accepted) {
-      this.#proposals.appended(waiting, answer.firstIndex, answer.term)
-      return
-    }
-    const error = this.#refused(answer)
-    for (const proposal of waiting) this.#proposals.settle(proposal, error)
-  }
-
-  #submitReads(nowMs: number): void {
-    if (!this.#reads.hasWaiting) return
-    const context = this.#reads.request()
-    const answer = this.core.requestRead(context, nowMs)
-    if (!answer.accepted) this.#reads.failed(context, this.#refused(answer))
-  }
-
-  #carryOut(ready: Ready, sink: TurnSink<Replica>): void {
+  #carryOut(ready: Ready, nowMs: number, sink: TurnSink<Replica>): void {
     if (ready.quarantined === true) {
       this.#metadata = { ...this.#metadata, quarantined: true }
       this.#metadataDirty = true
@@ -453,30 +377,16 @@ export class Replica {
     for (const deferred of ready.messagesAfter) this.#withheld.push(deferred)
     for (const entry of ready.committed) this.#compactor.add(entry.data.length)
     this.applier.enqueue(ready.committed)
-    for (const read of ready.reads) {
-      this.#reads.confirmed(read.context, read.index, this.applier.applied.index)
-    }
-    for (const context of ready.failedReads)
-      this.#reads.failed(context, this.#notLeader('the read lost its leader'))
     for (const fetch of ready.fetches) void this.#fetch(fetch)
     if (ready.offeredSnapshot !== undefined) this.#port.snapshotOffered(this, ready.offeredSnapshot)
+    this.#requests.answer(ready, this.applier.applied.index, nowMs)
     this.#announce(ready)
   }
 
   #announce(ready: Ready): void {
     if (ready.leadership !== undefined) {
-      if (ready.leadership.role === 'leader') this.#graceDeadlineMs = Number.POSITIVE_INFINITY
-      else if (this.#proposals.hasAppended && this.#graceDeadlineMs === Number.POSITIVE_INFINITY) {
-        this.#graceDeadlineMs = this.#now() + this.#port.limits.lostLeadershipGraceMs
-      }
       this.#updateToken()
       this.#listener.leadership(ready.leadership)
-    }
-    if (ready.transfer !== undefined && this.#transfer !== undefined) {
-      const { resolve, reject } = this.#transfer
-      this.#transfer = undefined
-      if (ready.transfer.outcome === 'done') resolve()
-      else reject(transferFailed(this.groupId))
     }
     if (ready.configuration !== undefined) this.#listener.configuration(ready.configuration)
     if (ready.quarantined === true) this.#listener.quarantined()
@@ -533,22 +443,12 @@ export class Replica {
     if (this.#failure !== undefined) return
     const { index } = this.applier.applied
     this.#guarded(() => this.core.applied(index, this.#now()))
-    this.#proposals.applied(entries, outcomes)
-    this.#reads.applied(index)
-    if (!this.#proposals.hasAppended) this.#graceDeadlineMs = Number.POSITIVE_INFINITY
+    this.#requests.applied(entries, outcomes, index)
     this.#updateToken()
     this.#appliedSinceTrim += entries.length
     if (this.#appliedSinceTrim >= 1024) this.#trimSessions()
     this.#compactor.check()
     this.#port.schedule(this)
-  }
-
-  #graceEnded(): void {
-    this.#graceDeadlineMs = Number.POSITIVE_INFINITY
-    this.#proposals.failAll(
-      this.#notLeader(),
-      outcomeUnknown('leadership was lost before it was applied here'),
-    )
   }
 
   #updateToken(): void {
@@ -571,35 +471,4 @@ export class Replica {
     })
     this.propose({ kind: entryKinds.session, data, index: 0, term: 0, settle: undefined })
   }
-
-  #refused(refused: Refused): KeelsonError {
-    return refusalError(this.groupId, refused.reason, this.leaderHint())
-  }
-
-  #notLeader(why?: string): KeelsonError {
-    if (this.#metadata.quarantined) {
-      return new KeelsonError(
-        'QUARANTINED',
-        `this replica of group ${this.groupId} lost what it had acknowledged; remove it and add a new one`,
-      )
-    }
-    return notLeader(this.groupId, this.leaderHint(), why)
-  }
-}
-
-/** The same error for what had no effect. */
-function noEffect(error: KeelsonError): KeelsonError {
-  return new KeelsonError(error.code, error.message, {
-    details: error.details,
-    cause: error.cause ?? error,
-    retryable: error.retryable,
-    outcome: 'none',
-  })
-}
-
-function transferFailed(groupId: GroupId): KeelsonError {
-  return new KeelsonError(
-    'TIMEOUT',
-    `leadership of group ${groupId} was not handed over in time; this replica goes on leading if it can`,
-  )
 }

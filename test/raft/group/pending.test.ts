@@ -95,9 +95,22 @@ suite('pending proposals', () => {
     const pending = make('a')
     pending.appended(pending.takeWaiting(), 1, 1)
     pending.add(proposal('b'))
-    pending.failAll(new KeelsonError('CLOSED', 'closed'), new KeelsonError('OUTCOME_UNKNOWN', 'closed'))
+    pending.failWaiting(new KeelsonError('CLOSED', 'closed'))
+    pending.failAppended(Number.POSITIVE_INFINITY, new KeelsonError('OUTCOME_UNKNOWN', 'closed'))
     assert.deepEqual(outcomes, ['b@0 CLOSED/none', 'a@1 OUTCOME_UNKNOWN/unknown'])
     assert.equal(pending.count, 0)
+  })
+
+  test('of earlier terms can be given up alone', () => {
+    const pending = make('a')
+    assert.equal(pending.oldestTerm, undefined)
+    pending.appended(pending.takeWaiting(), 1, 1)
+    pending.add(proposal('b'))
+    pending.appended(pending.takeWaiting(), 2, 3)
+    assert.equal(pending.oldestTerm, 1)
+    pending.failAppended(3, new KeelsonError('OUTCOME_UNKNOWN', 'gone'))
+    assert.deepEqual(outcomes, ['a@1 OUTCOME_UNKNOWN/unknown'])
+    assert.equal(pending.oldestTerm, 3)
   })
 
   test('by the thousand keep their order', () => {

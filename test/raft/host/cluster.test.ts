@@ -109,6 +109,36 @@ suite('proposals', () => {
     }
   })
 
+  test('proposals of a lost leadership end, also when it is regained', async () => {
+    const cluster = new Cluster({ limits: { lostLeadershipGraceMs: 5_000 } })
+    await cluster.run(async () => {
+      await cluster.bootstrap()
+      const old = await cluster.leader()
+      await cluster.propose('a+1')
+      await cluster.converged(names)
+      const heal = cluster.conditions.partition(isolate(old.name, names))
+      const open = Array.from({ length: 30 }, async () => old.group().propose(utf8('a+100')))
+      const outcomes = Promise.allSettled(open)
+      await cluster.until(() => (cluster.serving() ?? old) !== old, 'a new leader')
+      heal()
+      const next = await cluster.leader()
+      await cluster.until(
+        () => old.group().status().term === next.group().status().term,
+        'the old one follows',
+      )
+      await next.group().transferLeadership(old.group().status().replicaId)
+      await cluster.until(() => cluster.serving() === old, 'the old one leads again')
+      for (const outcome of await outcomes) {
+        assert.ok(
+          outcome.status === 'rejected' &&
+            KeelsonError.hasCode(outcome.reason, 'OUTCOME_UNKNOWN', 'NOT_LEADER'),
+        )
+      }
+      await cluster.converged(names)
+      for (const name of names) assert.equal(cluster.node(name).value('a'), 1)
+    })
+  })
+
   test('an unknown session is refused and says that nothing is known', async () => {
     const cluster = new Cluster()
     await cluster.run(async () => {

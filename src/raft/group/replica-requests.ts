@@ -1,0 +1,246 @@
+import { KeelsonError } from '../../core/errors.ts'
+import { entryKinds, type LogEntry } from '../../interfaces/log-store.ts'
+import type { GroupId, ReplicaId } from '../../model/ids.ts'
+import type {
+  Configuration,
+  Leadership,
+  MembershipChange,
+  RaftMachine,
+  Ready,
+  Refused,
+} from '../core/types.ts'
+import type { EntryOutcome } from './applier.ts'
+import type { GroupLimits } from './limits.ts'
+import { outcomeUnknown, type PendingProposal, PendingProposals } from './pending-proposals.ts'
+import { type PendingRead, PendingReads } from './pending-reads.ts'
+import { type LeaderHint, notLeader, refusalError } from './refusals.ts'
+
+/** Bytes of proposals that are appended in one turn; the rest has to wait for the next one. */
+const maximumTurnBytes = 1 << 20
+
+export interface ReplicaRequestsOptions {
+  readonly groupId: GroupId
+  readonly core: RaftMachine
+  readonly limits: GroupLimits
+  /** Largest data of one entry. */
+  readonly maximumEntryBytes: number
+  readonly leaderHint: () => LeaderHint
+  readonly quarantined: () => boolean
+  /** The replica wants a turn. */
+  readonly schedule: () => void
+}
+
+/** Who waits for a transfer of leadership. */
+interface PendingTransfer {
+  readonly resolve: () => void
+  readonly reject: (error: KeelsonError) => void
+}
+
+/**
+ * What callers have asked of one replica and were not answered yet. Every request ends: with its outcome, or at the latest
+ * some time after leadership was lost, or when the replica stops.
+ */
+export class ReplicaRequests {
+  readonly #options: ReplicaRequestsOptions
+  readonly #proposals = new PendingProposals()
+  readonly #reads = new PendingReads()
+  #transfers: PendingTransfer[] = []
+  /** When proposals of an earlier leadership are given up, if they are still open. */
+  #graceDeadlineMs = Number.POSITIVE_INFINITY
+
+  constructor(options: ReplicaRequestsOptions) {
+    this.#options = options
+  }
+
+  get nextDeadlineMs(): number {
+    return this.#graceDeadlineMs
+  }
+
+  /** Takes a proposal for the next turn, unless it is refused at once. */
+  propose(proposal: PendingProposal): KeelsonError | undefined {
+    const { core, limits, maximumEntryBytes, groupId } = this.#options
+    if (core.role !== 'leader') return this.#notLeader()
+    const { length } = proposal.data
+    if (length > maximumEntryBytes) {
+      return new KeelsonError(
+        'LIMIT_EXCEEDED',
+        `an entry of ${length} bytes was proposed to group ${groupId}, but one holds at most ${maximumEntryBytes}`,
+      )
+    }
+    const { count, bytes } = this.#proposals
+    if (
+      count >= limits.maximumPendingProposals ||
+      (count > 0 && bytes + length > limits.maximumPendingBytes)
+    ) {
+      return new KeelsonError(
+        'OVERLOADED',
+        `group ${groupId} has ${count} open proposals of ${bytes} bytes; back off, then try again`,
+      )
+    }
+    this.#proposals.add(proposal)
+    this.#options.schedule()
+    return undefined
+  }
+
+  abandon(proposal: PendingProposal): 'none' | 'unknown' {
+    return this.#proposals.abandon(proposal)
+  }
+
+  read(read: PendingRead): KeelsonError | undefined {
+    const { core, limits, groupId } = this.#options
+    if (core.role !== 'leader') return this.#notLeader()
+    const { count } = this.#reads
+    if (count >= limits.maximumPendingReads) {
+      return new KeelsonError('OVERLOADED', `group ${groupId} has ${count} reads waiting; back off`)
+    }
+    this.#reads.add(read)
+    this.#options.schedule()
+    return undefined
+  }
+
+  /** `settle` gets the outcome when the entry of the new configuration is applied, or an error. */
+  changeMembership(
+    change: MembershipChange,
+    expectedGeneration: number | undefined,
+    nowMs: number,
+    settle: (outcome: Configuration | KeelsonError) => void,
+  ): PendingProposal | KeelsonError {
+    // What was proposed before comes before it in the log.
+    this.#submitAll(nowMs)
+    const options = expectedGeneration === undefined ? {} : { expectedGeneration }
+    const answer = this.#options.core.changeMembership(change, options, nowMs)
+    this.#options.schedule()
+    if (!answer.accepted) return this.#refused(answer)
+    const proposal: PendingProposal = {
+      kind: entryKinds.configuration,
+      data: new Uint8Array(0),
+      index: 0,
+      term: 0,
+      settle: (outcome) => settle(outcome instanceof KeelsonError ? outcome : answer.configuration),
+    }
+    this.#proposals.add(proposal)
+    this.#proposals.appended(this.#proposals.takeWaiting(), answer.index, answer.term)
+    return proposal
+  }
+
+  transferLeadership(to: ReplicaId, nowMs: number, waiting: PendingTransfer): KeelsonError | undefined {
+    this.#submitAll(nowMs)
+    const answer = this.#options.core.transferLeadership(to, nowMs)
+    this.#options.schedule()
+    if (!answer.accepted) return this.#refused(answer)
+    this.#transfers.push(waiting)
+    return undefined
+  }
+
+  /** Gives the core what waits, as much as one turn and one write should hold. */
+  submit(nowMs: number): void {
+    this.#submitProposals(nowMs)
+    if (this.#proposals.hasWaiting) this.#options.schedule()
+    if (!this.#reads.hasWaiting) return
+    const context = this.#reads.request()
+    const answer = this.#options.core.requestRead(context, nowMs)
+    if (!answer.accepted) this.#reads.failed(context, this.#refused(answer))
+  }
+
+  /** What the core has to say to those who wait. `appliedIndex` is that of the state machine. */
+  answer(ready: Ready, appliedIndex: number, nowMs: number): void {
+    for (const { context, index } of ready.reads) this.#reads.confirmed(context, index, appliedIndex)
+    for (const context of ready.failedReads) {
+      this.#reads.failed(context, this.#notLeader('the read lost its leader'))
+    }
+    if (ready.leadership !== undefined) this.#leadershipChanged(ready.leadership, nowMs)
+    if (ready.transfer === undefined) return
+    const transfers = this.#transfers
+    this.#transfers = []
+    for (const { resolve, reject } of transfers) {
+      if (ready.transfer.outcome === 'done') resolve()
+      else reject(transferFailed(this.#options.groupId))
+    }
+  }
+
+  applied(entries: readonly LogEntry[], outcomes: readonly EntryOutcome[], appliedIndex: number): void {
+    this.#proposals.applied(entries, outcomes)
+    this.#reads.applied(appliedIndex)
+    if (!this.#proposals.hasAppended) this.#graceDeadlineMs = Number.POSITIVE_INFINITY
+  }
+
+  /** The state was replaced by a snapshot that reaches up to `index`. */
+  skippedTo(index: number): void {
+    this.#proposals.skippedTo(index)
+    this.#reads.applied(index)
+  }
+
+  advance(nowMs: number): void {
+    if (nowMs < this.#graceDeadlineMs) return
+    this.#graceDeadlineMs = Number.POSITIVE_INFINITY
+    const { core } = this.#options
+    const below = core.role === 'leader' ? core.term : Number.POSITIVE_INFINITY
+    this.#proposals.failAppended(below, outcomeUnknown('leadership was lost before it was applied here'))
+  }
+
+  failAll(error: KeelsonError): void {
+    const without = noEffect(error)
+    this.#proposals.failWaiting(without)
+    this.#proposals.failAppended(Number.POSITIVE_INFINITY, outcomeUnknown(error.message, error))
+    this.#reads.failAll(without)
+    for (const { reject } of this.#transfers) reject(without)
+    this.#transfers = []
+  }
+
+  /**
+   * Proposals of a leadership that ended are mostly committed by the next leader, so they are given some time to turn out.
+   * Not for ever: what was cut off this log may never be heard of again.
+   */
+  #leadershipChanged({ role, term }: Leadership, nowMs: number): void {
+    const { oldestTerm } = this.#proposals
+    if (oldestTerm === undefined || (role === 'leader' && oldestTerm === term)) return
+    const deadlineMs = nowMs + this.#options.limits.lostLeadershipGraceMs
+    this.#graceDeadlineMs = Math.min(this.#graceDeadlineMs, deadlineMs)
+  }
+
+  #submitAll(nowMs: number): void {
+    while (this.#proposals.hasWaiting) this.#submitProposals(nowMs)
+  }
+
+  #submitProposals(nowMs: number): void {
+    if (!this.#proposals.hasWaiting) return
+    const waiting = this.#proposals.takeWaiting(maximumTurnBytes)
+    const answer = this.#options.core.propose(waiting, nowMs)
+    if (answer.accepted) {
+      this.#proposals.appended(waiting, answer.firstIndex, answer.term)
+      return
+    }
+    const error = this.#refused(answer)
+    for (const proposal of waiting) this.#proposals.settle(proposal, error)
+  }
+
+  #refused(refused: Refused): KeelsonError {
+    return refusalError(this.#options.groupId, refused.reason, this.#options.leaderHint())
+  }
+
+  #notLeader(why?: string): KeelsonError {
+    const { groupId, quarantined, leaderHint } = this.#options
+    if (!quarantined()) return notLeader(groupId, leaderHint(), why)
+    return new KeelsonError(
+      'QUARANTINED',
+      `this replica of group ${groupId} lost what it had acknowledged; remove it and add a new one`,
+    )
+  }
+}
+
+/** The same error for what had no effect. */
+function noEffect(error: KeelsonError): KeelsonError {
+  return new KeelsonError(error.code, error.message, {
+    details: error.details,
+    cause: error.cause ?? error,
+    retryable: error.retryable,
+    outcome: 'none',
+  })
+}
+
+function transferFailed(groupId: GroupId): KeelsonError {
+  return new KeelsonError(
+    'TIMEOUT',
+    `leadership of group ${groupId} was not handed over in time; this replica goes on leading if it can`,
+  )
+}
