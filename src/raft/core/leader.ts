@@ -239,13 +239,16 @@ export abstract class RaftLeader extends RaftFollower {
   heartbeatTimedOut(): void {
     this.checkQuorum()
     if (this.role !== 'leader') return
+    this.heartbeatDeadlineMs = this.nowMs + this.options.heartbeatIntervalMs
     this.startRound()
   }
 
-  /** A new round of heartbeats to every replica. Reads that wait are confirmed by it. */
+  /**
+   * A new round of heartbeats to every replica. Reads that wait are confirmed by it. It does not put off the next regular
+   * one, or a stream of reads would keep a leader without a quorum from ever noticing.
+   */
   startRound(): void {
     this.round++
-    this.heartbeatDeadlineMs = this.nowMs + this.options.heartbeatIntervalMs
     this.bindReads()
     for (const [replicaId, progress] of this.progress) this.sendHeartbeat(replicaId, progress, this.round)
     this.confirmReads()

@@ -280,6 +280,33 @@ suite('a member that is removed', () => {
   })
 })
 
+suite('a wiped disk', () => {
+  test('comes back as a new member, and under its old id it is quarantined', () => {
+    const cluster = led(3)
+    cluster.propose(1, 'a')
+    cluster.settle()
+    cluster.crash(3)
+    // Hosts tell incarnations apart; if one failed to, the core would notice what it has forgotten.
+    cluster.judged = false
+    cluster.startEmpty(3)
+    cluster.advance(60)
+    assert.equal(cluster.core(3).quarantined, true)
+    cluster.judged = true
+    cluster.crash(3)
+    assert.equal(refusal(cluster, 1, { type: 'addLearner', nodeId: 'n3', incarnation: 99 }), 'duplicateNode')
+    assert.equal(refusal(cluster, 1, { type: 'remove', replicaId: 3 }), 'accepted')
+    cluster.settle()
+    const id = add(cluster, 1, 'n3')
+    assert.notEqual(id, 3)
+    assert.equal(refusal(cluster, 1, { type: 'promote', replicaId: id }), 'accepted')
+    cluster.advance(200)
+    cluster.crash(2)
+    cluster.propose(1, 'b')
+    cluster.settle()
+    assert.deepEqual(cluster.applied(id), ['a', 'b'])
+  })
+})
+
 suite('a candidate', () => {
   test('campaigns under its latest appended configuration', () => {
     const cluster = led(3)

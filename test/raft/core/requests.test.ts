@@ -113,6 +113,18 @@ suite('reads', () => {
     assert.deepEqual(cluster.replica(1).failedReads, contexts)
   })
 
+  test('that keep coming do not keep a leader without a quorum in office', () => {
+    const cluster = new Cluster(3)
+    cluster.elect(1)
+    cluster.isolate(1)
+    for (let i = 0; i < 100 && cluster.core(1).role === 'leader'; i++) {
+      cluster.read(1)
+      cluster.advance(10)
+    }
+    assert.equal(cluster.core(1).role === 'leader', false)
+    assert.ok(cluster.replica(1).failedReads.length >= 30)
+  })
+
   test('need no message in a group of one', () => {
     const cluster = new Cluster(1)
     cluster.elect(1)
