@@ -42,7 +42,8 @@ export class Admin {
   /**
    * Creates a table with its ranges and waits until they are served.
    *
-   * @param splitKeys keys of rows, ascending: each begins a range
+   * @param options `splitKeys` makes keys of rows, ascending, each of which begins a range; `replicas` is how many of
+   *   them each range gets
    * @throws KeelsonError `INVALID_ARGUMENT`, `CONFLICT`, and what the job failed with
    */
   async createTable(

@@ -214,6 +214,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     return this.#closing
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

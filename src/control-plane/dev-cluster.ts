@@ -153,6 +153,7 @@ export class DevCluster implements AsyncDisposable {
     await this.#cleanup.run()
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

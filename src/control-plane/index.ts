@@ -9,7 +9,7 @@ export {
   metadataGroupId,
 } from './control-plane.ts'
 export { DevCluster, type DevClusterOptions, type DevNode, devCluster } from './dev-cluster.ts'
-export { LeaderDuties, type LeaderDutiesParts } from './leader-duties.ts'
+export { LeaderDuties, type LeaderDutiesParts, type PlacementOptions } from './leader-duties.ts'
 export { NodeAgent, type NodeAgentEvents, type NodeAgentOptions, type NodeServices } from './node-agent.ts'
 export { PlaneClient, type PlaneClientOptions } from './plane-client.ts'
 export { type RangeCreation } from './range-creation.ts'

@@ -25,7 +25,9 @@ import { rangesOfTable } from './tables.ts'
 export interface PlacementOptions
   extends Partial<PlacementTuning>,
     Partial<Omit<MoverTuning, 'retryAfterMs'>> {
+  /** Goals, constraints and how many replicas a range has, where they differ from `defaultPlacementPolicy`. */
   readonly policy?: Partial<PlacementPolicy>
+  /** How much may move at a time, where it differs from `defaultPlacementLimits`. */
   readonly limits?: Partial<PlacementLimits>
 }
 
@@ -149,11 +151,13 @@ export class LeaderDuties implements AsyncDisposable {
     this.nodes.takeReport(bytes)
   }
 
+  /** Stops all duties and waits until none of them is under way. Idempotent. */
   async close(): Promise<void> {
     this.#stop.abort(new KeelsonError('CLOSED', 'this server does not lead any more'))
     await Promise.all([this.placement.close(), this.runner.close(), this.nodes.close(), this.ranges.close()])
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

@@ -248,6 +248,7 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
     return this.#closing
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

@@ -99,6 +99,7 @@ export class PlaneClient implements AsyncDisposable {
     await this.#cleanup.run()
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

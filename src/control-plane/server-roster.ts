@@ -78,10 +78,12 @@ export class ServerRoster {
     for (const nodeId of this.#servers.keys()) if (!nodeIds.has(nodeId)) this.#servers.delete(nodeId)
   }
 
+  /** Where a server is found, first choice first; empty for one that nobody has named. */
   addressesOf(nodeId: NodeId): readonly string[] {
     return this.#servers.get(nodeId)?.addresses ?? []
   }
 
+  /** Every server that is known, in no order. */
   all(): readonly ServerAddress[] {
     return [...this.#servers.values()]
   }

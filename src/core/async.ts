@@ -10,11 +10,15 @@ export interface CallOptions {
 
 /** A promise with its two ends in hand. */
 export interface Deferred<T> {
+  /** The promise itself. */
   readonly promise: Promise<T>
+  /** Fulfils the promise; without effect once it is settled. */
   readonly resolve: (value: T) => void
+  /** Rejects the promise; without effect once it is settled. */
   readonly reject: (error: unknown) => void
 }
 
+/** Makes a {@link Deferred}. */
 export function deferred<T>(): Deferred<T> {
   let resolve!: (value: T) => void
   let reject!: (error: unknown) => void
@@ -86,7 +90,12 @@ export function deadline(
   timeoutMs: number,
   onTimeout: () => KeelsonError,
   ...signals: readonly (AbortSignal | undefined)[]
-): { readonly signal: AbortSignal; readonly release: () => void } {
+): {
+  /** Aborted by whatever comes first, with its reason. */
+  readonly signal: AbortSignal
+  /** Takes the timer and the listeners away. */
+  readonly release: () => void
+} {
   const controller = new AbortController()
   const timer = timers.schedule(timeoutMs, () => controller.abort(onTimeout()))
   const listeners: [AbortSignal, () => void][] = []
@@ -161,6 +170,7 @@ export class AsyncQueue<T> implements AsyncIterableIterator<T> {
     this.#onReturn = onReturn
   }
 
+  /** Items that wait for the consumer. */
   get size(): number {
     return this.#items.length
   }
@@ -199,6 +209,10 @@ export class AsyncQueue<T> implements AsyncIterableIterator<T> {
     this.#error = error
   }
 
+  /**
+   * The next item, as soon as there is one. Rejects with the error of a queue that has failed once what was
+   * queued before is taken.
+   */
   async next(): Promise<IteratorResult<T>> {
     if (this.#items.length > 0) return { value: this.#items.shift() as T, done: false }
     if (this.#error !== undefined) {
@@ -214,6 +228,7 @@ export class AsyncQueue<T> implements AsyncIterableIterator<T> {
     return this.#waiter.promise
   }
 
+  /** Ends the queue and drops what it holds: what leaving a `for await` loop does. */
   async return(): Promise<IteratorResult<T>> {
     this.end()
     this.#items.length = 0
@@ -221,6 +236,7 @@ export class AsyncQueue<T> implements AsyncIterableIterator<T> {
     return { value: undefined, done: true }
   }
 
+  /** The queue itself: it has one consumer. */
   [Symbol.asyncIterator](): AsyncIterableIterator<T> {
     return this
   }

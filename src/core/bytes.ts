@@ -38,6 +38,7 @@ export function compareBytes(a: Uint8Array, b: Uint8Array): number {
   return a.length - b.length
 }
 
+/** True when two arrays hold the same bytes. Not in constant time: not for secrets. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && compareBytes(a, b) === 0
 }
@@ -88,10 +89,12 @@ export class ByteWriter {
     this.#view = new DataView(this.#buffer.buffer)
   }
 
+  /** Bytes written so far. */
   get length(): number {
     return this.#length
   }
 
+  /** Appends an unsigned integer of one byte. */
   u8(value: number): this {
     this.#reserve(1)
     this.#view.setUint8(this.#length, value)
@@ -99,6 +102,7 @@ export class ByteWriter {
     return this
   }
 
+  /** Appends an unsigned integer of two bytes. */
   u16(value: number): this {
     this.#reserve(2)
     this.#view.setUint16(this.#length, value, true)
@@ -106,6 +110,7 @@ export class ByteWriter {
     return this
   }
 
+  /** Appends an unsigned integer of four bytes. */
   u32(value: number): this {
     this.#reserve(4)
     this.#view.setUint32(this.#length, value, true)
@@ -120,6 +125,7 @@ export class ByteWriter {
     return this.u32(Math.floor(value / 0x1_0000_0000))
   }
 
+  /** Appends an IEEE 754 number of eight bytes. */
   f64(value: number): this {
     this.#reserve(8)
     this.#view.setFloat64(this.#length, value, true)
@@ -208,26 +214,32 @@ export class ByteReader {
     this.#what = what
   }
 
+  /** Position of the next byte, from the start of the input. */
   get offset(): number {
     return this.#at
   }
 
+  /** Bytes that have not been read. */
   get remaining(): number {
     return this.#bytes.length - this.#at
   }
 
+  /** Reads an unsigned integer of one byte. */
   u8(): number {
     return this.#view.getUint8(this.#advance(1))
   }
 
+  /** Reads an unsigned integer of two bytes. */
   u16(): number {
     return this.#view.getUint16(this.#advance(2), true)
   }
 
+  /** Reads an unsigned integer of four bytes. */
   u32(): number {
     return this.#view.getUint32(this.#advance(4), true)
   }
 
+  /** Reads a non-negative safe integer of eight bytes. */
   u53(): number {
     const low = this.u32()
     const high = this.u32()
@@ -235,10 +247,12 @@ export class ByteReader {
     return high * 0x1_0000_0000 + low
   }
 
+  /** Reads an IEEE 754 number of eight bytes. */
   f64(): number {
     return this.#view.getFloat64(this.#advance(8), true)
   }
 
+  /** Reads a non-negative safe integer of variable length, seven bits to a byte, the lowest first. */
   varint(): number {
     let value = 0
     let factor = 1
@@ -265,6 +279,7 @@ export class ByteReader {
     return this.raw(this.varint())
   }
 
+  /** Reads a length-prefixed string of UTF-8. */
   string(): string {
     return text(this.bytes())
   }
@@ -274,6 +289,9 @@ export class ByteReader {
     if (this.remaining > 0) this.fail(`has ${this.remaining} bytes too many`)
   }
 
+  /**
+   * Gives up: says what is wrong with the input, and at which byte. @throws KeelsonError `MALFORMED`, always
+   */
   fail(problem: string): never {
     throw new KeelsonError(
       'MALFORMED',

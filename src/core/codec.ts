@@ -143,6 +143,7 @@ export class Fields {
       : this.#fail(name, 'is not an integer of at least 0')
   }
 
+  /** The next position, a finite number. */
   number(name: string): number {
     const value = this.#next()
     return typeof value === 'number' && Number.isFinite(value)
@@ -150,11 +151,13 @@ export class Fields {
       : this.#fail(name, 'is not a finite number')
   }
 
+  /** The next position, a boolean. */
   boolean(name: string): boolean {
     const value = this.#next()
     return typeof value === 'boolean' ? value : this.#fail(name, 'is not a boolean')
   }
 
+  /** The next position, a string. */
   string(name: string): string {
     const value = this.#next()
     return typeof value === 'string' ? value : this.#fail(name, 'is not a string')

@@ -33,6 +33,7 @@ export class Events<E extends EventMap> implements Listenable<E> {
     }
   }
 
+  /** Calls the listeners of `event` in the order in which they were added. */
   emit<K extends keyof E & string>(event: K, ...args: Parameters<E[K]>): void {
     for (const listener of this.#emitter.listeners(event)) {
       try {
@@ -43,10 +44,12 @@ export class Events<E extends EventMap> implements Listenable<E> {
     }
   }
 
+  /** Listeners of `event` now. */
   listenerCount(event: keyof E & string): number {
     return this.#emitter.listenerCount(event)
   }
 
+  /** Takes all listeners of all events away. */
   removeAll(): void {
     this.#emitter.removeAllListeners()
   }

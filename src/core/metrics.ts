@@ -5,23 +5,32 @@ export type Labels = Readonly<Record<string, string>>
 
 /** A number that only grows. */
 export interface Counter {
+  /** Adds `amount`, by default 1, to the series with these labels. */
   add(amount?: number, labels?: Labels): void
 }
 
 /** A number that goes both ways. */
 export interface Gauge {
+  /** Replaces the value of the series with these labels. */
   set(value: number, labels?: Labels): void
 }
 
 /** A distribution over fixed buckets. */
 export interface Histogram {
+  /** Counts `value` in its bucket of the series with these labels. */
   observe(value: number, labels?: Labels): void
 }
 
 /** The port to a host's metrics. Names follow Prometheus: `keelson_<module>_<what>_<unit>`. */
 export interface Metrics {
+  /** The counter of that name, made when it is asked for first. */
   counter(name: string, help: string): Counter
+  /** The gauge of that name, made when it is asked for first. */
   gauge(name: string, help: string): Gauge
+  /**
+   * The histogram of that name, made when it is asked for first. `buckets` are upper bounds, ascending, in
+   * the unit of the name.
+   */
   histogram(name: string, help: string, buckets: readonly number[]): Histogram
 }
 
@@ -55,6 +64,7 @@ function renderLabels(labels: Labels): string {
 export class MetricsRegistry implements Metrics {
   readonly #families = new Map<string, Family>()
 
+  /** The counter of that name, made when it is asked for first. */
   counter(name: string, help: string): Counter {
     const family = this.#family(name, help, 'counter', [])
     return {
@@ -64,6 +74,7 @@ export class MetricsRegistry implements Metrics {
     }
   }
 
+  /** The gauge of that name, made when it is asked for first. */
   gauge(name: string, help: string): Gauge {
     const family = this.#family(name, help, 'gauge', [])
     return {
@@ -73,6 +84,10 @@ export class MetricsRegistry implements Metrics {
     }
   }
 
+  /**
+   * The histogram of that name, made when it is asked for first. `buckets` are upper bounds, ascending, in
+   * the unit of the name.
+   */
   histogram(name: string, help: string, buckets: readonly number[]): Histogram {
     const family = this.#family(name, help, 'histogram', buckets)
     return {

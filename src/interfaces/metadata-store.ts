@@ -73,6 +73,7 @@ export type OperationResult =
       readonly count: number
     }
 
+/** What a transaction came to. */
 export interface TransactionResult {
   /** True when all compares held and `then` was done, false when `else` was. */
   readonly succeeded: boolean
@@ -81,6 +82,7 @@ export interface TransactionResult {
   readonly results: readonly OperationResult[]
 }
 
+/** What a range read found, in the order of the keys. */
 export interface RangeResult {
   readonly entries: readonly KeyValue[]
   /** More keys follow beyond the limit. */
@@ -142,6 +144,10 @@ export interface SessionStatus {
  * `TIMEOUT` (reads), `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`.
  */
 export interface MetadataStore extends AsyncDisposable {
+  /**
+   * The key as it is now, or at the revision that the options name. @throws KeelsonError `COMPACTED`,
+   * `FUTURE_REVISION`
+   */
   get(key: Uint8Array, options?: ReadOptions): Promise<KeyValue | undefined>
   /** @throws KeelsonError `COMPACTED`, `FUTURE_REVISION` */
   range(select: KeySelector, options?: ReadOptions): Promise<RangeResult>
@@ -169,6 +175,7 @@ export interface MetadataStore extends AsyncDisposable {
   renewSession(sessionId: SessionId, options?: CallOptions): Promise<void>
   /** Ends a session; its keys vanish in one revision. Idempotent. */
   revokeSession(sessionId: SessionId, options?: CallOptions): Promise<void>
+  /** The sessions that have not ended. */
   sessions(options?: CallOptions): Promise<readonly SessionStatus[]>
   /** Idempotent. */
   close(): Promise<void>

@@ -40,6 +40,7 @@ export interface ObservedReplica {
 
 /** How a host reports progress of long work. */
 export interface RangeHostCall extends Required<CallOptions> {
+  /** Tells people, in one line, how far the work is. */
   readonly progress: (message: string) => void
 }
 

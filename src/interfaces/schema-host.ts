@@ -23,6 +23,7 @@ export interface IndexElement {
   readonly state: ElementState
 }
 
+/** What a table is made of, and what a schema change moves through its states. */
 export type SchemaElement = ColumnElement | IndexElement
 
 /** One version of a table. At any time all nodes use at most two adjacent ones. */

@@ -50,6 +50,10 @@ export interface StateMachine {
   ): Promise<void>
   /** Makes everything applied so far durable. The log is never compacted beyond what this has confirmed. */
   flush(): Promise<void>
+  /**
+   * A view of the state and the bookkeeping as they are now. It is read while later commands are applied, and
+   * closed by the caller.
+   */
   snapshot(): Promise<StateSnapshot>
   /**
    * Replaces state and bookkeeping by a snapshot's, durably and atomically: after a crash in the middle the old state

@@ -56,6 +56,7 @@ export interface JobContext<State> {
 export interface JobForm<State> {
   /** Lower-case letters, digits, dots and dashes; stored, so it is never renamed. */
   readonly type: string
+  /** The state in plain values, for the store. */
   encode(state: State): Plain
   /** Treats its input as hostile. @throws KeelsonError `MALFORMED` */
   decode(state: Plain): State

@@ -151,6 +151,7 @@ export class JobRunner implements AsyncDisposable {
     await this.stopped
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

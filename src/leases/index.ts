@@ -6,7 +6,7 @@
  */
 export * from './core/book.ts'
 export * from './core/fence.ts'
-export { LeaseAudit } from './core/invariants.ts'
+export { type LeaseActor, LeaseAudit } from './core/invariants.ts'
 export type { LeaseChange, LeaseHistoryEntry, LeaseHolder } from './core/records.ts'
 export * from './leases.ts'
 export { type LeaseSession, type LeasesOptions, type LeasesTuning, leasesDefaults } from './options.ts'

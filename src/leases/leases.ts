@@ -276,6 +276,7 @@ export class Leases implements AsyncDisposable, Listenable<LeasesEvents> {
     await this.#closing
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

@@ -50,6 +50,7 @@ export class DirectoryCache implements Listenable<DirectoryCacheEvents>, AsyncDi
     return this.#map.lookup(key)
   }
 
+  /** The range of that id, as far as this copy knows it. */
   byId(rangeId: RangeId): RangeDescriptor | undefined {
     return this.#byId.get(rangeId)
   }
@@ -79,6 +80,7 @@ export class DirectoryCache implements Listenable<DirectoryCacheEvents>, AsyncDi
     this.#events.removeAll()
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

@@ -90,6 +90,7 @@ export class RangeDirectory {
     throw contended('the directory')
   }
 
+  /** The range of that id, read from the store. */
   async get(rangeId: RangeId, options: CallOptions = {}): Promise<RangeDescriptor | undefined> {
     const entry = await this.#store.get(descriptorKey(rangeId), options)
     return entry === undefined ? undefined : decodeRangeDescriptor(entry.value)

@@ -146,6 +146,7 @@ export class MetadataServer implements Listenable<MetadataServerEvents>, AsyncDi
     return new MetadataServer(checkServerOptions(options))
   }
 
+  /** How this server is doing now. Synchronous, from its own replica. */
   status(): MetadataServerStatus {
     const { machine, quotaBytes } = this.#options
     const { revision, compactRevision } = machine.reader
@@ -202,6 +203,7 @@ export class MetadataServer implements Listenable<MetadataServerEvents>, AsyncDi
     this.#events.removeAll()
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

@@ -26,6 +26,7 @@ export class RangeMap {
     for (const range of ranges) this.update(range)
   }
 
+  /** Ranges in the map. */
   get size(): number {
     return this.#ranges.length
   }

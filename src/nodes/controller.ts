@@ -119,6 +119,7 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
     return [...this.#records.keys()].sort().map((nodeId) => this.node(nodeId) as NodeView)
   }
 
+  /** A node as this leader sees it now, or undefined when it never joined. */
   node(nodeId: NodeId): NodeView | undefined {
     const known = this.#records.get(nodeId)
     const status = this.#liveness.get(nodeId)
@@ -157,11 +158,13 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
     return this.#events.on(event, listener)
   }
 
+  /** Stops following the nodes. Idempotent. */
   async close(): Promise<void> {
     this.#stopFor(undefined)
     await this.stopped
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

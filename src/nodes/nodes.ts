@@ -8,7 +8,7 @@ import type { KeyValue, MetadataStore, Transaction } from '../interfaces/metadat
 import { follow } from '../jobs/follow.ts'
 import { checkName, type NodeId } from '../model/ids.ts'
 import { allNodes, allTokens, liveKey, nodeKey, tokenKey } from './core/keys.ts'
-import { type Admitted, admit, checkSuccession, type LifeChange, nextState, withState } from './core/life.ts'
+import { admit, checkSuccession, type LifeChange, nextState, withState } from './core/life.ts'
 import {
   checkNodeDescriptor,
   decodeLiveNode,
@@ -39,7 +39,12 @@ export interface CreateTokenOptions extends CallOptions {
 }
 
 /** How a node was admitted. */
-export type JoinResult = Pick<Admitted, 'record' | 'life'>
+export interface JoinResult {
+  /** The node as the store keeps it from now on. */
+  readonly record: NodeRecord
+  /** Its first life, a new one after its disk was lost, or the one that it had already. */
+  readonly life: 'first' | 'new' | 'same'
+}
 
 const maximumTokens = 10_000
 const maximumValidForMs = 30 * 24 * 3_600_000

@@ -62,12 +62,14 @@ export class NodeReporter implements AsyncDisposable {
     this.#wake?.abort()
   }
 
+  /** Stops reporting and waits until no report is under way. Idempotent. */
   async close(): Promise<void> {
     this.#stop.abort(new KeelsonError('CLOSED', 'the reporter was closed'))
     this.#wake?.abort()
     await this.#done
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

@@ -209,6 +209,7 @@ export class NodeSession implements AsyncDisposable, Listenable<NodeSessionEvent
     }
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

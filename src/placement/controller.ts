@@ -201,15 +201,18 @@ export class PlacementController implements AsyncDisposable {
     this.#paused = true
   }
 
+  /** Goes on planning after a pause. */
   resume(): void {
     this.#paused = false
   }
 
+  /** Stops planning. Moves under way are jobs and go on. Idempotent. */
   async close(): Promise<void> {
     this.#stopFor(undefined)
     await this.stopped
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

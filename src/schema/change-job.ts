@@ -78,12 +78,13 @@ export class SchemaChangeJob implements JobType<ChangeState> {
     this.#catalog = new SchemaCatalog(ports)
   }
 
-  async run(context: Context): Promise<string> {
+  /** Walks the element from its checkpoint to its target. */
+  async run(context: JobContext<ChangeState>): Promise<string> {
     return this.#walk(context)
   }
 
   /** Walks the element back to where it came from: the same steps, since the path is safe in both directions. */
-  async revert(context: Context): Promise<string> {
+  async revert(context: JobContext<ChangeState>): Promise<string> {
     const { state } = context
     if (state.elementId === 0) return 'nothing had been changed'
     const adds = state.change.type === 'addIndex' || state.change.type === 'addColumn'

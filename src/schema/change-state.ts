@@ -10,11 +10,22 @@ import type { SchemaChange } from './core/transitions.ts'
  * - `publish`: move the element one state on, as a new version.
  * - `adopt`: wait until nobody uses an older version.
  * - `barrier`: have every range refuse commands planned under an older version.
- * - `backfill`, `validate`: fill the element in for the rows that were there, and compare all of it.
- * - `purge`: delete the data of an element that is absent; `remove`: take it out of the descriptor.
- * - `done`.
+ * - `backfill`: fill the element in for the rows that were there before it.
+ * - `validate`: compare the whole element with the rows.
+ * - `purge`: delete the data of an element that is absent.
+ * - `remove`: take an element that is absent out of the descriptor.
+ * - `done`: the element is where it was to go; nothing follows.
  */
-export type ChangePhase = (typeof phases)[number]
+export type ChangePhase =
+  | 'plan'
+  | 'publish'
+  | 'adopt'
+  | 'barrier'
+  | 'backfill'
+  | 'validate'
+  | 'purge'
+  | 'remove'
+  | 'done'
 
 const phases = [
   'plan',

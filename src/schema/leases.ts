@@ -151,6 +151,7 @@ export class SchemaLeases implements AsyncDisposable, Listenable<SchemaLeasesEve
     this.#events.removeAll()
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

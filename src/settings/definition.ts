@@ -15,6 +15,7 @@ export interface StandardSchema<T> {
   readonly '~standard': {
     readonly version: 1
     readonly vendor: string
+    /** Checks a value and returns it, perhaps converted, or what is wrong with it. */
     readonly validate: (value: unknown) => StandardResult<T> | Promise<StandardResult<T>>
     readonly types?: { readonly input: unknown; readonly output: T } | undefined
   }

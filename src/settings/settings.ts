@@ -161,6 +161,7 @@ export class Settings<D extends SettingDefinitions> implements AsyncDisposable, 
     this.#events.removeAll()
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

@@ -68,10 +68,12 @@ export class SimulatedDisk {
     process.onCrash((kind) => this.#onCrash(kind))
   }
 
+  /** How the disk fares now. */
   get quality(): DiskQuality {
     return this.#quality
   }
 
+  /** Changes how the disk fares from the next operation on; what is not given stays. */
   setQuality(quality: Partial<DiskQuality>): void {
     this.#quality = { ...this.#quality, ...quality }
   }

@@ -7,6 +7,7 @@ export class FaultCounts {
     this.#counts.set(kind, (this.#counts.get(kind) ?? 0) + amount)
   }
 
+  /** How often that kind of fault has happened. */
   get(kind: string): number {
     return this.#counts.get(kind) ?? 0
   }

@@ -55,6 +55,7 @@ export class FaultInjector {
     return this.#active.size
   }
 
+  /** Begins to inject faults. Without effect while they are being injected already. */
   start(): void {
     if (this.#running) return
     this.#running = true

@@ -15,6 +15,7 @@ export interface Operation<Input, Output> {
 
 /** What an object should do when operations come one after the other. States are compared by `key` and never changed. */
 export interface SequentialModel<State, Input, Output> {
+  /** The state before the first operation. */
   initial(): State
   /** The state after the operation, and what it should have returned. */
   step(state: State, input: Input): { readonly state: State; readonly output: Output }

@@ -56,6 +56,7 @@ export class NetworkConditions {
     return this.#quality
   }
 
+  /** Changes the quality of all links that have none of their own; what is not given stays. */
   setQuality(quality: Partial<LinkQuality>): void {
     this.#quality = { ...this.#quality, ...quality }
   }
@@ -65,6 +66,7 @@ export class NetworkConditions {
     this.#link(from, to).quality = quality === undefined ? undefined : { ...this.#quality, ...quality }
   }
 
+  /** Quality of the link in this direction. */
   linkQuality(from: string, to: string): LinkQuality {
     return this.#link(from, to).quality ?? this.#quality
   }
@@ -101,10 +103,12 @@ export class NetworkConditions {
     }
   }
 
+  /** True while a partition blocks the link in this direction. */
   isBlocked(from: string, to: string): boolean {
     return this.#link(from, to).blocked > 0
   }
 
+  /** True while the link in this direction is clogged. */
   isClogged(from: string, to: string): boolean {
     return this.#link(from, to).clogged > 0
   }

@@ -59,6 +59,10 @@ export class SimulatedProcess implements EventOwner {
     return this.#life
   }
 
+  /**
+   * Whether it runs. A paused process gets what has come in once it runs again; a crashed one has lost its
+   * memory.
+   */
   get state(): 'running' | 'paused' | 'crashed' {
     return this.#state
   }

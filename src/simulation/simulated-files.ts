@@ -8,6 +8,7 @@ import type { SimulatedProcess } from './process.ts'
 export interface FilesDevice {
   readonly process: SimulatedProcess
   readonly quality: { readonly capacityBytes: number }
+  /** Does a sync or a read on the device, with its delay, and fails when the disk's quality says so. */
   perform(operation: 'sync' | 'read', done: (error: KeelsonError | undefined) => void): void
 }
 

@@ -42,8 +42,11 @@ export interface FileSystem {
   list(path: string): Promise<string[]>
   /** Opens an existing file for reading and writing, or makes a new one that must not exist, for its owner alone. */
   open(path: string, how: 'existing' | 'new'): Promise<OpenFile>
+  /** Gives a file another name, in place of one that has it already. */
   rename(from: string, to: string): Promise<void>
+  /** Removes a file. */
   remove(path: string): Promise<void>
+  /** Makes creations, renamings and removals in a directory durable. */
   syncDirectory(path: string): Promise<void>
   /**
    * Takes a directory for this opener alone, until it lets go or its process is gone, however it ended.

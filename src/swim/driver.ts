@@ -133,6 +133,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
     return this.#core.explain(nodeId, this.#now())
   }
 
+  /** How this node and its view are doing now. Synchronous. */
   status(): SwimStatus {
     const members: Record<MemberState, number> = { alive: 0, suspect: 0, dead: 0, left: 0 }
     for (const { state } of this.#core.members()) members[state]++
@@ -203,6 +204,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
     await this.#closing
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

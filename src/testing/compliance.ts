@@ -7,7 +7,9 @@ import { KeelsonError } from '../core/errors.ts'
  * It fails by throwing.
  */
 export interface ComplianceCase {
+  /** The promise that is tested, in words. */
   readonly name: string
+  /** Runs the case; rejects when the promise is broken. */
   readonly run: () => Promise<void>
 }
 

@@ -9,7 +9,7 @@ import { writeCases } from './log-store/writes.ts'
 export type { LogStorePlace, LogStoreSubject } from './log-store/harness.ts'
 
 /**
- * What every {@link LogStore} must do, as cases for any test runner. Each case opens its own stores on a new place and
+ * What every `LogStore` must do, as cases for any test runner. Each case opens its own stores on a new place and
  * closes them.
  *
  * ```ts

@@ -8,7 +8,7 @@ import { watchCases } from './metadata-store/watches.ts'
 export type { MetadataStoreHarness } from './metadata-store/harness.ts'
 
 /**
- * What every {@link MetadataStore} must do, one case per promise of the interface. `make` is called once per case and
+ * What every `MetadataStore` must do, one case per promise of the interface. `make` is called once per case and
  * gives an empty store.
  *
  * ```ts

@@ -5,7 +5,7 @@ import { runCase, type StateMachineSubject } from './state-machine/harness.ts'
 
 export type { StateMachinePlace, StateMachineSubject } from './state-machine/harness.ts'
 
-/** What every {@link StateMachine} must do, as cases for any test runner. */
+/** What every `StateMachine` must do, as cases for any test runner. */
 export function stateMachineCompliance<M extends StateMachine>(
   subject: StateMachineSubject<M>,
 ): readonly ComplianceCase[] {

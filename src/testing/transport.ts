@@ -7,7 +7,7 @@ import { streamCases } from './transport/streams.ts'
 export type { TransportHarness, TransportHarnessOptions } from './transport/harness.ts'
 
 /**
- * What every {@link Transport} must do, one case per promise of the interface. `make` is called once per case and gives
+ * What every `Transport` must do, one case per promise of the interface. `make` is called once per case and gives
  * a network of its own.
  *
  * ```ts

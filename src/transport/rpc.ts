@@ -13,7 +13,7 @@ export { type RpcLimits, type RpcOptions, rpcDefaults } from './rpc/options.ts'
 export type { RpcHandler, RpcStreamHandler } from './rpc/server.ts'
 
 /**
- * Remote calls over a {@link Channel}, of both kinds: one answer, or a stream of items with flow control. Both ends may
+ * Remote calls over a `Channel`, of both kinds: one answer, or a stream of items with flow control. Both ends may
  * ask and answer. A node's calls of itself go the same way, without a network.
  *
  * What a caller learns when a call fails: `outcome: 'none'` means that the handler has not seen it; `'unknown'` that it
@@ -101,6 +101,7 @@ export class Rpc implements AsyncDisposable {
     this.#closed = true
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

@@ -13,14 +13,28 @@ export type JobId = number
  * - `paused`: it waits for `resume`.
  * - `succeeded`, `failed`, `cancelled`: it has ended and never changes again.
  */
-export type JobStatus = (typeof jobStatuses)[number]
+export type JobStatus = 'queued' | 'running' | 'reverting' | 'paused' | 'succeeded' | 'failed' | 'cancelled'
 
-const jobStatuses = ['queued', 'running', 'reverting', 'paused', 'succeeded', 'failed', 'cancelled'] as const
+const jobStatuses: readonly JobStatus[] = [
+  'queued',
+  'running',
+  'reverting',
+  'paused',
+  'succeeded',
+  'failed',
+  'cancelled',
+]
 
-/** What people want of a job. Its owner follows at its next await. */
-export type JobWish = (typeof jobWishes)[number]
+/**
+ * What people want of a job. Its owner follows at its next await.
+ *
+ * - `run`: to be done; the wish that a job begins with, and that `resume` brings back.
+ * - `pause`: to stand still at its last checkpoint until it is resumed.
+ * - `cancel`: to be undone and to end as `cancelled`. It is never taken back.
+ */
+export type JobWish = 'run' | 'pause' | 'cancel'
 
-const jobWishes = ['run', 'pause', 'cancel'] as const
+const jobWishes: readonly JobWish[] = ['run', 'pause', 'cancel']
 
 /** How far a job has come. */
 export interface JobProgress {

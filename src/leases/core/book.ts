@@ -50,6 +50,7 @@ export class LeaseBook {
     this.#stasisMs = stasisMs
   }
 
+  /** Leases in the book, whatever their status. */
   get size(): number {
     return this.#entries.size
   }
@@ -59,10 +60,15 @@ export class LeaseBook {
     return [...this.#entries.keys()]
   }
 
+  /**
+   * The token under which a lease is held, or undefined when there is none. Holding it is not enough: ask for
+   * the status too.
+   */
   token(name: string): SessionLeaseToken | undefined {
     return this.#entries.get(name)?.token
   }
 
+  /** Whether this process may act under a lease while its session stands as given. */
   status(name: string, session: SessionView | undefined): LeaseStatus {
     const entry = this.#entries.get(name)
     if (entry === undefined) return 'none'

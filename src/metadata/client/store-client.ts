@@ -149,6 +149,7 @@ export class StoreClient implements MetadataStore {
     await this.#closing
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

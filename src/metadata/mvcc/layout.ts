@@ -18,16 +18,21 @@ export interface KeyBounds {
 
 /** A chained batch of an abstract-level. */
 export interface StateBatch {
+  /** Adds a put. */
   put(key: Uint8Array, value: Uint8Array, options: ByteEncodings): unknown
+  /** Adds a deletion. */
   del(key: Uint8Array, options: { readonly keyEncoding: 'view' }): unknown
   /** `sync` is known to the implementations on a disk. */
   write(options?: object): Promise<void>
+  /** Drops the batch unless it was written. */
   close(): Promise<void>
 }
 
 /** An iterator of an abstract-level. */
 export interface StateIterator {
+  /** The next entries, at most `size`; empty at the end. */
   nextv(size: number): Promise<[Uint8Array, Uint8Array][]>
+  /** Lets go of the iterator. Idempotent. */
   close(): Promise<void>
 }
 
@@ -36,10 +41,15 @@ export interface StateIterator {
  * default encodings.
  */
 export interface StateDatabase {
+  /** Opens the database, unless it is open already. */
   open(): Promise<void>
+  /** The value of a key, or undefined. */
   get(key: Uint8Array, options: ByteEncodings): Promise<Uint8Array | undefined>
+  /** Begins a batch, which is written as a whole or not at all. */
   batch(): StateBatch
+  /** Deletes all keys within the bounds. */
   clear(options: KeyBounds & { readonly keyEncoding: 'view' }): Promise<void>
+  /** Iterates over the entries within the bounds. */
   iterator(options: KeyBounds & ByteEncodings & { readonly limit?: number }): StateIterator
 }
 

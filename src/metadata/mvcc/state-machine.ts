@@ -78,6 +78,7 @@ export class MetadataStateMachine implements StateMachine {
     return this.#state.bytes
   }
 
+  /** Sessions that have not ended. */
   get sessionCount(): number {
     return this.#state.sessionCount
   }
@@ -160,6 +161,7 @@ export class MetadataStateMachine implements StateMachine {
     await batch.write(synced)
   }
 
+  /** A view of the state as it is now, which shares its data with the state. Close it after use. */
   async snapshot(): Promise<StateSnapshot> {
     this.#checkUsable()
     const view = this.#state.view()

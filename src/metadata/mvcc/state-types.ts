@@ -40,7 +40,9 @@ export interface MvccReader extends StateNumbers {
   eventsOf(revision: Revision): readonly Version[]
   /** The version before this one, if the key existed. */
   previousOf(version: Version): Version | undefined
+  /** The session of that id, or undefined when it has ended. */
   session(sessionId: SessionId): SessionRecord | undefined
+  /** All sessions that have not ended. */
   sessions(): Iterable<SessionRecord>
 }
 

@@ -132,6 +132,7 @@ export class SessionHolder implements Listenable<SessionHolderEvents>, AsyncDisp
     await this.#closing
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

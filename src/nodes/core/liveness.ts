@@ -36,6 +36,7 @@ export class LivenessView {
     this.#nodes.set(nodeId, { epoch: 0, incarnation: 0, suspected: false, liveness: 'dead', sinceMs: nowMs })
   }
 
+  /** Forgets a node. */
   remove(nodeId: NodeId): void {
     this.#nodes.delete(nodeId)
   }
@@ -71,6 +72,7 @@ export class LivenessView {
     return this.judge(state, nowMs)
   }
 
+  /** A node's liveness, or undefined for one that nobody has told of. */
   get(nodeId: NodeId): LivenessStatus | undefined {
     const state = this.#nodes.get(nodeId)
     if (state === undefined) return undefined
@@ -78,6 +80,7 @@ export class LivenessView {
     return { liveness, epoch, incarnation, sinceMs }
   }
 
+  /** Ids of all nodes that are known, in no order. */
   nodeIds(): readonly NodeId[] {
     return [...this.#nodes.keys()]
   }

@@ -71,6 +71,7 @@ export class ReportBook {
     if (page !== undefined && this.isOver(page.report)) this.#drop(nodeId)
   }
 
+  /** The newest report of a node in the epoch that it has now, if one has come. */
   report(nodeId: NodeId): NodeReport | undefined {
     return this.#pages.get(nodeId)?.report
   }

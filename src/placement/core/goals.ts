@@ -40,6 +40,7 @@ export interface BoundGoal {
 /** Something that every replica must satisfy where it is. */
 export interface Constraint {
   readonly name: string
+  /** The constraint over what the ledger says. */
   bind(ledger: Ledger): BoundConstraint
 }
 

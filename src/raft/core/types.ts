@@ -369,7 +369,7 @@ export interface RestoredState {
   readonly quarantined?: boolean
 }
 
-/** Tuning of a {@link RaftCore}. Durations in milliseconds of the monotonic clock that is passed in. */
+/** Tuning of the algorithm. Durations in milliseconds of the monotonic clock that is passed in. */
 export interface RaftOptions {
   /** Least time without a leader before a follower campaigns; the actual one is drawn from 1 to 2 times this. */
   readonly electionTimeoutMs: number

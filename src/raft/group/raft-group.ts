@@ -193,6 +193,7 @@ export class RaftGroup {
     })
   }
 
+  /** The group as this replica sees it now. Synchronous, no I/O. */
   status(): GroupStatus {
     const replica = this.#replica
     const stopped = this.#stopped

@@ -184,6 +184,7 @@ export class RaftHost implements AsyncDisposable {
     return groups
   }
 
+  /** Adds a listener; the function that is returned takes it away. */
   on<K extends keyof RaftHostEvents>(event: K, listener: RaftHostEvents[K]): () => void {
     return this.#events.on(event, listener)
   }
@@ -336,6 +337,7 @@ export class RaftHost implements AsyncDisposable {
     return this.#closing
   }
 
+  /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

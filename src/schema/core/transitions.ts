@@ -55,7 +55,7 @@ export function areAdjacent(a: TableDescriptor, b: TableDescriptor): boolean {
 
 /**
  * The descriptor with one element moved one step towards `target`, as the next version. An element that arrives at
- * absent stays in the descriptor until {@link withoutElement} takes it out, since its data is still to be purged.
+ * absent stays in the descriptor until a later step takes it out, since its data is still to be purged.
  */
 export function stepElement(
   table: TableDescriptor,

@@ -36,33 +36,49 @@ export interface LevelRange {
 /** A chained batch of a {@link LevelDatabase}. */
 export interface LevelBatch {
   readonly length: number
+  /** Adds a put. */
   put(key: Uint8Array, value: Uint8Array, options: ByteEncodings): unknown
+  /** Adds a deletion. */
   del(key: Uint8Array, options: { readonly keyEncoding: 'view' }): unknown
+  /** Writes all of it, or nothing. */
   write(options?: object): Promise<void>
+  /** Drops the batch unless it was written. */
   close(): Promise<void>
 }
 
 /** An iterator of a {@link LevelDatabase}. */
 export interface LevelIterator extends AsyncIterable<[Uint8Array, Uint8Array]> {
+  /** The next entries, at most `size`; empty at the end. */
   nextv(size: number): Promise<[Uint8Array, Uint8Array][]>
+  /** All entries that are left. Bound the range before. */
   all(): Promise<[Uint8Array, Uint8Array][]>
+  /** Lets go of the iterator. Idempotent. */
   close(): Promise<void>
 }
 
 /** An ordered database with the interface of abstract-level 3: classic-level, MemoryLevel, a sublevel of either. */
 export interface LevelDatabase {
+  /** Opens the database, unless it is open already. */
   open(): Promise<void>
+  /** Closes the database. Idempotent. */
   close(): Promise<void>
+  /** The value of a key, or undefined. */
   get(key: Uint8Array, options: LevelReadOptions): Promise<Uint8Array | undefined>
+  /** The values of several keys, in their order; undefined where there is none. */
   getMany(keys: Uint8Array[], options: LevelReadOptions): Promise<(Uint8Array | undefined)[]>
+  /** Writes one pair. */
   put(key: Uint8Array, value: Uint8Array, options: ByteEncodings): Promise<void>
+  /** Begins a batch. */
   batch(): LevelBatch
+  /** Deletes all keys of a range. */
   clear(options: LevelRange & { readonly keyEncoding: 'view' }): Promise<void>
+  /** Iterates over the entries of a range. */
   iterator(options: LevelRange & LevelReadOptions): LevelIterator
 }
 
 /** A {@link LevelDatabase} with explicit snapshots. */
 export interface ByteLevel extends LevelDatabase {
   readonly supports: { readonly explicitSnapshots?: boolean }
+  /** A view of the database as it is now. Close it after use. */
   snapshot(): LevelSnapshot
 }

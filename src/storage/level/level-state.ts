@@ -42,7 +42,7 @@ export interface LevelStateReader {
 }
 
 /**
- * The durable half of a {@link StateMachine} on an ordered database: everything under one key prefix, so that thousands
+ * The durable half of a `StateMachine` on an ordered database: everything under one key prefix, so that thousands
  * of replicas share one database. A host writes only its commands' meaning and hands the rest through: bookkeeping that
  * is atomic with the effects, flush, snapshots streamed from a consistent view while writes go on, and a restore that a
  * crash at any point leaves either undone or done.
@@ -158,7 +158,7 @@ export class LevelState implements LevelStateReader {
     await this.#db.put(this.#key(flushTag), new Uint8Array(0), synced)
   }
 
-  /** A consistent view for a {@link StateMachine}'s `snapshot`. */
+  /** A consistent view for a `StateMachine`'s `snapshot`. */
   async snapshot(): Promise<StateSnapshot> {
     const snapshot = this.#db.snapshot()
     try {
@@ -352,6 +352,7 @@ export class LevelStateBatch {
     missing.forEach((key, i) => this.#fetched.set(key, values[i]))
   }
 
+  /** The value of a key after the changes of this batch, or undefined. */
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {
     if (this.#changes.has(key)) return this.#changes.get(key)
     if (this.#fetched.has(key)) return this.#fetched.get(key)
@@ -369,11 +370,13 @@ export class LevelStateBatch {
     return this.#fetched.get(key)
   }
 
+  /** Writes a pair with the batch. */
   put(key: Uint8Array, value: Uint8Array): void {
     this.#edits++
     this.#changes.set(key, value)
   }
 
+  /** Deletes a key with the batch. */
   delete(key: Uint8Array): void {
     this.#edits++
     this.#changes.set(key, undefined)

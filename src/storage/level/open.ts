@@ -38,7 +38,12 @@ export async function openLevel(
   options?: OpenLevelOptions,
 ): Promise<ClassicLevel<Uint8Array, Uint8Array>>
 /** Opens a database that the host brings along, such as a `MemoryLevel`, as it is. */
-export async function openLevel<D extends { open(): Promise<void> }>(database: D): Promise<D>
+export async function openLevel<
+  D extends {
+    /** Opens the database, unless it is open already. */
+    open(): Promise<void>
+  },
+>(database: D): Promise<D>
 export async function openLevel(
   pathOrDatabase: string | { open(): Promise<void> },
   options: OpenLevelOptions = {},

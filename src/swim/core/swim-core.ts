@@ -127,6 +127,7 @@ export class SwimCore {
     return Array.from(this.membership.table.records(), ({ member }) => member)
   }
 
+  /** A member as this node sees it, or undefined when it is not known. */
   member(nodeId: NodeId): SwimMember | undefined {
     return this.membership.table.get(nodeId)?.member
   }

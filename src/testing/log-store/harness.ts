@@ -27,6 +27,7 @@ export interface LogStorePlace {
 
 /** What the suite is run against: makes a new, empty place for each case. */
 export interface LogStoreSubject {
+  /** Makes a new, empty place. */
   readonly create: () => Promise<LogStorePlace>
   /** Where the stores live. Default: the real world, for each store anew. */
   readonly env?: () => Environment
