@@ -17,6 +17,11 @@ export class LeaseFence {
     return this.#sequence
   }
 
+  /** Whether a leader of `term` may refuse a command at once, since its sequence can never be in force again. @internal */
+  static isOver(tokenSequence: number, term: number): boolean {
+    return tokenSequence < term
+  }
+
   /** Whether a command made under this sequence may take effect now. @internal */
   admits(tokenSequence: number): boolean {
     return tokenSequence === this.#sequence

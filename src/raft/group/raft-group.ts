@@ -16,6 +16,7 @@ import type {
   RaftGroupEvents,
   ReplicaProgress,
 } from './group-types.ts'
+import { LeaseFence } from './lease-fence.ts'
 import type { GroupLimits } from './limits.ts'
 import type { PendingProposal } from './pending-proposals.ts'
 import type { PendingRead } from './pending-reads.ts'
@@ -305,7 +306,11 @@ export class RaftGroup {
     if (!Number.isSafeInteger(token.sequence) || token.sequence <= 0) {
       throw new KeelsonError('INVALID_ARGUMENT', 'the sequence of a token is a positive safe integer')
     }
-    if (!identified && replica.core.role === 'leader' && token.sequence < replica.core.term) {
+    if (
+      !identified &&
+      replica.core.role === 'leader' &&
+      LeaseFence.isOver(token.sequence, replica.core.term)
+    ) {
       throw staleSequence(token.sequence, replica.core.term)
     }
   }
