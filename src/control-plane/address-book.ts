@@ -11,7 +11,9 @@ import { allServers, decodeServer, decodeServers, ServerRoster } from './server-
 
 /** Where a node was found last. */
 export interface KnownNode {
+  /** Whose addresses they are. */
   readonly nodeId: NodeId
+  /** `host:port`, first choice first. */
   readonly addresses: readonly string[]
 }
 
@@ -20,6 +22,7 @@ const dialRetryMs = 250
 
 /** Where everybody is, as far as this process knows: what a transport resolves names with. */
 export class AddressBook {
+  /** The control-plane servers, which are kept apart from other nodes: they are always known. */
   readonly roster: ServerRoster = new ServerRoster()
   readonly #nodes = new Map<NodeId, readonly string[]>()
 

@@ -22,9 +22,13 @@ import { tableSpan } from './tables.ts'
  * server, from any node and from a client; long work is a job, which whoever leads carries out.
  */
 export class Admin {
+  /** Join tokens, the list of nodes, drain and decommission. */
   readonly nodes: Nodes
+  /** Long work: what runs, what ran, and its pause, resume and cancellation. */
   readonly jobs: Jobs
+  /** The tables and their descriptors. */
   readonly catalog: SchemaCatalog
+  /** The ranges and where their replicas are. */
   readonly directory: RangeDirectory
 
   constructor(options: { readonly env: Environment; readonly store: MetadataStore }) {

@@ -7,12 +7,21 @@ import { KeelsonError } from '../core/errors.ts'
  */
 export type ClusterStart =
   | {
+      /** Forms a new cluster, once. */
       readonly type: 'bootstrap'
       /** Addresses of servers that may exist already; none of them may know a cluster. */
       readonly others: readonly string[]
+      /** What servers show each other to be let in; at least 16 characters, the same on every server. */
       readonly secret: string
     }
-  | { readonly type: 'join'; readonly seeds: readonly string[]; readonly secret: string }
+  | {
+      /** Becomes a server of a cluster that exists. */
+      readonly type: 'join'
+      /** `host:port` addresses of servers of that cluster. */
+      readonly seeds: readonly string[]
+      /** What servers show each other to be let in; at least 16 characters, the same on every server. */
+      readonly secret: string
+    }
 
 const minimumSecretLength = 16
 

@@ -27,19 +27,27 @@ import { encodeServer, encodeServers, serverKey } from './server-roster.ts'
 
 /** Options of {@link ControlPlane.open}. */
 export interface ControlPlaneOptions {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
+  /** The cluster that this server forms or joins. Peers of another one are refused with `FOREIGN_CLUSTER`. */
   readonly clusterId: ClusterId
+  /** Name of this server, unique among servers and nodes and the same at every start. */
   readonly nodeId: NodeId
   /** What to do with an empty directory: `bootstrap(…)` or `join(…)`. */
   readonly cluster: ClusterStart
+  /** Connects servers, nodes and clients: `webSocket(…)`, or a memory network's. */
   readonly transport: TransportFactory
   /** Gossip among servers and nodes; without it only sessions tell who is alive. */
   readonly datagrams?: DatagramFactory
+  /** Where the log of the metadata group is kept: `segments(…)`, or another store. */
   readonly log: LogStoreFactory
   /** Holds the state of the metadata store; it stays the caller's, who closes it afterwards. */
   readonly database: ByteLevel
+  /** Tuning of the metadata group, the same on all servers. Default: `defaultRaftOptions`. */
   readonly raft?: Partial<RaftOptions>
+  /** Where replicas go and how they are moved. Default: three voters, in equal shares. */
   readonly placement?: PlacementOptions
+  /** How schema changes are carried out. Default: `defaultSchemaChangeTuning`. */
   readonly schema?: Partial<SchemaChangeTuning>
   /** Job types of the host program. */
   readonly jobs?: readonly JobType<unknown>[]
@@ -55,16 +63,28 @@ export type ControlPlaneEvents = {
 
 /** What {@link ControlPlane.status} tells. */
 export interface ControlPlaneStatus {
+  /** This server. */
   readonly nodeId: NodeId
+  /** The metadata group as this server's replica sees it. */
   readonly group: GroupStatus
   /** Epoch of this server's duties; undefined while it does not lead. */
   readonly epoch: number | undefined
-  readonly servers: readonly { readonly nodeId: NodeId; readonly addresses: readonly string[] }[]
+  /** The control-plane servers that this one knows of, itself included. */
+  readonly servers: readonly {
+    /** Name of the server. */
+    readonly nodeId: NodeId
+    /** Where it is reached: `host:port`. */
+    readonly addresses: readonly string[]
+  }[]
   /** Nodes as the leader sees them; empty on other servers. */
   readonly nodes: readonly {
+    /** Name of the node. */
     readonly nodeId: NodeId
+    /** Where it is in its life: active, draining and so on, as `NodeState` names it. */
     readonly state: string
+    /** Whether it holds its session, as `NodeLiveness` names it. */
     readonly liveness: string
+    /** Replicas that it reported last. */
     readonly replicas: number
   }[]
   /** Ranges as the leader knows them; 0 on other servers. */
@@ -79,7 +99,9 @@ const dutiesRetryMs = 200
 
 /** One server of the control plane. Three or five of them keep the metadata of a cluster, and one of them leads. */
 export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEvents> {
+  /** Name of this server. */
   readonly nodeId: NodeId
+  /** The cluster that this server belongs to. */
   readonly clusterId: ClusterId
   /** The metadata, through this server. */
   readonly store: MetadataStore

@@ -24,7 +24,9 @@ export interface DevClusterOptions {
 
 /** A node of a {@link DevCluster}: its agent, and the log store that its Raft groups may use. */
 export interface DevNode {
+  /** The node's end of the control plane. */
   readonly agent: NodeAgent
+  /** Closed with the cluster. */
   readonly log: LogStore
   /** An ordered database in memory for the node's rows. */
   readonly database: MemoryLevel<Uint8Array, Uint8Array>
@@ -51,8 +53,11 @@ export async function devCluster(
 
 /** Made by {@link devCluster}. */
 export class DevCluster implements AsyncDisposable {
+  /** The control-plane servers, in the order in which they were started. */
   readonly servers: readonly ControlPlane[]
+  /** A client that reaches the metadata over the network, as a program beside the cluster does. */
   readonly client: PlaneClient
+  /** What connects everybody; links can be cut in it. */
   readonly network: MemoryNetwork
   readonly #env: Environment
   readonly #cleanup: Cleanup

@@ -33,11 +33,17 @@ export interface PlacementOptions
 
 /** What the leader's duties are made of. */
 export interface LeaderDutiesParts {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
+  /** The metadata, through this server. */
   readonly store: MetadataStore
+  /** The epoch that every write of these duties compares. */
   readonly epoch: ControllerEpoch
+  /** How nodes are reached, for schema work on their ranges. */
   readonly rpc: Rpc
+  /** Where replicas go and how they are moved. */
   readonly placement: PlacementOptions
+  /** How schema changes are carried out. */
   readonly schemaTuning: SchemaChangeTuning
   /** Job types of the host program, run beside the library's own. */
   readonly jobTypes: readonly JobType<unknown>[]
@@ -51,11 +57,17 @@ const chunkTimeoutMs = 10_000
  * runs jobs. Its writes compare the epoch, so that one that was deposed without knowing changes nothing.
  */
 export class LeaderDuties implements AsyncDisposable {
+  /** The epoch under which this server leads. */
   readonly epoch: ControllerEpoch
+  /** Who is there and alive, and what each node reports. */
   readonly nodes: NodeController
+  /** The ranges in the store, as moves and reports change them. */
   readonly directory: RangeDirectory
+  /** The ranges as this server last read them, for decisions that need no round trip. */
   readonly ranges: DirectoryCache
+  /** Plans and begins moves. */
   readonly placement: PlacementController
+  /** Runs the jobs of the cluster. */
   readonly runner: JobRunner
   readonly #parts: LeaderDutiesParts
   readonly #stop = new AbortController()

@@ -25,8 +25,11 @@ import { decodeChunk, encodeChunkResult } from './schema-wire.ts'
 
 /** Options of {@link NodeAgent.join}. */
 export interface NodeAgentOptions {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
+  /** The cluster to join. Peers of another one are refused with `FOREIGN_CLUSTER`. */
   readonly clusterId: ClusterId
+  /** Name of this node, unique in the cluster and the same at every start. */
   readonly nodeId: NodeId
   /** The life of this node's data: the incarnation of its log store. */
   readonly incarnation: Incarnation
@@ -34,13 +37,19 @@ export interface NodeAgentOptions {
   readonly seeds: readonly string[]
   /** A join token; needed by a node that the cluster does not know yet. */
   readonly token?: string
+  /** Connects the node to servers and other nodes: `webSocket(…)`, or a memory network's. */
   readonly transport: TransportFactory
+  /** Opens the socket for gossip. Default: no gossip; sessions alone tell who is alive. */
   readonly datagrams?: DatagramFactory
   /** Holds the little that the agent keeps; it stays the caller's. */
   readonly database: ByteLevel
+  /** Where the node stands, from the widest tier to the narrowest. Default: nowhere in particular. */
   readonly locality?: Locality
+  /** What the node can hold, by resource name, in the host's own units. Default: nothing is said of it. */
   readonly capacity?: Load
+  /** Free names that placement policies may refer to. Default: none. */
   readonly labels?: Readonly<Record<string, string>>
+  /** TTL and renewals of the node's session. Default: `defaultNodeSessionTuning`. */
   readonly session?: Partial<NodeSessionTuning>
   /** How often the node reports to the leader. Default: 500. */
   readonly reportIntervalMs?: number
@@ -52,7 +61,9 @@ export interface NodeAgentOptions {
 
 /** What a host program brings along to {@link NodeAgent.serve}. */
 export interface NodeServices {
+  /** Makes the node's replicas be what is wanted, and tells what they are. */
   readonly ranges: RangeHost
+  /** Does the node's part of schema changes over its rows. Default: it takes no part in them. */
   readonly schema?: SchemaHost
   /** Load of the node as a whole. Default: nothing. */
   readonly load?: () => Load
@@ -73,12 +84,15 @@ const maximumRetryMs = 2_000
  * it is needed for ranges that are there already: they go on while the control plane is away.
  */
 export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
+  /** Name of this node. */
   readonly nodeId: NodeId
+  /** The life of this node's data. */
   readonly incarnation: Incarnation
   /** The cluster's metadata, over the network. */
   readonly store: MetadataStore
   /** Everything that an operator does. */
   readonly admin: Admin
+  /** The connections of this node. Host programs may open channels of their own on it. */
   readonly transport: Transport
   readonly #options: NodeAgentOptions
   readonly #events: Events<NodeAgentEvents>

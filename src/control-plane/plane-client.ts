@@ -11,10 +11,13 @@ import { Admin } from './admin.ts'
 
 /** Options of {@link PlaneClient.connect}. */
 export interface PlaneClientOptions {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
+  /** The cluster to talk to. Servers of another one are refused with `FOREIGN_CLUSTER`. */
   readonly clusterId: ClusterId
   /** Addresses of control-plane servers. */
   readonly seeds: readonly string[]
+  /** Connects the client to servers and nodes: `webSocket(…)`, or a memory network's. */
   readonly transport: TransportFactory
   /** Name under which this client appears. Default: drawn at random. */
   readonly name?: string
@@ -25,11 +28,13 @@ export interface PlaneClientOptions {
  * metadata, knows which ranges there are and where every node is, and goes on knowing it while the control plane is away.
  */
 export class PlaneClient implements AsyncDisposable {
+  /** The cluster's metadata, over the network. */
   readonly store: MetadataStore
   /** Everything that an operator does. */
   readonly admin: Admin
   /** The ranges, for routing. */
   readonly directory: DirectoryCache
+  /** The connections of this client. Programs may open channels of their own on it. */
   readonly transport: Transport
   readonly #cleanup: Cleanup
 

@@ -8,11 +8,13 @@ import type { NewRange } from '../placement/index.ts'
 
 /** Ranges to be made: a span of the key space, cut at some keys. */
 export interface RangeCreation {
+  /** First key of the span. */
   readonly start: Uint8Array
   /** Undefined: to the last key. */
   readonly end: Uint8Array | undefined
   /** Keys inside the span, ascending: each begins a range. */
   readonly splitKeys: readonly Uint8Array[]
+  /** Voters of each range. */
   readonly replicas: number
 }
 

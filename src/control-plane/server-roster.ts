@@ -6,8 +6,11 @@ import { checkId, checkName, type Incarnation, type NodeId } from '../model/ids.
 
 /** A control-plane server and where it is found. */
 export interface ServerAddress {
+  /** Name of the server. */
   readonly nodeId: NodeId
+  /** Life of its log store: a higher one after its disk was lost. */
   readonly incarnation: Incarnation
+  /** `host:port`, first choice first. */
   readonly addresses: readonly string[]
 }
 

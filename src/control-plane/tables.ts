@@ -5,7 +5,9 @@ import { encodeTuple } from '../model/tuple.ts'
 
 /** The span of the key space that holds a table's rows: all keys that are tuples beginning with the table's id. */
 export function tableSpan(tableId: TableId): {
+  /** First key of the span. */
   readonly start: Uint8Array
+  /** First key after the span; undefined for the end of the key space. */
   readonly end: Uint8Array | undefined
 } {
   const start = encodeTuple([tableId])

@@ -8,7 +8,9 @@ export type Outcome = 'none' | 'unknown'
 
 /** What a code usually means for the caller. */
 export interface ErrorTraits {
+  /** Whether the same call may succeed later. */
   readonly retryable: boolean
+  /** Whether the call may have taken effect. */
   readonly outcome: Outcome
 }
 
@@ -138,9 +140,13 @@ export type ErrorDetails = Readonly<Record<string, string | number | boolean | n
 
 /** What can be given to a {@link KeelsonError} beside its code and message. */
 export interface KeelsonErrorOptions {
+  /** Facts for programs and logs, as plain values: ids, limits, what was expected. Default: none. */
   readonly details?: ErrorDetails
+  /** The error that led to this one. */
   readonly cause?: unknown
+  /** In place of what the code usually means. */
   readonly retryable?: boolean
+  /** In place of what the code usually means. */
   readonly outcome?: Outcome
 }
 
@@ -151,12 +157,15 @@ const brand = Symbol.for('keelson.error')
  * `retryable` and `outcome`.
  */
 export class KeelsonError extends Error {
+  /** Always `KeelsonError`. */
   override readonly name = 'KeelsonError'
+  /** What happened, for programs to decide by. */
   readonly code: ErrorCode
   /** True when the same call may succeed later without anything being changed by the caller. */
   readonly retryable: boolean
   /** Whether the failed call may have taken effect. */
   readonly outcome: Outcome
+  /** Facts for programs and logs, as plain values; empty when there are none. */
   readonly details: ErrorDetails
 
   constructor(code: ErrorCode, message: string, options: KeelsonErrorOptions = {}) {
@@ -202,10 +211,15 @@ export class KeelsonError extends Error {
 
 /** A {@link KeelsonError} as plain data. */
 export interface SerializedError {
+  /** A code of this release, or one that a newer peer sent. */
   readonly code: string
+  /** What happened and what to do, for people. */
   readonly message: string
+  /** Whether the same call may succeed later. */
   readonly retryable: boolean
+  /** Whether the call may have taken effect. */
   readonly outcome: Outcome
+  /** Facts for programs and logs. */
   readonly details: ErrorDetails
 }
 

@@ -6,10 +6,15 @@ export type LogMethod = (fields: LogFields, message: string) => void
 
 /** A pino-shaped logger: a pino instance fits as it is. */
 export interface Logger {
+  /** Single steps, for debugging the library. */
   readonly trace: LogMethod
+  /** What is tried, retried and skipped. */
   readonly debug: LogMethod
+  /** Changes that an operator may want to see: a new leader, a node that came or went. */
   readonly info: LogMethod
+  /** Something is wrong that the library deals with by itself. */
   readonly warn: LogMethod
+  /** Something is wrong that a person must look at. */
   readonly error: LogMethod
   /** A logger that adds `fields` to each record. */
   child(fields: LogFields): Logger
@@ -41,8 +46,11 @@ export const logLevels: readonly LogLevel[] = Object.freeze([
 
 /** A record as {@link recordLogger} hands it out. */
 export interface LogRecord {
+  /** How much it matters. */
   readonly level: LogLevel
+  /** What happened, in one line. */
   readonly message: string
+  /** The record's own fields over those of its `child` loggers. */
   readonly fields: LogFields
 }
 

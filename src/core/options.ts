@@ -53,8 +53,11 @@ export function checkOptions<T extends object>(
 
 /** Bounds of a numeric option and the value used when it is not given. */
 export interface NumberBounds {
+  /** Smallest value that is allowed. */
   readonly min: number
+  /** Largest value that is allowed. Default: the largest safe integer for integers, no bound for others. */
   readonly max?: number
+  /** Used when the option is not given. Without it the option is required. */
   readonly fallback?: number
 }
 

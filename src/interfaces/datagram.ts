@@ -3,6 +3,7 @@ import type { ClusterId, NodeId } from '../model/ids.ts'
 
 /** What the composition hands to a datagram adapter when it opens it. */
 export interface DatagramContext {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
   /** Datagrams of other clusters are not delivered where the adapter authenticates. */
   readonly clusterId: ClusterId

@@ -13,9 +13,13 @@ export type EntryKind = 0 | 1 | 2 | 3
 
 /** {@link EntryKind} by name. */
 export const entryKinds: {
+  /** Carries nothing: a leader's first entry in its term, by whose commit it learns what is committed. */
   readonly noop: 0
+  /** A command for the state machine. */
   readonly command: 1
+  /** A change of the replicas; it takes effect when it is appended. */
   readonly configuration: 2
+  /** Registers or ends client sessions, by which a command takes effect once. */
   readonly session: 3
 } = Object.freeze({ noop: 0, command: 1, configuration: 2, session: 3 })
 
@@ -23,7 +27,9 @@ export const entryKinds: {
 export interface LogEntry {
   /** Log index, from 1. */
   readonly index: number
+  /** Term of the leader that appended it. */
   readonly term: number
+  /** What `data` is to be read as. */
   readonly kind: EntryKind
   /** Made once by whoever proposed it; travels unchanged through log, wire and apply. */
   readonly data: Uint8Array
@@ -31,25 +37,31 @@ export interface LogEntry {
 
 /** What Raft must never forget, written as one record. Neither term nor commit ever goes back. */
 export interface HardState {
+  /** The latest term that this replica has seen. */
   readonly term: number
   /** Replica that got this replica's vote in `term`; 0 for none. */
   readonly votedFor: ReplicaId
+  /** Index up to which the log is known to be committed; perhaps behind what is. */
   readonly commit: number
 }
 
 /** A position in a log. */
 export interface LogPosition {
+  /** Log index, from 1; 0 stands before the first entry. */
   readonly index: number
+  /** Term of the entry there; 0 before the first entry. */
   readonly term: number
 }
 
 /** Changes to one group, taken in this order: `reset`, `entries`, `hardState`, `metadata`. */
 export interface GroupWrite {
+  /** The group that is changed. */
   readonly groupId: GroupId
   /** Drops the whole log; the next entry is `reset.index + 1`. After a snapshot was installed. */
   readonly reset?: LogPosition
   /** Contiguous entries. What the log holds from `entries[0].index` on is replaced. */
   readonly entries?: readonly LogEntry[]
+  /** Replaces the term, vote and commit index that were stored. */
   readonly hardState?: HardState
   /** An opaque record of the group's owner: replica id, tombstone and the like. Replaces the one before. */
   readonly metadata?: Uint8Array
@@ -57,8 +69,11 @@ export interface GroupWrite {
 
 /** What a store holds of one group after it was opened. */
 export interface RecoveredGroup {
+  /** The group whose log it is. */
   readonly groupId: GroupId
+  /** What was written last, or undefined when nothing ever was. */
   readonly hardState: HardState | undefined
+  /** The owner's record as it was written last, or undefined when none ever was. */
   readonly metadata: Uint8Array | undefined
   /** The last position that was compacted away or reset to; index 0 and term 0 for a log from its beginning. */
   readonly compacted: LogPosition
@@ -68,8 +83,11 @@ export interface RecoveredGroup {
 
 /** What the composition hands to a log store when it opens it. */
 export interface LogStoreContext {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
+  /** Stored in the directory; a store of another cluster is refused with `FOREIGN_CLUSTER`. */
   readonly clusterId: ClusterId
+  /** Stored in the directory; a store of another node is refused with `FOREIGN_NODE`. */
   readonly nodeId: NodeId
 }
 

@@ -11,7 +11,9 @@ export type SessionId = number
 
 /** A key with its value and history, as in etcd. */
 export interface KeyValue {
+  /** At most as long as the store's limit on keys allows. */
   readonly key: Uint8Array
+  /** The host's own bytes; the store never looks inside. */
   readonly value: Uint8Array
   /** Revision at which the key came to be; later overwrites keep it, deletion ends it. */
   readonly createRevision: Revision
@@ -25,51 +27,94 @@ export interface KeyValue {
 
 /** A stretch of keys: one key (`end` absent), or from `key` up to but without `end`; `end: null` means to the last key. */
 export interface KeySelector {
+  /** The one key, or the first key of the stretch. */
   readonly key: Uint8Array
+  /** First key after the stretch, `null` for none: the stretch goes to the last key. Absent: `key` alone. */
   readonly end?: Uint8Array | null
 }
 
 /** A condition of a transaction, on one key. An absent key has revision and version 0. */
 export type Compare =
   | {
+      /** The key that is looked at. */
       readonly key: Uint8Array
+      /** The number of it that is compared. */
       readonly target: 'createRevision' | 'modRevision' | 'version' | 'session'
+      /** How it is to stand to `operand`. */
       readonly is: '=' | '!=' | '<' | '>'
+      /** The number on the right-hand side. */
       readonly operand: number
     }
   | {
+      /** The key that is looked at. */
       readonly key: Uint8Array
+      /** Compares the value, byte by byte. */
       readonly target: 'value'
+      /** Whether it is to be the same. */
       readonly is: '=' | '!='
+      /** The bytes on the right-hand side; an absent key equals none. */
       readonly operand: Uint8Array
     }
 
 /** A step of a transaction. No two writes of one transaction may touch the same key. */
 export type Operation =
   | {
+      /** Writes one key. */
       readonly type: 'put'
+      /** The key to write. */
       readonly key: Uint8Array
+      /** Its new value. */
       readonly value: Uint8Array
+      /** Session that the key lives and dies with. Default: none. */
       readonly session?: SessionId
     }
-  | { readonly type: 'delete'; readonly select: KeySelector }
-  | { readonly type: 'range'; readonly select: KeySelector; readonly limit?: number }
+  | {
+      /** Deletes all keys of a selection. */
+      readonly type: 'delete'
+      /** What to delete. */
+      readonly select: KeySelector
+    }
+  | {
+      /** Reads a selection, as it is after the operations before it. */
+      readonly type: 'range'
+      /** What to read. */
+      readonly select: KeySelector
+      /** Most entries to return. Default: the store's own limit. */
+      readonly limit?: number
+    }
 
 /** Compares, and what to do when all hold and when not. */
 export interface Transaction {
+  /** All of them must hold for `then`; none at all always hold. */
   readonly if?: readonly Compare[]
+  /** Done when every compare holds. Default: nothing. */
   readonly then?: readonly Operation[]
+  /** Done when a compare fails. Default: nothing. */
   readonly else?: readonly Operation[]
 }
 
 /** Answer to one operation, in its place. */
 export type OperationResult =
-  | { readonly type: 'put'; readonly previous: KeyValue | undefined }
-  | { readonly type: 'delete'; readonly deleted: readonly KeyValue[] }
   | {
+      /** Answers a put. */
+      readonly type: 'put'
+      /** The key before it was overwritten; undefined when there was none. */
+      readonly previous: KeyValue | undefined
+    }
+  | {
+      /** Answers a delete. */
+      readonly type: 'delete'
+      /** The keys that were deleted, as they were. */
+      readonly deleted: readonly KeyValue[]
+    }
+  | {
+      /** Answers a range. */
       readonly type: 'range'
+      /** What was found, in the order of the keys. */
       readonly entries: readonly KeyValue[]
+      /** More keys follow beyond the limit. */
       readonly more: boolean
+      /** Keys in the whole selection, whatever the limit. */
       readonly count: number
     }
 
@@ -79,11 +124,13 @@ export interface TransactionResult {
   readonly succeeded: boolean
   /** The store's revision after the transaction. */
   readonly revision: Revision
+  /** One for each operation that was done, in its place. */
   readonly results: readonly OperationResult[]
 }
 
 /** What a range read found, in the order of the keys. */
 export interface RangeResult {
+  /** What was found, in the order of the keys. */
   readonly entries: readonly KeyValue[]
   /** More keys follow beyond the limit. */
   readonly more: boolean
@@ -107,6 +154,7 @@ export interface ReadOptions extends CallOptions {
 
 /** One change of one key. */
 export interface ChangeEvent {
+  /** Whether the key was written or deleted. */
   readonly type: 'put' | 'delete'
   /** After a put, the key as it is now; after a delete, key and revision of the deletion with an empty value. */
   readonly entry: KeyValue
@@ -119,8 +167,20 @@ export interface ChangeEvent {
  * up to and including its revision was delivered: a watch can be resumed behind it.
  */
 export type WatchResponse =
-  | { readonly type: 'changes'; readonly revision: Revision; readonly events: readonly ChangeEvent[] }
-  | { readonly type: 'progress'; readonly revision: Revision }
+  | {
+      /** All that one transaction changed in the selection. */
+      readonly type: 'changes'
+      /** The transaction's revision. */
+      readonly revision: Revision
+      /** In the order of the transaction; never empty. */
+      readonly events: readonly ChangeEvent[]
+    }
+  | {
+      /** Tells how far the store has come, also while nothing in the selection changes. */
+      readonly type: 'progress'
+      /** Everything up to it, itself included, was delivered. */
+      readonly revision: Revision
+    }
 
 export interface WatchOptions extends CallOptions {
   /** First revision to deliver. Default: the one after the store's present. */
@@ -131,7 +191,9 @@ export interface WatchOptions extends CallOptions {
 
 /** Liveness of a session as its store sees it. */
 export interface SessionStatus {
+  /** Its number; the epoch of whoever holds it. */
   readonly sessionId: SessionId
+  /** The time within which it has to be renewed. */
   readonly ttlMs: number
   /** Name that the holder gave when it was granted. */
   readonly holder: string

@@ -4,13 +4,36 @@ import type { Incarnation, NodeId, RangeId, ReplicaId } from '../model/ids.ts'
 
 /** A change of a range's replicas that the control plane wants. One at a time per range. */
 export type RangeChange =
-  | { readonly type: 'addLearner'; readonly nodeId: NodeId; readonly incarnation: Incarnation }
-  | { readonly type: 'promote'; readonly replicaId: ReplicaId }
-  | { readonly type: 'remove'; readonly replicaId: ReplicaId }
-  | { readonly type: 'transferLease'; readonly replicaId: ReplicaId }
+  | {
+      /** Brings a copy to a node: it catches up without a vote. */
+      readonly type: 'addLearner'
+      /** The node that gets the learner. */
+      readonly nodeId: NodeId
+      /** The life of that node's data that is meant. */
+      readonly incarnation: Incarnation
+    }
+  | {
+      /** Gives a learner that has caught up its vote. */
+      readonly type: 'promote'
+      /** The learner. */
+      readonly replicaId: ReplicaId
+    }
+  | {
+      /** Takes a replica out of the configuration. */
+      readonly type: 'remove'
+      /** The replica that goes. */
+      readonly replicaId: ReplicaId
+    }
+  | {
+      /** Hands the lease on. */
+      readonly type: 'transferLease'
+      /** The voter that is to hold it. */
+      readonly replicaId: ReplicaId
+    }
 
 /** What the control plane wants of one range on this node. */
 export interface WantedRange {
+  /** The range that is meant. */
   readonly rangeId: RangeId
   /** The range as the directory knows it: perhaps behind the range itself, never ahead. */
   readonly descriptor: RangeDescriptor
@@ -24,10 +47,13 @@ export interface WantedRange {
 
 /** A replica as its node sees it. */
 export interface ObservedReplica {
+  /** The range that it is a copy of. */
   readonly rangeId: RangeId
+  /** Its id within the range. */
   readonly replicaId: ReplicaId
   /** Generation of the last configuration that this replica knows to be committed. */
   readonly generation: number
+  /** Members of the configuration of that generation. */
   readonly replicas: readonly ReplicaDescriptor[]
   /** True while this replica leads and may serve. */
   readonly leaseHolder: boolean
@@ -35,6 +61,7 @@ export interface ObservedReplica {
   readonly sequence: number
   /** For the lease holder: learners and voters that have caught up with its log. */
   readonly caughtUp: readonly ReplicaId[]
+  /** What it costs its node, by resource name, in the host's own units; `bytes` is its size. */
   readonly load: Load
 }
 

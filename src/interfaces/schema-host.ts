@@ -6,20 +6,31 @@ export type ElementState = 'absent' | 'deleteOnly' | 'writeOnly' | 'public'
 
 /** A column of a table. */
 export interface ColumnElement {
+  /** Tells a column from an index. */
   readonly type: 'column'
+  /** Number of the element within its table, never reused. */
   readonly elementId: number
+  /** Name of the column, unique among the table's elements. */
   readonly name: string
+  /** Type of its values. */
   readonly valueType: 'string' | 'number' | 'boolean' | 'bytes'
+  /** Whether every row must have a value for it. */
   readonly required: boolean
+  /** How far nodes may use it (F1, VLDB 2013). */
   readonly state: ElementState
 }
 
 /** An index of a table, within each range. */
 export interface IndexElement {
+  /** Tells an index from a column. */
   readonly type: 'index'
+  /** Number of the element within its table, never reused. */
   readonly elementId: number
+  /** Name of the index, unique among the table's elements. */
   readonly name: string
+  /** Names of the columns whose values make its keys, in their order. */
   readonly columns: readonly string[]
+  /** How far nodes may use it (F1, VLDB 2013). */
   readonly state: ElementState
 }
 
@@ -28,21 +39,29 @@ export type SchemaElement = ColumnElement | IndexElement
 
 /** One version of a table. At any time all nodes use at most two adjacent ones. */
 export interface TableDescriptor {
+  /** Number of the table, never reused; all its keys begin with it. */
   readonly tableId: TableId
+  /** Name of the table, unique in the cluster. */
   readonly name: string
   /** Grows by one with each change that is published. */
   readonly version: number
+  /** Names of the columns whose values tell rows apart, in their order. */
   readonly primaryKey: readonly string[]
+  /** Columns and indexes, those that are coming or going included. */
   readonly elements: readonly SchemaElement[]
 }
 
 /** A piece of work of a schema job on one range, fenced by its owner's epoch. */
 export interface SchemaChunk {
+  /** The version under which the work is done. */
   readonly table: TableDescriptor
+  /** The element that is filled, validated or purged. */
   readonly elementId: number
+  /** The range whose rows are gone through. */
   readonly rangeId: RangeId
   /** Where to go on; undefined at the start of the range. Opaque to the coordinator. */
   readonly resumeAt: Uint8Array | undefined
+  /** Most rows to go through in this chunk. */
   readonly maximumRows: number
   /** Epoch of the job's owner. A range refuses lower ones than it has seen (`STALE_EPOCH`). */
   readonly epoch: number
@@ -52,6 +71,7 @@ export interface SchemaChunk {
 export interface SchemaChunkResult {
   /** Where the next chunk starts; undefined when the range is done. */
   readonly resumeAt: Uint8Array | undefined
+  /** Rows that this chunk went through. */
   readonly rows: number
 }
 

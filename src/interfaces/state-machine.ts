@@ -1,6 +1,8 @@
 /** A committed command for the state machine. */
 export interface Command {
+  /** Log index of its entry. */
   readonly index: number
+  /** Term of its entry. */
   readonly term: number
   /** The bytes that were proposed. A view: copy what is kept. */
   readonly data: Uint8Array
@@ -8,7 +10,9 @@ export interface Command {
 
 /** One pair of the bookkeeping that the group keeps inside the state machine. An undefined value deletes the key. */
 export interface BookkeepingWrite {
+  /** A short name, unique in the bookkeeping. */
   readonly key: string
+  /** The new value; undefined deletes the key. */
   readonly value: Uint8Array | undefined
 }
 

@@ -5,7 +5,9 @@ import type { ClusterId, Incarnation, NodeId } from '../model/ids.ts'
 
 /** Who stands at one end of a connection, as its hello said and the transport's authentication confirmed. */
 export interface PeerIdentity {
+  /** Name of the node, or the client's own name. */
   readonly nodeId: NodeId
+  /** Life of its data; a message of an older life is not delivered once a newer one is connected. */
   readonly incarnation: Incarnation
   /** Clients are not members of the cluster: nobody dials them, and their names are their own affair. */
   readonly role: 'node' | 'client'
@@ -16,10 +18,13 @@ export type Resolve = (nodeId: NodeId) => readonly string[]
 
 /** What the composition hands to a transport when it opens it. */
 export interface TransportContext {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
   /** Undefined for a client that takes any cluster; it then learns the id from the first hello. */
   readonly clusterId: ClusterId | undefined
+  /** Who this process is to others: what its hello says. */
   readonly self: PeerIdentity
+  /** Finds the addresses of a node when it is to be dialled. */
   readonly resolve: Resolve
 }
 
@@ -28,12 +33,15 @@ export type TransportFactory = (context: TransportContext) => Promise<Transport>
 
 /** Emitted when the first connection to a peer stands, and when the last one is gone. */
 export interface PeerEvent {
+  /** Who came or went. */
   readonly peer: PeerIdentity
+  /** `up` with the first connection, `down` when none is left. */
   readonly state: 'up' | 'down'
 }
 
 /** What {@link Channel.onLost} tells. */
 export interface LossEvent {
+  /** The peer to or from which messages may be lost. */
   readonly peer: NodeId
   /** `none` when nothing that waited had left this process yet; `unknown` when some of it may have arrived. */
   readonly outcome: Outcome
@@ -47,6 +55,7 @@ export type TrafficClass = 'control' | 'bulk'
 
 /** Moves bytes between nodes, and no more: delivery, retries and meaning belong to the protocols above. */
 export interface Transport extends AsyncDisposable {
+  /** Who this process is to others. */
   readonly self: PeerIdentity
   /** `host:port` addresses at which this transport listens; empty if it only dials. */
   readonly addresses: readonly string[]
@@ -75,7 +84,9 @@ export interface Transport extends AsyncDisposable {
 
 /** One protocol's share of a transport. */
 export interface Channel {
+  /** Name by which both ends find the channel. */
   readonly protocol: string
+  /** Who this process is to others. */
   readonly self: PeerIdentity
   /** Largest message in bytes. */
   readonly maximumMessageBytes: number

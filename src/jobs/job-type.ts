@@ -21,6 +21,7 @@ export interface Fence {
  * checkpoint, perhaps by another process.
  */
 export interface JobContext<State> {
+  /** Number of the job that this attempt belongs to. */
   readonly jobId: JobId
   /** Why the job was created. */
   readonly reason: string

@@ -27,7 +27,9 @@ export const defaultJobsLimits: JobsLimits = Object.freeze({
 
 /** Options of {@link Jobs}. */
 export interface JobsOptions extends Partial<JobsLimits> {
+  /** Where the jobs are kept. */
   readonly store: MetadataStore
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
 }
 
@@ -43,9 +45,24 @@ export interface CreateJobOptions extends CallOptions {
 
 /** What a watch of jobs yields. */
 export type JobChange =
-  | { readonly type: 'snapshot'; readonly jobs: readonly Job[] }
-  | { readonly type: 'changed'; readonly job: Job }
-  | { readonly type: 'removed'; readonly jobId: JobId }
+  | {
+      /** All jobs at one revision: what a watch begins with, and begins anew with after it was cut off. */
+      readonly type: 'snapshot'
+      /** In the order of creation. */
+      readonly jobs: readonly Job[]
+    }
+  | {
+      /** A job was created or changed. */
+      readonly type: 'changed'
+      /** The job after the change. */
+      readonly job: Job
+    }
+  | {
+      /** A finished job was trimmed from the history. */
+      readonly type: 'removed'
+      /** The job that is gone. */
+      readonly jobId: JobId
+    }
 
 const typePattern = /^[a-z0-9][a-z0-9.-]{0,63}$/
 const retryDelayMs = 100
@@ -82,7 +99,12 @@ export class Jobs {
     type: JobForm<State>,
     state: State,
     options: CreateJobOptions,
-  ): Promise<{ readonly job: Job; readonly created: boolean }> {
+  ): Promise<{
+    /** The new job, or the unfinished one that has the key already. */
+    readonly job: Job
+    /** False when the key was taken, and `job` is the one that has it. */
+    readonly created: boolean
+  }> {
     checkType(type.type)
     checkReason(options.reason)
     const { key } = options

@@ -20,6 +20,7 @@ export interface JobRunnerTuning {
   readonly maximumFailures: number
   /** Wait after the first failure; it doubles with each further one. */
   readonly minimumBackoffMs: number
+  /** Longest wait between two attempts. */
   readonly maximumBackoffMs: number
   /** Finished jobs that are remembered; the oldest go first. */
   readonly historyLimit: number
@@ -42,7 +43,9 @@ export const defaultJobRunnerTuning: JobRunnerTuning = Object.freeze({
 
 /** Options of {@link JobRunner.start}. */
 export interface JobRunnerOptions extends Partial<JobRunnerTuning> {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
+  /** Where the jobs are kept. */
   readonly store: MetadataStore
   /** The epoch of this leader: every write compares it. */
   readonly epoch: Fence

@@ -11,6 +11,7 @@ import type { MetadataStore, SessionId } from '../interfaces/metadata-store.ts'
 
 /** A session that somebody keeps alive: a `SessionHolder`, a `NodeSession`, or a host's own. */
 export interface LeaseSession {
+  /** Its number: the epoch of everything that is held under it. */
   readonly sessionId: SessionId
   /**
    * Time until the holder's own deadline, which is counted from when a renewal was sent and comes before the store's; 0
@@ -44,7 +45,9 @@ export const leasesDefaults: LeasesTuning = Object.freeze({
 
 /** Options of {@link Leases.open}. */
 export interface LeasesOptions extends Partial<LeasesTuning> {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
+  /** Where the leases are kept. */
   readonly store: MetadataStore
   /** Name of this process, by which others hand leases to it: a node id. */
   readonly holder: string

@@ -23,6 +23,7 @@ const chunkBytes = 256 * 1024
 export interface BackupSummary {
   /** Revision of the store that the backup shows. */
   readonly revision: Revision
+  /** Keys in it. */
   readonly keys: number
 }
 

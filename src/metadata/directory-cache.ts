@@ -17,7 +17,9 @@ export type DirectoryCacheEvents = {
 
 /** What a {@link DirectoryCache} is made of. */
 export interface DirectoryCacheOptions {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
+  /** Where the copy is read from and kept up to date by. */
   readonly directory: RangeDirectory
 }
 

@@ -23,11 +23,25 @@ import { commandLimits } from './mvcc/limits.ts'
 
 /** What {@link RangeDirectory.watch} yields: all ranges, then those that changed. */
 export type DirectoryEvent =
-  | { readonly type: 'snapshot'; readonly revision: number; readonly ranges: readonly RangeDescriptor[] }
   | {
-      readonly type: 'changes'
+      /**
+       * Everything at one revision: what it begins with, and begins anew with when history was compacted away
+       * under it.
+       */
+      readonly type: 'snapshot'
+      /** The revision at which all of it was read. */
       readonly revision: number
+      /** All ranges, in the order of their keys. */
+      readonly ranges: readonly RangeDescriptor[]
+    }
+  | {
+      /** What one revision changed. */
+      readonly type: 'changes'
+      /** The revision that made the changes. */
+      readonly revision: number
+      /** Ranges that are new or changed, as they are now. */
       readonly updated: readonly RangeDescriptor[]
+      /** Ranges that are gone. */
       readonly removed: readonly RangeId[]
     }
 

@@ -14,7 +14,9 @@ import { keyPrefixes, pathKey } from './keys.ts'
 
 /** Who owns an epoch. */
 export interface EpochOwner {
+  /** Larger than that of every owner before. */
   readonly number: number
+  /** Name that the owner gave when it acquired it. */
   readonly holder: string
 }
 
@@ -40,7 +42,9 @@ function decodeOwner(entry: KeyValue): EpochOwner {
  * happens to the key.
  */
 export class ControllerEpoch {
+  /** What the epoch is the right to: the name that owners acquire. */
   readonly name: string
+  /** Name of the owner. */
   readonly holder: string
   /** Larger than that of every epoch before. */
   readonly number: number

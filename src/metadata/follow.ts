@@ -12,12 +12,31 @@ import type {
 
 /** What {@link followKeys} yields. */
 export type KeyFollowing =
-  | { readonly type: 'snapshot'; readonly revision: Revision; readonly entries: readonly KeyValue[] }
-  | { readonly type: 'changes'; readonly revision: Revision; readonly events: readonly ChangeEvent[] }
+  | {
+      /**
+       * Everything at one revision: what it begins with, and begins anew with when history was compacted away
+       * under it.
+       */
+      readonly type: 'snapshot'
+      /** The revision at which all of it was read. */
+      readonly revision: Revision
+      /** All entries of the selection, in the order of their keys. */
+      readonly entries: readonly KeyValue[]
+    }
+  | {
+      /** What one revision changed. */
+      readonly type: 'changes'
+      /** The revision that made the changes. */
+      readonly revision: Revision
+      /** In the order of the transaction. */
+      readonly events: readonly ChangeEvent[]
+    }
 
 /** All entries of a selection at one revision, however many pages they take. */
 export interface KeyListing {
+  /** The revision at which all pages were read. */
   readonly revision: Revision
+  /** In the order of their keys. */
   readonly entries: readonly KeyValue[]
 }
 

@@ -6,13 +6,21 @@ import { KeelsonError } from '../core/errors.ts'
  * same store uses another one.
  */
 export const keyPrefixes: {
+  /** Who owns which controller epoch. */
   readonly epochs: '/epochs/'
+  /** Nodes that joined, join tokens and sessions of nodes. */
   readonly nodes: '/nodes/'
+  /** Descriptors of ranges. */
   readonly ranges: '/ranges/'
+  /** What each node is to do with each range. */
   readonly wanted: '/wanted/'
+  /** Jobs and their checkpoints. */
   readonly jobs: '/jobs/'
+  /** Tables, and the versions that nodes use. */
   readonly schema: '/schema/'
+  /** Session leases and their history. */
   readonly leases: '/leases/'
+  /** Values of settings and their history. */
   readonly settings: '/settings/'
 } = Object.freeze({
   epochs: '/epochs/',

@@ -29,6 +29,7 @@ import { WatchHub } from './watch/watch-hub.ts'
 
 /** Options of {@link memoryStore}. */
 export interface MemoryStoreOptions {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
   /** Revisions whose history is kept; older ones are compacted away by itself. */
   readonly historyRevisions?: number

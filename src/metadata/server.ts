@@ -36,14 +36,21 @@ export type MetadataServerEvents = {
 
 /** A metadata server as its node sees it. */
 export interface MetadataServerStatus {
+  /** True while it answers writes and keeps the sessions. */
   readonly leading: boolean
+  /** The server that leads, as far as this one knows. */
   readonly leader: NodeId | undefined
+  /** The latest revision that this server has applied. */
   readonly revision: Revision
+  /** Reads and watches below it fail with `COMPACTED`. */
   readonly compactRevision: Revision
   /** What counts against the quota. */
   readonly bytes: number
+  /** Writes that would take `bytes` above it fail with `LIMIT_EXCEEDED`. */
   readonly quotaBytes: number
+  /** Sessions that have not ended. */
   readonly sessions: number
+  /** Watches that this server serves. */
   readonly watchers: number
   /** Hash of the state: equal on all servers that applied the same. */
   readonly digest: string

@@ -6,9 +6,13 @@ export type ReplicaRole = 'voter' | 'learner'
 
 /** One copy of a group on a node. */
 export interface ReplicaDescriptor {
+  /** Its id within the group, minted by the entry that added it and never reused. */
   readonly replicaId: ReplicaId
+  /** The node that it lives on. */
   readonly nodeId: NodeId
+  /** The life of that node's data: with another one the replica is lost. */
   readonly incarnation: Incarnation
+  /** Whether it votes. */
   readonly role: ReplicaRole
 }
 
@@ -17,12 +21,15 @@ export interface ReplicaDescriptor {
  * of the bounds; the range's own log is the authority for it, and every copy elsewhere only ever moves to a higher one.
  */
 export interface RangeDescriptor {
+  /** Number of the range, never reused. */
   readonly rangeId: RangeId
   /** First key of the range. Empty: from the beginning. */
   readonly start: Uint8Array
   /** First key after the range. Undefined: to the end. */
   readonly end: Uint8Array | undefined
+  /** Grows by one with each change of replicas or bounds. */
   readonly generation: number
+  /** By ascending replica id. */
   readonly replicas: readonly ReplicaDescriptor[]
 }
 
@@ -34,10 +41,13 @@ export type NodeLiveness = 'live' | 'suspect' | 'dead'
 
 /** What a node says of itself when it joins. */
 export interface NodeDescriptor {
+  /** Name of the node, unique in the cluster. */
   readonly nodeId: NodeId
+  /** Life of the node's data directory: another one after it was lost. */
   readonly incarnation: Incarnation
   /** Where other nodes reach it: `host:port`, first choice first. */
   readonly addresses: readonly string[]
+  /** Where it stands, from the widest tier to the narrowest. */
   readonly locality: Locality
   /** What it can hold, in the host's own units by resource name (bytes, ranges, cpu). */
   readonly capacity: Readonly<Record<string, number>>

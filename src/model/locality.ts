@@ -2,7 +2,9 @@ import { KeelsonError } from '../core/errors.ts'
 
 /** One level of where a node stands, from the widest to the narrowest: region, zone, rack. */
 export interface LocalityTier {
+  /** Name of the level: `region`, `zone`, `rack`. */
   readonly key: string
+  /** Which one of that level. */
   readonly value: string
 }
 

@@ -18,15 +18,19 @@ import { ReportBook } from './core/report-book.ts'
 
 /** A node as the leader sees it now. */
 export interface NodeView {
+  /** What it said of itself when it joined last. */
   readonly descriptor: NodeDescriptor
+  /** Where it is in its life. */
   readonly state: NodeState
   /** Why it is in that state. */
   readonly reason: string
+  /** Whether it holds its session, and whether gossip doubts it. */
   readonly liveness: NodeLiveness
   /** Epoch of its session; 0 without one. */
   readonly epoch: number
   /** For how long the liveness has been what it is, as far as this leader knows. */
   readonly forMs: number
+  /** Wall time at which its present life joined, for people. */
   readonly joinedAtMs: number
 }
 
@@ -38,11 +42,15 @@ export type NodeControllerEvents = {
 
 /** Options of {@link NodeController.start}. */
 export interface NodeControllerOptions {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
+  /** Where nodes are kept. */
   readonly store: MetadataStore
+  /** The epoch of this leader: every write compares it. */
   readonly epoch: Fence
   /** Replicas of ranges that a node holds by the directory: a draining node that holds none is drained. */
   readonly replicasOf: (nodeId: NodeId, options: CallOptions) => Promise<number>
+  /** Stops the controller, as `close` does. */
   readonly signal?: AbortSignal
   /** How often draining nodes are looked at. Default: 1,000. */
   readonly intervalMs?: number

@@ -7,6 +7,7 @@ import { checkVersion, plainNodeDescriptor, readNodeDescriptor } from './core/re
 
 /** What a node sends to be admitted. It goes over an encrypted connection only, since it carries secrets. */
 export interface JoinRequest {
+  /** The node that asks, in its own words. */
   readonly descriptor: NodeDescriptor
   /**
    * Secret of this incarnation, of at least 16 characters: drawn by the node itself and stored in its directory before

@@ -22,7 +22,9 @@ import { checkSecret, hashSecret, type JoinRequest } from './join.ts'
 
 /** Options of {@link Nodes}. */
 export interface NodesOptions {
+  /** Where nodes and tokens are kept. */
   readonly store: MetadataStore
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
   /** Replicas of ranges that a node holds by the directory: a node goes only when it holds none. */
   readonly replicasOf: (nodeId: NodeId, options: CallOptions) => Promise<number>

@@ -10,7 +10,9 @@ import type { NodeSession } from './session.ts'
 
 /** Options of {@link NodeReporter.start}. */
 export interface NodeReporterOptions {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
+  /** The session under whose epoch reports are made. */
   readonly session: NodeSession
   /** Replicas as they are now: `RangeHost.observe`. */
   readonly observe: () => readonly ObservedReplica[]

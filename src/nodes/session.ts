@@ -32,9 +32,13 @@ export const defaultNodeSessionTuning: NodeSessionTuning = Object.freeze({
 
 /** Options of {@link NodeSession.open}. */
 export interface NodeSessionOptions extends Partial<NodeSessionTuning> {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
+  /** Where the session is kept. */
   readonly store: MetadataStore
+  /** The node that holds the session. */
   readonly nodeId: NodeId
+  /** The life of the node's data, which others see with the session. */
   readonly incarnation: Incarnation
 }
 
@@ -53,7 +57,9 @@ export type NodeSessionEvents = {
  * counted from when a renewal was *sent*, so the holder stops before anybody else may believe that it is dead.
  */
 export class NodeSession implements AsyncDisposable, Listenable<NodeSessionEvents> {
+  /** The node that holds the session. */
   readonly nodeId: NodeId
+  /** The life of the node's data, which others see with the session. */
   readonly incarnation: Incarnation
   /** Id of the session. It grows with each session of the cluster and never comes back. */
   readonly epoch: number

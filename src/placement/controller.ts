@@ -55,19 +55,27 @@ export const defaultPlacementTuning: PlacementTuning = Object.freeze({
 
 /** Options of {@link PlacementController.start}. */
 export interface PlacementControllerOptions extends Partial<PlacementTuning> {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
+  /** Where the moves are created as jobs. */
   readonly store: MetadataStore
+  /** The epoch of this leader: every write compares it. */
   readonly epoch: ControllerEpoch
+  /** The ranges as the store has them, and where reports are projected to. */
   readonly directory: RangeDirectory
   /** All nodes as they are now. */
   readonly nodes: () => readonly PlacementNode[]
+  /** What the nodes report of a range. */
   readonly observed: ObserveRange
   /** The type that `moveJob` made for the runner of the same leader. */
   readonly move: JobType<MoveState>
   /** Voters that a range is to have, where the policy does not say it. */
   readonly replicationFactor?: (rangeId: RangeId) => number | undefined
+  /** Where it differs from `defaultPlacementPolicy`. */
   readonly policy?: Partial<PlacementPolicy>
+  /** Where they differ from `defaultPlacementLimits`. */
   readonly limits?: Partial<PlacementLimits>
+  /** Stops the controller, as `close` does. */
   readonly signal?: AbortSignal
 }
 

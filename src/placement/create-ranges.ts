@@ -11,19 +11,27 @@ import type { PlacementNode } from './core/snapshot.ts'
 
 /** Bounds of a new range. */
 export interface NewRange {
+  /** Number of the range, never used before. */
   readonly rangeId: RangeId
+  /** First key of the range. Empty: from the beginning. */
   readonly start: Uint8Array
+  /** First key after the range. Undefined: to the end. */
   readonly end: Uint8Array | undefined
 }
 
 /** What {@link createRanges} needs. */
 export interface CreateRangesOptions extends CallOptions {
+  /** Where the ranges are written. */
   readonly directory: RangeDirectory
+  /** The epoch of this leader, which the writes compare. */
   readonly epoch: ControllerEpoch
+  /** All nodes as they are now. */
   readonly nodes: readonly PlacementNode[]
   /** Side by side, covering one span of the key space. */
   readonly ranges: readonly NewRange[]
+  /** Where it differs from `defaultPlacementPolicy`. */
   readonly policy?: Partial<PlacementPolicy>
+  /** Decides among nodes that are equally good. Default: 0. */
   readonly seed?: number
 }
 

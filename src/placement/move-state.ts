@@ -6,17 +6,21 @@ import type { MoveGoal } from './core/steps.ts'
 
 /** The last step that was asked for, with its proof. */
 export interface RecordedStep {
+  /** The change, in words. */
   readonly what: string
   /** Generation that the range must have for it. */
   readonly generation: number
+  /** The voters at every step: a quorum of them is alive throughout. */
   readonly proof: readonly QuorumStep[]
 }
 
 /** Checkpoint of a move. Where the range stands is asked of the range; this only tells what the move is about. */
 export interface MoveState {
+  /** What the move is to achieve. */
   readonly goal: MoveGoal
   /** Replica that this move brought, once it was seen. */
   readonly brought?: ReplicaId
+  /** Absent before the first. */
   readonly step?: RecordedStep
 }
 

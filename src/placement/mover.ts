@@ -20,7 +20,9 @@ import { decodeMoveState, encodeMoveState, type MoveState } from './move-state.t
 
 /** A range as one node reported it. */
 export interface ReportedReplica {
+  /** The node that reported. */
   readonly nodeId: NodeId
+  /** What it reported. */
   readonly replica: ObservedReplica
 }
 
@@ -52,9 +54,13 @@ export const defaultMoverTuning: MoverTuning = Object.freeze({
 
 /** What moves need. */
 export interface MoverPorts extends Partial<MoverTuning> {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
+  /** The epoch of this leader: every write compares it. */
   readonly epoch: ControllerEpoch
+  /** Where changes are asked for. */
   readonly directory: RangeDirectory
+  /** What the nodes report of a range. */
   readonly observed: ObserveRange
   /** A node as it is now. */
   readonly node: (nodeId: NodeId) => PlacementNode | undefined

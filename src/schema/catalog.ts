@@ -18,7 +18,9 @@ import { checkTable } from './core/transitions.ts'
 
 /** What a new table is made of. It is public at once, since nothing can refer to it yet. */
 export interface NewTable {
+  /** Name of the table, unique in the cluster. */
   readonly name: string
+  /** Its columns, each `public` from the beginning. */
   readonly columns: readonly Pick<ColumnElement, 'name' | 'valueType' | 'required'>[]
   /** Names of required columns, in their order. */
   readonly primaryKey: readonly string[]
@@ -26,6 +28,7 @@ export interface NewTable {
 
 /** A table as it is in the store. */
 export interface StoredTable {
+  /** The table as it was read. */
   readonly table: TableDescriptor
   /** Revision of its last change: what a fenced write compares. */
   readonly modRevision: number

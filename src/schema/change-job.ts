@@ -20,7 +20,9 @@ import { elementById, planChange, stepElement, withoutElement } from './core/tra
 
 /** What a schema change needs of the rest of the control plane. */
 export interface SchemaChangePorts {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
+  /** Where tables, leases and jobs are kept. */
   readonly store: MetadataStore
   /** The ranges that hold rows of a table, now. */
   readonly ranges: (tableId: TableId, options: CallOptions) => Promise<readonly RangeId[]>

@@ -41,6 +41,7 @@ const phases = [
 
 /** How far the present phase has come over the ranges of the table. */
 export interface RangeProgress {
+  /** Ranges that are through with the phase. */
   readonly done: readonly RangeId[]
   /** Ranges that are begun, with where they go on. */
   readonly cursors: ReadonlyMap<RangeId, Uint8Array>
@@ -52,8 +53,11 @@ export const noProgress: RangeProgress = Object.freeze({ done: [], cursors: new 
 
 /** Checkpoint of a schema change. */
 export interface ChangeState {
+  /** The table that is changed. */
   readonly tableId: TableId
+  /** What was asked for. */
   readonly change: SchemaChange
+  /** What it does next. */
   readonly phase: ChangePhase
   /** The element that moves; 0 before it is planned. */
   readonly elementId: number
@@ -63,6 +67,7 @@ export interface ChangeState {
   readonly version: number
   /** Whether the element's data was deleted, or never was. */
   readonly purged: boolean
+  /** How far the phase has come. */
   readonly progress: RangeProgress
 }
 

@@ -11,6 +11,7 @@ import { areAdjacent } from './core/transitions.ts'
 
 /** A session that its holder keeps alive. */
 export interface HeldSession extends AsyncDisposable {
+  /** Its number: the epoch of everything that is held under it. */
   readonly sessionId: SessionId
   /** True until the holder's own deadline, which comes before the store's. */
   isLive(): boolean
@@ -18,8 +19,11 @@ export interface HeldSession extends AsyncDisposable {
 
 /** Options of {@link SchemaLeases.open}. */
 export interface SchemaLeasesOptions {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
+  /** Where tables and leases are kept. */
   readonly store: MetadataStore
+  /** The node whose work uses the versions. */
   readonly nodeId: NodeId
   /**
    * Opens a session for schema leases alone. Its TTL is long (5 minutes), so that a short outage of the control plane
@@ -36,6 +40,7 @@ export interface SchemaLeasesEvents extends Record<string, (...args: never[]) =>
 
 /** A version in use: the work that was planned under it ends before `release`. */
 export interface SchemaPin extends Disposable {
+  /** The version that is in use. */
   readonly table: TableDescriptor
   /** Idempotent. */
   release(): void

@@ -12,24 +12,47 @@ export type SettingValue =
 
 /** The part of the Standard Schema interface (version 1) that validates: zod, valibot, arktype and others have it. */
 export interface StandardSchema<T> {
+  /** The entry that the standard prescribes. */
   readonly '~standard': {
+    /** Version of the standard. */
     readonly version: 1
+    /** Name of the schema library. */
     readonly vendor: string
     /** Checks a value and returns it, perhaps converted, or what is wrong with it. */
     readonly validate: (value: unknown) => StandardResult<T> | Promise<StandardResult<T>>
-    readonly types?: { readonly input: unknown; readonly output: T } | undefined
+    /** Types for compilers only; nothing reads it at run time. */
+    readonly types?:
+      | {
+          /** What the schema takes. */
+          readonly input: unknown
+          /** What the schema returns. */
+          readonly output: T
+        }
+      | undefined
   }
 }
 
 /** What a {@link StandardSchema} answers. */
 export type StandardResult<T> =
-  | { readonly value: T; readonly issues?: undefined }
-  | { readonly issues: readonly { readonly message: string }[] }
+  | {
+      /** The checked value, perhaps converted. */
+      readonly value: T
+      /** Absent from a success: this is how the standard tells the two apart. */
+      readonly issues?: undefined
+    }
+  | {
+      /** What is wrong with the value. */
+      readonly issues: readonly {
+        /** In words, for people. */
+        readonly message: string
+      }[]
+    }
 
 /** One setting: its type, its default and what it is for. */
 export interface SettingDefinition<T> {
   /** One sentence for the people who operate the cluster, with the unit. */
   readonly description: string
+  /** Counts until somebody sets another value; checked when the settings are defined. */
   readonly default: T
   /** The checked value. @throws KeelsonError `INVALID_ARGUMENT` */
   readonly check: (value: unknown) => T

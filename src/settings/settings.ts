@@ -25,8 +25,11 @@ const maximumValueBytes = 64 * 1024
 
 /** Options of {@link Settings.open}. */
 export interface SettingsOptions<D extends SettingDefinitions> {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
+  /** Where the values are kept. */
   readonly store: MetadataStore
+  /** All settings of the program, as `defineSettings` made them. */
   readonly definitions: D
   /** The node whose own values count here. Default: only the cluster's count. */
   readonly nodeId?: NodeId
@@ -50,10 +53,13 @@ export interface SettingsEvents extends Record<string, (...args: never[]) => voi
 
 /** One line of a listing. */
 export interface SettingStatus {
+  /** Name of the setting. */
   readonly name: string
+  /** What it is for, with the unit. */
   readonly description: string
   /** The value that counts here; undefined when it is a secret. */
   readonly value: unknown
+  /** Whose value counts here. */
   readonly source: 'default' | 'cluster' | 'node'
   /** Revision of the value's last change; 0 for a default. */
   readonly revision: number

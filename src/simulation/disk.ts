@@ -14,6 +14,7 @@ export interface DiskQuality {
   readonly meanExtraDelayMs: number
   /** An operation that is hit takes {@link DiskQuality.slowDelayMs} longer at most. */
   readonly slowProbability: number
+  /** Longest additional time of an operation that is hit. */
   readonly slowDelayMs: number
   /** A sync that is hit fails, and what it should have made durable never will be by a later one. */
   readonly syncFailureProbability: number
@@ -39,8 +40,11 @@ export type DiskOperation = 'sync' | 'read'
 
 /** What a disk needs of its simulation. */
 export interface DiskContext {
+  /** Virtual time, in which operations take theirs. */
   readonly scheduler: Scheduler
+  /** Decides delays, failures, and what a power cut leaves. */
   readonly random: SeededRandom
+  /** Where the faults that happen are counted. */
   readonly counts: FaultCounts
 }
 
@@ -53,6 +57,7 @@ export interface DiskContext {
  * Operations of a life that has ended never come back.
  */
 export class SimulatedDisk {
+  /** The process whose disk it is: its crash ends all operations under way. */
   readonly process: SimulatedProcess
   readonly #context: DiskContext
   readonly #files = new FileTree()

@@ -4,6 +4,7 @@ import { KeelsonError } from '../core/errors.ts'
 export interface Operation<Input, Output> {
   /** Who called: for people. */
   readonly client: string
+  /** What it asked for. */
   readonly input: Input
   /** What came back; undefined when the outcome is not known: it took effect at some time after the call, or never. */
   readonly output?: Output
@@ -18,7 +19,15 @@ export interface SequentialModel<State, Input, Output> {
   /** The state before the first operation. */
   initial(): State
   /** The state after the operation, and what it should have returned. */
-  step(state: State, input: Input): { readonly state: State; readonly output: Output }
+  step(
+    state: State,
+    input: Input,
+  ): {
+    /** Equal states have equal keys. */
+    readonly state: State
+    /** What the operation should have returned. */
+    readonly output: Output
+  }
   /** Equal for equal states. */
   key(state: State): string
   /** Whether an answer that was seen is the one expected. */

@@ -16,6 +16,7 @@ export type MessageHandler<T> = (from: string, payload: T) => void
  * {@link NetworkConditions} say. Messages of a link keep their order but for those that are hit by reordering.
  */
 export class MessageNetwork<T> {
+  /** Quality, partitions and clogs of the links. */
   readonly conditions: NetworkConditions
   readonly #scheduler: Scheduler
   readonly #copy: (payload: T) => T

@@ -8,10 +8,13 @@ export interface LinkQuality {
   readonly minimumDelayMs: number
   /** Mean of the additional time under way, exponentially distributed. */
   readonly meanExtraDelayMs: number
+  /** Chance that a message never arrives. */
   readonly lossProbability: number
+  /** Chance that a message arrives twice. */
   readonly duplicateProbability: number
   /** A message that is hit takes {@link LinkQuality.reorderDelayMs} longer at most and lets later ones pass. */
   readonly reorderProbability: number
+  /** Longest additional time of a message that is hit. */
   readonly reorderDelayMs: number
 }
 

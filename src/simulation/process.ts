@@ -15,8 +15,11 @@ export type CrashKind = 'kill' | 'power'
 
 /** What a process needs of its simulation. */
 export interface ProcessContext {
+  /** Virtual time. */
   readonly scheduler: Scheduler
+  /** Where the process writes what happens to it. */
   readonly trace: Trace
+  /** Source of the process's own random numbers. */
   readonly random: SeededRandom
   /** Lowest level of log records that become part of the trace. */
   readonly logLevel: LogLevel
@@ -29,6 +32,7 @@ export interface ProcessContext {
  * Each life has an {@link Environment} of its own; timers of an earlier life never fire.
  */
 export class SimulatedProcess implements EventOwner {
+  /** Unique in the simulation; networks address it by this name. */
   readonly name: string
   readonly #context: ProcessContext
   readonly #crashListeners = new Set<(kind: CrashKind) => void>()

@@ -63,6 +63,7 @@ export interface RunOptions {
 export interface RunResult {
   /** Events of this run. */
   readonly events: number
+  /** `idle`: no event is left. `until`: `untilMs` is reached. `stopped`: `stop` said so. */
   readonly reason: 'idle' | 'until' | 'stopped'
 }
 

@@ -2,13 +2,34 @@ import type { SequentialModel } from './linearizability.ts'
 
 /** An operation on one cell of a map; values are strings, a missing one is undefined. */
 export type MapInput =
-  | { readonly type: 'get'; readonly key: string }
-  | { readonly type: 'put'; readonly key: string; readonly value: string }
-  | { readonly type: 'delete'; readonly key: string }
   | {
-      readonly type: 'cas'
+      /** Reads a cell. */
+      readonly type: 'get'
+      /** The cell. */
       readonly key: string
+    }
+  | {
+      /** Writes a cell. */
+      readonly type: 'put'
+      /** The cell. */
+      readonly key: string
+      /** Its new value. */
+      readonly value: string
+    }
+  | {
+      /** Empties a cell. */
+      readonly type: 'delete'
+      /** The cell. */
+      readonly key: string
+    }
+  | {
+      /** Writes a cell if it holds what is expected. */
+      readonly type: 'cas'
+      /** The cell. */
+      readonly key: string
+      /** What it must hold; undefined for nothing. */
       readonly expected: string | undefined
+      /** Its new value. */
       readonly value: string
     }
 
@@ -40,7 +61,9 @@ export const mapModel: SequentialModel<string | undefined, MapInput, MapOutput> 
 
 /** An operation on one of many counters; `amount` 0 reads. */
 export interface CounterInput {
+  /** The counter. */
   readonly name: string
+  /** What is added to it; 0 reads. */
   readonly amount: number
 }
 

@@ -6,8 +6,13 @@ import type { SimulatedProcess } from './process.ts'
 
 /** What a mounted file system needs of its disk. */
 export interface FilesDevice {
+  /** The process whose disk it is. */
   readonly process: SimulatedProcess
-  readonly quality: { readonly capacityBytes: number }
+  /** What of the disk's quality concerns files. */
+  readonly quality: {
+    /** Bytes after which a write fails with `DISK_FULL`. */
+    readonly capacityBytes: number
+  }
   /** Does a sync or a read on the device, with its delay, and fails when the disk's quality says so. */
   perform(operation: 'sync' | 'read', done: (error: KeelsonError | undefined) => void): void
 }

@@ -24,8 +24,11 @@ export interface SimulationOptions {
 
 /** Defaults of {@link SimulationOptions}. */
 export const simulationDefaults: {
+  /** See {@link SimulationOptions.traceLimit}. */
   readonly traceLimit: number
+  /** See {@link SimulationOptions.logLevel}. */
   readonly logLevel: LogLevel
+  /** See {@link SimulationOptions.startWallMs}. */
   readonly startWallMs: number
 } = Object.freeze({ traceLimit: 2_000, logLevel: 'info', startWallMs: Date.UTC(2030, 0, 1) })
 
@@ -40,8 +43,11 @@ export const simulationDefaults: {
  * ```
  */
 export class Simulation {
+  /** Everything random in this world comes from it. */
   readonly seed: number
+  /** Virtual time, and the order of everything that happens in it. */
   readonly scheduler: Scheduler
+  /** What happened: equal for two runs of one seed. */
   readonly trace: Trace
   /** How often each kind of fault happened. */
   readonly faults: FaultCounts = new FaultCounts()

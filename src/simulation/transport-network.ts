@@ -21,6 +21,7 @@ const retransmitMs = 100
  * Addresses are `<process name>:<port>`.
  */
 export class SimulatedTransports {
+  /** Quality, partitions and clogs of the links. */
   readonly conditions: NetworkConditions
   readonly #scheduler: Scheduler
   readonly #random: SeededRandom

@@ -3,9 +3,11 @@ import { KeelsonError } from '../core/errors.ts'
 
 /** What is known of a path without opening it. */
 export interface FileStatus {
+  /** What the path leads to. */
   readonly kind: 'file' | 'directory' | 'other'
   /** Permission bits. */
   readonly mode: number
+  /** Length of a file, in bytes. */
   readonly size: number
 }
 

@@ -21,6 +21,7 @@ export type SwimEvents = {
 
 /** How a node's SWIM is doing. */
 export interface SwimStatus {
+  /** This node, as it tells others. */
   readonly self: SwimMember
   /** Lifeguard's local health score: 0 is healthy; the higher, the less this node trusts its own failed probes. */
   readonly localHealth: number
@@ -28,6 +29,7 @@ export interface SwimStatus {
   readonly members: Readonly<Record<MemberState, number>>
   /** Updates that this node still spreads. */
   readonly pendingUpdates: number
+  /** What it has done since it was opened. */
   readonly counters: Readonly<SwimCounters>
   /** What it runs with: the profile and what was overridden. */
   readonly tuning: SwimTuning

@@ -29,9 +29,11 @@ export const swimProfiles: Readonly<Record<SwimProfile, SwimTuning>> = Object.fr
 
 /** Options of `Swim.open`. Each value of the tuning overrides the profile's. */
 export interface SwimOptions extends Partial<SwimTuning> {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
   /** Taken over: `close` closes it. */
   readonly socket: DatagramSocket
+  /** Name of this node, unique in the cluster. */
   readonly nodeId: NodeId
   /** Life of the node's data directory. Others see it as `member.incarnation`. */
   readonly incarnation: Incarnation

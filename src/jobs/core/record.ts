@@ -46,7 +46,9 @@ export interface JobProgress {
 
 /** An error as a job remembers it. */
 export interface JobError {
+  /** A code of `KeelsonError`. */
   readonly code: string
+  /** What happened, for people. */
   readonly message: string
   /** Wall time, for people. */
   readonly atMs: number
@@ -54,6 +56,7 @@ export interface JobError {
 
 /** A durable operation: everything that is known of it. */
 export interface Job {
+  /** Its number, from 1, in the order of creation. */
   readonly jobId: JobId
   /** Name of its {@link JobType}. */
   readonly type: string
@@ -61,12 +64,15 @@ export interface Job {
   readonly key?: string
   /** Why it was created. */
   readonly reason: string
+  /** Where it stands. */
   readonly status: JobStatus
+  /** What people want of it; its owner follows. */
   readonly wish: JobWish
   /** Why it was paused or cancelled, when it was. */
   readonly wishReason?: string
   /** The last checkpoint, as its type encoded it. */
   readonly state: Plain
+  /** How far it has come, when its type tells. */
   readonly progress?: JobProgress
   /** Whom it waits for, by name. */
   readonly waitingFor: readonly string[]
@@ -74,6 +80,7 @@ export interface Job {
   readonly attempts: number
   /** Failures since the last checkpoint. */
   readonly failures: number
+  /** The failure of the last attempt that failed. */
   readonly lastError?: JobError
   /** How it will end when it is reverting. */
   readonly ending?: 'failed' | 'cancelled'
@@ -81,6 +88,7 @@ export interface Job {
   readonly outcome?: string
   /** Wall times, for people. */
   readonly createdAtMs: number
+  /** Wall time of the last change. */
   readonly changedAtMs: number
   /** Epoch of the owner that wrote last; 0 before the first. */
   readonly epoch: number

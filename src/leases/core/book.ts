@@ -15,6 +15,7 @@ export type LeaseStatus = 'none' | 'expired' | 'proscribed' | 'stasis' | 'valid'
 
 /** A session at one moment. */
 export interface SessionView {
+  /** The session that is meant. */
   readonly sessionId: SessionId
   /** Until the holder's own deadline. */
   readonly remainingMs: number
@@ -22,6 +23,7 @@ export interface SessionView {
 
 /** A right to act, until its status says otherwise. */
 export interface SessionLeaseToken {
+  /** Name of the lease: the resource that it is a right to. */
   readonly name: string
   /** Grows by one with every change of holder and never repeats: what a {@link Fence} checks. */
   readonly sequence: number

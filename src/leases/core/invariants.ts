@@ -2,7 +2,9 @@ import { invariant } from '../../core/invariant.ts'
 
 /** Who acts under which sequence. */
 export interface LeaseActor {
+  /** Name of the process that acts. */
   readonly holder: string
+  /** Sequence under which it acts. */
   readonly sequence: number
 }
 

@@ -15,18 +15,25 @@ const changes: readonly LeaseChange[] = ['claim', 'takeover', 'reclaim', 'transf
 
 /** A lease as the store shows it. */
 export interface LeaseHolder {
+  /** Name of the lease. */
   readonly name: string
+  /** Name of the process that holds it. */
   readonly holder: string
   /** The session that the lease lives and dies with: its holder's epoch. */
   readonly epoch: SessionId
+  /** Grows by one with every change of holder and never repeats. */
   readonly sequence: number
 }
 
 /** One change of holder. */
 export interface LeaseHistoryEntry {
+  /** Sequence that the holder got. */
   readonly sequence: number
+  /** Name of that holder. */
   readonly holder: string
+  /** Its session. */
   readonly epoch: SessionId
+  /** How it came to the lease. */
   readonly change: LeaseChange
   /** Wall time of the new holder, for people. */
   readonly atMs: number

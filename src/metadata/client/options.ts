@@ -52,6 +52,7 @@ export const clientOptionChecks: { readonly [K in keyof ClientTuning]: OptionChe
 
 /** Options of `MetadataClient`. */
 export interface MetadataClientOptions extends Partial<ClientTuning> {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
   /** A channel of its own, by custom `metadata`. */
   readonly channel: Channel

@@ -6,13 +6,17 @@ import type { StateNumbers } from './state-types.ts'
 
 /** How keys and values pass through an abstract-level: as byte arrays. */
 export interface ByteEncodings {
+  /** Keys are byte arrays. */
   readonly keyEncoding: 'view'
+  /** Values are byte arrays. */
   readonly valueEncoding: 'view'
 }
 
 /** A part of an abstract-level, in the order of its keys. */
 export interface KeyBounds {
+  /** First key of the part. */
   readonly gte: Uint8Array
+  /** First key after the part. */
   readonly lt: Uint8Array
 }
 

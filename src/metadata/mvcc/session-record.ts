@@ -4,8 +4,11 @@ import type { SessionId } from '../../interfaces/metadata-store.ts'
 
 /** A session as the log knows it. */
 export interface SessionRecord {
+  /** Its number: the revision at which it was granted. */
   readonly sessionId: SessionId
+  /** Name that its holder gave. */
   readonly holder: string
+  /** The time within which it has to be renewed. */
   readonly ttlMs: number
   /**
    * Present when a leader has recorded that the holder missed renewals, and how much time it had left then. The next

@@ -94,7 +94,14 @@ export class MetadataStateMachine implements StateMachine {
   }
 
   /** Where the last `verify` command stood in the log, and the digest there: members compare theirs. */
-  get verified(): { readonly index: number; readonly digest: string } | undefined {
+  get verified():
+    | {
+        /** Log index up to which the states were compared. */
+        readonly index: number
+        /** Hash of the state there. */
+        readonly digest: string
+      }
+    | undefined {
     return this.#verified
   }
 

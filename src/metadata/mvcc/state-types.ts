@@ -12,6 +12,7 @@ export interface ChangeSink {
 
 /** The numbers that stand beside versions and sessions. */
 export interface StateNumbers {
+  /** The latest transaction that was applied. */
   readonly revision: Revision
   /** Reads and watches below it fail. */
   readonly compactRevision: Revision
@@ -21,8 +22,11 @@ export interface StateNumbers {
 
 /** One page of a range. */
 export interface VersionPage {
+  /** What was found, in the order of the keys. */
   readonly versions: readonly Version[]
+  /** More keys follow beyond the limits. */
   readonly more: boolean
+  /** Keys in the whole selection, whatever the limits. */
   readonly count: number
 }
 
@@ -48,7 +52,9 @@ export interface MvccReader extends StateNumbers {
 
 /** How much one page may hold; the first entry always fits. */
 export interface PageLimits {
+  /** Most entries in the page. */
   readonly entries: number
+  /** Most bytes of keys and values in the page. */
   readonly bytes: number
 }
 

@@ -9,14 +9,21 @@ import { overheadBytes } from './limits.ts'
  * and never leave it without a copy.
  */
 export interface Version {
+  /** The key that was written or deleted. */
   readonly key: Uint8Array
+  /** Its value; empty for a tombstone. */
   readonly value: Uint8Array
+  /** Revision at which the key came to be; 0 for a tombstone. */
   readonly createRevision: Revision
+  /** Revision of the transaction. */
   readonly modRevision: Revision
+  /** Number of writes since the key came to be, from 1; 0 for a tombstone. */
   readonly version: number
+  /** Session that the key lives and dies with; 0 for none. */
   readonly session: SessionId
   /** Place among the changes of its transaction, from 0. */
   readonly sub: number
+  /** True for a tombstone. */
   readonly deleted: boolean
 }
 

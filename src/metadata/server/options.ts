@@ -35,6 +35,7 @@ export interface MetadataServerTuning extends ClientTuning {
 
 /** Options of `MetadataServer.open`. */
 export interface MetadataServerOptions extends Partial<MetadataServerTuning> {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
   /** This server's replica of the metadata group. */
   readonly group: MetadataGroup

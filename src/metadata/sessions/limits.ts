@@ -2,7 +2,12 @@ import { KeelsonError } from '../../core/errors.ts'
 import { commandLimits } from '../mvcc/limits.ts'
 
 /** Bounds of a session's TTL. Below the shortest one, scheduling delays alone would end sessions. */
-export const sessionTtlBounds: { readonly minimumMs: number; readonly maximumMs: number } = Object.freeze({
+export const sessionTtlBounds: {
+  /** Shortest TTL. */
+  readonly minimumMs: number
+  /** Longest TTL. */
+  readonly maximumMs: number
+} = Object.freeze({
   minimumMs: 100,
   maximumMs: 24 * 60 * 60 * 1000,
 })

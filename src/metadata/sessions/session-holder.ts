@@ -18,10 +18,13 @@ import { defaultClockDriftBound, sessionTtlBounds } from './limits.ts'
 
 /** Options of {@link SessionHolder.open}. */
 export interface SessionHolderOptions {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
+  /** The store that grants the session. */
   readonly store: MetadataStore
   /** Name that the store shows for the session. */
   readonly holder: string
+  /** Time after which the store ends the session unless it is renewed; within `sessionTtlBounds`. */
   readonly ttlMs: number
   /** How far a clock may run fast or slow, as a fraction; the store's bound. */
   readonly clockDriftBound?: number
@@ -37,9 +40,13 @@ export interface SessionHolderOptions {
 
 /** Defaults of {@link SessionHolderOptions}. */
 export const sessionHolderDefaults: {
+  /** See {@link SessionHolderOptions.clockDriftBound}. */
   readonly clockDriftBound: number
+  /** See {@link SessionHolderOptions.renewAfter}. */
   readonly renewAfter: number
+  /** See {@link SessionHolderOptions.jitter}. */
   readonly jitter: number
+  /** See {@link SessionHolderOptions.sleepToleranceMs}. */
   readonly sleepToleranceMs: number
 } = Object.freeze({
   clockDriftBound: defaultClockDriftBound,
@@ -62,6 +69,7 @@ type Checked = Required<SessionHolderOptions>
  * one.
  */
 export class SessionHolder implements Listenable<SessionHolderEvents>, AsyncDisposable {
+  /** Its number: the epoch of everything that is held under it. */
   readonly sessionId: SessionId
   readonly #options: Checked
   readonly #core: HolderCore

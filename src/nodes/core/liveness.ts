@@ -3,6 +3,7 @@ import type { Incarnation, NodeId } from '../../model/ids.ts'
 
 /** A node's liveness, and since when. */
 export interface LivenessStatus {
+  /** Whether it is alive, suspect or dead. */
   readonly liveness: NodeLiveness
   /** Epoch of the session that it holds, or 0 when it holds none. */
   readonly epoch: number

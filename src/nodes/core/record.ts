@@ -8,7 +8,9 @@ const nodeStates = ['active', 'draining', 'drained', 'decommissioned'] as const
 
 /** A node that once joined, as the store keeps it. Whether it is alive is not in it: that is its session. */
 export interface NodeRecord {
+  /** What it said of itself when it joined last. */
   readonly descriptor: NodeDescriptor
+  /** Where it is in its life. */
   readonly state: NodeState
   /** Why it is in that state. */
   readonly reason: string
@@ -18,16 +20,23 @@ export interface NodeRecord {
   readonly tokenHash: Uint8Array
   /** Wall times, for people. */
   readonly joinedAtMs: number
+  /** Wall time of the last change, for people. */
   readonly changedAtMs: number
 }
 
 /** The limits of a {@link NodeDescriptor}. */
 export const nodeDescriptorLimits: Readonly<{
+  /** Most addresses of a node. */
   addresses: number
+  /** Longest address, in characters. */
   addressLength: number
+  /** Most tiers of a locality. */
   tiers: number
+  /** Most resources in a load or a capacity. */
   resources: number
+  /** Most labels of a node. */
   labels: number
+  /** Longest name or value, in characters. */
   nameLength: number
 }> = Object.freeze({
   addresses: 8,

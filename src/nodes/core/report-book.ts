@@ -5,7 +5,9 @@ import type { NodeReport } from './report.ts'
 
 /** A range as the nodes that hold it see it. */
 export interface RangeObservation {
+  /** The node that holds the replica. */
   readonly nodeId: NodeId
+  /** What that node reported of it. */
   readonly replica: ObservedReplica
   /** Monotonic time at which the report arrived. */
   readonly atMs: number

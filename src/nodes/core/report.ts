@@ -7,12 +7,15 @@ import { checkVersion, plainAmounts, readAmounts } from './record.ts'
 
 /** What a node tells the leader with each heartbeat. It is kept in memory and never goes through the log. */
 export interface NodeReport {
+  /** The node that reports. */
   readonly nodeId: NodeId
+  /** Life of its data. */
   readonly incarnation: Incarnation
   /** Epoch of the session under which it was made. */
   readonly epoch: number
   /** Grows with each report of the epoch. */
   readonly sequence: number
+  /** Its replicas, each as the node itself sees it. */
   readonly replicas: readonly ObservedReplica[]
   /** Load of the node as a whole. */
   readonly load: Load
@@ -22,9 +25,13 @@ export interface NodeReport {
 
 /** Limits of a report, checked on both sides. */
 export const nodeReportLimits: Readonly<{
+  /** Largest report, encoded. */
   bytes: number
+  /** Most replicas in a report. */
   replicas: number
+  /** Most members of one range's configuration. */
   membersPerRange: number
+  /** Most resources in a load or a capacity. */
   resources: number
 }> = Object.freeze({ bytes: 16 * 1024 * 1024, replicas: 50_000, membersPerRange: 64, resources: 32 })
 

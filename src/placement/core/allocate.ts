@@ -8,19 +8,28 @@ import { Targets } from './targets.ts'
 
 /** Where a new range goes. */
 export interface Allocation {
+  /** The new range. */
   readonly rangeId: RangeId
   /** Nodes of its replicas; the first one is to lead. */
-  readonly nodes: readonly { readonly nodeId: NodeId; readonly incarnation: Incarnation }[]
+  readonly nodes: readonly {
+    /** The node that gets a replica. */
+    readonly nodeId: NodeId
+    /** The life of its data that is meant. */
+    readonly incarnation: Incarnation
+  }[]
 }
 
 /** What {@link allocate} knows of the cluster. */
 export interface AllocateInput {
+  /** All nodes as they are now; those that may take nothing are left out by the planner. */
   readonly nodes: readonly PlacementNode[]
   /** Ranges that exist already: their nodes get less. */
   readonly ranges?: readonly PlacementRange[]
   /** Ids of the new ranges. */
   readonly rangeIds: readonly RangeId[]
+  /** Where it differs from `defaultPlacementPolicy`. */
   readonly policy?: Partial<PlacementPolicy>
+  /** Decides among nodes that are equally good. Default: 0. */
   readonly seed?: number
 }
 

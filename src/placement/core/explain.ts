@@ -10,7 +10,9 @@ import type { Rejection } from './targets.ts'
 
 /** Why a replica is where it is. */
 export interface ReplicaExplanation {
+  /** Its id within the range. */
   readonly replicaId: ReplicaId
+  /** The node that it is on. */
   readonly nodeId: NodeId
   /** In what condition it is, in words. */
   readonly status: string
@@ -20,9 +22,11 @@ export interface ReplicaExplanation {
 
 /** Why a range is where it is, and why not elsewhere. */
 export interface RangeExplanation {
+  /** The range that is explained. */
   readonly rangeId: RangeId
   /** What it needs, in words. */
   readonly need: string
+  /** Its replicas, by ascending id. */
   readonly replicas: readonly ReplicaExplanation[]
   /** Nodes without a replica of it, and why they have none. */
   readonly others: readonly Rejection[]

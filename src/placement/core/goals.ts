@@ -6,6 +6,7 @@ import { domainsOf, nodeName, replicaBits } from './snapshot.ts'
  * Something that a good placement has more of. Goals stand in an order: a later one never costs an earlier one anything.
  */
 export interface Goal {
+  /** Short and constant: it stands in explanations and bounds. */
   readonly name: string
   /** The goal over what the ledger says, now and as it changes. */
   bind(ledger: Ledger): BoundGoal
@@ -13,6 +14,7 @@ export interface Goal {
 
 /** A goal that values moves of one plan, incrementally. Lower is better; what it cannot judge is 0. */
 export interface BoundGoal {
+  /** Short and constant: it stands in explanations and bounds. */
   readonly name: string
   /**
    * How much worse it gets when a replica of the range goes from one node to another; either may be {@link nowhere}.
@@ -39,6 +41,7 @@ export interface BoundGoal {
 
 /** Something that every replica must satisfy where it is. */
 export interface Constraint {
+  /** Short and constant: it stands in explanations and refusals. */
   readonly name: string
   /** The constraint over what the ledger says. */
   bind(ledger: Ledger): BoundConstraint
@@ -46,6 +49,7 @@ export interface Constraint {
 
 /** A constraint that judges targets of one plan. */
 export interface BoundConstraint {
+  /** Short and constant: it stands in explanations and refusals. */
   readonly name: string
   /** Why a replica of the range may not come to the node, or undefined when it may. */
   refuses(range: number, node: number): string | undefined

@@ -5,8 +5,11 @@ import { quorumOf } from './quorum.ts'
 
 /** A configuration that a range has committed. */
 export interface CommittedConfiguration {
+  /** The range that committed it. */
   readonly rangeId: RangeId
+  /** Its generation: one more than that of the one before. */
   readonly generation: number
+  /** Its members. */
   readonly replicas: readonly ReplicaDescriptor[]
 }
 

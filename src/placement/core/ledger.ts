@@ -8,6 +8,7 @@ export const nowhere = -1
  * the plan so far. The one mutable part of planning.
  */
 export class Ledger {
+  /** The cluster that the ledger began with. */
   readonly snapshot: PlacementSnapshot
   /** Replicas that count, by node. Lost ones count nowhere. */
   readonly replicas: Float64Array
@@ -15,11 +16,13 @@ export class Ledger {
   readonly leases: Float64Array
   /** Moves that bring something to a node, or take something away, in flight or planned. */
   readonly incoming: Int32Array
+  /** Moves under way or planned that take a replica away, by node. */
   readonly outgoing: Int32Array
   /** Amount of each resource in use, by node. */
   readonly usage: ReadonlyMap<string, Float64Array>
   /** Moves in flight or planned: of replicas, and of leases alone. */
   replicaMoves = 0
+  /** Transfers of leases under way or planned. */
   leaseMoves = 0
 
   constructor(snapshot: PlacementSnapshot) {

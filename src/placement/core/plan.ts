@@ -6,9 +6,11 @@ import type { Rejection } from './targets.ts'
 
 /** A move that the planner wants. */
 export interface PlannedMove {
+  /** The range that is moved. */
   readonly rangeId: RangeId
   /** Generation that the range must still have. */
   readonly generation: number
+  /** What the move is for. */
   readonly kind: MoveKind
   /** The higher, the more urgent. */
   readonly priority: number
@@ -16,14 +18,27 @@ export interface PlannedMove {
   readonly reason: string
   /** Node that gets a replica; with `replicaId` when a learner is there already. */
   readonly add?: {
+    /** Where the replica goes. */
     readonly nodeId: NodeId
+    /** The life of that node's data. */
     readonly incarnation: Incarnation
+    /** The learner that is there already. */
     readonly replicaId?: ReplicaId
   }
   /** Replica that goes. */
-  readonly remove?: { readonly replicaId: ReplicaId; readonly nodeId: NodeId }
+  readonly remove?: {
+    /** Its id within the range. */
+    readonly replicaId: ReplicaId
+    /** The node that it is on. */
+    readonly nodeId: NodeId
+  }
   /** Replica that gets the lease, for its own sake or because its holder goes. */
-  readonly leaseTo?: { readonly replicaId: ReplicaId; readonly nodeId: NodeId }
+  readonly leaseTo?: {
+    /** Its id within the range. */
+    readonly replicaId: ReplicaId
+    /** The node that it is on. */
+    readonly nodeId: NodeId
+  }
   /** What has to be copied. */
   readonly bytes: number
   /** Nodes that were not taken, and why: the nearest few. */
@@ -34,7 +49,9 @@ export interface PlannedMove {
 
 /** A range that needs something that cannot be done. */
 export interface BlockedRange {
+  /** The range that needs it. */
   readonly rangeId: RangeId
+  /** What it needs and what stands in the way, in words. */
   readonly why: string
 }
 
@@ -42,8 +59,11 @@ export interface BlockedRange {
 export interface CopyBound {
   /** No plan gets by with fewer copies of replicas, or fewer bytes. */
   readonly lowerBoundMoves: number
+  /** Fewest bytes that any plan copies. */
   readonly lowerBoundBytes: number
+  /** Copies of replicas in this plan. */
   readonly plannedMoves: number
+  /** Bytes that this plan copies. */
   readonly plannedBytes: number
   /** Bytes that the plan copies beyond the bound. */
   readonly gapBytes: number
@@ -53,6 +73,7 @@ export interface CopyBound {
 
 /** How far the cluster is from a goal, in moves. */
 export interface GoalBound {
+  /** Name of the goal. */
   readonly name: string
   /** No plan reaches the goal with fewer moves. */
   readonly lowerBoundMoves: number
@@ -66,6 +87,7 @@ export interface PlanBounds {
   readonly repair: CopyBound
   /** Replicas on nodes that are to be emptied. Exact. */
   readonly drain: CopyBound
+  /** The goals of the policy, in their order. */
   readonly goals: readonly GoalBound[]
 }
 
@@ -75,6 +97,7 @@ export interface Plan {
   readonly moves: readonly PlannedMove[]
   /** Ranges that need something that cannot be done now: the first few, by id. */
   readonly blocked: readonly BlockedRange[]
+  /** All of them, those that `blocked` leaves out included. */
   readonly blockedCount: number
   /** Moves that are needed and wait for those under way. */
   readonly deferred: number
@@ -88,5 +111,6 @@ export interface Plan {
 export interface PlanOptions {
   /** Decides among nodes that are equally good. Default: 0. The same snapshot and seed give the same plan. */
   readonly seed?: number
+  /** How much may be under way at once, where it differs from `defaultPlacementLimits`. */
   readonly limits?: Partial<PlacementLimits>
 }

@@ -1,7 +1,10 @@
 /** A range after one step of a move. */
 export interface QuorumStep {
+  /** What was done; `now` for the range before the move. */
   readonly step: 'now' | 'addLearner' | 'promote' | 'transferLease' | 'remove'
+  /** Voters after the step. */
   readonly voters: number
+  /** Of those, voters on nodes that are up. */
   readonly liveVoters: number
   /** Votes that a decision then takes. */
   readonly quorum: number
@@ -17,7 +20,14 @@ export interface VoterChange {
   /** A voter is added. */
   readonly adds: boolean
   /** What goes, when something goes. */
-  readonly removes?: { readonly voter: boolean; readonly up: boolean; readonly lease: boolean }
+  readonly removes?: {
+    /** Whether it votes. */
+    readonly voter: boolean
+    /** Whether its node is up. */
+    readonly up: boolean
+    /** Whether it holds the lease. */
+    readonly lease: boolean
+  }
 }
 
 /**

@@ -10,8 +10,11 @@ import { localityValue } from '../../model/locality.ts'
 
 /** A node, as placement needs to know it. */
 export interface PlacementNode {
+  /** What the node says of itself. */
   readonly descriptor: NodeDescriptor
+  /** Where it is in its life: only active nodes get replicas. */
   readonly state: NodeState
+  /** Whether it is alive, suspect or dead. */
   readonly liveness: NodeLiveness
   /** For how long the liveness has been what it is. */
   readonly forMs: number
@@ -19,6 +22,7 @@ export interface PlacementNode {
 
 /** A range, as placement needs to know it. */
 export interface PlacementRange {
+  /** The range as the directory or its own report has it. */
   readonly descriptor: RangeDescriptor
   /** Replica that holds the lease, when it is known. */
   readonly leaseHolder?: ReplicaId
@@ -33,7 +37,9 @@ export type MoveKind = 'add' | 'replace' | 'remove' | 'transferLease'
 
 /** A move that is under way: it counts as done. */
 export interface MoveInFlight {
+  /** The range that is moved. */
   readonly rangeId: RangeId
+  /** What the move is for. */
   readonly kind: MoveKind
   /** Node that gets a replica. */
   readonly add?: NodeId
@@ -48,8 +54,11 @@ export type RangeHold = 'all' | 'improvements'
 
 /** What {@link buildSnapshot} is made of. */
 export interface SnapshotInput {
+  /** All nodes, those that are dead or draining included. */
   readonly nodes: readonly PlacementNode[]
+  /** All ranges. */
   readonly ranges: readonly PlacementRange[]
+  /** Moves under way. Default: none. */
   readonly moves?: readonly MoveInFlight[]
   /** Ranges that are left alone for now: wholly, or only from what would merely make them better. */
   readonly holds?: ReadonlyMap<RangeId, RangeHold>
@@ -95,16 +104,26 @@ export const replicaBits: Readonly<{
  * it is built.
  */
 export interface PlacementSnapshot {
+  /** By ascending id. */
   readonly nodes: readonly PlacementNode[]
+  /** Where each node is in `nodes`. */
   readonly nodeIndex: ReadonlyMap<NodeId, number>
+  /** Bits of each node's state: it is up, may be given replicas, has lost what it held, is to be emptied. */
   readonly nodeStatus: Uint8Array
+  /** Ids of the ranges, ascending. */
   readonly rangeIds: Float64Array
+  /** Generation of each range. */
   readonly generations: Float64Array
   /** Where the replicas of each range start; one more entry ends the last one. */
   readonly firstReplica: Uint32Array
+  /** Ids of the replicas, range by range. */
   readonly replicaIds: Float64Array
   /** Index of the node, or -1 for one that nobody knows. */
   readonly replicaNode: Int32Array
+  /**
+   * Bits of each replica's state: it votes, its node is up, it is lost, its node is to be emptied, it holds
+   * the lease.
+   */
   readonly replicaStatus: Uint8Array
   /** Amount of each resource that one replica takes, by range. */
   readonly loads: ReadonlyMap<string, Float64Array>
@@ -114,6 +133,7 @@ export interface PlacementSnapshot {
   readonly moveOf: Int32Array
   /** For each range, 0 when it is free, 1 when it is not to be improved, 2 when it is to be left alone. */
   readonly held: Uint8Array
+  /** Moves under way, which count as done. */
   readonly moves: readonly MoveInFlight[]
 }
 

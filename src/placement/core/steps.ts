@@ -7,13 +7,33 @@ import type { MoveKind } from './snapshot.ts'
 
 /** What a move is to achieve. */
 export interface MoveGoal {
+  /** The range that is moved. */
   readonly rangeId: RangeId
+  /** What the move is for. */
   readonly kind: MoveKind
+  /** The higher, the more urgent. */
   readonly priority: number
-  readonly add?: { readonly nodeId: NodeId; readonly incarnation: Incarnation }
-  readonly remove?: { readonly replicaId: ReplicaId; readonly nodeId: NodeId }
+  /** Node that gets a replica. */
+  readonly add?: {
+    /** Where the replica goes. */
+    readonly nodeId: NodeId
+    /** The life of that node's data that is meant. */
+    readonly incarnation: Incarnation
+  }
+  /** Replica that goes. */
+  readonly remove?: {
+    /** Its id within the range. */
+    readonly replicaId: ReplicaId
+    /** The node that it is on. */
+    readonly nodeId: NodeId
+  }
   /** Where the lease goes; for a replica that leaves, where it had best go. */
-  readonly leaseTo?: { readonly replicaId: ReplicaId; readonly nodeId: NodeId }
+  readonly leaseTo?: {
+    /** Its id within the range. */
+    readonly replicaId: ReplicaId
+    /** The node that it is on. */
+    readonly nodeId: NodeId
+  }
 }
 
 /** The goal of a planned move. */
@@ -47,22 +67,40 @@ export interface MoveView {
 
 /** What to do next for a move. */
 export type MoveStep =
-  | { readonly type: 'done'; readonly outcome: string }
+  | {
+      /** Nothing is left to do. */
+      readonly type: 'done'
+      /** What came of it, in one line. */
+      readonly outcome: string
+    }
   /** The change to ask for, with the proof that the range keeps its quorum. */
   | {
+      /** Something is to be asked of the range. */
       readonly type: 'want'
+      /** The change to ask for. */
       readonly change: RangeChange
+      /** The voters now and after each step: a quorum of them is alive throughout. */
       readonly proof: readonly QuorumStep[]
+      /** Why this is the next step, in one line. */
       readonly why: string
     }
   | {
+      /** Nothing can be asked for yet. */
       readonly type: 'wait'
+      /** Nodes that it waits for. */
       readonly waitingFor: readonly string[]
+      /** What it waits for, in one line. */
       readonly why: string
+      /** True while a learner catches up, which may take long. */
       readonly copying: boolean
     }
   /** The move makes no sense any more. */
-  | { readonly type: 'abandon'; readonly why: string }
+  | {
+      /** The move makes no sense any more. */
+      readonly type: 'abandon'
+      /** What changed, in one line. */
+      readonly why: string
+    }
 
 /**
  * The next step of a move, from what the range itself says. Level-triggered: it does not matter who made the steps before,

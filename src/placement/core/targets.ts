@@ -6,7 +6,9 @@ import { nodeBits, nodeName, type PlacementSnapshot } from './snapshot.ts'
 
 /** A node that was not taken, and why. */
 export interface Rejection {
+  /** The node that was not taken. */
   readonly nodeId: NodeId
+  /** The constraint, limit or goal that speaks against it, in words. */
   readonly why: string
 }
 

@@ -19,15 +19,34 @@ export interface Configuration {
 
 /** The step that led to a {@link Configuration}. A promotion is told apart from an addition by name. */
 export interface ConfigurationChange {
+  /** What was done. */
   readonly type: 'addLearner' | 'promote' | 'remove'
+  /** The replica to which it was done. */
   readonly replicaId: ReplicaId
 }
 
 /** A wished change of the members. The replica id of a new learner is the log index of the entry that adds it. */
 export type MembershipChange =
-  | { readonly type: 'addLearner'; readonly nodeId: NodeId; readonly incarnation: Incarnation }
-  | { readonly type: 'promote'; readonly replicaId: ReplicaId }
-  | { readonly type: 'remove'; readonly replicaId: ReplicaId }
+  | {
+      /** Adds a replica that catches up without a vote. */
+      readonly type: 'addLearner'
+      /** The node that gets it. */
+      readonly nodeId: NodeId
+      /** The life of that node's data that is meant. */
+      readonly incarnation: Incarnation
+    }
+  | {
+      /** Gives a learner its vote. */
+      readonly type: 'promote'
+      /** The learner. */
+      readonly replicaId: ReplicaId
+    }
+  | {
+      /** Takes a replica out. */
+      readonly type: 'remove'
+      /** The replica that goes. */
+      readonly replicaId: ReplicaId
+    }
 
 /**
  * What a replica does at the moment. A pre-candidate asks whether it could win an election without touching its term; it

@@ -6,7 +6,9 @@ import { KeelsonError } from '../../core/errors.ts'
  * that registered the client's session, `sequence` counts the client's commands from 1.
  */
 export interface CommandId {
+  /** From `openSession`; unknown ones are refused with `SESSION_UNKNOWN`. */
   readonly session: number
+  /** The client's own count, from 1; lower ones than were seen are refused with `STALE_SEQUENCE`. */
   readonly sequence: number
 }
 

@@ -9,7 +9,9 @@ import type { CommandId } from './envelope.ts'
  * each later leader has a higher one, and a command that carries an older one is refused where it would take effect.
  */
 export interface LeaseToken {
+  /** The group that it is the right to serve. */
   readonly groupId: GroupId
+  /** Term whose first entry the leader has applied. */
   readonly sequence: number
 }
 
@@ -33,6 +35,7 @@ export interface ChangeMembershipOptions extends CallOptions {
 
 /** A replica of the group and the node it lives on. */
 export interface LeaderReference {
+  /** Its id within the group. */
   readonly replicaId: ReplicaId
   /** Undefined while no configuration that names the leader has arrived here. */
   readonly nodeId: NodeId | undefined
@@ -52,11 +55,17 @@ export interface ReplicaProgress {
 export interface GroupStatus {
   /** 0 for an empty replica that waits for a leader's message. */
   readonly replicaId: ReplicaId
+  /** What the replica does at the moment. */
   readonly role: RaftRole
+  /** The latest term that the replica has seen. */
   readonly term: number
+  /** Whom the replica follows; undefined while it knows no leader. */
   readonly leader: LeaderReference | undefined
+  /** Index up to which the log is known to be committed. */
   readonly commitIndex: number
+  /** Index up to which the state machine has applied it. */
   readonly appliedIndex: number
+  /** Index of the last entry in the log, committed or not. */
   readonly lastIndex: number
   /** The latest one that is known to be committed. */
   readonly configuration: Configuration | undefined
@@ -76,8 +85,11 @@ export interface GroupStatus {
 
 /** Role, term and leader of a group, as an event tells them. */
 export interface LeadershipEvent {
+  /** What the replica does at the moment. */
   readonly role: RaftRole
+  /** The latest term that the replica has seen. */
   readonly term: number
+  /** Whom the replica follows; undefined while it knows no leader. */
   readonly leader: LeaderReference | undefined
 }
 

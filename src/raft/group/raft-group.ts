@@ -27,6 +27,7 @@ import { encodeSessionEntry, maximumEvictions } from './session-entry.ts'
 
 /** This node's replica of one Raft group: what a host program holds. Made by a RaftHost. */
 export class RaftGroup {
+  /** The group that it is a replica of. */
   readonly groupId: GroupId
   readonly #limits: GroupLimits
   readonly #events: Events<RaftGroupEvents>

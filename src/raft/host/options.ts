@@ -18,13 +18,16 @@ import { checkGroupLimits, type GroupLimits } from '../group/limits.ts'
 
 /** Options of {@link RaftHost.open}. */
 export interface RaftHostOptions {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
   /**
    * The logs of all groups: a factory as `segments(directory)`, or a store that is open already. The host closes it.
    * Its incarnation must be that of the channel's `self`: open the store first and give its incarnation to the transport.
    */
   readonly log: LogStoreFactory | LogStore
+  /** The cluster of these groups; stored with the logs. */
   readonly clusterId: ClusterId
+  /** This node: one of the replicas of every group that is opened here lives on it. */
   readonly nodeId: NodeId
   /** A channel of its own, or what makes one by name: the host asks for `raft`. */
   readonly channel: Channel | ((protocol: string) => Channel)
@@ -42,8 +45,11 @@ export interface RaftHostOptions {
 
 /** What {@link RaftHost} uses where nothing is given. */
 export const raftHostDefaults: {
+  /** See {@link RaftHostOptions.maximumGroups}. */
   readonly maximumGroups: number
+  /** See {@link RaftHostOptions.maximumSnapshotTransfers}. */
   readonly maximumSnapshotTransfers: number
+  /** See {@link RaftHostOptions.snapshotTimeoutMs}. */
   readonly snapshotTimeoutMs: number
 } = Object.freeze({ maximumGroups: 100_000, maximumSnapshotTransfers: 4, snapshotTimeoutMs: 10_000 })
 

@@ -38,7 +38,9 @@ export type RaftHostEvents = {
 export interface StoredGroup {
   /** Of a destroyed group: the last id that this node's replica had. */
   readonly replicaId: ReplicaId
+  /** Only its tombstone is left; the group cannot be opened any more. */
   readonly destroyed: boolean
+  /** It lost what it had acknowledged: it takes part in nothing until it is replaced. */
   readonly quarantined: boolean
 }
 
@@ -70,7 +72,9 @@ interface Waiting {
  * to write becomes one durable batch, and what they have to say to a node one frame.
  */
 export class RaftHost implements AsyncDisposable {
+  /** This node. */
   readonly nodeId: NodeId
+  /** Life of the node's log store, by which replicas are bound to its disk. */
   readonly incarnation: Incarnation
   readonly #options: CheckedHostOptions
   readonly #raft: RaftOptions

@@ -4,14 +4,34 @@ import type { ElementState, SchemaElement, TableDescriptor } from '../../interfa
 
 /** A change that a person asks for. */
 export type SchemaChange =
-  | { readonly type: 'addIndex'; readonly name: string; readonly columns: readonly string[] }
-  | { readonly type: 'dropIndex'; readonly name: string }
   | {
-      readonly type: 'addColumn'
+      /** Adds an index, which is filled for the rows that are there. */
+      readonly type: 'addIndex'
+      /** Name of the new index, unique among the table's elements. */
       readonly name: string
+      /** Names of the columns whose values make its keys, in their order. */
+      readonly columns: readonly string[]
+    }
+  | {
+      /** Takes an index away, with its data. */
+      readonly type: 'dropIndex'
+      /** Name of the index. */
+      readonly name: string
+    }
+  | {
+      /** Adds a column, for which rows that are there have no value. */
+      readonly type: 'addColumn'
+      /** Name of the new column, unique among the table's elements. */
+      readonly name: string
+      /** Type of its values. */
       readonly valueType: 'string' | 'number' | 'boolean' | 'bytes'
     }
-  | { readonly type: 'dropColumn'; readonly name: string }
+  | {
+      /** Takes a column away, with its data. */
+      readonly type: 'dropColumn'
+      /** Name of the column. */
+      readonly name: string
+    }
 
 /**
  * The way of an element from absent to public, by kind (F1, VLDB 2013, section 4.2). A drop walks it backwards. An

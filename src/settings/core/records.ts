@@ -8,10 +8,16 @@ import type { SettingValue } from '../definition.ts'
 const formatVersion = 1
 
 /** Whom a value is for: all, or one node, whose own value goes before the cluster's. */
-export type SettingScope = 'cluster' | { readonly nodeId: NodeId }
+export type SettingScope =
+  | 'cluster'
+  | {
+      /** The node whose own value it is. */
+      readonly nodeId: NodeId
+    }
 
 /** A value as it was set. */
 export interface SettingRecord {
+  /** The value as it was checked when it was set. */
   readonly value: SettingValue
   /** Why it was set, for people. */
   readonly reason: string

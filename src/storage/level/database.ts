@@ -5,7 +5,9 @@ import type { AbstractSnapshot } from 'abstract-level'
 
 /** How keys and values pass through a database: as byte arrays. */
 export interface ByteEncodings {
+  /** Keys are byte arrays. */
   readonly keyEncoding: 'view'
+  /** Values are byte arrays. */
   readonly valueEncoding: 'view'
 }
 
@@ -20,21 +22,29 @@ export type LevelSnapshot = AbstractSnapshot
 
 /** What a read sees: now, or a snapshot. */
 export interface LevelReadOptions extends ByteEncodings {
+  /** Reads the database as it was then. Default: as it is now. */
   readonly snapshot?: LevelSnapshot
 }
 
 /** A part of a database, in the order of its keys. */
 export interface LevelRange {
+  /** Only keys above it. */
   readonly gt?: Uint8Array
+  /** Only keys from it on. */
   readonly gte?: Uint8Array
+  /** Only keys below it. */
   readonly lt?: Uint8Array
+  /** Only keys up to it, itself included. */
   readonly lte?: Uint8Array
+  /** From the last key to the first. Default: false. */
   readonly reverse?: boolean
+  /** Most entries. Default: all. */
   readonly limit?: number
 }
 
 /** A chained batch of a {@link LevelDatabase}. */
 export interface LevelBatch {
+  /** Operations in the batch. */
   readonly length: number
   /** Adds a put. */
   put(key: Uint8Array, value: Uint8Array, options: ByteEncodings): unknown
@@ -78,7 +88,11 @@ export interface LevelDatabase {
 
 /** A {@link LevelDatabase} with explicit snapshots. */
 export interface ByteLevel extends LevelDatabase {
-  readonly supports: { readonly explicitSnapshots?: boolean }
+  /** What the implementation says that it can do. */
+  readonly supports: {
+    /** Whether `snapshot` may be called. */
+    readonly explicitSnapshots?: boolean
+  }
   /** A view of the database as it is now. Close it after use. */
   snapshot(): LevelSnapshot
 }

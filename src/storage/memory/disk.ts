@@ -17,7 +17,10 @@ export interface MemoryDiskOptions {
 }
 
 /** Defaults of {@link MemoryDiskOptions}. */
-export const memoryDiskDefaults: { readonly maximumUnsyncedBytes: number } = Object.freeze({
+export const memoryDiskDefaults: {
+  /** See {@link MemoryDiskOptions.maximumUnsyncedBytes}. */
+  readonly maximumUnsyncedBytes: number
+} = Object.freeze({
   maximumUnsyncedBytes: 4 * 1024 * 1024,
 })
 

@@ -18,30 +18,43 @@ export const minimumPacketBytes = 1_100
 
 /** Who sent a packet, in its own words. */
 export interface PacketSender {
+  /** Whom it is about: in a packet's head, the node that sends it. */
   readonly nodeId: NodeId
+  /** Life of its data directory. */
   readonly incarnation: Incarnation
+  /** Number of its newest statement about itself. */
   readonly version: number
 }
 
 /** What a member says about itself. */
 export interface AliveMessage extends PacketSender {
+  /** The member is there, with this address and metadata: its own statement. */
   readonly kind: 'alive'
+  /** `host:port` at which it takes datagrams. */
   readonly address: string
+  /** What it tells about itself, in the host's own encoding; at most 512 bytes. */
   readonly metadata: Uint8Array
 }
 
 /** What a member says about another one. */
 export interface AccusationMessage {
+  /** `suspect`: it does not answer the accuser. `dead`: nobody refuted the suspicion in time. */
   readonly kind: 'suspect' | 'dead'
+  /** The member that is accused. */
   readonly nodeId: NodeId
+  /** Statement of the member that is in doubt; a higher one refutes it. */
   readonly version: number
+  /** Who got no answer from it. */
   readonly accuser: NodeId
 }
 
 /** A member's goodbye. */
 export interface LeftMessage {
+  /** The member left of its own accord: nobody suspects it. */
   readonly kind: 'left'
+  /** The member that went. */
   readonly nodeId: NodeId
+  /** Number of its last statement about itself. */
   readonly version: number
 }
 
@@ -50,8 +63,11 @@ export type UpdateMessage = AliveMessage | AccusationMessage | LeftMessage
 
 /** A member as it stands in one node's view, for anti-entropy. */
 export interface SyncRecord extends PacketSender {
+  /** What the sender takes it to be. */
   readonly state: MemberState
+  /** `host:port` at which it takes datagrams. */
   readonly address: string
+  /** What it tells about itself, in the host's own encoding; at most 512 bytes. */
   readonly metadata: Uint8Array
   /** Statement that is in doubt; equals `version` unless the member is suspect. */
   readonly accusedVersion: number
@@ -61,28 +77,65 @@ export interface SyncRecord extends PacketSender {
 
 /** All messages. A packet holds several. */
 export type SwimMessage =
-  | { readonly kind: 'ping'; readonly sequence: number; readonly target: NodeId }
-  | { readonly kind: 'ack'; readonly sequence: number; readonly responder: NodeId }
+  | {
+      /** Asks the receiver to answer. */
+      readonly kind: 'ping'
+      /** Names the probe: its answers repeat it. */
+      readonly sequence: number
+      /** Whom the sender means; anybody else at that address stays silent. */
+      readonly target: NodeId
+    }
+  | {
+      /** Answers a ping, or passes an answer on. */
+      readonly kind: 'ack'
+      /** Names the probe that it answers. */
+      readonly sequence: number
+      /** Whose answer it is. */
+      readonly responder: NodeId
+    }
   /**
    * Asks the receiver to ping `target`. It does so at the address that it knows itself, so that nobody can make members send
    * packets to a third party.
    */
-  | { readonly kind: 'indirectPing'; readonly sequence: number; readonly target: NodeId }
-  | { readonly kind: 'nack'; readonly sequence: number }
+  | {
+      /** Asks the receiver to ping another member. */
+      readonly kind: 'indirectPing'
+      /** Names the probe: its answers repeat it. */
+      readonly sequence: number
+      /** The member to ping. */
+      readonly target: NodeId
+    }
+  | {
+      /** The receiver of an indirect ping is there, but has had no answer from the target (Lifeguard). */
+      readonly kind: 'nack'
+      /** Names the probe that it answers. */
+      readonly sequence: number
+    }
   | UpdateMessage
   /** Digests of the sender's view by bucket: the question whether ours is another. */
-  | { readonly kind: 'offer'; readonly buckets: Uint32Array }
+  | {
+      /** Offers a comparison of views. */
+      readonly kind: 'offer'
+      /** One digest for each bucket of members. */
+      readonly buckets: Uint32Array
+    }
   /** Members of the buckets in `mask`; `wantReturn` asks for ours in the same buckets. */
   | {
+      /** Tells what the sender knows of some buckets. */
       readonly kind: 'state'
+      /** One bit for each bucket. */
       readonly mask: number
+      /** Asks the receiver for its own members in the same buckets. */
       readonly wantReturn: boolean
+      /** Members of those buckets, as many as fit. */
       readonly records: readonly SyncRecord[]
     }
 
 /** A decoded packet. */
 export interface DecodedPacket {
+  /** Who sent it. */
   readonly sender: PacketSender
+  /** In the order in which they were packed. */
   readonly messages: readonly SwimMessage[]
 }
 

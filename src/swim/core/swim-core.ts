@@ -21,7 +21,9 @@ import type { SwimCounters, SwimExplanation, SwimMember, SwimOutput, SwimPacket 
 
 /** What a {@link SwimCore} is made with. */
 export interface SwimCoreOptions {
+  /** This node. */
   readonly nodeId: NodeId
+  /** Life of this node's data directory. */
   readonly incarnation: Incarnation
   /** `host:port` at which others reach this node. */
   readonly address: string
@@ -29,8 +31,11 @@ export interface SwimCoreOptions {
   readonly metadata: Uint8Array
   /** Name of the cluster; packets with another one are dropped. */
   readonly label: string
+  /** Intervals, limits and suspicion times. */
   readonly tuning: SwimTuning
+  /** Picks whom to probe, to gossip with and to ask for help. */
   readonly random: Random
+  /** Monotonic time at which it begins. */
   readonly nowMs: number
 }
 
@@ -51,6 +56,7 @@ export class SwimCore {
   readonly prober: Prober
   /** @internal The exchange of views. */
   readonly antiEntropy: AntiEntropy
+  /** What it has done since it was made. */
   readonly counters: SwimCounters
   readonly #options: SwimCoreOptions
   readonly #random: Random

@@ -12,6 +12,7 @@ export type MemberState = 'alive' | 'suspect' | 'dead' | 'left'
 
 /** A member as one node sees it. */
 export interface SwimMember {
+  /** Name of the member, unique in the cluster. */
   readonly nodeId: NodeId
   /** Life of the node's data directory, as the member itself says; 0 when only its death was heard of. */
   readonly incarnation: Incarnation
@@ -25,6 +26,7 @@ export interface SwimMember {
   readonly address: string
   /** What the member tells about itself, in the host's own encoding. */
   readonly metadata: Uint8Array
+  /** What this node takes it to be. */
   readonly state: MemberState
 }
 
@@ -41,6 +43,7 @@ export type SwimEventType = 'joined' | 'suspected' | 'alive' | 'failed' | 'left'
 
 /** A change of one node's view. */
 export interface SwimEvent {
+  /** What happened to the member. */
   readonly type: SwimEventType
   /** The member after the change. */
   readonly member: SwimMember
@@ -52,17 +55,21 @@ export interface SwimEvent {
 export interface SwimPacket {
   /** `host:port` */
   readonly to: string
+  /** The packet, label and all. */
   readonly bytes: Uint8Array
 }
 
 /** What a core wants done, in this order: packets first, then events. */
 export interface SwimOutput {
+  /** To be sent, in any order. */
   readonly packets: readonly SwimPacket[]
+  /** To be emitted, in this order. */
   readonly events: readonly SwimEvent[]
 }
 
 /** Why a node holds a member to be what it is. */
 export interface SwimExplanation {
+  /** The member as this node sees it. */
   readonly member: SwimMember
   /** How long the member has been in this state, as far as we know. */
   readonly inStateForMs: number
@@ -84,8 +91,11 @@ export interface SwimExplanation {
 
 /** Counts since the core was made. */
 export interface SwimCounters {
+  /** Datagrams handed to the socket. */
   packetsSent: number
+  /** Bytes of those datagrams. */
   bytesSent: number
+  /** Datagrams taken from the socket, those that were dropped included. */
   packetsReceived: number
   /** Dropped: bytes that do not decode. */
   malformed: number
@@ -93,8 +103,11 @@ export interface SwimCounters {
   foreign: number
   /** Dropped: a protocol version that we do not know. */
   unknownProtocol: number
+  /** Members pinged in their turn. */
   probes: number
+  /** Probes that neither the member nor a helper answered. */
   failedProbes: number
+  /** Accusations of this node that it answered with a newer statement. */
   refutations: number
   /** Anti-entropy answers that were refused because the budget for them was spent. */
   syncsRefused: number

@@ -15,6 +15,7 @@ import type {
 
 /** A place where a log can live: a directory, a database. Stores are opened on it one after the other. */
 export interface LogStorePlace {
+  /** Opens a store on the place, on what the one before left there. */
   readonly open: LogStoreFactory
   /**
    * Does to the open store what a power cut does: it is gone without being closed, and nothing that was not durable may

@@ -13,6 +13,7 @@ import type {
 
 /** An empty store for one case. */
 export interface MetadataStoreHarness {
+  /** The environment that the stores run in: what the cases wait by. */
   readonly env: Environment
   /** A store. All stores of one harness show the same state. */
   open(): Promise<MetadataStore>

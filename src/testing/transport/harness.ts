@@ -7,6 +7,7 @@ import { until } from '../compliance.ts'
 
 /** Whose transport is opened. */
 export interface TransportHarnessOptions {
+  /** Name of the node that the transport stands for. */
   readonly nodeId: NodeId
   /** Default: 1. */
   readonly incarnation?: Incarnation
@@ -18,6 +19,7 @@ export interface TransportHarnessOptions {
 
 /** A network for one case. */
 export interface TransportHarness {
+  /** The environment that the transports run in: what the cases wait by. */
   readonly env: Environment
   /** Opens a transport whose `resolve` finds every node that was opened here, the latest one of each id. */
   open(options: TransportHarnessOptions): Promise<Transport>

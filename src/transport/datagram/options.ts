@@ -13,7 +13,12 @@ import type { KeyRing } from './key-ring.ts'
 /** What may be given to {@link datagram}. */
 export interface DatagramOptions {
   /** Where to listen; port 0 takes any free one. An IPv6 host makes an IPv6 socket. */
-  readonly listen: { readonly host: string; readonly port: number }
+  readonly listen: {
+    /** Address of a local interface, or of all of them. */
+    readonly host: string
+    /** UDP port. */
+    readonly port: number
+  }
   /** `host:port` at which others reach this node, where it is not the one that it listens on. */
   readonly advertise?: string
   /** Encrypts and authenticates every packet. Absent, packets are in plaintext. */
@@ -37,11 +42,15 @@ export interface CheckedDatagramOptions {
 }
 
 /** What {@link datagram} uses where nothing is given. */
-export const datagramDefaults: { readonly maximumPacketBytes: number; readonly maximumQueuedBytes: number } =
-  Object.freeze({
-    maximumPacketBytes: 1_400,
-    maximumQueuedBytes: 1024 * 1024,
-  })
+export const datagramDefaults: {
+  /** See {@link DatagramOptions.maximumPacketBytes}. */
+  readonly maximumPacketBytes: number
+  /** See {@link DatagramOptions.maximumQueuedBytes}. */
+  readonly maximumQueuedBytes: number
+} = Object.freeze({
+  maximumPacketBytes: 1_400,
+  maximumQueuedBytes: 1024 * 1024,
+})
 
 const listenOption: OptionCheck<CheckedDatagramOptions['listen']> = (value, name) =>
   checkOptions<CheckedDatagramOptions['listen']>(name, value, {

@@ -32,7 +32,9 @@ export interface RpcLimits {
 
 /** What an {@link Rpc} needs and what may be changed of it. */
 export interface RpcOptions extends Partial<RpcLimits> {
+  /** Clock, timers, random numbers, logger and metrics. */
   readonly env: Environment
+  /** A channel of its own: calls and answers take all of its messages and streams. */
   readonly channel: Channel
   /**
    * Says whether a peer may use a method; refused calls fail with `UNAUTHORIZED`. Default: everybody may use

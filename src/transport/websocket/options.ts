@@ -47,6 +47,7 @@ export interface WebSocketLimits {
 
 /** Where a transport listens. */
 export interface ListenAddress {
+  /** Name or address of a local interface. */
   readonly host: string
   /** 0 takes any free port. */
   readonly port: number
