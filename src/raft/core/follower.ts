@@ -175,7 +175,10 @@ export abstract class RaftFollower extends RaftElection {
           `a snapshot at ${position.index} of term ${position.term} contradicts the committed log: this replica must be replaced`,
         )
       }
-      if (this.role === 'leader') this.becomeFollower(this.term, 0)
+      // Whoever sent it may have moved on to a later term since the offer: a log never ends in a term above its replica's.
+      if (this.role === 'leader' || position.term > this.term) {
+        this.becomeFollower(Math.max(this.term, position.term), 0)
+      }
       this.resetLog(position, configuration)
     } else this.log.coverBySnapshot(position.index)
     this.handedIndex = Math.max(this.handedIndex, position.index)

@@ -53,9 +53,21 @@ export async function recoverReplica(
   }
   if ((found.hardState?.term ?? 0) < applied.term && !metadata.restoring) quarantined = true
   const next: GroupMetadata = { ...metadata, quarantined, restoring: false }
+  let { hardState } = found
+  // A snapshot may come from a later term than this replica knew. Written with the end of the mark, or the next start
+  // would take the lower term for something that was lost.
+  if (!quarantined && (hardState?.term ?? 0) < applied.term) {
+    hardState = { term: applied.term, votedFor: 0, commit: applied.index }
+  }
   if (last !== found.last || next.quarantined !== metadata.quarantined || metadata.restoring) {
-    const record = { groupId, metadata: encodeGroupMetadata(next) }
-    await store.write([last === found.last ? record : { ...record, reset: applied }])
+    await store.write([
+      {
+        groupId,
+        metadata: encodeGroupMetadata(next),
+        ...(last === found.last ? {} : { reset: applied }),
+        ...(hardState === undefined || hardState === found.hardState ? {} : { hardState }),
+      },
+    ])
   }
   const { configuration } = stored
   // From the first entry that may have to be applied again, but at least the last one: it says where the log ends.
@@ -66,7 +78,7 @@ export async function recoverReplica(
     entries: await readAll(store, groupId, from, last.index),
     earlierTerms: termsBetween(stored.termStarts, compacted.index, from - 1),
     quarantined,
-    ...(found.hardState === undefined ? {} : { hardState: found.hardState }),
+    ...(hardState === undefined ? {} : { hardState }),
     ...(configuration === undefined
       ? {}
       : { configuration: configuration.configuration, configurationIndex: applied.index }),

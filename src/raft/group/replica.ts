@@ -322,6 +322,17 @@ export class Replica {
     this.#port.schedule(this)
   }
 
+  /**
+   * A snapshot that was offered is not fetched. Another one may be replacing the state just now, so its mark stays: a
+   * crash before the log is reset to it could not be told from a lost disk.
+   */
+  offerDeclined(): void {
+    if (this.#failure !== undefined) return
+    this.#guarded(() => this.core.snapshotFailed(this.#now()))
+    this.#port.schedule(this)
+  }
+
+  /** The snapshot that was being received came to nothing; the old state is there still. */
   restoreFailed(): void {
     if (this.#failure !== undefined) return
     if (this.#metadata.restoring) {

@@ -71,7 +71,7 @@ export class SnapshotTransfers {
       this.#incoming.size >= maximumTransfers ||
       this.#incoming.has(replica.groupId)
     ) {
-      replica.restoreFailed()
+      replica.offerDeclined()
       return
     }
     const requestId = ++this.#lastRequestId
