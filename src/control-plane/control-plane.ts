@@ -301,6 +301,15 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
           try {
             await this.#takeUp(sequence)
             term = sequence
+            const duties = this.#duties
+            void duties?.broken.then(async (error) => {
+              if (this.#duties !== duties || signal.aborted) return
+              this.#env.logger.warn({ error: error.toJSON() }, 'the duties of the leader are taken up anew')
+              await sleep(this.#env.timers, dutiesRetryMs, signal).catch(() => {})
+              if (this.#duties !== duties) return
+              term = undefined
+              changed.resolve()
+            })
           } catch (thrown) {
             const error = toKeelsonError(thrown)
             this.#env.logger.info({ error: error.toJSON() }, 'the duties of the leader were not taken up')

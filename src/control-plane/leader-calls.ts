@@ -1,6 +1,6 @@
 import { type CallOptions, sleep } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
-import { KeelsonError } from '../core/errors.ts'
+import { type ErrorCode, KeelsonError } from '../core/errors.ts'
 import type { NodeId } from '../model/ids.ts'
 import type { Rpc } from '../transport/rpc.ts'
 import type { ServerRoster } from './server-roster.ts'
@@ -9,6 +9,8 @@ import type { ServerRoster } from './server-roster.ts'
 const attemptMs = 2_000
 const minimumBackoffMs = 50
 const maximumBackoffMs = 1_000
+/** What says nothing of the request, but that this server is on its way out: another one is asked. */
+const ofTheServer: readonly ErrorCode[] = ['CLOSED', 'ABORTED', 'STORE_POISONED', 'QUARANTINED']
 
 /**
  * Calls that only the leader of the control plane answers: follows its hints, asks around when there are none, and backs
@@ -41,7 +43,8 @@ export async function callLeader(
         roster.leader = server
         return answer
       } catch (error) {
-        if (options.signal?.aborted === true || !KeelsonError.is(error) || !error.retryable) throw error
+        if (options.signal?.aborted === true || !KeelsonError.is(error)) throw error
+        if (!error.retryable && !ofTheServer.includes(error.code)) throw error
         if (error.outcome === 'unknown' && !options.idempotent) throw error
         const hint = error.details['leaderNodeId']
         const useful = error.code === 'NOT_LEADER' && typeof hint === 'string' && hint !== server

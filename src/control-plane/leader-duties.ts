@@ -1,5 +1,5 @@
 import type { Environment } from '../core/environment.ts'
-import { KeelsonError } from '../core/errors.ts'
+import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { SchemaChunk, SchemaHost, SchemaValidation } from '../interfaces/schema-host.ts'
 import { JobRunner, type JobType } from '../jobs/index.ts'
@@ -69,6 +69,11 @@ export class LeaderDuties implements AsyncDisposable {
   readonly placement: PlacementController
   /** Runs the jobs of the cluster. */
   readonly runner: JobRunner
+  /**
+   * Resolves when a part of the duties stopped by itself, with the reason; never when they are closed. A server that
+   * still leads takes them up anew: an earlier leader's epoch may have been written after its own.
+   */
+  readonly broken: Promise<KeelsonError>
   readonly #parts: LeaderDutiesParts
   readonly #stop = new AbortController()
 
@@ -84,7 +89,11 @@ export class LeaderDuties implements AsyncDisposable {
       store,
       epoch,
       signal,
-      replicasOf: async (nodeId) => this.replicasOf(nodeId),
+      // A directory that was not read yet knows of no replicas: nobody is drained by it.
+      replicasOf: async (nodeId, call) => {
+        await this.ranges.ready(call)
+        return this.replicasOf(nodeId)
+      },
     })
     const { policy, limits, ...tuning } = parts.placement
     const observed = (rangeId: RangeId): readonly RangeObservation[] => this.nodes.reports.observed(rangeId)
@@ -138,6 +147,15 @@ export class LeaderDuties implements AsyncDisposable {
         ),
         ...parts.jobTypes,
       ] as readonly JobType<unknown>[],
+    })
+    this.broken = new Promise((resolve) => {
+      for (const { stopped } of [this.nodes, this.placement, this.runner]) {
+        void stopped.then(
+          (error) => error !== undefined && resolve(error),
+          (thrown: unknown) => resolve(toKeelsonError(thrown)),
+        )
+      }
+      this.ranges.on('lost', resolve)
     })
   }
 
