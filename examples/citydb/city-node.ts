@@ -40,7 +40,7 @@ import {
 } from './protocol.ts'
 import { type RangeBounds, RangeMachine } from './range-machine.ts'
 import { RangeReplica } from './range-replica.ts'
-import { indexPlans, tableOf } from './schema.ts'
+import { type IndexPlan, indexPlans, tableOf } from './schema.ts'
 
 /** Options of {@link CityNode.open}. */
 export interface CityNodeOptions {
@@ -353,22 +353,15 @@ export class CityNode implements RangeHost, SchemaHost, AsyncDisposable {
     this.#rpc.handle('page', async (_peer, body, call) => {
       const request = pageRequest.decode(body)
       const replica = this.#holder(request.rangeId)
-      return pageResponse.encode(
-        await replica.page(request, this.#readableIndex(replica, request.index), call),
-      )
+      if (request.index === '') return pageResponse.encode(await replica.page(request, undefined, call))
+      // Held until the page is read, or the index could be dropped meanwhile.
+      using pin = this.agent.schema.pin(replica.tableId)
+      const index = { plan: readableIndex(pin.table, request.index), version: pin.table.version }
+      return pageResponse.encode(await replica.page(request, index, call))
     })
     this.#rpc.handle('facts', async (_peer, body, call) =>
       factsResponse.encode(await this.#holder(rangeRequest.decode(body)).facts(call)),
     )
-  }
-
-  #readableIndex(replica: RangeReplica, name: string): ReturnType<typeof indexPlans>[number] | undefined {
-    if (name === '') return undefined
-    using pin = this.agent.schema.pin(replica.tableId)
-    const element = pin.table.elements.find((other) => other.type === 'index' && other.name === name)
-    const plan = indexPlans(pin.table).find(({ indexId }) => indexId === element?.elementId)
-    if (plan?.state === 'public') return plan
-    throw new KeelsonError('NOT_FOUND', `there is no public index ${name}`)
   }
 
   async #every(intervalMs: number, act: () => Promise<void>): Promise<void> {
@@ -397,4 +390,11 @@ export class CityNode implements RangeHost, SchemaHost, AsyncDisposable {
     fields.oneOf('version', [1])
     return { start: fields.bytes('start').slice(), end: fields.optional((f) => f.bytes('end'))?.slice() }
   }
+}
+
+function readableIndex(table: SchemaChunk['table'], name: string): IndexPlan {
+  const element = table.elements.find((other) => other.type === 'index' && other.name === name)
+  const plan = indexPlans(table).find(({ indexId }) => indexId === element?.elementId)
+  if (plan?.state === 'public') return plan
+  throw new KeelsonError('NOT_FOUND', `there is no public index ${name}`)
 }

@@ -168,7 +168,8 @@ export function decodeResult(bytes: Uint8Array): CommandResult {
     const code = fields.string('code')
     const message = fields.string('message')
     const known = KeelsonError.fromJSON({ code, message, retryable: false, outcome: 'none', details: {} })
-    throw new KeelsonError(known.code, message)
+    // Under a command number it is kept like any result: only another number can come to another one.
+    throw new KeelsonError(known.code, message, { retryable: false })
   }
   return { resumeAt: fields.optional((f) => f.bytes('resume at'))?.slice(), rows: fields.uint('rows') }
 }

@@ -112,9 +112,15 @@ export class RangeReplica {
     return this.machine.row(key)
   }
 
+  /**
+   * A page of rows, or of the entries of an index. A node whose schema lease was revoked does not know it yet: the range
+   * does, so an index is believed only by a version that the range still takes.
+   *
+   * @throws KeelsonError `STALE_SCHEMA`
+   */
   async page(
     request: PageRequest,
-    index: IndexPlan | undefined,
+    index: { readonly plan: IndexPlan; readonly version: number } | undefined,
     options: CallOptions,
   ): Promise<PageResponse> {
     await this.group.read(options)
@@ -126,7 +132,14 @@ export class RangeReplica {
         resumeAt: page.resumeAt,
       }
     }
-    const page = await this.machine.entries(index.indexId, request.resumeAt, limit)
+    const page = await this.machine.entries(index.plan.indexId, request.resumeAt, limit)
+    const { minimumVersion } = this.machine.facts
+    if (index.version < minimumVersion) {
+      throw new KeelsonError(
+        'STALE_SCHEMA',
+        `planned under schema version ${index.version}; this range takes ${minimumVersion} and later`,
+      )
+    }
     return { items: page.items.map(([key, value]) => ({ key, value })), resumeAt: page.resumeAt }
   }
 

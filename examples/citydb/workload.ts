@@ -40,13 +40,16 @@ export interface Verification {
 
 /** One increment in so many loses its answer. */
 const lostAnswers = 50
+const staleSchemaRetryMs = 100
 
 /** Client sessions of one writer: one command at a time, numbered per range. */
 class Lane {
+  readonly #env: Environment
   readonly #client: CityClient
   readonly #sessions = new Map<number, { session: number; sequence: number }>()
 
-  constructor(client: CityClient) {
+  constructor(env: Environment, client: CityClient) {
+    this.#env = env
     this.#client = client
   }
 
@@ -60,8 +63,17 @@ class Lane {
       state = { session: await this.#client.openSession(rangeId, { signal }), sequence: 0 }
       this.#sessions.set(rangeId, state)
     }
-    state.sequence++
-    await act({ ...state })
+    for (;;) {
+      state.sequence++
+      try {
+        await act({ ...state })
+        return
+      } catch (error) {
+        // Refused for good under this number, without an effect: the node had not heard of a new schema version yet.
+        if (!KeelsonError.hasCode(error, 'STALE_SCHEMA')) throw error
+      }
+      await sleep(this.#env.timers, staleSchemaRetryMs, signal)
+    }
   }
 }
 
@@ -127,7 +139,7 @@ export class Workload {
     }
     let done = 0
     const worker = async (): Promise<void> => {
-      const lane = new Lane(this.#client)
+      const lane = new Lane(this.#env, this.#client)
       for (let batch = queue.shift(); batch !== undefined; batch = queue.shift()) {
         const { rangeId, rows } = batch
         await this.#timed(() =>
@@ -150,7 +162,9 @@ export class Workload {
     )
     for (const [w, share] of shares.entries()) {
       const random = this.#random.child(`writer ${w}`)
-      this.#running.push(this.#loop(() => this.#write(new Lane(this.#client), share, random, thinkMs)))
+      this.#running.push(
+        this.#loop(() => this.#write(new Lane(this.#env, this.#client), share, random, thinkMs)),
+      )
     }
     for (let r = 0; r < readers; r++) {
       const random = this.#random.child(`reader ${r}`)

@@ -179,15 +179,22 @@ export class SchemaLeases implements AsyncDisposable, Listenable<SchemaLeasesEve
     while (!signal.aborted) {
       await sleep(env.timers, retryMs, signal).catch(() => {})
       if (signal.aborted || this.#session?.isLive() === true) continue
-      for (const use of this.#tables.values()) use.leased = 0
       try {
-        await this.#session?.[Symbol.asyncDispose]()
+        await this.#giveUpSession()
         this.#session = await this.#options.openSession({ signal })
         await this.#publish({ signal })
       } catch (error) {
         env.logger.warn({ error }, 'no session for schema leases yet')
       }
     }
+  }
+
+  /** From here on nothing is leased: a write under the old session that is still under way counts for nothing. */
+  async #giveUpSession(): Promise<void> {
+    const session = this.#session
+    this.#session = undefined
+    for (const use of this.#tables.values()) use.leased = 0
+    await session?.[Symbol.asyncDispose]()
   }
 
   #take(entry: KeyValue): boolean {
@@ -259,19 +266,21 @@ export class SchemaLeases implements AsyncDisposable, Listenable<SchemaLeasesEve
     for (const [tableId, { current, pins, leased }] of this.#tables) {
       if (leased === 0) use.set(tableId, Math.min(current.version, ...pins.keys()))
     }
-    const { succeeded } = await store.txn(
-      {
-        if: compares,
-        then: [
-          { type: 'put', key: schemaLeaseKey(nodeId), value: encodeUse(use), session: session.sessionId },
-        ],
-      },
-      call,
-    )
+    let succeeded: boolean
+    try {
+      const put = { type: 'put', key: schemaLeaseKey(nodeId), value: encodeUse(use) } as const
+      const lease = { ...put, session: session.sessionId }
+      succeeded = (await store.txn({ if: compares, then: [lease] }, call)).succeeded
+    } catch (error) {
+      // The coordinator did not wait for this node: nothing new is planned until there is a lease again.
+      if (KeelsonError.hasCode(error, 'EPOCH_ENDED') && session === this.#session) await this.#giveUpSession()
+      throw error
+    }
     if (!succeeded) {
       this.#again = true
       return
     }
+    // While the answer was on its way the session may have been given up, and what was written went with it.
     if (session !== this.#session) return
     for (const [tableId, version] of use) {
       const known = this.#tables.get(tableId)

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { decodeResult, encodeCommand, type RangeCommand } from '../../../examples/citydb/commands.ts'
 import { RangeMachine } from '../../../examples/citydb/range-machine.ts'
+import { RangeReplica } from '../../../examples/citydb/range-replica.ts'
 import { decodeRow, type IndexPlan, rowKey } from '../../../examples/citydb/schema.ts'
 import { MemoryLevel } from '../../../src/storage/memory/index.ts'
 
@@ -210,4 +211,25 @@ test('a backfill of many rows in one batch with other commands fills every one o
   assert.equal(rows, 600)
   await range.apply({ ...fill, resumeAt })
   assert.deepEqual(await compare(range.machine), { missing: 0, orphans: 0 })
+})
+
+test('an index is read only under a version that the range still takes', async () => {
+  const applied = await open()
+  const group = { groupId: 7, read: async () => {} } as never
+  const replica = new RangeReplica(1, group, applied.machine, {} as never)
+  const plan = index('public')
+  const request = { rangeId: 7, index: 'by_population', resumeAt: undefined, limit: 10 }
+  await applied.apply(upsert(1, 10, [plan], 4))
+  assert.equal((await replica.page(request, { plan, version: 4 }, {})).items.length, 1)
+  // The coordinator gave up waiting for this node, and the index is on its way out.
+  await applied.apply({ type: 'barrier', tableId: 1, minimumVersion: 5, epoch: 1 })
+  await assert.rejects(replica.page(request, { plan, version: 4 }, {}), { code: 'STALE_SCHEMA' })
+})
+
+test('a refusal is what its command came to for good, so trying again is left to the caller', async () => {
+  const applied = await open()
+  await applied.apply({ type: 'barrier', tableId: 1, minimumVersion: 5, epoch: 1 })
+  const [result] = await applied.apply(upsert(1, 10, [], 4))
+  assert.ok(result !== undefined)
+  assert.throws(() => decodeResult(result), { code: 'STALE_SCHEMA', retryable: false })
 })
