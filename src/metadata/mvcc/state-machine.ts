@@ -189,13 +189,20 @@ export class MetadataStateMachine implements StateMachine {
     const state = await this.#fill(slot, bookkeeping, chunks)
     const turn = this.#database.batch()
     turn.put(this.#layout.pointer, encodePointer(slot), byteEncodings)
-    await turn.write(synced)
+    try {
+      await turn.write(synced)
+    } catch (error) {
+      // The pointer may or may not be on the disk: only opening again tells which state it is.
+      this.#stopped = toKeelsonError(error)
+      throw this.#stopped
+    }
     const old = this.#slot
     this.#slot = slot
     this.#state = state
     this.#bookkeeping = new Map(bookkeeping)
     this.#notify()
-    await this.#database.clear({ ...this.#layout.within(old), keyEncoding: 'view' })
+    // The state has changed: no failure may say otherwise. What stays behind is deleted on the next open.
+    await this.#database.clear({ ...this.#layout.within(old), keyEncoding: 'view' }).catch(() => {})
   }
 
   async destroy(): Promise<void> {

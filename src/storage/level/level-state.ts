@@ -230,7 +230,10 @@ export class LevelState implements LevelStateReader {
     }
     const old = this.#instance
     this.#instance = next
-    await this.#db.clear({ ...byteEncodings, gte: this.#instanceKey(old), lt: this.#instanceKey(next) })
+    // The state has changed: no failure may say otherwise. What stays behind is deleted on the next open.
+    await this.#db
+      .clear({ ...byteEncodings, gte: this.#instanceKey(old), lt: this.#instanceKey(next) })
+      .catch(() => {})
   }
 
   /** Deletes everything under the prefix, durably. */

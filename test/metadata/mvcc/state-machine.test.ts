@@ -105,6 +105,20 @@ describe('MetadataStateMachine', () => {
     assert.equal(seen.size, 2, 'both endings were seen')
   })
 
+  test('a restore that switched has happened, even when what it replaced cannot be deleted', async () => {
+    const source = await new Machine().open()
+    for (let i = 0; i < 5; i++) await source.apply(txn(put(`s${i}`, 'x')))
+    const snapshot = await source.machine.snapshot()
+    const one = await new Machine().open()
+    await one.apply(txn(put('old', '')))
+    const arriving = async function* (): AsyncIterable<Uint8Array> {
+      yield* snapshot.chunks()
+      one.database.clear = async () => Promise.reject(new Error('the disk does not answer'))
+    }
+    await one.machine.restore(snapshot.bookkeeping, arriving())
+    assert.equal(one.machine.digest(), source.machine.digest())
+  })
+
   test('a broken transfer leaves the old state in use', async () => {
     const source = await new Machine().open()
     for (let i = 0; i < 5; i++) await source.apply(txn(put(`s${i}`, 'x')))

@@ -147,6 +147,28 @@ test('a restore that breaks off, or whose chunks do not decode, leaves the old s
   assert.equal((await state.open()).size, 1)
 })
 
+test('a restore that switched has happened, even when what it replaced cannot be deleted', async () => {
+  const prefix = freshPrefix()
+  const state = new LevelState(db, prefix)
+  await state.open()
+  await put(state, { old: 'replaced' }, 3)
+  const clear = db.clear
+  async function* arriving(): AsyncIterable<Uint8Array> {
+    yield Uint8Array.of(1, 97, 1, 98)
+    db.clear = async () => Promise.reject(new Error('the disk does not answer'))
+  }
+  try {
+    // Whoever is told that it failed goes on applying to what it believes to be the old state.
+    await state.restore(new Map([['applied', utf8('9')]]), arriving())
+  } finally {
+    db.clear = clear
+  }
+  assert.deepEqual(await content(state), { a: 'b' })
+  const again = new LevelState(db, prefix)
+  assert.equal(text((await again.open()).get('applied') as Uint8Array), '9')
+  assert.deepEqual(await content(again), { a: 'b' })
+})
+
 test('what an interrupted restore left behind is deleted on opening', async () => {
   const prefix = freshPrefix()
   const state = new LevelState(db, prefix)
