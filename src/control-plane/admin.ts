@@ -31,6 +31,7 @@ export class Admin {
   /** The ranges and where their replicas are. */
   readonly directory: RangeDirectory
 
+  /** Works through any store of the cluster: a server's, a node's or a client's. */
   constructor(options: { readonly env: Environment; readonly store: MetadataStore }) {
     this.directory = new RangeDirectory(options.store)
     this.nodes = new Nodes({

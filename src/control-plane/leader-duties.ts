@@ -77,6 +77,7 @@ export class LeaderDuties implements AsyncDisposable {
   readonly #parts: LeaderDutiesParts
   readonly #stop = new AbortController()
 
+  /** @internal Made by the server that leads. */
   constructor(parts: LeaderDutiesParts) {
     this.#parts = parts
     const { env, store, epoch } = parts

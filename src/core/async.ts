@@ -128,6 +128,7 @@ export class SerialExecutor {
   #tail: Promise<unknown> = Promise.resolve()
   #waiting = 0
 
+  /** `limit` tasks may wait; `run` refuses further ones. */
   constructor(limit = 10_000) {
     this.#limit = limit
   }

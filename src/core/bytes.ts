@@ -84,6 +84,7 @@ export class ByteWriter {
   #view: DataView
   #length = 0
 
+  /** Begins with a buffer of `initialBytes`, which grows when it is full. */
   constructor(initialBytes = 256) {
     this.#buffer = new Uint8Array(initialBytes)
     this.#view = new DataView(this.#buffer.buffer)

@@ -168,6 +168,10 @@ export class KeelsonError extends Error {
   /** Facts for programs and logs, as plain values; empty when there are none. */
   readonly details: ErrorDetails
 
+  /**
+   * `message` says what happened and what to do. What the options leave out is as {@link errorTraits} has it for the
+   * code.
+   */
   constructor(code: ErrorCode, message: string, options: KeelsonErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.code = code

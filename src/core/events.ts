@@ -21,6 +21,7 @@ export class Events<E extends EventMap> implements Listenable<E> {
   readonly #emitter = new EventEmitter()
   readonly #logger: Logger
 
+  /** `logger` gets the errors of listeners that throw. */
   constructor(logger: Logger) {
     this.#logger = logger
   }

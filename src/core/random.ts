@@ -47,6 +47,7 @@ export function shuffled<T>(random: Random, items: readonly T[]): T[] {
 export class SeededRandom implements Random {
   readonly #state: Uint32Array
 
+  /** Begins with a seed, a safe integer of at least 0, or goes on from the four words of a state. */
   constructor(seed: number | Uint32Array) {
     if (seed instanceof Uint32Array) {
       invariant(seed.length === 4, 'a xoshiro128 state has four words')

@@ -36,6 +36,7 @@ export class DirectoryCache implements Listenable<DirectoryCacheEvents>, AsyncDi
   readonly #ready: Deferred<void> = deferred()
   readonly #running: Promise<void>
 
+  /** Begins to follow the directory at once; {@link DirectoryCache.ready} tells when it was read. */
   constructor(options: DirectoryCacheOptions) {
     this.#events = new Events(options.env.logger)
     this.#ready.promise.catch(() => {})

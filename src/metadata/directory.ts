@@ -60,6 +60,7 @@ const noWish: RangeWish = Object.freeze({ change: undefined, bootstrap: undefine
 export class RangeDirectory {
   readonly #store: MetadataStore
 
+  /** Reads and writes the ranges in `store`; holds nothing itself. */
   constructor(store: MetadataStore) {
     this.#store = store
   }

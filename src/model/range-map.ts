@@ -22,6 +22,7 @@ export class RangeMap {
   /** Sorted by start. */
   #ranges: RangeDescriptor[] = []
 
+  /** Begins with `ranges`, given in any order. */
   constructor(ranges: Iterable<RangeDescriptor> = []) {
     for (const range of ranges) this.update(range)
   }

@@ -1,5 +1,7 @@
 /**
- * Raft: replicated logs for any number of groups on one disk and one transport.
+ * Raft: replicated logs for any number of groups on one disk and one transport. {@link RaftHost} holds the groups of a
+ * node, {@link RaftGroup} is this node's replica of one of them, and a host program's `StateMachine` applies what is
+ * committed.
  *
  * @module
  */

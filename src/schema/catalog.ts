@@ -39,6 +39,7 @@ export class SchemaCatalog {
   readonly #store: MetadataStore
   readonly #env: Environment
 
+  /** Reads and writes the tables in `store`; holds nothing itself. */
   constructor(options: { readonly store: MetadataStore; readonly env: Environment }) {
     this.#store = options.store
     this.#env = options.env

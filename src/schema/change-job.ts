@@ -74,6 +74,7 @@ export class SchemaChangeJob implements JobType<ChangeState> {
   readonly #tuning: SchemaChangeTuning
   readonly #catalog: SchemaCatalog
 
+  /** Give it to the job runner of the leader whose ports these are. */
   constructor(ports: SchemaChangePorts, tuning: SchemaChangeTuning = defaultSchemaChangeTuning) {
     this.#ports = ports
     this.#tuning = tuning

@@ -30,6 +30,7 @@ export class SimulatedDatagrams {
   readonly #sockets = new Map<string, (from: string, bytes: Uint8Array) => void>()
   readonly #attached = new Set<string>()
 
+  /** A network of its own on links that other networks may share. */
   constructor(scheduler: Scheduler, conditions: NetworkConditions) {
     this.#messages = new MessageNetwork(scheduler, conditions, (packet) => ({
       ...packet,

@@ -66,6 +66,7 @@ export class SimulatedDisk {
   #quality: DiskQuality
   #stalls = 0
 
+  /** Puts an empty disk into a process; `quality` overrides the defaults. */
   constructor(process: SimulatedProcess, context: DiskContext, quality: Partial<DiskQuality> = {}) {
     this.process = process
     this.#context = context

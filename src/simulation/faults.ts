@@ -45,6 +45,7 @@ export class FaultInjector {
   readonly #active = new Set<() => void>()
   #running = false
 
+  /** Draws faults of these kinds from the seed of `simulation`, once it is started. */
   constructor(simulation: Simulation, kinds: readonly FaultKind[]) {
     this.#simulation = simulation
     this.#kinds = kinds

@@ -53,6 +53,7 @@ export class SimulatedLogs {
   readonly #images = new Map<string, Image>()
   readonly #open = new Map<string, SimulatedLogStore>()
 
+  /** Keeps the log stores of one process on its disk. */
   constructor(disk: SimulatedDisk) {
     this.#disk = disk
     disk.process.onCrash((kind) => {

@@ -48,6 +48,7 @@ export class NetworkConditions {
   readonly #listeners = new Set<() => void>()
   #quality: LinkQuality
 
+  /** Links without partitions and clogs; `quality` overrides the defaults. */
   constructor(random: SeededRandom, counts: FaultCounts, quality: Partial<LinkQuality> = {}) {
     this.#random = random
     this.#counts = counts

@@ -49,6 +49,7 @@ export class SimulatedProcess implements EventOwner {
   #wallOffsetMs: number
   #suspendedAtMs: number | undefined
 
+  /** @internal Made by `Simulation.process`. */
   constructor(name: string, context: ProcessContext) {
     this.name = name
     this.#context = context

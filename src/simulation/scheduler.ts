@@ -96,6 +96,7 @@ export class Scheduler {
   /** Called after each event, also after its promises in an asynchronous run: the place to check invariants. */
   afterEvent: (() => void) | undefined
 
+  /** `random` breaks ties among events of one instant. */
   constructor(random: SeededRandom) {
     this.#random = random
   }

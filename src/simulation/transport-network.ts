@@ -30,6 +30,7 @@ export class SimulatedTransports {
   readonly #connections = new Set<Connection>()
   readonly #watched = new Set<SimulatedProcess>()
 
+  /** A network of its own on links that other networks may share. */
   constructor(scheduler: Scheduler, conditions: NetworkConditions, random: SeededRandom) {
     this.#scheduler = scheduler
     this.conditions = conditions

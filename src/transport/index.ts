@@ -1,5 +1,5 @@
 /**
- * Remote calls over any transport. The adapters have entries of their own: `keelson/transport/memory`, `/websocket`,
+ * Remote calls over any transport: one answer, or a stream of items with flow control. The adapters have entries of their own: `keelson/transport/memory`, `/websocket`,
  * `/datagram`.
  *
  * @module

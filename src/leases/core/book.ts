@@ -48,6 +48,7 @@ export class LeaseBook {
   readonly #stasisMs: number
   readonly #entries = new Map<string, Entry>()
 
+  /** A lease is in stasis for the last `stasisMs` of its session. */
   constructor(stasisMs: number) {
     this.#stasisMs = stasisMs
   }

@@ -63,6 +63,7 @@ export class MetadataStateMachine implements StateMachine {
   #opened = false
   #closed = false
 
+  /** Nothing is read before `open`, which the group calls. */
   constructor(options: MetadataStateMachineOptions) {
     this.#database = options.database
     this.#layout = new Layout(utf8(options.prefix ?? 'metadata/'))

@@ -31,6 +31,7 @@ export class ReportBook {
   readonly #ended = new Map<NodeId, number>()
   readonly #maximumNodes: number
 
+  /** Keeps the reports of `maximumNodes` nodes at most. */
   constructor(maximumNodes = 10_000) {
     this.#maximumNodes = maximumNodes
   }

@@ -25,6 +25,7 @@ export class Ledger {
   /** Transfers of leases under way or planned. */
   leaseMoves = 0
 
+  /** Counts the replicas of `snapshot` and the moves that it has in flight. */
   constructor(snapshot: PlacementSnapshot) {
     const count = snapshot.nodes.length
     this.snapshot = snapshot

@@ -73,9 +73,8 @@ export type MoveStep =
       /** What came of it, in one line. */
       readonly outcome: string
     }
-  /** The change to ask for, with the proof that the range keeps its quorum. */
   | {
-      /** Something is to be asked of the range. */
+      /** A change is to be asked of the range, which provably keeps its quorum. */
       readonly type: 'want'
       /** The change to ask for. */
       readonly change: RangeChange
@@ -94,7 +93,6 @@ export type MoveStep =
       /** True while a learner catches up, which may take long. */
       readonly copying: boolean
     }
-  /** The move makes no sense any more. */
   | {
       /** The move makes no sense any more. */
       readonly type: 'abandon'

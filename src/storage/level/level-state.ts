@@ -57,8 +57,11 @@ export class LevelState implements LevelStateReader {
   #opened = false
 
   /**
+   * Reads and writes nothing before {@link LevelState.open}.
+   *
    * @param db an open database with support for explicit snapshots; it stays the caller's, who closes it
    * @param prefix the part of the database that is this state's alone; no prefix may begin another one's
+   * @throws KeelsonError `UNSUPPORTED` for a database without explicit snapshots
    */
   constructor(db: ByteLevel, prefix: Uint8Array) {
     if (db.supports.explicitSnapshots !== true) {

@@ -55,6 +55,7 @@ export class MemoryDisk {
   readonly #options: MemoryDiskOptions & { readonly maximumUnsyncedBytes: number }
   readonly #volumes = new Map<string, Volume>()
 
+  /** @throws KeelsonError `INVALID_OPTION` */
   constructor(options: MemoryDiskOptions = {}) {
     this.#options = checkOptions<MemoryDiskOptions & { readonly maximumUnsyncedBytes: number }>(
       'MemoryDisk',

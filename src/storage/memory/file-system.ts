@@ -57,6 +57,7 @@ export class MemoryFileSystem {
   /** Grows with each crash: what was opened before is dead. */
   #life = 1
 
+  /** @throws KeelsonError `INVALID_OPTION` */
   constructor(options: MemoryFileSystemOptions = {}) {
     this.#options = checkOptions<MemoryFileSystemOptions>(
       'MemoryFileSystem',

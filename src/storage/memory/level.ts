@@ -76,6 +76,7 @@ export class MemoryLevel<K = string, V = string> extends AbstractLevel<Uint8Arra
   readonly #name: string
   #mount: MemoryMount<Contents> | undefined
 
+  /** A database on its disk, or on a new one; what an earlier one of that name left there is in it. */
   constructor(options: MemoryLevelOptions = {}) {
     const { disk, name, ...rest } = options
     super(manifest, rest)

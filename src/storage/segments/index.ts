@@ -1,5 +1,6 @@
 /**
- * Storage in append-only segment files: the log store for a disk.
+ * Storage in append-only segment files: the log store for a disk. All groups of a node share one file at a time, so
+ * that what they write together costs one sync.
  *
  * @module
  */

@@ -93,12 +93,11 @@ export type SwimMessage =
       /** Whose answer it is. */
       readonly responder: NodeId
     }
-  /**
-   * Asks the receiver to ping `target`. It does so at the address that it knows itself, so that nobody can make members send
-   * packets to a third party.
-   */
   | {
-      /** Asks the receiver to ping another member. */
+      /**
+       * Asks the receiver to ping `target`. It does so at the address that it knows itself, so that nobody can make
+       * members send packets to a third party.
+       */
       readonly kind: 'indirectPing'
       /** Names the probe: its answers repeat it. */
       readonly sequence: number
@@ -112,18 +111,16 @@ export type SwimMessage =
       readonly sequence: number
     }
   | UpdateMessage
-  /** Digests of the sender's view by bucket: the question whether ours is another. */
   | {
-      /** Offers a comparison of views. */
+      /** Asks whether the receiver's view is another than the sender's. */
       readonly kind: 'offer'
-      /** One digest for each bucket of members. */
+      /** Digests of the sender's view, one for each bucket of members. */
       readonly buckets: Uint32Array
     }
-  /** Members of the buckets in `mask`; `wantReturn` asks for ours in the same buckets. */
   | {
       /** Tells what the sender knows of some buckets. */
       readonly kind: 'state'
-      /** One bit for each bucket. */
+      /** The buckets, a bit for each. */
       readonly mask: number
       /** Asks the receiver for its own members in the same buckets. */
       readonly wantReturn: boolean

@@ -40,6 +40,7 @@ export class SwimInvariants {
   /** By process: a restarted node may see older things again. */
   readonly #seen = new WeakMap<SwimCore, Map<NodeId, Seen>>()
 
+  /** No member may send a packet of more than `maximumPacketBytes`. */
   constructor(maximumPacketBytes: number) {
     this.#maximumPacketBytes = maximumPacketBytes
   }

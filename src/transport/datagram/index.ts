@@ -1,5 +1,6 @@
 /**
- * Packets over UDP, for gossip.
+ * Packets over UDP, for gossip: encrypted and authenticated with a ring of keys, or in plaintext on the loopback
+ * interface.
  *
  * @module
  */
