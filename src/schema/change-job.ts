@@ -93,7 +93,8 @@ export class SchemaChangeJob implements JobType<ChangeState> {
     const adds = state.change.type === 'addIndex' || state.change.type === 'addColumn'
     const target = adds ? 'absent' : 'public'
     if (state.target !== target) {
-      await context.checkpoint({ ...state, target, phase: 'publish', progress: noProgress })
+      // Whatever was published last may not be adopted yet: nothing follows it before it is.
+      await context.checkpoint({ ...state, target, phase: 'adopt', progress: noProgress })
     }
     return this.#walk(context)
   }
@@ -205,7 +206,8 @@ export class SchemaChangeJob implements JobType<ChangeState> {
       return
     }
     const next = withoutElement(stored.table, state.elementId)
-    await this.#put(context, stored, next, { ...state, phase: 'done', version: next.version })
+    // Also the last version is waited for, or the first one of the next change would be the third in use.
+    await this.#put(context, stored, next, { ...state, phase: 'adopt', version: next.version })
   }
 
   async #put(
