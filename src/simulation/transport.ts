@@ -214,13 +214,9 @@ export class SimulatedTransport implements Transport, EndHost {
     if (theirs !== undefined && theirs !== mine) {
       return new KeelsonError('FOREIGN_CLUSTER', `the peer belongs to cluster ${mine}, not to ${theirs}`)
     }
-    const { nodeId, role, incarnation } = dialer.self
+    const { nodeId, role } = dialer.self
     if (role === 'client' && this.context.resolve(nodeId).length > 0) {
       return new KeelsonError('UNAUTHORIZED', `${nodeId} is the name of a node; clients take another`)
-    }
-    const newest = Math.max(0, ...this.#linksTo(nodeId).ends.map((end) => end.peer.incarnation))
-    if (incarnation < newest) {
-      return new KeelsonError('UNAUTHORIZED', `a newer incarnation of ${nodeId} is connected`)
     }
     return undefined
   }
