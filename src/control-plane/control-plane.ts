@@ -11,7 +11,7 @@ import type { JobType } from '../jobs/index.ts'
 import { ControllerEpoch, MetadataServer, MetadataStateMachine } from '../metadata/index.ts'
 import { type ClusterId, checkName, type NodeId } from '../model/ids.ts'
 import { decodeJoinRequest } from '../nodes/index.ts'
-import { type GroupStatus, type RaftGroup, RaftHost, type RaftOptions } from '../raft/index.ts'
+import { type GroupLimits, type GroupStatus, type RaftGroup, RaftHost, type RaftOptions } from '../raft/index.ts'
 import { defaultSchemaChangeTuning, type SchemaChangeTuning } from '../schema/index.ts'
 import type { ByteLevel } from '../storage/level/database.ts'
 import type { Swim } from '../swim/index.ts'
@@ -45,6 +45,8 @@ export interface ControlPlaneOptions {
   readonly database: ByteLevel
   /** Tuning of the metadata group, the same on all servers. Default: `defaultRaftOptions`. */
   readonly raft?: Partial<RaftOptions>
+  /** Limits of the metadata group: when its log is compacted, how much may wait. Default: `defaultGroupLimits`. */
+  readonly limits?: Partial<GroupLimits>
   /** Where replicas go and how they are moved. Default: three voters, in equal shares. */
   readonly placement?: PlacementOptions
   /** How schema changes are carried out. Default: `defaultSchemaChangeTuning`. */
@@ -153,6 +155,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
           nodeId,
           channel: transport.channel('raft', { traffic: 'control' }),
           ...(options.raft === undefined ? {} : { raft: options.raft }),
+          ...(options.limits === undefined ? {} : { limits: options.limits }),
         }),
       )
       const machine = new MetadataStateMachine({ database: options.database })
