@@ -11,7 +11,13 @@ import type { JobType } from '../jobs/index.ts'
 import { ControllerEpoch, MetadataServer, MetadataStateMachine } from '../metadata/index.ts'
 import { type ClusterId, checkName, type NodeId } from '../model/ids.ts'
 import { decodeJoinRequest } from '../nodes/index.ts'
-import { type GroupLimits, type GroupStatus, type RaftGroup, RaftHost, type RaftOptions } from '../raft/index.ts'
+import {
+  type GroupLimits,
+  type GroupStatus,
+  type RaftGroup,
+  RaftHost,
+  type RaftOptions,
+} from '../raft/index.ts'
 import { defaultSchemaChangeTuning, type SchemaChangeTuning } from '../schema/index.ts'
 import type { ByteLevel } from '../storage/level/database.ts'
 import type { Swim } from '../swim/index.ts'

@@ -1,16 +1,18 @@
 import { KeelsonError } from '../../../src/core/errors.ts'
-import { between, pick, type SeededRandom } from '../../../src/core/random.ts'
+import { between, chance, pick, type SeededRandom } from '../../../src/core/random.ts'
 import type {
   ObservedReplica,
   RangeHost,
   RangeHostCall,
   WantedRange,
 } from '../../../src/interfaces/range-host.ts'
-import type { RangeDescriptor, ReplicaDescriptor } from '../../../src/model/descriptors.ts'
-import type { Simulation } from '../../../src/simulation/index.ts'
+import type { ReplicaDescriptor } from '../../../src/model/descriptors.ts'
+import { PlacementInvariants } from '../../../src/placement/index.ts'
+import type { NetworkConditions, Simulation } from '../../../src/simulation/index.ts'
+import { RangeRows } from './range-rows.ts'
 
 /** What is true of a range, whatever anybody believes. */
-interface Truth {
+export interface Truth {
   readonly rangeId: number
   generation: number
   replicas: ReplicaDescriptor[]
@@ -23,6 +25,7 @@ interface Truth {
   /** Highest epoch of a control plane that has changed this range. */
   epoch: number
   lastReplicaId: number
+  readonly rows: RangeRows
 }
 
 /** Bugs to be planted in what the ranges check. */
@@ -34,21 +37,36 @@ export interface DataPlaneBugs {
 const electionMs = 300
 
 /**
- * A data plane in memory: every range is a model of a Raft group, with its configuration, its leader and its generation
- * as one truth that all nodes share. It elects, it refuses what a group would refuse, and it judges every change by the
- * invariants of placement.
+ * A data plane in memory: every range is a model of a Raft group, with its configuration, its leader and its rows as one
+ * truth, and with what each node believes of it. It elects, it refuses what a group would refuse, and it judges every
+ * change by the invariants of placement.
  */
 export class MemoryDataPlane {
   readonly ranges = new Map<number, Truth>()
+  readonly #views = new Map<string, Map<number, ObservedReplica>>()
   readonly #sim: Simulation
+  readonly #conditions: NetworkConditions
   readonly #random: SeededRandom
   readonly #bugs: DataPlaneBugs
+  readonly #invariants = new PlacementInvariants()
+  readonly #broken: (error: unknown) => void
   changes = 0
-  refused = 0
+  /** Changes that were refused as meant for another generation. */
+  staleGenerations = 0
+  /** Changes that were refused since a later epoch has changed the range. */
+  staleEpochs = 0
+  elections = 0
 
-  constructor(sim: Simulation, bugs: DataPlaneBugs = {}) {
+  constructor(
+    sim: Simulation,
+    conditions: NetworkConditions,
+    broken: (error: unknown) => void,
+    bugs: DataPlaneBugs = {},
+  ) {
     this.#sim = sim
+    this.#conditions = conditions
     this.#random = sim.random('data plane')
+    this.#broken = broken
     this.#bugs = bugs
     this.#tick()
   }
@@ -57,9 +75,16 @@ export class MemoryDataPlane {
     return this.#sim.process(nodeId).state === 'running'
   }
 
-  bootstrap(descriptor: RangeDescriptor): void {
+  /** Whether a range is led, by somebody who can commit. */
+  isServed(range: Truth): boolean {
+    const leader = leaderOf(range)
+    return leader !== undefined && this.#commands(leader.nodeId, range)
+  }
+
+  bootstrap(wanted: WantedRange): void {
+    const { descriptor } = wanted
     if (this.ranges.has(descriptor.rangeId)) return
-    this.ranges.set(descriptor.rangeId, {
+    const range: Truth = {
       rangeId: descriptor.rangeId,
       generation: descriptor.generation,
       replicas: [...descriptor.replicas],
@@ -68,7 +93,10 @@ export class MemoryDataPlane {
       caughtUpAtMs: new Map(),
       epoch: 0,
       lastReplicaId: descriptor.replicas.length,
-    })
+      rows: new RangeRows(),
+    }
+    this.ranges.set(descriptor.rangeId, range)
+    this.#judge(range)
   }
 
   /** A change by the range's leader, as its log would take it. */
@@ -76,13 +104,16 @@ export class MemoryDataPlane {
     const { change } = wanted
     const range = this.ranges.get(wanted.rangeId)
     if (range === undefined || change === undefined) return
-    const leader = range.replicas.find(({ replicaId }) => replicaId === range.leader)
-    if (leader?.nodeId !== nodeId || !this.hasQuorum(range.replicas)) return
+    if (leaderOf(range)?.nodeId !== nodeId || !this.#commands(nodeId, range)) return
     if (range.generation !== change.generation && this.#bugs.noGenerationCheck !== true) {
-      this.refused++
+      this.staleGenerations++
       return
     }
-    range.epoch = Math.max(range.epoch, change.epoch)
+    if (change.epoch < range.epoch) {
+      this.staleEpochs++
+      return
+    }
+    range.epoch = change.epoch
     const before = range.replicas
     switch (change.type) {
       case 'addLearner': {
@@ -94,83 +125,156 @@ export class MemoryDataPlane {
         break
       }
       case 'promote':
+        if (before.find(({ replicaId }) => replicaId === change.replicaId)?.role !== 'learner') return
         if (!this.#caughtUp(range, change.replicaId)) return
         range.replicas = before.map((replica) =>
           replica.replicaId === change.replicaId ? { ...replica, role: 'voter' } : replica,
         )
         break
       case 'remove':
+        if (!before.some(({ replicaId }) => replicaId === change.replicaId)) return
         if (change.replicaId === range.leader) range.leader = 0
         range.replicas = before.filter(({ replicaId }) => replicaId !== change.replicaId)
         break
       case 'transferLease': {
         const target = before.find(({ replicaId }) => replicaId === change.replicaId)
-        if (target?.role !== 'voter' || !this.isUp(target.nodeId)) return
+        if (target?.role !== 'voter' || target.nodeId === nodeId || !this.#meets(nodeId, target.nodeId))
+          return
         range.leader = target.replicaId
         range.sequence++
+        this.#sim.note(nodeId, 'lease handed over', range.rangeId, target.nodeId)
         return
       }
     }
     range.generation++
     this.changes++
+    this.#sim.note(nodeId, `${change.type} of range`, range.rangeId, range.generation, change.epoch)
     this.#judge(range)
   }
 
-  hasQuorum(replicas: readonly ReplicaDescriptor[]): boolean {
-    const voters = replicas.filter(({ role }) => role === 'voter')
-    return voters.filter(({ nodeId }) => this.isUp(nodeId)).length > voters.length / 2
-  }
-
-  observe(nodeId: string): ObservedReplica[] {
-    const observed: ObservedReplica[] = []
+  /** What a node believes. It learns from the leader, if it meets it, and now and then it is late. */
+  refresh(nodeId: string): void {
+    const views = this.#viewsOf(nodeId)
     for (const range of this.ranges.values()) {
       const mine = range.replicas.find((replica) => replica.nodeId === nodeId)
-      if (mine === undefined) continue
-      observed.push({
+      // One that was removed may never hear of it.
+      if (mine === undefined) {
+        const stale = views.get(range.rangeId)
+        if (stale?.leaseHolder === true)
+          views.set(range.rangeId, { ...stale, leaseHolder: false, caughtUp: [] })
+        continue
+      }
+      const leader = leaderOf(range)
+      const leads = leader === mine
+      if (!leads && chance(this.#random, 0.3)) continue
+      const known = views.get(range.rangeId)
+      if (!leads && known !== undefined && (leader === undefined || !this.#meets(nodeId, leader.nodeId))) {
+        if (known.leaseHolder) views.set(range.rangeId, { ...known, leaseHolder: false, caughtUp: [] })
+        continue
+      }
+      views.set(range.rangeId, {
         rangeId: range.rangeId,
         replicaId: mine.replicaId,
         generation: range.generation,
         replicas: range.replicas,
-        leaseHolder: range.leader === mine.replicaId,
+        leaseHolder: leads,
         sequence: range.sequence,
-        caughtUp: range.replicas
-          .filter(({ replicaId, role }) => role === 'voter' || this.#caughtUp(range, replicaId))
-          .map(({ replicaId }) => replicaId),
+        caughtUp: !leads
+          ? []
+          : range.replicas
+              .filter(({ replicaId, role }) => role === 'voter' || this.#caughtUp(range, replicaId))
+              .map(({ replicaId }) => replicaId),
         load: {},
       })
     }
-    return observed
+  }
+
+  observe(nodeId: string): readonly ObservedReplica[] {
+    return [...this.#viewsOf(nodeId).values()]
+  }
+
+  /** A node is told that it is no member: it drops its replica once it is sure that the removal is committed. */
+  drop(nodeId: string, wanted: WantedRange): void {
+    const views = this.#viewsOf(nodeId)
+    const view = views.get(wanted.rangeId)
+    const { descriptor } = wanted
+    if (view === undefined || descriptor.generation < view.generation) return
+    if (descriptor.replicas.some(({ replicaId }) => replicaId === view.replicaId)) return
+    const truth = this.ranges.get(wanted.rangeId)
+    if (truth?.replicas.some(({ replicaId }) => replicaId === view.replicaId) === true) {
+      this.#violated(`${nodeId} drops its replica of range ${wanted.rangeId}, which is still a member`)
+    }
+    views.delete(wanted.rangeId)
+  }
+
+  /** The range, if the node leads it and can commit. @throws KeelsonError `NOT_LEADER` */
+  led(nodeId: string, rangeId: number): Truth {
+    const range = this.ranges.get(rangeId)
+    if (range !== undefined && leaderOf(range)?.nodeId === nodeId && this.#commands(nodeId, range))
+      return range
+    throw new KeelsonError('NOT_LEADER', `${nodeId} does not lead range ${rangeId}`)
+  }
+
+  #viewsOf(nodeId: string): Map<number, ObservedReplica> {
+    let views = this.#views.get(nodeId)
+    if (views === undefined) {
+      views = new Map()
+      this.#views.set(nodeId, views)
+    }
+    return views
+  }
+
+  #meets(a: string, b: string): boolean {
+    if (!this.isUp(a) || !this.isUp(b)) return false
+    return a === b || !(this.#conditions.isBlocked(a, b) || this.#conditions.isBlocked(b, a))
+  }
+
+  /** Whether a node meets a quorum of a range's voters. */
+  #commands(nodeId: string, range: Truth): boolean {
+    const voters = range.replicas.filter(({ role }) => role === 'voter')
+    return voters.filter((voter) => this.#meets(nodeId, voter.nodeId)).length > voters.length / 2
   }
 
   #caughtUp(range: Truth, replicaId: number): boolean {
     const replica = range.replicas.find((other) => other.replicaId === replicaId)
+    const leader = leaderOf(range)
+    if (replica === undefined || leader === undefined) return false
     const atMs = range.caughtUpAtMs.get(replicaId) ?? 0
-    return replica !== undefined && this.isUp(replica.nodeId) && this.#sim.nowMs >= atMs
+    return this.#meets(leader.nodeId, replica.nodeId) && this.#sim.nowMs >= atMs
   }
 
-  /** Invariants of every step. */
-  #judge(range: Truth): void {
-    const nodes = range.replicas.map(({ nodeId }) => nodeId)
-    if (new Set(nodes).size !== nodes.length) {
-      throw new KeelsonError('INVARIANT_VIOLATED', `range ${range.rangeId} has two replicas on one node`)
-    }
-    if (!this.hasQuorum(range.replicas)) {
-      throw new KeelsonError('INVARIANT_VIOLATED', `a step left range ${range.rangeId} without a quorum`)
+  #judge({ rangeId, generation, replicas }: Truth): void {
+    try {
+      this.#invariants.committed({ rangeId, generation, replicas }, ({ nodeId }) => this.isUp(nodeId))
+    } catch (error) {
+      this.#broken(error)
     }
   }
 
+  #violated(what: string): void {
+    this.#broken(new KeelsonError('INVARIANT_VIOLATED', what))
+  }
+
+  /** Elections, whoever else is away. */
   #tick(): void {
     for (const range of this.ranges.values()) {
-      const leader = range.replicas.find(({ replicaId }) => replicaId === range.leader)
-      if (leader?.role === 'voter' && this.isUp(leader.nodeId)) continue
+      const leader = leaderOf(range)
+      if (leader?.role === 'voter' && this.#commands(leader.nodeId, range)) continue
       range.leader = 0
-      if (!this.hasQuorum(range.replicas) || this.#random.integer(2) === 0) continue
-      const up = range.replicas.filter(({ role, nodeId }) => role === 'voter' && this.isUp(nodeId))
-      range.leader = pick(this.#random, up).replicaId
+      const able = range.replicas.filter(
+        ({ role, nodeId }) => role === 'voter' && this.#commands(nodeId, range),
+      )
+      if (able.length === 0 || this.#random.integer(2) === 0) continue
+      range.leader = pick(this.#random, able).replicaId
       range.sequence++
+      this.elections++
     }
     this.#sim.scheduler.schedule(electionMs, () => this.#tick())
   }
+}
+
+function leaderOf(range: Truth): ReplicaDescriptor | undefined {
+  return range.replicas.find(({ replicaId }) => replicaId === range.leader)
 }
 
 /** One node's hands on the data plane. */
@@ -191,9 +295,11 @@ export class MemoryRangeHost implements RangeHost {
 
   /** What is wanted is looked at again and again, since this node may have become the leader meanwhile. */
   drive(): void {
+    this.#plane.refresh(this.#nodeId)
     for (const range of this.#wanted) {
-      if (range.bootstrap) this.#plane.bootstrap(range.descriptor)
-      this.#plane.change(this.#nodeId, range)
+      if (range.bootstrap) this.#plane.bootstrap(range)
+      if (range.member) this.#plane.change(this.#nodeId, range)
+      else this.#plane.drop(this.#nodeId, range)
     }
   }
 

@@ -1,6 +1,7 @@
 import { toKeelsonError } from '../../../src/core/errors.ts'
-import { drawSwarm, FaultInjector } from '../../../src/simulation/index.ts'
+import { drawSwarm, FaultInjector, type FaultKind } from '../../../src/simulation/index.ts'
 import type { DataPlaneBugs } from './data-plane.ts'
+import { compatible, faultsOf } from './faults.ts'
 import { World, type WorldSize } from './world.ts'
 
 /** What to run. */
@@ -10,65 +11,106 @@ export interface CompositionRun {
   /** How long faults come and go. */
   readonly faultMs: number
   readonly bugs?: DataPlaneBugs
+  /** Faults to draw from, in place of all. */
+  readonly faults?: (world: World) => readonly FaultKind[]
 }
 
-/** What came of it. */
+/** What came of it. Plain, so that it can be sent between threads. */
 export interface CompositionResult {
   readonly seed: number
   /** Why the run failed; undefined when it did not. */
-  readonly failure: unknown
+  readonly failure: { readonly message: string; readonly stack: string } | undefined
   readonly events: number
-  readonly faults: number
+  readonly virtualMs: number
+  /** How often each kind of fault happened. */
+  readonly faults: readonly (readonly [kind: string, count: number])[]
   /** Virtual time from the last fault until everything was well again. */
   readonly healedMs: number
-  /** Changes of ranges that the control plane made. */
-  readonly changes: number
+  /** Everything else that was counted. */
+  readonly counts: readonly (readonly [what: string, count: number])[]
   /** Equal for equal runs. */
   readonly hash: string
   readonly trace: readonly string[]
 }
 
 const buildLimitMs = 120_000
-const healLimitMs = 60_000
+const healLimitMs = 180_000
+const stepMs = 100
 
 /**
- * One run: everything is built, faults come and go while a schema changes and a node is drained, the faults stop, and
+ * One run: everything is built, faults come and go while the schema changes and nodes are drained, the faults stop, and
  * within a bound everything must be well again.
  */
 export async function runComposition(run: CompositionRun): Promise<CompositionResult> {
   const world = new World(run.seed, run.size, run.bugs)
-  const { sim } = world
+  const { sim, judge, plane, operators } = world
   let failure: unknown
   let healedMs = Number.NaN
-  try {
-    await sim.until(world.build(), buildLimitMs)
-    const injector = new FaultInjector(
-      sim,
-      drawSwarm(sim.random('swarm'), world.faults(), { probability: 0.6 }),
+  /** Lets a promise settle in virtual time, unless an invariant breaks before. */
+  const settle = async (promise: Promise<unknown>, limitMs: number): Promise<void> => {
+    let settled = false
+    promise.then(
+      () => {
+        settled = true
+      },
+      (error: unknown) => {
+        settled = true
+        judge.broken ??= error
+      },
     )
-    const work = world.operate()
-    work.catch(() => {})
+    const endMs = sim.nowMs + limitMs
+    while (!settled && judge.broken === undefined && sim.nowMs < endMs) await sim.runFor(stepMs)
+    if (judge.broken !== undefined) throw judge.broken
+    if (!settled) throw new Error(`nothing came of it within ${limitMs} ms`)
+  }
+  try {
+    await settle(world.build(), buildLimitMs)
+    const kinds = drawSwarm(sim.random('swarm'), run.faults?.(world) ?? faultsOf(world), { probability: 0.5 })
+    const injector = new FaultInjector(sim, compatible(kinds))
+    const work = operators.work()
+    work.catch((error: unknown) => {
+      judge.broken ??= error
+    })
     injector.start()
-    await sim.runFor(run.faultMs)
+    const calmAtMs = sim.nowMs + run.faultMs
+    while (sim.nowMs < calmAtMs && judge.broken === undefined) await sim.runFor(stepMs)
     injector.stop()
-    const calmAtMs = sim.nowMs
-    await sim.until(world.recovered(work), healLimitMs)
+    operators.calm()
+    sim.note('', 'the faults stop')
+    await settle(world.recovered(work), healLimitMs)
     healedMs = sim.nowMs - calmAtMs
-    if (world.broken !== undefined) throw world.broken
   } catch (error) {
-    failure = world.broken ?? error
-    for (const machine of [...world.servers, ...world.agents]) {
-      if (machine.failure === undefined) continue
-      sim.note(machine.name, 'ended by itself', toKeelsonError(machine.failure).message)
-    }
+    failure = judge.broken ?? error
   }
   return {
     seed: run.seed,
-    failure,
+    failure:
+      failure === undefined
+        ? undefined
+        : {
+            message: toKeelsonError(failure).message,
+            stack: failure instanceof Error ? (failure.stack ?? '') : '',
+          },
     events: sim.scheduler.events,
-    faults: sim.faults.entries().reduce((total, [, count]) => total + count, 0),
+    virtualMs: sim.nowMs,
+    faults: sim.faults.entries(),
     healedMs,
-    changes: world.plane.changes,
+    counts: [
+      ['changes of ranges', plane.changes],
+      ['  refused as of another generation', plane.staleGenerations],
+      ['  refused as of an older epoch', plane.staleEpochs],
+      ['elections of ranges', plane.elections],
+      ['epochs of the control plane', judge.epochsSeen],
+      ['epochs of nodes that ended', judge.ended.size],
+      ['drains taken back', operators.drains],
+      ['schema changes', operators.schemaChanges],
+      ['  cancelled', operators.cancelled],
+      ['schema versions published', judge.versionsSeen],
+      ['commands accepted', judge.accepted],
+      ['  under the version before the newest', judge.adjacentUse],
+      ['  refused at the barrier', judge.refusedAtBarrier],
+      ['programs started again by their supervisor', world.restarts],
+    ],
     hash: sim.trace.hash(),
     trace: sim.trace.lines(),
   }

@@ -1,14 +1,13 @@
 import { bootstrap, ControlPlane, join, NodeAgent, PlaneClient } from '../../../src/control-plane/index.ts'
-import { type CallOptions, sleep } from '../../../src/core/async.ts'
+import { sleep } from '../../../src/core/async.ts'
 import type { Environment } from '../../../src/core/environment.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
-import { between, pick, type SeededRandom } from '../../../src/core/random.ts'
-import type { SchemaHost, SchemaValidation } from '../../../src/interfaces/schema-host.ts'
+import { between, type SeededRandom } from '../../../src/core/random.ts'
+import type { SchemaChunk, SchemaHost, TableDescriptor } from '../../../src/interfaces/schema-host.ts'
 import { parseLocality } from '../../../src/model/locality.ts'
 import { encodeTuple } from '../../../src/model/tuple.ts'
 import { Nodes } from '../../../src/nodes/index.ts'
 import {
-  type FaultKind,
   NetworkConditions,
   type SimulatedProcess,
   SimulatedTransports,
@@ -16,9 +15,21 @@ import {
 } from '../../../src/simulation/index.ts'
 import { MemoryDisk, MemoryLevel, memoryLog } from '../../../src/storage/memory/index.ts'
 import { type DataPlaneBugs, MemoryDataPlane, MemoryRangeHost } from './data-plane.ts'
+import { Judge } from './judge.ts'
+import { Operators } from './operators.ts'
+import type { RangeRows } from './range-rows.ts'
 
 const clusterId = 'simulated'
 const secret = 'a secret of the simulated cluster'
+const rowsOfRange = 40
+const lookEveryMs = 50
+
+/** Short times, so that a run of some seconds sees everything expire. */
+export const worldTimes: {
+  readonly sessionTtlMs: number
+  readonly schemaLeaseMs: number
+  readonly dampingMs: number
+} = Object.freeze({ sessionTtlMs: 3_000, schemaLeaseMs: 5_000, dampingMs: 10_000 })
 
 /** How large a world is. */
 export interface WorldSize {
@@ -27,15 +38,18 @@ export interface WorldSize {
   readonly ranges: number
 }
 
-interface Machine {
+/** A machine of the world, with the program that runs on it. */
+export interface Machine {
   readonly name: string
   readonly process: SimulatedProcess
-  readonly disk: MemoryDisk
-  readonly random: SeededRandom
+  /** Mean time of a sync of its disk. */
+  syncMs: number
   /** Starts the program of this machine's present life. */
   start(): void
-  /** Anything that ended the program by itself. */
-  failure: unknown
+  /** Starts a crashed machine and its program. */
+  startAgain(): void
+  /** Its disk is replaced by an empty one. */
+  wipe(): void
 }
 
 /** Servers, agents, a data plane, and somebody who watches: the whole composition in virtual time. */
@@ -44,19 +58,25 @@ export class World {
   readonly conditions: NetworkConditions
   readonly transports: SimulatedTransports
   readonly plane: MemoryDataPlane
+  readonly judge: Judge
   readonly servers: Machine[] = []
   readonly agents: Machine[] = []
+  /** Servers that take part at the moment, by name. */
   readonly planes = new Map<string, ControlPlane>()
   readonly nodes = new Map<string, NodeAgent>()
   readonly size: WorldSize
-  /** Versions of the table that work is planned under, with how much. */
-  readonly versionsInUse = new Map<number, number>()
+  readonly operators: Operators
   client!: PlaneClient
+  /** Epochs that nodes held when they crashed. */
+  readonly #crashedEpochs = new Set<number>()
+  readonly #wiped = new Set<string>()
   #tableId = 0
+  /** Programs that ended by themselves and were started again. */
+  restarts = 0
 
   constructor(seed: number, size: WorldSize, bugs: DataPlaneBugs = {}) {
     this.size = size
-    this.sim = new Simulation({ seed })
+    this.sim = new Simulation({ seed, traceLimit: 4_000 })
     this.conditions = new NetworkConditions(this.sim.random('network'), this.sim.faults, {
       meanExtraDelayMs: 1,
     })
@@ -65,7 +85,17 @@ export class World {
       this.conditions,
       this.sim.random('transport'),
     )
-    this.plane = new MemoryDataPlane(this.sim, bugs)
+    const broken = (error: unknown): void => {
+      this.judge.broken ??= error
+    }
+    this.plane = new MemoryDataPlane(this.sim, this.conditions, broken, bugs)
+    this.judge = new Judge(this.plane, () => this.sim.nowMs, worldTimes)
+    this.operators = new Operators(this)
+  }
+
+  /** The first invariant that did not hold. */
+  get broken(): unknown {
+    return this.judge.broken
   }
 
   /** Starts everything and makes a table. Call it inside the run. */
@@ -75,7 +105,7 @@ export class World {
     const transport = this.transports.factory(this.sim.process('observer'))
     const seeds = this.#seeds()
     this.client = await PlaneClient.connect({ env, clusterId, seeds, transport, name: 'observer' })
-    this.#watchDirectory()
+    this.#watch()
     const random = this.sim.random('tokens')
     const tokens = new Nodes({
       env,
@@ -86,6 +116,7 @@ export class World {
     for (let i = 1; i <= this.size.agents; i++) {
       this.#addAgent(`db${i}`, `zone=z${i % 3}`, await tokens.createToken({ reason: 'simulation' }))
     }
+    await this.until('all servers vote', 60_000, () => this.allServersVote())
     await this.until(
       'all nodes are there',
       60_000,
@@ -103,108 +134,42 @@ export class World {
       {
         replicas: 3,
         splitKeys: ({ tableId }) =>
-          Array.from({ length: this.size.ranges - 1 }, (_, i) => encodeRowKey(tableId, i + 1)),
+          Array.from({ length: this.size.ranges - 1 }, (_, i) => encodeTuple([tableId, i + 1])),
       },
     )
     this.#tableId = table.tableId
   }
 
-  /** All faults that come and go. */
-  faults(): FaultKind[] {
-    const crash = (
-      machines: () => readonly Machine[],
-      name: string,
-      meanIntervalMs: number,
-      most: number,
-    ): FaultKind => ({
-      name,
-      meanIntervalMs,
-      durationMs: [500, most],
-      begin: (random) => {
-        const machine = pick(random, machines())
-        if (machine.process.state !== 'running') return undefined
-        machine.process.crash(random.integer(2) === 0 ? 'power' : 'kill')
-        return () => {
-          machine.process.restart()
-          machine.start()
-        }
-      },
-    })
-    const pause = (machines: () => readonly Machine[], name: string): FaultKind => ({
-      name,
-      meanIntervalMs: 8_000,
-      durationMs: [100, 12_000],
-      begin: (random) => {
-        const machine = pick(random, machines())
-        if (machine.process.state !== 'running') return undefined
-        machine.process.pause()
-        return () => machine.process.resume()
-      },
-    })
-    const names = (): string[] => [...this.servers, ...this.agents].map(({ name }) => name)
-    return [
-      crash(() => this.servers, 'server crash', 6_000, 8_000),
-      crash(() => this.agents, 'node crash', 5_000, 20_000),
-      pause(() => this.servers, 'server pause'),
-      pause(() => this.agents, 'node pause'),
-      {
-        name: 'partition',
-        meanIntervalMs: 10_000,
-        durationMs: [200, 10_000],
-        begin: (random) => {
-          const side = names().filter(() => random.integer(4) === 0)
-          const other = names().filter((name) => !side.includes(name))
-          const links = side.flatMap((from) => other.map((to) => [from, to] as const))
-          const oneWay = random.integer(3) === 0
-          return this.conditions.partition(
-            oneWay ? links : [...links, ...links.map(([from, to]) => [to, from] as const)],
-          )
-        },
-      },
-      {
-        name: 'connections broken',
-        meanIntervalMs: 5_000,
-        durationMs: [0, 1],
-        begin: (random) => {
-          this.transports.breakConnections(pick(random, names()))
-          return () => {}
-        },
-      },
-      {
-        name: 'slow sync',
-        meanIntervalMs: 6_000,
-        durationMs: [100, 4_000],
-        begin: (random) => {
-          const { name } = pick(random, this.servers)
-          const before = this.#syncMs.get(name) ?? 1
-          this.#syncMs.set(name, between(random, 20, 400))
-          return () => this.#syncMs.set(name, before)
-        },
-      },
-      {
-        name: 'clock drift',
-        meanIntervalMs: 4_000,
-        durationMs: [100, 10_000],
-        begin: (random) => {
-          const machine = pick(random, [...this.servers, ...this.agents])
-          machine.process.setClockRate(between(random, 0.995, 1.005))
-          return () => machine.process.setClockRate(1)
-        },
-      },
-    ]
+  /** Whether a server may lose its disk: all of them take part, so that the others hold what it held. */
+  mayWipe(): boolean {
+    return this.#wiped.size === 0 && this.planes.size === this.size.servers && this.allServersVote()
   }
-  readonly #syncMs = new Map<string, number>()
+
+  /** The server that leads, by its own words. */
+  leader(): ControlPlane | undefined {
+    return [...this.planes.values()].find(
+      (plane) => plane.duties !== undefined && this.plane.isUp(plane.nodeId),
+    )
+  }
+
+  allServersVote(): boolean {
+    const replicas = this.leader()?.status().group.configuration?.replicas ?? []
+    return replicas.length === this.size.servers && replicas.every(({ role }) => role === 'voter')
+  }
 
   /** Waits in virtual time. @throws KeelsonError `TIMEOUT` */
   async until(what: string, limitMs: number, ask: () => Promise<boolean> | boolean): Promise<void> {
     const env = this.sim.environment('observer')
     const startMs = this.sim.nowMs
-    for (;;) {
-      const yes = await Promise.resolve(ask()).catch((error: unknown) => {
+    const attempt = async (): Promise<boolean> => {
+      try {
+        return await ask()
+      } catch (error) {
         if (KeelsonError.is(error) && error.retryable) return false
         throw error
-      })
-      if (yes) return
+      }
+    }
+    while (!(await attempt())) {
       if (this.sim.nowMs - startMs > limitMs) {
         throw new KeelsonError('TIMEOUT', `after ${limitMs} ms it is still not true that ${what}`)
       }
@@ -212,48 +177,25 @@ export class World {
     }
   }
 
-  /** What operators do while things break: a schema change, and a node that is to go. */
-  async operate(): Promise<void> {
-    const { admin } = this.client
-    const env = this.sim.environment('observer')
-    const again = async <T>(act: () => Promise<T>): Promise<T> => {
-      for (;;) {
-        try {
-          return await act()
-        } catch (error) {
-          if (!KeelsonError.is(error) || !error.retryable) throw error
-          await sleep(env.timers, 200)
-        }
-      }
-    }
-    await again(() => admin.nodes.drain('db1', 'simulation'))
-    const key = 'simulated index'
-    const change = { type: 'addIndex', name: 'by_size', columns: ['size'] } as const
-    const job = await again(async () => {
-      const known = (await admin.jobs.list()).find(({ type }) => type === 'schema-change')
-      return known ?? admin.changeSchema('rows', change, { reason: key })
-    })
-    await again(() => admin.finished(job))
-  }
-
   /** Resolves when everything is well: somebody leads, all nodes are live, all ranges whole, all work done. */
   async recovered(work: Promise<void>): Promise<void> {
-    const limitMs = 60_000
+    const limitMs = 90_000
     await this.until('the control plane takes writes', limitMs, async () => {
       await this.client.store.txn({
         then: [{ type: 'put', key: Uint8Array.of(0x7e), value: new Uint8Array(1) }],
       })
       return true
     })
+    await this.until('all servers vote', limitMs, () => this.allServersVote())
     await this.until('all nodes are live', limitMs, () => {
-      const leader = [...this.planes.values()].find(
-        (plane) => plane.duties !== undefined && this.plane.isUp(plane.nodeId),
-      )
-      const nodes = leader?.duties?.nodes.nodes() ?? []
+      const nodes = this.leader()?.duties?.nodes.nodes() ?? []
       return nodes.length === this.size.agents && nodes.every(({ liveness }) => liveness === 'live')
     })
+    await this.until('every crash was seen', limitMs, () =>
+      [...this.#crashedEpochs].every((epoch) => this.judge.ended.has(epoch)),
+    )
     await work
-    await this.until('all ranges are whole, and the drained node is empty', limitMs, () =>
+    await this.until('all ranges are whole and served, and the drained node is empty', limitMs, () =>
       this.isWhole(['db1']),
     )
     await this.until('the directory has caught up', limitMs, async () => {
@@ -262,17 +204,37 @@ export class World {
         ({ rangeId, generation }) => generation === this.plane.ranges.get(rangeId)?.generation,
       )
     })
+    await this.#checkRows()
   }
 
-  /** Every range has three voters on nodes that run, none of them on `without`. */
+  /** Every range has three voters on nodes that run, none of them on `without`, and somebody serves it. */
   isWhole(without: readonly string[] = []): boolean {
     return [...this.plane.ranges.values()].every(
-      ({ replicas }) =>
-        replicas.length === 3 &&
-        replicas.every(
+      (range) =>
+        this.plane.isServed(range) &&
+        range.replicas.length === 3 &&
+        range.replicas.every(
           ({ role, nodeId }) => role === 'voter' && this.plane.isUp(nodeId) && !without.includes(nodeId),
         ),
     )
+  }
+
+  /** No index lacks an entry or has one too many, and none that is gone left anything. */
+  async #checkRows(): Promise<void> {
+    const stored = await this.client.admin.catalog.byName('rows')
+    const indexes = stored?.table.elements.filter(({ type }) => type === 'index') ?? []
+    for (const { rangeId, rows } of this.plane.ranges.values()) {
+      for (const elementId of rows.entries.keys()) {
+        if (!indexes.some((index) => index.elementId === elementId))
+          this.judge.violated(`range ${rangeId} has entries of element ${elementId}, which is gone`)
+      }
+      for (const { elementId, name, state } of indexes) {
+        const { missing, orphans } = rows.compare(elementId)
+        if (state !== 'public') this.judge.violated(`index ${name} is ${state} though nothing changes it`)
+        if (missing > 0 || orphans > 0)
+          this.judge.violated(`index ${name} in range ${rangeId}: ${missing} missing, ${orphans} orphans`)
+      }
+    }
   }
 
   #seeds(): string[] {
@@ -283,20 +245,33 @@ export class World {
     const others = Array.from({ length: this.size.servers }, (_, i) => `cp${i + 1}:1`).filter(
       (seed) => seed !== `${name}:1`,
     )
+    let first = name === 'cp1'
     const machine = this.#addMachine(name, async (env, process, disk) => {
-      const database = await openDatabase(disk, 'metadata')
+      const cluster = first ? bootstrap({ others, secret }) : join({ seeds: others, secret })
+      const { life } = process
       const plane = await ControlPlane.open({
         env,
         clusterId,
         nodeId: name,
-        cluster: name === 'cp1' ? bootstrap({ others, secret }) : join({ seeds: others, secret }),
+        cluster,
         transport: this.transports.factory(process, { port: 1 }),
         log: memoryLog({ disk }),
-        database,
-        placement: { deadAfterMs: 3_000 },
+        database: await openDatabase(disk, 'metadata'),
+        limits: { compactAfterEntries: 400, keptEntries: 50 },
+        placement: {
+          deadAfterMs: 3_000,
+          retryAfterMs: 3_000,
+          dampingMs: worldTimes.dampingMs,
+          stepTimeoutMs: 15_000,
+        },
+        schema: { chunkRows: 8 },
       })
+      if (process.life !== life) return
+      first = false
       this.planes.set(name, plane)
+      this.#wiped.delete(name)
     })
+    machine.process.onCrash(() => this.planes.delete(name))
     this.servers.push(machine)
     machine.start()
   }
@@ -305,7 +280,7 @@ export class World {
     const incarnation = 1 + this.sim.random(`incarnation ${name}`).integer(1_000_000_000)
     const secrets = this.sim.random(`secrets ${name}`)
     const machine = this.#addMachine(name, async (env, process, disk) => {
-      const database = await openDatabase(disk, 'agent')
+      const { life } = process
       const ranges = new MemoryRangeHost(this.plane, name)
       const agent = await NodeAgent.join({
         env,
@@ -315,22 +290,26 @@ export class World {
         seeds: this.#seeds(),
         token,
         transport: this.transports.factory(process, { port: 1 }),
-        database,
+        database: await openDatabase(disk, 'agent'),
         locality: parseLocality(locality),
-        session: { ttlMs: 3_000, renewIntervalMs: 600 },
-        schemaLeaseMs: 10_000,
+        session: { ttlMs: worldTimes.sessionTtlMs, renewIntervalMs: 600 },
+        schemaLeaseMs: worldTimes.schemaLeaseMs,
         secretBytes: (length) => secrets.bytes(length),
       })
+      if (process.life !== life) return
       this.nodes.set(name, agent)
-      agent.serve({ ranges, schema: this.#schemaHost() })
-      const life = process.life
+      agent.serve({ ranges, schema: this.#schemaHost(name) })
       const drive = (): void => {
-        if (process.life !== life) return
         ranges.drive()
         env.timers.schedule(250, drive)
       }
       drive()
-      void this.#work(name, env, agent, machine)
+      void this.#work(name, env, agent)
+    })
+    machine.process.onCrash(() => {
+      const epoch = this.nodes.get(name)?.epoch
+      if (epoch !== undefined) this.#crashedEpochs.add(epoch)
+      this.nodes.delete(name)
     })
     this.agents.push(machine)
     machine.start()
@@ -347,48 +326,57 @@ export class World {
         schedule: (delayMs, callback) => process.environment.timers.schedule(delayMs, callback),
         defer: (callback) => process.environment.timers.defer(callback),
       },
-      syncLatencyMs: () => random.float() * 2 * (this.#syncMs.get(name) ?? 1),
+      syncLatencyMs: () => random.float() * 2 * machine.syncMs,
     })
     process.onCrash(() => disk.crash(random))
     const machine: Machine = {
       name,
       process,
-      disk,
-      random,
-      failure: undefined,
+      syncMs: 1,
       start: () => {
         const { life } = process
         program(process.environment, process, disk).catch((error: unknown) => {
-          if (process.life === life) machine.failure = error
+          if (process.life === life) this.#ended(machine, error)
         })
+      },
+      startAgain: () => {
+        process.restart()
+        machine.start()
+      },
+      wipe: () => {
+        disk.wipe()
+        this.#wiped.add(name)
       },
     }
     return machine
   }
 
-  /** Work that is planned under whatever schema version the node holds, for as long as this life lasts. */
-  async #work(name: string, env: Environment, agent: NodeAgent, machine: Machine): Promise<void> {
-    const { life } = machine.process
-    const random = this.sim.random(`work ${name} ${life}`)
-    let held: { version: number; release: () => void } | undefined
-    const end = (): void => {
-      if (held === undefined) return
-      this.#use(held.version, -1)
-      held = undefined
+  /** A supervisor starts a program again that gave up for now; one that gave up for good is a failure of the run. */
+  #ended(machine: Machine, error: unknown): void {
+    this.sim.note(machine.name, 'ended by itself', String(error))
+    if (!KeelsonError.is(error) || !error.retryable) {
+      this.judge.broken ??= error
+      return
     }
-    const stop = machine.process.onCrash(() => {
-      stop()
-      end()
-    })
-    while (machine.process.life === life) {
+    this.restarts++
+    machine.process.crash('kill')
+    this.sim.scheduler.schedule(500, () => machine.startAgain())
+  }
+
+  /** Commands that are planned under whatever version the node holds, for as long as this life lasts. */
+  async #work(name: string, env: Environment, agent: NodeAgent): Promise<void> {
+    const { process } = this.agents.find((machine) => machine.name === name) as Machine
+    const random = this.sim.random(`work ${name} ${process.life}`)
+    for (;;) {
       await sleep(env.timers, between(random, 50, 500))
-      if (this.#tableId === 0) continue
+      const ranges = [...this.plane.ranges.values()]
+      if (this.#tableId === 0 || ranges.length === 0) continue
       try {
         const pin = agent.schema.pin(this.#tableId)
-        held = { version: pin.table.version, release: pin.release }
-        this.#use(pin.table.version, 1)
+        this.judge.pinned(name)
         await sleep(env.timers, between(random, 0, 200))
-        end()
+        const range = ranges[random.integer(ranges.length)]
+        if (range !== undefined && this.plane.isServed(range)) this.#execute(random, pin.table, range.rows)
         pin.release()
       } catch (error) {
         if (!KeelsonError.hasCode(error, 'STALE_SCHEMA', 'NOT_FOUND')) throw error
@@ -396,59 +384,48 @@ export class World {
     }
   }
 
-  /** A node that stood still wakes up with old work; its commands are refused at the barrier, so it does not count. */
-  #use(version: number, amount: number): void {
-    const left = (this.versionsInUse.get(version) ?? 0) + amount
-    if (left <= 0) this.versionsInUse.delete(version)
-    else this.versionsInUse.set(version, left)
+  #execute(random: SeededRandom, table: TableDescriptor, rows: RangeRows): void {
+    const rowId = random.integer(rowsOfRange)
+    const accepted = rows.execute({ table, rowId, type: random.integer(4) === 0 ? 'delete' : 'put' })
+    this.sim.trace.mix(rowId * 2 + (accepted ? 1 : 0))
+    this.judge.executed(table.tableId, table.version, accepted)
   }
 
-  #schemaHost(): SchemaHost {
-    const nothing = async (_chunk: unknown, _options: CallOptions): Promise<SchemaValidation> => ({
-      resumeAt: undefined,
-      rows: 0,
-      missing: 0,
-      orphans: 0,
-    })
+  #schemaHost(name: string): SchemaHost {
+    const rows = ({ rangeId }: SchemaChunk): RangeRows => this.plane.led(name, rangeId).rows
     return {
-      barrier: async () => {},
-      backfill: nothing,
-      purge: nothing,
-      validate: nothing,
+      barrier: async (chunk) => rows(chunk).barrier(chunk),
+      backfill: async (chunk) => rows(chunk).backfill(chunk),
+      purge: async (chunk) => rows(chunk).purge(chunk),
+      validate: async (chunk) => rows(chunk).validate(chunk),
     }
   }
 
-  /** The directory as everybody may see it: generations only grow, it is never ahead of the ranges, and it has no gap. */
-  #watchDirectory(): void {
-    const generations = new Map<number, number>()
-    const watch = async (): Promise<void> => {
-      for await (const event of this.client.admin.directory.watch()) {
-        const ranges = event.type === 'snapshot' ? event.ranges : event.updated
-        for (const { rangeId, generation } of ranges) {
-          if (generation < (generations.get(rangeId) ?? 0))
-            this.#broken(`the generation of range ${rangeId} went back`)
-          generations.set(rangeId, generation)
-          const truth = this.plane.ranges.get(rangeId)?.generation
-          if (truth !== undefined && generation > truth)
-            this.#broken(`the directory is ahead of range ${rangeId}`)
-        }
-      }
-    }
-    void watch().catch((error: unknown) => {
-      if (!KeelsonError.hasCode(error, 'CLOSED')) this.broken ??= error
+  #watch(): void {
+    this.judge.watch(this.client.store).catch((error: unknown) => {
+      this.judge.broken ??= error
     })
+    const look = (): void => {
+      this.judge.look(
+        this.agents.map(({ name, process }) => {
+          const agent = this.nodes.get(name)
+          return {
+            name,
+            running: process.state === 'running',
+            actsUnder: agent?.live === true ? agent.epoch : undefined,
+            connected: this.servers.some(
+              (server) =>
+                server.process.state === 'running' &&
+                !this.conditions.isBlocked(name, server.name) &&
+                !this.conditions.isBlocked(server.name, name),
+            ),
+          }
+        }),
+      )
+      this.sim.scheduler.schedule(lookEveryMs, look)
+    }
+    look()
   }
-
-  /** The first invariant that did not hold. */
-  broken: unknown
-
-  #broken(what: string): void {
-    this.broken ??= new KeelsonError('INVARIANT_VIOLATED', what)
-  }
-}
-
-function encodeRowKey(tableId: number, id: number): Uint8Array {
-  return encodeTuple([tableId, id])
 }
 
 async function openDatabase(disk: MemoryDisk, name: string): Promise<MemoryLevel<Uint8Array, Uint8Array>> {
