@@ -41,6 +41,7 @@ export class AddressBook {
    * Dials addresses in turn until a server answers, and learns all servers that it knows.
    *
    * @param rounds how often to go through all addresses; infinite to wait for somebody
+   * @param options.starting a server counts that has a history and is not open yet
    * @returns whether anybody answered
    * @throws KeelsonError `FOREIGN_CLUSTER`, `PROTOCOL_VERSION`, `UNAUTHORIZED`, `ABORTED`
    */
@@ -48,8 +49,9 @@ export class AddressBook {
     ports: { readonly env: Environment; readonly transport: Transport; readonly rpc: Rpc },
     seeds: readonly string[],
     rounds: number,
-    options: CallOptions = {},
+    options: CallOptions & { readonly starting?: boolean } = {},
   ): Promise<boolean> {
+    const question = new Uint8Array(options.starting === true ? 1 : 0)
     const { env, transport, rpc } = ports
     for (let round = 0; round < rounds && seeds.length > 0; round++) {
       if (round > 0) await sleep(env.timers, dialRetryMs, options.signal)
@@ -63,7 +65,7 @@ export class AddressBook {
         try {
           const peer = await transport.dial(address, { signal: limit.signal })
           if (peer.nodeId === transport.self.nodeId) continue
-          const answer = await rpc.call(peer.nodeId, 'servers', new Uint8Array(0), { signal: limit.signal })
+          const answer = await rpc.call(peer.nodeId, 'servers', question, { signal: limit.signal })
           const servers = decodeServers(answer)
           // A server that is only starting knows nobody.
           if (servers.length === 0) continue

@@ -148,8 +148,14 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
         if (opened.plane !== undefined) return opened.plane
         throw new KeelsonError('NOT_LEADER', `${nodeId} is only starting`)
       }
-      // A server without a history knows of no cluster: it must not be taken for one by another that begins.
-      rpc.handle('servers', async () => encodeServers(opened.plane === undefined ? [] : book.roster.all()))
+      const hasHistory = log.recovered().has(metadataGroupId)
+      // A server without a history knows of no cluster: it must not be taken for one by another that begins. One that
+      // has a history and is only starting is of no use to those who look for a leader, but whoever would begin a
+      // cluster must hear of it.
+      rpc.handle('servers', async (_peer, body) => {
+        const counts = opened.plane !== undefined || (hasHistory && body.length > 0)
+        return encodeServers(counts ? book.roster.all() : [])
+      })
       rpc.handle('join-server', (_peer, body, { signal }) => plane().#joinServer(body, signal))
       rpc.handle('join-node', (_peer, body, { signal }) => plane().#joinNode(body, signal))
       rpc.handle('report', async (_peer, body) => plane().#takeReport(body))
@@ -463,7 +469,7 @@ async function beginGroup(
     return rafts.openGroup(metadataGroupId, setup)
   }
   if (cluster.type === 'bootstrap') {
-    await book.meet(ports, meet, 1, call)
+    await book.meet(ports, meet, 1, { ...call, starting: true })
     if (book.roster.all().length > 1) {
       throw new KeelsonError(
         'ALREADY_BOOTSTRAPPED',

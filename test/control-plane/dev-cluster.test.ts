@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { bootstrap, ControlPlane, devCluster, join, nodeEnvironment, utf8 } from '../../src/index.ts'
+import type { LogStoreFactory } from '../../src/interfaces/index.ts'
 import { MemoryLevel, memoryLog } from '../../src/storage/memory/index.ts'
+import { memoryNetwork } from '../../src/transport/memory/index.ts'
 
 test('a whole control plane in one process: servers, a client, nodes', async () => {
   await using cluster = await devCluster()
@@ -46,6 +48,71 @@ test('a second bootstrap of a cluster that exists is refused, and so is a wrong 
   const secret = 'another secret entirely'
   await assert.rejects(open('cp9', bootstrap({ others: seeds, secret })), { code: 'ALREADY_BOOTSTRAPPED' })
   await assert.rejects(open('cp8', join({ seeds, secret })), { code: 'UNAUTHORIZED' })
+})
+
+test('a server that is only starting keeps another one from beginning the cluster a second time', async () => {
+  const env = nodeEnvironment()
+  const network = memoryNetwork()
+  const secret = 'the secret of this cluster'
+  const open = async (
+    nodeId: string,
+    cluster: Parameters<typeof ControlPlane.open>[0]['cluster'],
+    log: LogStoreFactory,
+    database: MemoryLevel<Uint8Array, Uint8Array>,
+  ): Promise<ControlPlane> =>
+    ControlPlane.open({
+      env,
+      clusterId: 'dev',
+      nodeId,
+      cluster,
+      transport: network.transport(),
+      log,
+      database,
+    })
+  const memory = async (): Promise<MemoryLevel<Uint8Array, Uint8Array>> => {
+    const database = new MemoryLevel<Uint8Array, Uint8Array>({ keyEncoding: 'view', valueEncoding: 'view' })
+    await database.open()
+    return database
+  }
+  const log = memoryLog()
+  const database = await memory()
+  const first = await open('cp1', bootstrap({ secret }), log, database)
+  await first.close()
+  // It goes on from its history as soon as its state machine is open, and that takes a while.
+  let goOn: () => void = () => {}
+  const held = new Promise<void>((resolve) => {
+    goOn = resolve
+  })
+  const get = database.get.bind(database) as (...args: unknown[]) => Promise<never>
+  let reached: () => void = () => {}
+  const starting = new Promise<void>((resolve) => {
+    reached = resolve
+  })
+  database.get = async (...args: unknown[]) => {
+    reached()
+    await held
+    return get(...args)
+  }
+  let address = ''
+  const again = ControlPlane.open({
+    env,
+    clusterId: 'dev',
+    nodeId: 'cp1',
+    cluster: bootstrap({ secret }),
+    transport: async (context) => {
+      const transport = await network.transport()(context)
+      address = transport.addresses[0] as string
+      return transport
+    },
+    log,
+    database,
+  })
+  await starting
+  await assert.rejects(open('cp2', bootstrap({ others: [address], secret }), memoryLog(), await memory()), {
+    code: 'ALREADY_BOOTSTRAPPED',
+  })
+  goOn()
+  await (await again).close()
 })
 
 test('what cannot be a cluster is refused at the edge', () => {
