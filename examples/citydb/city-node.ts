@@ -27,6 +27,7 @@ import { datagram } from 'keelson/transport/datagram'
 import { webSocket } from 'keelson/transport/websocket'
 import {
   channelName,
+  type ForwardRequest,
   factsResponse,
   forwardRequest,
   incrementRequest,
@@ -58,6 +59,9 @@ export interface CityNodeOptions {
 
 const ledgerIntervalMs = 200
 const driveIntervalMs = 250
+const forwardRetryMs = 200
+/** A process that is this late was stopped, or its machine was. */
+const stoodStillMs = 2_000
 
 /**
  * A node of the database: a server that keeps replicas of ranges, each a Raft group whose rows live in classic-level, and
@@ -146,8 +150,10 @@ export class CityNode implements RangeHost, SchemaHost, AsyncDisposable {
     this.#onRefused = parts.options.onRefused
     this.#answerClients()
     const loops = Promise.all([
-      this.#every(ledgerIntervalMs, async () => {
-        await Promise.all([...this.#replicas.values()].map((replica) => replica.flushLedger()))
+      this.#every(ledgerIntervalMs, async (lateMs) => {
+        const stoodStill = lateMs > stoodStillMs
+        // Not awaited: a range whose leader is sought holds up neither the others nor the next round.
+        for (const replica of this.#replicas.values()) void this.#flush(replica, stoodStill)
       }),
       this.#every(driveIntervalMs, async () => {
         for (const rangeId of this.#wanted.keys()) void this.#drive(rangeId)
@@ -261,13 +267,7 @@ export class CityNode implements RangeHost, SchemaHost, AsyncDisposable {
     const group = await begin({ stateMachine: machine })
     const replica = new RangeReplica(tableOf(bounds), group, machine, {
       pin: (tableId) => this.agent.schema.pin(tableId),
-      forward: async (request, leader) => {
-        if (leader === undefined || leader === this.agent.nodeId) {
-          await sleep(this.#env.timers, 100, this.#stop.signal)
-          throw new KeelsonError('NOT_LEADER', `the leader of range ${rangeId} is not known yet`)
-        }
-        await this.#rpc.call(leader, 'forward', forwardRequest.encode(request), { timeoutMs: 2_000 })
-      },
+      forward: (request, leader) => this.#forward(request, leader),
       refused: (refusedRange, sequence, what) =>
         this.#onRefused(`${what} of range ${refusedRange} under lease sequence ${sequence}`),
     })
@@ -277,6 +277,26 @@ export class CityNode implements RangeHost, SchemaHost, AsyncDisposable {
       void this.#drive(rangeId)
     })
     group.on('configuration', () => this.agent.reportSoon())
+  }
+
+  /**
+   * Hands a proposal to whoever leads its range by now: the leader that the replica knows, or, when it was left behind,
+   * the range's members as the control plane names them.
+   */
+  async #forward(request: ForwardRequest, leader: string | undefined): Promise<void> {
+    const members = this.#wanted.get(request.rangeId)?.descriptor.replicas.map(({ nodeId }) => nodeId) ?? []
+    const targets = new Set([leader, ...members].filter((nodeId) => nodeId !== undefined))
+    targets.delete(this.agent.nodeId)
+    for (const target of targets) {
+      try {
+        await this.#rpc.call(target, 'forward', forwardRequest.encode(request), { timeoutMs: 2_000 })
+        return
+      } catch (error) {
+        if (!KeelsonError.hasCode(error, 'NOT_LEADER', 'UNREACHABLE', 'OUTCOME_UNKNOWN')) throw error
+      }
+    }
+    await sleep(this.#env.timers, forwardRetryMs, this.#stop.signal)
+    throw new KeelsonError('NOT_LEADER', `the leader of range ${request.rangeId} was not found`)
   }
 
   /** Carries out the change that is wanted of a range, when this node leads it and nothing newer has happened. */
@@ -364,12 +384,22 @@ export class CityNode implements RangeHost, SchemaHost, AsyncDisposable {
     )
   }
 
-  async #every(intervalMs: number, act: () => Promise<void>): Promise<void> {
+  async #flush(replica: RangeReplica, anyway: boolean): Promise<void> {
+    try {
+      await replica.flushLedger(anyway)
+    } catch (error) {
+      if (!this.#stop.signal.aborted) this.#env.logger.error({ error }, 'a ledger was not flushed')
+    }
+  }
+
+  async #every(intervalMs: number, act: (lateMs: number) => Promise<void>): Promise<void> {
+    const { clock, timers } = this.#env
     while (!this.#stop.signal.aborted) {
-      await sleep(this.#env.timers, intervalMs, this.#stop.signal).catch(() => {})
+      const dueMs = clock.monotonicMs() + intervalMs
+      await sleep(timers, intervalMs, this.#stop.signal).catch(() => {})
       if (this.#stop.signal.aborted) return
       try {
-        await act()
+        await act(clock.monotonicMs() - dueMs)
       } catch (error) {
         this.#env.logger.error({ error }, 'a step of this node failed and is done again')
       }

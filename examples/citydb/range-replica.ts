@@ -33,7 +33,7 @@ export interface ReplicaPorts {
   readonly refused: (rangeId: number, sequence: number, what: string) => void
 }
 
-const forwardAttempts = 5
+const forwardAttempts = 25
 
 /** One range on one node: the lease holder's part of reading and writing. */
 export class RangeReplica {
@@ -159,10 +159,13 @@ export class RangeReplica {
   /**
    * Books the writes served since the last time. The figure is absolute, so only the holder may write it. One that loses
    * its lease in between passes it on, and learns that it came too late.
+   *
+   * @param anyway also when there is nothing new: by a node that stood still and does not know what it missed
    */
-  async flushLedger(): Promise<void> {
+  async flushLedger(anyway: boolean): Promise<void> {
     const token = this.group.token()
-    if (token === undefined || this.#writesSinceFlush === 0 || this.#flushing) return
+    if (token === undefined || this.#flushing) return
+    if (this.#writesSinceFlush === 0 && !anyway) return
     this.#flushing = true
     const counted = this.#writesSinceFlush
     this.#writesSinceFlush = 0

@@ -45,7 +45,17 @@ const plane = await ControlPlane.open({
   datagrams: datagram({ listen: settings.listen }),
   log: segments(joinPath(settings.directory, 'raft')),
   database,
-  placement: { deadAfterMs: settings.deadAfterMs },
+  // A demonstration has less patience than a cluster.
+  placement: {
+    deadAfterMs: settings.deadAfterMs,
+    intervalMs: 250,
+    pollIntervalMs: 100,
+    retryAfterMs: 1_500,
+    stepTimeoutMs: 6_000,
+    catchUpTimeoutMs: 15_000,
+    tidyTimeoutMs: 1_000,
+    limits: { moves: 12, incomingPerNode: 4 },
+  },
 })
 plane.on('leadership', (duties) =>
   tell(duties === undefined ? { event: 'following' } : { event: 'leading', epoch: duties.epoch.number }),
