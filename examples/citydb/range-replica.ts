@@ -5,7 +5,7 @@ import {
   type SchemaChunkResult,
   type SchemaValidation,
 } from 'keelson'
-import type { RaftGroup } from 'keelson/raft'
+import type { LeaseToken, RaftGroup } from 'keelson/raft'
 import { type CommandResult, decodeResult, encodeCommand, type RangeCommand } from './commands.ts'
 import { Latches } from './latches.ts'
 import type {
@@ -45,6 +45,8 @@ export class RangeReplica {
   readonly #latches = new Latches()
   #writesSinceFlush = 0
   #flushing = false
+  /** The next figure for the ledger, with the lease that it is right under. */
+  #evaluated: { readonly token: LeaseToken; readonly served: number; readonly writes: number } | undefined
   /** Writes served here since the replica was opened, for load reports. */
   writesServed = 0
 
@@ -157,23 +159,27 @@ export class RangeReplica {
   }
 
   /**
-   * Books the writes served since the last time. The figure is absolute, so only the holder may write it. One that loses
-   * its lease in between passes it on, and learns that it came too late.
+   * Books the writes served: called again and again, it evaluates the new figure in one round and proposes it in the
+   * next. The figure is absolute, so only the holder under whose lease it was evaluated may write it. One that loses its
+   * lease in between passes it on, and learns that it came too late.
    *
    * @param anyway also when there is nothing new: by a node that stood still and does not know what it missed
    */
   async flushLedger(anyway: boolean): Promise<void> {
-    const token = this.group.token()
-    if (token === undefined || this.#flushing) return
-    if (this.#writesSinceFlush === 0 && !anyway) return
+    if (this.#flushing) return
+    const due = this.#evaluated
+    if (due === undefined || (due.served === 0 && !anyway)) {
+      const token = this.group.token()
+      const served = this.#writesSinceFlush
+      this.#evaluated =
+        token === undefined ? undefined : { token, served, writes: this.machine.facts.ledger + served }
+      if (token !== undefined) this.#writesSinceFlush = 0
+      return
+    }
+    this.#evaluated = undefined
     this.#flushing = true
-    const counted = this.#writesSinceFlush
-    this.#writesSinceFlush = 0
-    const command = encodeCommand({
-      type: 'ledger',
-      sequence: token.sequence,
-      writes: this.machine.facts.ledger + counted,
-    })
+    const { token, writes } = due
+    const command = encodeCommand({ type: 'ledger', sequence: token.sequence, writes })
     try {
       await this.group.propose(command, { token })
     } catch (error) {
