@@ -328,7 +328,11 @@ export class PlacementController implements AsyncDisposable {
           this.#seenJob = Math.max(this.#seenJob, change.job.jobId)
         } else {
           this.#moving.clear()
-          for (const job of change.jobs) this.#take(job)
+          const held = new Set(this.#holds.keys())
+          for (const job of change.jobs) {
+            this.#take(job)
+            if (job.type === moveJobType && isFinished(job)) this.#recall(job, held)
+          }
           this.#seenJob = this.#createdJob
           this.#jobsRead = true
         }
@@ -363,13 +367,28 @@ export class PlacementController implements AsyncDisposable {
       this.#moving.set(job.jobId, job)
       return
     }
-    if (!this.#moving.delete(job.jobId)) return
+    if (this.#moving.delete(job.jobId)) this.#hold(job, 0)
+  }
+
+  /**
+   * A move that ended before this leader began. When a move succeeded is told by another server's clock, so it counts
+   * from now: improvements can wait. Where one failed a repair may wait, and the clocks have to do.
+   */
+  #recall(job: Job, held: ReadonlySet<RangeId>): void {
+    if (held.has(decodeMoveState(job.state).goal.rangeId)) return
+    this.#hold(job, job.status === 'succeeded' ? 0 : Math.max(0, this.#env.clock.wallMs() - job.changedAtMs))
+  }
+
+  /** Leaves a range alone after a move of it that ended `ageMs` ago. */
+  #hold(job: Job, ageMs: number): void {
     const { rangeId } = decodeMoveState(job.state).goal
     const { retryAfterMs, dampingMs } = this.#options
     const succeeded = job.status === 'succeeded'
+    const leftMs = (succeeded ? dampingMs : retryAfterMs) - ageMs
+    if (leftMs <= 0) return
     this.#holds.set(rangeId, {
       hold: succeeded ? 'improvements' : 'all',
-      untilMs: this.#env.clock.monotonicMs() + (succeeded ? dampingMs : retryAfterMs),
+      untilMs: this.#env.clock.monotonicMs() + leftMs,
     })
   }
 }

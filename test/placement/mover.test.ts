@@ -517,6 +517,24 @@ suite('the placement controller', () => {
     world.plane.stop()
   })
 
+  test('a new leader leaves alone what was moved just before it', async () => {
+    const world = new World()
+    await world.create(2)
+    const first = await world.lead({ plans: false })
+    const job = await world.move(world.replacement(true))
+    await world.time.until(world.jobs.ended(job.jobId))
+    await first.close()
+    const second = await world.lead({ tuning: { dampingMs: 5000 } })
+    second.placement?.pause()
+    await world.time.advance(1000)
+    const held = (): number[] => [...(second.placement?.snapshot().held ?? [])]
+    assert.deepEqual(held(), [1, 0])
+    await world.time.advance(5000)
+    assert.deepEqual(held(), [0, 0])
+    await second.close()
+    world.plane.stop()
+  })
+
   test('paused it begins nothing', async () => {
     const world = new World()
     await world.create(3)
