@@ -42,6 +42,11 @@ export interface NodeSessionOptions extends Partial<NodeSessionTuning> {
   readonly incarnation: Incarnation
 }
 
+interface Moment {
+  readonly monotonicMs: number
+  readonly wallMs: number
+}
+
 /** Events of a {@link NodeSession}. */
 export type NodeSessionEvents = {
   /** The deadline has passed without a renewal: the node must not act under its epoch, for now. */
@@ -230,7 +235,10 @@ export class NodeSession implements AsyncDisposable, Listenable<NodeSessionEvent
       const sentAtWallMs = this.#env.clock.wallMs()
       try {
         await this.#store.renewSession(this.epoch, { signal })
-        this.#renewed(sentAtMs, sentAtWallMs)
+        const { clock } = this.#env
+        const answered = { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() }
+        const from = this.countFrom({ monotonicMs: sentAtMs, wallMs: sentAtWallMs }, answered)
+        this.#renewed(from.monotonicMs, from.wallMs)
         delayMs = this.#tuning.renewIntervalMs
       } catch (thrown) {
         if (signal.aborted) return
@@ -253,6 +261,11 @@ export class NodeSession implements AsyncDisposable, Listenable<NodeSessionEvent
     } finally {
       this.#stop.signal.removeEventListener('abort', stop)
     }
+  }
+
+  /** @internal The moment that the deadline counts from: the store may have let go soon after it had the renewal. */
+  countFrom(sent: Moment, _answered: Moment): Moment {
+    return sent
   }
 
   #renewed(sentAtMs: number, sentAtWallMs: number): void {

@@ -11,7 +11,7 @@ export interface CompositionRun {
   /** How long faults come and go. */
   readonly faultMs: number
   readonly bugs?: DataPlaneBugs
-  /** Faults to draw from, in place of all. */
+  /** The faults, in place of a random part of all. */
   readonly faults?: (world: World) => readonly FaultKind[]
 }
 
@@ -65,7 +65,7 @@ export async function runComposition(run: CompositionRun): Promise<CompositionRe
   }
   try {
     await settle(world.build(), buildLimitMs)
-    const kinds = drawSwarm(sim.random('swarm'), run.faults?.(world) ?? faultsOf(world), { probability: 0.5 })
+    const kinds = run.faults?.(world) ?? drawSwarm(sim.random('swarm'), faultsOf(world), { probability: 0.5 })
     const injector = new FaultInjector(sim, compatible(kinds))
     const work = operators.work()
     work.catch((error: unknown) => {

@@ -1,13 +1,15 @@
 // npm run simulate -- --seeds 1000 [--first N] [--workers N] [--trace] [--lines N]
+// npm run simulate -- --composition --seeds 200 [--first N] ...
 //
 // Runs the Raft core in the simulator, one seed after the other on each core of the machine, and prints a summary. A seed
 // that fails is printed with the last lines of its trace, and the command ends with code 1. `--trace` prints one seed
-// (`--first`) in full.
+// (`--first`) in full. `--composition` runs the whole control plane with its nodes instead.
 
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { isMainThread, parentPort, Worker } from 'node:worker_threads'
 import { closest } from '../../../src/core/options.ts'
+import { simulateComposition } from '../../control-plane/simulation/simulate.ts'
 import { type RunReport, runSeed } from './run.ts'
 import { Summary } from './summary.ts'
 
@@ -17,6 +19,7 @@ if (isMainThread) process.exitCode = await main()
 else parentPort?.on('message', (seed: number) => parentPort?.postMessage(runSeed({ seed })))
 
 async function main(): Promise<number> {
+  if (process.argv.includes('--composition')) return simulateComposition(process.argv.slice(2))
   const options = readOptions(process.argv.slice(2))
   if (options === undefined) return 2
   if (options.trace) return traceOne(options.first)

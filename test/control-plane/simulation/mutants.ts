@@ -1,0 +1,135 @@
+import { LeaderDuties } from '../../../src/control-plane/leader-duties.ts'
+import { utf8 } from '../../../src/core/bytes.ts'
+import { KeelsonError } from '../../../src/core/errors.ts'
+import type { TableDescriptor } from '../../../src/interfaces/schema-host.ts'
+import { ControllerEpoch, encodeRangeDescriptor, keyPrefixes, pathKey } from '../../../src/metadata/index.ts'
+import { decodeNodeReport, NodeSession } from '../../../src/nodes/index.ts'
+import { SchemaLeases } from '../../../src/schema/index.ts'
+import type { DataPlaneBugs } from './data-plane.ts'
+import { faultsOf } from './faults.ts'
+import { RangeRows } from './range-rows.ts'
+import { type CompositionResult, runComposition } from './run.ts'
+
+/** A bug that is planted on purpose. */
+export interface Mutant {
+  readonly name: string
+  /** What the run must fail with. */
+  readonly caughtBy: RegExp
+  readonly bugs?: DataPlaneBugs
+  /** Faults that bring it to light, many of them; all of them when it is not given. */
+  readonly faults?: readonly string[]
+  /** Patches the library. @returns what takes the patch back */
+  readonly plant?: () => () => void
+}
+
+/** Replaces one method until the function that is returned is called. */
+function patch<T extends object, K extends keyof T>(prototype: T, name: K, method: T[K]): () => void {
+  const original = Object.getOwnPropertyDescriptor(prototype, name) as PropertyDescriptor
+  Object.defineProperty(prototype, name, { configurable: true, writable: true, value: method })
+  return () => Object.defineProperty(prototype, name, original)
+}
+
+/** Bugs that the simulated composition is to catch. */
+export const mutants: readonly Mutant[] = [
+  {
+    name: 'a range makes a change whatever generation it was meant for',
+    caughtBy: /one replica on a node|keeps its quorum|directory is ahead/,
+    bugs: { noGenerationCheck: true },
+  },
+  {
+    name: 'the directory takes any generation',
+    caughtBy: /went back/,
+    plant: () => {
+      const { takeReport } = LeaderDuties.prototype
+      return patch(LeaderDuties.prototype, 'takeReport', function (this: LeaderDuties, bytes) {
+        takeReport.call(this, bytes)
+        for (const { rangeId, generation, replicas } of decodeNodeReport(bytes).replicas) {
+          const known = this.ranges.ranges().find((range) => range.rangeId === rangeId)
+          if (known === undefined || known.generation === generation) continue
+          const key = pathKey(keyPrefixes.ranges, 'descriptors', rangeId)
+          const value = encodeRangeDescriptor({ ...known, generation, replicas })
+          this.epoch.txn({ then: [{ type: 'put', key, value }] }).catch(() => {})
+        }
+      })
+    },
+  },
+  {
+    name: 'the duties of a deposed leader go on, and no write compares its epoch',
+    caughtBy: /was the newest|came after one with/,
+    plant: () => {
+      const off = [
+        patch(LeaderDuties.prototype, 'close', async () => {}),
+        patch(ControllerEpoch.prototype, 'fence', function (this: ControllerEpoch) {
+          return { key: utf8(`/epochs/${this.name}`), target: 'version', is: '>', operand: 0 }
+        }),
+      ]
+      return () => {
+        for (const undo of off) undo()
+      }
+    },
+  },
+  {
+    name: 'work is planned under a schema version without a lease',
+    caughtBy: /without a lease/,
+    plant: () => {
+      const { pin } = SchemaLeases.prototype
+      const last = new WeakMap<SchemaLeases, TableDescriptor>()
+      return patch(SchemaLeases.prototype, 'pin', function (this: SchemaLeases, tableId) {
+        try {
+          const held = pin.call(this, tableId)
+          last.set(this, held.table)
+          return held
+        } catch (error) {
+          const table = last.get(this)
+          if (table === undefined || !KeelsonError.hasCode(error, 'STALE_SCHEMA')) throw error
+          const release = (): void => {}
+          return { table, release, [Symbol.dispose]: release }
+        }
+      })
+    },
+  },
+  {
+    name: 'ranges keep no barrier against old schema versions',
+    caughtBy: /was accepted after version/,
+    plant: () => patch(RangeRows.prototype, 'barrier', () => {}),
+  },
+  {
+    name: 'a node goes on under an epoch whose deadline has passed',
+    caughtBy: /acts under epoch/,
+    plant: () => patch(NodeSession.prototype, 'isLive', () => true),
+  },
+  {
+    name: 'a session counts from when its renewal was answered',
+    faults: ['slow links', 'node pause', 'node cut off for long'],
+    caughtBy: /acts under epoch/,
+    plant: () => patch(NodeSession.prototype, 'countFrom', (_sent, answered) => answered),
+  },
+]
+
+/** Runs one seed in a small world with a bug in it. */
+export async function runMutant(mutant: Mutant, seed: number): Promise<CompositionResult> {
+  const { bugs, faults, plant } = mutant
+  const takeBack = plant?.()
+  try {
+    return await runComposition({
+      seed,
+      size: { servers: 3, agents: 8, ranges: 8 },
+      faultMs: 15_000,
+      ...(bugs === undefined ? {} : { bugs }),
+      ...(faults === undefined
+        ? {}
+        : {
+            faults: (world) =>
+              faultsOf(world)
+                .filter(({ name }) => faults.includes(name))
+                .map((kind) => ({
+                  ...kind,
+                  begin: (random) => kind.begin(random),
+                  meanIntervalMs: kind.meanIntervalMs / 8,
+                })),
+          }),
+    })
+  } finally {
+    takeBack?.()
+  }
+}

@@ -1,0 +1,188 @@
+// npm run simulate -- --composition --seeds 200 [--first N] [--workers N] [--lines N] [--agents N] [--ranges N] [--seconds N]
+//
+// Runs the whole composition in the simulator, one seed after the other on each core of the machine, and prints a summary.
+// A seed that fails is printed with the last lines of its trace, and the command ends with code 1.
+
+import { availableParallelism } from 'node:os'
+import { performance } from 'node:perf_hooks'
+import { parseArgs } from 'node:util'
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
+import { closest } from '../../../src/core/options.ts'
+import { type CompositionResult, type CompositionRun, runComposition } from './run.ts'
+
+const printedFailures = 5
+
+interface Options {
+  readonly seeds: number
+  readonly first: number
+  readonly workers: number
+  readonly lines: number
+  readonly run: Omit<CompositionRun, 'seed'>
+}
+
+if (!isMainThread && workerData === 'composition') {
+  parentPort?.on('message', (run: CompositionRun) => {
+    void runComposition(run).then((result) => parentPort?.postMessage(result))
+  })
+}
+
+/** Runs the command with these arguments. @returns the exit code */
+export async function simulateComposition(argumentList: readonly string[]): Promise<number> {
+  const options = readOptions(argumentList)
+  if (options === undefined) return 2
+  const results: CompositionResult[] = []
+  const startedMs = performance.now()
+  await runAll(options, (result) => {
+    results.push(result)
+    const failed = results.filter(({ failure }) => failure !== undefined)
+    const { seed, failure } = result
+    if (failure !== undefined && failed.length <= printedFailures) {
+      console.log(`\nseed ${seed} FAILED: ${failure.message}`)
+      for (const line of result.trace.slice(-options.lines)) console.log(line)
+      console.log(failure.stack.split('\n').slice(0, 8).join('\n'))
+      console.log(`again: npm run simulate -- --composition --seeds 1 --first ${seed} --lines 4000`)
+    }
+    if (results.length % 10 === 0)
+      console.log(`${results.length} of ${options.seeds} seeds, ${failed.length} failed`)
+  })
+  for (const line of summary(results, options, performance.now() - startedMs)) console.log(line)
+  return results.length === options.seeds && results.every(({ failure }) => failure === undefined) ? 0 : 1
+}
+
+function readOptions(argumentList: readonly string[]): Options | undefined {
+  const numbers = {
+    seeds: '200',
+    first: '1',
+    workers: String(availableParallelism()),
+    lines: '60',
+    agents: '50',
+    ranges: '64',
+    seconds: '20',
+  }
+  const names = Object.keys(numbers)
+  const { values, tokens } = parseArgs({
+    args: [...argumentList],
+    strict: false,
+    tokens: true,
+    options: {
+      composition: { type: 'boolean' },
+      ...Object.fromEntries(
+        Object.entries(numbers).map(([name, fallback]) => [
+          name,
+          { type: 'string', default: fallback } as const,
+        ]),
+      ),
+    },
+  })
+  for (const token of tokens) {
+    if (token.kind !== 'option' || token.name === 'composition' || names.includes(token.name)) continue
+    const suggestion = closest(token.name, names)
+    console.error(
+      `there is no option --${token.name}${suggestion === undefined ? '' : `; did you mean --${suggestion}?`}`,
+    )
+    return undefined
+  }
+  const read = new Map<string, number>()
+  for (const name of names) {
+    const value = values[name]
+    if (typeof value !== 'string' || !/^\d{1,9}$/.test(value) || (Number(value) === 0 && name !== 'first')) {
+      console.error(`--${name} takes a positive integer`)
+      return undefined
+    }
+    read.set(name, Number(value))
+  }
+  const number = (name: keyof typeof numbers): number => read.get(name) ?? 0
+  if (number('agents') < 4 || number('ranges') < 2) {
+    console.error('a composition has at least 4 agents and 2 ranges')
+    return undefined
+  }
+  return {
+    seeds: number('seeds'),
+    first: number('first'),
+    workers: number('workers'),
+    lines: number('lines'),
+    run: {
+      size: { servers: 3, agents: number('agents'), ranges: number('ranges') },
+      faultMs: number('seconds') * 1_000,
+    },
+  }
+}
+
+/** What nobody caught, a rejection included, ends the worker and the command. */
+async function ask(worker: Worker, run: CompositionRun): Promise<CompositionResult> {
+  return new Promise((resolve, reject) => {
+    const done = (act: () => void): void => {
+      worker.off('message', onMessage)
+      worker.off('error', onError)
+      act()
+    }
+    const onMessage = (result: CompositionResult): void => done(() => resolve(result))
+    const onError = (error: unknown): void =>
+      done(() => reject(new Error(`seed ${run.seed} ended its worker`, { cause: error })))
+    worker.on('message', onMessage)
+    worker.on('error', onError)
+    worker.postMessage(run)
+  })
+}
+
+/** Each worker gets the next seed when it has finished one. */
+async function runAll(options: Options, onResult: (result: CompositionResult) => void): Promise<void> {
+  let next = options.first
+  const end = options.first + options.seeds
+  const work = async (): Promise<void> => {
+    const worker = new Worker(new URL(import.meta.url), { workerData: 'composition' })
+    try {
+      while (next < end) {
+        const seed = next++
+        onResult(await ask(worker, { seed, ...options.run }))
+      }
+    } finally {
+      await worker.terminate()
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(options.workers, options.seeds) }, work))
+}
+
+function summary(results: readonly CompositionResult[], { run }: Options, realMs: number): string[] {
+  const total = (each: (result: CompositionResult) => CompositionResult['faults']): Map<string, number> => {
+    const sums = new Map<string, number>()
+    for (const result of results)
+      for (const [name, count] of each(result)) sums.set(name, (sums.get(name) ?? 0) + count)
+    return sums
+  }
+  const sum = (of: (result: CompositionResult) => number): number =>
+    results.reduce((before, result) => before + of(result), 0)
+  const healed = results
+    .map(({ healedMs }) => healedMs)
+    .filter((ms) => !Number.isNaN(ms))
+    .sort((a, b) => a - b)
+  const quantile = (q: number): number =>
+    healed[Math.min(healed.length - 1, Math.floor(q * healed.length))] ?? 0
+  const failed = results.filter(({ failure }) => failure !== undefined)
+  const { servers, agents, ranges } = run.size
+  const rows = (counts: Map<string, number>): string[] => [...counts].map(([name, count]) => row(name, count))
+  return [
+    '',
+    `${results.length} seeds of ${servers} servers, ${agents} nodes and ${ranges} ranges, ${run.faultMs / 1_000} s of faults each, ` +
+      `in ${(realMs / 1_000).toFixed(1)} s; ${(sum(({ virtualMs }) => virtualMs) / 3_600_000).toFixed(2)} hours of virtual time`,
+    row(
+      'events',
+      sum(({ events }) => events),
+    ),
+    ...rows(total(({ counts }) => counts)),
+    row('milliseconds to heal, median', quantile(0.5)),
+    row('  of 99 in 100', quantile(0.99)),
+    row('  at most', quantile(1)),
+    '',
+    'faults',
+    ...rows(new Map([...total(({ faults }) => faults)].sort(([a], [b]) => (a < b ? -1 : 1)))),
+    '',
+    failed.length === 0
+      ? 'no invariant was broken, and every run healed and served'
+      : `FAILED: ${failed.length} of ${results.length}; seeds ${failed.map(({ seed }) => seed).join(' ')}`,
+  ]
+}
+
+function row(name: string, value: number): string {
+  return `${name.padEnd(62)} ${Math.round(value).toLocaleString('en-US').padStart(14)}`
+}
