@@ -1,8 +1,16 @@
 import { toKeelsonError } from '../../../src/core/errors.ts'
+import { MetadataStateMachine } from '../../../src/metadata/index.ts'
 import { drawSwarm, FaultInjector, type FaultKind } from '../../../src/simulation/index.ts'
 import type { DataPlaneBugs } from './data-plane.ts'
 import { compatible, faultsOf } from './faults.ts'
 import { World, type WorldSize } from './world.ts'
+
+let restores = 0
+const { restore } = MetadataStateMachine.prototype
+MetadataStateMachine.prototype.restore = async function (...call) {
+  restores++
+  return restore.apply(this, call)
+}
 
 /** What to run. */
 export interface CompositionRun {
@@ -42,6 +50,7 @@ const stepMs = 100
  * within a bound everything must be well again.
  */
 export async function runComposition(run: CompositionRun): Promise<CompositionResult> {
+  const restoresBefore = restores
   const world = new World(run.seed, run.size, run.bugs)
   const { sim, judge, plane, operators } = world
   let failure: unknown
@@ -100,6 +109,7 @@ export async function runComposition(run: CompositionRun): Promise<CompositionRe
       ['  refused as of another generation', plane.staleGenerations],
       ['  refused as of an older epoch', plane.staleEpochs],
       ['elections of ranges', plane.elections],
+      ['snapshots installed by servers', restores - restoresBefore],
       ['epochs of the control plane', judge.epochsSeen],
       ['epochs of nodes that ended', judge.ended.size],
       ['drains taken back', operators.drains],

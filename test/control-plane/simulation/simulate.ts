@@ -8,9 +8,13 @@ import { performance } from 'node:perf_hooks'
 import { parseArgs } from 'node:util'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
 import { closest } from '../../../src/core/options.ts'
+import { faultsOf } from './faults.ts'
 import { type CompositionResult, type CompositionRun, runComposition } from './run.ts'
+import { World } from './world.ts'
 
 const printedFailures = 5
+/** Seeds in which every kind of fault is to happen. */
+const enoughSeeds = 20
 
 interface Options {
   readonly seeds: number
@@ -46,6 +50,10 @@ export async function simulateComposition(argumentList: readonly string[]): Prom
       console.log(`${results.length} of ${options.seeds} seeds, ${failed.length} failed`)
   })
   for (const line of summary(results, options, performance.now() - startedMs)) console.log(line)
+  const never = neverHappened(results, options)
+  if (never.length > 0)
+    console.log(`FAILED: in ${results.length} seeds these faults never happened: ${never.join(', ')}`)
+  if (never.length > 0) return 1
   return results.length === options.seeds && results.every(({ failure }) => failure === undefined) ? 0 : 1
 }
 
@@ -141,6 +149,15 @@ async function runAll(options: Options, onResult: (result: CompositionResult) =>
     }
   }
   await Promise.all(Array.from({ length: Math.min(options.workers, options.seeds) }, work))
+}
+
+/** A fault that never happens in many seeds is a mistake of the simulation. */
+function neverHappened(results: readonly CompositionResult[], { run }: Options): string[] {
+  if (results.length < enoughSeeds) return []
+  const seen = new Set(results.flatMap(({ faults }) => faults.map(([kind]) => kind)))
+  return faultsOf(new World(1, run.size))
+    .map(({ name }) => name)
+    .filter((name) => !seen.has(name))
 }
 
 function summary(results: readonly CompositionResult[], { run }: Options, realMs: number): string[] {
