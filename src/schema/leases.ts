@@ -72,6 +72,8 @@ export class SchemaLeases implements AsyncDisposable, Listenable<SchemaLeasesEve
   #session: HeldSession | undefined
   #publishing: Promise<void> | undefined
   #again = false
+  /** What is in use could not be written for want of a live session. */
+  #owed = false
   #work: Promise<unknown> = Promise.resolve()
 
   private constructor(options: SchemaLeasesOptions) {
@@ -178,7 +180,11 @@ export class SchemaLeases implements AsyncDisposable, Listenable<SchemaLeasesEve
     const signal = this.#stop.signal
     while (!signal.aborted) {
       await sleep(env.timers, retryMs, signal).catch(() => {})
-      if (signal.aborted || this.#session?.isLive() === true) continue
+      if (signal.aborted) return
+      if (this.#session?.isLive() === true) {
+        if (this.#owed) void this.#publish({ signal })
+        continue
+      }
       try {
         await this.#giveUpSession()
         this.#session = await this.#options.openSession({ signal })
@@ -242,7 +248,10 @@ export class SchemaLeases implements AsyncDisposable, Listenable<SchemaLeasesEve
 
   async #publishOnce(call: CallOptions): Promise<void> {
     const session = this.#session
-    if (this.#stop.signal.aborted || session?.isLive() !== true) return
+    if (this.#stop.signal.aborted) return
+    // The session may be live again a moment later, without another one being opened.
+    this.#owed = session?.isLive() !== true
+    if (session === undefined || this.#owed) return
     const use = new Map<TableId, number>()
     for (const [tableId, { current, pins }] of this.#tables) {
       use.set(tableId, Math.min(current.version, ...pins.keys()))
