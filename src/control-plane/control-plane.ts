@@ -451,6 +451,45 @@ interface PlaneParts extends BeginParts {
   readonly cleanup: Cleanup
 }
 
+/**
+ * Asks the leader to take this server in, until it votes. The answer may never come: once it votes this server may itself
+ * be the leader that the others name.
+ */
+async function beAdmitted(parts: BeginParts, group: RaftGroup, call: CallOptions): Promise<void> {
+  const { options, self, book, rpc, transport } = parts
+  const server = { nodeId: self.nodeId, incarnation: self.incarnation, addresses: transport.addresses }
+  const request = encodeServerJoin({ server, secret: options.cluster.secret })
+  const asking = new AbortController()
+  const stop = (): void => asking.abort(call.signal?.reason)
+  call.signal?.addEventListener('abort', stop, { once: true })
+  if (call.signal?.aborted === true) stop()
+  const off = group.on('configuration', () => {
+    if (votes(group, self)) asking.abort()
+  })
+  try {
+    await callLeader(
+      { env: options.env, rpc, roster: book.roster, except: self.nodeId },
+      'join-server',
+      request,
+      { signal: asking.signal, idempotent: true },
+    )
+  } catch (error) {
+    if (call.signal?.aborted === true || !votes(group, self)) throw error
+  } finally {
+    off()
+    call.signal?.removeEventListener('abort', stop)
+  }
+}
+
+/** Whether a server votes in the configuration that it knows to be committed. */
+function votes(group: RaftGroup, self: PeerIdentity): boolean {
+  const replicas = group.status().configuration?.replicas ?? []
+  return replicas.some(
+    ({ nodeId, incarnation, role }) =>
+      nodeId === self.nodeId && incarnation === self.incarnation && role === 'voter',
+  )
+}
+
 /** The metadata group, from the directory where there is one, else as the options say. */
 async function beginGroup(
   parts: BeginParts,
@@ -466,7 +505,10 @@ async function beginGroup(
   const meet = cluster.type === 'bootstrap' ? cluster.others : cluster.seeds
   if (known !== undefined && !known.destroyed) {
     await book.meet(ports, meet, 1, call)
-    return rafts.openGroup(metadataGroupId, setup)
+    const group = await rafts.openGroup(metadataGroupId, setup)
+    // It may have stopped in the middle of being taken in.
+    if (!votes(group, self)) await beAdmitted(parts, group, call)
+    return group
   }
   if (cluster.type === 'bootstrap') {
     await book.meet(ports, meet, 1, { ...call, starting: true })
@@ -486,13 +528,6 @@ async function beginGroup(
   }
   await book.meet(ports, meet, Number.POSITIVE_INFINITY, call)
   const group = await rafts.awaitGroup(metadataGroupId, setup)
-  const server = { nodeId: self.nodeId, incarnation: self.incarnation, addresses: parts.transport.addresses }
-  const request = encodeServerJoin({ server, secret: cluster.secret })
-  await callLeader(
-    { env, rpc: parts.rpc, roster: book.roster, except: self.nodeId },
-    'join-server',
-    request,
-    { ...call, idempotent: true },
-  )
+  await beAdmitted(parts, group, call)
   return group
 }
