@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { suite, test } from 'node:test'
 import { setTimeout as realSleep } from 'node:timers/promises'
 import { KeelsonError } from '../../src/core/errors.ts'
@@ -172,8 +172,13 @@ suite('asynchronous runs', () => {
 
   test('fail on real input and output', async () => {
     const s = scheduler()
-    s.schedule(0, () => void readFile('package.json').catch(() => {}))
+    // Under way for as long as the test wants: a file may have been read before anybody looks.
+    let child: ChildProcess | undefined
+    s.schedule(0, () => {
+      child = spawn('sleep', ['30'], { stdio: 'ignore' })
+    })
     await assert.rejects(s.runAsync(), /real work/)
+    child?.kill('SIGKILL')
     await realSleep(20)
   })
 })
