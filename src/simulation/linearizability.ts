@@ -104,9 +104,13 @@ interface Entry {
   next: Entry | undefined
 }
 
-interface Placed<State> {
-  readonly entry: Entry
+/** A configuration on the way of the search: what can come next, and what was tried. */
+interface Frame<State> {
   readonly state: State
+  readonly candidates: readonly Entry[]
+  next: number
+  /** What led here. */
+  readonly chosen: Entry | undefined
 }
 
 class Search<State, Input, Output> {
@@ -121,10 +125,10 @@ class Search<State, Input, Output> {
     next: undefined,
   }
   readonly #taken: Uint32Array
+  /** Of an operation of unknown outcome: the equal one that was called last before it, if there is one. */
+  readonly #twins: Map<number, number> = new Map()
   /** Returns that are still in the list. */
   #open = 0
-  #fewestOpen = Number.POSITIVE_INFINITY
-  #stuck: number[] = []
 
   constructor(
     model: SequentialModel<State, Input, Output>,
@@ -136,53 +140,89 @@ class Search<State, Input, Output> {
     this.#maximumSteps = maximumSteps
     this.#taken = new Uint32Array((operations.length + 31) >>> 5)
     this.#link()
+    this.#findTwins()
   }
 
   run(): LinearizabilityVerdict<Input, Output> {
     const visited = new Set<string>()
-    const placed: Placed<State>[] = []
-    let state = this.#model.initial()
-    let entry = this.#head.next
+    const initial = this.#model.initial()
+    const frames: Frame<State>[] = [
+      { state: initial, candidates: this.#candidates(), next: 0, chosen: undefined },
+    ]
+    let fewestOpen = Number.POSITIVE_INFINITY
+    let stuck: readonly Entry[] = []
     let steps = 0
     while (this.#open > 0) {
-      if (entry?.isCall) {
-        const operation = this.#operations[entry.operation] as Operation<Input, Output>
-        const { state: after, output } = this.#model.step(state, operation.input)
-        const fits =
-          operation.returnedAt === undefined || this.#model.same(operation.output as Output, output)
-        if (fits) {
-          this.#mark(entry.operation, true)
-          const configuration = `${this.#taken.join()} ${this.#model.key(after)}`
-          if (!visited.has(configuration)) {
-            if (++steps > this.#maximumSteps) return { result: 'undecided', steps }
-            visited.add(configuration)
-            placed.push({ entry, state })
-            state = after
-            this.#remove(entry)
-            entry = this.#head.next
-            continue
-          }
-          this.#mark(entry.operation, false)
+      const frame = frames.at(-1)
+      if (frame === undefined) {
+        const operations = stuck.map(
+          ({ operation }) => this.#operations[operation] as Operation<Input, Output>,
+        )
+        return { result: 'broken', stuck: operations, steps }
+      }
+      const entry = frame.candidates[frame.next++]
+      if (entry === undefined) {
+        if (this.#open < fewestOpen) {
+          fewestOpen = this.#open
+          stuck = frame.candidates
         }
-        entry = entry.next
+        frames.pop()
+        if (frame.chosen !== undefined) this.#putBack(frame.chosen)
         continue
       }
-      // A return whose call has no place yet, or the end of the list: the last choice was wrong.
-      if (this.#open < this.#fewestOpen) {
-        this.#fewestOpen = this.#open
-        this.#stuck = this.#concurrent()
+      const after = this.#stateAfter(frame.state, entry)
+      if (after === undefined) continue
+      this.#take(entry)
+      const configuration = `${this.#taken.join()} ${this.#model.key(after.state)}`
+      if (visited.has(configuration)) {
+        this.#putBack(entry)
+        continue
       }
-      const last = placed.pop()
-      if (last === undefined) {
-        const stuck = this.#stuck.map((at) => this.#operations[at] as Operation<Input, Output>)
-        return { result: 'broken', stuck, steps }
-      }
-      state = last.state
-      this.#mark(last.entry.operation, false)
-      this.#restore(last.entry)
-      entry = last.entry.next
+      if (++steps > this.#maximumSteps) return { result: 'undecided', steps }
+      visited.add(configuration)
+      frames.push({ state: after.state, candidates: this.#candidates(), next: 0, chosen: entry })
     }
     return { result: 'linearizable', steps }
+  }
+
+  /** The state after an operation that may take its place now; undefined when it may not, or when it would change nothing. */
+  #stateAfter(state: State, entry: Entry): { readonly state: State } | undefined {
+    const operation = this.#operations[entry.operation] as Operation<Input, Output>
+    const { state: after, output } = this.#model.step(state, operation.input)
+    if (operation.returnedAt !== undefined) {
+      return this.#model.same(operation.output as Output, output) ? { state: after } : undefined
+    }
+    // Of unknown outcome: where it shows no effect, it might as well never have happened.
+    return this.#model.key(after) === this.#model.key(state) ? undefined : { state: after }
+  }
+
+  /**
+   * Operations that began before the first return that is left: those that returned first, since those of unknown outcome
+   * need no place. Of equal ones of unknown outcome only the first: it makes no difference which of them took effect.
+   */
+  #candidates(): Entry[] {
+    const known: Entry[] = []
+    const unknown: Entry[] = []
+    for (let entry = this.#head.next; entry?.isCall; entry = entry.next) {
+      if (entry.match !== undefined) known.push(entry)
+      else {
+        const twin = this.#twins.get(entry.operation)
+        if (twin === undefined || this.#isTaken(twin)) unknown.push(entry)
+      }
+    }
+    return known.concat(unknown)
+  }
+
+  #findTwins(): void {
+    const last = new Map<string, number>()
+    for (let entry = this.#head.next; entry !== undefined; entry = entry.next) {
+      if (!entry.isCall || entry.match !== undefined) continue
+      const { input } = this.#operations[entry.operation] as Operation<Input, Output>
+      const key = JSON.stringify(input)
+      const twin = last.get(key)
+      if (twin !== undefined) this.#twins.set(entry.operation, twin)
+      last.set(key, entry.operation)
+    }
   }
 
   /** Calls and returns by time; at the same time calls first, which forbids the least. */
@@ -207,14 +247,8 @@ class Search<State, Input, Output> {
     }
   }
 
-  /** Operations before the first return that is left. */
-  #concurrent(): number[] {
-    const out: number[] = []
-    for (let entry = this.#head.next; entry !== undefined; entry = entry.next) {
-      if (!entry.isCall) break
-      out.push(entry.operation)
-    }
-    return out
+  #isTaken(operation: number): boolean {
+    return ((this.#taken[operation >>> 5] as number) & (1 << (operation & 31))) !== 0
   }
 
   #mark(operation: number, taken: boolean): void {
@@ -224,7 +258,9 @@ class Search<State, Input, Output> {
     this.#taken[word] = taken ? before | bit : before & ~bit
   }
 
-  #remove(call: Entry): void {
+  /** Gives an operation its place: it leaves the list. */
+  #take(call: Entry): void {
+    this.#mark(call.operation, true)
     unlink(call)
     if (call.match === undefined) return
     unlink(call.match)
@@ -232,7 +268,8 @@ class Search<State, Input, Output> {
   }
 
   /** In the opposite order, so that each finds its neighbours as it left them. */
-  #restore(call: Entry): void {
+  #putBack(call: Entry): void {
+    this.#mark(call.operation, false)
     if (call.match !== undefined) {
       relink(call.match)
       this.#open++

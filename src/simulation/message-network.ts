@@ -86,21 +86,17 @@ export class MessageNetwork<T> {
   #arriveAfter(delayMs: number, from: string, to: string, payload: T): void {
     const receiver = this.#receivers.get(to)
     if (receiver === undefined) return
-    this.#scheduler.schedule(
-      delayMs,
-      () => {
-        if (receiver.process.state !== 'running') {
-          this.conditions.count('message to a crashed process')
-          return
-        }
-        if (this.conditions.isBlocked(from, to)) {
-          this.conditions.count('message lost in a partition')
-          return
-        }
-        this.#receivers.get(to)?.handler(from, payload)
-      },
-      receiver.process,
-    )
+    const { process } = receiver
+    const deliver = (): void => {
+      if (process.state === 'running') receiver.handler(from, payload)
+      else this.conditions.count('message to a crashed process')
+    }
+    this.#scheduler.schedule(delayMs, () => {
+      if (this.conditions.isBlocked(from, to)) this.conditions.count('message lost in a partition')
+      // It has arrived: what a paused process has in its buffers no partition takes away.
+      else if (process.paused) this.#scheduler.schedule(0, deliver, process)
+      else deliver()
+    })
   }
 
   #release(): void {

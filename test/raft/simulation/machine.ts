@@ -71,8 +71,8 @@ export class Machine {
     return this.values.get(key)
   }
 
-  /** All of it as bytes: what a flush makes durable, and what a snapshot carries. */
-  encode(): Uint8Array {
+  /** All of it as bytes: what a flush makes durable, and what a snapshot carries. Only a mutant leaves the sessions out. */
+  encode(parts: { readonly sessions: boolean } = { sessions: true }): Uint8Array {
     const out = new ByteWriter(1024)
     out.u53(this.applied.index).u53(this.applied.term).u32(this.chain)
     const configuration = this.configuration === undefined ? [] : [encodeConfiguration(this.configuration)]
@@ -84,8 +84,9 @@ export class Machine {
     for (const [key, value] of [...this.values].sort(byKey)) out.string(key).string(value)
     out.varint(this.counters.size)
     for (const [key, value] of [...this.counters].sort(byKey)) out.string(key).varint(value)
-    out.varint(this.#bookkeeping.size)
-    for (const [key, value] of [...this.#bookkeeping].sort(byKey)) out.string(key).bytes(value)
+    const bookkeeping = parts.sessions ? [...this.#bookkeeping].sort(byKey) : []
+    out.varint(bookkeeping.length)
+    for (const [key, value] of bookkeeping) out.string(key).bytes(value)
     return out.finish()
   }
 

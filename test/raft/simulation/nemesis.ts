@@ -1,7 +1,12 @@
 import { chance, pick, type SeededRandom, shuffled } from '../../../src/core/random.ts'
 import { votersOf } from '../../../src/raft/core/configuration.ts'
 import type { FaultKind } from '../../../src/simulation/faults.ts'
-import { type BlockedLink, drawPartition, partitionShapes } from '../../../src/simulation/partitions.ts'
+import {
+  type BlockedLink,
+  drawPartition,
+  oneWay,
+  partitionShapes,
+} from '../../../src/simulation/partitions.ts'
 import type { Node } from './node.ts'
 import type { World } from './world.ts'
 
@@ -61,6 +66,75 @@ export function faultKinds(world: World): FaultKind[] {
 
   return [
     ...partitions,
+    {
+      name: 'leader cut off',
+      meanIntervalMs: 3_000,
+      durationMs: [timeoutMs * 0.5, timeoutMs * 8],
+      begin: (random) => cutOffLeader(world, random),
+    },
+    {
+      name: 'leader cut off, its successor crashes when it is back',
+      meanIntervalMs: 5_000,
+      durationMs: [timeoutMs * 2, timeoutMs * 6],
+      begin: (random) => {
+        const heal = cutOffLeader(world, random)
+        if (heal === undefined) return undefined
+        return () => {
+          const successor = world.leader()
+          heal()
+          if (world.calm || successor === undefined) return
+          successor.process.crash(chance(random, 0.5) ? 'kill' : 'power')
+          world.restartLater(successor)
+        }
+      },
+    },
+    {
+      name: 'leader paused and cut off',
+      meanIntervalMs: 4_000,
+      durationMs: [timeoutMs, timeoutMs * 8],
+      begin: (random) => {
+        const leader = world.leader()
+        if (leader === undefined || leader.process.state !== 'running') return undefined
+        leader.process.pause()
+        // The answers to its last heartbeats still reach it.
+        let heal: (() => void) | undefined
+        let over = false
+        world.simulation.scheduler.schedule(random.float() * timeoutMs * 0.3, () => {
+          if (!over) heal = cutOff(world, leader, random)
+        })
+        return () => {
+          over = true
+          leader.process.resume()
+          if (heal === undefined) return
+          // It wakes up alone with what its clients sent meanwhile, and for a moment nobody tells it better.
+          if (world.calm) heal()
+          else world.simulation.scheduler.schedule(random.float() * timeoutMs, heal)
+        }
+      },
+    },
+    {
+      name: 'hand-over to one that nobody hears',
+      meanIntervalMs: 5_000,
+      durationMs: [timeoutMs, timeoutMs * 5],
+      begin: (random) => {
+        const leader = world.leader()
+        const voters = leader?.core?.voters().filter((voter) => voter !== leader.core?.replicaId) ?? []
+        if (leader?.core === undefined || voters.length === 0) return undefined
+        const to = pick(random, voters)
+        const heir = world.live().find(({ core }) => core?.replicaId === to)
+        if (heir === undefined || !leader.core.transferLeadership(to, leader.nowMs).accepted) return undefined
+        leader.input('asked to hand over to', to)
+        leader.changed()
+        // It takes the next term, and nobody hears of it.
+        const heal = world.conditions.partition(oneWay([heir.name], world.names))
+        return () => {
+          heal()
+          if (world.calm || leader.process.state === 'crashed' || chance(random, 0.5)) return
+          leader.process.crash('kill')
+          world.restartLater(leader)
+        }
+      },
+    },
     {
       name: 'swizzle-clog',
       meanIntervalMs: 6_000,
@@ -198,6 +272,27 @@ export function faultKinds(world: World): FaultKind[] {
       begin: (random) => wipe(world, random),
     },
   ]
+}
+
+function cutOffLeader(world: World, random: SeededRandom): (() => void) | undefined {
+  const leader = world.leader()
+  return leader === undefined ? undefined : cutOff(world, leader, random)
+}
+
+/** The leader speaks to nobody, is heard by nobody, or both; its clients still reach it. */
+function cutOff(world: World, leader: Node, random: SeededRandom): () => void {
+  const others = world.names.filter((name) => name !== leader.name)
+  const draw = random.float()
+  const links: BlockedLink[] = [
+    ...(draw < 0.75 ? oneWay([leader.name], others) : []),
+    ...(draw > 0.25 ? oneWay(others, [leader.name]) : []),
+  ]
+  world.simulation.note('net', 'leader cut off', leader.name, links.length)
+  const heal = world.conditions.partition(links)
+  return () => {
+    world.simulation.note('net', 'leader back', leader.name)
+    heal()
+  }
 }
 
 /**

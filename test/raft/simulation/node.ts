@@ -59,7 +59,7 @@ export class Node {
   readonly process: SimulatedProcess
   readonly disk: SimulatedDisk
   readonly store: Store
-  readonly machineDisk: MachineDisk = new MachineDisk()
+  readonly machineDisk: MachineDisk
   readonly random: SeededRandom
   /** Changes when the disk is wiped. */
   incarnation: number
@@ -99,7 +99,8 @@ export class Node {
     this.process = world.simulation.process(name)
     this.random = world.simulation.random(`node ${name}`)
     this.disk = world.makeDisk(this.process)
-    this.store = new Store(this.disk)
+    this.store = this.makeStore()
+    this.machineDisk = this.makeMachineDisk()
     this.env = this.process.environment
     this.process.onCrash((kind) => this.#onCrash(kind))
     this.store.onBoundary = (where) => this.boundary(where)
@@ -109,6 +110,14 @@ export class Node {
       this.process.crash('power')
       world.restartLater(this)
     }
+  }
+
+  makeStore(): Store {
+    return new Store(this.disk)
+  }
+
+  makeMachineDisk(): MachineDisk {
+    return new MachineDisk()
   }
 
   get nowMs(): number {

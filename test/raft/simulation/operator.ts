@@ -12,6 +12,7 @@ export class Operator {
   readonly #env: Environment
   readonly #meanIntervalMs: number
   #stopped = false
+  #tidies = true
 
   constructor(world: World, meanIntervalMs: number) {
     this.#world = world
@@ -23,9 +24,10 @@ export class Operator {
     this.#next()
   }
 
-  /** No new changes; the removed are still destroyed. */
-  stop(): void {
+  /** No new changes. `tidies`: what was removed is still destroyed; otherwise it runs on, and must disturb nobody. */
+  stop(tidies: boolean): void {
     this.#stopped = true
+    this.#tidies = tidies
   }
 
   #next(): void {
@@ -36,8 +38,14 @@ export class Operator {
     })
   }
 
+  /** A leader was elected: sometimes it is asked for something before it has committed anything. */
+  elected(): void {
+    if (this.#stopped || this.#meanIntervalMs > 5_000 || !chance(this.#env.random, 0.5)) return
+    this.#env.timers.schedule(this.#env.random.float() * 3, () => this.#act())
+  }
+
   #act(): void {
-    this.#destroyRemoved()
+    if (this.#tidies) this.#destroyRemoved()
     if (this.#stopped) return
     // A deposed leader is asked as well: what it takes must come to nothing.
     const leaders = this.#world.live().filter((node) => node.leads && node.process.state === 'running')
@@ -45,8 +53,12 @@ export class Operator {
     const node = pick(this.#env.random, leaders)
     const core = node.core as RaftCore
     if (chance(this.#env.random, 0.2)) return this.#transfer(node, core)
-    const change = this.#drawChange(core)
-    if (change !== undefined) this.#change(node, core, change)
+    // Sometimes a second one before the first can be committed.
+    for (let i = chance(this.#env.random, 0.3) ? 2 : 1; i > 0; i--) {
+      const change = this.#drawChange(core)
+      if (change === undefined) return this.#transfer(node, core)
+      this.#change(node, core, change)
+    }
   }
 
   #transfer(node: Node, core: RaftCore): void {

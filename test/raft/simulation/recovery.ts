@@ -19,6 +19,14 @@ export function recover(node: Node, record: ReplicaRecord): void {
       `${node.name}: the state ends at ${applied.index}, the log begins after ${compacted.index}`,
     )
   }
+  // By index, not by iteration: a lost batch leaves a hole.
+  for (let i = 0; i < store.current.entries.length; i++) {
+    if (store.current.entries[i]?.index === compacted.index + 1 + i) continue
+    node.world.broken(
+      `${node.name}: the log on the disk lacks entry ${compacted.index + 1 + i}`,
+      'the log is whole',
+    )
+  }
   if (logHolds(node, applied)) return begin(node, record, machine, compacted)
   // Nothing is applied that is not durable in the log, so without the mark the disk lost what it had.
   if (!record.restoring)

@@ -39,6 +39,10 @@ export interface Settings {
   readonly clockDrift: number
   /** Recovery reads the log only from the applied index on. */
   readonly shortRecovery: boolean
+  /** Mean time between two acts of the operator, who changes members and hands over; huge for one who never acts. */
+  readonly operatorIntervalMs: number
+  /** Names of faults that are there for certain, and often. */
+  readonly emphasis: readonly string[]
 }
 
 export function drawSettings(random: SeededRandom): Settings {
@@ -58,7 +62,7 @@ export function drawSettings(random: SeededRandom): Settings {
       electionTimeoutMs,
       heartbeatIntervalMs: electionTimeoutMs / between(random, 3.5, 8),
       preVote: chance(random, 0.85),
-      checkQuorum: chance(random, 0.85),
+      checkQuorum: chance(random, 0.75),
       roundTripMs: between(random, 1, 10),
       maximumAppendEntries: tight ? 1 + random.integer(5) : 4096,
       maximumInFlightMessages: tight ? 1 + random.integer(5) : 128,
@@ -81,7 +85,7 @@ export function drawSettings(random: SeededRandom): Settings {
       slowProbability: badDisk ? random.float() * 0.05 : 0,
       slowDelayMs: between(random, 50, 800),
       syncFailureProbability: badDisk && chance(random, 0.3) ? random.float() * 0.001 : 0,
-      readFailureProbability: badDisk ? random.float() * 0.1 : 0,
+      readFailureProbability: chance(random, 0.5) ? random.float() * 0.3 : 0,
       capacityBytes: Number.POSITIVE_INFINITY,
     },
     thinkMs: between(random, 1, 40),
@@ -97,5 +101,7 @@ export function drawSettings(random: SeededRandom): Settings {
     crashPointProbability: chance(random, 0.4) ? random.float() ** 2 * 0.004 : 0,
     clockDrift: chance(random, 0.5) ? random.float() * 0.1 : 0,
     shortRecovery: chance(random, 0.5),
+    operatorIntervalMs: chance(random, 0.7) ? between(random, 100, 1_100) : 1e9,
+    emphasis: [],
   }
 }

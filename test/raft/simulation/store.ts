@@ -131,18 +131,21 @@ export class Store {
     this.#syncing = count
     this.disk.perform('sync', (error) => {
       if (error === undefined) this.synced(count)
-      else {
-        this.#poisoned = true
-        this.onPoisoned()
-      }
+      else this.failed(count)
     })
   }
 
-  /** The device has the first `count` of the changes. */
-  synced(count: number): void {
+  /** Nobody knows what the device has of the first `count` changes. */
+  failed(_count: number): void {
+    this.#poisoned = true
+    this.onPoisoned()
+  }
+
+  /** The device has the first `count` of the changes. `really` is false only where a mutant pretends. */
+  synced(count: number, really = true): void {
     if (!this.onBoundary('before the write is noted')) return
     const settled = this.#pending.splice(0, count)
-    for (const { change } of settled) this.apply('durable', change)
+    if (really) for (const { change } of settled) this.apply('durable', change)
     this.#syncing = 0
     if (!this.onBoundary('after the write is noted')) return
     for (const { done } of settled) done?.()

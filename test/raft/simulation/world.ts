@@ -1,5 +1,5 @@
 import { KeelsonError } from '../../../src/core/errors.ts'
-import type { SeededRandom } from '../../../src/core/random.ts'
+import { type SeededRandom, shuffled } from '../../../src/core/random.ts'
 import type { LogEntry } from '../../../src/interfaces/log-store.ts'
 import type { ReplicaDescriptor } from '../../../src/model/descriptors.ts'
 import { bootstrapState, replicaOf } from '../../../src/raft/core/configuration.ts'
@@ -47,7 +47,10 @@ export class World {
   calm = false
   /** Replicas whose disk was wiped: they never come back. */
   readonly lost: Set<number> = new Set()
+  /** Nodes that stay down for good when the faults end. */
+  readonly dead: Set<Node> = new Set()
   elections = 0
+  onElected: () => void = () => {}
   readonly #options: WorldOptions
   readonly #chains = new Map<number, number>()
   readonly #leading = new Map<RaftCore, number>()
@@ -127,11 +130,50 @@ export class World {
     if (node.orphan) return
     this.invariants.observe(core)
     if (core.role === 'leader') {
+      this.#checkMembership(node, core)
       if (this.#leading.get(core) === core.term) return
       this.#leading.set(core, core.term)
       this.#reachedMs.set(core, this.nowMs)
       this.elections++
+      this.onElected()
     } else this.#leading.delete(core)
+  }
+
+  /** A leader that is removed leads until that is committed, and not an event longer. */
+  #checkMembership(node: Node, core: RaftCore): void {
+    const { latest } = core.configurations
+    if (latest === undefined || latest.index > core.commitIndex || core.isVoter()) return
+    this.broken(
+      `${node.name} leads, but its removal at ${latest.index} is committed`,
+      'removed leader steps down',
+    )
+  }
+
+  /**
+   * Lets a random minority stay down for good, so that what is left has to do without: never so many that any configuration
+   * that anybody holds would be without a quorum.
+   */
+  buryMinority(random: SeededRandom): void {
+    const configurations = this.live().flatMap(({ core }) => core?.configurations.places ?? [])
+    const heir = this.leader()?.core?.transferTo ?? 0
+    const order = shuffled(random, [...this.nodes.values()])
+    // Whoever was being handed over to is the one that hurts most.
+    if (heir !== 0)
+      order.sort((a, b) => Number(b.core?.replicaId === heir) - Number(a.core?.replicaId === heir))
+    for (const node of order.slice(0, 1 + random.integer(2))) {
+      const down = (replica: ReplicaDescriptor): boolean =>
+        this.lost.has(replica.replicaId) ||
+        replica.nodeId === node.name ||
+        [...this.dead].some(({ name }) => name === replica.nodeId)
+      const fatal = configurations.some(({ configuration }) => {
+        const voters = configuration.replicas.filter(({ role }) => role === 'voter')
+        return voters.filter(down).length * 2 >= voters.length
+      })
+      if (fatal) continue
+      this.dead.add(node)
+      this.fault('node stays down')
+      node.process.crash('power')
+    }
   }
 
   noteStart(node: Node): void {
@@ -206,7 +248,7 @@ export class World {
   }
 
   restart(node: Node): void {
-    if (node.process.state !== 'crashed') return
+    if (node.process.state !== 'crashed' || this.dead.has(node)) return
     node.process.restart()
     if (this.settings.clockDrift > 0 && !this.calm) {
       node.process.setClockRate(1 + (node.random.float() * 2 - 1) * this.settings.clockDrift)

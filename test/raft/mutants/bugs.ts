@@ -1,0 +1,62 @@
+import { mutants } from '../support/mutants.ts'
+import { coreBugs } from './core-bugs.ts'
+import { hostBugs } from './host-bugs.ts'
+import type { PlantedBug } from './types.ts'
+
+type Adjust = NonNullable<PlantedBug['adjust']>
+
+const emphasis = ['leader cut off', 'leader cut off, its successor crashes when it is back']
+
+/** A leader that leads a minority, and comes back, more often than chance has it. */
+const cutOffLeaders: Adjust = (settings) => ({
+  ...settings,
+  emphasis,
+  link: { ...settings.link, reorderProbability: 0.2 },
+})
+
+const smallAppends: Adjust = (settings, random) => ({
+  ...cutOffLeaders(settings, random),
+  thinkMs: 4,
+  raft: { ...settings.raft, maximumAppendEntries: 1, maximumInFlightMessages: 2 },
+})
+
+const staleReads: Adjust = (settings) => ({
+  ...settings,
+  emphasis: ['leader cut off', 'leader paused and cut off'],
+  clients: 6,
+  thinkMs: 3,
+  attemptMs: 80,
+  raft: { ...settings.raft, checkQuorum: false },
+})
+
+const manyChanges: Adjust = (settings, random) => ({
+  ...cutOffLeaders(settings, random),
+  operatorIntervalMs: 60,
+  nodes: 7,
+})
+
+/** Where to look for the bugs that would hide for long. */
+const corners: ReadonlyMap<string, Adjust> = new Map([
+  ['a change is made before the first commit of the term', manyChanges],
+  ['a follower acknowledges its whole log', smallAppends],
+  ['a follower commits beyond what was proven', smallAppends],
+  ['a stale append truncates', cutOffLeaders],
+  ['logs are compared by index before term', cutOffLeaders],
+  ['reads are served without a confirmed round', staleReads],
+  ['rounds of heartbeats are used again', staleReads],
+  ['two changes are under way at once', manyChanges],
+])
+
+/** Every bug that the simulator must catch. */
+export const bugs: readonly PlantedBug[] = [
+  ...mutants.map(
+    ({ name, mistake, Core }): PlantedBug => ({
+      name,
+      mistake,
+      Core,
+      adjust: corners.get(name),
+    }),
+  ),
+  ...coreBugs,
+  ...hostBugs,
+].sort((a, b) => (a.mistake ?? 99) - (b.mistake ?? 99))

@@ -1,0 +1,107 @@
+// npm run mutants -- [--seeds 300] [--only words] [--record]
+//
+// Plants one bug after the other and lets the simulator look for it. Prints the number in the list of mistakes, what the bug
+// is, the seed that caught it and the invariant that broke. A bug that survives is a hole in the simulator: the command
+// ends with code 1. `--record` writes the seeds to recorded-seeds.ts, from where the test replays them.
+
+import { writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { performance } from 'node:perf_hooks'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { isMainThread, parentPort, Worker } from 'node:worker_threads'
+import { bugs } from './bugs.ts'
+import { type Hunt, hunt } from './hunt.ts'
+import { recordedSeeds } from './recorded-seeds.ts'
+
+interface Task {
+  readonly at: number
+  readonly seeds: number
+}
+
+if (isMainThread) process.exitCode = await main()
+else {
+  parentPort?.on('message', ({ at, seeds }: Task) => {
+    const bug = bugs[at] as (typeof bugs)[number]
+    const recorded = recordedSeeds[bug.name]
+    const quick = recorded === undefined ? undefined : hunt(bug, recorded, 1)
+    parentPort?.postMessage(quick?.seed === undefined ? hunt(bug, 1, seeds) : quick)
+  })
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      seeds: { type: 'string', default: '300' },
+      only: { type: 'string', default: '' },
+      record: { type: 'boolean', default: false },
+    },
+  })
+  const seeds = Number(values.seeds)
+  if (!Number.isSafeInteger(seeds) || seeds < 1) {
+    console.error(`--seeds takes a positive integer, not ${JSON.stringify(values.seeds)}`)
+    return 2
+  }
+  const tasks = bugs.flatMap((bug, at) => (bug.name.includes(values.only) ? [{ at, seeds }] : []))
+  const startedMs = performance.now()
+  console.log(`mistake  seed   time  ${'invariant'.padEnd(36)} bug`)
+  const hunts = await run(tasks)
+  const survived = hunts.filter(({ seed }) => seed === undefined)
+  const mistakes = new Set(
+    hunts.flatMap(({ seed, mistake }) => (seed === undefined || mistake === undefined ? [] : [mistake])),
+  )
+  const seconds = ((performance.now() - startedMs) / 1000).toFixed(1)
+  console.log(
+    `\n${hunts.length - survived.length} of ${hunts.length} bugs caught, of ${mistakes.size} mistakes of the list, in ${seconds} s`,
+  )
+  for (const { name, seeds: tried } of survived) console.log(`SURVIVED ${tried} seeds: ${name}`)
+  if (values.record) record(hunts)
+  return survived.length === 0 ? 0 : 1
+}
+
+async function run(tasks: readonly Task[]): Promise<Hunt[]> {
+  const hunts: Hunt[] = []
+  let next = 0
+  await Promise.all(
+    Array.from({ length: Math.min(availableParallelism(), tasks.length) }, async () => {
+      const worker = new Worker(new URL(import.meta.url))
+      while (next < tasks.length) {
+        const task = tasks[next++] as Task
+        const answer = await new Promise<Hunt>((resolve, reject) => {
+          worker.once('message', resolve)
+          worker.once('error', reject)
+          worker.postMessage(task)
+        })
+        worker.removeAllListeners('error')
+        hunts.push(answer)
+        print(answer)
+      }
+      await worker.terminate()
+    }),
+  )
+  return hunts
+}
+
+function print({ mistake, name, seed, invariant, seconds }: Hunt): void {
+  const number = String(mistake ?? '-').padStart(7)
+  const found = String(seed ?? '-').padStart(5)
+  console.log(
+    `${number} ${found} ${seconds.toFixed(1).padStart(5)}s  ${(invariant || 'SURVIVED').padEnd(36)} ${name}`,
+  )
+}
+
+/** Where the sources are, from the folder of the compiled tests. */
+function record(hunts: readonly Hunt[]): void {
+  const path = fileURLToPath(new URL('../../../../test/raft/mutants/recorded-seeds.ts', import.meta.url))
+  const known = { ...recordedSeeds }
+  for (const { name, seed } of hunts) if (seed !== undefined) known[name] = seed
+  const lines = Object.entries(known)
+    .filter(([name]) => bugs.some((bug) => bug.name === name))
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, seed]) => `  ${JSON.stringify(name).replaceAll("'", "\\'").replaceAll('"', "'")}: ${seed},`)
+  writeFileSync(
+    path,
+    `/** The seed that caught each bug last: written by npm run mutants -- --record. */\nexport const recordedSeeds: Readonly<Record<string, number>> = {\n${lines.join('\n')}\n}\n`,
+  )
+  console.log(`recorded in ${path.split('/').slice(-4).join('/')}`)
+}
