@@ -97,8 +97,13 @@ export class Operators {
       if (patienceMs === undefined) return
       await sleep(this.#env.timers, patienceMs)
       if (over) return
-      await this.#again(() => admin.jobs.cancel(job.jobId, 'somebody changed his mind'))
-      this.cancelled++
+      try {
+        await this.#again(() => admin.jobs.cancel(job.jobId, 'somebody changed his mind'))
+        this.cancelled++
+      } catch (error) {
+        // It ended at this very moment.
+        if (!KeelsonError.hasCode(error, 'CONFLICT')) throw error
+      }
     }
     const cancelling = cancel()
     cancelling.catch(() => {})
