@@ -78,6 +78,8 @@ export class Node {
   #toApply: LogEntry[] = []
   #applying = false
   #flushing = false
+  /** The tombstone is on its way to the disk, and the state of the destroyed replica is still there. */
+  #destroying = false
   #proposals = new Map<number, PendingProposal>()
   #readsAsked = new Map<number, PendingRead>()
   #readsReady: ReadReady[] = []
@@ -175,7 +177,11 @@ export class Node {
     this.orphan = false
     const tombstone: ReplicaRecord = { ...record, destroyed: true }
     this.record = tombstone
-    this.store.destroy(tombstone, () => this.machineDisk.clear())
+    this.#destroying = true
+    this.store.destroy(tombstone, () => {
+      this.machineDisk.clear()
+      this.#destroying = false
+    })
   }
 
   /** The disk is gone, and what comes back is another life of the node. To be called while it is down. */
@@ -214,6 +220,7 @@ export class Node {
     this.#toApply = []
     this.#applying = false
     this.#flushing = false
+    this.#destroying = false
     this.#proposals = new Map()
     this.#readsAsked = new Map()
     this.#readsReady = []
@@ -279,6 +286,7 @@ export class Node {
   /** Only what a leader sends makes a replica of an empty node, and never one that it was before. */
   mayAdopt(message: HostMessage): boolean {
     const before = this.record?.replicaId ?? 0
+    if (this.#destroying) return false
     if (this.record !== undefined && !this.record.destroyed) return false
     const { kind } = message
     return message.to > before && (kind === 'append' || kind === 'heartbeat' || kind === 'snapshotOffer')
