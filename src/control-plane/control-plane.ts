@@ -1,4 +1,4 @@
-import { type CallOptions, Cleanup, deadline, deferred, sleep } from '../core/async.ts'
+import { type CallOptions, Cleanup, deadline, deferred, onAbort, sleep } from '../core/async.ts'
 import { utf8 } from '../core/bytes.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
@@ -304,7 +304,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     const signal = this.#stop.signal
     let changed = deferred<void>()
     const off = group.on('token', () => changed.resolve())
-    signal.addEventListener('abort', () => changed.resolve(), { once: true })
+    onAbort(signal, () => changed.resolve())
     let term: number | undefined
     while (!signal.aborted) {
       changed = deferred()
@@ -461,7 +461,7 @@ async function beAdmitted(parts: BeginParts, group: RaftGroup, call: CallOptions
   const request = encodeServerJoin({ server, secret: options.cluster.secret })
   const asking = new AbortController()
   const stop = (): void => asking.abort(call.signal?.reason)
-  call.signal?.addEventListener('abort', stop, { once: true })
+  const release = call.signal === undefined ? () => {} : onAbort(call.signal, stop)
   if (call.signal?.aborted === true) stop()
   const off = group.on('configuration', () => {
     if (votes(group, self)) asking.abort()
@@ -477,7 +477,7 @@ async function beAdmitted(parts: BeginParts, group: RaftGroup, call: CallOptions
     if (call.signal?.aborted === true || !votes(group, self)) throw error
   } finally {
     off()
-    call.signal?.removeEventListener('abort', stop)
+    release()
   }
 }
 

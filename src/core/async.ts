@@ -40,9 +40,16 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw abortError(signal)
 }
 
-/** One signal ends any number of waits, so Node's warning about many listeners would be a false alarm. */
-function allowManyListeners(signal: AbortSignal): void {
+/**
+ * Calls `listener` once when the signal is aborted, which it must not be yet.
+ *
+ * @returns takes the listener away; call it when the work is done, or the signal keeps it for as long as it lives
+ */
+export function onAbort(signal: AbortSignal, listener: () => void): () => void {
+  // One signal ends any number of waits, so Node's warning about more than ten would be a false alarm.
   setMaxListeners(0, signal)
+  signal.addEventListener('abort', listener, { once: true })
+  return () => signal.removeEventListener('abort', listener)
 }
 
 /**
@@ -60,13 +67,11 @@ export async function abortable<T>(
   promise.catch(() => {})
   if (signal.aborted) throw abortError(signal, outcome)
   const aborted = deferred<never>()
-  const onAbort = (): void => aborted.reject(abortError(signal, outcome))
-  allowManyListeners(signal)
-  signal.addEventListener('abort', onAbort, { once: true })
+  const release = onAbort(signal, () => aborted.reject(abortError(signal, outcome)))
   try {
     return await Promise.race([promise, aborted.promise])
   } finally {
-    signal.removeEventListener('abort', onAbort)
+    release()
   }
 }
 
@@ -98,23 +103,20 @@ export function deadline(
 } {
   const controller = new AbortController()
   const timer = timers.schedule(timeoutMs, () => controller.abort(onTimeout()))
-  const listeners: [AbortSignal, () => void][] = []
+  const releases: (() => void)[] = []
   for (const signal of signals) {
     if (signal === undefined) continue
     if (signal.aborted) {
       controller.abort(signal.reason)
       break
     }
-    const listener = (): void => controller.abort(signal.reason)
-    allowManyListeners(signal)
-    signal.addEventListener('abort', listener, { once: true })
-    listeners.push([signal, listener])
+    releases.push(onAbort(signal, () => controller.abort(signal.reason)))
   }
   return {
     signal: controller.signal,
     release: () => {
       timer.cancel()
-      for (const [signal, listener] of listeners) signal.removeEventListener('abort', listener)
+      for (const release of releases) release()
     },
   }
 }

@@ -1,4 +1,4 @@
-import { type Deferred, deferred, SerialExecutor, sleep } from '../core/async.ts'
+import { type Deferred, deferred, onAbort, SerialExecutor, sleep } from '../core/async.ts'
 import type { TimerHandle } from '../core/clock.ts'
 import { encodePlain, type Plain } from '../core/codec.ts'
 import type { Environment } from '../core/environment.ts'
@@ -125,7 +125,7 @@ export class Execution {
     const interrupt = new AbortController()
     this.#interrupt = interrupt
     const stop = (): void => interrupt.abort(signal.reason)
-    signal.addEventListener('abort', stop, { once: true })
+    const release = onAbort(signal, stop)
     if (signal.aborted) stop()
     const undoing = this.#job.status === 'reverting'
     let context: Context | undefined
@@ -148,7 +148,7 @@ export class Execution {
       if (interrupt.signal.aborted) return { type: 'interrupted' }
       return { type: 'failed', error: toKeelsonError(thrown) }
     } finally {
-      signal.removeEventListener('abort', stop)
+      release()
       this.#interrupt = undefined
     }
   }

@@ -1,3 +1,4 @@
+import { onAbort } from '../core/async.ts'
 import type { TimerHandle } from '../core/clock.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
@@ -134,10 +135,9 @@ export class JobRunner implements AsyncDisposable {
     this.#finishedCount = this.#env.metrics.counter('keelson_jobs_finished_total', 'Jobs that have ended.')
     this.#runningCount = this.#env.metrics.gauge('keelson_jobs_running', 'Jobs that are being worked on.')
     const { signal } = options
-    const onAbort = (): void => this.#stopFor(undefined)
-    signal?.addEventListener('abort', onAbort, { once: true })
-    this.#unlink = () => signal?.removeEventListener('abort', onAbort)
-    if (signal?.aborted === true) onAbort()
+    const stop = (): void => this.#stopFor(undefined)
+    this.#unlink = signal === undefined ? () => {} : onAbort(signal, stop)
+    if (signal?.aborted === true) stop()
     this.stopped = this.#run()
   }
 

@@ -1,4 +1,4 @@
-import { setMaxListeners } from 'node:events'
+import { onAbort } from '../core/async.ts'
 
 /**
  * A signal that is aborted by any of `signals`, with its reason. Call `release` when the work is done, or the listeners
@@ -8,29 +8,20 @@ export function joinSignals(...signals: readonly (AbortSignal | undefined)[]): {
   readonly signal: AbortSignal
   readonly release: () => void
 } {
-  const controller = sharedController()
-  const listeners: [AbortSignal, () => void][] = []
+  const controller = new AbortController()
+  const releases: (() => void)[] = []
   for (const signal of signals) {
     if (signal === undefined) continue
     if (signal.aborted) {
       controller.abort(signal.reason)
       break
     }
-    const listener = (): void => controller.abort(signal.reason)
-    signal.addEventListener('abort', listener, { once: true })
-    listeners.push([signal, listener])
+    releases.push(onAbort(signal, () => controller.abort(signal.reason)))
   }
   return {
     signal: controller.signal,
     release: () => {
-      for (const [signal, listener] of listeners) signal.removeEventListener('abort', listener)
+      for (const release of releases) release()
     },
   }
-}
-
-/** A controller whose signal many wait on: Node takes more than ten listeners for a leak, and says so on the console. */
-export function sharedController(): AbortController {
-  const controller = new AbortController()
-  setMaxListeners(0, controller.signal)
-  return controller
 }

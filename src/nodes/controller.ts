@@ -1,4 +1,4 @@
-import { type CallOptions, sleep } from '../core/async.ts'
+import { type CallOptions, onAbort, sleep } from '../core/async.ts'
 import { text } from '../core/bytes.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
@@ -110,10 +110,9 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
       this.#markReady = resolve
     })
     const { signal } = options
-    const onAbort = (): void => this.#stopFor(undefined)
-    signal?.addEventListener('abort', onAbort, { once: true })
-    this.#unlink = () => signal?.removeEventListener('abort', onAbort)
-    if (signal?.aborted === true) onAbort()
+    const stop = (): void => this.#stopFor(undefined)
+    this.#unlink = signal === undefined ? () => {} : onAbort(signal, stop)
+    if (signal?.aborted === true) stop()
     this.stopped = this.#run()
   }
 

@@ -1,4 +1,4 @@
-import { sleep } from '../core/async.ts'
+import { onAbort, sleep } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import type { Counter, Gauge } from '../core/metrics.ts'
@@ -169,10 +169,9 @@ export class PlacementController implements AsyncDisposable {
     this.#blocked = metrics.gauge('keelson_placement_blocked_ranges', 'Ranges that need what cannot be done.')
     this.#deferred = metrics.gauge('keelson_placement_deferred_moves', 'Moves that wait for room.')
     const { signal } = options
-    const onAbort = (): void => this.#stopFor(undefined)
-    signal?.addEventListener('abort', onAbort, { once: true })
-    this.#unlink = () => signal?.removeEventListener('abort', onAbort)
-    if (signal?.aborted === true) onAbort()
+    const stop = (): void => this.#stopFor(undefined)
+    this.#unlink = signal === undefined ? () => {} : onAbort(signal, stop)
+    if (signal?.aborted === true) stop()
     this.stopped = this.#run()
   }
 

@@ -1,4 +1,4 @@
-import { abortError, type CallOptions, type Deferred, deferred } from '../../core/async.ts'
+import { abortError, type CallOptions, type Deferred, deferred, onAbort } from '../../core/async.ts'
 import type { TimerHandle } from '../../core/clock.ts'
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
@@ -69,7 +69,7 @@ export class Pipeline {
   constructor(options: PipelineOptions) {
     this.#options = options
     const { closed } = options
-    closed.addEventListener('abort', () => this.#failAll(), { once: true })
+    onAbort(closed, () => this.#failAll())
   }
 
   /** @throws KeelsonError `OVERLOADED`, `TIMEOUT`, `OUTCOME_UNKNOWN`, `ABORTED`, `CLOSED`, and final answers */
@@ -95,12 +95,10 @@ export class Pipeline {
       last: undefined,
     }
     if (signal !== undefined) {
-      const onAbort = (): void => {
+      call.release = onAbort(signal, () => {
         const unknown = call.unknown || (call.sending && type !== 'read')
         this.#settle(call, abortError(signal, unknown ? 'unknown' : 'none'))
-      }
-      signal.addEventListener('abort', onAbort, { once: true })
-      call.release = () => signal.removeEventListener('abort', onAbort)
+      })
     }
     this.#calls.add(call)
     this.#queue.push(call)

@@ -1,4 +1,4 @@
-import { abortable, abortError, sleep } from '../../core/async.ts'
+import { abortable, abortError, onAbort, sleep, throwIfAborted } from '../../core/async.ts'
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import type { KeySelector, Revision, WatchOptions, WatchResponse } from '../../interfaces/metadata-store.ts'
@@ -37,7 +37,7 @@ export interface ResumingWatchOptions {
 export class ResumingWatch implements AsyncIterableIterator<WatchResponse> {
   readonly #options: ResumingWatchOptions
   readonly #stop = new AbortController()
-  readonly #onAbort: () => void
+  readonly #releases: (() => void)[] = []
   /** The first revision that was not delivered. */
   #next: Promise<Revision> | Revision
   #source: AsyncIterator<WatchResponse> | undefined
@@ -50,10 +50,10 @@ export class ResumingWatch implements AsyncIterableIterator<WatchResponse> {
     this.#options = options
     const { signal, fromRevision } = options.options
     const { closed } = options
-    this.#onAbort = () => this.#stop.abort(abortError(closed.aborted ? closed : (signal as AbortSignal)))
+    throwIfAborted(closed)
+    throwIfAborted(signal)
     for (const each of [closed, signal]) {
-      if (each?.aborted === true) throw abortError(each)
-      each?.addEventListener('abort', this.#onAbort, { once: true })
+      if (each !== undefined) this.#releases.push(onAbort(each, () => this.#stop.abort(abortError(each))))
     }
     if (fromRevision !== undefined) this.#next = fromRevision
     else {
@@ -141,8 +141,7 @@ export class ResumingWatch implements AsyncIterableIterator<WatchResponse> {
   async #end(): Promise<void> {
     if (this.#ended) return
     this.#ended = true
-    const { closed, options } = this.#options
-    for (const each of [closed, options.signal]) each?.removeEventListener('abort', this.#onAbort)
+    for (const release of this.#releases) release()
     const source = this.#source
     this.#source = undefined
     this.#stop.abort(new KeelsonError('ABORTED', 'the watch was left'))

@@ -31,7 +31,6 @@ import {
 } from '../protocol.ts'
 import { checkRead } from '../reads.ts'
 import { checkHolder, checkTtl } from '../sessions/limits.ts'
-import { sharedController } from '../signals.ts'
 import type { ClientTuning } from './options.ts'
 import { Pipeline } from './pipeline.ts'
 import { type OpenStream, ResumingWatch } from './resuming-watch.ts'
@@ -62,7 +61,7 @@ export class StoreClient implements MetadataStore {
   readonly #options: StoreClientOptions
   readonly #router: Router
   readonly #pipeline: Pipeline
-  readonly #stop: AbortController = sharedController()
+  readonly #stop = new AbortController()
   #closing: Promise<void> | undefined
 
   constructor(options: StoreClientOptions) {

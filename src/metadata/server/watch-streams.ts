@@ -2,7 +2,7 @@ import type { TimerHandle } from '../../core/clock.ts'
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { decodeWatch, encodeWatchResponse } from '../protocol.ts'
-import { joinSignals, sharedController } from '../signals.ts'
+import { joinSignals } from '../signals.ts'
 import type { WatchHub } from '../watch/watch-hub.ts'
 import type { MetadataGroup } from './group.ts'
 
@@ -24,7 +24,7 @@ export class WatchStreams {
   readonly #options: WatchStreamOptions
   readonly #stopListening: () => void
   #timer: TimerHandle | undefined
-  #generation: AbortController = sharedController()
+  #generation = new AbortController()
 
   constructor(options: WatchStreamOptions) {
     this.#options = options
@@ -60,7 +60,7 @@ export class WatchStreams {
     if (this.#options.group.status().leader !== undefined) return
     this.#timer = this.#options.env.timers.schedule(this.#options.staleAfterMs, () => {
       const away = this.#generation
-      this.#generation = sharedController()
+      this.#generation = new AbortController()
       away.abort(
         new KeelsonError(
           'UNREACHABLE',

@@ -1,4 +1,4 @@
-import { abortError, type Deferred, deferred } from '../../core/async.ts'
+import { abortError, type Deferred, deferred, onAbort } from '../../core/async.ts'
 import type { Timers } from '../../core/clock.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { ChangeEvent, KeySelector, Revision, WatchResponse } from '../../interfaces/metadata-store.ts'
@@ -35,9 +35,8 @@ export class Watcher implements AsyncIterableIterator<WatchResponse> {
   readonly #previous: boolean
   readonly #reader: () => MvccReader
   readonly #timers: Timers
-  readonly #signal: AbortSignal | undefined
   readonly #onEnd: () => void
-  readonly #onAbort: () => void
+  readonly #release: () => void
   #pending: Revision[] = []
   /** Where to read the history from; undefined while the hub's offers suffice. */
   #scanFrom: Revision | undefined
@@ -54,13 +53,12 @@ export class Watcher implements AsyncIterableIterator<WatchResponse> {
     this.#previous = options.previous
     this.#reader = options.reader
     this.#timers = options.timers
-    this.#signal = options.signal
     this.#onEnd = options.onEnd
     if (options.from <= options.seen()) this.#scanFrom = options.from
     const { compactRevision } = options.reader()
     if (options.from < compactRevision) throw compacted(options.from, compactRevision)
-    this.#onAbort = () => this.fail(abortError(this.#signal as AbortSignal))
-    this.#signal?.addEventListener('abort', this.#onAbort, { once: true })
+    const { signal } = options
+    this.#release = signal === undefined ? () => {} : onAbort(signal, () => this.fail(abortError(signal)))
   }
 
   /** A revision changed a key of this watch. Called in order, more than once for a revision that changed several. */
@@ -203,7 +201,7 @@ export class Watcher implements AsyncIterableIterator<WatchResponse> {
     if (this.#ended) return
     this.#ended = true
     this.#pending = []
-    this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.#release()
     this.#onEnd()
   }
 }

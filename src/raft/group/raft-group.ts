@@ -1,4 +1,4 @@
-import { abortError, type CallOptions, throwIfAborted } from '../../core/async.ts'
+import { abortError, type CallOptions, onAbort, throwIfAborted } from '../../core/async.ts'
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import { Events } from '../../core/events.ts'
@@ -124,7 +124,7 @@ export class RaftGroup {
       const refusal = replica.read(read)
       if (refusal !== undefined) reject(refusal)
       else if (signal !== undefined) {
-        onAbort(signal, read, () => {
+        whenAborted(signal, read, () => {
           read.settle = undefined
           reject(abortError(signal))
         })
@@ -163,7 +163,7 @@ export class RaftGroup {
       })
       if (proposal instanceof KeelsonError) reject(proposal)
       else if (signal !== undefined) {
-        onAbort(signal, proposal, () => reject(abortError(signal, replica.abandonProposal(proposal))))
+        whenAborted(signal, proposal, () => reject(abortError(signal, replica.abandonProposal(proposal))))
       }
     })
   }
@@ -191,7 +191,7 @@ export class RaftGroup {
         },
       )
       if (refusal !== undefined) reject(refusal)
-      else if (signal !== undefined) onAbort(signal, handle, () => reject(abortError(signal, 'unknown')))
+      else if (signal !== undefined) whenAborted(signal, handle, () => reject(abortError(signal, 'unknown')))
     })
   }
 
@@ -288,7 +288,7 @@ export class RaftGroup {
       const refusal = replica.propose(proposal)
       if (refusal !== undefined) reject(refusal)
       else if (signal !== undefined) {
-        onAbort(signal, proposal, () => reject(abortError(signal, replica.abandonProposal(proposal))))
+        whenAborted(signal, proposal, () => reject(abortError(signal, replica.abandonProposal(proposal))))
       }
     })
   }
@@ -347,16 +347,18 @@ function checkCommandId(id: CommandId, acknowledgedBelow = 0): void {
 }
 
 /** Calls `abort` when the signal is aborted while `waiting` is not settled. The listener goes when it settles. */
-function onAbort<T extends { settle: unknown }>(signal: AbortSignal, waiting: T, abort: () => void): void {
+function whenAborted<T extends { settle: unknown }>(
+  signal: AbortSignal,
+  waiting: T,
+  abort: () => void,
+): void {
   const inner = waiting.settle as ((...args: unknown[]) => void) | undefined
   if (inner === undefined) return
-  const listener = (): void => {
-    if (waiting.settle === undefined) return
-    abort()
-  }
-  signal.addEventListener('abort', listener, { once: true })
+  const release = onAbort(signal, () => {
+    if (waiting.settle !== undefined) abort()
+  })
   waiting.settle = (...args: unknown[]): void => {
-    signal.removeEventListener('abort', listener)
+    release()
     inner(...args)
   }
 }

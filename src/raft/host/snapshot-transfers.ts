@@ -1,4 +1,4 @@
-import { abortable, type CallOptions, deadline, deferred } from '../../core/async.ts'
+import { abortable, type CallOptions, deadline, deferred, onAbort } from '../../core/async.ts'
 import type { TimerHandle, Timers } from '../../core/clock.ts'
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError } from '../../core/errors.ts'
@@ -224,15 +224,14 @@ async function* withIdleLimit(
       const late = deferred<never>()
       late.promise.catch(() => {})
       const timer = timers.schedule(idleMs, () => late.reject(stoodStill(idleMs)))
-      const onAbort = (): void => late.reject(signal.reason)
-      signal.addEventListener('abort', onAbort, { once: true })
+      const release = onAbort(signal, () => late.reject(signal.reason))
       let next: IteratorResult<Uint8Array>
       try {
-        if (signal.aborted) onAbort()
+        if (signal.aborted) late.reject(signal.reason)
         next = await Promise.race([input.next(), late.promise])
       } finally {
         timer.cancel()
-        signal.removeEventListener('abort', onAbort)
+        release()
       }
       if (next.done === true) return
       yield next.value

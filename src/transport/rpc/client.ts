@@ -1,4 +1,4 @@
-import { abortError, type CallOptions, throwIfAborted } from '../../core/async.ts'
+import { abortError, type CallOptions, onAbort, throwIfAborted } from '../../core/async.ts'
 import type { TimerHandle } from '../../core/clock.ts'
 import { KeelsonError, type Outcome } from '../../core/errors.ts'
 import type { NodeId } from '../../model/ids.ts'
@@ -72,13 +72,11 @@ export class RpcClient implements RpcStreamOwner {
       this.#callsOf.set(peer, mine + 1)
       const { signal } = options
       if (signal !== undefined) {
-        const onAbort = (): void => {
+        call.release = onAbort(signal, () => {
           this.#settle(id)
           this.#transmit(peer, { type: 'cancel', id })
           reject(abortError(signal, 'unknown'))
-        }
-        signal.addEventListener('abort', onAbort, { once: true })
-        call.release = () => signal.removeEventListener('abort', onAbort)
+        })
       }
       this.#deadlines.watch(call)
     })

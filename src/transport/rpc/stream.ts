@@ -1,4 +1,4 @@
-import { abortError, throwIfAborted } from '../../core/async.ts'
+import { abortError, onAbort, throwIfAborted } from '../../core/async.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import type { NodeId } from '../../model/ids.ts'
 import { IncomingStream } from '../incoming-stream.ts'
@@ -23,7 +23,7 @@ export class RpcStream implements AsyncIterableIterator<Uint8Array> {
   readonly #method: string
   readonly #body: Uint8Array
   readonly #signal: AbortSignal | undefined
-  readonly #onAbort: () => void
+  #release: () => void = () => {}
   #id = 0
   #limit = 0
   #items: IncomingStream | undefined
@@ -44,7 +44,6 @@ export class RpcStream implements AsyncIterableIterator<Uint8Array> {
     this.#method = method
     this.#body = body
     this.#signal = signal
-    this.#onAbort = () => this.cancel(abortError(signal as AbortSignal))
   }
 
   /** Credit granted so far. */
@@ -122,7 +121,8 @@ export class RpcStream implements AsyncIterableIterator<Uint8Array> {
 
   #open(): IncomingStream {
     this.#id = this.#owner.openStream(this, this.#method, this.#body)
-    this.#signal?.addEventListener('abort', this.#onAbort, { once: true })
+    const signal = this.#signal
+    if (signal !== undefined) this.#release = onAbort(signal, () => this.cancel(abortError(signal)))
     const wire = {
       send: (record: { type: string; limit?: number }) => {
         if (record.type !== 'credit' || this.#finished) return
@@ -162,7 +162,7 @@ export class RpcStream implements AsyncIterableIterator<Uint8Array> {
   #finish(): void {
     if (this.#finished) return
     this.#finished = true
-    this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.#release()
     this.#owner.closeStream(this, this.#id)
   }
 }

@@ -1,5 +1,5 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto'
-import { abortError, type CallOptions, sleep, throwIfAborted } from '../../core/async.ts'
+import { abortError, type CallOptions, onAbort, sleep, throwIfAborted } from '../../core/async.ts'
 import { emptyBytes } from '../../core/bytes.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import { Events } from '../../core/events.ts'
@@ -188,8 +188,9 @@ class WebSocketTransport implements Transport {
     if (this.#closing !== undefined) throw new KeelsonError('CLOSED', 'the transport is closed')
     const { signal } = options
     return new Promise((resolve, reject) => {
+      let release = (): void => {}
       const settle = (outcome: () => PeerIdentity | Promise<PeerIdentity>): void => {
-        signal?.removeEventListener('abort', onAbort)
+        release()
         this.#looseDials.delete(dial)
         try {
           resolve(outcome())
@@ -201,12 +202,11 @@ class WebSocketTransport implements Transport {
         dial.abort()
         throw error
       }
-      const onAbort = (): void => settle(fail(abortError(signal as AbortSignal)))
       const dial: Dial = this.#newDial(address, { asking }, (result) =>
         settle(result instanceof KeelsonError ? fail(result) : () => this.#reached(dial, result, options)),
       )
       this.#looseDials.set(dial, () => settle(fail(new KeelsonError('CLOSED', 'the transport was closed'))))
-      signal?.addEventListener('abort', onAbort, { once: true })
+      if (signal !== undefined) release = onAbort(signal, () => settle(fail(abortError(signal))))
     })
   }
 
