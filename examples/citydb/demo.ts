@@ -166,6 +166,16 @@ function busiest(): Member {
   return sorted[0] as Member
 }
 
+function replicasOn({ name }: Member): number {
+  return client.directory.ranges().filter((range) => range.replicas.some(({ nodeId }) => nodeId === name))
+    .length
+}
+
+/** Node with the most replicas. */
+function fullest(): Member {
+  return running(cluster.nodes).sort((a, b) => replicasOn(b) - replicasOn(a))[0] as Member
+}
+
 async function controlPlaneAnswers(): Promise<boolean> {
   try {
     await client.store.txn(
@@ -251,8 +261,8 @@ await until('both were refused what they tried', 20_000, () => learned(sleeper) 
 // --- A node is drained ---
 await calm()
 await until('every range is whole', 60_000, () => isWhole())
-const drained = running(cluster.nodes).find(({ name }) => name !== victim.name) as Member
-timeline.line('step', `draining ${drained.name}`)
+const drained = fullest()
+timeline.line('step', `draining ${drained.name}, which has ${replicasOn(drained)} replicas`)
 await client.admin.nodes.drain(drained.name, 'demo', { signal: within(10_000) })
 measured['drain'] = await until(`${drained.name} holds nothing`, 90_000, () => isWhole([drained.name]))
 timeline.line('good', `${drained.name} is empty after ${(measured['drain'] / 1000).toFixed(1)} s`)
