@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { abortable, type CallOptions, Cleanup, sleep } from '../core/async.ts'
+import { abortable, type CallOptions, Cleanup, deferred, sleep } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
@@ -316,10 +316,7 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
         session.on('suspended', () => this.#events.emit('session', 'suspended')),
         session.on('resumed', () => this.#events.emit('session', 'live')),
       ]
-      await new Promise<void>((resolve) => {
-        session.on('lost', () => resolve())
-        signal.addEventListener('abort', () => resolve(), { once: true })
-      })
+      await untilLost(session, signal)
       for (const off of offs) off()
       this.#session = undefined
       this.#events.emit('session', 'lost')
@@ -444,10 +441,7 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
         intervalMs: reportIntervalMs ?? 500,
       })
       this.#reporter = reporter
-      await new Promise<void>((resolve) => {
-        session.on('lost', () => resolve())
-        signal.addEventListener('abort', () => resolve(), { once: true })
-      })
+      await untilLost(session, signal)
       this.#reporter = undefined
       await reporter.close()
     }
@@ -470,4 +464,13 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
       delayMs = Math.min(delayMs * 2, maximumRetryMs)
     }
   }
+}
+
+/** Resolves when the session is lost or the signal is aborted, also before this call, and leaves no listener behind. */
+async function untilLost(session: NodeSession, signal: AbortSignal): Promise<void> {
+  if (session.isLost) return
+  const lost = deferred<void>()
+  const off = session.on('lost', () => lost.resolve())
+  await abortable(lost.promise, signal).catch(() => {})
+  off()
 }

@@ -1,4 +1,4 @@
-import { onAbort } from '../core/async.ts'
+import { onAbort, sleep } from '../core/async.ts'
 import type { TimerHandle } from '../core/clock.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
@@ -346,17 +346,7 @@ export class JobRunner implements AsyncDisposable {
       if (error.code === 'STALE_EPOCH') this.#stopFor(error)
       if (this.#stop.signal.aborted) return
       this.#env.logger.warn({ error: error.toJSON() }, 'finished jobs could not be forgotten; later again')
-      await new Promise<void>((resolve) => {
-        const timer = this.#env.timers.schedule(this.#options.maximumBackoffMs, resolve)
-        this.#stop.signal.addEventListener(
-          'abort',
-          () => {
-            timer.cancel()
-            resolve()
-          },
-          { once: true },
-        )
-      })
+      await sleep(this.#env.timers, this.#options.maximumBackoffMs, this.#stop.signal).catch(() => {})
     }
   }
 }

@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict'
+import { getEventListeners } from 'node:events'
+import { test } from 'node:test'
+import { devCluster } from '../../src/index.ts'
+import { VirtualTime } from '../support/virtual-time.ts'
+
+/** Runs `act` while the signal of every controller that is made is remembered; those that are dropped are forgotten. */
+async function withSignals(act: (mostListeners: () => number) => Promise<void>): Promise<void> {
+  const Original = globalThis.AbortController
+  const signals: WeakRef<AbortSignal>[] = []
+  globalThis.AbortController = class extends Original {
+    constructor() {
+      super()
+      signals.push(new WeakRef(this.signal))
+    }
+  }
+  const listeners = (signal: AbortSignal | undefined): number =>
+    signal === undefined ? 0 : getEventListeners(signal, 'abort').length
+  try {
+    await act(() => signals.reduce((most, signal) => Math.max(most, listeners(signal.deref())), 0))
+  } finally {
+    globalThis.AbortController = Original
+  }
+}
+
+test('a session that is lost leaves no listener behind', async () => {
+  const time = new VirtualTime(5)
+  await withSignals(async (mostListeners) => {
+    const cluster = await time.until(devCluster({ env: time.env, servers: 1 }))
+    const { agent } = await time.until(cluster.addNode('db1'))
+    let reports = 0
+    agent.serve({
+      ranges: {
+        reconcile: async () => {},
+        observe: () => {
+          reports++
+          return []
+        },
+      },
+    })
+    const loseSession = async (): Promise<void> => {
+      await time.untilTrue('the node has a session and reports under it', () => agent.live && reports > 0)
+      const { epoch } = agent
+      assert.ok(epoch !== undefined)
+      await time.until(cluster.client.store.revokeSession(epoch))
+      await time.untilTrue('the session is lost', () => agent.epoch !== epoch)
+      reports = 0
+    }
+    for (let i = 0; i < 3; i++) await loseSession()
+    const before = mostListeners()
+    assert.ok(before > 0)
+    for (let i = 0; i < 12; i++) await loseSession()
+    assert.ok(mostListeners() < before + 12, `${mostListeners()} listeners of one signal, ${before} before`)
+    await time.until(cluster.close())
+  })
+})
