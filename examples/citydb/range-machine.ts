@@ -46,6 +46,8 @@ interface Facts {
   readonly staleEffects: number
 }
 
+const noFacts: Facts = { minimumVersion: 0, epoch: 0, ledger: 0, staleEffects: 0 }
+
 /** Bounds of a range, in row keys. */
 export interface RangeBounds {
   readonly start: Uint8Array
@@ -64,7 +66,7 @@ export class RangeMachine implements StateMachine {
   readonly #state: LevelState
   readonly #bounds: RangeBounds
   readonly #indexes = new IndexMaintenance()
-  #facts: Facts = { minimumVersion: 0, epoch: 0, ledger: 0, staleEffects: 0 }
+  #facts: Facts = noFacts
 
   constructor(db: ByteLevel, rangeId: number, bounds: RangeBounds) {
     const prefix = new Uint8Array(9)
@@ -81,7 +83,7 @@ export class RangeMachine implements StateMachine {
 
   async open(): Promise<Bookkeeping> {
     const bookkeeping = await this.#state.open()
-    await this.#loadFacts()
+    this.#facts = await readFacts(this.#state)
     return bookkeeping
   }
 
@@ -119,8 +121,12 @@ export class RangeMachine implements StateMachine {
   }
 
   async restore(bookkeeping: Bookkeeping, chunks: AsyncIterable<Uint8Array>): Promise<void> {
-    await this.#state.restore(bookkeeping, chunks)
-    await this.#loadFacts()
+    let facts = noFacts
+    // Read before the state switches: afterwards a failure would leave old facts to new rows.
+    await this.#state.restore(bookkeeping, chunks, async (content) => {
+      facts = await readFacts(content)
+    })
+    this.#facts = facts
   }
 
   async destroy(): Promise<void> {
@@ -288,19 +294,6 @@ export class RangeMachine implements StateMachine {
     const { start, end } = this.#bounds
     return compareBytes(start, key) <= 0 && (end === undefined || compareBytes(key, end) < 0)
   }
-
-  async #loadFacts(): Promise<void> {
-    const bytes = await this.#state.get(factsKey)
-    if (bytes === undefined) return
-    const fields = new Fields(decodePlain(bytes, 'the facts of a range'), 'the facts of a range')
-    fields.oneOf('version', [1])
-    this.#facts = {
-      minimumVersion: fields.uint('minimum version'),
-      epoch: fields.uint('epoch'),
-      ledger: fields.uint('ledger'),
-      staleEffects: fields.uint('stale effects'),
-    }
-  }
 }
 
 async function readPage(
@@ -319,4 +312,18 @@ async function readPage(
 
 function encodeFacts(facts: Facts): Uint8Array {
   return encodePlain([1, facts.minimumVersion, facts.epoch, facts.ledger, facts.staleEffects])
+}
+
+/** @throws KeelsonError `MALFORMED` */
+async function readFacts(reader: LevelStateReader): Promise<Facts> {
+  const bytes = await reader.get(factsKey)
+  if (bytes === undefined) return noFacts
+  const fields = new Fields(decodePlain(bytes, 'the facts of a range'), 'the facts of a range')
+  fields.oneOf('version', [1])
+  return {
+    minimumVersion: fields.uint('minimum version'),
+    epoch: fields.uint('epoch'),
+    ledger: fields.uint('ledger'),
+    staleEffects: fields.uint('stale effects'),
+  }
 }

@@ -62,6 +62,13 @@ export interface StateMachine {
   /**
    * Replaces state and bookkeeping by a snapshot's, durably and atomically: after a crash in the middle the old state
    * or the new one is there. `chunks` may throw (a broken transfer); the old state then stays.
+   *
+   * Whoever calls goes on with the old state when this throws, so nothing may fail once the state has switched: whatever
+   * a machine keeps in memory of its state it reads before. A machine that cannot tell whether it has switched, because
+   * that very write failed, throws `STORE_POISONED` and refuses every later call until it is opened again; its replica
+   * stops then.
+   *
+   * @throws KeelsonError `STORE_POISONED`; anything else means that the old state is there as it was
    */
   restore(bookkeeping: Bookkeeping, chunks: AsyncIterable<Uint8Array>): Promise<void>
   /** Deletes all of the state: the replica was removed. */

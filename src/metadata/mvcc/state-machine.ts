@@ -192,9 +192,13 @@ export class MetadataStateMachine implements StateMachine {
     turn.put(this.#layout.pointer, encodePointer(slot), byteEncodings)
     try {
       await turn.write(synced)
-    } catch (error) {
+    } catch (cause) {
       // The pointer may or may not be on the disk: only opening again tells which state it is.
-      this.#stopped = toKeelsonError(error)
+      this.#stopped = new KeelsonError(
+        'STORE_POISONED',
+        'the switch to a restored metadata store failed half-way; open it again to see which one it is',
+        { cause },
+      )
       throw this.#stopped
     }
     const old = this.#slot

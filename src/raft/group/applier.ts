@@ -176,7 +176,8 @@ export class Applier {
 
   /**
    * Replaces the state by a snapshot's. Older entries that wait are dropped. When it throws, the old state is there
-   * still and applying goes on.
+   * still and applying goes on. Unless the machine cannot tell which state it has: then the replica fails, and leaves
+   * its durable mark of the restore as it is, since the next start needs it to tell a restore from a lost log.
    *
    * @returns false, with nothing changed, when the state is as new as the snapshot
    */
@@ -190,7 +191,14 @@ export class Applier {
       const own = new Map(bookkeeping)
       const { key, value } = replicaWrite(this.#replicaId)
       own.set(key, value as Uint8Array)
-      await this.#machine.restore(own, chunks)
+      const transfer = new Transfer(chunks)
+      try {
+        await this.#machine.restore(own, transfer)
+      } catch (error) {
+        // What broke off a transfer says nothing of this machine, whatever its code.
+        if (error !== transfer.error && KeelsonError.hasCode(error, 'STORE_POISONED')) this.#fail(error)
+        throw error
+      }
       this.#applied = incoming.applied
       this.#flushed = incoming.applied
       this.#sequence = incoming.sequence
@@ -225,18 +233,23 @@ export class Applier {
         await this.#exclusive(async () => this.#applyNext())
       }
     } catch (error) {
-      if (!this.#stopped) {
-        this.#failure = KeelsonError.is(error)
+      this.#fail(
+        KeelsonError.is(error)
           ? error
           : new KeelsonError('INVARIANT_VIOLATED', 'the state machine failed to apply committed entries', {
               cause: error,
-            })
-        this.#stopped = true
-        this.#onFailure(this.#failure)
-      }
+            }),
+      )
     } finally {
       this.#running = false
     }
+  }
+
+  #fail(error: KeelsonError): void {
+    if (this.#stopped) return
+    this.#failure = error
+    this.#stopped = true
+    this.#onFailure(error)
   }
 
   async #applyNext(): Promise<void> {
@@ -380,6 +393,25 @@ export class Applier {
     let keep = 0
     while (keep + 1 < starts.length && (starts[keep + 1] as LogPosition).index <= this.#compacted) keep++
     if (keep > 0) this.#termStarts = starts.slice(keep)
+  }
+}
+
+/** The chunks of a snapshot, and what broke them off. */
+class Transfer implements AsyncIterable<Uint8Array> {
+  readonly #chunks: AsyncIterable<Uint8Array>
+  error: unknown
+
+  constructor(chunks: AsyncIterable<Uint8Array>) {
+    this.#chunks = chunks
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      for await (const chunk of this.#chunks) yield chunk
+    } catch (error) {
+      this.error = error
+      throw error
+    }
   }
 }
 

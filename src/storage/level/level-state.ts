@@ -55,6 +55,7 @@ export class LevelState implements LevelStateReader {
   readonly #prefix: Uint8Array
   #instance = 1
   #opened = false
+  #poisoned: KeelsonError | undefined
 
   /**
    * Reads and writes nothing before {@link LevelState.open}.
@@ -134,6 +135,7 @@ export class LevelState implements LevelStateReader {
   /** A set of changes that sees its own effects. One batch at a time may be under way. */
   batch(): LevelStateBatch {
     invariant(this.#opened, 'a replicated state is opened before it is changed')
+    this.#checkUsable()
     return new LevelStateBatch(this)
   }
 
@@ -142,6 +144,7 @@ export class LevelState implements LevelStateReader {
    * takes away.
    */
   async commit(changes: LevelStateBatch, bookkeeping: readonly BookkeepingWrite[]): Promise<void> {
+    this.#checkUsable()
     const writes = this.#db.batch()
     for (const [key, value] of changes.changes()) {
       if (value === undefined) writes.del(this.#dataKey(key), byteEncodings)
@@ -157,12 +160,14 @@ export class LevelState implements LevelStateReader {
 
   /** Makes everything committed so far durable. */
   async flush(): Promise<void> {
+    this.#checkUsable()
     // A synced write carries all unsynced ones before it to the disk.
     await this.#db.put(this.#key(flushTag), new Uint8Array(0), synced)
   }
 
   /** A consistent view for a `StateMachine`'s `snapshot`. */
   async snapshot(): Promise<StateSnapshot> {
+    this.#checkUsable()
     const snapshot = this.#db.snapshot()
     try {
       const bookkeeping = await this.#readBookkeeping(snapshot)
@@ -192,10 +197,18 @@ export class LevelState implements LevelStateReader {
   /**
    * Replaces everything by a snapshot's content.
    *
-   * @throws KeelsonError `MALFORMED` for a chunk that does not decode, and whatever `chunks` throws; the old state then
-   *   stays as it was
+   * @param beforeSwitch reads what a machine keeps in memory out of the new content, while the old one still stands: after
+   *   the switch nothing may fail any more
+   * @throws KeelsonError `MALFORMED` for a chunk that does not decode, and whatever `chunks` and `beforeSwitch` throw; the
+   *   old state then stays as it was. `STORE_POISONED` when the switch itself failed: only opening again tells which
+   *   state it is, and until then every change and every snapshot is refused
    */
-  async restore(bookkeeping: Bookkeeping, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+  async restore(
+    bookkeeping: Bookkeeping,
+    chunks: AsyncIterable<Uint8Array>,
+    beforeSwitch?: (content: LevelStateReader) => Promise<void>,
+  ): Promise<void> {
+    this.#checkUsable()
     const next = this.#instance + 1
     const range = { ...byteEncodings, gte: this.#instanceKey(next), lt: this.#instanceKey(next + 1) }
     await this.#db.clear(range)
@@ -217,19 +230,31 @@ export class LevelState implements LevelStateReader {
           await writes.close()
         }
       }
-      const last = this.#db.batch()
-      for (const [key, value] of bookkeeping) {
-        last.put(
-          concatBytes([this.#instanceKey(next), Uint8Array.of(bookkeepingTag), utf8(key)]),
-          value,
-          byteEncodings,
-        )
-      }
-      last.put(this.#key(pointerTag), this.#pointer(next), byteEncodings)
-      await last.write({ sync: true })
+      await beforeSwitch?.(this.#readerOf(next))
     } catch (error) {
-      await this.#db.clear(range)
+      // What cannot be cleared away now is deleted on the next open: the reason to fail is the first error.
+      await this.#db.clear(range).catch(() => {})
       throw error
+    }
+    const last = this.#db.batch()
+    for (const [key, value] of bookkeeping) {
+      last.put(
+        concatBytes([this.#instanceKey(next), Uint8Array.of(bookkeepingTag), utf8(key)]),
+        value,
+        byteEncodings,
+      )
+    }
+    last.put(this.#key(pointerTag), this.#pointer(next), byteEncodings)
+    try {
+      await last.write({ sync: true })
+    } catch (cause) {
+      // The pointer may be on the disk or not, so neither content may be touched.
+      this.#poisoned = new KeelsonError(
+        'STORE_POISONED',
+        'the switch to a restored state failed half-way; open the state again to see which one it is',
+        { cause },
+      )
+      throw this.#poisoned
     }
     const old = this.#instance
     this.#instance = next
@@ -247,22 +272,40 @@ export class LevelState implements LevelStateReader {
     await this.#db.clear({ ...byteEncodings, gte: this.#prefix, ...(end === undefined ? {} : { lt: end }) })
   }
 
+  #checkUsable(): void {
+    if (this.#poisoned !== undefined) throw this.#poisoned
+  }
+
+  /** Reads of an instance to which nothing is written meanwhile. */
+  #readerOf(instance: number): LevelStateReader {
+    return {
+      get: async (key) => (await this.#getMany([key], undefined, instance))[0],
+      getMany: (keys) => this.#getMany(keys, undefined, instance),
+      range: (bounds = {}) => this.#range(bounds, undefined, instance),
+    }
+  }
+
   async #getMany(
     keys: readonly Uint8Array[],
     snapshot: LevelSnapshot | undefined,
+    instance = this.#instance,
   ): Promise<(Uint8Array | undefined)[]> {
     if (keys.length === 0) return []
     return this.#db.getMany(
-      keys.map((key) => this.#dataKey(key)),
+      keys.map((key) => this.#dataKey(key, instance)),
       snapshot === undefined ? byteEncodings : { ...byteEncodings, snapshot },
     )
   }
 
-  async *#range(bounds: LevelStateRange, snapshot: LevelSnapshot | undefined): AsyncIterable<LevelStatePair> {
+  async *#range(
+    bounds: LevelStateRange,
+    snapshot: LevelSnapshot | undefined,
+    instance = this.#instance,
+  ): AsyncIterable<LevelStatePair> {
     const strip = this.#dataKey(new Uint8Array(0)).length
     const iterator = this.#db.iterator({
       ...byteEncodings,
-      ...this.#bounds(bounds),
+      ...this.#bounds(bounds, instance),
       ...(snapshot === undefined ? {} : { snapshot }),
     })
     try {
@@ -296,13 +339,13 @@ export class LevelState implements LevelStateReader {
     }
   }
 
-  #bounds(range: LevelStateRange): { gte: Uint8Array; lt: Uint8Array } {
+  #bounds(range: LevelStateRange, instance: number): { gte: Uint8Array; lt: Uint8Array } {
     return {
-      gte: this.#dataKey(range.start ?? new Uint8Array(0)),
+      gte: this.#dataKey(range.start ?? new Uint8Array(0), instance),
       lt:
         range.end === undefined
-          ? concatBytes([this.#instanceKey(this.#instance), Uint8Array.of(dataTag + 1)])
-          : this.#dataKey(range.end),
+          ? concatBytes([this.#instanceKey(instance), Uint8Array.of(dataTag + 1)])
+          : this.#dataKey(range.end, instance),
     }
   }
 
@@ -327,9 +370,9 @@ export class LevelState implements LevelStateReader {
     return concatBytes([this.#instanceKey(this.#instance), Uint8Array.of(bookkeepingTag), utf8(key)])
   }
 
-  #dataKey(key: Uint8Array): Uint8Array {
+  #dataKey(key: Uint8Array, instance = this.#instance): Uint8Array {
     const out = new Uint8Array(this.#prefix.length + 6 + key.length)
-    out.set(this.#instanceKey(this.#instance))
+    out.set(this.#instanceKey(instance))
     out[this.#prefix.length + 5] = dataTag
     out.set(key, this.#prefix.length + 6)
     return out

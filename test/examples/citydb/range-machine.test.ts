@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { decodeResult, encodeCommand, type RangeCommand } from '../../../examples/citydb/commands.ts'
 import { RangeMachine } from '../../../examples/citydb/range-machine.ts'
 import { RangeReplica } from '../../../examples/citydb/range-replica.ts'
 import { decodeRow, type IndexPlan, rowKey } from '../../../examples/citydb/schema.ts'
-import { MemoryLevel } from '../../../src/storage/memory/index.ts'
+import { SeededRandom } from '../../../src/core/random.ts'
+import { MemoryDisk, MemoryLevel } from '../../../src/storage/memory/index.ts'
+import { stateMachineCompliance } from '../../../src/testing/index.ts'
 
 const bounds = { start: rowKey(1, []), end: rowKey(2, []) }
 const index = (state: IndexPlan['state']): IndexPlan => ({ indexId: 9, columns: ['population'], state })
@@ -232,4 +234,83 @@ test('a refusal is what its command came to for good, so trying again is left to
   const [result] = await applied.apply(upsert(1, 10, [], 4))
   assert.ok(result !== undefined)
   assert.throws(() => decodeResult(result), { code: 'STALE_SCHEMA', retryable: false })
+})
+
+test('a restore that fails leaves rows and facts as they were; one that succeeds brings both', async () => {
+  const source = await open()
+  await source.apply(upsert(1, 10, [], 3), { type: 'barrier', tableId: 1, minimumVersion: 3, epoch: 5 })
+  await using snapshot = await source.machine.snapshot()
+  const chunks: Uint8Array[] = []
+  for await (const chunk of snapshot.chunks()) chunks.push(new Uint8Array(chunk))
+  async function* arriving(): AsyncIterable<Uint8Array> {
+    yield* chunks
+  }
+  const db = new MemoryLevel()
+  const range = await open(db)
+  await range.apply(upsert(2, 20), { type: 'ledger', sequence: 0, writes: 1 })
+  const before = range.machine.facts
+  const getMany = db.getMany.bind(db)
+  const get = db.get.bind(db)
+  const unreadable = new Error('the disk does not answer')
+  const failing = async (): Promise<never> => Promise.reject(unreadable)
+  db.get = failing
+  db.getMany = failing
+  await assert.rejects(range.machine.restore(snapshot.bookkeeping, arriving()), unreadable)
+  db.get = get
+  db.getMany = getMany
+  assert.deepEqual(range.machine.facts, before)
+  assert.notEqual(await range.machine.row(rowKey(1, ['XX', 'city', 2])), undefined)
+  assert.equal(await range.machine.row(rowKey(1, ['XX', 'city', 1])), undefined)
+  await range.machine.restore(snapshot.bookkeeping, arriving())
+  assert.deepEqual(range.machine.facts, { minimumVersion: 3, epoch: 5, ledger: 0, staleEffects: 0 })
+  assert.equal(await range.machine.row(rowKey(1, ['XX', 'city', 2])), undefined)
+})
+
+suite('a range of citydb is a state machine like any other', () => {
+  /** Writes, bookings, barriers and backfills in turn; every one of them changes the state. */
+  const command = (number: number): RangeCommand => {
+    switch (number % 4) {
+      case 1:
+        return upsert(number % 3, number, [index('public')], number)
+      case 2:
+        return { type: 'ledger', sequence: 0, writes: number }
+      case 3:
+        return { type: 'barrier', tableId: 1, minimumVersion: number, epoch: number }
+      default:
+        return backfill({ ...index('writeOnly'), indexId: 100 + number }, undefined, number)
+    }
+  }
+  const describe = async (machine: RangeMachine): Promise<string> => {
+    const { items } = await machine.rows(undefined, 1_000)
+    const parts = [JSON.stringify(machine.facts)]
+    for (const { key, row } of items) parts.push(`${Buffer.from(key).toString('hex')} ${JSON.stringify(row)}`)
+    for (const indexId of [9, ...Array.from({ length: 100 }, (_, i) => 100 + i)]) {
+      for (const [entry, key] of (await machine.entries(indexId, undefined, 1_000)).items) {
+        parts.push(`${indexId} ${Buffer.from(entry).toString('hex')} ${Buffer.from(key).toString('hex')}`)
+      }
+    }
+    return parts.join('\n')
+  }
+  let seed = 0
+  const cases = stateMachineCompliance<RangeMachine>({
+    create: async () => {
+      const disk = new MemoryDisk()
+      let database: MemoryLevel | undefined
+      return {
+        create: async () => {
+          await database?.close()
+          database = new MemoryLevel({ disk })
+          await database.open()
+          return new RangeMachine(database, 7, bounds)
+        },
+        crash: async () => {
+          database = undefined
+          disk.crash(new SeededRandom(seed++))
+        },
+      }
+    },
+    command: (number) => encodeCommand(command(number)),
+    describe,
+  })
+  for (const { name, run } of cases) test(name, run)
 })

@@ -119,6 +119,34 @@ describe('MetadataStateMachine', () => {
     assert.equal(one.machine.digest(), source.machine.digest())
   })
 
+  test('a switch of which nobody knows whether it happened stops the machine until it is opened again', async () => {
+    const source = await new Machine().open()
+    await source.apply(txn(put('new', '')))
+    const snapshot = await source.machine.snapshot()
+    const one = await new Machine().open()
+    await one.apply(txn(put('old', '')))
+    const arriving = async function* (): AsyncIterable<Uint8Array> {
+      yield* snapshot.chunks()
+      const batch = one.database.batch.bind(one.database) as () => ReturnType<typeof one.database.batch>
+      // The last of them is the switch.
+      one.database.batch = (() => {
+        const made = batch()
+        const write = made.write.bind(made)
+        made.write = async (options: Parameters<typeof write>[0] = {}) => {
+          const last = made.length === 1
+          await write(options)
+          if (last) throw new Error('the sync failed')
+        }
+        return made
+      }) as typeof one.database.batch
+    }
+    await assert.rejects(one.machine.restore(snapshot.bookkeeping, arriving()), code('STORE_POISONED'))
+    await assert.rejects(one.machine.flush(), code('STORE_POISONED'))
+    await one.close()
+    const again = await new Machine(one.disk).open()
+    assert.equal(again.machine.digest(), source.machine.digest())
+  })
+
   test('a broken transfer leaves the old state in use', async () => {
     const source = await new Machine().open()
     for (let i = 0; i < 5; i++) await source.apply(txn(put(`s${i}`, 'x')))

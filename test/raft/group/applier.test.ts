@@ -326,3 +326,29 @@ test('how entries fall into batches shows in nothing', async () => {
     { numRuns: 60 },
   )
 })
+
+test('a machine that cannot tell whether it has switched fails its replica; a sender that says so does not', async () => {
+  const from = await start()
+  from.applier.enqueue([noop(1, 1), configured(2, 1), command(3, 1, 'a+1')])
+  await from.idle()
+  const snapshot = await from.machine.snapshot()
+  const poisoned = new KeelsonError('STORE_POISONED', 'it may have switched')
+  async function* broken(): AsyncIterable<Uint8Array> {
+    yield* snapshot.chunks()
+    throw poisoned
+  }
+  const to = await start()
+  await assert.rejects(to.applier.restore(snapshot.bookkeeping, broken()), poisoned)
+  assert.deepEqual(to.failures, [])
+  to.applier.enqueue([noop(1, 1), command(2, 1, 'b+1')])
+  await to.idle()
+  assert.equal(said(to.outcomes.get(2)), '1')
+  to.machine.onRestored = () => {
+    throw poisoned
+  }
+  await assert.rejects(to.applier.restore(snapshot.bookkeeping, snapshot.chunks()), poisoned)
+  assert.deepEqual(to.failures, [poisoned])
+  to.applier.enqueue([command(3, 1, 'b+1')])
+  await to.idle()
+  assert.equal(said(to.outcomes.get(3)), 'nothing')
+})

@@ -169,6 +169,61 @@ test('a restore that switched has happened, even when what it replaced cannot be
   assert.deepEqual(await content(again), { a: 'b' })
 })
 
+test('what a restore brings is read before it takes the place of the old state, and may be refused then', async () => {
+  const state = new LevelState(db, freshPrefix())
+  await state.open()
+  await put(state, { old: 'kept' }, 3)
+  const arriving = (): AsyncIterable<Uint8Array> => once([Uint8Array.of(1, 97, 1, 98)])
+  const unreadable = new Error('this is not read')
+  const refusing = state.restore(new Map(), arriving(), async (coming) => {
+    assert.equal(text((await coming.get(utf8('a'))) as Uint8Array), 'b')
+    throw unreadable
+  })
+  await assert.rejects(refusing, unreadable)
+  assert.deepEqual(await content(state), { old: 'kept' })
+  await put(state, { more: 'too' }, 4)
+  await state.restore(new Map([['applied', utf8('9')]]), arriving(), async (coming) => {
+    const keys: string[] = []
+    for await (const [key] of coming.range()) keys.push(text(key))
+    assert.deepEqual(keys, ['a'])
+    assert.deepEqual(await content(state), { more: 'too', old: 'kept' })
+  })
+  assert.deepEqual(await content(state), { a: 'b' })
+})
+
+test('a switch of which nobody knows whether it happened loses neither state, and nothing goes on before opening', async () => {
+  for (const arrived of [true, false]) {
+    const prefix = freshPrefix()
+    const state = new LevelState(db, prefix)
+    await state.open()
+    await put(state, { old: 'kept' }, 3)
+    const batch = db.batch.bind(db) as () => ReturnType<typeof db.batch>
+    db.batch = (() => {
+      const made = batch()
+      const write = made.write.bind(made)
+      made.write = async (options: { sync?: boolean | undefined } = {}) => {
+        if (options.sync !== true) return write()
+        if (arrived) await write(options)
+        else await made.close()
+        throw new Error('the sync failed')
+      }
+      return made
+    }) as typeof db.batch
+    try {
+      const restoring = state.restore(new Map([['applied', utf8('9')]]), once([Uint8Array.of(1, 97, 1, 98)]))
+      await assert.rejects(restoring, { code: 'STORE_POISONED' })
+    } finally {
+      db.batch = batch as typeof db.batch
+    }
+    await assert.rejects(state.flush(), { code: 'STORE_POISONED' })
+    await assert.rejects(state.snapshot(), { code: 'STORE_POISONED' })
+    assert.throws(() => state.batch(), { code: 'STORE_POISONED' })
+    const again = new LevelState(db, prefix)
+    assert.equal(text((await again.open()).get('applied') as Uint8Array), arrived ? '9' : '3')
+    assert.deepEqual(await content(again), arrived ? { a: 'b' } : { old: 'kept' })
+  }
+})
+
 test('what an interrupted restore left behind is deleted on opening', async () => {
   const prefix = freshPrefix()
   const state = new LevelState(db, prefix)
