@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { nodeEnvironment, type SchemaHost, sleep, type TableDescriptor } from 'keelson'
 import { JobRunner, Jobs } from 'keelson/jobs'
 import { ControllerEpoch, memoryStore, SessionHolder } from 'keelson/metadata'
-import { initialChangeState, SchemaCatalog, SchemaChangeJob, SchemaLeases } from 'keelson/schema'
+import { initialChangeState, SchemaCatalog, SchemaChangeJob, SchemaFence, SchemaLeases } from 'keelson/schema'
 
 const env = nodeEnvironment()
 const store = memoryStore({ env })
@@ -17,10 +17,13 @@ const leases = await SchemaLeases.open({ env, store, nodeId: 'db1', openSession 
 const rows = new Set<number>()
 const entries = new Set<number>()
 const states = new Set<string>()
+/** What a range that is replicated keeps in its state, and compares where commands are applied. */
+let fence = new SchemaFence()
 const indexOf = (table: TableDescriptor) => table.elements.find(({ type }) => type === 'index')
 
 function insert(id: number): void {
   using pin = leases.pin(tableId) // the version that this write is planned under
+  fence.check(pin.table.version)
   const state = indexOf(pin.table)?.state ?? 'absent'
   states.add(state)
   rows.add(id)
@@ -28,7 +31,10 @@ function insert(id: number): void {
 }
 
 const host: SchemaHost = {
-  barrier: () => sleep(env.timers, 20),
+  barrier: async ({ table, epoch }) => {
+    fence = fence.raised({ minimumVersion: table.version, epoch })
+    await sleep(env.timers, 20)
+  },
   backfill: async () => {
     for (const id of rows) entries.add(id)
     return { resumeAt: undefined, rows: rows.size }

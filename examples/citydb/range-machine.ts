@@ -12,6 +12,7 @@ import {
   type StateMachine,
   type StateSnapshot,
 } from 'keelson'
+import { SchemaFence } from 'keelson/schema'
 import {
   type ByteLevel,
   LevelState,
@@ -225,20 +226,13 @@ export class RangeMachine implements StateMachine {
     const staleEffects = (sequence: number): Partial<Facts> =>
       sequence !== 0 && sequence !== term ? { staleEffects: facts.staleEffects + 1 } : {}
 
-    if ('epoch' in command && command.epoch < facts.epoch) {
-      return refuse(
-        'STALE_EPOCH',
-        `the schema coordinator's epoch ${command.epoch} was followed by ${facts.epoch}`,
-      )
-    }
+    const fence = new SchemaFence(facts)
+    const deposed = 'epoch' in command ? fence.refusalOfChunk(command.epoch) : undefined
+    if (deposed !== undefined) return refuse(deposed.code, deposed.message)
     switch (command.type) {
       case 'write': {
-        if (command.version < facts.minimumVersion) {
-          return refuse(
-            'STALE_SCHEMA',
-            `planned under schema version ${command.version}; this range takes ${facts.minimumVersion} and later`,
-          )
-        }
+        const stale = fence.refusal(command.version)
+        if (stale !== undefined) return refuse(stale.code, stale.message)
         if (command.writes.some(({ key }) => !this.#holds(key))) {
           return refuse('STALE_GENERATION', 'a key lies outside this range; look the range up again')
         }
@@ -253,11 +247,10 @@ export class RangeMachine implements StateMachine {
       }
       case 'ledger':
         return done(0, { ledger: command.writes, ...staleEffects(command.sequence) })
-      case 'barrier':
-        return done(0, {
-          minimumVersion: Math.max(facts.minimumVersion, command.minimumVersion),
-          epoch: command.epoch,
-        })
+      case 'barrier': {
+        const { minimumVersion, epoch } = fence.raised(command)
+        return done(0, { minimumVersion, epoch })
+      }
       case 'backfill': {
         const filled: Uint8Array[] = []
         const keys: Uint8Array[] = []

@@ -6,6 +6,7 @@ import {
   type SchemaValidation,
 } from 'keelson'
 import type { LeaseToken, RaftGroup } from 'keelson/raft'
+import { SchemaFence } from 'keelson/schema'
 import { type CommandResult, decodeResult, encodeCommand, type RangeCommand } from './commands.ts'
 import { Latches } from './latches.ts'
 import type {
@@ -135,13 +136,8 @@ export class RangeReplica {
       }
     }
     const page = await this.machine.entries(index.plan.indexId, request.resumeAt, limit)
-    const { minimumVersion } = this.machine.facts
-    if (index.version < minimumVersion) {
-      throw new KeelsonError(
-        'STALE_SCHEMA',
-        `planned under schema version ${index.version}; this range takes ${minimumVersion} and later`,
-      )
-    }
+    // After the entries were read: a barrier may have come in between.
+    new SchemaFence(this.machine.facts).check(index.version)
     return { items: page.items.map(([key, value]) => ({ key, value })), resumeAt: page.resumeAt }
   }
 

@@ -83,12 +83,34 @@ export interface SchemaValidation extends SchemaChunkResult {
   readonly orphans: number
 }
 
-/** What a host program implements so that schema changes can run over its data. Every call goes to the range's holder. */
+/**
+ * What a host program implements so that schema changes can run over its data. Every call goes to the range's holder.
+ *
+ * A pin says under which version work is planned, not that its effect is still welcome. The coordinator waits for every
+ * node that holds its epoch; of one that lags and has lost it, it revokes the schema lease in the store. That node may
+ * hear of nothing, and goes on counting on the TTL of its lease: it pins, writes and reads under its old version for
+ * minutes. So the host compares versions in the ranges, by three rules (`SchemaFence` of `keelson/schema` is the
+ * comparison):
+ *
+ * 1. **Effects, where they are applied.** Every command carries the version of its pin. The state machine compares it, in
+ *    the order of the log, with the highest version that a barrier has brought before it, and refuses an older one with
+ *    `STALE_SCHEMA` and no effect. A look before the command is proposed proves nothing: the barrier may come in between.
+ * 2. **Reads, against the state that was read.** Whoever reads by an index compares the version of its pin with the
+ *    minimum in the same state (one view of it, or the minimum as it is *after* the last row was read), and throws
+ *    `STALE_SCHEMA`. An older view is no danger, as its minimum is as old as its entries.
+ * 3. **The minimum belongs to the rows**: durable with them, in snapshots, and in whatever a range is split or merged into,
+ *    where the highest counts. A range that begins empty in a table that exists already begins with its version then.
+ *
+ * What that guarantees: version *v* + 1 is published only after the barrier of *v* is committed in every range of the table.
+ * So all effects that a range accepts, and all index reads that succeed, are at any time of two adjacent versions, which
+ * F1 has proven safe, however late a node that was given up wakes. Without rule 1 its writes lack the entries of a new
+ * index, or leave some of a dropped one; without rule 2 it reads an index that nobody maintains any more.
+ */
 export interface SchemaHost {
   /**
    * Commits in the range's log that from now on no command planned under an older version than `table.version` is
-   * accepted. It is called once every node has adopted the version, so it only stops what a node without a lease still
-   * has under way.
+   * accepted. It is called once no node holds a lease on an older version, so it only stops what a node without a lease
+   * still has under way. Idempotent.
    */
   barrier(chunk: SchemaChunk, options: CallOptions): Promise<void>
   /** Writes the element's data for rows that lack it. Idempotent. */

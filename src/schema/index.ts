@@ -24,6 +24,7 @@ export {
   schemaChangeForm,
 } from './change-job.ts'
 export { type ChangePhase, type ChangeState, initialChangeState, type RangeProgress } from './change-state.ts'
+export { SchemaFence } from './core/fence.ts'
 export { decodeTable, encodeTable, tableFromPlain, tableToPlain } from './core/records.ts'
 export { areAdjacent, nextState, type SchemaChange, stepElement } from './core/transitions.ts'
 export {

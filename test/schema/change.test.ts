@@ -209,6 +209,27 @@ test('a node that lost its epoch is fenced, not waited for; a live laggard is na
   })
 })
 
+test('a fenced node that does not know it reads no index that nobody maintains any more', async () => {
+  await withWorld(5, async (world) => {
+    assert.equal((await world.change(addIndex)).status, 'succeeded')
+    const lease = world.leases[0] as SchemaLeases
+    // Long after its lease is revoked it reads under this version, as the TTL says that it may.
+    const pin = lease.pin(world.table.tableId)
+    const [index] = indexesOf(pin.table)
+    assert.ok(index !== undefined)
+    world.dead.add('db1')
+    const dropped = await world.change({ type: 'dropIndex', name: 'by_population' })
+    assert.equal(dropped.status, 'succeeded')
+    const range = world.plane.ranges.get(1)
+    assert.ok(range !== undefined)
+    const version = Math.max(...world.leases.map((each) => each.current(world.table.tableId)?.version ?? 0))
+    range.write({ key: '1/0000', population: 6, version, indexes: [] })
+    assert.throws(() => range.scan(pin.table.version, index.elementId, 6), { code: 'STALE_SCHEMA' })
+    assert.ok(!range.scan(pin.table.version, index.elementId, 6, true).includes('1/0000'), 'unchecked')
+    pin.release()
+  })
+})
+
 test('without the barrier a fenced node’s late write is caught by the comparison of rows and entries', async () => {
   await assert.rejects(
     withWorld(

@@ -10,7 +10,7 @@ import type {
   SchemaValidation,
   TableDescriptor,
 } from '../../../src/interfaces/schema-host.ts'
-import type { SchemaLeases } from '../../../src/schema/index.ts'
+import { SchemaFence, type SchemaLeases } from '../../../src/schema/index.ts'
 
 interface Write {
   readonly key: string
@@ -24,13 +24,10 @@ class MemoryRange {
   readonly rows = new Map<string, number>()
   /** By index: the entries, as `population|key`. */
   readonly entries = new Map<number, Map<string, string>>()
-  minimumVersion = 0
-  epoch = 0
+  fence = new SchemaFence()
 
   write(write: Write): void {
-    if (write.version < this.minimumVersion) {
-      throw new KeelsonError('STALE_SCHEMA', `planned under version ${write.version}`)
-    }
+    this.fence.check(write.version)
     const before = this.rows.get(write.key)
     for (const index of write.indexes) {
       const entries = this.#of(index.elementId)
@@ -46,10 +43,17 @@ class MemoryRange {
 
   /** Takes note of a chunk's epoch. @returns whether a newer coordinator was here before */
   admit(chunk: SchemaChunk, trusting: boolean): boolean {
-    const stale = chunk.epoch < this.epoch
-    if (stale && !trusting) throw new KeelsonError('STALE_EPOCH', 'an older coordinator')
-    this.epoch = Math.max(this.epoch, chunk.epoch)
-    return stale
+    const refusal = this.fence.refusalOfChunk(chunk.epoch)
+    if (refusal !== undefined && !trusting) throw refusal
+    this.fence = this.fence.raised({ epoch: chunk.epoch })
+    return refusal !== undefined
+  }
+
+  /** The keys of the rows with a value, by an index that is public in the reader's version. */
+  scan(version: number, elementId: number, population: number, trusting = false): string[] {
+    const found = [...this.#of(elementId)].filter(([entry]) => entry.startsWith(`${population}|`))
+    if (!trusting) this.fence.check(version)
+    return found.map(([, key]) => key).sort()
   }
 
   backfill(chunk: SchemaChunk): { resumeAt: Uint8Array | undefined; rows: number } {
@@ -120,7 +124,7 @@ export class MemoryPlane implements SchemaHost {
   async barrier(chunk: SchemaChunk): Promise<void> {
     await this.#step(chunk, (range) => {
       if (this.#bugs.noBarrier !== true)
-        range.minimumVersion = Math.max(range.minimumVersion, chunk.table.version)
+        range.fence = range.fence.raised({ minimumVersion: chunk.table.version })
     })
   }
 
