@@ -292,6 +292,14 @@ export class Node {
     return message.to > before && (kind === 'append' || kind === 'heartbeat' || kind === 'snapshotOffer')
   }
 
+  /**
+   * A later replica ended here, minted by an entry that was truncated, so that the committed one never begins: whoever added
+   * it has to remove it and to add the node again.
+   */
+  buried(replicaId: number): boolean {
+    return this.record?.destroyed === true && this.record.replicaId >= replicaId
+  }
+
   /** A replica id is bound to one life of one node. */
   isBound(replicaId: number, peer: Peer): boolean {
     const known = this.peerOf(replicaId)

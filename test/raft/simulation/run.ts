@@ -167,6 +167,7 @@ function converged(world: World): boolean {
   return (core.configuration?.replicas ?? []).every((replica) => {
     if (world.lost.has(replica.replicaId)) return true
     if ([...world.dead].some(({ name }) => name === replica.nodeId)) return true
+    if (world.nodes.get(replica.nodeId)?.buried(replica.replicaId) === true) return true
     const node = world.nodeOf(replica)
     if (node?.core?.quarantined === true) return true
     return node !== undefined && node.machine.applied.index === core.appliedIndex
