@@ -1,4 +1,4 @@
-import type { CallOptions } from '../core/async.ts'
+import { type CallOptions, throwIfAborted } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
@@ -102,7 +102,7 @@ export class Admin {
   /**
    * Waits for the end of a job.
    *
-   * @throws KeelsonError with the code of the job's last error when it failed or was cancelled
+   * @throws KeelsonError with the code of the job's last error when it failed or was cancelled, `ABORTED`
    */
   async finished(job: Job, options: CallOptions = {}): Promise<Job> {
     for await (const change of this.jobs.watch(options)) {
@@ -119,6 +119,7 @@ export class Admin {
         details: { jobId: seen.jobId },
       })
     }
+    throwIfAborted(options.signal)
     throw new KeelsonError('CLOSED', 'the jobs are not watched any more')
   }
 }

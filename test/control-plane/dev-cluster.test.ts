@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { bootstrap, ControlPlane, devCluster, join, nodeEnvironment, utf8 } from '../../src/index.ts'
 import type { LogStoreFactory } from '../../src/interfaces/index.ts'
+import type { Job } from '../../src/jobs/index.ts'
 import { MemoryLevel, memoryLog } from '../../src/storage/memory/index.ts'
 import { memoryNetwork } from '../../src/transport/memory/index.ts'
 
@@ -21,6 +22,10 @@ test('a whole control plane in one process: servers, a client, nodes', async () 
   const status = cluster.leader().status()
   assert.equal(status.group.configuration?.replicas.length, 3)
   assert.ok(status.group.configuration?.replicas.every(({ role }) => role === 'voter'))
+  const over = new AbortController()
+  const waiting = admin.finished({ jobId: 404 } as Job, { signal: over.signal })
+  over.abort()
+  await assert.rejects(waiting, { code: 'ABORTED' })
   await cluster.close()
   await cluster.close()
 })
