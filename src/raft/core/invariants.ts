@@ -225,6 +225,21 @@ export class RaftInvariants {
     for (const key of this.#votes.keys()) if (key.startsWith(`${replicaId}/`)) this.#votes.delete(key)
   }
 
+  /**
+   * An empty replica took up another id. It is the same disk, so it is held to its terms and votes under the new id, too.
+   * To be called before anything else is reported under that.
+   */
+  renamed(from: ReplicaId, to: ReplicaId): void {
+    this.reminted(to)
+    for (const map of [this.#seen, this.#logs, this.#disks, this.#appliedThrough, this.#leastLastIndex]) {
+      moveKey<unknown>(map, from, to)
+    }
+    for (const [key, candidate] of this.#votes) {
+      const [voter, term] = key.split('/')
+      if (Number(voter) === from) this.#votes.set(`${to}/${term}`, candidate)
+    }
+  }
+
   /** A replica starts, for the first time or again. `appliedIndex` of the core is where its state machine stands. */
   restarted(core: RaftCore): void {
     const disk = this.#disk(core.replicaId)
@@ -495,4 +510,11 @@ function overlap(a: Configuration, b: Configuration): boolean {
   const all = new Set([...votersA, ...votersB])
   const majority = (voters: readonly ReplicaId[]): number => Math.floor(voters.length / 2) + 1
   return majority(votersA) + majority(votersB) > all.size
+}
+
+function moveKey<V>(map: Map<ReplicaId, V>, from: ReplicaId, to: ReplicaId): void {
+  const value = map.get(from)
+  if (value === undefined) return
+  map.delete(from)
+  map.set(to, value)
 }

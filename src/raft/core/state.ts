@@ -1,4 +1,5 @@
 import { KeelsonError } from '../../core/errors.ts'
+import { invariant } from '../../core/invariant.ts'
 import type { Random } from '../../core/random.ts'
 import { entryKinds, type HardState } from '../../interfaces/log-store.ts'
 import type { ReplicaId } from '../../model/ids.ts'
@@ -25,7 +26,8 @@ import type {
  * All fields are plain data or objects with `clone`, so that a core can be copied and compared.
  */
 export abstract class RaftState {
-  readonly replicaId: ReplicaId
+  /** Changes only while the replica is empty. */
+  replicaId: ReplicaId
   readonly options: RaftOptions
   /** The source of election timeouts; the only thing here that is not data. */
   random: Random
@@ -173,6 +175,26 @@ export abstract class RaftState {
   /** True when this replica is a voter of the configuration in force. */
   isVoter(): boolean {
     return replicaOf(this.configuration, this.replicaId)?.role === 'voter'
+  }
+
+  /** No entry was ever here, so none was acknowledged; and without a configuration it campaigns for nothing. */
+  get isEmpty(): boolean {
+    return (
+      this.log.lastIndex === 0 &&
+      this.log.truncations === 0 &&
+      this.configuration === undefined &&
+      this.restoring === undefined &&
+      this.role === 'follower' &&
+      !this.quarantined
+    )
+  }
+
+  takeId(replicaId: ReplicaId): void {
+    invariant(this.isEmpty, 'only an empty replica takes another id')
+    this.replicaId = replicaId
+    // Nobody waits for what the old id had to say.
+    this.outbox = []
+    this.deferred = []
   }
 
   /** Lets the clock of this core move forward, never back. */

@@ -505,6 +505,14 @@ export interface RaftMachine {
    */
   compact(index: number): LogPosition
 
+  /** Whether this replica holds nothing of its group: no entry, no snapshot, not even the wish for one. */
+  readonly isEmpty: boolean
+  /**
+   * Goes on under another id, for a replica that is empty: the one that it has is of no use to its group any more. Term and
+   * vote stay, so nothing that was promised under the first id is forgotten.
+   */
+  takeId(replicaId: ReplicaId): void
+
   /** What the host has to do, or undefined when there is nothing. */
   takeReady(): Ready | undefined
   status(): RaftStatus

@@ -72,7 +72,7 @@ interface Batch {
  */
 export class Applier {
   readonly #machine: StateMachine
-  readonly #replicaId: ReplicaId
+  #replicaId: ReplicaId
   readonly #limits: ApplierLimits
   readonly #onApplied: ApplierOptions['onApplied']
   readonly #onFailure: ApplierOptions['onFailure']
@@ -140,6 +140,13 @@ export class Applier {
   /** Entries that wait. */
   get queued(): number {
     return this.#queue.length - this.#head
+  }
+
+  /** The replica, of which nothing is stored here yet, has another id from now on. */
+  takeId(replicaId: ReplicaId): void {
+    invariant(this.#applied.index === 0, 'only a state of which nothing is stored yet is given to another id')
+    this.#replicaId = replicaId
+    this.#replicaStored = false
   }
 
   /** Takes committed entries, contiguous with those before. */

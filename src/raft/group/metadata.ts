@@ -7,6 +7,8 @@ import { unknownVersion } from './envelope.ts'
 export interface GroupMetadata {
   /** This replica's id. Of a destroyed one: the last id that it had, which never comes back here. */
   readonly replicaId: ReplicaId
+  /** Replica ids up to here were this node's before and are gone: an empty replica never takes one of them up. */
+  readonly floor: ReplicaId
   /** A tombstone: the replica was removed from its group, its log and state are gone. */
   readonly destroyed: boolean
   /** The disk was found to have lost something that was acknowledged. Only a new replica id gets rid of it. */
@@ -18,8 +20,8 @@ export interface GroupMetadata {
 const version = 1
 
 export function encodeGroupMetadata(metadata: GroupMetadata): Uint8Array {
-  const { replicaId, destroyed, quarantined, restoring } = metadata
-  return encodePlain([version, replicaId, destroyed, quarantined, restoring])
+  const { replicaId, floor, destroyed, quarantined, restoring } = metadata
+  return encodePlain([version, replicaId, destroyed, quarantined, restoring, floor])
 }
 
 /** @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION` */
@@ -28,11 +30,14 @@ export function decodeGroupMetadata(bytes: Uint8Array): GroupMetadata {
     const fields = new Fields(decodePlain(bytes, 'the metadata of a group'), 'the metadata of a group')
     const found = fields.uint('version')
     if (found !== version) throw unknownVersion('the metadata of a group', found)
+    const replicaId = fields.uint('replicaId')
     return {
-      replicaId: fields.uint('replicaId'),
+      replicaId,
       destroyed: fields.boolean('destroyed'),
       quarantined: fields.boolean('quarantined'),
       restoring: fields.boolean('restoring'),
+      // Where it was not stored nobody knows of earlier ones, so only later ones are safe.
+      floor: fields.more ? fields.uint('floor') : replicaId,
     }
   } catch (error) {
     if (KeelsonError.hasCode(error, 'FORMAT_VERSION')) throw error

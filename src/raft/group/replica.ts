@@ -117,6 +117,14 @@ export class Replica {
     return this.#metadata.quarantined
   }
 
+  /** Whether nothing of the group is here, in memory or on the disk, but an id, a term and a vote. */
+  get isEmpty(): boolean {
+    const { restoring, quarantined } = this.#metadata
+    return (
+      !this.stopped && !restoring && !quarantined && this.applier.applied.index === 0 && this.core.isEmpty
+    )
+  }
+
   get removed(): boolean {
     return this.#removed
   }
@@ -231,6 +239,17 @@ export class Replica {
       this.#guarded(() => this.core.peerDown(replica.replicaId, nowMs))
       this.#port.schedule(this)
     }
+  }
+
+  /** Goes on under another id, which is stored before or together with what is promised under it first. */
+  takeId(replicaId: ReplicaId): void {
+    this.#guarded(() => {
+      this.core.takeId(replicaId)
+      this.applier.takeId(replicaId)
+      this.#withheld = []
+      this.#metadata = { ...this.#metadata, replicaId }
+      this.writeMetadata()
+    })
   }
 
   // Turns

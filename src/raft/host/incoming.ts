@@ -10,7 +10,7 @@ export interface IncomingOptions {
   readonly env: Environment
   readonly incarnation: Incarnation
   /** The replica that a message is for; it may come to be by it. */
-  readonly find: (groupId: GroupId, message: HostMessage) => Replica | undefined
+  readonly find: (groupId: GroupId, message: HostMessage, peer: PeerIdentity) => Replica | undefined
   readonly snapshotRequested: (replica: Replica, peer: PeerIdentity, request: SnapshotRequest) => void
 }
 
@@ -53,7 +53,7 @@ export class Incoming {
 
   /** @returns why the message was dropped, if it was */
   #route(peer: PeerIdentity, groupId: GroupId, message: HostMessage, nowMs: number): string | undefined {
-    const replica = this.#options.find(groupId, message)
+    const replica = this.#options.find(groupId, message, peer)
     if (replica === undefined) return 'unknownGroup'
     if (message.kind !== 'snapshotRequest') return replica.receive(peer, message, nowMs)
     if (replica.stopped || message.to !== replica.replicaId) return 'wrongReplica'

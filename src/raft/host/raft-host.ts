@@ -2,7 +2,7 @@ import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import { Events } from '../../core/events.ts'
 import type { LogStore, RecoveredGroup } from '../../interfaces/log-store.ts'
 import type { StateMachine } from '../../interfaces/state-machine.ts'
-import type { Channel } from '../../interfaces/transport.ts'
+import type { Channel, PeerIdentity } from '../../interfaces/transport.ts'
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import {
   checkId,
@@ -52,6 +52,9 @@ const awakening: ReadonlySet<HostMessage['kind']> = new Set([
   'preVote',
   'vote',
 ])
+
+/** What only a leader sends. */
+const leading: ReadonlySet<HostMessage['kind']> = new Set(['append', 'heartbeat', 'snapshotOffer'])
 
 interface Stored {
   readonly metadata: GroupMetadata
@@ -159,7 +162,14 @@ export class RaftHost implements AsyncDisposable {
     const incoming = new Incoming({
       env,
       incarnation: log.incarnation,
-      find: (groupId, message) => this.#replicas.get(groupId) ?? this.#awaken(groupId, message),
+      find: (groupId, message, peer) => {
+        const replica = this.#replicas.get(groupId)
+        if (replica === undefined) return this.#awaken(groupId, message)
+        if (message.to !== replica.replicaId && this.#mayTakeId(replica, message, peer)) {
+          replica.takeId(message.to)
+        }
+        return replica
+      },
       snapshotRequested: (replica, peer, request) => this.#snapshots.requested(replica, peer, request),
     })
     channel.onMessage((peer, bytes) => {
@@ -444,11 +454,33 @@ export class RaftHost implements AsyncDisposable {
     if (!awakening.has(message.kind)) return undefined
     this.#waiting.delete(groupId)
     const restored = { compacted: { index: 0, term: 0 }, appliedIndex: 0, entries: [] }
-    const metadata = newMetadata(message.to)
+    const metadata = newMetadata(message.to, waiting.above)
     const replica = this.#start(waiting.group, waiting.machine, waiting.stored, metadata, restored)
     // Durable before, or together with, whatever this replica promises first.
     replica.writeMetadata()
     return replica
+  }
+
+  /**
+   * Whether an empty replica goes on under the id by which a leader calls it. A message that was long on its way may have
+   * awakened it as a replica that was removed since, or that a leader minted who could not commit it: nobody else would
+   * ever speak to that one, and the group would wait for the other for ever.
+   *
+   * It may be another id, higher or lower, because nothing is forgotten: the entry that adds a replica names the node and
+   * this very life of its disk, this disk has been there since the last replica that was destroyed on it (`floor`), and
+   * what it promised since, its term and vote, goes along. So for the group it is one replica that was removed and added
+   * again with its disk intact. It has acknowledged no entry, under whatever id, and the two ids are in no configuration
+   * together: a node has one replica in it. A late message may turn it back, with the same argument; the leader's next
+   * one wins, and its first entry ends this.
+   */
+  #mayTakeId(replica: Replica, message: HostMessage, peer: PeerIdentity): boolean {
+    return (
+      leading.has(message.kind) &&
+      message.to > replica.metadata.floor &&
+      replica.isEmpty &&
+      !this.#snapshots.isReceiving(replica.groupId) &&
+      replica.isBound(message.from, peer)
+    )
   }
 
   #peerLost(nodeId: NodeId): void {
@@ -485,8 +517,8 @@ async function openMachine(groupId: GroupId, machine: StateMachine): Promise<Gro
   )
 }
 
-function newMetadata(replicaId: ReplicaId): GroupMetadata {
-  return { replicaId, destroyed: false, quarantined: false, restoring: false }
+function newMetadata(replicaId: ReplicaId, floor: ReplicaId = 0): GroupMetadata {
+  return { replicaId, floor, destroyed: false, quarantined: false, restoring: false }
 }
 
 function inUse(groupId: GroupId): KeelsonError {

@@ -99,6 +99,11 @@ export class SnapshotTransfers {
     if (this.#sending.size < maximumTransfers) void this.#sendQueued()
   }
 
+  /** Whether a snapshot was asked for here, or is being received. */
+  isReceiving(groupId: GroupId): boolean {
+    return this.#incoming.has(groupId)
+  }
+
   /** Breaks off what a group is receiving. */
   cancel(groupId: GroupId, error: KeelsonError): void {
     const incoming = this.#incoming.get(groupId)

@@ -223,6 +223,83 @@ suite('membership', () => {
   })
 })
 
+suite('an empty replica that a late message awakened', () => {
+  /** n4 waits for its replica; a leader's heartbeat to another replica than any that n4 will be reaches it first. */
+  async function awakened(
+    body: (cluster: Cluster, n4: ClusterNode, awaken: (to: ReplicaId) => Promise<void>) => Promise<void>,
+  ): Promise<void> {
+    const cluster = new Cluster()
+    await cluster.run(async () => {
+      await cluster.bootstrap()
+      await cluster.add('n4')
+      await cluster.propose('a+1')
+      const n4 = cluster.node('n4')
+      await n4.host.awaitGroup(1, { stateMachine: n4.machine() })
+      const awaken = async (to: ReplicaId): Promise<void> => {
+        const leader = await cluster.leader()
+        const late = new FramePacker(n4.store.incarnation)
+        const { replicaId: from, term } = leader.group().status()
+        late.add(1, { kind: 'heartbeat', from, to, term, round: 1, commit: 0, match: 0 })
+        leader.channel.send('n4', late.finish())
+        await cluster.sleep(100)
+      }
+      await body(cluster, n4, awaken)
+    })
+  }
+
+  test('becomes the one that the group has', async () => {
+    await awakened(async (cluster, n4, awaken) => {
+      await awaken(4)
+      assert.equal(n4.group().status().replicaId, 4)
+      const replicaId = await joinWaiting(cluster, n4)
+      assert.ok(replicaId > 4)
+      await cluster.converged([...names, 'n4'])
+      assert.equal(n4.group().status().replicaId, replicaId)
+      n4.crash()
+      await n4.restart()
+      await cluster.converged([...names, 'n4'])
+      assert.equal(n4.group().status().replicaId, replicaId)
+      assert.equal(n4.host.stored().get(1)?.replicaId, replicaId)
+    })
+  })
+
+  test('also with a lower id, and after a restart', async () => {
+    await awakened(async (cluster, n4, awaken) => {
+      // Minted by a leader that could not commit it.
+      await awaken(5_000)
+      n4.crash()
+      await n4.restart()
+      assert.equal(n4.group().status().replicaId, 5_000)
+      const replicaId = await joinWaiting(cluster, n4)
+      assert.ok(replicaId < 5_000)
+      await cluster.converged([...names, 'n4'])
+      assert.equal(n4.group().status().replicaId, replicaId)
+    })
+  })
+
+  test('but never one that was destroyed on this disk, nor another one once it has an entry', async () => {
+    await awakened(async (cluster, n4, awaken) => {
+      const first = await joinWaiting(cluster, n4)
+      await cluster.converged([...names, 'n4'])
+      await awaken(first + 50)
+      assert.equal(n4.group().status().replicaId, first, 'it holds entries')
+      await change(cluster, { type: 'remove', replicaId: first })
+      await n4.host.destroyGroup(1)
+      await n4.host.awaitGroup(1, { stateMachine: n4.machine() })
+      await awaken(first + 100)
+      await awaken(first)
+      assert.equal(n4.group().status().replicaId, first + 100)
+      n4.crash()
+      await n4.restart()
+      await awaken(first)
+      assert.equal(n4.group().status().replicaId, first + 100, 'what was destroyed is remembered')
+      const second = await joinWaiting(cluster, n4)
+      assert.ok(second > first && second < first + 100)
+      await cluster.converged([...names, 'n4'])
+    })
+  })
+})
+
 async function joinWaiting(cluster: Cluster, node: ClusterNode): Promise<ReplicaId> {
   const added = await change(cluster, {
     type: 'addLearner',

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
+import { encodePlain } from '../../../src/core/codec.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
 import { MetricsRegistry } from '../../../src/core/metrics.ts'
 import type { Channel, StateSnapshot } from '../../../src/interfaces/index.ts'
@@ -165,8 +166,10 @@ suite('snapshots on the wire', () => {
 
 suite('the metadata of a group', () => {
   test('survives, and what cannot be read is corruption or a newer version', () => {
-    const metadata = { replicaId: 2 ** 40, destroyed: true, quarantined: false, restoring: true }
+    const metadata = { replicaId: 2 ** 40, floor: 7, destroyed: true, quarantined: false, restoring: true }
     assert.deepEqual(decodeGroupMetadata(encodeGroupMetadata(metadata)), metadata)
+    const before = encodePlain([1, 12, false, false, false])
+    assert.equal(decodeGroupMetadata(before).floor, 12, 'without it only later ids are taken')
     assert.throws(() => decodeGroupMetadata(new Uint8Array([0x91, 9])), { code: 'FORMAT_VERSION' })
     assert.throws(() => decodeGroupMetadata(new Uint8Array([1, 2, 3])), { code: 'CORRUPTION' })
   })

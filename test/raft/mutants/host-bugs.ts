@@ -203,6 +203,15 @@ export const hostBugs: readonly PlantedBug[] = [
     },
     adjust: (settings) => ({ ...settings, flushEvery: 5, keepEntries: 0 }),
   },
+  {
+    name: 'an empty replica keeps the id that awakened it',
+    mistake: undefined,
+    Node: class extends Node {
+      override mayTakeId(): boolean {
+        return false
+      }
+    },
+  },
 ]
 
 /** The entry as it would be without client sessions. */

@@ -160,7 +160,8 @@ export class Node {
 
   /** A leader speaks to a replica that this empty node is to become. */
   adopt(replicaId: number): void {
-    const record: ReplicaRecord = { replicaId, quarantined: false, restoring: false, destroyed: false }
+    const floor = this.record?.replicaId ?? 0
+    const record = { replicaId, floor, quarantined: false, restoring: false, destroyed: false }
     this.record = record
     this.world.simulation.note(this.name, 'becomes replica', replicaId)
     this.world.settleOwner(this, replicaId)
@@ -274,6 +275,7 @@ export class Node {
       if (this.mayAdopt(message)) this.adopt(message.to)
       return
     }
+    if (message.to !== core.replicaId && this.mayTakeId(core, message, peer)) this.#takeId(core, message.to)
     if (message.to !== core.replicaId || !this.isBound(message.from, peer)) {
       return this.world.count('message to or from a stranger')
     }
@@ -298,6 +300,36 @@ export class Node {
    */
   buried(replicaId: number): boolean {
     return this.record?.destroyed === true && this.record.replicaId >= replicaId
+  }
+
+  /** An empty replica goes on under the id by which a leader calls it: nobody else would speak to it ever again. */
+  mayTakeId(core: RaftCore, message: HostMessage, peer: Peer): boolean {
+    const { kind } = message
+    return (
+      (kind === 'append' || kind === 'heartbeat' || kind === 'snapshotOffer') &&
+      message.to > (this.record?.floor ?? 0) &&
+      core.isEmpty &&
+      this.record?.restoring !== true &&
+      this.#incoming === undefined &&
+      this.isBound(message.from, peer)
+    )
+  }
+
+  #takeId(core: RaftCore, replicaId: number): void {
+    const before = core.replicaId
+    this.input('takes up replica', replicaId, 'after', before)
+    this.world.count('id taken up')
+    const unknown = this.orphan
+    this.orphan = false
+    this.world.settleOwner(this, replicaId)
+    core.takeId(replicaId)
+    this.withheld = []
+    this.#changeRecord({ replicaId })
+    this.judge((invariants) => {
+      if (unknown) invariants.reminted(replicaId)
+      else invariants.renamed(before, replicaId)
+    })
+    this.changed()
   }
 
   /** A replica id is bound to one life of one node. */

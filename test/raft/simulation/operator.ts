@@ -1,5 +1,5 @@
 import type { Environment } from '../../../src/core/environment.ts'
-import { chance, pick } from '../../../src/core/random.ts'
+import { chance, pick, type SeededRandom } from '../../../src/core/random.ts'
 import { replicaOf, votersOf } from '../../../src/raft/core/configuration.ts'
 import type { RaftCore } from '../../../src/raft/core/raft.ts'
 import type { Configuration, MembershipChange } from '../../../src/raft/core/types.ts'
@@ -11,6 +11,7 @@ export class Operator {
   readonly #world: World
   readonly #env: Environment
   readonly #meanIntervalMs: number
+  readonly #regret: SeededRandom
   #stopped = false
   #tidies = true
 
@@ -18,6 +19,7 @@ export class Operator {
     this.#world = world
     this.#meanIntervalMs = meanIntervalMs
     this.#env = world.simulation.environment('operator')
+    this.#regret = world.simulation.random('regret')
   }
 
   start(): void {
@@ -45,7 +47,7 @@ export class Operator {
   }
 
   #act(): void {
-    if (this.#tidies) this.#destroyRemoved()
+    this.#destroyRemoved()
     if (this.#stopped) return
     // A deposed leader is asked as well: what it takes must come to nothing.
     const leaders = this.#world.live().filter((node) => node.leads && node.process.state === 'running')
@@ -96,7 +98,8 @@ export class Operator {
   }
 
   #isSpare(node: Node): boolean {
-    return node.core === undefined && (node.record === undefined || node.record.destroyed)
+    if (node.core !== undefined) return node.core.isEmpty
+    return node.record === undefined || node.record.destroyed
   }
 
   #change(node: Node, core: RaftCore, change: MembershipChange): void {
@@ -108,6 +111,34 @@ export class Operator {
     if (!answer.accepted) return
     node.input('change', change.type, JSON.stringify(change))
     node.changed()
+    if (change.type === 'addLearner' && chance(this.#regret, 0.3)) this.#takeBack(node, core, change, 0)
+  }
+
+  /**
+   * Takes a learner out again as soon as that may be done, and adds the same node anew: what it hears of first is the
+   * replica that it is no more.
+   */
+  #takeBack(
+    node: Node,
+    core: RaftCore,
+    change: Extract<MembershipChange, { readonly type: 'addLearner' }>,
+    waitedMs: number,
+  ): void {
+    this.#env.timers.schedule(1, () => {
+      if (this.#stopped || node.core !== core || !node.leads || waitedMs > 200) return
+      const learner = core.configuration?.replicas.find(
+        ({ nodeId, role }) => nodeId === change.nodeId && role === 'learner',
+      )
+      const next: MembershipChange =
+        learner === undefined ? change : { type: 'remove', replicaId: learner.replicaId }
+      if (!core.changeMembership(next, {}, node.nowMs).accepted) {
+        return this.#takeBack(node, core, change, waitedMs + 1)
+      }
+      node.input('change', next.type, JSON.stringify(next))
+      node.changed()
+      if (next.type === 'remove') this.#takeBack(node, core, change, waitedMs)
+      else this.#world.count('learner added anew')
+    })
   }
 
   /** A replica is destroyed only after its removal is committed; sometimes it is left running for a while. */
@@ -116,10 +147,19 @@ export class Operator {
       const { core } = node
       if (core === undefined || node.process.state !== 'running') continue
       if (!node.removed && !this.#isRemoved(node, core)) continue
+      const awaited = this.#isAwaited(node, core)
+      // One that is still empty becomes the other by itself.
+      if (awaited ? core.isEmpty : !this.#tidies) continue
       if (!this.#world.calm && !chance(this.#env.random, 0.3)) continue
       this.#world.count('replica destroyed')
       node.destroy()
     }
+  }
+
+  /** The group waits for another replica of this node. */
+  #isAwaited(node: Node, { replicaId }: RaftCore): boolean {
+    const { replicas = [] } = this.#world.leader()?.core?.configuration ?? {}
+    return replicas.some((member) => member.nodeId === node.name && member.replicaId !== replicaId)
   }
 
   /**

@@ -65,6 +65,7 @@ suite('a simulated Raft group', () => {
       'change remove accepted',
       'change addLearner staleGeneration',
       'replica destroyed',
+      'id taken up',
       'client: sessionUnknown',
     ]
     for (const what of events) assert.ok(total(({ counts }) => counts, what) > 0, `never: ${what}`)

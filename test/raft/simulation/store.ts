@@ -14,6 +14,8 @@ import {
 /** Who this replica is, and what happened to it: stored with the log. */
 export interface ReplicaRecord {
   readonly replicaId: number
+  /** Ids up to here were this disk's before and are gone. */
+  readonly floor: number
   readonly quarantined: boolean
   /** A snapshot may be replacing the state. */
   readonly restoring: boolean

@@ -326,7 +326,7 @@ export class World {
     )
     const state = bootstrapState(replicas)
     members.forEach((node, i) => {
-      const record = { replicaId: i + 1, quarantined: false, restoring: false, destroyed: false }
+      const record = { replicaId: i + 1, floor: 0, quarantined: false, restoring: false, destroyed: false }
       node.store.writeRecord(record, () => {})
       node.store.write({ entries: state.entries, hardState: state.hardState }, () => {})
       node.store.crash(Number.POSITIVE_INFINITY)
