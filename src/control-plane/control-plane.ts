@@ -202,7 +202,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     this.clusterId = clusterId
     this.store = metadata.store
     this.#env = env
-    this.#events = new Events(env.logger)
+    this.#events = new Events(env.logger, ['leadership', 'deposed'])
     this.#parts = parts
     this.admin = new Admin({ env, store: this.store })
     this.#admission = new ServerAdmission(env, group)

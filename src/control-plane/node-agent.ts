@@ -172,7 +172,7 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
     this.transport = parts.transport
     this.admin = new Admin({ env: options.env, store: parts.store })
     this.#options = options
-    this.#events = new Events(options.env.logger)
+    this.#events = new Events(options.env.logger, ['session'])
     this.#cleanup = parts.cleanup
     this.#state = parts.state
     this.#book = parts.book

@@ -7,18 +7,32 @@ const decoder = new TextDecoder('utf-8', { fatal: true })
 /** No bytes. */
 export const emptyBytes: Uint8Array = new Uint8Array(0)
 
-/** UTF-8 bytes of a string. */
+/** UTF-8 bytes of a string. @throws KeelsonError `INVALID_ARGUMENT` for anything else */
 export function utf8(text: string): Uint8Array {
+  if (typeof text !== 'string') throw noText(text)
   return encoder.encode(text)
 }
 
 /** The string of UTF-8 bytes. @throws KeelsonError `MALFORMED` */
 export function text(bytes: Uint8Array): string {
+  if (!(bytes instanceof Uint8Array)) throw noBytes('text', bytes)
   try {
     return decoder.decode(bytes)
   } catch (cause) {
     throw new KeelsonError('MALFORMED', 'bytes that should be UTF-8 text are not', { cause })
   }
+}
+
+function noText(value: unknown): KeelsonError {
+  return new KeelsonError('INVALID_ARGUMENT', `UTF-8 is made of a string, not of ${typeof value}`)
+}
+
+/** The error of a decoder that was given something else than bytes. @internal */
+export function noBytes(what: string, value: unknown): KeelsonError {
+  return new KeelsonError(
+    'INVALID_ARGUMENT',
+    `${what} is decoded from a Uint8Array, not from ${typeof value}`,
+  )
 }
 
 /** Lower-case hexadecimal. */
@@ -208,8 +222,9 @@ export class ByteReader {
   readonly #what: string
   #at = 0
 
-  /** `what` names the input in error messages. */
+  /** `what` names the input in error messages. @throws KeelsonError `INVALID_ARGUMENT` for anything but bytes */
   constructor(bytes: Uint8Array, what: string) {
+    if (!(bytes instanceof Uint8Array)) throw noBytes(what, bytes)
     this.#bytes = bytes
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     this.#what = what

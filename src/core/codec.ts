@@ -1,5 +1,6 @@
 import { Packr } from 'msgpackr/pack'
 import { Unpackr } from 'msgpackr/unpack'
+import { noBytes } from './bytes.ts'
 import { KeelsonError } from './errors.ts'
 
 /**
@@ -41,6 +42,7 @@ export function decodePlain(
   what: string,
   limits: DecodeLimits = defaultDecodeLimits,
 ): Plain {
+  if (!(bytes instanceof Uint8Array)) throw noBytes(what, bytes)
   scan(bytes, what, limits)
   try {
     return unpackr.unpack(bytes) as Plain

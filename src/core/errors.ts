@@ -202,8 +202,14 @@ export class KeelsonError extends Error {
     }
   }
 
-  /** The inverse of {@link KeelsonError.toJSON}; an unknown code of a newer peer becomes `IO` and keeps its message. */
+  /** The inverse of {@link KeelsonError.toJSON}; an unknown code of a newer peer becomes `IO` and keeps its message. @throws KeelsonError `MALFORMED` */
   static fromJSON(value: SerializedError): KeelsonError {
+    if (typeof value !== 'object' || value === null || typeof value.message !== 'string') {
+      throw new KeelsonError(
+        'MALFORMED',
+        'an error is made of what toJSON gave: an object with code and message',
+      )
+    }
     const code: ErrorCode = Object.hasOwn(errorTraits, value.code) ? (value.code as ErrorCode) : 'IO'
     return new KeelsonError(code, value.message, {
       details: value.details,

@@ -1,5 +1,8 @@
 import EventEmitterModule from 'eventemitter3'
+import { checkFunction } from './arguments.ts'
+import { KeelsonError } from './errors.ts'
 import type { Logger } from './logger.ts'
+import { closest, showValue } from './options.ts'
 
 // eventemitter3's typings describe a default export that is both class and namespace.
 const { EventEmitter } = EventEmitterModule
@@ -20,13 +23,22 @@ export interface Listenable<E extends EventMap> {
 export class Events<E extends EventMap> implements Listenable<E> {
   readonly #emitter = new EventEmitter()
   readonly #logger: Logger
+  readonly #names: readonly (keyof E & string)[]
 
-  /** `logger` gets the errors of listeners that throw. */
-  constructor(logger: Logger) {
+  /** `logger` gets the errors of listeners that throw; `names` are all the events that there are. */
+  constructor(logger: Logger, names: readonly (keyof E & string)[]) {
     this.#logger = logger
+    this.#names = names
   }
 
   on<K extends keyof E & string>(event: K, listener: E[K]): () => void {
+    if (!this.#names.includes(event)) {
+      const suggestion = closest(String(event), this.#names)
+      const hint =
+        suggestion === undefined ? `events: ${this.#names.join(', ')}` : `did you mean '${suggestion}'?`
+      throw new KeelsonError('INVALID_ARGUMENT', `there is no event ${showValue(event)}; ${hint}`)
+    }
+    checkFunction(listener, `the listener of '${event}'`)
     const loose = listener as unknown as (...args: unknown[]) => void
     this.#emitter.on(event, loose)
     return () => {

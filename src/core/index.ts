@@ -3,6 +3,7 @@
  *
  * @module
  */
+export * from './arguments.ts'
 export * from './async.ts'
 export * from './bytes.ts'
 export * from './checksum.ts'

@@ -1,3 +1,5 @@
+import { checkFunction } from './arguments.ts'
+import { wordOption } from './options.ts'
 /** Structured fields of a log record. Secrets never go here. */
 export type LogFields = Readonly<Record<string, unknown>>
 
@@ -54,8 +56,10 @@ export interface LogRecord {
   readonly fields: LogFields
 }
 
-/** A logger that hands each record of at least `level` to `write`. */
+/** A logger that hands each record of at least `level` to `write`. @throws KeelsonError `INVALID_ARGUMENT`, `INVALID_OPTION` */
 export function recordLogger(write: (record: LogRecord) => void, level: LogLevel = 'info'): Logger {
+  checkFunction(write, 'what takes the records of a logger')
+  wordOption(logLevels)(level, 'recordLogger: the level')
   const lowest = logLevels.indexOf(level)
   const make = (bound: LogFields): Logger => {
     const method = (name: LogLevel): LogMethod =>

@@ -1,4 +1,6 @@
+import { checkArray, checkText } from './arguments.ts'
 import { KeelsonError } from './errors.ts'
+import { showValue } from './options.ts'
 
 /** Label values of one series. Keep their number of combinations small. */
 export type Labels = Readonly<Record<string, string>>
@@ -54,8 +56,7 @@ function renderLabels(labels: Labels): string {
   return Object.keys(labels)
     .sort()
     .map(
-      (key) =>
-        `${key}="${(labels[key] as string).replace(/[\\"\n]/g, (c) => (c === '\n' ? '\\n' : `\\${c}`))}"`,
+      (key) => `${key}="${String(labels[key]).replace(/[\\"\n]/g, (c) => (c === '\n' ? '\\n' : `\\${c}`))}"`,
     )
     .join(',')
 }
@@ -89,6 +90,13 @@ export class MetricsRegistry implements Metrics {
    * the unit of the name.
    */
   histogram(name: string, help: string, buckets: readonly number[]): Histogram {
+    for (const bound of checkArray(buckets, `the buckets of the histogram ${name}`, 1_000)) {
+      if (typeof bound !== 'number')
+        throw new KeelsonError(
+          'INVALID_ARGUMENT',
+          `a bucket of the histogram ${name} is a number, not ${showValue(bound)}`,
+        )
+    }
     const family = this.#family(name, help, 'histogram', buckets)
     return {
       observe: (value, labels = {}) => {
@@ -132,13 +140,21 @@ export class MetricsRegistry implements Metrics {
       if (known.kind === kind) return known
       throw new KeelsonError(
         'INVALID_ARGUMENT',
-        `the metric ${name} exists already as a ${known.kind}, not a ${kind}`,
+        `the metric ${name} exists already as a ${known.kind}, not a ${kind}; give this one another name`,
       )
     }
-    if (!/^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(name)) {
-      throw new KeelsonError('INVALID_ARGUMENT', `${JSON.stringify(name)} is not a Prometheus metric name`)
+    if (typeof name !== 'string' || !/^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(name)) {
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `${showValue(name)} is not a Prometheus metric name: letters, digits, '_' and ':'`,
+      )
     }
-    const family: Family = { kind, help: help.replaceAll('\n', ' '), buckets, series: new Map() }
+    const family: Family = {
+      kind,
+      help: checkText(help, `the help of the metric ${name}`).replaceAll('\n', ' '),
+      buckets,
+      series: new Map(),
+    }
     this.#families.set(name, family)
     return family
   }
@@ -150,7 +166,7 @@ export class MetricsRegistry implements Metrics {
     if (family.series.size >= maximumSeriesPerFamily) {
       throw new KeelsonError(
         'LIMIT_EXCEEDED',
-        `a metric holds at most ${maximumSeriesPerFamily} combinations of labels`,
+        `a metric holds at most ${maximumSeriesPerFamily} combinations of labels; label with less that varies`,
       )
     }
     const series: Series =

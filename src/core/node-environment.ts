@@ -3,6 +3,7 @@ import { performance } from 'node:perf_hooks'
 import type { Environment } from './environment.ts'
 import { type Logger, silentLogger } from './logger.ts'
 import { type Metrics, MetricsRegistry } from './metrics.ts'
+import { checkOptions, objectOption } from './options.ts'
 import { SeededRandom } from './random.ts'
 
 /** What a host may bring along to {@link nodeEnvironment}. */
@@ -13,8 +14,12 @@ export interface NodeEnvironmentOptions {
   readonly metrics?: Metrics
 }
 
-/** The environment of a real process: its clocks, timers and a generator seeded by the system. */
+/** The environment of a real process: its clocks, timers and a generator seeded by the system. @throws KeelsonError `INVALID_OPTION` */
 export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environment {
+  const { logger, metrics } = checkOptions<Required<NodeEnvironmentOptions>>('nodeEnvironment', options, {
+    logger: objectOption<Logger>(['trace', 'debug', 'info', 'warn', 'error', 'child'], silentLogger),
+    metrics: objectOption<Metrics>(['counter', 'gauge', 'histogram'], new MetricsRegistry()),
+  })
   const seed = randomBytes(16)
   return Object.freeze({
     clock: Object.freeze({ monotonicMs: () => performance.now(), wallMs: () => Date.now() }),
@@ -28,7 +33,7 @@ export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environme
       },
     }),
     random: new SeededRandom(new Uint32Array(seed.buffer.slice(seed.byteOffset, seed.byteOffset + 16))),
-    logger: options.logger ?? silentLogger,
-    metrics: options.metrics ?? new MetricsRegistry(),
+    logger,
+    metrics,
   })
 }

@@ -10,11 +10,31 @@ function fail(message: string): never {
   throw new KeelsonError('INVALID_OPTION', message)
 }
 
-function show(value: unknown): string {
+/** Characters of a value that a message shows. */
+const maximumShown = 80
+
+/** A value as a message shows it: short, whatever it is, and never an error of its own. */
+export function showValue(value: unknown): string {
   if (typeof value === 'function') return 'a function'
-  if (typeof value === 'bigint') return `${value}n`
+  if (value instanceof Uint8Array) return `${value.length} bytes`
   if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object'
-  return JSON.stringify(value) ?? String(value)
+  if (typeof value === 'string' && value.length > maximumShown) {
+    return `${JSON.stringify(value.slice(0, maximumShown))}… (${value.length} characters)`
+  }
+  return typeof value === 'string'
+    ? JSON.stringify(value)
+    : `${String(value)}${typeof value === 'bigint' ? 'n' : ''}`
+}
+
+function unknownKey(where: string, key: string, known: readonly string[]): never {
+  const suggestion = closest(key, known)
+  const hint =
+    suggestion !== undefined
+      ? `did you mean '${suggestion}'?`
+      : known.length === 0
+        ? 'it has none'
+        : `known options: ${known.join(', ')}`
+  return fail(`${where} has no option '${key.slice(0, maximumShown)}'; ${hint}`)
 }
 
 /**
@@ -31,15 +51,12 @@ export function checkOptions<T extends object>(
   crossCheck?: (options: T, refuse: (problem: string) => never) => void,
 ): T {
   if (typeof input !== 'object' || input === null || Array.isArray(input)) {
-    fail(`${where} takes an options object, not ${show(input)}`)
+    fail(`${where} takes an options object, not ${showValue(input)}`)
   }
   const known = Object.keys(checks)
   for (const key of Object.keys(input)) {
     if (known.includes(key)) continue
-    const suggestion = closest(key, known)
-    const hint =
-      suggestion === undefined ? `known options: ${known.join(', ')}` : `did you mean '${suggestion}'?`
-    fail(`${where} has no option '${key}'; ${hint}`)
+    unknownKey(where, key, known)
   }
   const result: Record<string, unknown> = {}
   for (const key of known) {
@@ -63,11 +80,11 @@ export interface NumberBounds {
 
 function numeric(value: unknown, name: string, bounds: NumberBounds, integer: boolean): number {
   const max = bounds.max ?? (integer ? Number.MAX_SAFE_INTEGER : Number.MAX_VALUE)
-  const final = value ?? bounds.fallback
+  const final = value === undefined ? bounds.fallback : value
   const fits = integer ? Number.isSafeInteger(final) : typeof final === 'number'
   if (fits && (final as number) >= bounds.min && (final as number) <= max) return final as number
   return fail(
-    `${name} takes ${integer ? 'an integer' : 'a number'} from ${bounds.min} to ${max}, not ${show(value)}`,
+    `${name} takes ${integer ? 'an integer' : 'a number'} from ${bounds.min} to ${max}, not ${showValue(value)}`,
   )
 }
 
@@ -84,36 +101,38 @@ export function numberOption(bounds: NumberBounds): OptionCheck<number> {
 /** Takes a string of at least one and at most `maxLength` (default 4,096) characters. */
 export function stringOption(bounds: { fallback?: string; maxLength?: number } = {}): OptionCheck<string> {
   return (value, name) => {
-    const final = value ?? bounds.fallback
+    const final = value === undefined ? bounds.fallback : value
     const maxLength = bounds.maxLength ?? 4096
     if (typeof final === 'string' && final.length > 0 && final.length <= maxLength) return final
-    return fail(`${name} takes a string of 1 to ${maxLength} characters, not ${show(value)}`)
+    return fail(`${name} takes a string of 1 to ${maxLength} characters, not ${showValue(value)}`)
   }
 }
 
 /** Takes true or false. */
 export function booleanOption(fallback?: boolean): OptionCheck<boolean> {
   return (value, name) => {
-    const final = value ?? fallback
-    return typeof final === 'boolean' ? final : fail(`${name} takes true or false, not ${show(value)}`)
+    const final = value === undefined ? fallback : value
+    return typeof final === 'boolean' ? final : fail(`${name} takes true or false, not ${showValue(value)}`)
   }
 }
 
 /** Takes one of a few words. */
 export function wordOption<const T extends string>(words: readonly T[], fallback?: T): OptionCheck<T> {
   return (value, name) => {
-    const final = (value ?? fallback) as T
+    const final = (value === undefined ? fallback : value) as T
     return words.includes(final)
       ? final
-      : fail(`${name} takes one of ${words.join(', ')}, not ${show(value)}`)
+      : fail(`${name} takes one of ${words.join(', ')}, not ${showValue(value)}`)
   }
 }
 
 /** Takes a function; its signature is trusted. */
 export function functionOption<T>(fallback?: T): OptionCheck<T> {
   return (value, name) => {
-    const final = value ?? fallback
-    return typeof final === 'function' ? (final as T) : fail(`${name} takes a function, not ${show(value)}`)
+    const final = value === undefined ? fallback : value
+    return typeof final === 'function'
+      ? (final as T)
+      : fail(`${name} takes a function, not ${showValue(value)}`)
   }
 }
 
@@ -123,9 +142,9 @@ export function objectOption<T extends object>(
   fallback?: T,
 ): OptionCheck<T> {
   return (value, name) => {
-    const final = (value ?? fallback) as T
-    if (typeof final !== 'object' || final === null)
-      return fail(`${name} takes an object, not ${show(value)}`)
+    const final = (value === undefined ? fallback : value) as T
+    if (typeof final !== 'object' || final === null || Array.isArray(final))
+      return fail(`${name} takes an object, not ${showValue(value)}`)
     const missing = members.filter((member) => !(member in final))
     if (missing.length === 0) return final
     return fail(`${name} takes an object with ${members.join(', ')}; ${missing.join(', ')} missing`)
@@ -138,8 +157,8 @@ export function arrayOption<T>(
   bounds: { min?: number; max?: number; fallback?: readonly T[] } = {},
 ): OptionCheck<readonly T[]> {
   return (value, name) => {
-    const final = value ?? bounds.fallback
-    if (!Array.isArray(final)) return fail(`${name} takes an array, not ${show(value)}`)
+    const final = value === undefined ? bounds.fallback : value
+    if (!Array.isArray(final)) return fail(`${name} takes an array, not ${showValue(value)}`)
     const min = bounds.min ?? 0
     const max = bounds.max ?? 100_000
     if (final.length < min || final.length > max) {
@@ -154,8 +173,36 @@ export function optional<T>(check: OptionCheck<T>): OptionCheck<T | undefined> {
   return (value, name) => (value === undefined ? undefined : check(value, name))
 }
 
+/** Takes an `AbortSignal`. */
+export const signalOption: OptionCheck<AbortSignal> = (value, name) => {
+  if (value instanceof EventTarget && typeof (value as Partial<AbortSignal>).aborted === 'boolean')
+    return value as AbortSignal
+  const hint = value instanceof AbortController ? '; give the signal of the controller' : ''
+  return fail(`${name} takes an AbortSignal, not ${showValue(value)}${hint}`)
+}
+
+/**
+ * Checks the options object of one call: unknown keys are refused with a suggestion, and a `signal` must be one. What else
+ * there is of `known` is the caller's to check. Cheap enough for every call.
+ *
+ * @param where the method's name, for messages
+ * @param known options that it takes beside `signal`
+ * @throws KeelsonError `INVALID_OPTION`
+ */
+export function checkCall(where: string, options: unknown, known: readonly string[] = []): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    fail(`${where} takes an options object, not ${showValue(options)}`)
+  }
+  for (const key in options) {
+    if (key !== 'signal' && !known.includes(key)) unknownKey(where, key, ['signal', ...known])
+  }
+  const { signal } = options as { readonly signal?: unknown }
+  if (signal !== undefined) signalOption(signal, `${where}: option 'signal'`)
+}
+
 /** The known word nearest to `word`, when it is near enough to be a typing mistake. */
 export function closest(word: string, known: readonly string[]): string | undefined {
+  if (word.length > maximumShown) return undefined
   let best: string | undefined
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1
   for (const candidate of known) {

@@ -102,7 +102,7 @@ export class Leases implements AsyncDisposable, Listenable<LeasesEvents> {
       onTaken: (how) => this.#taken.add(1, { how }),
       onChange: (name) => this.#show(name),
     })
-    this.#events = new Events(env.logger)
+    this.#events = new Events(env.logger, ['status'])
     this.#taken = env.metrics.counter('keelson_leases_taken_total', 'Leases taken, by how')
     this.#held = env.metrics.gauge('keelson_leases_held', 'Leases that this process has')
   }

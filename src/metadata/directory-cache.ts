@@ -38,7 +38,7 @@ export class DirectoryCache implements Listenable<DirectoryCacheEvents>, AsyncDi
 
   /** Begins to follow the directory at once; {@link DirectoryCache.ready} tells when it was read. */
   constructor(options: DirectoryCacheOptions) {
-    this.#events = new Events(options.env.logger)
+    this.#events = new Events(options.env.logger, ['change', 'lost'])
     this.#ready.promise.catch(() => {})
     this.#running = this.#run(options.directory)
   }

@@ -85,7 +85,7 @@ export class MetadataServer implements Listenable<MetadataServerEvents>, AsyncDi
     this.#env = env
     this.#group = group
     this.#options = options
-    this.#events = new Events(env.logger)
+    this.#events = new Events(env.logger, ['mismatch'])
     this.#rpc = new Rpc({ env, channel })
     const maximumBodyBytes = Math.min(rpcDefaults.maximumBodyBytes, channel.maximumMessageBytes) - 1024
     this.#hub = new WatchHub({

@@ -1,4 +1,5 @@
 import { KeelsonError } from '../core/errors.ts'
+import { type OptionCheck, showValue } from '../core/options.ts'
 
 /** A cluster, fixed by its one bootstrap: up to 64 characters of a–z, 0–9, dot, dash and underscore. */
 export type ClusterId = string
@@ -35,8 +36,22 @@ export function checkName(value: unknown, what: string): string {
   if (typeof value === 'string' && namePattern.test(value)) return value
   throw new KeelsonError(
     'INVALID_ARGUMENT',
-    `${what} must be 1 to 64 characters of a-z, 0-9, '.', '-' and '_', starting with a letter or digit, not ${JSON.stringify(value)}`,
+    `${what} must be 1 to 64 characters of a-z, 0-9, '.', '-' and '_', starting with a letter or digit, not ${showValue(value)}`,
   )
+}
+
+/** {@link checkName} for an option. @throws KeelsonError `INVALID_OPTION` */
+export const nameOption: OptionCheck<string> = (value, name) => asOption(() => checkName(value, name))
+
+/** {@link checkId} for an option. @throws KeelsonError `INVALID_OPTION` */
+export const idOption: OptionCheck<number> = (value, name) => asOption(() => checkId(value, name))
+
+function asOption<T>(check: () => T): T {
+  try {
+    return check()
+  } catch (error) {
+    throw new KeelsonError('INVALID_OPTION', (error as Error).message)
+  }
 }
 
 /** Checks the form of a numeric id. @throws KeelsonError `INVALID_ARGUMENT` */
@@ -44,6 +59,6 @@ export function checkId(value: unknown, what: string): number {
   if (Number.isSafeInteger(value) && (value as number) > 0) return value as number
   throw new KeelsonError(
     'INVALID_ARGUMENT',
-    `${what} must be a positive safe integer, not ${JSON.stringify(value)}`,
+    `${what} must be a positive safe integer, not ${showValue(value)}`,
   )
 }

@@ -1,4 +1,5 @@
 import { KeelsonError } from '../core/errors.ts'
+import { showValue } from '../core/options.ts'
 
 /** One level of where a node stands, from the widest to the narrowest: region, zone, rack. */
 export interface LocalityTier {
@@ -16,18 +17,24 @@ const tierPattern = /^([a-z0-9_-]{1,32})=([A-Za-z0-9._-]{1,64})$/
 /** Parses `region=eu,zone=eu-1,rack=7`. @throws KeelsonError `INVALID_ARGUMENT` */
 export function parseLocality(text: string): Locality {
   if (text === '') return []
+  if (typeof text !== 'string') {
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      `a locality is text such as 'region=eu,zone=eu-1', not ${showValue(text)}`,
+    )
+  }
   const tiers = text.split(',').map((part) => {
     const match = tierPattern.exec(part)
     if (match === null) {
       throw new KeelsonError(
         'INVALID_ARGUMENT',
-        `a locality reads 'region=eu,zone=eu-1', but it holds ${JSON.stringify(part)}`,
+        `a locality reads 'region=eu,zone=eu-1', but it holds ${showValue(part)}`,
       )
     }
     return { key: match[1] as string, value: match[2] as string }
   })
   if (new Set(tiers.map((tier) => tier.key)).size !== tiers.length) {
-    throw new KeelsonError('INVALID_ARGUMENT', `the locality ${JSON.stringify(text)} names a tier twice`)
+    throw new KeelsonError('INVALID_ARGUMENT', `the locality ${showValue(text)} names a tier twice`)
   }
   return tiers
 }

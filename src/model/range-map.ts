@@ -1,5 +1,7 @@
+import { checkBytes, checkObject } from '../core/arguments.ts'
 import { compareBytes } from '../core/bytes.ts'
 import { KeelsonError } from '../core/errors.ts'
+import { showValue } from '../core/options.ts'
 import type { RangeDescriptor } from './descriptors.ts'
 import type { RangeId } from './ids.ts'
 
@@ -39,6 +41,7 @@ export class RangeMap {
 
   /** The range that holds `key`, if the map knows it. O(log n). */
   lookup(key: Uint8Array): RangeDescriptor | undefined {
+    checkBytes(key, 'the key of a lookup')
     const at = this.#lastStartingAtOrBefore(key)
     const range = this.#ranges[at]
     return range !== undefined && rangeContains(range, key) ? range : undefined
@@ -54,10 +57,17 @@ export class RangeMap {
    * neighbour in the way makes the descriptor stale, and it is ignored.
    *
    * @returns whether the map changed
+   * @throws KeelsonError `INVALID_ARGUMENT` for bounds that no range can have
    */
   update(range: RangeDescriptor): boolean {
+    checkObject(range, 'a range')
+    checkBytes(range.start, `the start of range ${showValue(range.rangeId)}`)
+    if (range.end !== undefined) checkBytes(range.end, `the end of range ${showValue(range.rangeId)}`)
     if (range.end !== undefined && compareBytes(range.start, range.end) >= 0) {
-      throw new KeelsonError('INVALID_ARGUMENT', `range ${range.rangeId} ends where or before it starts`)
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `range ${range.rangeId} ends where or before it starts; the end is the first key behind it`,
+      )
     }
     let first = this.#lastStartingAtOrBefore(range.start)
     const before = this.#ranges[first]

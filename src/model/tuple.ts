@@ -1,3 +1,4 @@
+import { checkArray, checkBytes } from '../core/arguments.ts'
 import { ByteReader, ByteWriter, text, utf8 } from '../core/bytes.ts'
 import { KeelsonError } from '../core/errors.ts'
 
@@ -13,8 +14,11 @@ const escaped = 0xff
 /**
  * Encodes parts into a key whose byte order is the order of the tuples, part by part (FoundationDB's tuple layer): bytes
  * before strings before numbers, and a tuple before every longer one that it begins.
+ *
+ * @throws KeelsonError `INVALID_ARGUMENT` for a part of another type, or a number that is not finite
  */
 export function encodeTuple(parts: readonly TuplePart[]): Uint8Array {
+  checkArray(parts, 'the parts of a tuple')
   const out = new ByteWriter(64)
   for (const part of parts) {
     if (typeof part === 'number') {
@@ -30,7 +34,8 @@ export function encodeTuple(parts: readonly TuplePart[]): Uint8Array {
       }
       continue
     }
-    const bytes = typeof part === 'string' ? utf8(part) : part
+    const bytes =
+      typeof part === 'string' ? utf8(part) : checkBytes(part, 'a key part that is no string and no number')
     out.u8(typeof part === 'string' ? tagString : tagBytes)
     for (const byte of bytes) {
       out.u8(byte)

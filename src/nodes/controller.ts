@@ -105,7 +105,7 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
     this.#epoch = options.epoch
     this.#replicasOf = options.replicasOf
     this.#intervalMs = options.intervalMs
-    this.#events = new Events(options.env.logger)
+    this.#events = new Events(options.env.logger, ['changed'])
     this.#ready = new Promise((resolve) => {
       this.#markReady = resolve
     })

@@ -156,7 +156,7 @@ export class NodeSession implements AsyncDisposable, Listenable<NodeSessionEvent
     this.#store = options.store
     this.#tuning = options
     this.#budgetMs = options.ttlMs * (1 - options.maximumDrift)
-    this.#events = new Events(options.env.logger)
+    this.#events = new Events(options.env.logger, ['suspended', 'resumed', 'lost'])
     this.#sentAtMs = sentAtMs
     this.#sentAtWallMs = sentAtWallMs
     this.#armSuspension()

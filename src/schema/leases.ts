@@ -78,7 +78,7 @@ export class SchemaLeases implements AsyncDisposable, Listenable<SchemaLeasesEve
 
   private constructor(options: SchemaLeasesOptions) {
     this.#options = options
-    this.#events = new Events(options.env.logger)
+    this.#events = new Events(options.env.logger, ['adopted'])
   }
 
   /** Reads all tables, takes leases on them and follows them. @throws KeelsonError `TIMEOUT`, `ABORTED` */

@@ -85,7 +85,7 @@ export class Settings<D extends SettingDefinitions> implements AsyncDisposable, 
 
   private constructor(options: SettingsOptions<D>) {
     this.#options = options
-    this.#events = new Events(options.env.logger)
+    this.#events = new Events(options.env.logger, ['change'])
     for (const [name, definition] of Object.entries(options.definitions))
       this.#current.set(name, definition.default)
   }

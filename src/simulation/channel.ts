@@ -47,7 +47,7 @@ export class SimulatedChannel implements Channel {
     this.traffic = traffic
     this.#host = host
     this.#logger = logger
-    this.#events = new Events(logger)
+    this.#events = new Events(logger, ['lost'])
   }
 
   get self(): PeerIdentity {

@@ -69,7 +69,7 @@ export class SimulatedTransport implements Transport, EndHost {
     this.limits = limits
     this.#hub = hub
     this.#life = process.life
-    this.#events = new Events(context.env.logger)
+    this.#events = new Events(context.env.logger, ['peer'])
   }
 
   get self(): PeerIdentity {

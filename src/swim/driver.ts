@@ -96,7 +96,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
     this.#socket = socket
     this.#tuning = tuning
     this.#logger = env.logger.child({ module: 'swim', nodeId })
-    this.#events = new Events(this.#logger)
+    this.#events = new Events(this.#logger, ['change'])
     this.#metrics = new SwimMetrics(env.metrics, nodeId)
     const nowMs = env.clock.monotonicMs()
     const { address } = socket

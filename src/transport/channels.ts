@@ -50,7 +50,7 @@ export class LocalChannel implements Channel {
     this.traffic = traffic
     this.#backend = backend
     this.#logger = logger
-    this.#events = new Events(logger)
+    this.#events = new Events(logger, ['lost'])
   }
 
   get self(): PeerIdentity {

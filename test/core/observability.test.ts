@@ -9,6 +9,7 @@ test('a listener that throws is logged and harms nobody', () => {
   const records: LogRecord[] = []
   const events = new Events<{ change: (value: number) => void }>(
     recordLogger((record) => records.push(record)),
+    ['change'],
   )
   const seen: number[] = []
   events.on('change', () => {

@@ -85,7 +85,7 @@ export class SessionHolder implements Listenable<SessionHolderEvents>, AsyncDisp
     this.sessionId = sessionId
     this.#options = options
     this.#core = core
-    this.#events = new Events(options.env.logger)
+    this.#events = new Events(options.env.logger, ['status'])
     this.#watchClock()
     this.#renewing = this.#renew()
   }

@@ -39,7 +39,14 @@ export class RaftGroup {
   constructor(groupId: GroupId, env: Environment, limits: GroupLimits) {
     this.groupId = groupId
     this.#limits = limits
-    this.#events = new Events(env.logger)
+    this.#events = new Events(env.logger, [
+      'leadership',
+      'token',
+      'configuration',
+      'removed',
+      'quarantined',
+      'stopped',
+    ])
   }
 
   /**

@@ -131,7 +131,7 @@ export class RaftHost implements AsyncDisposable {
     this.#log = log
     this.nodeId = options.nodeId
     this.incarnation = log.incarnation
-    this.#events = new Events(env.logger)
+    this.#events = new Events(env.logger, ['stopped'])
     this.#outbox = new Outbox(channel, env.metrics)
     this.#loop = new TurnLoop({ env, log, outbox: this.#outbox, onFailure: (error) => this.#poisoned(error) })
     this.#port = {

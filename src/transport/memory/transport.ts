@@ -39,7 +39,7 @@ export class MemoryTransport implements Transport {
     this.limits = limits
     this.addresses = address === undefined ? [] : [address]
     this.#hub = hub
-    this.#events = new Events(context.env.logger)
+    this.#events = new Events(context.env.logger, ['peer'])
     this.channels = new ChannelRegistry(
       {
         self: context.self,

@@ -62,7 +62,7 @@ class WebSocketTransport implements Transport {
     this.#context = context
     this.#options = options
     this.#metrics = webSocketMetrics(context.env.metrics)
-    this.#events = new Events(context.env.logger)
+    this.#events = new Events(context.env.logger, ['peer'])
     this.#channels = new ChannelRegistry(
       {
         self: context.self,
