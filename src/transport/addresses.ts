@@ -1,4 +1,5 @@
 import { KeelsonError } from '../core/errors.ts'
+import { type OptionCheck, showValue, stringOption } from '../core/options.ts'
 
 /** A host and a port. */
 export interface HostPort {
@@ -12,15 +13,26 @@ export interface HostPort {
  * @throws KeelsonError `INVALID_ARGUMENT`
  */
 export function parseAddress(address: string): HostPort {
-  const match = /^(?:\[([0-9a-fA-F:.]+(?:%\w+)?)\]|([^:[\]/\s@]+)):(\d{1,5})$/.exec(address)
+  const match = /^(?:\[([0-9a-fA-F:.]+(?:%\w+)?)\]|([\w.-]+)):(\d{1,5})$/.exec(String(address))
   const port = Number(match?.[3])
   if (match === null || port < 1 || port > 65_535) {
     throw new KeelsonError(
       'INVALID_ARGUMENT',
-      `an address is host:port, or [host]:port for IPv6, not ${JSON.stringify(address)}`,
+      `an address is host:port, or [host]:port for IPv6, not ${showValue(address)}`,
     )
   }
   return { host: (match[1] ?? match[2]) as string, port }
+}
+
+/** {@link parseAddress} as the check of an option. @throws KeelsonError `INVALID_OPTION` */
+export const addressOption: OptionCheck<string> = (value, name) => {
+  const address = stringOption({ maxLength: 300 })(value, name)
+  try {
+    parseAddress(address)
+    return address
+  } catch (error) {
+    throw new KeelsonError('INVALID_OPTION', `${name}: ${(error as Error).message}`)
+  }
 }
 
 /** The inverse of {@link parseAddress}. */

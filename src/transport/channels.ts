@@ -1,7 +1,9 @@
+import { checkBytes, checkFunction, checkText } from '../core/arguments.ts'
 import type { CallOptions } from '../core/async.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { Events } from '../core/events.ts'
 import type { Logger } from '../core/logger.ts'
+import { checkCall, checkOptions, showValue, wordOption } from '../core/options.ts'
 import type {
   Channel,
   LossEvent,
@@ -62,13 +64,14 @@ export class LocalChannel implements Channel {
   }
 
   send(peer: NodeId, bytes: Uint8Array): boolean {
+    checkText(peer, 'the node that a message goes to', 64)
     this.#checkSize('a message', bytes)
     if (this.#closed || peer === this.self.nodeId) return false
     return this.#backend.send(this, peer, bytes)
   }
 
   onMessage(handler: MessageHandler): void {
-    this.#handler = handler
+    this.#handler = checkFunction(handler, 'the handler of messages')
   }
 
   onLost(listener: (event: LossEvent) => void): () => void {
@@ -76,8 +79,10 @@ export class LocalChannel implements Channel {
   }
 
   async openStream(peer: NodeId, header: Uint8Array, options: CallOptions = {}): Promise<OutgoingStream> {
+    checkText(peer, 'the node that a stream goes to', 64)
     this.#checkSize("a stream's header", header)
-    if (this.#closed) throw new KeelsonError('CLOSED', 'the transport is closed')
+    checkCall('openStream', options)
+    if (this.#closed) throw new KeelsonError('CLOSED', 'the transport is closed; open another one')
     if (peer === this.self.nodeId) {
       throw new KeelsonError('UNREACHABLE', 'a transport connects to other nodes, not to its own')
     }
@@ -85,7 +90,7 @@ export class LocalChannel implements Channel {
   }
 
   onStream(handler: ChannelStreamHandler): void {
-    this.#streamHandler = handler
+    this.#streamHandler = checkFunction(handler, 'the handler of streams')
   }
 
   /** Hands a message to the receiver. False when there is none, or when it threw. */
@@ -113,6 +118,7 @@ export class LocalChannel implements Channel {
   }
 
   #checkSize(what: string, bytes: Uint8Array): void {
+    checkBytes(bytes, what)
     if (bytes.length <= this.maximumMessageBytes) return
     throw new KeelsonError(
       'LIMIT_EXCEEDED',
@@ -133,17 +139,23 @@ export class ChannelRegistry {
     this.#logger = logger
   }
 
-  /** @throws KeelsonError `INVALID_ARGUMENT`, `CLOSED` */
-  open(protocol: string, traffic: TrafficClass = 'bulk'): LocalChannel {
-    if (this.#closed) throw new KeelsonError('CLOSED', 'the transport is closed')
-    if (!protocolPattern.test(protocol)) {
+  /** @throws KeelsonError `INVALID_ARGUMENT`, `INVALID_OPTION`, `CLOSED` */
+  open(protocol: string, options: { readonly traffic?: TrafficClass } = {}): LocalChannel {
+    if (this.#closed) throw new KeelsonError('CLOSED', 'the transport is closed; open another one')
+    const { traffic } = checkOptions<{ readonly traffic: TrafficClass }>('channel', options, {
+      traffic: wordOption(['control', 'bulk'], 'bulk'),
+    })
+    if (typeof protocol !== 'string' || !protocolPattern.test(protocol)) {
       throw new KeelsonError(
         'INVALID_ARGUMENT',
-        `the name of a protocol is 1 to 64 characters of a-z, 0-9, '.', '_', '/' and '-', not ${JSON.stringify(protocol)}`,
+        `the name of a protocol is 1 to 64 characters of a-z, 0-9, '.', '_', '/' and '-', not ${showValue(protocol)}`,
       )
     }
     if (this.#channels.has(protocol)) {
-      throw new KeelsonError('INVALID_ARGUMENT', `the channel ${protocol} is in use already`)
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `the channel ${protocol} is in use already; use that one, or another name`,
+      )
     }
     const channel = new LocalChannel(protocol, traffic, this.#backend, this.#logger)
     this.#channels.set(protocol, channel)

@@ -1,5 +1,7 @@
+import { checkBytes } from '../core/arguments.ts'
 import { abortable, type CallOptions, throwIfAborted } from '../core/async.ts'
 import { KeelsonError } from '../core/errors.ts'
+import { checkCall } from '../core/options.ts'
 import type { OutgoingStream } from '../interfaces/transport.ts'
 import { Change, chunkCost, type StreamWire } from './stream-wire.ts'
 
@@ -33,6 +35,8 @@ export class OutgoingStreamEnd implements OutgoingStream {
   }
 
   async write(chunk: Uint8Array, options: CallOptions = {}): Promise<void> {
+    checkBytes(chunk, 'a chunk of a stream')
+    checkCall('write', options)
     throwIfAborted(options.signal)
     if (chunk.length > this.#maximumChunkBytes) {
       throw new KeelsonError(
@@ -47,6 +51,7 @@ export class OutgoingStreamEnd implements OutgoingStream {
   }
 
   async end(options: CallOptions = {}): Promise<void> {
+    checkCall('end', options)
     throwIfAborted(options.signal)
     if (!this.#ending && this.#open) {
       this.#ending = true
@@ -95,7 +100,8 @@ export class OutgoingStreamEnd implements OutgoingStream {
     for (;;) {
       if (this.#error !== undefined) throw this.#error
       if (this.#done) throw new KeelsonError('ABORTED', 'the receiver has left the stream', { outcome })
-      if (this.#ending) throw new KeelsonError('INVALID_ARGUMENT', 'the stream was ended already')
+      if (this.#ending)
+        throw new KeelsonError('INVALID_ARGUMENT', 'the stream was ended already; open another one')
       if (this.#sent >= this.#limit) {
         await abortable(this.#change.next, options.signal, outcome)
         continue

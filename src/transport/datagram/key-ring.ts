@@ -27,8 +27,9 @@ export class KeyRing {
 
   /** The first key is used to send. @throws KeelsonError `INVALID_OPTION` */
   constructor(keys: readonly Uint8Array[]) {
-    const [first, ...others] = keys
-    if (first === undefined) throw new KeelsonError('INVALID_OPTION', 'a key ring needs one key at least')
+    const [first, ...others] = Array.isArray(keys) ? keys : []
+    if (first === undefined)
+      throw new KeelsonError('INVALID_OPTION', `a key ring is made of an array of keys, one at least`)
     this.#primary = this.#add(first)
     for (const key of others) this.#add(key)
   }
@@ -43,16 +44,16 @@ export class KeyRing {
     this.#add(key)
   }
 
-  /** Sends with a key that was added. @throws KeelsonError `NOT_FOUND` */
+  /** Sends with a key that was added. @throws KeelsonError `NOT_FOUND`, `INVALID_OPTION` */
   use(key: Uint8Array): void {
-    const found = this.#keys.get(nameOf(key).id)
+    const found = this.#keys.get(nameOf(checkKey(key)).id)
     if (found === undefined) throw new KeelsonError('NOT_FOUND', 'add the key to the ring before it is used')
     this.#primary = found
   }
 
   /** Does not accept a key any more. Idempotent. @throws KeelsonError `INVALID_ARGUMENT` for the one that is used */
   remove(key: Uint8Array): void {
-    const { id } = nameOf(key)
+    const { id } = nameOf(checkKey(key))
     if (id === this.#primary.id) {
       throw new KeelsonError('INVALID_ARGUMENT', 'the key is used to send: use another one, then remove it')
     }
@@ -70,10 +71,7 @@ export class KeyRing {
   }
 
   #add(bytes: Uint8Array): RingKey {
-    if (!(bytes instanceof Uint8Array) || bytes.length !== keyBytes) {
-      throw new KeelsonError('INVALID_OPTION', `a key of the ring has ${keyBytes} bytes`)
-    }
-    const { id, idBytes } = nameOf(bytes)
+    const { id, idBytes } = nameOf(checkKey(bytes))
     const known = this.#keys.get(id)
     if (known !== undefined) return known
     if (this.#keys.size >= maximumKeys) {
@@ -86,6 +84,12 @@ export class KeyRing {
     this.#keys.set(id, entry)
     return entry
   }
+}
+
+/** Says nothing of the value: it may be a secret. */
+function checkKey(key: unknown): Uint8Array {
+  if (key instanceof Uint8Array && key.length === keyBytes) return key
+  throw new KeelsonError('INVALID_OPTION', `a key of the ring is a Uint8Array of ${keyBytes} random bytes`)
 }
 
 function nameOf(key: Uint8Array): { id: string; idBytes: Uint8Array } {

@@ -7,7 +7,7 @@ import {
   optional,
   stringOption,
 } from '../../core/options.ts'
-import { isLoopback, parseAddress } from '../addresses.ts'
+import { addressOption, isLoopback } from '../addresses.ts'
 import type { KeyRing } from './key-ring.ts'
 
 /** What may be given to {@link datagram}. */
@@ -58,13 +58,7 @@ const listenOption: OptionCheck<CheckedDatagramOptions['listen']> = (value, name
     port: integerOption({ min: 0, max: 65_535 }),
   })
 
-const addressOption: OptionCheck<string> = (value, name) => {
-  const address = stringOption({ maxLength: 300 })(value, name)
-  parseAddress(address)
-  return address
-}
-
-/** Checks the options of {@link datagram}. @throws KeelsonError `INVALID_OPTION`, `INVALID_ARGUMENT` (an address) */
+/** Checks the options of {@link datagram}. @throws KeelsonError `INVALID_OPTION` */
 export function checkDatagramOptions(options: DatagramOptions): CheckedDatagramOptions {
   return checkOptions<CheckedDatagramOptions>(
     'datagram',

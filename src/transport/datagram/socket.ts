@@ -1,11 +1,12 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { isIPv6 } from 'node:net'
+import { checkBytes, checkFunction } from '../../core/arguments.ts'
 import { deferred } from '../../core/async.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { Counter } from '../../core/metrics.ts'
 import type { DatagramContext, DatagramFactory, DatagramSocket } from '../../interfaces/datagram.ts'
-import { checkName } from '../../model/ids.ts'
 import { formatAddress, isLoopback, parseAddress } from '../addresses.ts'
+import { checkDatagramContext } from '../context.ts'
 import { type CheckedDatagramOptions, checkDatagramOptions, type DatagramOptions } from './options.ts'
 import { GcmSealer, PlainSealer, type Sealer } from './sealer.ts'
 
@@ -16,7 +17,7 @@ import { GcmSealer, PlainSealer, type Sealer } from './sealer.ts'
  */
 export function datagram(options: DatagramOptions): DatagramFactory {
   const checked = checkDatagramOptions(options)
-  return async (context) => UdpSocket.open(context, checked)
+  return async (context) => UdpSocket.open(checkDatagramContext(context), checked)
 }
 
 class UdpSocket implements DatagramSocket {
@@ -51,7 +52,6 @@ class UdpSocket implements DatagramSocket {
   }
 
   static async open(context: DatagramContext, options: CheckedDatagramOptions): Promise<DatagramSocket> {
-    checkName(context.clusterId, 'the cluster id')
     const { listen, keyRing, insecure } = options
     if (keyRing === undefined && insecure) {
       context.env.logger.warn(
@@ -62,7 +62,7 @@ class UdpSocket implements DatagramSocket {
     const socket = createSocket({ type: isIPv6(listen.host) ? 'udp6' : 'udp4' })
     const bound = deferred<void>()
     const onError = (cause: Error): void => {
-      const message = `cannot listen on ${formatAddress(listen.host, listen.port)}: ${cause.message}`
+      const message = `cannot listen on ${formatAddress(listen.host, listen.port)}: ${cause.message}; name another host or port`
       bound.reject(new KeelsonError('IO', message, { cause, outcome: 'none' }))
     }
     socket.once('error', onError)
@@ -76,10 +76,11 @@ class UdpSocket implements DatagramSocket {
 
   send(address: string, bytes: Uint8Array): void {
     const { host, port } = parseAddress(address)
+    checkBytes(bytes, 'a packet')
     if (bytes.length > this.maximumPayloadBytes) {
       throw new KeelsonError(
         'LIMIT_EXCEEDED',
-        `a packet has at most ${this.maximumPayloadBytes} bytes, not ${bytes.length}`,
+        `a packet has at most ${this.maximumPayloadBytes} bytes, not ${bytes.length}; send less at a time`,
       )
     }
     if (this.#closing !== undefined) return
@@ -98,7 +99,7 @@ class UdpSocket implements DatagramSocket {
   }
 
   onMessage(handler: (from: string, bytes: Uint8Array) => void): void {
-    this.#handler = handler
+    this.#handler = checkFunction(handler, 'the handler of packets')
   }
 
   close(): Promise<void> {

@@ -1,8 +1,10 @@
+import { checkBytes, checkFunction } from '../../core/arguments.ts'
 import { copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { checkOptions, integerOption } from '../../core/options.ts'
 import type { DatagramContext, DatagramFactory, DatagramSocket } from '../../interfaces/datagram.ts'
 import { formatAddress, parseAddress } from '../addresses.ts'
+import { checkDatagramContext } from '../context.ts'
 
 /** What may be changed of {@link memoryDatagrams}. */
 export interface MemoryDatagramsOptions {
@@ -33,7 +35,9 @@ export class MemoryDatagrams {
   /** A socket of this network for each call of the factory. */
   socket(): DatagramFactory {
     return async (context) => {
-      if (this.#lastPort === 65_535) throw new KeelsonError('IO', 'this memory network has no port left')
+      checkDatagramContext(context)
+      if (this.#lastPort === 65_535)
+        throw new KeelsonError('IO', 'this memory network has no port left; make another one')
       const address = formatAddress('memory', ++this.#lastPort)
       const socket = new MemoryDatagramSocket(context, address, this.#maximumPayloadBytes, {
         find: (to) => (this.#filter(address, to) ? this.#sockets.get(to) : undefined),
@@ -46,7 +50,7 @@ export class MemoryDatagrams {
 
   /** From now on only packets for which `passes` gives true arrive. */
   filter(passes: (from: string, to: string) => boolean): void {
-    this.#filter = passes
+    this.#filter = checkFunction(passes, 'the filter of packets')
   }
 }
 
@@ -72,10 +76,11 @@ class MemoryDatagramSocket implements DatagramSocket {
 
   send(address: string, bytes: Uint8Array): void {
     parseAddress(address)
+    checkBytes(bytes, 'a packet')
     if (bytes.length > this.maximumPayloadBytes) {
       throw new KeelsonError(
         'LIMIT_EXCEEDED',
-        `a packet has at most ${this.maximumPayloadBytes} bytes, not ${bytes.length}`,
+        `a packet has at most ${this.maximumPayloadBytes} bytes, not ${bytes.length}; send less at a time`,
       )
     }
     if (this.#closed) return
@@ -84,7 +89,7 @@ class MemoryDatagramSocket implements DatagramSocket {
   }
 
   onMessage(handler: (from: string, bytes: Uint8Array) => void): void {
-    this.#handler = handler
+    this.#handler = checkFunction(handler, 'the handler of packets')
   }
 
   async close(): Promise<void> {

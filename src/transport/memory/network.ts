@@ -1,6 +1,7 @@
-import { checkOptions, integerOption } from '../../core/options.ts'
+import { booleanOption, checkOptions, integerOption } from '../../core/options.ts'
 import type { Resolve, Transport, TransportContext, TransportFactory } from '../../interfaces/transport.ts'
 import { checkName, type NodeId } from '../../model/ids.ts'
+import { checkTransportContext } from '../context.ts'
 import { MemoryTransport } from './transport.ts'
 
 /** Limits of each transport of a {@link MemoryNetwork}. */
@@ -54,7 +55,7 @@ export class MemoryNetwork {
   /** A transport of this network for each call of the factory. */
   transport(): TransportFactory {
     return async (context: TransportContext): Promise<Transport> => {
-      checkName(context.self.nodeId, "a transport's node id")
+      checkTransportContext(context)
       const address = context.self.role === 'node' ? `memory:${++this.#lastAddress}` : undefined
       const transport: MemoryTransport = new MemoryTransport(context, this.#options, address, {
         find: (at) => this.#byAddress.get(at),
@@ -74,6 +75,9 @@ export class MemoryNetwork {
 
   /** Cuts the link between two nodes, in both directions. */
   cut(a: NodeId, b: NodeId, options: CutOptions = {}): void {
+    checkOptions('cut', options, { silent: booleanOption(false) })
+    checkName(a, 'an end of a link')
+    checkName(b, 'an end of a link')
     this.#cuts.set(pair(a, b), options.silent === true ? 'silent' : 'broken')
     if (options.silent === true) return
     for (const transport of this.#byAddress.values()) {

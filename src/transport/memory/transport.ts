@@ -1,6 +1,7 @@
 import { abortable, type CallOptions, deferred, throwIfAborted } from '../../core/async.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { Events } from '../../core/events.ts'
+import { checkCall } from '../../core/options.ts'
 import type {
   Channel,
   OutgoingStream,
@@ -11,6 +12,7 @@ import type {
   TransportContext,
 } from '../../interfaces/transport.ts'
 import type { NodeId } from '../../model/ids.ts'
+import { parseAddress } from '../addresses.ts'
 import { ChannelRegistry, type LocalChannel } from '../channels.ts'
 import { type MemoryLimits, MemoryLink } from './link.ts'
 
@@ -60,15 +62,17 @@ export class MemoryTransport implements Transport {
   }
 
   channel(protocol: string, options: { readonly traffic?: TrafficClass } = {}): Channel {
-    return this.channels.open(protocol, options.traffic)
+    return this.channels.open(protocol, options)
   }
 
   async dial(address: string, options: CallOptions = {}): Promise<PeerIdentity> {
+    checkCall('dial', options)
+    parseAddress(address)
     throwIfAborted(options.signal)
     const turn = deferred<void>()
     this.context.env.timers.defer(() => turn.resolve())
     await abortable(turn.promise, options.signal)
-    if (this.#closed) throw new KeelsonError('CLOSED', 'the transport is closed')
+    if (this.#closed) throw new KeelsonError('CLOSED', 'the transport is closed; open another one')
     const target = this.#hub.find(address)
     if (target === undefined) {
       throw new KeelsonError('UNREACHABLE', `nobody listens at ${address} in this memory network`)
@@ -158,7 +162,10 @@ export class MemoryTransport implements Transport {
     }
     const [mine, theirs] = [this.context.clusterId, target.context.clusterId]
     if (mine !== undefined && mine !== theirs) {
-      return new KeelsonError('FOREIGN_CLUSTER', `the peer belongs to cluster ${theirs}, not to ${mine}`)
+      return new KeelsonError(
+        'FOREIGN_CLUSTER',
+        `the peer belongs to cluster ${theirs}, not to ${mine}; check the address`,
+      )
     }
     if (this.self.role === 'client' && target.context.resolve(this.self.nodeId).length > 0) {
       return new KeelsonError(

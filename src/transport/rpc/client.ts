@@ -1,10 +1,13 @@
+import { checkBytes, checkText } from '../../core/arguments.ts'
 import { abortError, type CallOptions, onAbort, throwIfAborted } from '../../core/async.ts'
 import type { TimerHandle } from '../../core/clock.ts'
 import { KeelsonError, type Outcome } from '../../core/errors.ts'
+import { checkCall } from '../../core/options.ts'
 import type { NodeId } from '../../model/ids.ts'
 import type { BytePool } from '../pool.ts'
 import { type Dated, Deadlines } from './deadlines.ts'
 import type { RpcFrame } from './frames.ts'
+import { checkMethodName } from './frames.ts'
 import { type CheckedRpcOptions, timeoutOption } from './options.ts'
 import { RpcStream, type RpcStreamOwner } from './stream.ts'
 
@@ -25,6 +28,8 @@ interface PendingCall extends Dated {
 
 /** How frames leave. */
 export type Transmit = (peer: NodeId, frame: RpcFrame) => boolean
+
+const callOptions = ['timeoutMs'] as const
 
 /** The asking half of an {@link Rpc}. */
 export class RpcClient implements RpcStreamOwner {
@@ -56,8 +61,14 @@ export class RpcClient implements RpcStreamOwner {
 
   async call(peer: NodeId, method: string, body: Uint8Array, options: RpcCallOptions): Promise<Uint8Array> {
     this.checkOpen()
+    checkCall('call', options, callOptions)
     throwIfAborted(options.signal)
-    const timeoutMs = timeoutOption(options.timeoutMs ?? this.options.callTimeoutMs, 'call: timeoutMs')
+    const timeoutMs = timeoutOption(
+      options.timeoutMs === undefined ? this.options.callTimeoutMs : options.timeoutMs,
+      'call: timeoutMs',
+    )
+    checkText(peer, 'the node that is called', 64)
+    checkMethodName(method)
     this.checkBody(method, body)
     const mine = this.#callsOf.get(peer) ?? 0
     if (mine >= this.options.maximumCallsPerPeer || this.#calls.size >= this.options.maximumCalls) {
@@ -83,6 +94,10 @@ export class RpcClient implements RpcStreamOwner {
   }
 
   stream(peer: NodeId, method: string, body: Uint8Array, options: CallOptions): RpcStream {
+    checkCall('stream', options)
+    checkText(peer, 'the node that is called', 64)
+    checkMethodName(method)
+    checkBytes(body, 'the body of a call')
     return new RpcStream(this, peer, method, body, options.signal)
   }
 
@@ -129,14 +144,15 @@ export class RpcClient implements RpcStreamOwner {
   }
 
   checkOpen(): void {
-    if (this.#closed) throw new KeelsonError('CLOSED', 'the remote calls were closed')
+    if (this.#closed) throw new KeelsonError('CLOSED', 'the remote calls were closed; make another Rpc')
   }
 
   checkBody(method: string, body: Uint8Array): void {
+    checkBytes(body, 'the body of a call')
     if (body.length <= this.options.maximumBodyBytes) return
     throw new KeelsonError(
       'LIMIT_EXCEEDED',
-      `the body of a call of ${method} has at most ${this.options.maximumBodyBytes} bytes, not ${body.length}`,
+      `the body of a call of ${method} has at most ${this.options.maximumBodyBytes} bytes, not ${body.length}; split it`,
     )
   }
 

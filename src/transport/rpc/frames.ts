@@ -1,5 +1,6 @@
 import { ByteReader, ByteWriter, text } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import { showValue } from '../../core/options.ts'
 import type { BytePool } from '../pool.ts'
 import { decodeError, encodeError } from '../wire-error.ts'
 
@@ -37,6 +38,17 @@ const kinds = {
 
 /** Longest method name in bytes. */
 export const maximumMethodBytes = 128
+
+const methodPattern = /^[a-zA-Z][\w./-]*$/
+
+/** Checks the name of a method, on both sides: one that no peer could read would only be answered by silence. @throws KeelsonError `INVALID_ARGUMENT` */
+export function checkMethodName(method: unknown): void {
+  if (typeof method === 'string' && method.length <= maximumMethodBytes && methodPattern.test(method)) return
+  throw new KeelsonError(
+    'INVALID_ARGUMENT',
+    `the name of a method is a letter and up to ${maximumMethodBytes - 1} letters, digits and '_', '.', '/', '-', not ${showValue(method)}`,
+  )
+}
 
 /** Most bytes that a frame adds to a body. */
 export const rpcOverheadBytes: number = maximumMethodBytes + 32

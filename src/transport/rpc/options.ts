@@ -72,10 +72,11 @@ export type CheckedRpcOptions = Required<RpcOptions>
 /** Checks the options of an {@link Rpc}. @throws KeelsonError `INVALID_OPTION` */
 export function checkRpcOptions(options: RpcOptions): CheckedRpcOptions {
   const count = (fallback: number) => integerOption({ min: 1, max: 1_000_000, fallback })
-  const room = Math.max(1, (options.channel?.maximumMessageBytes ?? 0) - rpcOverheadBytes)
+  const carried: unknown = (options as RpcOptions | null | undefined)?.channel?.maximumMessageBytes
+  const room = Math.max(1, (typeof carried === 'number' ? carried : 0) - rpcOverheadBytes)
   return checkOptions<CheckedRpcOptions>('Rpc', options, {
     env: objectOption(['clock', 'timers', 'random', 'logger', 'metrics']),
-    channel: objectOption(['send', 'onMessage', 'onLost']),
+    channel: objectOption(['send', 'onMessage', 'onLost', 'self', 'maximumMessageBytes']),
     authorize: functionOption<(peer: PeerIdentity, method: string) => boolean>(() => true),
     callTimeoutMs: integerOption({ min: 1, max: maximumTimeoutMs, fallback: rpcDefaults.callTimeoutMs }),
     maximumCallsPerPeer: count(rpcDefaults.maximumCallsPerPeer),

@@ -1,11 +1,13 @@
+import { checkFunction } from '../../core/arguments.ts'
 import type { CallOptions } from '../../core/async.ts'
 import type { TimerHandle } from '../../core/clock.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import { showValue } from '../../core/options.ts'
 import type { PeerIdentity } from '../../interfaces/transport.ts'
 import type { NodeId } from '../../model/ids.ts'
 import type { BytePool } from '../pool.ts'
 import { errorForPeer } from '../wire-error.ts'
-import { maximumMethodBytes, type RpcFrame } from './frames.ts'
+import { checkMethodName, type RpcFrame } from './frames.ts'
 import type { CheckedRpcOptions } from './options.ts'
 import { RpcStreamSource } from './stream-source.ts'
 
@@ -56,7 +58,6 @@ interface PeerWork {
 }
 
 const retryMs = 5
-const methodPattern = /^[a-zA-Z][\w./-]*$/
 
 /** The answering half of an {@link Rpc}. */
 export class RpcServer {
@@ -80,12 +81,12 @@ export class RpcServer {
 
   handle(method: string, handler: RpcHandler): void {
     this.#checkMethod(method)
-    this.#handlers.set(method, handler)
+    this.#handlers.set(method, checkFunction(handler, `the handler of ${method}`))
   }
 
   handleStream(method: string, handler: RpcStreamHandler): void {
     this.#checkMethod(method)
-    this.#streamHandlers.set(method, handler)
+    this.#streamHandlers.set(method, checkFunction(handler, `the handler of ${method}`))
   }
 
   /** Takes a question. False when it makes no sense. */
@@ -246,13 +247,22 @@ export class RpcServer {
     const { maximumRequestsPerPeer, maximumRequests, maximumStreamsPerPeer, maximumStreams } = this.#options
     if (this.#closed) return new KeelsonError('UNREACHABLE', 'the node is closing')
     if (!known) {
-      return new KeelsonError('UNSUPPORTED', `this node answers no calls of ${JSON.stringify(method)}`)
+      return new KeelsonError(
+        'UNSUPPORTED',
+        `this node answers no calls of ${showValue(method)}; its release may be an older one`,
+      )
     }
     if (!this.#authorized(peer, method)) {
-      return new KeelsonError('UNAUTHORIZED', `${peer.nodeId} (${peer.role}) may not call ${method}`)
+      return new KeelsonError(
+        'UNAUTHORIZED',
+        `${peer.nodeId} (${peer.role}) may not call ${method}; ask with a peer that may`,
+      )
     }
     if (body.length > this.#options.maximumBodyBytes) {
-      return new KeelsonError('LIMIT_EXCEEDED', `the body of a call of ${method} is too large`)
+      return new KeelsonError(
+        'LIMIT_EXCEEDED',
+        `the body of a call of ${method} has ${body.length} bytes, more than the ${this.#options.maximumBodyBytes} that are taken; split it`,
+      )
     }
     const full =
       work.requests.size >= maximumRequestsPerPeer ||
@@ -337,11 +347,13 @@ export class RpcServer {
   }
 
   #checkMethod(method: string): void {
-    if (!methodPattern.test(method) || method.length > maximumMethodBytes) {
-      throw new KeelsonError('INVALID_ARGUMENT', `${JSON.stringify(method)} is no name of a method`)
-    }
+    checkMethodName(method)
+    if (this.#closed) throw new KeelsonError('CLOSED', 'the remote calls were closed; make another Rpc')
     if (this.#handlers.has(method) || this.#streamHandlers.has(method)) {
-      throw new KeelsonError('INVALID_ARGUMENT', `the method ${method} has a handler already`)
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `the method ${method} has a handler already; handle it in one place`,
+      )
     }
   }
 }

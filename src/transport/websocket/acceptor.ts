@@ -103,13 +103,17 @@ export class Acceptor {
     try {
       acceptor = new Acceptor(env, options, metrics, onCaller)
     } catch (cause) {
-      throw new KeelsonError('INVALID_OPTION', 'webSocket: the keys or certificates of tls are not usable', {
-        cause,
-      })
+      throw new KeelsonError(
+        'INVALID_OPTION',
+        'webSocket: the keys or certificates of tls are not usable; give key and cert as PEM that belong together',
+        {
+          cause,
+        },
+      )
     }
     const opened = deferred<void>()
     const onError = (error: Error): void => {
-      const message = `cannot listen on ${listen.host}:${listen.port}: ${error.message}`
+      const message = `cannot listen on ${listen.host}:${listen.port}: ${error.message}; name another host or port`
       opened.reject(new KeelsonError('IO', message, { cause: error, outcome: 'none' }))
     }
     acceptor.#server.once('error', onError)

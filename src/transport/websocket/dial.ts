@@ -40,7 +40,7 @@ export class Dial {
   #welcome: Welcome | KeelsonError | undefined
   #over = false
 
-  /** @throws KeelsonError `INVALID_ARGUMENT`, `INVALID_OPTION` when plaintext is not allowed */
+  /** @throws KeelsonError `INVALID_ARGUMENT`, `INVALID_OPTION` when plaintext is not allowed or the keys are of no use */
   constructor(
     env: Environment,
     options: CheckedWebSocketOptions,
@@ -61,7 +61,14 @@ export class Dial {
     this.#timer = env.timers.schedule(options.handshakeTimeoutMs, () =>
       this.#fail(`no answer within ${options.handshakeTimeoutMs} ms`),
     )
-    this.#start(options, host, port)
+    try {
+      this.#start(options, host, port)
+    } catch (cause) {
+      this.abort()
+      throw new KeelsonError('INVALID_OPTION', `${address} cannot be dialled: ${(cause as Error).message}`, {
+        cause,
+      })
+    }
   }
 
   /** Gives up, silently. */

@@ -10,7 +10,7 @@ import {
   stringOption,
 } from '../../core/options.ts'
 import type { PeerIdentity } from '../../interfaces/transport.ts'
-import { isLoopback, parseAddress } from '../addresses.ts'
+import { addressOption, isLoopback } from '../addresses.ts'
 import type { WebSocketTls } from './tls.ts'
 
 /** Limits and times of a WebSocket transport. Every one has a default in {@link webSocketDefaults}. */
@@ -111,19 +111,13 @@ const listenOption: OptionCheck<ListenAddress> = (value, name) =>
     port: integerOption({ min: 0, max: 65_535 }),
   })
 
-const addressOption: OptionCheck<string> = (value, name) => {
-  const address = stringOption({ maxLength: 300 })(value, name)
-  parseAddress(address)
-  return address
-}
-
 const tlsOption: OptionCheck<() => WebSocketTls> = (value, name) => {
   if (typeof value === 'function') return value as () => WebSocketTls
   const tls = objectOption<WebSocketTls>(['key', 'cert'])(value, name)
   return () => tls
 }
 
-/** Checks the options of {@link webSocket}. @throws KeelsonError `INVALID_OPTION`, `INVALID_ARGUMENT` (an address) */
+/** Checks the options of {@link webSocket}. @throws KeelsonError `INVALID_OPTION` */
 export function checkWebSocketOptions(options: WebSocketOptions): CheckedWebSocketOptions {
   const limit = (name: keyof WebSocketLimits, min = 1, max?: number): OptionCheck<number> =>
     integerOption({ min, ...(max === undefined ? {} : { max }), fallback: webSocketDefaults[name] })

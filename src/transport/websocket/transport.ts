@@ -3,6 +3,7 @@ import { abortError, type CallOptions, onAbort, sleep, throwIfAborted } from '..
 import { emptyBytes } from '../../core/bytes.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import { Events } from '../../core/events.ts'
+import { checkCall } from '../../core/options.ts'
 import type {
   Channel,
   OutgoingStream,
@@ -13,9 +14,10 @@ import type {
   TransportContext,
   TransportFactory,
 } from '../../interfaces/transport.ts'
-import { checkId, checkName, type NodeId } from '../../model/ids.ts'
+import type { NodeId } from '../../model/ids.ts'
 import { formatAddress } from '../addresses.ts'
 import { ChannelRegistry, type LocalChannel } from '../channels.ts'
+import { checkTransportContext } from '../context.ts'
 import { Acceptor, type Caller } from './acceptor.ts'
 import { Dial, type Dialled } from './dial.ts'
 import { Gatekeeper } from './gatekeeper.ts'
@@ -37,7 +39,7 @@ const maximumConflicts = 5
  */
 export function webSocket(options: WebSocketOptions = {}): TransportFactory {
   const checked = checkWebSocketOptions(options)
-  return async (context) => WebSocketTransport.open(context, checked)
+  return async (context) => WebSocketTransport.open(checkTransportContext(context), checked)
 }
 
 class WebSocketTransport implements Transport {
@@ -79,8 +81,6 @@ class WebSocketTransport implements Transport {
   }
 
   static async open(context: TransportContext, options: CheckedWebSocketOptions): Promise<Transport> {
-    checkName(context.self.nodeId, "a transport's node id")
-    checkId(context.self.incarnation, 'the incarnation')
     const { env } = context
     if (options.insecure && options.tls === undefined) {
       env.logger.warn(
@@ -112,10 +112,11 @@ class WebSocketTransport implements Transport {
   }
 
   channel(protocol: string, options: { readonly traffic?: TrafficClass } = {}): Channel {
-    return this.#channels.open(protocol, options.traffic)
+    return this.#channels.open(protocol, options)
   }
 
   async dial(address: string, options: CallOptions = {}): Promise<PeerIdentity> {
+    checkCall('dial', options)
     for (let conflicts = 0; ; conflicts++) {
       try {
         return await this.#dialOnce(address, conflicts < maximumConflicts, options)
@@ -177,7 +178,8 @@ class WebSocketTransport implements Transport {
   ): Promise<OutgoingStream> {
     throwIfAborted(options.signal)
     const peer = this.#peerOrNew(nodeId)
-    if (peer === undefined) throw new KeelsonError('UNREACHABLE', `no address of ${nodeId} is known`)
+    if (peer === undefined)
+      throw new KeelsonError('UNREACHABLE', `no address of ${nodeId} is known; see that resolve finds one`)
     const link = await peer.linked(options)
     return link.streams.open(channel.protocol, header, options)
   }
@@ -185,7 +187,8 @@ class WebSocketTransport implements Transport {
   /** Dials by address. What comes of it is taken in the turn in which it comes, so that no message is missed. */
   #dialOnce(address: string, asking: boolean, options: CallOptions): Promise<PeerIdentity> {
     throwIfAborted(options.signal)
-    if (this.#closing !== undefined) throw new KeelsonError('CLOSED', 'the transport is closed')
+    if (this.#closing !== undefined)
+      throw new KeelsonError('CLOSED', 'the transport is closed; open another one')
     const { signal } = options
     return new Promise((resolve, reject) => {
       let release = (): void => {}
