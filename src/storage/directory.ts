@@ -1,8 +1,10 @@
 import { text, utf8 } from '../core/bytes.ts'
 import { crc32 } from '../core/checksum.ts'
+import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
+import { checkOptions, objectOption } from '../core/options.ts'
 import type { LogStoreContext } from '../interfaces/log-store.ts'
-import { type ClusterId, checkName, type Incarnation, type NodeId } from '../model/ids.ts'
+import { type ClusterId, type Incarnation, type NodeId, nameOption } from '../model/ids.ts'
 import {
   type FileSystem,
   lockPrefix,
@@ -42,6 +44,8 @@ export interface OpenDirectory {
 }
 
 const identityFile = 'IDENTITY'
+/** Far more than any identity takes: whatever is longer is none, and is not read to the end. */
+const maximumIdentityBytes = 64 * 1024
 const heading = 'keelson store'
 
 /** The identity as a file that people can read and nobody should edit. */
@@ -130,6 +134,22 @@ function decodeIdentity(bytes: Uint8Array, where: string, format: Format): Ident
   }
 }
 
+/** Checks what a log store is opened with, the same for every adapter. @throws KeelsonError `INVALID_OPTION` */
+export function checkLogContext(context: LogStoreContext): LogStoreContext {
+  const where = 'the context of a log store'
+  // A host may hand on what it has; no more than this is looked at.
+  const { env, clusterId, nodeId } = objectOption<LogStoreContext>()(context, where)
+  return checkOptions<LogStoreContext>(
+    where,
+    { env, clusterId, nodeId },
+    {
+      env: objectOption<Environment>(['clock', 'timers', 'random', 'logger', 'metrics']),
+      clusterId: nameOption,
+      nodeId: nameOption,
+    },
+  )
+}
+
 /** The identity of a new store, with an incarnation that was never there before. */
 export function newIdentity(format: Format, { env, clusterId, nodeId }: LogStoreContext): Identity {
   const incarnation = 1 + env.random.integer(Number.MAX_SAFE_INTEGER - 1)
@@ -148,8 +168,7 @@ export async function openDirectory(
   format: Format,
   context: LogStoreContext,
 ): Promise<OpenDirectory> {
-  checkName(context.clusterId, 'a cluster id')
-  checkName(context.nodeId, 'a node id')
+  checkLogContext(context)
   const known = await claimDirectory(fs, path)
   // First without the lock, which a foreign directory should not even see for a moment.
   if (known) await readIdentity(fs, path, format, context)
@@ -224,7 +243,7 @@ async function readIdentity(
   format: Format,
   context: LogStoreContext,
 ): Promise<Identity | undefined> {
-  const bytes = await readWholeFile(fs, `${path}/${identityFile}`)
+  const bytes = await readWholeFile(fs, `${path}/${identityFile}`, maximumIdentityBytes)
   return bytes === undefined ? undefined : checkIdentity(bytes, path, format, context)
 }
 

@@ -63,6 +63,18 @@ export const lockPrefix = 'LOCK.'
 
 const noRoom: readonly unknown[] = ['ENOSPC', 'EDQUOT', 'EFBIG']
 
+/** What only a person can put right, and how. */
+const hints: ReadonlyMap<string, string> = new Map([
+  ['EACCES', 'give this process the right to it, or name another directory'],
+  ['EPERM', 'give this process the right to it, or name another directory'],
+  ['EROFS', 'the file system is read-only: mount it for writing, or name another directory'],
+  ['ENOTDIR', 'a part of the path is no directory: name another one'],
+  ['ENAMETOOLONG', 'the path is too long: name a shorter one'],
+  ['ELOOP', 'the path leads round in a circle: name another one'],
+  ['EISDIR', 'a directory stands in the place of a file: move it away, or name another directory'],
+  ['EMFILE', 'this process has too many files open: raise its limit'],
+])
+
 /** An error of the system as one of ours. */
 export function ioError(error: unknown, doing: string): KeelsonError {
   if (KeelsonError.is(error)) return error
@@ -75,16 +87,26 @@ export function ioError(error: unknown, doing: string): KeelsonError {
       { cause: error },
     )
   }
-  return new KeelsonError('IO', `${doing} failed: ${reason}`, { cause: error })
+  const hint = typeof code === 'string' ? hints.get(code) : undefined
+  if (hint === undefined) return new KeelsonError('IO', `${doing} failed: ${reason}`, { cause: error })
+  return new KeelsonError('IO', `${doing} failed: ${reason}; ${hint}`, {
+    cause: error,
+    retryable: false,
+    outcome: 'none',
+  })
 }
 
 /** The whole content of a file, or undefined when it is not there. */
-export async function readWholeFile(fs: FileSystem, path: string): Promise<Uint8Array | undefined> {
+export async function readWholeFile(
+  fs: FileSystem,
+  path: string,
+  maximumBytes: number,
+): Promise<Uint8Array | undefined> {
   const status = await fs.status(path)
   if (status === undefined) return undefined
   const file = await fs.open(path, 'existing')
   try {
-    const bytes = new Uint8Array(status.size)
+    const bytes = new Uint8Array(Math.min(status.size, maximumBytes))
     return bytes.subarray(0, await file.read(bytes, 0))
   } finally {
     await file.close()

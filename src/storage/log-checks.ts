@@ -1,3 +1,4 @@
+import { checkArray, checkObject } from '../core/arguments.ts'
 import { KeelsonError } from '../core/errors.ts'
 import type { GroupWrite, HardState, LogPosition } from '../interfaces/log-store.ts'
 import { checkId } from '../model/ids.ts'
@@ -24,11 +25,23 @@ function isIndex(value: unknown): value is number {
 
 /** Checks a log position. @throws KeelsonError `INVALID_ARGUMENT` */
 export function checkPosition(position: LogPosition, what: string): void {
+  checkObject(position, what)
   if (isIndex(position.index) && isIndex(position.term)) return
   throw new KeelsonError(
     'INVALID_ARGUMENT',
     `${what} needs an index and a term that are safe integers of at least 0`,
   )
+}
+
+/** Checks the form of a batch: a list of writes. @throws KeelsonError `INVALID_ARGUMENT` */
+export function checkBatch(batch: readonly GroupWrite[]): readonly GroupWrite[] {
+  for (const write of checkArray(batch, 'a batch of writes', Number.MAX_SAFE_INTEGER)) {
+    checkObject(write, 'a write to a group')
+    if (write.entries === undefined) continue
+    for (const entry of checkArray(write.entries, 'the entries of a write', Number.MAX_SAFE_INTEGER))
+      checkObject(entry, 'an entry')
+  }
+  return batch
 }
 
 /**
@@ -80,7 +93,8 @@ function checkEntries(write: GroupWrite, { compacted, last }: LogBounds): LogBou
   return { compacted, last: { index: index - 1, term } }
 }
 
-function checkHardState(write: GroupWrite, { term, votedFor, commit }: HardState): void {
+function checkHardState(write: GroupWrite, hardState: HardState): void {
+  const { term, votedFor, commit } = checkObject(hardState, 'a hard state')
   if (isIndex(term) && isIndex(votedFor) && isIndex(commit)) return
   refuse(write, 'carries a hard state whose fields are not safe integers of at least 0')
 }

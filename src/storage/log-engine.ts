@@ -1,9 +1,17 @@
+import { checkBytes } from '../core/arguments.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { invariant } from '../core/invariant.ts'
 import type { GroupWrite, LogEntry, LogPosition, LogStore, RecoveredGroup } from '../interfaces/log-store.ts'
 import { checkId, type GroupId, type Incarnation } from '../model/ids.ts'
-import { checkCompaction, checkGroupWrite, checkRead, emptyBounds, type LogBounds } from './log-checks.ts'
+import {
+  checkBatch,
+  checkCompaction,
+  checkGroupWrite,
+  checkRead,
+  emptyBounds,
+  type LogBounds,
+} from './log-checks.ts'
 import { LogCleaner } from './log-cleaner.ts'
 import {
   batchAlignment,
@@ -166,6 +174,7 @@ export class LogEngine implements LogStore {
   async destroy(groupId: GroupId, tombstone: Uint8Array): Promise<void> {
     this.#check()
     checkId(groupId, 'a group id')
+    checkBytes(tombstone, 'a tombstone')
     this.#checkSize(recordOverheadBytes + tombstone.length)
     const target = this.#writer.open(recordOverheadBytes + tombstone.length)
     const at = target.position + target.buffer.length
@@ -208,7 +217,7 @@ export class LogEngine implements LogStore {
   #checkBatch(batch: readonly GroupWrite[]): number {
     let bytes = 0
     const seen = batch.length > 1 ? new Map<GroupId, LogBounds>() : undefined
-    for (const write of batch) {
+    for (const write of checkBatch(batch)) {
       const before = seen?.get(write.groupId) ?? this.#index.get(write.groupId) ?? emptyBounds
       const after = checkGroupWrite(write, before)
       seen?.set(write.groupId, after)

@@ -158,8 +158,8 @@ suite('a directory', () => {
   })
 
   test('is not opened under a name that no node can have', async () => {
-    assert.equal((await refusal(open(join(root, 'a'), { nodeId: 'A B' }))).code, 'INVALID_ARGUMENT')
-    assert.equal((await refusal(open(join(root, 'a'), { clusterId: '../x' }))).code, 'INVALID_ARGUMENT')
+    assert.equal((await refusal(open(join(root, 'a'), { nodeId: 'A B' }))).code, 'INVALID_OPTION')
+    assert.equal((await refusal(open(join(root, 'a'), { clusterId: '../x' }))).code, 'INVALID_OPTION')
   })
 
   test('is the same one through a symbolic link', async () => {

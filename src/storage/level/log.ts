@@ -2,14 +2,20 @@ import { utf8 } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { checkOptions, integerOption } from '../../core/options.ts'
 import type { LogStore, LogStoreContext, LogStoreFactory } from '../../interfaces/log-store.ts'
-import { checkName } from '../../model/ids.ts'
-import { checkIdentity, encodeIdentity, type Identity, newIdentity, openDirectory } from '../directory.ts'
+import {
+  checkIdentity,
+  checkLogContext,
+  encodeIdentity,
+  type Identity,
+  newIdentity,
+  openDirectory,
+} from '../directory.ts'
 import { LogEngine } from '../log-engine.ts'
 import { checksumSeed, logFormatVersion } from '../log-format.ts'
 import { nodeFileSystem } from '../node-file-system.ts'
 import { byteEncodings, type LevelDatabase, synced } from './database.ts'
 import { LevelMedium } from './medium.ts'
-import { levelError, openLevel } from './open.ts'
+import { checkPlace, levelError, openLevel } from './open.ts'
 
 /** Options of {@link levelLog}. */
 export interface LevelLogOptions {
@@ -41,6 +47,8 @@ const inUse = Symbol.for('keelson.storage.level.inUse')
  * with the interface of abstract-level (a sublevel, too), in that one, which it then has to itself and does not close.
  *
  * One group commit is one value and one synced write.
+ *
+ * @throws KeelsonError `INVALID_OPTION`
  */
 export function levelLog(
   pathOrDatabase: string | LevelDatabase,
@@ -64,10 +72,11 @@ export function levelLog(
       }
     },
   )
-  return (context) =>
-    typeof pathOrDatabase === 'string'
-      ? openPath(pathOrDatabase, checked, context)
-      : openGiven(pathOrDatabase, checked, context)
+  const place = checkPlace(pathOrDatabase, 'levelLog: the directory')
+  return async (given) => {
+    const context = checkLogContext(given)
+    return typeof place === 'string' ? openPath(place, checked, context) : openGiven(place, checked, context)
+  }
 }
 
 async function openPath(
@@ -105,8 +114,6 @@ async function openGiven(
   options: Required<LevelLogOptions>,
   context: LogStoreContext,
 ): Promise<LogStore> {
-  checkName(context.clusterId, 'a cluster id')
-  checkName(context.nodeId, 'a node id')
   const marked = database as LevelDatabase & { [inUse]?: boolean }
   if (marked[inUse] === true) {
     throw new KeelsonError(

@@ -1,6 +1,6 @@
 import { ClassicLevel } from 'classic-level'
 import { KeelsonError } from '../../core/errors.ts'
-import { booleanOption, checkOptions, integerOption } from '../../core/options.ts'
+import { booleanOption, checkOptions, integerOption, objectOption, stringOption } from '../../core/options.ts'
 import { claimDirectory } from '../directory.ts'
 import { nodeFileSystem } from '../node-file-system.ts'
 
@@ -57,18 +57,23 @@ export async function openLevel(
     maximumOpenFiles: integerOption({ min: 16, fallback: openLevelDefaults.maximumOpenFiles }),
     create: booleanOption(openLevelDefaults.create),
   })
-  if (typeof pathOrDatabase !== 'string') {
-    await openDatabase(pathOrDatabase, 'the database')
-    return pathOrDatabase
+  const place = checkPlace(pathOrDatabase, 'openLevel: the directory')
+  if (typeof place !== 'string') {
+    await openDatabase(place, 'the database')
+    return place
   }
-  if (!create && (await nodeFileSystem.status(pathOrDatabase)) === undefined) {
-    throw new KeelsonError('IO', `there is no database at ${pathOrDatabase}, and none is to be made`, {
-      retryable: false,
-      outcome: 'none',
-    })
+  if (!create && (await nodeFileSystem.status(place)) === undefined) {
+    throw new KeelsonError(
+      'IO',
+      `there is no database at ${place}, and none is to be made; name another directory, or set create: true`,
+      {
+        retryable: false,
+        outcome: 'none',
+      },
+    )
   }
-  await claimDirectory(nodeFileSystem, pathOrDatabase)
-  const database = new ClassicLevel<Uint8Array, Uint8Array>(pathOrDatabase, {
+  await claimDirectory(nodeFileSystem, place)
+  const database = new ClassicLevel<Uint8Array, Uint8Array>(place, {
     keyEncoding: 'view',
     valueEncoding: 'view',
     cacheSize: cacheBytes,
@@ -77,8 +82,20 @@ export async function openLevel(
     maxOpenFiles: maximumOpenFiles,
     createIfMissing: create,
   })
-  await openDatabase(database, pathOrDatabase)
+  await openDatabase(database, place)
   return database
+}
+
+/** A path, or a database that the host brings along. @throws KeelsonError `INVALID_OPTION` */
+export function checkPlace<D extends { open(): Promise<void> }>(place: string | D, name: string): string | D {
+  if (typeof place === 'string') return stringOption()(place, name)
+  return objectOption<D & { open(): Promise<void> }>([
+    'open',
+    'get',
+    'batch',
+    'iterator',
+    'clear',
+  ] as never[])(place, `${name}, or the database,`)
 }
 
 async function openDatabase(database: { open(): Promise<void> }, where: string): Promise<void> {

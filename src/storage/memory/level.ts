@@ -2,6 +2,14 @@ import { AbstractIterator, AbstractLevel, AbstractSnapshot } from 'abstract-leve
 import BTreeModule from 'sorted-btree'
 import { compareBytes } from '../../core/bytes.ts'
 import { toKeelsonError } from '../../core/errors.ts'
+import {
+  checkOptions,
+  closest,
+  type OptionCheck,
+  objectOption,
+  optional,
+  stringOption,
+} from '../../core/options.ts'
 import { MemoryDisk, type MemoryMount, neverSettles } from './disk.ts'
 
 // The package is CommonJS: its default export is a property of what Node imports.
@@ -41,6 +49,30 @@ export interface MemoryLevelOptions {
   readonly valueEncoding?: string
 }
 
+/** The name of an encoding, or one as abstract-level has them. */
+const encodingOption: OptionCheck<unknown> = (value, name) => {
+  const { encode, decode } = (value ?? {}) as { readonly encode?: unknown; readonly decode?: unknown }
+  if (typeof encode === 'function' && typeof decode === 'function') return value
+  return optional(stringOption())(value, name)
+}
+
+/** What abstract-level and its hooks know stays theirs; a typing mistake in what is known here is refused. */
+function checkLevelOptions(options: MemoryLevelOptions): MemoryLevelOptions {
+  const checks = {
+    disk: optional(objectOption<MemoryDisk>(['mount', 'crash'])),
+    name: optional(stringOption()),
+    keyEncoding: encodingOption,
+    valueEncoding: encodingOption,
+  }
+  const known = Object.keys(checks)
+  const strange = Object.entries(objectOption<MemoryLevelOptions>()(options, 'MemoryLevel')).filter(
+    ([key]) => !known.includes(key) && closest(key, known) === undefined,
+  )
+  const own = { ...options } as Record<string, unknown>
+  for (const [key] of strange) delete own[key]
+  return { ...Object.fromEntries(strange), ...checkOptions<object>('MemoryLevel', own, checks) }
+}
+
 interface Contents {
   tree: Tree
 }
@@ -76,9 +108,9 @@ export class MemoryLevel<K = string, V = string> extends AbstractLevel<Uint8Arra
   readonly #name: string
   #mount: MemoryMount<Contents> | undefined
 
-  /** A database on its disk, or on a new one; what an earlier one of that name left there is in it. */
+  /** A database on its disk, or on a new one; what an earlier one of that name left there is in it. @throws KeelsonError `INVALID_OPTION` */
   constructor(options: MemoryLevelOptions = {}) {
-    const { disk, name, ...rest } = options
+    const { disk, name, ...rest } = checkLevelOptions(options)
     super(manifest, rest)
     this.disk = disk ?? new MemoryDisk()
     this.#name = name ?? 'level'

@@ -1,3 +1,4 @@
+import { checkBytes } from '../../core/arguments.ts'
 import { type Deferred, deferred } from '../../core/async.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { checkOptions, objectOption, optional, stringOption } from '../../core/options.ts'
@@ -11,15 +12,10 @@ import type {
   LogStoreFactory,
   RecoveredGroup,
 } from '../../interfaces/log-store.ts'
+import { type ClusterId, checkId, type GroupId, type Incarnation, type NodeId } from '../../model/ids.ts'
+import { checkLogContext } from '../directory.ts'
 import {
-  type ClusterId,
-  checkId,
-  checkName,
-  type GroupId,
-  type Incarnation,
-  type NodeId,
-} from '../../model/ids.ts'
-import {
+  checkBatch,
   checkCompaction,
   checkGroupWrite,
   checkRead,
@@ -63,7 +59,7 @@ export function memoryLog(options: MemoryLogOptions = {}): LogStoreFactory {
     name: stringOption({ fallback: 'log' }),
   })
   const own = disk ?? new MemoryDisk()
-  return async (context) => MemoryLogStore.open(own, name, context)
+  return async (context) => MemoryLogStore.open(own, name, checkLogContext(context))
 }
 
 class MemoryLogStore implements LogStore {
@@ -77,8 +73,6 @@ class MemoryLogStore implements LogStore {
   #waiting: Deferred<void>[] = []
 
   static open(disk: MemoryDisk, name: string, context: LogStoreContext): MemoryLogStore {
-    checkName(context.clusterId, 'a cluster id')
-    checkName(context.nodeId, 'a node id')
     const mount = disk.mount<State>(name, () => ({
       clusterId: undefined,
       nodeId: undefined,
@@ -133,7 +127,7 @@ class MemoryLogStore implements LogStore {
     this.#check()
     if (!this.#mount.attached) return neverSettles()
     const bounds = new Map<GroupId, LogBounds>()
-    for (const write of batch) {
+    for (const write of checkBatch(batch)) {
       const before = bounds.get(write.groupId) ?? boundsOf(this.#groups.get(write.groupId))
       bounds.set(write.groupId, checkGroupWrite(write, before))
     }
@@ -181,6 +175,7 @@ class MemoryLogStore implements LogStore {
     this.#check()
     if (!this.#mount.attached) return neverSettles()
     checkId(groupId, 'a group id')
+    checkBytes(tombstone, 'a tombstone')
     const before = this.#groups.get(groupId)
     this.#groups.delete(groupId)
     if (tombstone.length > 0) this.#groups.set(groupId, newGroup(new Uint8Array(tombstone)))

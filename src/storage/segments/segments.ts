@@ -1,6 +1,6 @@
 import { checkOptions, integerOption, objectOption, stringOption } from '../../core/options.ts'
 import type { LogStore, LogStoreContext, LogStoreFactory } from '../../interfaces/log-store.ts'
-import { openDirectory } from '../directory.ts'
+import { checkLogContext, openDirectory } from '../directory.ts'
 import type { FileSystem } from '../file-system.ts'
 import { LogEngine } from '../log-engine.ts'
 import { logFormatVersion } from '../log-format.ts'
@@ -47,14 +47,17 @@ export function segments(directory: string, options: SegmentsOptions = {}): LogS
       }),
       maximumQueuedBytes: integerOption({ min: 16 * 1024, fallback: segmentsDefaults.maximumQueuedBytes }),
       cleanFromBytes: integerOption({ min: 0, fallback: segmentsDefaults.cleanFromBytes }),
-      fileSystem: objectOption<FileSystem>(['open', 'lock'], nodeFileSystem),
+      fileSystem: objectOption<FileSystem>(
+        ['status', 'makeDirectory', 'list', 'open', 'rename', 'remove', 'syncDirectory', 'lock'],
+        nodeFileSystem,
+      ),
     },
     ({ segmentBytes, maximumQueuedBytes }, refuse) => {
       if (segmentBytes % 4096 !== 0) refuse("'segmentBytes' must be a multiple of 4096")
       if (maximumQueuedBytes < segmentBytes) refuse("'maximumQueuedBytes' must be at least 'segmentBytes'")
     },
   )
-  return (context) => openSegments(path, checked, context)
+  return async (context) => openSegments(path, checked, checkLogContext(context))
 }
 
 async function openSegments(
