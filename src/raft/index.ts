@@ -5,7 +5,7 @@
  *
  * @module
  */
-export { defaultRaftOptions } from './core/options.ts'
+export { checkRaftOptions, defaultRaftOptions } from './core/options.ts'
 export type {
   Configuration,
   ConfigurationChange,
@@ -24,7 +24,7 @@ export type {
   RaftGroupEvents,
   ReplicaProgress,
 } from './group/group-types.ts'
-export { defaultGroupLimits, type GroupLimits } from './group/limits.ts'
+export { checkGroupLimits, defaultGroupLimits, type GroupLimits } from './group/limits.ts'
 export type { RaftGroup } from './group/raft-group.ts'
 export { type RaftHostOptions, raftHostDefaults } from './host/options.ts'
 export { RaftHost, type RaftHostEvents, type StoredGroup } from './host/raft-host.ts'

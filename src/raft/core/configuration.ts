@@ -1,13 +1,16 @@
+import { checkObject } from '../../core/arguments.ts'
 import { emptyBytes } from '../../core/bytes.ts'
 import { decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import { showValue } from '../../core/options.ts'
 import { entryKinds, type HardState, type LogEntry } from '../../interfaces/log-store.ts'
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import { checkId, checkName, type ReplicaId } from '../../model/ids.ts'
-import type { Configuration, ConfigurationChange } from './types.ts'
+import type { Configuration, ConfigurationChange, MembershipChange } from './types.ts'
 
 const version = 1
-const maximumReplicas = 1000
+/** Most replicas of one group. */
+export const maximumReplicas = 1000
 const changeTypes = ['addLearner', 'promote', 'remove'] as const
 
 /** The data of a configuration entry; also how a snapshot carries its configuration. */
@@ -59,6 +62,8 @@ export function configurationProblem(configuration: Configuration): string | und
     } catch (thrown) {
       return `is wrong: ${(thrown as Error).message}`
     }
+    if (replica.role !== 'voter' && replica.role !== 'learner')
+      return `gives replica ${replica.replicaId} a role that is neither 'voter' nor 'learner'`
     if (replica.replicaId <= last) return 'does not list its replicas by ascending id'
     if (nodes.has(replica.nodeId)) return `names the node ${replica.nodeId} twice`
     nodes.add(replica.nodeId)
@@ -133,4 +138,28 @@ export function bootstrapState(replicas: readonly ReplicaDescriptor[]): Bootstra
     entries.push({ index, term: 1, kind: entryKinds.noop, data: emptyBytes })
   }
   return { hardState: { term: 1, votedFor: 0, commit: length }, entries }
+}
+
+/**
+ * Checks a change that somebody asks for, before it can get into a log, where every replica would have to read it.
+ *
+ * @throws KeelsonError `INVALID_ARGUMENT`
+ */
+export function checkMembershipChange(change: MembershipChange): void {
+  checkObject(change, 'a change of the members')
+  switch (change.type) {
+    case 'addLearner':
+      checkName(change.nodeId, 'the node of a new learner')
+      checkId(change.incarnation, 'the incarnation of a new learner')
+      break
+    case 'promote':
+    case 'remove':
+      checkId(change.replicaId, 'the replica of a change of the members')
+      break
+    default:
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `a change of the members is one of ${changeTypes.join(', ')}, not ${showValue((change as MembershipChange).type)}`,
+      )
+  }
 }

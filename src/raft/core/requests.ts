@@ -1,7 +1,13 @@
 import { entryKinds, type LogEntry } from '../../interfaces/log-store.ts'
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import type { ReplicaId } from '../../model/ids.ts'
-import { encodeConfiguration, makeConfiguration, replicaOf, votersOf } from './configuration.ts'
+import {
+  encodeConfiguration,
+  makeConfiguration,
+  maximumReplicas,
+  replicaOf,
+  votersOf,
+} from './configuration.ts'
 import { RaftLeader } from './leader.ts'
 import { entryOverheadBytes } from './log.ts'
 import { majorityValue, type Progress } from './progress.ts'
@@ -112,7 +118,8 @@ export abstract class RaftRequests extends RaftLeader {
     if (this.isChangePending()) return 'changeInProgress'
     if (change.type === 'addLearner') {
       const taken = configuration.replicas.some((replica) => replica.nodeId === change.nodeId)
-      return taken ? 'duplicateNode' : undefined
+      if (taken) return 'duplicateNode'
+      return configuration.replicas.length >= maximumReplicas ? 'groupFull' : undefined
     }
     const replica = replicaOf(configuration, change.replicaId)
     if (replica === undefined) return 'unknownReplica'

@@ -287,6 +287,8 @@ export type RefusalReason =
   | 'staleGeneration'
   /** No such replica in the latest configuration, or not with the role that this needs. */
   | 'unknownReplica'
+  /** The group has as many replicas as it may have. */
+  | 'groupFull'
   /** The node has a replica already. */
   | 'duplicateNode'
   /** The group would be left without a voter. */

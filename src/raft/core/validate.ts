@@ -1,4 +1,5 @@
 import { KeelsonError } from '../../core/errors.ts'
+import { showValue } from '../../core/options.ts'
 import { entryKinds, type LogEntry } from '../../interfaces/log-store.ts'
 import { decodeConfiguration } from './configuration.ts'
 import type { Message, MessageKind } from './types.ts'
@@ -27,11 +28,11 @@ const replies: ReadonlySet<MessageKind> = new Set([
  */
 export function validateMessage(message: Message): void {
   const refuse = (problem: string): never => {
-    throw new KeelsonError('MALFORMED', `a Raft message of kind ${JSON.stringify(message.kind)} ${problem}`)
+    throw new KeelsonError('MALFORMED', `a Raft message of kind ${showValue(message.kind)} ${problem}`)
   }
   const number = (value: unknown, name: string, least: number): void => {
     if (!Number.isSafeInteger(value) || (value as number) < least || (value as number) > maximumNumber) {
-      refuse(`has a ${name} out of range: ${JSON.stringify(value)}`)
+      refuse(`has a ${name} out of range: ${showValue(value)}`)
     }
   }
   const flag = (value: unknown, name: string): void => {
@@ -110,15 +111,15 @@ function validateEntries(
   for (const entry of entries) {
     index++
     if (typeof entry !== 'object' || entry === null) refuse(`has something else than an entry at ${index}`)
-    if (entry.index !== index) refuse(`has an entry ${JSON.stringify(entry.index)} where ${index} belongs`)
+    if (entry.index !== index) refuse(`has an entry ${showValue(entry.index)} where ${index} belongs`)
     if (!Number.isSafeInteger(entry.term) || entry.term < last || entry.term > term) {
-      refuse(`has an entry ${index} of term ${JSON.stringify(entry.term)} after one of term ${last}`)
+      refuse(`has an entry ${index} of term ${showValue(entry.term)} after one of term ${last}`)
     }
     last = entry.term
     if (!(entry.data instanceof Uint8Array)) refuse(`has an entry ${index} without data`)
     if (entry.kind === entryKinds.configuration) decodeConfiguration(entry.data)
     else if (entry.kind !== 0 && entry.kind !== 1 && entry.kind !== 3) {
-      refuse(`has an entry ${index} of the unknown kind ${JSON.stringify(entry.kind)}`)
+      refuse(`has an entry ${index} of the unknown kind ${showValue(entry.kind)}`)
     }
   }
   if (index > maximumNumber) refuse('has entries beyond the last index')

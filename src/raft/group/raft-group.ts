@@ -1,9 +1,12 @@
+import { checkArray, checkBytes, checkInteger, checkObject } from '../../core/arguments.ts'
 import { abortError, type CallOptions, onAbort, throwIfAborted } from '../../core/async.ts'
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import { Events } from '../../core/events.ts'
+import { checkCall } from '../../core/options.ts'
 import { entryKinds } from '../../interfaces/log-store.ts'
-import type { GroupId, ReplicaId } from '../../model/ids.ts'
+import { checkId, type GroupId, type ReplicaId } from '../../model/ids.ts'
+import { checkMembershipChange } from '../core/configuration.ts'
 import type { Configuration, MembershipChange } from '../core/types.ts'
 import { staleSequence } from './applier.ts'
 import { type CommandId, encodeEnvelope } from './envelope.ts'
@@ -60,6 +63,8 @@ export class RaftGroup {
   // Not an async function: the hot path, where one promise is enough.
   propose(data: Uint8Array, options: ProposeOptions = {}): Promise<Uint8Array> {
     try {
+      checkBytes(data, 'a command')
+      checkCall('propose', options, proposeOptions)
       const { commandId, token, signal } = options
       throwIfAborted(signal)
       const replica = this.#running()
@@ -79,6 +84,7 @@ export class RaftGroup {
    * @throws KeelsonError as {@link RaftGroup.propose}
    */
   async openSession(options: CallOptions = {}): Promise<number> {
+    checkCall('openSession', options)
     throwIfAborted(options.signal)
     const replica = this.#running()
     const { maximumSessions, resultsPerSession, sessionIdleEntries } = this.#limits
@@ -98,13 +104,11 @@ export class RaftGroup {
    * @throws KeelsonError as {@link RaftGroup.propose}
    */
   async closeSessions(sessions: readonly number[], options: CallOptions = {}): Promise<void> {
+    checkCall('closeSessions', options)
     throwIfAborted(options.signal)
-    if (sessions.length > maximumEvictions) {
-      throw new KeelsonError(
-        'LIMIT_EXCEEDED',
-        `at most ${maximumEvictions} sessions can be ended in one call`,
-      )
-    }
+    checkArray(sessions, 'the list of sessions to end', maximumEvictions)
+    // What stands in an entry of the log is read by every replica: nothing but numbers may get there.
+    for (const session of sessions) checkInteger(session, 'a client session', 1)
     const entry = encodeSessionEntry({ type: 'evict', sessions })
     await this.#propose(this.#running(), entryKinds.session, entry, options.signal, () => undefined)
   }
@@ -118,6 +122,7 @@ export class RaftGroup {
    * `STORE_POISONED`, `QUARANTINED`
    */
   async read(options: CallOptions = {}): Promise<void> {
+    checkCall('read', options)
     const { signal } = options
     throwIfAborted(signal)
     const replica = this.#running()
@@ -160,7 +165,10 @@ export class RaftGroup {
     change: MembershipChange,
     options: ChangeMembershipOptions = {},
   ): Promise<Configuration> {
+    checkCall('changeMembership', options, ['expectedGeneration'])
+    checkMembershipChange(change)
     const { signal, expectedGeneration } = options
+    if (expectedGeneration !== undefined) checkInteger(expectedGeneration, 'expectedGeneration')
     throwIfAborted(signal)
     const replica = this.#running()
     return new Promise<Configuration>((resolve, reject) => {
@@ -181,6 +189,8 @@ export class RaftGroup {
    * @throws KeelsonError `NOT_LEADER`, `NOT_FOUND`, `TIMEOUT` (this replica leads on, if it can), `ABORTED`
    */
   async transferLeadership(to: ReplicaId, options: CallOptions = {}): Promise<void> {
+    checkCall('transferLeadership', options)
+    checkId(to, 'the replica that leadership is handed to')
     const { signal } = options
     throwIfAborted(signal)
     const replica = this.#running()
@@ -305,6 +315,7 @@ export class RaftGroup {
    * its place there tells whether it took effect.
    */
   #checkToken(token: LeaseToken, replica: Replica, identified: boolean): void {
+    checkObject(token, 'a token')
     if (token.groupId !== this.groupId) {
       throw new KeelsonError(
         'INVALID_ARGUMENT',
@@ -328,6 +339,8 @@ export class RaftGroup {
   }
 }
 
+const proposeOptions = ['commandId', 'acknowledgedBelow', 'token'] as const
+
 const waitingStatus: Omit<GroupStatus, 'stopped'> = Object.freeze({
   replicaId: 0,
   role: 'follower',
@@ -345,6 +358,7 @@ const waitingStatus: Omit<GroupStatus, 'stopped'> = Object.freeze({
 })
 
 function checkCommandId(id: CommandId, acknowledgedBelow = 0): void {
+  checkObject(id, 'a command id')
   const fits = (value: number, least: number): boolean => Number.isSafeInteger(value) && value >= least
   if (fits(id.session, 1) && fits(id.sequence, 1) && fits(acknowledgedBelow, 0)) return
   throw new KeelsonError(

@@ -42,10 +42,16 @@ export function refusalError(groupId: GroupId, reason: RefusalReason, leader: Le
     case 'invalid':
       return new KeelsonError(
         'LIMIT_EXCEEDED',
-        `group ${groupId}: the proposal is larger than the group's limit`,
+        `group ${groupId}: the proposal is larger than the group's limit; split it, or store it elsewhere and propose a reference`,
         {
           details,
         },
+      )
+    case 'groupFull':
+      return new KeelsonError(
+        'LIMIT_EXCEEDED',
+        `group ${groupId} has as many replicas as a group may have; remove one first`,
+        { details },
       )
     case 'changeInProgress':
       return new KeelsonError(
@@ -68,18 +74,26 @@ export function refusalError(groupId: GroupId, reason: RefusalReason, leader: Le
     case 'unknownReplica':
       return new KeelsonError(
         'NOT_FOUND',
-        `group ${groupId} has no such replica, or not with the role that this change needs`,
+        `group ${groupId} has no such replica, or not with the role that this change needs; look at its status again`,
         { details },
       )
     case 'duplicateNode':
-      return new KeelsonError('CONFLICT', `the node has a replica of group ${groupId} already`, {
-        details,
-        retryable: false,
-      })
+      return new KeelsonError(
+        'CONFLICT',
+        `the node has a replica of group ${groupId} already; remove that one first`,
+        {
+          details,
+          retryable: false,
+        },
+      )
     case 'lastVoter':
-      return new KeelsonError('INVALID_ARGUMENT', `group ${groupId} would be left without a voter`, {
-        details,
-      })
+      return new KeelsonError(
+        'INVALID_ARGUMENT',
+        `group ${groupId} would be left without a voter; add and promote another replica first`,
+        {
+          details,
+        },
+      )
     case 'notCaughtUp':
       return new KeelsonError(
         'CONFLICT',

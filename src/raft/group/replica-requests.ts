@@ -64,7 +64,7 @@ export class ReplicaRequests {
     if (length > maximumEntryBytes) {
       return new KeelsonError(
         'LIMIT_EXCEEDED',
-        `an entry of ${length} bytes was proposed to group ${groupId}, but one holds at most ${maximumEntryBytes}`,
+        `an entry of ${length} bytes was proposed to group ${groupId}, but one holds at most ${maximumEntryBytes}; split it`,
       )
     }
     const { count, bytes } = this.#proposals
@@ -91,7 +91,10 @@ export class ReplicaRequests {
     if (core.role !== 'leader') return this.#notLeader()
     const { count } = this.#reads
     if (count >= limits.maximumPendingReads) {
-      return new KeelsonError('OVERLOADED', `group ${groupId} has ${count} reads waiting; back off`)
+      return new KeelsonError(
+        'OVERLOADED',
+        `group ${groupId} has ${count} reads waiting; back off, then try again`,
+      )
     }
     this.#reads.add(read)
     this.#options.schedule()

@@ -1,16 +1,18 @@
 import type { Environment } from '../../core/environment.ts'
 import {
+  arrayOption,
   checkOptions,
   integerOption,
   numberOption,
   type OptionCheck,
   objectOption,
   optional,
-  stringOption,
 } from '../../core/options.ts'
 import type { LogStore, LogStoreFactory } from '../../interfaces/log-store.ts'
+import type { StateMachine } from '../../interfaces/state-machine.ts'
 import type { Channel } from '../../interfaces/transport.ts'
-import type { ClusterId, NodeId } from '../../model/ids.ts'
+import type { ReplicaDescriptor } from '../../model/descriptors.ts'
+import { type ClusterId, type NodeId, nameOption } from '../../model/ids.ts'
 import { checkRaftOptions, defaultRaftOptions } from '../core/options.ts'
 import type { RaftOptions } from '../core/types.ts'
 import { maximumEnvelopeBytes } from '../group/envelope.ts'
@@ -67,6 +69,9 @@ export interface CheckedHostOptions {
   readonly snapshotTimeoutMs: number
 }
 
+const logMembers = ['write', 'read', 'recovered', 'close', 'incarnation'] as const
+const channelMembers = ['send', 'onMessage', 'onLost', 'openStream', 'self', 'maximumMessageBytes'] as const
+
 function either<T>(members: readonly string[]): OptionCheck<T> {
   const object = objectOption<object>(members as never[])
   return (value, name) => (typeof value === 'function' ? (value as T) : (object(value, name) as T))
@@ -77,10 +82,10 @@ export function checkHostOptions(input: RaftHostOptions): CheckedHostOptions {
   const d = raftHostDefaults
   const checked = checkOptions<RaftHostOptions>('RaftHost.open', input, {
     env: objectOption<Environment>(['clock', 'timers', 'random', 'logger', 'metrics']),
-    log: either<LogStoreFactory | LogStore>(['write', 'read', 'recovered']),
-    clusterId: stringOption(),
-    nodeId: stringOption(),
-    channel: either<Channel | ((protocol: string) => Channel)>(['send', 'onMessage', 'openStream']),
+    log: either<LogStoreFactory | LogStore>(logMembers),
+    clusterId: nameOption,
+    nodeId: nameOption,
+    channel: either<Channel | ((protocol: string) => Channel)>(channelMembers),
     raft: optional(objectOption<Partial<RaftOptions>>()),
     limits: optional(objectOption<Partial<GroupLimits>>()),
     maximumGroups: integerOption({ min: 1, fallback: d.maximumGroups }),
@@ -88,6 +93,45 @@ export function checkHostOptions(input: RaftHostOptions): CheckedHostOptions {
     snapshotTimeoutMs: numberOption({ min: 1, max: 3_600_000, fallback: d.snapshotTimeoutMs }),
   }) as Omit<CheckedHostOptions, 'raft' | 'limits'> & Pick<RaftHostOptions, 'raft' | 'limits'>
   return { ...checked, raft: checked.raft ?? {}, limits: checkGroupLimits(checked.limits) }
+}
+
+const stateMachineOption = objectOption<StateMachine>([
+  'open',
+  'apply',
+  'flush',
+  'snapshot',
+  'restore',
+  'destroy',
+  'close',
+])
+
+/** What {@link RaftHost.bootstrap} is given beside the group. @throws KeelsonError `INVALID_OPTION` */
+export function checkBootstrap(setup: unknown): {
+  readonly replicas: readonly ReplicaDescriptor[]
+  readonly stateMachine: StateMachine
+} {
+  return checkOptions('RaftHost.bootstrap', setup, {
+    replicas: arrayOption(objectOption<ReplicaDescriptor>(), { min: 1 }),
+    stateMachine: stateMachineOption,
+  })
+}
+
+/** What opening a group is given beside it. @throws KeelsonError `INVALID_OPTION` */
+export function checkSetup(where: string, setup: unknown): { readonly stateMachine: StateMachine } {
+  return checkOptions(where, setup, { stateMachine: stateMachineOption })
+}
+
+/** What {@link RaftHost.destroyGroup} is given beside the group. @throws KeelsonError `INVALID_OPTION` */
+export function checkDestruction(setup: unknown): { readonly stateMachine?: StateMachine } {
+  return checkOptions<{ readonly stateMachine: StateMachine | undefined }>('RaftHost.destroyGroup', setup, {
+    stateMachine: optional(stateMachineOption),
+  }) as { readonly stateMachine?: StateMachine }
+}
+
+/** What a host's own factory gave. @throws KeelsonError `INVALID_OPTION` */
+export function checkPorts(store: unknown, channel: unknown): void {
+  objectOption<LogStore>(logMembers)(store, "RaftHost.open: what option 'log' gave")
+  objectOption<Channel>(channelMembers)(channel, "RaftHost.open: what option 'channel' gave")
 }
 
 const entryOverheadBytes = 24

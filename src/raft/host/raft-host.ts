@@ -4,14 +4,7 @@ import type { LogStore, RecoveredGroup } from '../../interfaces/log-store.ts'
 import type { StateMachine } from '../../interfaces/state-machine.ts'
 import type { Channel, PeerIdentity } from '../../interfaces/transport.ts'
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
-import {
-  checkId,
-  checkName,
-  type GroupId,
-  type Incarnation,
-  type NodeId,
-  type ReplicaId,
-} from '../../model/ids.ts'
+import { checkId, type GroupId, type Incarnation, type NodeId, type ReplicaId } from '../../model/ids.ts'
 import { bootstrapState } from '../core/configuration.ts'
 import { RaftCore } from '../core/raft.ts'
 import type { RaftOptions, RestoredState } from '../core/types.ts'
@@ -23,7 +16,16 @@ import { Replica } from '../group/replica.ts'
 import type { ReplicaPort } from '../group/replica-port.ts'
 import type { HostMessage } from './frame.ts'
 import { Incoming } from './incoming.ts'
-import { type CheckedHostOptions, checkHostOptions, fitRaftOptions, type RaftHostOptions } from './options.ts'
+import {
+  type CheckedHostOptions,
+  checkBootstrap,
+  checkDestruction,
+  checkHostOptions,
+  checkPorts,
+  checkSetup,
+  fitRaftOptions,
+  type RaftHostOptions,
+} from './options.ts'
 import { Outbox } from './outbox.ts'
 import { SnapshotTransfers } from './snapshot-transfers.ts'
 import { TurnLoop } from './turn-loop.ts'
@@ -104,12 +106,11 @@ export class RaftHost implements AsyncDisposable {
    */
   static async open(options: RaftHostOptions): Promise<RaftHost> {
     const checked = checkHostOptions(options)
-    const clusterId = checkName(checked.clusterId, 'a cluster id')
-    const nodeId = checkName(checked.nodeId, 'a node id')
-    const { env, log } = checked
+    const { env, log, clusterId, nodeId } = checked
     const store = typeof log === 'function' ? await log({ env, clusterId, nodeId }) : log
     try {
       const channel = typeof checked.channel === 'function' ? checked.channel('raft') : checked.channel
+      checkPorts(store, channel)
       if (channel.self.nodeId !== nodeId || channel.self.incarnation !== store.incarnation) {
         throw new KeelsonError(
           'FOREIGN_NODE',
@@ -118,7 +119,7 @@ export class RaftHost implements AsyncDisposable {
       }
       return new RaftHost(checked, store, channel)
     } catch (error) {
-      await store.close()
+      await (store as LogStore | undefined)?.close?.()
       throw error
     }
   }
@@ -215,22 +216,25 @@ export class RaftHost implements AsyncDisposable {
     setup: { readonly replicas: readonly ReplicaDescriptor[]; readonly stateMachine: StateMachine },
   ): Promise<RaftGroup> {
     return this.#exclusively(groupId, async () => {
-      const { replicas, stateMachine } = setup
+      const { replicas, stateMachine } = checkBootstrap(setup)
       if (this.#stored.has(groupId)) {
         throw new KeelsonError(
           'ALREADY_BOOTSTRAPPED',
-          `this node has or had a replica of group ${groupId}; a second bootstrap would make a second history`,
+          `this node has or had a replica of group ${groupId}; a second bootstrap would make a second history. Open the group instead`,
         )
       }
       const { entries, hardState } = bootstrapState(replicas)
       if (replicas.length !== entries.length) {
-        throw new KeelsonError('INVALID_ARGUMENT', 'the first replicas of a group have the ids 1 to n')
+        throw new KeelsonError(
+          'INVALID_ARGUMENT',
+          'the first replicas of a group have the ids 1 to n; number them so',
+        )
       }
       const self = replicas.find((r) => r.nodeId === this.nodeId && r.incarnation === this.incarnation)
       if (self === undefined) {
         throw new KeelsonError(
           'INVALID_ARGUMENT',
-          `the first replicas of group ${groupId} do not name this node, ${this.nodeId} in incarnation ${this.incarnation}`,
+          `the first replicas of group ${groupId} do not name this node, ${this.nodeId} in incarnation ${this.incarnation}; name it, or await the group here`,
         )
       }
       const stored = await openMachine(groupId, stateMachine)
@@ -250,11 +254,15 @@ export class RaftHost implements AsyncDisposable {
    * @throws KeelsonError `NOT_FOUND`, `CORRUPTION`, `FORMAT_VERSION`, `CONFLICT` when it is open, `CLOSED`
    */
   async openGroup(groupId: GroupId, setup: { readonly stateMachine: StateMachine }): Promise<RaftGroup> {
+    const { stateMachine } = checkSetup('RaftHost.openGroup', setup)
     return this.#exclusively(groupId, async () => {
       const found = this.#stored.get(groupId)
       if (found === undefined || found.metadata.destroyed) {
         const what = found === undefined ? 'no replica' : 'only the tombstone of a replica'
-        throw new KeelsonError('NOT_FOUND', `this node has ${what} of group ${groupId}`)
+        throw new KeelsonError(
+          'NOT_FOUND',
+          `this node has ${what} of group ${groupId}; bootstrap it, or await it where a leader adds this node`,
+        )
       }
       const { recovered } = found
       if (recovered === undefined) {
@@ -263,7 +271,6 @@ export class RaftHost implements AsyncDisposable {
           `group ${groupId} was open before; open the host anew to open it again`,
         )
       }
-      const { stateMachine } = setup
       const stored = readBookkeeping(await stateMachine.open())
       const { restored, metadata, quarantined } = await recoverReplica(
         this.#log,
@@ -293,10 +300,10 @@ export class RaftHost implements AsyncDisposable {
    * was destroyed; it is deleted then, so call again with a new one), `CLOSED`
    */
   async awaitGroup(groupId: GroupId, setup: { readonly stateMachine: StateMachine }): Promise<RaftGroup> {
+    const { stateMachine } = checkSetup('RaftHost.awaitGroup', setup)
     const known = this.#stored.get(groupId)
     if (known !== undefined && !known.metadata.destroyed) return this.openGroup(groupId, setup)
     return this.#exclusively(groupId, async () => {
-      const { stateMachine } = setup
       const stored = await openMachine(groupId, stateMachine)
       this.#checkOpen()
       const group = this.#makeGroup(groupId)
@@ -316,6 +323,8 @@ export class RaftHost implements AsyncDisposable {
    */
   async destroyGroup(groupId: GroupId, setup: { readonly stateMachine?: StateMachine } = {}): Promise<void> {
     this.#checkOpen()
+    checkId(groupId, 'a group id')
+    const { stateMachine } = checkDestruction(setup)
     if (this.#busy.has(groupId)) throw inUse(groupId)
     const group = this.#groups.get(groupId)
     const found = this.#stored.get(groupId)
@@ -333,9 +342,9 @@ export class RaftHost implements AsyncDisposable {
         this.#stored.set(groupId, { metadata: tombstone, recovered: undefined })
       }
       if (machine !== undefined) await machine.destroy()
-      else if (setup.stateMachine !== undefined) {
-        await setup.stateMachine.open()
-        await setup.stateMachine.destroy()
+      else if (stateMachine !== undefined) {
+        await stateMachine.open()
+        await stateMachine.destroy()
       }
     } finally {
       this.#busy.delete(groupId)
@@ -361,7 +370,7 @@ export class RaftHost implements AsyncDisposable {
     this.#snapshots.close()
     this.#loop.stop()
     const machines = [...this.#replicas.values(), ...this.#waiting.values()].map(({ machine }) => machine)
-    const error = new KeelsonError('CLOSED', 'the Raft host was closed')
+    const error = new KeelsonError('CLOSED', 'the Raft host was closed; open it again')
     const released = [...this.#groups.keys()].map(async (groupId) => this.#release(groupId, error))
     await Promise.all(released)
     const results = await Promise.allSettled(machines.map(async (machine) => machine.close()))
@@ -380,7 +389,7 @@ export class RaftHost implements AsyncDisposable {
     if (this.#groups.size + this.#busy.size >= this.#options.maximumGroups) {
       throw new KeelsonError(
         'LIMIT_EXCEEDED',
-        `this host opens at most ${this.#options.maximumGroups} groups`,
+        `this host opens at most ${this.#options.maximumGroups} groups; raise maximumGroups, or place the group elsewhere`,
       )
     }
     this.#busy.add(groupId)
@@ -393,7 +402,8 @@ export class RaftHost implements AsyncDisposable {
 
   #checkOpen(): void {
     if (this.#failure !== undefined) throw this.#failure
-    if (this.#closing !== undefined) throw new KeelsonError('CLOSED', 'the Raft host was closed')
+    if (this.#closing !== undefined)
+      throw new KeelsonError('CLOSED', 'the Raft host was closed; open it again')
   }
 
   #makeGroup(groupId: GroupId): RaftGroup {
@@ -522,5 +532,8 @@ function newMetadata(replicaId: ReplicaId, floor: ReplicaId = 0): GroupMetadata 
 }
 
 function inUse(groupId: GroupId): KeelsonError {
-  return new KeelsonError('CONFLICT', `group ${groupId} is open here already, or is being opened or closed`)
+  return new KeelsonError(
+    'CONFLICT',
+    `group ${groupId} is open here already, or is being opened or closed; use the group that is open`,
+  )
 }
