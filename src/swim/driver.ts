@@ -1,11 +1,13 @@
-import { abortable, type CallOptions, type Deferred, deferred } from '../core/async.ts'
+import { checkArray, checkBytes } from '../core/arguments.ts'
+import { abortable, type CallOptions, type Deferred, deferred, throwIfAborted } from '../core/async.ts'
 import type { TimerHandle } from '../core/clock.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
 import type { Logger } from '../core/logger.ts'
+import { checkCall, showValue } from '../core/options.ts'
 import type { DatagramSocket } from '../interfaces/datagram.ts'
-import type { NodeId } from '../model/ids.ts'
+import { checkName, type NodeId } from '../model/ids.ts'
 import { isAddress } from './core/codec.ts'
 import { SwimCore } from './core/swim-core.ts'
 import type { SwimTuning } from './core/tuning.ts'
@@ -154,9 +156,14 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
    */
   join(seeds: readonly string[]): void {
     this.#mustBeOpen()
-    const wrong = seeds.find((seed) => !isAddress(seed))
+    const wrong = checkArray(seeds, 'the seeds', 1_000).find(
+      (seed) => typeof seed !== 'string' || !isAddress(seed),
+    )
     if (wrong !== undefined) {
-      throw new KeelsonError('INVALID_ARGUMENT', `a seed is an address like 'host:port', not '${wrong}'`)
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `a seed is an address like 'host:port', not ${showValue(wrong)}`,
+      )
     }
     this.#core.join(seeds, this.#now())
     this.#pump()
@@ -165,10 +172,11 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
   /**
    * Replaces what this node tells the others about itself, at most 512 bytes.
    *
-   * @throws KeelsonError `CLOSED`, `LIMIT_EXCEEDED`
+   * @throws KeelsonError `CLOSED`, `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`
    */
   setMetadata(metadata: Uint8Array): void {
     this.#mustBeOpen()
+    checkBytes(metadata, 'the metadata of a member')
     this.#core.setMetadata(metadata, this.#now())
     this.#pump()
   }
@@ -181,6 +189,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
    */
   suspect(nodeId: NodeId): void {
     this.#mustBeOpen()
+    checkName(nodeId, 'the member that is suspected')
     this.#core.suspectLocally(nodeId, this.#now())
     this.#pump()
   }
@@ -193,6 +202,8 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
    */
   async leave(options: CallOptions = {}): Promise<void> {
     this.#mustBeOpen()
+    checkCall('leave', options)
+    throwIfAborted(options.signal)
     this.#departure ??= deferred()
     this.#departure.promise.catch(() => {})
     this.#core.leave(this.#now())
@@ -298,6 +309,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
   }
 
   #mustBeOpen(): void {
-    if (this.#closing !== undefined) throw new KeelsonError('CLOSED', 'this SWIM instance was closed')
+    if (this.#closing !== undefined)
+      throw new KeelsonError('CLOSED', 'this SWIM instance was closed; open another one')
   }
 }

@@ -152,7 +152,7 @@ const addressOption: OptionCheck<string> = (value, name) => {
 }
 
 const metadataOption: OptionCheck<Uint8Array> = (value, name) => {
-  const metadata = value ?? new Uint8Array(0)
+  const metadata = value === undefined ? new Uint8Array(0) : value
   if (metadata instanceof Uint8Array && metadata.length <= maximumMetadataBytes) return metadata.slice()
   throw new KeelsonError(
     'INVALID_OPTION',

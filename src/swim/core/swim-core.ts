@@ -1,3 +1,4 @@
+import { checkBytes, checkObject } from '../../core/arguments.ts'
 import { ByteWriter } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { Random } from '../../core/random.ts'
@@ -70,6 +71,7 @@ export class SwimCore {
 
   /** `from` makes it a copy: see {@link SwimCore.clone}. */
   constructor(options: SwimCoreOptions, from?: SwimCore) {
+    checkObject(options, 'the options of a SwimCore', members)
     const { nodeId, incarnation, address, metadata, tuning, nowMs } = options
     checkMetadata(metadata)
     this.#options = options
@@ -368,7 +370,19 @@ const noCounts: SwimCounters = Object.freeze({
   stalls: 0,
 })
 
+const members = [
+  'nodeId',
+  'incarnation',
+  'address',
+  'metadata',
+  'label',
+  'tuning',
+  'random',
+  'nowMs',
+] as const
+
 function checkMetadata(metadata: Uint8Array): void {
+  checkBytes(metadata, 'the metadata of a member')
   if (metadata.length <= maximumMetadataBytes) return
   throw new KeelsonError(
     'LIMIT_EXCEEDED',
