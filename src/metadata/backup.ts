@@ -1,7 +1,9 @@
+import { checkObject } from '../core/arguments.ts'
 import type { CallOptions } from '../core/async.ts'
 import { ByteReader, ByteWriter } from '../core/bytes.ts'
 import { crc32 } from '../core/checksum.ts'
 import { KeelsonError } from '../core/errors.ts'
+import { checkCall } from '../core/options.ts'
 import type {
   KeySelector,
   KeyValue,
@@ -60,6 +62,8 @@ export async function* exportBackup(
   store: MetadataStore,
   options: CallOptions & { readonly select?: KeySelector } = {},
 ): AsyncIterable<Uint8Array> {
+  checkObject(store, 'the store of a backup', ['range'])
+  checkCall('exportBackup', options, ['select'])
   const { select = everything, ...call } = options
   const first = await store.range(select, call)
   const { revision } = first
@@ -100,6 +104,17 @@ export async function importBackup(
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   options: CallOptions = {},
 ): Promise<BackupSummary> {
+  checkObject(store, 'the store of a backup', ['txn'])
+  checkCall('importBackup', options)
+  const given: unknown = chunks
+  const iterable =
+    typeof given === 'object' && given !== null && (Symbol.iterator in given || Symbol.asyncIterator in given)
+  if (!iterable || given instanceof Uint8Array) {
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      'a backup is read from the chunks that exportBackup gave, in their order',
+    )
+  }
   let revision: Revision | undefined
   let keys = 0
   let expected: number | undefined

@@ -2,6 +2,7 @@ import { abortable, type CallOptions, type Deferred, deferred } from '../core/as
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
+import { checkCall, checkOptions, objectOption } from '../core/options.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
 import type { RangeId } from '../model/ids.ts'
 import { RangeMap } from '../model/range-map.ts'
@@ -36,15 +37,20 @@ export class DirectoryCache implements Listenable<DirectoryCacheEvents>, AsyncDi
   readonly #ready: Deferred<void> = deferred()
   readonly #running: Promise<void>
 
-  /** Begins to follow the directory at once; {@link DirectoryCache.ready} tells when it was read. */
+  /** Begins to follow the directory at once; {@link DirectoryCache.ready} tells when it was read. @throws KeelsonError `INVALID_OPTION` */
   constructor(options: DirectoryCacheOptions) {
-    this.#events = new Events(options.env.logger, ['change', 'lost'])
+    const { env, directory } = checkOptions<DirectoryCacheOptions>('DirectoryCache', options, {
+      env: objectOption<Environment>(['logger']),
+      directory: objectOption<RangeDirectory>(['watch']),
+    })
+    this.#events = new Events(env.logger, ['change', 'lost'])
     this.#ready.promise.catch(() => {})
-    this.#running = this.#run(options.directory)
+    this.#running = this.#run(directory)
   }
 
   /** Resolves when the directory was read once. @throws KeelsonError `CLOSED`, `ABORTED`, or why it cannot be followed */
   async ready(options: CallOptions = {}): Promise<void> {
+    checkCall('ready', options)
     await abortable(this.#ready.promise, options.signal)
   }
 

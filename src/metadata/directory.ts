@@ -1,6 +1,8 @@
+import { checkArray, checkBytes, checkFunction, checkInteger, checkObject } from '../core/arguments.ts'
 import type { CallOptions } from '../core/async.ts'
 import { compareBytes, equalBytes } from '../core/bytes.ts'
 import { KeelsonError } from '../core/errors.ts'
+import { checkCall, showValue } from '../core/options.ts'
 import type { Compare, KeyValue, MetadataStore, Operation } from '../interfaces/metadata-store.ts'
 import type { RangeChange, WantedRange } from '../interfaces/range-host.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
@@ -62,7 +64,7 @@ export class RangeDirectory {
 
   /** Reads and writes the ranges in `store`; holds nothing itself. */
   constructor(store: MetadataStore) {
-    this.#store = store
+    this.#store = checkObject(store, 'the store of a directory', ['get', 'range', 'txn', 'watch'])
   }
 
   /**
@@ -77,7 +79,10 @@ export class RangeDirectory {
     descriptors: readonly RangeDescriptor[],
     options: CallOptions & { readonly bootstrap?: (range: RangeDescriptor) => NodeId } = {},
   ): Promise<void> {
+    checkEpoch(epoch)
+    checkCall('create', options, ['bootstrap'])
     const { bootstrap, ...call } = options
+    if (bootstrap !== undefined) checkFunction(bootstrap, 'bootstrap')
     const ranges = checkTiling(descriptors)
     const operations = ranges.flatMap((range) => {
       const wish = { ...noWish, bootstrap: bootstrap?.(range) }
@@ -107,12 +112,14 @@ export class RangeDirectory {
 
   /** The range of that id, read from the store. */
   async get(rangeId: RangeId, options: CallOptions = {}): Promise<RangeDescriptor | undefined> {
-    const entry = await this.#store.get(descriptorKey(rangeId), options)
+    checkCall('get', options)
+    const entry = await this.#store.get(descriptorKey(checkId(rangeId, 'a range id')), options)
     return entry === undefined ? undefined : decodeRangeDescriptor(entry.value)
   }
 
   /** All ranges, in the order of their start keys. */
   async list(options: CallOptions = {}): Promise<readonly RangeDescriptor[]> {
+    checkCall('list', options)
     const { entries } = await listKeys(this.#store, prefixSelector(descriptorPrefix), options)
     return sortRanges(entries.map((entry) => decodeRangeDescriptor(entry.value)))
   }
@@ -153,6 +160,8 @@ export class RangeDirectory {
     descriptor: RangeDescriptor,
     options: CallOptions = {},
   ): Promise<boolean> {
+    checkEpoch(epoch)
+    checkCall('project', options)
     checkDescriptor(descriptor)
     return this.#change(epoch, descriptor.rangeId, options, (known, wish) => {
       if (descriptor.generation <= known.generation) return undefined
@@ -185,7 +194,13 @@ export class RangeDirectory {
     change: RangeChange | undefined,
     options: CallOptions & { readonly bootstrap?: NodeId; readonly expectedGeneration?: number } = {},
   ): Promise<boolean> {
+    checkEpoch(epoch)
+    checkId(rangeId, 'a range id')
+    checkCall('want', options, ['bootstrap', 'expectedGeneration'])
     const { bootstrap, expectedGeneration, ...call } = options
+    if (change !== undefined) checkChange(change)
+    if (bootstrap !== undefined) checkName(bootstrap, 'the node that makes a range')
+    if (expectedGeneration !== undefined) checkInteger(expectedGeneration, 'expectedGeneration')
     return this.#change(epoch, rangeId, call, (known, wish) => {
       if (expectedGeneration !== undefined && expectedGeneration !== known.generation) {
         throw new KeelsonError(
@@ -209,6 +224,10 @@ export class RangeDirectory {
     rangeId: RangeId,
     options: CallOptions = {},
   ): Promise<boolean> {
+    checkEpoch(epoch)
+    checkName(nodeId, 'a node id')
+    checkId(rangeId, 'a range id')
+    checkCall('forget', options)
     return this.#change(epoch, rangeId, options, (known, wish) => {
       if (!wish.nodes.includes(nodeId) || membersOf(known, wish).includes(nodeId)) return undefined
       const nodes = wish.nodes.filter((each) => each !== nodeId)
@@ -218,6 +237,7 @@ export class RangeDirectory {
 
   /** Everything that is wanted of a node, in the order of the range ids. */
   async wantedFor(nodeId: NodeId, options: CallOptions = {}): Promise<readonly WantedRange[]> {
+    checkCall('wantedFor', options)
     const { entries } = await listKeys(this.#store, wantedOf(nodeId), options)
     return entries.map((entry) => decodeWantedRange(entry.value))
   }
@@ -266,7 +286,9 @@ export class RangeDirectory {
       )
       const [range, wish] = results.map((each) => (each.type === 'range' ? each.entries[0] : undefined))
       if (range === undefined)
-        throw new KeelsonError('NOT_FOUND', `the directory has no range ${rangeId}`, { details: { rangeId } })
+        throw new KeelsonError('NOT_FOUND', `the directory has no range ${rangeId}; create it first`, {
+          details: { rangeId },
+        })
       const known = decodeRangeDescriptor(range.value)
       const next = decide(known, wish === undefined ? noWish : decodeRangeWish(wish.value))
       if (next === undefined) return false
@@ -367,15 +389,47 @@ function refuse(problem: string): never {
   throw new KeelsonError('INVALID_ARGUMENT', problem)
 }
 
+function checkEpoch(epoch: ControllerEpoch): void {
+  checkObject(epoch, 'the epoch of a controller', ['number', 'txn'])
+}
+
+/** What stands in a wish is read by nodes: it must be one that they know. */
+function checkChange(change: RangeChange): void {
+  checkObject(change, 'the change of a range')
+  switch (change.type) {
+    case 'addLearner':
+      checkName(change.nodeId, 'the node of a new learner')
+      checkId(change.incarnation, 'the incarnation of a new learner')
+      break
+    case 'promote':
+    case 'remove':
+    case 'transferLease':
+      checkId(change.replicaId, 'the replica of a change')
+      break
+    default:
+      refuse(
+        `the change of a range is one of addLearner, promote, remove and transferLease, not ${showValue((change as RangeChange).type)}`,
+      )
+  }
+}
+
 function checkDescriptor(range: RangeDescriptor): void {
+  checkObject(range, 'a range')
   checkId(range.rangeId, 'a range id')
+  checkBytes(range.start, `the start of range ${range.rangeId}`)
+  if (range.end !== undefined) checkBytes(range.end, `the end of range ${range.rangeId}`)
+  checkArray(range.replicas, `the replicas of range ${range.rangeId}`, 1000)
   checkId(range.generation, `the generation of range ${range.rangeId}`)
   if (range.end !== undefined && compareBytes(range.start, range.end) >= 0)
     refuse(`range ${range.rangeId} ends where or before it starts`)
   const nodes = new Set<NodeId>()
   for (const replica of range.replicas) {
+    checkObject(replica, `a replica of range ${range.rangeId}`)
     checkId(replica.replicaId, `a replica id of range ${range.rangeId}`)
     checkName(replica.nodeId, `a node id of range ${range.rangeId}`)
+    checkId(replica.incarnation, `an incarnation of range ${range.rangeId}`)
+    if (replica.role !== 'voter' && replica.role !== 'learner')
+      refuse(`a replica of range ${range.rangeId} is a voter or a learner, not ${showValue(replica.role)}`)
     if (nodes.has(replica.nodeId)) refuse(`range ${range.rangeId} has two replicas on ${replica.nodeId}`)
     nodes.add(replica.nodeId)
   }
@@ -383,12 +437,12 @@ function checkDescriptor(range: RangeDescriptor): void {
 
 /** The ranges in order, if they lie side by side. */
 function checkTiling(descriptors: readonly RangeDescriptor[]): readonly RangeDescriptor[] {
+  for (const range of checkArray(descriptors, 'the ranges to create')) checkDescriptor(range)
   const ranges = sortRanges(descriptors)
   if (ranges.length === 0) refuse('there is no range to create')
   if (new Set(ranges.map((range) => range.rangeId)).size !== ranges.length)
     refuse('two ranges have the same id')
   ranges.forEach((range, i) => {
-    checkDescriptor(range)
     const before = ranges[i - 1]
     if (before === undefined) return
     if (before.end === undefined || compareBytes(before.end, range.start) > 0)

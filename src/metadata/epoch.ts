@@ -1,7 +1,9 @@
+import { checkArray, checkMembers, checkObject, checkText } from '../core/arguments.ts'
 import type { CallOptions } from '../core/async.ts'
 import { decodePlain, encodePlain, Fields } from '../core/codec.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { invariant } from '../core/invariant.ts'
+import { checkCall } from '../core/options.ts'
 import type {
   Compare,
   KeyValue,
@@ -28,7 +30,7 @@ function decodeOwner(entry: KeyValue): EpochOwner {
   if (format !== formatVersion)
     throw new KeelsonError(
       'FORMAT_VERSION',
-      `an epoch has format ${format}, but this release knows ${formatVersion}`,
+      `an epoch has format ${format}, but this release knows ${formatVersion}: use a newer release`,
     )
   return { number: entry.modRevision, holder: fields.string('holder') }
 }
@@ -70,6 +72,9 @@ export class ControllerEpoch {
     holder: string,
     options: CallOptions & { readonly session?: SessionId } = {},
   ): Promise<ControllerEpoch> {
+    checkObject(store, 'the store of an epoch', ['txn'])
+    checkText(holder, 'the holder of an epoch', 256)
+    checkCall('ControllerEpoch.acquire', options, ['session'])
     const { session, ...call } = options
     const put = {
       type: 'put',
@@ -86,6 +91,8 @@ export class ControllerEpoch {
     name: string,
     options: CallOptions = {},
   ): Promise<EpochOwner | undefined> {
+    checkObject(store, 'the store of an epoch', ['get'])
+    checkCall('ControllerEpoch.current', options)
     const entry = await store.get(pathKey(keyPrefixes.epochs, name), options)
     return entry === undefined ? undefined : decodeOwner(entry)
   }
@@ -111,8 +118,12 @@ export class ControllerEpoch {
    *   {@link MetadataStore.txn}
    */
   async txn(transaction: Transaction, options: CallOptions = {}): Promise<TransactionResult> {
-    const otherwise = transaction.else ?? []
-    if (otherwise.some((operation) => operation.type !== 'range')) {
+    checkMembers(transaction, 'a transaction', ['if', 'then', 'else'])
+    const { if: compares = [], then = [], else: otherwise = [] } = transaction
+    checkArray(compares, "'if' of a transaction")
+    checkArray(then, "'then' of a transaction")
+    checkArray(otherwise, "'else' of a transaction")
+    if (otherwise.some((operation) => operation?.type !== 'range')) {
       throw new KeelsonError(
         'INVALID_ARGUMENT',
         "'else' of a fenced transaction only reads: it runs also when the epoch has ended",
@@ -120,8 +131,8 @@ export class ControllerEpoch {
     }
     const result = await this.#store.txn(
       {
-        if: [this.fence(), ...(transaction.if ?? [])],
-        then: transaction.then ?? [],
+        if: [this.fence(), ...compares],
+        then,
         else: [...otherwise, { type: 'range', select: { key: this.#key } }],
       },
       options,

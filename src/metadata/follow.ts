@@ -1,6 +1,8 @@
+import { checkObject } from '../core/arguments.ts'
 import type { CallOptions } from '../core/async.ts'
 import { concatBytes } from '../core/bytes.ts'
 import { KeelsonError } from '../core/errors.ts'
+import { checkCall } from '../core/options.ts'
 import type {
   ChangeEvent,
   KeySelector,
@@ -50,6 +52,8 @@ export async function listKeys(
   select: KeySelector,
   options: Omit<ReadOptions, 'limit'> = {},
 ): Promise<KeyListing> {
+  checkObject(store, 'the store to list keys of', ['range'])
+  checkCall('listKeys', options, ['revision', 'consistency'])
   const first = await store.range(select, options)
   const revision = options.revision ?? first.revision
   const entries = [...first.entries]
@@ -72,6 +76,8 @@ export async function* followKeys(
   select: KeySelector,
   options: CallOptions & { readonly consistency?: 'linearizable' | 'local' } = {},
 ): AsyncIterable<KeyFollowing> {
+  checkObject(store, 'the store to follow keys of', ['range', 'watch'])
+  checkCall('followKeys', options, ['consistency'])
   for (;;) {
     try {
       const { revision, entries } = await listKeys(store, select, options)

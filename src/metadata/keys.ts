@@ -1,5 +1,6 @@
 import { text, utf8 } from '../core/bytes.ts'
 import { KeelsonError } from '../core/errors.ts'
+import { showValue } from '../core/options.ts'
 
 /**
  * The first part of every key, one per module, so that modules never meet. A host that keeps keys of its own in the
@@ -44,10 +45,10 @@ function part(value: KeyPart): string {
     if (Number.isSafeInteger(value) && value >= 0) return String(value).padStart(numberDigits, '0')
     throw new KeelsonError('INVALID_ARGUMENT', `a number in a key is a safe integer from 0, not ${value}`)
   }
-  if (value.length > 0 && !value.includes('/')) return value
+  if (typeof value === 'string' && value.length > 0 && !value.includes('/')) return value
   throw new KeelsonError(
     'INVALID_ARGUMENT',
-    `a part of a key is a name without a slash, not ${JSON.stringify(value)}`,
+    `a part of a key is a name without a slash, not ${showValue(value)}`,
   )
 }
 
@@ -65,5 +66,5 @@ export function pathPrefix(prefix: string, ...parts: readonly KeyPart[]): Uint8A
 export function pathParts(prefix: string, key: Uint8Array): string[] {
   const path = text(key)
   if (path.startsWith(prefix)) return path.slice(prefix.length).split('/')
-  throw new KeelsonError('MALFORMED', `the key ${JSON.stringify(path)} is not below ${prefix}`)
+  throw new KeelsonError('MALFORMED', `the key ${showValue(path)} is not below ${prefix}`)
 }

@@ -1,8 +1,9 @@
+import { checkInteger } from '../core/arguments.ts'
 import { type CallOptions, deferred, throwIfAborted } from '../core/async.ts'
 import type { TimerHandle } from '../core/clock.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
-import { checkOptions, integerOption, objectOption } from '../core/options.ts'
+import { checkCall, checkOptions, integerOption, objectOption } from '../core/options.ts'
 import type {
   KeySelector,
   KeyValue,
@@ -23,8 +24,8 @@ import { execute } from './mvcc/execute.ts'
 import { MvccState } from './mvcc/mvcc-state.ts'
 import { checkTransaction } from './mvcc/validate.ts'
 import { openOutcome, readTransactionResult } from './mvcc/wire.ts'
-import { checkRead, readKey, readRange } from './reads.ts'
-import { checkHolder, checkTtl } from './sessions/limits.ts'
+import { checkRead, readKey, readOptions, readRange, watchOptions } from './reads.ts'
+import { checkHolder, checkSession, checkTtl } from './sessions/limits.ts'
 import { WatchHub } from './watch/watch-hub.ts'
 
 /** Options of {@link memoryStore}. */
@@ -91,37 +92,37 @@ class MemoryStore implements MetadataStore {
   }
 
   async get(key: Uint8Array, options: ReadOptions = {}): Promise<KeyValue | undefined> {
-    this.#check(options)
+    this.#check('get', options, readOptions)
     checkRead({ key }, options)
     return readKey(this.#state, key, options)
   }
 
   async range(select: KeySelector, options: ReadOptions = {}): Promise<RangeResult> {
-    this.#check(options)
+    this.#check('range', options, readOptions)
     checkRead(select, options)
     return readRange(this.#state, select, options)
   }
 
   async txn(transaction: Transaction, options: CallOptions = {}): Promise<TransactionResult> {
-    this.#check(options)
+    this.#check('txn', options)
     checkTransaction(transaction)
     const reader = openOutcome(this.#do({ type: 'txn', quotaBytes: this.#quotaBytes, transaction }))
     return readTransactionResult(reader)
   }
 
   watch(select: KeySelector, options: WatchOptions = {}): AsyncIterable<WatchResponse> {
+    checkCall('watch', options, watchOptions)
     return this.#hub.watch(select, options)
   }
 
   async compact(revision: Revision, options: CallOptions = {}): Promise<void> {
-    this.#check(options)
-    if (!Number.isSafeInteger(revision) || revision < 0)
-      throw new KeelsonError('INVALID_ARGUMENT', 'a compaction goes to a revision from 0')
+    this.#check('compact', options)
+    checkInteger(revision, 'the revision of a compaction')
     openOutcome(this.#do({ type: 'compact', revision }))
   }
 
   async grantSession(holder: string, ttlMs: number, options: CallOptions = {}): Promise<SessionId> {
-    this.#check(options)
+    this.#check('grantSession', options)
     checkHolder(holder)
     checkTtl(ttlMs)
     const sessionId = openOutcome(this.#do({ type: 'grant', holder, ttlMs })).varint()
@@ -130,7 +131,8 @@ class MemoryStore implements MetadataStore {
   }
 
   async renewSession(sessionId: SessionId, options: CallOptions = {}): Promise<void> {
-    this.#check(options)
+    this.#check('renewSession', options)
+    checkSession(sessionId)
     const session = this.#state.session(sessionId)
     if (session === undefined)
       throw new KeelsonError('EPOCH_ENDED', `session ${sessionId} was revoked or ran out: grant a new one`)
@@ -138,12 +140,13 @@ class MemoryStore implements MetadataStore {
   }
 
   async revokeSession(sessionId: SessionId, options: CallOptions = {}): Promise<void> {
-    this.#check(options)
+    this.#check('revokeSession', options)
+    checkSession(sessionId)
     this.#revoke(sessionId)
   }
 
   async sessions(options: CallOptions = {}): Promise<readonly SessionStatus[]> {
-    this.#check(options)
+    this.#check('sessions', options)
     return [...this.#state.sessions()].map(({ sessionId, ttlMs, holder }) => ({ sessionId, ttlMs, holder }))
   }
 
@@ -158,7 +161,8 @@ class MemoryStore implements MetadataStore {
     await this.close()
   }
 
-  #check(options: CallOptions): void {
+  #check(method: string, options: CallOptions, known: readonly string[] = []): void {
+    checkCall(method, options, known)
     throwIfAborted(options.signal)
     if (this.#closed) throw new KeelsonError('CLOSED', 'the store was closed')
   }

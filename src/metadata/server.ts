@@ -1,7 +1,9 @@
+import { checkInteger } from '../core/arguments.ts'
 import { abortable, type CallOptions, deadline } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
+import { checkCall } from '../core/options.ts'
 import type { MetadataStore, Revision } from '../interfaces/metadata-store.ts'
 import type { NodeId } from '../model/ids.ts'
 import { Rpc, rpcDefaults } from '../transport/index.ts'
@@ -186,8 +188,8 @@ export class MetadataServer implements Listenable<MetadataServerEvents>, AsyncDi
    * @throws KeelsonError `CONFLICT` when the store has keys or sessions, `NOT_LEADER`, `OUTCOME_UNKNOWN`: do it again
    */
   async advance(revision: Revision, options: CallOptions = {}): Promise<void> {
-    if (!Number.isSafeInteger(revision) || revision < 0)
-      throw new KeelsonError('INVALID_ARGUMENT', 'a store is advanced to a revision from 0')
+    checkCall('advance', options)
+    checkInteger(revision, 'the revision that a store is advanced to')
     openOutcome(await this.#group.propose(encodeCommand({ type: 'advance', revision }), options))
   }
 

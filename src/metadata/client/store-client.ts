@@ -1,6 +1,8 @@
+import { checkInteger } from '../../core/arguments.ts'
 import { type CallOptions, sleep, throwIfAborted } from '../../core/async.ts'
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import { checkCall } from '../../core/options.ts'
 import type {
   KeySelector,
   KeyValue,
@@ -29,8 +31,8 @@ import {
   methods,
   type ReadRequest,
 } from '../protocol.ts'
-import { checkRead } from '../reads.ts'
-import { checkHolder, checkTtl } from '../sessions/limits.ts'
+import { checkRead, checkWatch, readOptions, watchOptions } from '../reads.ts'
+import { checkHolder, checkSession, checkTtl } from '../sessions/limits.ts'
 import type { ClientTuning } from './options.ts'
 import { Pipeline } from './pipeline.ts'
 import { type OpenStream, ResumingWatch } from './resuming-watch.ts'
@@ -78,7 +80,7 @@ export class StoreClient implements MetadataStore {
   }
 
   async range(select: KeySelector, options: ReadOptions = {}): Promise<RangeResult> {
-    this.#check(options)
+    this.#check('a read', options, readOptions)
     checkRead(select, options)
     const read = readOf(select, options)
     if (options.consistency === 'local') {
@@ -89,18 +91,16 @@ export class StoreClient implements MetadataStore {
   }
 
   async txn(transaction: Transaction, options: CallOptions = {}): Promise<TransactionResult> {
-    this.#check(options)
+    this.#check('txn', options)
     checkTransaction(transaction)
     const outcome = await this.#pipeline.run('txn', encodeTransaction(transaction), options)
     return readTransactionResult(openOutcome(outcome))
   }
 
   watch(select: KeySelector, options: WatchOptions = {}): AsyncIterable<WatchResponse> {
-    this.#check(options)
+    this.#check('watch', options, watchOptions)
     checkSelector(select)
-    const { fromRevision } = options
-    if (fromRevision !== undefined && (!Number.isSafeInteger(fromRevision) || fromRevision < 1))
-      throw new KeelsonError('INVALID_ARGUMENT', 'a watch starts at a revision from 1')
+    checkWatch(options)
     return new ResumingWatch({
       env: this.#options.env,
       select,
@@ -114,31 +114,30 @@ export class StoreClient implements MetadataStore {
   }
 
   async compact(revision: Revision, options: CallOptions = {}): Promise<void> {
-    this.#check(options)
-    if (!Number.isSafeInteger(revision) || revision < 0)
-      throw new KeelsonError('INVALID_ARGUMENT', 'a compaction goes to a revision from 0')
+    this.#check('compact', options)
+    checkInteger(revision, 'the revision of a compaction')
     await this.#write(methods.compact, revision, options)
   }
 
   async grantSession(holder: string, ttlMs: number, options: CallOptions = {}): Promise<SessionId> {
-    this.#check(options)
+    this.#check('grantSession', options)
     checkHolder(holder)
     checkTtl(ttlMs)
     return openOutcome(await this.#pipeline.run('grant', encodeGrant(holder, ttlMs), options)).varint()
   }
 
   async renewSession(sessionId: SessionId, options: CallOptions = {}): Promise<void> {
-    this.#check(options)
+    this.#check('renewSession', options)
     await this.#write(methods.renew, checkSession(sessionId), options)
   }
 
   async revokeSession(sessionId: SessionId, options: CallOptions = {}): Promise<void> {
-    this.#check(options)
+    this.#check('revokeSession', options)
     await this.#write(methods.revoke, checkSession(sessionId), options)
   }
 
   async sessions(options: CallOptions = {}): Promise<readonly SessionStatus[]> {
-    this.#check(options)
+    this.#check('sessions', options)
     const call = { ...signalOf(options), to: 'leader', write: false } as const
     return decodeSessions(await this.#router.call(methods.sessions, emptyMessage, call))
   }
@@ -158,7 +157,8 @@ export class StoreClient implements MetadataStore {
     await this.#options.onClose?.()
   }
 
-  #check(options: CallOptions): void {
+  #check(method: string, options: CallOptions, known: readonly string[] = []): void {
+    checkCall(method, options, known)
     throwIfAborted(this.#stop.signal)
     throwIfAborted(options.signal)
   }
@@ -204,9 +204,4 @@ function readOf(select: KeySelector, options: ReadOptions): ReadRequest {
     ...(revision === undefined ? {} : { revision }),
     ...(limit === undefined ? {} : { limit }),
   }
-}
-
-function checkSession(sessionId: unknown): number {
-  if (Number.isSafeInteger(sessionId) && (sessionId as number) >= 0) return sessionId as number
-  throw new KeelsonError('INVALID_ARGUMENT', 'a session id is a number')
 }

@@ -1,5 +1,6 @@
 import { copyBytes, utf8 } from '../../core/bytes.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
+import { checkOptions, objectOption, stringOption } from '../../core/options.ts'
 import type {
   Bookkeeping,
   BookkeepingWrite,
@@ -63,10 +64,18 @@ export class MetadataStateMachine implements StateMachine {
   #opened = false
   #closed = false
 
-  /** Nothing is read before `open`, which the group calls. */
+  /** Nothing is read before `open`, which the group calls. @throws KeelsonError `INVALID_OPTION` */
   constructor(options: MetadataStateMachineOptions) {
-    this.#database = options.database
-    this.#layout = new Layout(utf8(options.prefix ?? 'metadata/'))
+    const { database, prefix } = checkOptions<Required<MetadataStateMachineOptions>>(
+      'MetadataStateMachine',
+      options,
+      {
+        database: objectOption<StateDatabase>(['open', 'get', 'batch', 'clear', 'iterator']),
+        prefix: stringOption({ fallback: 'metadata/' }),
+      },
+    )
+    this.#database = database
+    this.#layout = new Layout(utf8(prefix))
   }
 
   /** What is applied now. A restore replaces the object: ask for it again after every wait. */

@@ -1,5 +1,7 @@
+import { checkBytes, checkMembers } from '../../core/arguments.ts'
 import { compareBytes, concatBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import { showValue } from '../../core/options.ts'
 import type { Compare, KeySelector, Operation, Transaction } from '../../interfaces/metadata-store.ts'
 import { isEmpty } from './key-range.ts'
 import { commandLimits } from './limits.ts'
@@ -12,25 +14,21 @@ function tooMuch(problem: string): never {
   throw new KeelsonError('LIMIT_EXCEEDED', problem)
 }
 
-function checkBytes(value: unknown, what: string): asserts value is Uint8Array {
-  if (!(value instanceof Uint8Array)) refuse(`${what} must be a Uint8Array`)
-}
-
 function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0
 }
 
 /** Checks a key that is to be written or read. @throws KeelsonError `INVALID_ARGUMENT`, `LIMIT_EXCEEDED` */
 export function checkKey(key: unknown): void {
-  checkBytes(key, 'a key')
-  if (key.length === 0) refuse('a key must have at least one byte')
-  if (key.length > commandLimits.keyBytes)
-    tooMuch(`a key has at most ${commandLimits.keyBytes} bytes, not ${key.length}`)
+  const { length } = checkBytes(key, 'a key')
+  if (length === 0) refuse('a key must have at least one byte')
+  if (length > commandLimits.keyBytes)
+    tooMuch(`a key has at most ${commandLimits.keyBytes} bytes, not ${length}; keep long names in the value`)
 }
 
 /** Checks a selection. @throws KeelsonError `INVALID_ARGUMENT`, `LIMIT_EXCEEDED` */
 export function checkSelector(select: KeySelector): void {
-  if (typeof select !== 'object' || select === null) refuse('a selection must be an object with key and end')
+  checkMembers(select, 'a selection', ['key', 'end'])
   if (select.end === undefined) {
     checkKey(select.key)
     return
@@ -43,6 +41,7 @@ export function checkSelector(select: KeySelector): void {
 }
 
 function checkCompare(compare: Compare): void {
+  checkMembers(compare, 'a compare', ['key', 'target', 'is', 'operand'])
   checkKey(compare.key)
   if (compare.target === 'value') {
     checkBytes(compare.operand, 'the operand of a compare of values')
@@ -50,26 +49,40 @@ function checkCompare(compare: Compare): void {
     return
   }
   if (!['createRevision', 'modRevision', 'version', 'session'].includes(compare.target))
-    refuse(`a compare has no target ${JSON.stringify(compare.target)}`)
-  if (!['=', '!=', '<', '>'].includes(compare.is)) refuse(`a compare knows =, !=, < and >, not ${compare.is}`)
+    refuse(
+      `a compare has the targets value, version, createRevision, modRevision and session, not ${showValue(compare.target)}`,
+    )
+  if (!['=', '!=', '<', '>'].includes(compare.is))
+    refuse(`a compare knows =, !=, < and >, not ${showValue(compare.is)}`)
   if (!isCount(compare.operand)) refuse('the operand of a compare of numbers must be a safe integer from 0')
 }
 
 function checkOperation(operation: Operation): number {
+  checkMembers(operation, 'an operation', membersOf(operation))
   if (operation.type === 'put') {
     checkKey(operation.key)
     checkBytes(operation.value, 'a value')
     if (operation.value.length > commandLimits.valueBytes)
-      tooMuch(`a value has at most ${commandLimits.valueBytes} bytes, not ${operation.value.length}`)
-    if (operation.session !== undefined && !isCount(operation.session)) refuse('a session id is a number')
+      tooMuch(
+        `a value has at most ${commandLimits.valueBytes} bytes, not ${operation.value.length}; split it over several keys`,
+      )
+    if (operation.session !== undefined && !isCount(operation.session))
+      refuse('a session id is the number that grantSession gave')
     return operation.key.length + operation.value.length
   }
   if (operation.type !== 'delete' && operation.type !== 'range')
-    refuse(`a transaction has no operation ${JSON.stringify((operation as Operation).type)}`)
+    refuse(
+      `a transaction has the operations put, delete and range, not ${showValue((operation as Operation).type)}`,
+    )
   checkSelector(operation.select)
   if (operation.type === 'range' && operation.limit !== undefined && !isCount(operation.limit))
     refuse('the limit of a range must be a safe integer from 0')
   return 0
+}
+
+function membersOf(operation: Operation | undefined): readonly string[] {
+  if (operation?.type === 'put') return ['type', 'key', 'value', 'session']
+  return operation?.type === 'range' ? ['type', 'select', 'limit'] : ['type', 'select']
 }
 
 /** What an operation may change, as a stretch from `key` up to but without `end`; null for no end. */
@@ -89,7 +102,7 @@ function checkWritesApart(operations: readonly Operation[]): void {
     const end = writes[i - 1]?.end as Uint8Array | null
     const start = writes[i]?.key as Uint8Array
     if (end === null || compareBytes(start, end) < 0)
-      refuse(`two writes of a transaction touch ${JSON.stringify(showKey(start))}: make them one`)
+      refuse(`two writes of a transaction touch ${showValue(showKey(start))}: make them one`)
   }
 }
 
@@ -99,14 +112,16 @@ function showKey(key: Uint8Array): string {
 
 /** Checks all about a transaction that needs no state. @throws KeelsonError `INVALID_ARGUMENT`, `LIMIT_EXCEEDED` */
 export function checkTransaction(transaction: Transaction): void {
-  if (typeof transaction !== 'object' || transaction === null) refuse('a transaction must be an object')
+  checkMembers(transaction, 'a transaction', ['if', 'then', 'else'])
   const compares = transaction.if ?? []
   const branches = [transaction.then ?? [], transaction.else ?? []] as const
   for (const list of [compares, ...branches])
     if (!Array.isArray(list)) refuse('if, then and else of a transaction must be arrays')
   const steps = compares.length + branches[0].length + branches[1].length
   if (steps > commandLimits.operations)
-    tooMuch(`a transaction has at most ${commandLimits.operations} compares and operations, not ${steps}`)
+    tooMuch(
+      `a transaction has at most ${commandLimits.operations} compares and operations, not ${steps}; make several of it`,
+    )
   let bytes = 0
   for (const compare of compares) {
     checkCompare(compare)
@@ -117,5 +132,7 @@ export function checkTransaction(transaction: Transaction): void {
     checkWritesApart(operations)
   }
   if (bytes > commandLimits.transactionBytes)
-    tooMuch(`a transaction carries at most ${commandLimits.transactionBytes} bytes, not ${bytes}`)
+    tooMuch(
+      `a transaction carries at most ${commandLimits.transactionBytes} bytes, not ${bytes}; make several of it`,
+    )
 }

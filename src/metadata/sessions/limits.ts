@@ -1,4 +1,5 @@
 import { KeelsonError } from '../../core/errors.ts'
+import { showValue } from '../../core/options.ts'
 import { commandLimits } from '../mvcc/limits.ts'
 
 /** Bounds of a session's TTL. Below the shortest one, scheduling delays alone would end sessions. */
@@ -18,7 +19,16 @@ export function checkTtl(ttlMs: unknown): void {
   if (Number.isSafeInteger(ttlMs) && (ttlMs as number) >= minimumMs && (ttlMs as number) <= maximumMs) return
   throw new KeelsonError(
     'INVALID_ARGUMENT',
-    `the TTL of a session is an integer from ${minimumMs} to ${maximumMs} ms, not ${JSON.stringify(ttlMs)}`,
+    `the TTL of a session is an integer from ${minimumMs} to ${maximumMs} ms, not ${showValue(ttlMs)}`,
+  )
+}
+
+/** @throws KeelsonError `INVALID_ARGUMENT` */
+export function checkSession(sessionId: unknown): number {
+  if (Number.isSafeInteger(sessionId) && (sessionId as number) >= 0) return sessionId as number
+  throw new KeelsonError(
+    'INVALID_ARGUMENT',
+    `a session id is the number that grantSession gave, not ${showValue(sessionId)}`,
   )
 }
 
@@ -27,7 +37,7 @@ export function checkHolder(holder: unknown): void {
   if (typeof holder === 'string' && holder.length > 0 && holder.length <= commandLimits.holderLength) return
   throw new KeelsonError(
     'INVALID_ARGUMENT',
-    `the holder of a session is a name of 1 to ${commandLimits.holderLength} characters`,
+    `the holder of a session is a name of 1 to ${commandLimits.holderLength} characters, not ${showValue(holder)}`,
   )
 }
 

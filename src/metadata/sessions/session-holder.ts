@@ -245,7 +245,10 @@ function check(options: SessionHolderOptions): Checked {
       holder: stringOption({ maxLength: 256 }),
       ttlMs: integerOption({ min: minimumMs, max: maximumMs }),
       clockDriftBound: numberOption({ min: 0, max: 0.2, fallback: defaults.clockDriftBound }),
-      stasisMs: numberOption({ min: 0, fallback: (options?.ttlMs ?? 0) / 20 }),
+      stasisMs: numberOption({
+        min: 0,
+        fallback: typeof options?.ttlMs === 'number' ? options.ttlMs / 20 : 0,
+      }),
       renewAfter: numberOption({ min: 0.01, max: 0.9, fallback: defaults.renewAfter }),
       jitter: numberOption({ min: 0, max: 0.5, fallback: defaults.jitter }),
       sleepToleranceMs: numberOption({ min: 0, fallback: defaults.sleepToleranceMs }),

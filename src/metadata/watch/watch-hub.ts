@@ -6,6 +6,7 @@ import { KeelsonError } from '../../core/errors.ts'
 import type { KeySelector, Revision, WatchOptions, WatchResponse } from '../../interfaces/metadata-store.ts'
 import type { MvccReader } from '../mvcc/state-types.ts'
 import { checkSelector } from '../mvcc/validate.ts'
+import { checkWatch } from '../reads.ts'
 import { SelectorIndex } from './selector-index.ts'
 import { Watcher } from './watcher.ts'
 
@@ -59,13 +60,15 @@ export class WatchHub {
     throwIfAborted(options.signal)
     if (this.#closed !== undefined) throw this.#closed
     if (this.#watchers.size >= this.#maximumWatchers) {
-      throw new KeelsonError('OVERLOADED', `the store has ${this.#maximumWatchers} watches already`)
+      throw new KeelsonError(
+        'OVERLOADED',
+        `the store has ${this.#maximumWatchers} watches already; try again later`,
+      )
     }
+    checkWatch(options)
     this.notify()
     const reader = this.#reader()
     const from = options.fromRevision ?? reader.revision + 1
-    if (!Number.isSafeInteger(from) || from < 1)
-      throw new KeelsonError('INVALID_ARGUMENT', 'a watch starts at a revision from 1')
     const watcher = new Watcher({
       select: { ...select, key: copyBytes(select.key) },
       from,
