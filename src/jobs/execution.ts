@@ -1,8 +1,10 @@
+import { checkArray, checkMembers, checkText } from '../core/arguments.ts'
 import { type Deferred, deferred, onAbort, SerialExecutor, sleep } from '../core/async.ts'
 import type { TimerHandle } from '../core/clock.ts'
-import { encodePlain, type Plain } from '../core/codec.ts'
+import type { Plain } from '../core/codec.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
+import { showValue } from '../core/options.ts'
 import type { KeyValue, Transaction } from '../interfaces/metadata-store.ts'
 import { jobKey, uniqueKey } from './core/keys.ts'
 import { decodeJob, encodeJob, isFinished, type Job, type JobProgress } from './core/record.ts'
@@ -43,6 +45,7 @@ class JobLost extends Error {}
 
 const minimumRetryMs = 50
 const maximumRetryMs = 2000
+const maximumProgressLength = 4096
 
 /**
  * One job in the hands of one owner, from taking it up to its end, its pause or a failure.
@@ -132,11 +135,11 @@ export class Execution {
     try {
       context = new Context(this, this.#ports, this.#type, this.#job, interrupt.signal)
       if (undoing) {
-        const outcome = (await this.#type.revert?.(context)) ?? 'nothing had to be undone'
+        const outcome = inOneLine((await this.#type.revert?.(context)) ?? 'nothing had to be undone')
         await context.end()
         await this.#finish((job, owner) => finished(job, owner, job.ending ?? 'failed', outcome))
       } else {
-        const outcome = await this.#type.run(context)
+        const outcome = inOneLine(await this.#type.run(context))
         await context.end()
         await this.#finish((job, owner) => finished(job, owner, 'succeeded', outcome))
       }
@@ -184,7 +187,7 @@ export class Execution {
     transaction: Transaction,
     signal: AbortSignal,
   ): Promise<boolean> {
-    checkState(this.#job.type, encodePlain(state).length, this.#ports.maximumStateBytes)
+    checkState(this.#type, state, this.#ports.maximumStateBytes)
     return this.#commit(
       (job, owner) => checkpointed(job, owner, state, progress, waitingFor),
       transaction,
@@ -279,6 +282,29 @@ export class Execution {
   }
 }
 
+/** What a job says at its end: of any length, and of any type where no compiler looked. */
+function inOneLine(outcome: unknown): string {
+  return (typeof outcome === 'string' ? outcome : showValue(outcome)).slice(0, maximumProgressLength)
+}
+
+function checkProgress(progress: JobProgress): JobProgress {
+  checkMembers(progress, 'the progress of a job', ['message', 'fraction'])
+  const { message, fraction } = progress
+  if (typeof message !== 'string' || message.length > maximumProgressLength) {
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      `the progress of a job is a message of at most ${maximumProgressLength} characters, not ${showValue(message)}`,
+    )
+  }
+  if (fraction !== undefined && !Number.isFinite(fraction)) {
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      `the fraction of a job is from 0 to 1, not ${showValue(fraction)}`,
+    )
+  }
+  return progress
+}
+
 /** The one context of one attempt. */
 class Context implements JobContext<unknown> {
   readonly jobId: number
@@ -324,7 +350,7 @@ class Context implements JobContext<unknown> {
 
   async txn(transaction: Transaction, state: unknown, progress?: JobProgress): Promise<boolean> {
     this.#checkAlive()
-    if (progress !== undefined) this.#progress = progress
+    if (progress !== undefined) this.#progress = checkProgress(progress)
     const encoded = this.#type.encode(state)
     const done = await this.#execution.checkpoint(
       encoded,
@@ -343,7 +369,7 @@ class Context implements JobContext<unknown> {
 
   progress(message: string, fraction?: number): void {
     this.#checkAlive()
-    const next: JobProgress = fraction === undefined ? { message } : { message, fraction }
+    const next = checkProgress(fraction === undefined ? { message } : { message, fraction })
     if (this.#progress?.message === next.message && this.#progress.fraction === next.fraction) return
     this.#progress = next
     this.#noteSoon()
@@ -351,6 +377,8 @@ class Context implements JobContext<unknown> {
 
   waitFor(names: readonly string[]): void {
     this.#checkAlive()
+    for (const name of checkArray(names, 'whom a job waits for', 10_000))
+      checkText(name, 'whom a job waits for')
     if (names.length === this.#waitingFor.length && names.every((name, i) => name === this.#waitingFor[i])) {
       return
     }

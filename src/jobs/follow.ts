@@ -1,6 +1,8 @@
+import { checkFunction, checkObject } from '../core/arguments.ts'
 import { type CallOptions, sleep } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
+import { checkCall } from '../core/options.ts'
 import type { KeySelector, MetadataStore } from '../interfaces/metadata-store.ts'
 import { followKeys, type KeyFollowing } from '../metadata/follow.ts'
 
@@ -16,6 +18,9 @@ export async function* keepFollowing<T>(
   open: () => AsyncIterable<T>,
   options: CallOptions = {},
 ): AsyncGenerator<T, void, undefined> {
+  checkObject(env, 'the environment', ['timers'])
+  checkFunction(open, 'what is followed')
+  checkCall('keepFollowing', options)
   const stopped = (): boolean => options.signal?.aborted === true
   let delayMs = minimumDelayMs
   while (!stopped()) {
@@ -43,5 +48,6 @@ export function follow(
   select: KeySelector,
   options: CallOptions = {},
 ): AsyncGenerator<KeyFollowing, void, undefined> {
+  checkCall('follow', options)
   return keepFollowing(env, () => followKeys(store, select, options), options)
 }

@@ -1,9 +1,10 @@
+import { checkInteger, checkObject, checkText } from '../core/arguments.ts'
 import { type CallOptions, sleep } from '../core/async.ts'
 import { text, utf8 } from '../core/bytes.ts'
-import { encodePlain } from '../core/codec.ts'
+import { decodePlain, encodePlain, type Plain } from '../core/codec.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
-import { checkOptions, integerOption, objectOption } from '../core/options.ts'
+import { checkCall, checkOptions, integerOption, objectOption, showValue } from '../core/options.ts'
 import type { KeyValue, MetadataStore, Transaction } from '../interfaces/metadata-store.ts'
 import { allJobs, jobKey, lastJobKey, uniqueKey } from './core/keys.ts'
 import { decodeJob, encodeJob, isFinished, type Job, type JobId, type JobWish } from './core/record.ts'
@@ -105,14 +106,15 @@ export class Jobs {
     /** False when the key was taken, and `job` is the one that has it. */
     readonly created: boolean
   }> {
+    checkObject(type, 'the form of a job', ['type', 'encode', 'decode'])
     checkType(type.type)
+    checkCall('Jobs.create', options, ['reason', 'key', 'fence'])
     checkReason(options.reason)
     const { key } = options
-    if (key !== undefined && (key.length === 0 || key.length > 512)) {
-      throw new KeelsonError('INVALID_ARGUMENT', 'the key of a job is a string of 1 to 512 characters')
-    }
+    if (key !== undefined) checkText(key, 'the key of a job', 512)
+    if (options.fence !== undefined) checkObject(options.fence, 'the fence of a job', ['txn'])
     const encoded = type.encode(state)
-    checkState(type.type, encodePlain(encoded).length, this.#limits.maximumStateBytes)
+    checkState(type, encoded, this.#limits.maximumStateBytes)
     const call: CallOptions = options.signal === undefined ? {} : { signal: options.signal }
     const mark = this.#env.random.integer(Number.MAX_SAFE_INTEGER)
     for (;;) {
@@ -150,6 +152,8 @@ export class Jobs {
 
   /** One job, or undefined when it was never created or is forgotten. */
   async get(jobId: JobId, options: CallOptions = {}): Promise<Job | undefined> {
+    checkJobId(jobId)
+    checkCall('Jobs.get', options)
     const entry = await this.#store.get(jobKey(jobId), options)
     return entry === undefined ? undefined : decodeJob(entry.value)
   }
@@ -158,6 +162,7 @@ export class Jobs {
   async list(
     filter: { readonly type?: string; readonly unfinished?: boolean } & CallOptions = {},
   ): Promise<readonly Job[]> {
+    checkCall('Jobs.list', filter, ['type', 'unfinished'])
     const options: CallOptions = filter.signal === undefined ? {} : { signal: filter.signal }
     for await (const change of follow(this.#store, this.#env, allJobs, options)) {
       if (change.type !== 'snapshot') continue
@@ -174,6 +179,7 @@ export class Jobs {
    * when the watch had to start anew.
    */
   async *watch(options: CallOptions = {}): AsyncGenerator<JobChange, void, undefined> {
+    checkCall('Jobs.watch', options)
     for await (const change of follow(this.#store, this.#env, allJobs, options)) {
       if (change.type === 'snapshot') {
         yield { type: 'snapshot', jobs: change.entries.map((entry) => decodeJob(entry.value)) }
@@ -193,6 +199,8 @@ export class Jobs {
    * @throws KeelsonError `NOT_FOUND` when there is no such job (any more), `ABORTED`
    */
   async ended(jobId: JobId, options: CallOptions = {}): Promise<Job> {
+    checkJobId(jobId)
+    checkCall('Jobs.ended', options)
     const select = { key: jobKey(jobId) }
     for await (const change of follow(this.#store, this.#env, select, options)) {
       const entry =
@@ -225,7 +233,9 @@ export class Jobs {
   }
 
   async #wish(jobId: JobId, wish: JobWish, reason: string, options: CallOptions): Promise<Job> {
+    checkJobId(jobId)
     checkReason(reason)
+    checkCall('a wish for a job', options)
     for (;;) {
       const entry = await this.#store.get(jobKey(jobId), options)
       if (entry === undefined) throw noSuchJob(jobId)
@@ -301,30 +311,58 @@ export function jobIdOf(entry: KeyValue): JobId {
   return Number(name.slice(name.lastIndexOf('/') + 1))
 }
 
-/** @throws KeelsonError `LIMIT_EXCEEDED` */
-export function checkState(type: string, bytes: number, maximumBytes: number): void {
-  if (bytes <= maximumBytes) return
-  throw new KeelsonError(
-    'LIMIT_EXCEEDED',
-    `the state of a ${type} job takes ${bytes} bytes, more than the limit of ${maximumBytes}`,
-    { details: { bytes, maximumBytes } },
-  )
+/** @throws KeelsonError `INVALID_ARGUMENT`, `LIMIT_EXCEEDED` */
+export function checkState(
+  form: Pick<JobForm<unknown>, 'type' | 'decode'>,
+  state: Plain,
+  maximumBytes: number,
+): void {
+  const { type } = form
+  const encoded = encodePlain(state)
+  const { length: bytes } = encoded
+  if (bytes > maximumBytes) {
+    throw new KeelsonError(
+      'LIMIT_EXCEEDED',
+      `the state of a ${type} job takes ${bytes} bytes, more than the limit of ${maximumBytes}; keep what is large under keys of its own`,
+      { details: { bytes, maximumBytes } },
+    )
+  }
+  // What does not decode again would stand in the way of everybody who reads the jobs.
+  try {
+    form.decode(decodePlain(encoded, 'the state'))
+  } catch (cause) {
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      `the state of a ${type} job does not decode as it was encoded (${(cause as Error).message}); give it plain values of the right types`,
+      { cause },
+    )
+  }
 }
 
 /** @throws KeelsonError `INVALID_ARGUMENT` */
 export function checkType(type: string): void {
-  if (typePattern.test(type)) return
+  if (typeof type === 'string' && typePattern.test(type)) return
   throw new KeelsonError(
     'INVALID_ARGUMENT',
-    `the type of a job is 1 to 64 characters of a-z, 0-9, '.' and '-', not ${JSON.stringify(type)}`,
+    `the type of a job is 1 to 64 characters of a-z, 0-9, '.' and '-', not ${showValue(type)}`,
   )
+}
+
+function checkJobId(jobId: JobId): void {
+  checkInteger(jobId, 'the id of a job', 1)
 }
 
 function checkReason(reason: string): void {
   if (typeof reason === 'string' && reason.length > 0 && reason.length <= 1024) return
-  throw new KeelsonError('INVALID_ARGUMENT', 'the reason is a string of 1 to 1024 characters')
+  throw new KeelsonError(
+    'INVALID_ARGUMENT',
+    `the reason is a string of 1 to 1024 characters for people to read, not ${showValue(reason)}`,
+  )
 }
 
 function noSuchJob(jobId: JobId): KeelsonError {
-  return new KeelsonError('NOT_FOUND', `there is no job ${jobId}; finished jobs are forgotten after a while`)
+  return new KeelsonError(
+    'NOT_FOUND',
+    `there is no job ${jobId}; finished jobs are forgotten after a while, so look at its id again`,
+  )
 }

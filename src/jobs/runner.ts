@@ -3,7 +3,14 @@ import type { TimerHandle } from '../core/clock.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import type { Counter, Gauge } from '../core/metrics.ts'
-import { checkOptions, integerOption, objectOption, optional } from '../core/options.ts'
+import {
+  arrayOption,
+  checkOptions,
+  integerOption,
+  objectOption,
+  optional,
+  signalOption,
+} from '../core/options.ts'
 import { between } from '../core/random.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import { allJobs, jobKey } from './core/keys.ts'
@@ -105,8 +112,10 @@ export class JobRunner implements AsyncDisposable {
         env: objectOption<Environment>(['clock', 'timers', 'random', 'logger', 'metrics']),
         store: objectOption<MetadataStore>(['txn', 'range', 'watch']),
         epoch: objectOption<Fence>(['number', 'txn']),
-        types: (value) => value as readonly JobType<unknown>[],
-        signal: optional(objectOption<AbortSignal>(['aborted'])),
+        types: arrayOption(objectOption<JobType<unknown>>(['type', 'run', 'encode', 'decode']), {
+          max: 1000,
+        }),
+        signal: optional(signalOption),
         concurrency: integerOption({ min: 1, fallback: fallback.concurrency }),
         maximumFailures: integerOption({ min: 1, fallback: fallback.maximumFailures }),
         minimumBackoffMs: integerOption({ min: 1, fallback: fallback.minimumBackoffMs }),
@@ -117,7 +126,9 @@ export class JobRunner implements AsyncDisposable {
       },
       (checked, refuse) => {
         if (checked.minimumBackoffMs > checked.maximumBackoffMs) {
-          refuse('minimumBackoffMs is above maximumBackoffMs')
+          refuse(
+            `minimumBackoffMs (${checked.minimumBackoffMs}) must be at most maximumBackoffMs (${checked.maximumBackoffMs})`,
+          )
         }
       },
     )
@@ -128,7 +139,10 @@ export class JobRunner implements AsyncDisposable {
     for (const type of options.types) {
       checkType(type.type)
       if (this.#types.has(type.type)) {
-        throw new KeelsonError('INVALID_ARGUMENT', `two job types have the name ${type.type}`)
+        throw new KeelsonError(
+          'INVALID_ARGUMENT',
+          `two job types have the name ${type.type}; give each one of its own`,
+        )
       }
       this.#types.set(type.type, type)
     }

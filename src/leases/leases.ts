@@ -1,7 +1,9 @@
+import { checkFunction, checkText } from '../core/arguments.ts'
 import { type CallOptions, deadline, sleep, throwIfAborted } from '../core/async.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
 import type { Counter, Gauge } from '../core/metrics.ts'
+import { checkCall, showValue } from '../core/options.ts'
 import { listKeys } from '../metadata/follow.ts'
 import { type AttemptOptions, Claims, type Refusal } from './claims.ts'
 import { LeaseBook, type LeaseStatus, type SessionLeaseToken } from './core/book.ts'
@@ -139,15 +141,16 @@ export class Leases implements AsyncDisposable, Listenable<LeasesEvents> {
    */
   async acquire(name: string, options: AcquireOptions = {}): Promise<SessionLeaseToken> {
     checkLeaseName(name)
+    checkCall('acquire', options, ['preference'])
     const { preference = 0 } = options
     if (!Number.isSafeInteger(preference) || preference < 0)
       throw new KeelsonError(
         'INVALID_ARGUMENT',
-        `a preference is an integer of at least 0, not ${preference}`,
+        `a preference is an integer of at least 0, not ${showValue(preference)}`,
       )
     const { maximumWaiting } = this.#options
     if (this.#waitingInAll >= maximumWaiting)
-      throw new KeelsonError('OVERLOADED', `${maximumWaiting} calls wait for leases already`)
+      throw new KeelsonError('OVERLOADED', `${maximumWaiting} calls wait for leases already; try again later`)
     this.#countWaiting(name, 1)
     const { signal, release } = this.#calls.join(options.signal)
     try {
@@ -169,6 +172,7 @@ export class Leases implements AsyncDisposable, Listenable<LeasesEvents> {
    */
   async tryAcquire(name: string, options: CallOptions = {}): Promise<SessionLeaseToken | undefined> {
     checkLeaseName(name)
+    checkCall('tryAcquire', options)
     const { signal, release } = this.#calls.join(options.signal)
     try {
       throwIfAborted(signal)
@@ -180,9 +184,13 @@ export class Leases implements AsyncDisposable, Listenable<LeasesEvents> {
       const attempt = await this.#claims.attempt(name, { mayTake, signal })
       if ('token' in attempt) return attempt.token
       if (attempt.decision !== 'no session') return undefined
-      throw new KeelsonError('EPOCH_ENDED', 'there is no live session for leases to hang on', {
-        retryable: true,
-      })
+      throw new KeelsonError(
+        'EPOCH_ENDED',
+        'there is no live session for leases to hang on; open one, and return it from the option session',
+        {
+          retryable: true,
+        },
+      )
     } finally {
       release()
       this.#cleanUp(name)
@@ -197,6 +205,7 @@ export class Leases implements AsyncDisposable, Listenable<LeasesEvents> {
    */
   async release(name: string, options: GiveUpOptions = {}): Promise<void> {
     checkLeaseName(name)
+    checkGivingUp('release', options)
     this.#proscribe(name)
     await this.#claims.alone(name, async () => {
       this.#proscribe(name)
@@ -215,6 +224,8 @@ export class Leases implements AsyncDisposable, Listenable<LeasesEvents> {
    */
   async transfer(name: string, to: string, options: GiveUpOptions = {}): Promise<void> {
     checkLeaseName(name)
+    checkText(to, 'the process that gets the lease', 256)
+    checkGivingUp('transfer', options)
     await this.#claims.alone(name, async () => {
       const call = callOf(options.signal)
       const token = this.current(name)
@@ -222,7 +233,10 @@ export class Leases implements AsyncDisposable, Listenable<LeasesEvents> {
       const waiter = seen.waiters.find(({ holder, epoch }) => holder === to && epoch !== token?.epoch)
       const { epoch, sequence } = seen.lease ?? {}
       if (token === undefined || epoch !== token.epoch || sequence !== token.sequence || !this.current(name))
-        throw new KeelsonError('NOT_FOUND', `this process has no lease '${name}' to hand over`)
+        throw new KeelsonError(
+          'NOT_FOUND',
+          `this process has no lease '${name}' to hand over; acquire it first`,
+        )
       if (waiter === undefined)
         throw new KeelsonError(
           'NOT_FOUND',
@@ -241,7 +255,10 @@ export class Leases implements AsyncDisposable, Listenable<LeasesEvents> {
         atMs: this.#options.env.clock.wallMs(),
       } as const
       if (!(await this.#store.give(seen, next, call, waiter)))
-        throw new KeelsonError('CONFLICT', `${to} waits no longer for '${name}'`)
+        throw new KeelsonError(
+          'CONFLICT',
+          `${to} waits no longer for '${name}'; acquire the lease again, or release it`,
+        )
       this.#book.drop(name)
       this.#show(name)
     })
@@ -254,11 +271,13 @@ export class Leases implements AsyncDisposable, Listenable<LeasesEvents> {
    */
   watch(name: string, options: CallOptions = {}): AsyncIterable<LeaseHolder | undefined> {
     checkLeaseName(name)
+    checkCall('watch', options)
     return watchLease(this.#options.store, name, options)
   }
 
   /** Everybody's leases. */
   async list(options: CallOptions = {}): Promise<readonly LeaseHolder[]> {
+    checkCall('list', options)
     const { entries } = await listKeys(this.#options.store, allHolders, options)
     return entries.map(decodeHolder)
   }
@@ -266,6 +285,7 @@ export class Leases implements AsyncDisposable, Listenable<LeasesEvents> {
   /** The last changes of a lease's holder, oldest first. */
   async history(name: string, options: CallOptions = {}): Promise<readonly LeaseHistoryEntry[]> {
     checkLeaseName(name)
+    checkCall('history', options)
     const { entries } = await listKeys(this.#options.store, historyOf(name), options)
     return entries.map(decodeHistory)
   }
@@ -283,7 +303,7 @@ export class Leases implements AsyncDisposable, Listenable<LeasesEvents> {
 
   async #close(options: CallOptions): Promise<void> {
     for (const name of this.#book.names()) this.#proscribe(name)
-    this.#calls.abort(new KeelsonError('CLOSED', 'the leases were closed'))
+    this.#calls.abort(new KeelsonError('CLOSED', 'the leases were closed; open them again'))
     const names = this.#book.names()
     const next = async (): Promise<void> => {
       for (let name = names.pop(); name !== undefined; name = names.pop())
@@ -402,6 +422,11 @@ export class Leases implements AsyncDisposable, Listenable<LeasesEvents> {
     if (this.#book.size + this.#waitingInAll > 0 && !this.#calls.aborted) this.#session.start()
     else this.#session.stop()
   }
+}
+
+function checkGivingUp(method: string, options: GiveUpOptions): void {
+  checkCall(method, options, ['drain'])
+  if (options.drain !== undefined) checkFunction(options.drain, 'drain')
 }
 
 function callOf(signal: AbortSignal | undefined): CallOptions {

@@ -3,7 +3,14 @@ import { text } from '../core/bytes.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
-import { checkOptions, functionOption, integerOption, objectOption, optional } from '../core/options.ts'
+import {
+  checkOptions,
+  functionOption,
+  integerOption,
+  objectOption,
+  optional,
+  signalOption,
+} from '../core/options.ts'
 import type { KeyValue, MetadataStore } from '../interfaces/metadata-store.ts'
 import { follow } from '../jobs/follow.ts'
 import type { Fence } from '../jobs/job-type.ts'
@@ -97,7 +104,7 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
       store: objectOption<MetadataStore>(['txn', 'range', 'watch']),
       epoch: objectOption<Fence>(['number', 'txn']),
       replicasOf: functionOption<NodeControllerOptions['replicasOf']>(),
-      signal: optional(objectOption<AbortSignal>(['aborted'])),
+      signal: optional(signalOption),
       intervalMs: integerOption({ min: 1, fallback: 1000 }),
     })
     this.#env = options.env

@@ -25,6 +25,7 @@ export { decodeJoinRequest, encodeJoinRequest, type JoinRequest } from './join.t
 export { type CreateTokenOptions, type JoinResult, Nodes, type NodesOptions } from './nodes.ts'
 export { NodeReporter, type NodeReporterOptions } from './reporter.ts'
 export {
+  checkNodeSessionTuning,
   defaultNodeSessionTuning,
   NodeSession,
   type NodeSessionEvents,

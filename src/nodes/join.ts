@@ -3,7 +3,7 @@ import { utf8 } from '../core/bytes.ts'
 import { decodePlain, encodePlain, Fields } from '../core/codec.ts'
 import { KeelsonError } from '../core/errors.ts'
 import type { NodeDescriptor } from '../model/descriptors.ts'
-import { checkVersion, plainNodeDescriptor, readNodeDescriptor } from './core/record.ts'
+import { checkNodeDescriptor, checkVersion, plainNodeDescriptor, readNodeDescriptor } from './core/record.ts'
 
 /** What a node sends to be admitted. It goes over an encrypted connection only, since it carries secrets. */
 export interface JoinRequest {
@@ -28,7 +28,7 @@ export function checkSecret(value: string, what: string): string {
   }
   throw new KeelsonError(
     'INVALID_ARGUMENT',
-    `${what} has ${secretLength.min} to ${secretLength.max} characters`,
+    `${what} is text of ${secretLength.min} to ${secretLength.max} characters; draw it at random`,
   )
 }
 
@@ -37,13 +37,13 @@ export function hashSecret(secret: string): Uint8Array {
   return new Uint8Array(createHash('sha256').update(utf8(secret)).digest())
 }
 
-/** Encodes a request for the wire. */
+/** Encodes a request for the wire. @throws KeelsonError `INVALID_ARGUMENT` */
 export function encodeJoinRequest(request: JoinRequest): Uint8Array {
   return encodePlain([
     formatVersion,
-    plainNodeDescriptor(request.descriptor),
-    request.credential,
-    request.token ?? null,
+    plainNodeDescriptor(checkNodeDescriptor(request.descriptor)),
+    checkSecret(request.credential, 'a node credential'),
+    request.token === undefined ? null : checkSecret(request.token, 'a join token'),
   ])
 }
 

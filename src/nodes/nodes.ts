@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
+import { checkMembers, checkText } from '../core/arguments.ts'
 import { type CallOptions, sleep } from '../core/async.ts'
 import { hex } from '../core/bytes.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
-import { checkOptions, functionOption, objectOption } from '../core/options.ts'
+import { checkCall, checkOptions, functionOption, objectOption, showValue } from '../core/options.ts'
 import type { KeyValue, MetadataStore, Transaction } from '../interfaces/metadata-store.ts'
 import { follow } from '../jobs/follow.ts'
 import { checkName, type NodeId } from '../model/ids.ts'
@@ -83,10 +84,15 @@ export class Nodes {
    * @throws KeelsonError `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`
    */
   async createToken(options: CreateTokenOptions): Promise<string> {
-    const validForMs = options.validForMs ?? defaultValidForMs
-    if (!(validForMs > 0 && validForMs <= maximumValidForMs)) {
-      throw new KeelsonError('INVALID_ARGUMENT', `a token is valid for 1 to ${maximumValidForMs} ms`)
+    checkCall('createToken', options, ['validForMs', 'reason'])
+    const { validForMs = defaultValidForMs } = options
+    if (!Number.isSafeInteger(validForMs) || validForMs < 1 || validForMs > maximumValidForMs) {
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `a token is valid for 1 to ${maximumValidForMs} ms, not ${showValue(validForMs)}`,
+      )
     }
+    checkReason(options.reason)
     const call = callOptions(options)
     await this.#dropExpiredTokens(call)
     const token = hex(this.#secretBytes(32))
@@ -108,6 +114,8 @@ export class Nodes {
    * @throws KeelsonError `UNAUTHORIZED`, `INVALID_ARGUMENT`, `CONFLICT` while another incarnation of it is alive
    */
   async join(request: JoinRequest, options: CallOptions = {}): Promise<JoinResult> {
+    checkMembers(request, 'a request to join', ['descriptor', 'credential', 'token'])
+    checkCall('join', options)
     const descriptor = checkNodeDescriptor(request.descriptor)
     const { nodeId } = descriptor
     const credentialHash = hashSecret(checkSecret(request.credential, 'a node credential'))
@@ -158,12 +166,15 @@ export class Nodes {
 
   /** A node's record, or undefined when it never joined. */
   async get(nodeId: NodeId, options: CallOptions = {}): Promise<NodeRecord | undefined> {
+    checkName(nodeId, 'a node id')
+    checkCall('get', options)
     const entry = await this.#store.get(nodeKey(nodeId), options)
     return entry === undefined ? undefined : decodeNodeRecord(entry.value)
   }
 
   /** All nodes that ever joined, by id. */
   async list(options: CallOptions = {}): Promise<readonly NodeRecord[]> {
+    checkCall('list', options)
     for await (const change of follow(this.#store, this.#env, allNodes, options)) {
       if (change.type === 'snapshot') return change.entries.map((entry) => decodeNodeRecord(entry.value))
     }
@@ -192,9 +203,15 @@ export class Nodes {
     options: CallOptions,
   ): Promise<NodeRecord> {
     checkName(nodeId, 'a node id')
+    checkReason(reason)
+    checkCall(change, options)
     for (;;) {
       const entry = await this.#store.get(nodeKey(nodeId), options)
-      if (entry === undefined) throw new KeelsonError('NOT_FOUND', `no node ${nodeId} ever joined`)
+      if (entry === undefined)
+        throw new KeelsonError(
+          'NOT_FOUND',
+          `no node ${nodeId} ever joined; look at the list of nodes for its name`,
+        )
       const before = decodeNodeRecord(entry.value)
       const live = await this.#store.get(liveKey(nodeId), options)
       const replicas = change === 'decommission' ? await this.#replicasOf(nodeId, options) : 0
@@ -240,13 +257,20 @@ export class Nodes {
     const now = this.#env.clock.wallMs()
     const expired = entries.filter(({ value }) => decodeTokenRecord(value).expiresAtMs < now).slice(0, 64)
     if (count - expired.length >= maximumTokens) {
-      throw new KeelsonError('LIMIT_EXCEEDED', `there are ${count} join tokens that nobody has used`)
+      throw new KeelsonError(
+        'LIMIT_EXCEEDED',
+        `there are ${count} join tokens that nobody has used; they go when their time is over`,
+      )
     }
     if (expired.length === 0) return
     await this.#untilKnown(options, () =>
       this.#store.txn({ then: expired.map(({ key }) => ({ type: 'delete', select: { key } })) }, options),
     )
   }
+}
+
+function checkReason(reason: string): void {
+  checkText(reason, 'the reason, for people to read,', 1024)
 }
 
 function callOptions(options: CallOptions): CallOptions {

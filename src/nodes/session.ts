@@ -3,9 +3,17 @@ import type { TimerHandle } from '../core/clock.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
-import { checkOptions, integerOption, numberOption, objectOption, stringOption } from '../core/options.ts'
+import {
+  checkCall,
+  checkOptions,
+  integerOption,
+  numberOption,
+  type OptionCheck,
+  objectOption,
+} from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
-import type { Incarnation, NodeId } from '../model/ids.ts'
+import { sessionTtlBounds } from '../metadata/sessions/limits.ts'
+import { type Incarnation, idOption, type NodeId, nameOption } from '../model/ids.ts'
 import { liveKey, nodeKey } from './core/keys.ts'
 import { checkMayAct } from './core/life.ts'
 import { decodeNodeRecord, encodeLiveNode } from './core/record.ts'
@@ -29,6 +37,30 @@ export const defaultNodeSessionTuning: NodeSessionTuning = Object.freeze({
   renewIntervalMs: 1500,
   maximumDrift: 0.02,
 })
+
+const sessionTuningChecks: { readonly [K in keyof NodeSessionTuning]: OptionCheck<number> } = {
+  ttlMs: integerOption({
+    min: sessionTtlBounds.minimumMs,
+    max: sessionTtlBounds.maximumMs,
+    fallback: defaultNodeSessionTuning.ttlMs,
+  }),
+  renewIntervalMs: integerOption({ min: 1, fallback: defaultNodeSessionTuning.renewIntervalMs }),
+  maximumDrift: numberOption({ min: 0, max: 0.5, fallback: defaultNodeSessionTuning.maximumDrift }),
+}
+
+function checkTuning(
+  { renewIntervalMs, ttlMs }: NodeSessionTuning,
+  refuse: (problem: string) => never,
+): void {
+  if (renewIntervalMs * 2 > ttlMs) {
+    refuse(`renewIntervalMs (${renewIntervalMs}) must be at most half of ttlMs (${ttlMs})`)
+  }
+}
+
+/** Completes and checks the tuning of a session. @throws KeelsonError `INVALID_OPTION` */
+export function checkNodeSessionTuning(tuning: Partial<NodeSessionTuning> = {}): NodeSessionTuning {
+  return checkOptions<NodeSessionTuning>('the session of a node', tuning, sessionTuningChecks, checkTuning)
+}
 
 /** Options of {@link NodeSession.open}. */
 export interface NodeSessionOptions extends Partial<NodeSessionTuning> {
@@ -90,23 +122,19 @@ export class NodeSession implements AsyncDisposable, Listenable<NodeSessionEvent
    * incarnation of it has joined since
    */
   static async open(options: NodeSessionOptions, call: CallOptions = {}): Promise<NodeSession> {
-    const fallback = defaultNodeSessionTuning
     const checked = checkOptions<Required<NodeSessionOptions>>(
       'NodeSession.open',
       options,
       {
         env: objectOption<Environment>(['clock', 'timers', 'logger']),
         store: objectOption<MetadataStore>(['txn', 'grantSession']),
-        nodeId: stringOption(),
-        incarnation: integerOption({ min: 1 }),
-        ttlMs: integerOption({ min: 10, fallback: fallback.ttlMs }),
-        renewIntervalMs: integerOption({ min: 1, fallback: fallback.renewIntervalMs }),
-        maximumDrift: numberOption({ min: 0, max: 0.5, fallback: fallback.maximumDrift }),
+        nodeId: nameOption,
+        incarnation: idOption,
+        ...sessionTuningChecks,
       },
-      (final, refuse) => {
-        if (final.renewIntervalMs * 2 > final.ttlMs) refuse('renewIntervalMs is above half of ttlMs')
-      },
+      checkTuning,
     )
+    checkCall('NodeSession.open', call)
     const { store, env, nodeId, incarnation, ttlMs } = checked
     for (;;) {
       const joined = await readJoined(store, nodeId, incarnation, call)

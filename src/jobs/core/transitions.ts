@@ -2,6 +2,9 @@ import type { Plain } from '../../core/codec.ts'
 import { type ErrorDetails, KeelsonError } from '../../core/errors.ts'
 import { isFinished, type Job, type JobProgress, type JobWish } from './record.ts'
 
+/** Longest message of an error that a job remembers, in characters. */
+const maximumMessageLength = 4096
+
 /** What an owner says when it writes a job. */
 export interface OwnerStamp {
   readonly epoch: number
@@ -57,7 +60,11 @@ export function noted(
 export function retrying(job: Job, owner: OwnerStamp, error: KeelsonError): Job {
   return written(job, owner, {
     failures: job.failures + 1,
-    lastError: { code: error.code, message: error.message, atMs: owner.wallMs },
+    lastError: {
+      code: error.code,
+      message: error.message.slice(0, maximumMessageLength),
+      atMs: owner.wallMs,
+    },
   })
 }
 
@@ -75,7 +82,13 @@ export function reverting(
     waitingFor: [],
     ...(error === undefined
       ? {}
-      : { lastError: { code: error.code, message: error.message, atMs: owner.wallMs } }),
+      : {
+          lastError: {
+            code: error.code,
+            message: error.message.slice(0, maximumMessageLength),
+            atMs: owner.wallMs,
+          },
+        }),
   })
 }
 

@@ -1,4 +1,5 @@
 import { KeelsonError } from '../../core/errors.ts'
+import { showValue } from '../../core/options.ts'
 
 /**
  * The resource's side of a lease: it remembers the highest sequence that was installed and admits effects under that
@@ -22,7 +23,7 @@ export class Fence {
     if (!Number.isSafeInteger(sequence) || sequence < 0) {
       throw new KeelsonError(
         'INVALID_ARGUMENT',
-        `a fence starts from an integer of at least 0, not ${sequence}`,
+        `a fence starts from an integer of at least 0, not ${showValue(sequence)}`,
       )
     }
     this.#sequence = sequence
@@ -45,9 +46,15 @@ export class Fence {
     return sequence >= 1 && sequence === this.#sequence
   }
 
-  /** {@link Fence.admits}, as an error. @throws KeelsonError `STALE_SEQUENCE`, `CONFLICT` when it was never installed */
+  /** {@link Fence.admits}, as an error. @throws KeelsonError `STALE_SEQUENCE`, `CONFLICT` when it was never installed, `INVALID_ARGUMENT` */
   check(sequence: number): void {
     if (this.admits(sequence)) return
+    if (!Number.isSafeInteger(sequence) || sequence < 1) {
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `a sequence is a safe integer from 1, not ${showValue(sequence)}`,
+      )
+    }
     const details = { sequence, installed: this.#sequence }
     if (sequence > this.#sequence) {
       throw new KeelsonError('CONFLICT', `sequence ${sequence} is not installed here: install it first`, {
@@ -56,7 +63,7 @@ export class Fence {
     }
     throw new KeelsonError(
       'STALE_SEQUENCE',
-      `sequence ${sequence} is older than ${this.#sequence}: the lease has a newer holder`,
+      `sequence ${sequence} is older than ${this.#sequence}: the lease has a newer holder; stop`,
       { details },
     )
   }

@@ -1,6 +1,7 @@
 import { utf8 } from '../../core/bytes.ts'
 import { decodePlain, encodePlain, Fields } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import { showValue } from '../../core/options.ts'
 import type { KeySelector, KeyValue, Revision, SessionId } from '../../interfaces/metadata-store.ts'
 import { keyPrefixes, pathKey, pathParts, pathPrefix } from '../../metadata/keys.ts'
 import { prefixSelector } from '../../metadata/mvcc/key-range.ts'
@@ -72,7 +73,7 @@ export function checkLeaseName(name: unknown): void {
     return
   throw new KeelsonError(
     'INVALID_ARGUMENT',
-    `the name of a lease is 1 to ${maximumLeaseNameLength} characters without a slash, not ${JSON.stringify(name)}`,
+    `the name of a lease is 1 to ${maximumLeaseNameLength} characters without a slash, not ${showValue(name)}`,
   )
 }
 

@@ -1,5 +1,7 @@
+import { checkArray, checkMembers, checkObject } from '../../core/arguments.ts'
 import { decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import { showValue } from '../../core/options.ts'
 import type { Load, NodeDescriptor, NodeState } from '../../model/descriptors.ts'
 import { checkId, checkName, type Incarnation, type NodeId } from '../../model/ids.ts'
 import { formatLocality, parseLocality } from '../../model/locality.ts'
@@ -47,8 +49,11 @@ export const nodeDescriptorLimits: Readonly<{
   nameLength: 128,
 })
 
+const members = ['nodeId', 'incarnation', 'addresses', 'locality', 'capacity', 'labels'] as const
+
 /** @throws KeelsonError `INVALID_ARGUMENT` */
 export function checkNodeDescriptor(descriptor: NodeDescriptor): NodeDescriptor {
+  checkMembers(descriptor, 'the descriptor of a node', members)
   checkName(descriptor.nodeId, 'a node id')
   checkId(descriptor.incarnation, 'an incarnation')
   const limits = nodeDescriptorLimits
@@ -56,20 +61,34 @@ export function checkNodeDescriptor(descriptor: NodeDescriptor): NodeDescriptor 
     throw new KeelsonError('INVALID_ARGUMENT', `the descriptor of node ${descriptor.nodeId} ${problem}`)
   }
   const { addresses, locality, capacity, labels } = descriptor
+  checkArray(addresses, 'the addresses of a node')
+  checkArray(locality, 'the locality of a node')
+  checkObject(capacity, 'the capacity of a node')
+  checkObject(labels, 'the labels of a node')
   if (addresses.length > limits.addresses) refuse(`has more than ${limits.addresses} addresses`)
   for (const address of addresses) {
-    if (address.length === 0 || address.length > limits.addressLength) refuse('has an address without sense')
+    if (typeof address !== 'string' || address.length === 0 || address.length > limits.addressLength)
+      refuse(`has an address that is not host:port: ${showValue(address)}`)
   }
   if (locality.length > limits.tiers) refuse(`has more than ${limits.tiers} tiers of locality`)
+  for (const tier of locality) {
+    checkObject(tier, 'a tier of locality')
+    // What does not read as it is written would be refused by everybody who reads the node.
+    parseLocality(`${tier.key}=${tier.value}`)
+  }
   if (Object.keys(capacity).length > limits.resources) refuse(`has more than ${limits.resources} resources`)
   if (Object.keys(labels).length > limits.labels) refuse(`has more than ${limits.labels} labels`)
   for (const [name, amount] of Object.entries(capacity)) {
-    if (name.length === 0 || name.length > limits.nameLength) refuse('has a resource whose name is too long')
-    if (!Number.isFinite(amount) || amount < 0) refuse(`has ${amount} of ${name}; a capacity is from 0`)
+    if (name.length === 0 || name.length > limits.nameLength)
+      refuse(`has a resource whose name has no or more than ${limits.nameLength} characters`)
+    if (!Number.isFinite(amount) || amount < 0)
+      refuse(`has ${showValue(amount)} of ${name}; a capacity is a number from 0`)
   }
   for (const [name, value] of Object.entries(labels)) {
+    if (typeof value !== 'string')
+      refuse(`has a label ${showValue(name)} that is no text: ${showValue(value)}`)
     if (name.length === 0 || name.length > limits.nameLength || value.length > limits.nameLength) {
-      refuse('has a label that is too long')
+      refuse(`has a label of no or more than ${limits.nameLength} characters`)
     }
   }
   return descriptor

@@ -1,3 +1,4 @@
+import { checkArray, checkObject } from '../../core/arguments.ts'
 import { type DecodeLimits, decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { ObservedReplica } from '../../interfaces/range-host.ts'
@@ -40,10 +41,12 @@ const formatVersion = 1
 
 /** Encodes a report. @throws KeelsonError `LIMIT_EXCEEDED` */
 export function encodeNodeReport(report: NodeReport): Uint8Array {
+  checkObject(report, 'a node report')
+  checkArray(report.replicas, 'the replicas of a node report', Number.MAX_SAFE_INTEGER)
   if (report.replicas.length > nodeReportLimits.replicas) {
     throw new KeelsonError(
       'LIMIT_EXCEEDED',
-      `node ${report.nodeId} reports ${report.replicas.length} replicas, more than ${nodeReportLimits.replicas}`,
+      `node ${report.nodeId} reports ${report.replicas.length} replicas, more than the ${nodeReportLimits.replicas} of a report; spread them over more nodes`,
     )
   }
   const bytes = encodePlain([
@@ -59,7 +62,7 @@ export function encodeNodeReport(report: NodeReport): Uint8Array {
   if (bytes.length <= nodeReportLimits.bytes) return bytes
   throw new KeelsonError(
     'LIMIT_EXCEEDED',
-    `the report of node ${report.nodeId} takes ${bytes.length} bytes, more than ${nodeReportLimits.bytes}`,
+    `the report of node ${report.nodeId} takes ${bytes.length} bytes, more than the ${nodeReportLimits.bytes} of a report; spread its replicas over more nodes`,
   )
 }
 
