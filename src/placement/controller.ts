@@ -2,7 +2,14 @@ import { onAbort, sleep } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import type { Counter, Gauge } from '../core/metrics.ts'
-import { checkOptions, functionOption, integerOption, objectOption, optional } from '../core/options.ts'
+import {
+  checkOptions,
+  functionOption,
+  integerOption,
+  objectOption,
+  optional,
+  signalOption,
+} from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import { isFinished, type Job } from '../jobs/core/record.ts'
 import { keepFollowing } from '../jobs/follow.ts'
@@ -145,9 +152,9 @@ export class PlacementController implements AsyncDisposable {
       replicationFactor: functionOption<NonNullable<PlacementControllerOptions['replicationFactor']>>(
         () => undefined,
       ),
-      policy: (value) => placementPolicy(value ?? {}),
-      limits: (value) => placementLimits(value ?? {}),
-      signal: optional(objectOption<AbortSignal>(['aborted'])),
+      policy: (value) => placementPolicy(value as Partial<PlacementPolicy> | undefined),
+      limits: (value) => placementLimits(value as Partial<PlacementLimits> | undefined),
+      signal: optional(signalOption),
       intervalMs: integerOption({ min: 1, fallback: fallback.intervalMs }),
       deadAfterMs: integerOption({ min: 0, fallback: fallback.deadAfterMs }),
       retryAfterMs: integerOption({ min: 0, fallback: fallback.retryAfterMs }),

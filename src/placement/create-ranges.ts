@@ -1,6 +1,8 @@
+import { checkArray, checkMembers, checkObject } from '../core/arguments.ts'
 import type { CallOptions } from '../core/async.ts'
 import { equalBytes } from '../core/bytes.ts'
 import { KeelsonError } from '../core/errors.ts'
+import { checkCall } from '../core/options.ts'
 import type { RangeDirectory } from '../metadata/directory.ts'
 import type { ControllerEpoch } from '../metadata/epoch.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
@@ -47,7 +49,12 @@ const writesPerCall = 100
  * @throws KeelsonError `UNSUPPORTED` with too few nodes, `CONFLICT`, `INVALID_ARGUMENT`, `STALE_EPOCH`
  */
 export async function createRanges(options: CreateRangesOptions): Promise<readonly RangeDescriptor[]> {
+  checkCall('createRanges', options, ['directory', 'epoch', 'nodes', 'ranges', 'policy', 'seed'])
   const { directory, epoch, nodes, ranges, policy, seed } = options
+  checkObject(directory, 'the directory of ranges', ['list', 'create'])
+  checkObject(epoch, 'the epoch of a controller', ['txn'])
+  for (const range of checkArray(ranges, 'the ranges to create'))
+    checkMembers(range, 'a new range', ['rangeId', 'start', 'end'])
   const call: CallOptions = options.signal === undefined ? {} : { signal: options.signal }
   const existing = new Map((await directory.list(call)).map((range) => [range.rangeId, range]))
   for (const range of ranges) checkSame(range, existing.get(range.rangeId))

@@ -1,5 +1,6 @@
+import { checkArray, checkMembers } from '../../core/arguments.ts'
 import { KeelsonError } from '../../core/errors.ts'
-import type { Incarnation, NodeId, RangeId } from '../../model/ids.ts'
+import { checkId, type Incarnation, type NodeId, type RangeId } from '../../model/ids.ts'
 import type { BoundGoal } from './goals.ts'
 import { Ledger, nowhere } from './ledger.ts'
 import { type PlacementPolicy, placementLimits, placementPolicy } from './policy.ts'
@@ -39,7 +40,9 @@ export interface AllocateInput {
  * @throws KeelsonError `UNSUPPORTED` when fewer nodes than the replication factor may take a replica; details: `nodes`
  */
 export function allocate(input: AllocateInput): readonly Allocation[] {
+  checkMembers(input, 'what is allocated', ['nodes', 'ranges', 'rangeIds', 'policy', 'seed'])
   const policy = placementPolicy(input.policy)
+  checkArray(input.rangeIds, 'the ranges to place')
   const existing = input.ranges ?? []
   const known = new Set(existing.map(({ descriptor }) => descriptor.rangeId))
   const allocations: Allocation[] = []
@@ -48,7 +51,12 @@ export function allocate(input: AllocateInput): readonly Allocation[] {
   // Goals over all nodes, with what is placed so far entered as it goes along.
   const base = new Ledger(buildSnapshot({ ...counted, ranges }))
   for (const rangeId of input.rangeIds) {
-    if (known.has(rangeId)) throw new KeelsonError('INVALID_ARGUMENT', `range ${rangeId} exists already`)
+    checkId(rangeId, 'a range id')
+    if (known.has(rangeId))
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `range ${rangeId} exists already, or stands twice among the new ones; give it another id`,
+      )
     known.add(rangeId)
     allocations.push(placeOne(input, policy, base, rangeId))
   }

@@ -49,7 +49,11 @@ export function explainRange(
   options: PlanOptions = {},
 ): RangeExplanation {
   const range = findRange(snapshot, rangeId)
-  if (range < 0) throw new KeelsonError('NOT_FOUND', `the snapshot has no range ${rangeId}`)
+  if (range < 0)
+    throw new KeelsonError(
+      'NOT_FOUND',
+      `the snapshot has no range ${rangeId}; look for its id in the directory`,
+    )
   const draft = draftOf(snapshot, policy, options)
   const need = draft.survey.read(range).need()
   const { firstReplica, replicaIds, replicaNode, replicaStatus } = snapshot

@@ -1,4 +1,5 @@
-import { KeelsonError } from '../../core/errors.ts'
+import { checkArray, checkText } from '../../core/arguments.ts'
+import { checkOptions, numberOption, optional, stringOption, wordOption } from '../../core/options.ts'
 import { type Ledger, nowhere } from './ledger.ts'
 import { domainsOf, nodeName, replicaBits } from './snapshot.ts'
 
@@ -62,6 +63,7 @@ export interface BoundConstraint {
  * that share a domain, so three zones beat two and two beat one.
  */
 export function spread(tier: string): Goal {
+  checkText(tier, 'the tier of spread', 32)
   return {
     name: `spread(${tier})`,
     bind(ledger) {
@@ -151,10 +153,15 @@ export interface BalanceOptions {
  * to an emptier node lowers, so a sequence of such moves ends.
  */
 export function balance(what: 'replicas' | 'leases', options: BalanceOptions = {}): Goal {
-  const tolerance = options.tolerance ?? 0.05
-  if (!(tolerance >= 0 && tolerance <= 1)) {
-    throw new KeelsonError('INVALID_OPTION', `balance: option 'tolerance' takes a number from 0 to 1`)
-  }
+  wordOption(['replicas', 'leases'])(what, 'balance: what is balanced')
+  const { tolerance, by } = checkOptions<{ readonly tolerance: number; readonly by: string | undefined }>(
+    'balance',
+    options,
+    {
+      tolerance: numberOption({ min: 0, max: 1, fallback: 0.05 }),
+      by: optional(stringOption({ maxLength: 128 })),
+    },
+  )
   return {
     name: `balance(${what})`,
     bind(ledger) {
@@ -162,7 +169,7 @@ export function balance(what: 'replicas' | 'leases', options: BalanceOptions = {
       const counts = ledger[what]
       const share = Float64Array.from(snapshot.nodes, ({ descriptor }, node) => {
         if (!ledger.eligible(node)) return 0
-        return options.by === undefined ? 1 : (descriptor.capacity[options.by] ?? 0)
+        return by === undefined ? 1 : (descriptor.capacity[by] ?? 0)
       })
       const shares = share.reduce((sum, each) => sum + each, 0)
       // What nodes that go hold will come to the others.
@@ -215,10 +222,10 @@ export interface CapacityOptions {
 
 /** Brings nothing to a node whose capacity of a resource it would exceed. A node that names no capacity has no limit. */
 export function capacity(resource: string, options: CapacityOptions = {}): Constraint {
-  const refuseAbove = options.refuseAbove ?? 0.925
-  if (!(refuseAbove > 0 && refuseAbove <= 1)) {
-    throw new KeelsonError('INVALID_OPTION', `capacity: option 'refuseAbove' takes a number above 0, up to 1`)
-  }
+  checkText(resource, 'the resource of capacity', 128)
+  const { refuseAbove } = checkOptions<{ readonly refuseAbove: number }>('capacity', options, {
+    refuseAbove: numberOption({ min: Number.MIN_VALUE, max: 1, fallback: 0.925 }),
+  })
   return {
     name: `capacity(${resource})`,
     bind(ledger) {
@@ -244,6 +251,7 @@ export function capacity(resource: string, options: CapacityOptions = {}): Const
 
 /** Keeps replicas on nodes that have a label, or one of some values of it. */
 export function requireLabel(name: string, values?: readonly string[]): Constraint {
+  checkLabel(name, values)
   return labelConstraint(`requireLabel(${name})`, (labels) => {
     const value = labels[name]
     if (value !== undefined && (values === undefined || values.includes(value))) return undefined
@@ -254,11 +262,18 @@ export function requireLabel(name: string, values?: readonly string[]): Constrai
 
 /** Keeps replicas off nodes that have a label, or one of some values of it. */
 export function prohibitLabel(name: string, values?: readonly string[]): Constraint {
+  checkLabel(name, values)
   return labelConstraint(`prohibitLabel(${name})`, (labels) => {
     const value = labels[name]
     if (value === undefined || (values !== undefined && !values.includes(value))) return undefined
     return `it has the label ${name}=${value}`
   })
+}
+
+function checkLabel(name: string, values: readonly string[] | undefined): void {
+  checkText(name, 'the name of a label', 128)
+  if (values === undefined) return
+  for (const value of checkArray(values, 'the values of a label')) checkText(value, 'a value of a label', 128)
 }
 
 function labelConstraint(

@@ -1,8 +1,10 @@
+import { checkObject } from '../../core/arguments.ts'
+import { checkOptions, integerOption } from '../../core/options.ts'
 import { goalDistances, measurePlan } from './bounds.ts'
 import { Draft } from './draft.ts'
 import { Improvements } from './improvements.ts'
 import type { Plan, PlanOptions } from './plan.ts'
-import { type PlacementPolicy, placementLimits, placementPolicy } from './policy.ts'
+import { type PlacementLimits, type PlacementPolicy, placementLimits, placementPolicy } from './policy.ts'
 import { Repairs } from './repairs.ts'
 import type { PlacementSnapshot } from './snapshot.ts'
 
@@ -12,10 +14,19 @@ export function draftOf(
   policy: Partial<PlacementPolicy> = {},
   options: PlanOptions = {},
 ): Draft {
-  return new Draft(snapshot, placementPolicy(policy), placementLimits(options.limits), options.seed ?? 0)
+  checkObject(snapshot, 'the snapshot to plan for', ['nodes', 'rangeIds', 'firstReplica'])
+  const { seed, limits } = checkOptions<{ readonly seed: number; readonly limits: PlacementLimits }>(
+    'plan',
+    options,
+    {
+      seed: integerOption({ min: 0, fallback: 0 }),
+      limits: (value) => placementLimits(value as Partial<PlacementLimits> | undefined),
+    },
+  )
+  return new Draft(snapshot, placementPolicy(policy), limits, seed)
 }
 
-/** Plans the next moves of a cluster. Pure: the same snapshot, policy and seed give the same plan. */
+/** Plans the next moves of a cluster. Pure: the same snapshot, policy and seed give the same plan. @throws KeelsonError `INVALID_OPTION`, `INVALID_ARGUMENT` */
 export function plan(
   snapshot: PlacementSnapshot,
   policy: Partial<PlacementPolicy> = {},

@@ -1,3 +1,6 @@
+import { checkArray, checkMembers } from '../../core/arguments.ts'
+import { KeelsonError } from '../../core/errors.ts'
+import { showValue } from '../../core/options.ts'
 import type {
   Load,
   NodeDescriptor,
@@ -137,8 +140,18 @@ export interface PlacementSnapshot {
   readonly moves: readonly MoveInFlight[]
 }
 
-/** Builds a snapshot. O(n log n) in nodes and ranges. */
+/** Builds a snapshot. O(n log n) in nodes and ranges. @throws KeelsonError `INVALID_ARGUMENT` */
 export function buildSnapshot(input: SnapshotInput): PlacementSnapshot {
+  checkMembers(input, 'what a snapshot is made of', ['nodes', 'ranges', 'moves', 'holds', 'deadAfterMs'])
+  checkArray(input.nodes, 'the nodes of a snapshot', Number.MAX_SAFE_INTEGER)
+  checkArray(input.ranges, 'the ranges of a snapshot', Number.MAX_SAFE_INTEGER)
+  if (input.moves !== undefined) checkArray(input.moves, 'the moves of a snapshot', Number.MAX_SAFE_INTEGER)
+  if (!(input.deadAfterMs >= 0)) {
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      `deadAfterMs of a snapshot is a number from 0, not ${showValue(input.deadAfterMs)}`,
+    )
+  }
   const nodes = [...input.nodes].sort((a, b) => (a.descriptor.nodeId < b.descriptor.nodeId ? -1 : 1))
   const nodeIndex = new Map(nodes.map((node, i) => [node.descriptor.nodeId, i]))
   const nodeStatus = Uint8Array.from(nodes, (node) => statusOf(node, input.deadAfterMs))
