@@ -1,11 +1,13 @@
+import { checkArray, checkMembers, checkObject } from '../core/arguments.ts'
 import type { CallOptions } from '../core/async.ts'
 import { text, utf8 } from '../core/bytes.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
+import { checkCall } from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { ColumnElement, TableDescriptor } from '../interfaces/schema-host.ts'
 import { follow } from '../jobs/index.ts'
-import type { TableId } from '../model/ids.ts'
+import { checkId, type TableId } from '../model/ids.ts'
 import {
   allTables,
   decodeTable,
@@ -14,7 +16,7 @@ import {
   tableKey,
   tableNameKey,
 } from './core/records.ts'
-import { checkTable } from './core/transitions.ts'
+import { checkElementName, checkTable } from './core/transitions.ts'
 
 /** What a new table is made of. It is public at once, since nothing can refer to it yet. */
 export interface NewTable {
@@ -41,8 +43,9 @@ export class SchemaCatalog {
 
   /** Reads and writes the tables in `store`; holds nothing itself. */
   constructor(options: { readonly store: MetadataStore; readonly env: Environment }) {
-    this.#store = options.store
-    this.#env = options.env
+    const { store, env } = checkObject(options, 'the options of a SchemaCatalog', ['store', 'env'])
+    this.#store = checkObject(store, "SchemaCatalog: option 'store'", ['get', 'range', 'txn', 'watch'])
+    this.#env = checkObject(env, "SchemaCatalog: option 'env'", ['timers'])
   }
 
   /**
@@ -51,13 +54,19 @@ export class SchemaCatalog {
    * @throws KeelsonError `INVALID_ARGUMENT`, `CONFLICT` when another table has the name
    */
   async createTable(wanted: NewTable, options: CallOptions = {}): Promise<TableDescriptor> {
+    checkNewTable(wanted)
+    checkCall('createTable', options)
     for (;;) {
       const known = await this.byName(wanted.name, options)
       if (known !== undefined) {
         if (sameShape(known.table, wanted)) return known.table
-        throw new KeelsonError('CONFLICT', `there is a table ${wanted.name} with other columns already`, {
-          retryable: false,
-        })
+        throw new KeelsonError(
+          'CONFLICT',
+          `there is a table ${wanted.name} with other columns already; take another name, or change that table`,
+          {
+            retryable: false,
+          },
+        )
       }
       const last = await this.#store.get(lastSchemaIdKey, options)
       const tableId = (last === undefined ? 0 : Number(text(last.value))) + 1
@@ -96,6 +105,8 @@ export class SchemaCatalog {
 
   /** One table. */
   async get(tableId: TableId, options: CallOptions = {}): Promise<StoredTable | undefined> {
+    checkId(tableId, 'a table id')
+    checkCall('get', options)
     const entry = await this.#store.get(tableKey(tableId), options)
     return entry === undefined
       ? undefined
@@ -104,23 +115,36 @@ export class SchemaCatalog {
 
   /** One table by its name. */
   async byName(name: string, options: CallOptions = {}): Promise<StoredTable | undefined> {
+    checkElementName(name)
+    checkCall('byName', options)
     const entry = await this.#store.get(tableNameKey(name), options)
     return entry === undefined ? undefined : this.get(Number(text(entry.value)), options)
   }
 
   /** All tables by id. */
   async list(options: CallOptions = {}): Promise<readonly TableDescriptor[]> {
+    checkCall('list', options)
     const { entries } = await this.#store.range(allTables, options)
     return entries.map((entry) => decodeTable(entry.value))
   }
 
   /** Every table, then each one again whenever it has a new version, until the signal is aborted. */
   async *watch(options: CallOptions = {}): AsyncIterable<readonly TableDescriptor[]> {
+    checkCall('watch', options)
     for await (const step of follow(this.#store, this.#env, allTables, options)) {
       if (step.type === 'snapshot') yield step.entries.map((entry) => decodeTable(entry.value))
       else yield step.events.filter(({ type }) => type === 'put').map(({ entry }) => decodeTable(entry.value))
     }
   }
+}
+
+/** What would stand in the way before the table could be checked as a whole. */
+function checkNewTable(wanted: NewTable): void {
+  checkMembers(wanted, 'a new table', ['name', 'columns', 'primaryKey'])
+  checkElementName(wanted.name)
+  for (const column of checkArray(wanted.columns, `the columns of table ${wanted.name}`, 1000))
+    checkMembers(column, `a column of table ${wanted.name}`, ['name', 'valueType', 'required'])
+  checkArray(wanted.primaryKey, `the primary key of table ${wanted.name}`, 16)
 }
 
 function sameShape(table: TableDescriptor, wanted: NewTable): boolean {

@@ -2,6 +2,7 @@ import type { CallOptions } from '../core/async.ts'
 import { text, utf8 } from '../core/bytes.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
+import { checkOptions, functionOption, integerOption, objectOption } from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { SchemaChunk, SchemaHost, TableDescriptor } from '../interfaces/schema-host.ts'
 import type { JobContext, JobForm, JobType } from '../jobs/index.ts'
@@ -52,6 +53,17 @@ export const defaultSchemaChangeTuning: SchemaChangeTuning = Object.freeze({
   pollIntervalMs: 50,
 })
 
+/** Completes and checks the tuning of schema changes. @throws KeelsonError `INVALID_OPTION` */
+export function checkSchemaChangeTuning(tuning: Partial<SchemaChangeTuning> = {}): SchemaChangeTuning {
+  const d = defaultSchemaChangeTuning
+  return checkOptions<SchemaChangeTuning>('schema changes', tuning, {
+    chunkRows: integerOption({ min: 1, max: 1_000_000, fallback: d.chunkRows }),
+    parallelChunks: integerOption({ min: 1, max: 10_000, fallback: d.parallelChunks }),
+    laggardGraceMs: integerOption({ min: 0, fallback: d.laggardGraceMs }),
+    pollIntervalMs: integerOption({ min: 1, fallback: d.pollIntervalMs }),
+  })
+}
+
 /** Retries of one chunk before the job itself backs off. */
 const chunkAttempts = 20
 const chunkRetryMs = 150
@@ -74,11 +86,18 @@ export class SchemaChangeJob implements JobType<ChangeState> {
   readonly #tuning: SchemaChangeTuning
   readonly #catalog: SchemaCatalog
 
-  /** Give it to the job runner of the leader whose ports these are. */
-  constructor(ports: SchemaChangePorts, tuning: SchemaChangeTuning = defaultSchemaChangeTuning) {
-    this.#ports = ports
-    this.#tuning = tuning
-    this.#catalog = new SchemaCatalog(ports)
+  /** Give it to the job runner of the leader whose ports these are. @throws KeelsonError `INVALID_OPTION` */
+  constructor(ports: SchemaChangePorts, tuning: Partial<SchemaChangeTuning> = {}) {
+    this.#ports = checkOptions<SchemaChangePorts>('SchemaChangeJob', ports, {
+      env: objectOption<Environment>(['clock', 'timers', 'random']),
+      store: objectOption<MetadataStore>(['get', 'range', 'txn', 'watch', 'revokeSession']),
+      ranges: functionOption<SchemaChangePorts['ranges']>(),
+      host: objectOption<SchemaHost>(['barrier', 'backfill', 'validate', 'purge']),
+      isLive: functionOption<SchemaChangePorts['isLive']>(),
+    })
+    this.#tuning = checkSchemaChangeTuning(tuning)
+    const { store, env } = this.#ports
+    this.#catalog = new SchemaCatalog({ store, env })
   }
 
   /** Walks the element from its checkpoint to its target. */

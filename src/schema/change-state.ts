@@ -1,7 +1,7 @@
 import { Fields, type Plain } from '../core/codec.ts'
 import type { ElementState } from '../interfaces/schema-host.ts'
-import type { RangeId, TableId } from '../model/ids.ts'
-import type { SchemaChange } from './core/transitions.ts'
+import { checkId, type RangeId, type TableId } from '../model/ids.ts'
+import { checkSchemaChange, type SchemaChange } from './core/transitions.ts'
 
 /**
  * What a schema change does next:
@@ -76,8 +76,10 @@ const targets = ['absent', 'public'] as const
 const changeTypes = ['addIndex', 'dropIndex', 'addColumn', 'dropColumn'] as const
 const valueTypes = ['string', 'number', 'boolean', 'bytes'] as const
 
-/** The state that a new change begins with. */
+/** The state that a new change begins with. @throws KeelsonError `INVALID_ARGUMENT` */
 export function initialChangeState(tableId: TableId, change: SchemaChange): ChangeState {
+  checkId(tableId, 'a table id')
+  checkSchemaChange(change)
   return {
     tableId,
     change,

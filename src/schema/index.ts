@@ -17,6 +17,7 @@ export type {
 } from '../interfaces/schema-host.ts'
 export { type NewTable, SchemaCatalog, type StoredTable } from './catalog.ts'
 export {
+  checkSchemaChangeTuning,
   defaultSchemaChangeTuning,
   SchemaChangeJob,
   type SchemaChangePorts,
@@ -26,7 +27,13 @@ export {
 export { type ChangePhase, type ChangeState, initialChangeState, type RangeProgress } from './change-state.ts'
 export { SchemaFence } from './core/fence.ts'
 export { decodeTable, encodeTable, tableFromPlain, tableToPlain } from './core/records.ts'
-export { areAdjacent, nextState, type SchemaChange, stepElement } from './core/transitions.ts'
+export {
+  areAdjacent,
+  checkSchemaChange,
+  nextState,
+  type SchemaChange,
+  stepElement,
+} from './core/transitions.ts'
 export {
   type HeldSession,
   SchemaLeases,

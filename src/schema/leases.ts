@@ -2,10 +2,11 @@ import { type CallOptions, sleep } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
+import { checkCall, checkOptions, functionOption, objectOption } from '../core/options.ts'
 import type { KeyValue, MetadataStore, SessionId } from '../interfaces/metadata-store.ts'
 import type { TableDescriptor } from '../interfaces/schema-host.ts'
 import { follow } from '../jobs/index.ts'
-import type { NodeId, TableId } from '../model/ids.ts'
+import { checkId, type NodeId, nameOption, type TableId } from '../model/ids.ts'
 import { allTables, decodeTable, encodeUse, schemaLeaseKey, tableKey } from './core/records.ts'
 import { areAdjacent } from './core/transitions.ts'
 
@@ -81,13 +82,20 @@ export class SchemaLeases implements AsyncDisposable, Listenable<SchemaLeasesEve
     this.#events = new Events(options.env.logger, ['adopted'])
   }
 
-  /** Reads all tables, takes leases on them and follows them. @throws KeelsonError `TIMEOUT`, `ABORTED` */
+  /** Reads all tables, takes leases on them and follows them. @throws KeelsonError `INVALID_OPTION`, `TIMEOUT`, `ABORTED` */
   static async open(options: SchemaLeasesOptions, call: CallOptions = {}): Promise<SchemaLeases> {
-    const leases = new SchemaLeases(options)
-    const session = await options.openSession(call)
+    const checked = checkOptions<SchemaLeasesOptions>('SchemaLeases.open', options, {
+      env: objectOption<Environment>(['clock', 'timers', 'logger']),
+      store: objectOption<MetadataStore>(['get', 'range', 'txn', 'watch']),
+      nodeId: nameOption,
+      openSession: functionOption<SchemaLeasesOptions['openSession']>(),
+    })
+    checkCall('SchemaLeases.open', call)
+    const leases = new SchemaLeases(checked)
+    const session = await checked.openSession(call)
     leases.#session = session
     try {
-      const { entries } = await options.store.range(allTables, call)
+      const { entries } = await checked.store.range(allTables, call)
       for (const entry of entries) leases.#take(entry)
       await leases.#publish(call)
     } catch (error) {
@@ -121,9 +129,14 @@ export class SchemaLeases implements AsyncDisposable, Listenable<SchemaLeasesEve
    *   away for longer than the lease, and the schema may have changed meanwhile
    */
   pin(tableId: TableId): SchemaPin {
+    checkId(tableId, 'a table id')
     const use = this.#tables.get(tableId)
     if (use === undefined) {
-      throw new KeelsonError('NOT_FOUND', `this node knows no table ${tableId}`, { retryable: true })
+      throw new KeelsonError(
+        'NOT_FOUND',
+        `this node knows no table ${tableId}; try again, or look for its id in the catalog`,
+        { retryable: true },
+      )
     }
     if (use.leased === 0 || this.#session?.isLive() !== true) {
       throw new KeelsonError(
@@ -205,7 +218,14 @@ export class SchemaLeases implements AsyncDisposable, Listenable<SchemaLeasesEve
 
   #take(entry: KeyValue): boolean {
     if (entry.value.length === 0) return false
-    const table = decodeTable(entry.value)
+    let table: TableDescriptor
+    try {
+      table = decodeTable(entry.value)
+    } catch (error) {
+      // Of a newer release, or written by no release at all: work on other tables goes on.
+      this.#options.env.logger.error({ error }, 'a table cannot be read and is not used')
+      return false
+    }
     const known = this.#tables.get(table.tableId)
     if (known !== undefined && known.current.version >= table.version) return false
     if (known === undefined) {

@@ -1,5 +1,16 @@
 import { KeelsonError } from '../core/errors.ts'
-import { closest } from '../core/options.ts'
+import {
+  arrayOption,
+  booleanOption,
+  checkOptions,
+  closest,
+  functionOption,
+  integerOption,
+  type OptionCheck,
+  objectOption,
+  showValue,
+  stringOption,
+} from '../core/options.ts'
 
 /** A value that a setting can have: what JSON can say. */
 export type SettingValue =
@@ -74,25 +85,44 @@ export type SettingOf<D extends SettingDefinitions, K extends keyof D> =
  *   its own check
  */
 export function defineSettings<const D extends SettingDefinitions>(definitions: D): D {
-  for (const [name, definition] of Object.entries(definitions)) {
+  for (const [name, definition] of Object.entries(objectOption<D>()(definitions, 'defineSettings'))) {
     if (!/^[a-z][a-z0-9]*([._-][a-z0-9]+)*$/.test(name) || name.length > 128) {
       throw new KeelsonError(
         'INVALID_OPTION',
-        `${JSON.stringify(name)} is not a setting's name: lower-case words joined by '.', '-' or '_'`,
+        `${showValue(name)} is not a setting's name: lower-case words joined by '.', '-' or '_'`,
       )
     }
+    objectOption<SettingDefinition<unknown>>(['description', 'default', 'check'])(
+      definition,
+      `the setting ${name}`,
+    )
+    functionOption()(definition.check, `the setting ${name}: 'check'`)
+    stringOption()(definition.description, `the setting ${name}: 'description'`)
     try {
       definition.check(definition.default)
     } catch (cause) {
-      throw new KeelsonError('INVALID_OPTION', `the default of the setting ${name} fails its own check`, {
-        cause,
-      })
-    }
-    if (definition.description === '') {
-      throw new KeelsonError('INVALID_OPTION', `the setting ${name} needs a description`)
+      throw new KeelsonError(
+        'INVALID_OPTION',
+        `the default of the setting ${name} fails its own check: ${(cause as Error).message}`,
+        {
+          cause,
+        },
+      )
     }
   }
   return Object.freeze({ ...definitions })
+}
+
+/** Empty text is a value, too. */
+const textOption: OptionCheck<string> = (value, name) => (value === '' ? '' : stringOption()(value, name))
+
+const schemaOption: OptionCheck<StandardSchema<unknown>> = (value, name) => {
+  const standard = (value as Partial<StandardSchema<unknown>> | null | undefined)?.['~standard']
+  if (typeof standard?.validate === 'function') return value as StandardSchema<unknown>
+  throw new KeelsonError(
+    'INVALID_OPTION',
+    `${name} takes a schema of the Standard Schema interface, such as one of zod, valibot or arktype, not ${showValue(value)}`,
+  )
 }
 
 /** A whole number within bounds. */
@@ -102,18 +132,25 @@ export function integerSetting(options: {
   readonly min: number
   readonly max: number
 }): SettingDefinition<number> {
+  const {
+    description,
+    default: initial,
+    min,
+    max,
+  } = checkOptions('integerSetting', options, {
+    description: stringOption(),
+    default: integerOption({ min: Number.MIN_SAFE_INTEGER }),
+    min: integerOption({ min: Number.MIN_SAFE_INTEGER }),
+    max: integerOption({ min: Number.MIN_SAFE_INTEGER }),
+  })
   return {
-    description: options.description,
-    default: options.default,
+    description,
+    default: initial,
     check: (value) => {
-      if (
-        Number.isSafeInteger(value) &&
-        (value as number) >= options.min &&
-        (value as number) <= options.max
-      ) {
+      if (Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max) {
         return value as number
       }
-      throw refusal(`an integer from ${options.min} to ${options.max}`, value)
+      throw refusal(`an integer from ${min} to ${max}`, value)
     },
   }
 }
@@ -123,8 +160,12 @@ export function booleanSetting(options: {
   readonly description: string
   readonly default: boolean
 }): SettingDefinition<boolean> {
+  const checked = checkOptions('booleanSetting', options, {
+    description: stringOption(),
+    default: booleanOption(),
+  })
   return {
-    ...options,
+    ...checked,
     check: (value) => {
       if (typeof value === 'boolean') return value
       throw refusal('true or false', value)
@@ -139,15 +180,24 @@ export function stringSetting(options: {
   readonly maxLength?: number
   readonly secret?: boolean
 }): SettingDefinition<string> {
-  const maxLength = options.maxLength ?? 1024
+  const {
+    description,
+    default: initial,
+    maxLength,
+    secret,
+  } = checkOptions('stringSetting', options, {
+    description: stringOption(),
+    default: textOption,
+    maxLength: integerOption({ min: 1, max: 65_536, fallback: 1024 }),
+    secret: booleanOption(false),
+  })
   return {
-    ...options,
+    description,
+    default: initial,
+    secret,
     check: (value) => {
       if (typeof value === 'string' && value.length <= maxLength) return value
-      throw refusal(
-        `a string of at most ${maxLength} characters`,
-        options.secret === true ? undefined : value,
-      )
+      throw refusal(`a string of at most ${maxLength} characters`, secret ? undefined : value)
     },
   }
 }
@@ -158,12 +208,21 @@ export function wordSetting<const T extends string>(options: {
   readonly default: NoInfer<T>
   readonly words: readonly T[]
 }): SettingDefinition<T> {
+  const {
+    description,
+    default: initial,
+    words,
+  } = checkOptions('wordSetting', options, {
+    description: stringOption(),
+    default: stringOption(),
+    words: arrayOption(stringOption(), { min: 1, max: 1000 }),
+  })
   return {
-    description: options.description,
-    default: options.default,
+    description,
+    default: initial as T,
     check: (value) => {
-      if (options.words.includes(value as T)) return value as T
-      throw refusal(`one of ${options.words.join(', ')}`, value)
+      if (words.includes(value as T)) return value as T
+      throw refusal(`one of ${words.join(', ')}`, value)
     },
   }
 }
@@ -175,12 +234,28 @@ export function schemaSetting<T>(options: {
   readonly schema: StandardSchema<T>
   readonly secret?: boolean
 }): SettingDefinition<T> {
+  const {
+    description,
+    default: initial,
+    schema,
+    secret,
+  } = checkOptions('schemaSetting', options, {
+    description: stringOption(),
+    default: (value: unknown) => value as T,
+    schema: schemaOption as OptionCheck<StandardSchema<T>>,
+    secret: booleanOption(false),
+  })
   return {
-    ...options,
+    description,
+    default: initial,
+    secret,
     check: (value) => {
-      const result = options.schema['~standard'].validate(value)
+      const result = schema['~standard'].validate(value)
       if (result instanceof Promise) {
-        throw new KeelsonError('INVALID_ARGUMENT', 'the schema of a setting must validate synchronously')
+        throw new KeelsonError(
+          'INVALID_ARGUMENT',
+          'the schema of a setting must validate synchronously; give one without asynchronous checks',
+        )
       }
       if (result.issues === undefined) return result.value
       throw new KeelsonError(
@@ -195,14 +270,14 @@ export function schemaSetting<T>(options: {
 export function definitionOf(definitions: SettingDefinitions, name: string): SettingDefinition<unknown> {
   const definition = Object.hasOwn(definitions, name) ? definitions[name] : undefined
   if (definition !== undefined) return definition
-  const suggestion = closest(name, Object.keys(definitions))
+  const suggestion = closest(String(name), Object.keys(definitions))
   throw new KeelsonError(
     'NOT_FOUND',
-    `there is no setting ${JSON.stringify(name)}${suggestion === undefined ? '' : `; did you mean '${suggestion}'?`}`,
+    `there is no setting ${showValue(name)}${suggestion === undefined ? '' : `; did you mean '${suggestion}'?`}`,
   )
 }
 
 function refusal(wanted: string, value: unknown): KeelsonError {
-  const shown = value === undefined ? '' : `, not ${JSON.stringify(value) ?? typeof value}`
+  const shown = value === undefined ? '' : `, not ${showValue(value)}`
   return new KeelsonError('INVALID_ARGUMENT', `the value must be ${wanted}${shown}`)
 }

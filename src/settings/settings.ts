@@ -1,10 +1,12 @@
+import { checkInteger, checkMembers, checkText } from '../core/arguments.ts'
 import type { CallOptions } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
+import { checkCall, checkOptions, type OptionCheck, objectOption, optional } from '../core/options.ts'
 import type { KeyValue, MetadataStore } from '../interfaces/metadata-store.ts'
 import { follow } from '../jobs/index.ts'
-import { checkName, type NodeId } from '../model/ids.ts'
+import { checkName, type NodeId, nameOption } from '../model/ids.ts'
 import {
   allSettings,
   decodeSetting,
@@ -16,7 +18,13 @@ import {
   type SettingScope,
   settingKey,
 } from './core/records.ts'
-import { definitionOf, type SettingDefinitions, type SettingOf, type SettingValue } from './definition.ts'
+import {
+  defineSettings,
+  definitionOf,
+  type SettingDefinitions,
+  type SettingOf,
+  type SettingValue,
+} from './definition.ts'
 
 /** Steps of a setting's history that are kept. */
 const historyLimit = 100
@@ -90,14 +98,20 @@ export class Settings<D extends SettingDefinitions> implements AsyncDisposable, 
       this.#current.set(name, definition.default)
   }
 
-  /** Reads all values, then follows their changes. @throws KeelsonError `TIMEOUT`, `ABORTED` */
+  /** Reads all values, then follows their changes. @throws KeelsonError `INVALID_OPTION`, `TIMEOUT`, `ABORTED` */
   static async open<D extends SettingDefinitions>(
     options: SettingsOptions<D>,
     call: CallOptions = {},
   ): Promise<Settings<D>> {
-    if (options.nodeId !== undefined) checkName(options.nodeId, 'nodeId')
-    const settings = new Settings(options)
-    const { entries } = await options.store.range(allSettings, call)
+    const checked = checkOptions<SettingsOptions<D>>('Settings.open', options, {
+      env: objectOption<Environment>(['clock', 'timers', 'logger']),
+      store: objectOption<MetadataStore>(['get', 'range', 'txn', 'watch']),
+      definitions: (value: unknown, name: string) => defineSettings(objectOption<D>()(value, name)),
+      nodeId: optional(nameOption) as OptionCheck<NodeId>,
+    })
+    checkCall('Settings.open', call)
+    const settings = new Settings(checked)
+    const { entries } = await checked.store.range(allSettings, call)
     settings.#replace(entries)
     settings.#following = settings.#follow()
     return settings
@@ -140,7 +154,10 @@ export class Settings<D extends SettingDefinitions> implements AsyncDisposable, 
     options: CallOptions & { readonly scope?: SettingScope } = {},
   ): Promise<readonly SettingRecord[]> {
     definitionOf(this.#options.definitions, name)
-    const { entries } = await this.#options.store.range(historyOf(name, options.scope ?? 'cluster'), options)
+    checkCall('history', options, ['scope'])
+    const { scope = 'cluster', ...call } = options
+    checkScope(scope)
+    const { entries } = await this.#options.store.range(historyOf(name, scope), call)
     return entries.map((entry) => decodeSetting(entry.value))
   }
 
@@ -173,14 +190,11 @@ export class Settings<D extends SettingDefinitions> implements AsyncDisposable, 
   }
 
   async #write(name: string, value: SettingValue, reset: boolean, options: SetOptions): Promise<number> {
-    if (options.reason === '' || options.reason.length > 1024) {
-      throw new KeelsonError(
-        'INVALID_ARGUMENT',
-        'a change of a setting needs a reason of 1 to 1024 characters',
-      )
-    }
-    const scope = options.scope ?? 'cluster'
-    if (scope !== 'cluster') checkName(scope.nodeId, 'nodeId')
+    checkCall(reset ? 'reset' : 'set', options, ['reason', 'scope', 'expectedRevision'])
+    checkText(options.reason, 'the reason of a change, for people to read,', 1024)
+    const { scope = 'cluster', expectedRevision } = options
+    checkScope(scope)
+    if (expectedRevision !== undefined) checkInteger(expectedRevision, 'expectedRevision')
     const record: SettingRecord = {
       value,
       reason: options.reason,
@@ -191,7 +205,7 @@ export class Settings<D extends SettingDefinitions> implements AsyncDisposable, 
     if (encoded.length > maximumValueBytes) {
       throw new KeelsonError(
         'LIMIT_EXCEEDED',
-        `a setting takes at most ${maximumValueBytes} bytes, this has ${encoded.length}`,
+        `a setting takes at most ${maximumValueBytes} bytes, this has ${encoded.length}; keep what is large elsewhere, and set where it is`,
       )
     }
     const key = settingKey(name, scope)
@@ -286,4 +300,10 @@ export class Settings<D extends SettingDefinitions> implements AsyncDisposable, 
     this.#current.set(name, value)
     this.#events.emit('change', name, definition.secret === true ? undefined : value)
   }
+}
+
+function checkScope(scope: unknown): void {
+  if (scope === 'cluster') return
+  checkMembers(scope, "the scope of a setting, unless it is 'cluster',", ['nodeId'])
+  checkName((scope as { readonly nodeId?: unknown }).nodeId, 'the node of a scope')
 }

@@ -1,5 +1,7 @@
+import { checkArray, checkMembers, checkObject } from '../../core/arguments.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { invariant } from '../../core/invariant.ts'
+import { showValue } from '../../core/options.ts'
 import type { ElementState, SchemaElement, TableDescriptor } from '../../interfaces/schema-host.ts'
 
 /** A change that a person asks for. */
@@ -131,7 +133,7 @@ export function planChange(table: TableDescriptor, change: SchemaChange, element
   if (change.type === 'dropIndex' || change.type === 'dropColumn') {
     const type = change.type === 'dropIndex' ? 'index' : 'column'
     if (existing === undefined || existing.type !== type)
-      return refuse('NOT_FOUND', `there is no ${type} ${change.name}`)
+      return refuse('NOT_FOUND', `there is no ${type} ${change.name}; look at the table again`)
     if (type === 'column') {
       const user = table.elements.find(
         (other) => other.type === 'index' && other.columns.includes(change.name),
@@ -139,11 +141,12 @@ export function planChange(table: TableDescriptor, change: SchemaChange, element
       if (user !== undefined)
         refuse('INVALID_ARGUMENT', `column ${change.name} is used by index ${user.name}; drop that first`)
       if (table.primaryKey.includes(change.name))
-        refuse('INVALID_ARGUMENT', `column ${change.name} is part of the primary key`)
+        refuse('INVALID_ARGUMENT', `column ${change.name} is part of the primary key and stays`)
     }
     return { table, elementId: existing.elementId, target: 'absent' }
   }
-  if (existing !== undefined) refuse('INVALID_ARGUMENT', `there is a ${existing.type} ${change.name} already`)
+  if (existing !== undefined)
+    refuse('INVALID_ARGUMENT', `there is a ${existing.type} ${change.name} already; take another name`)
   checkElementName(change.name)
   const element: SchemaElement =
     change.type === 'addColumn'
@@ -165,7 +168,7 @@ export function checkElementName(name: unknown): void {
   if (typeof name === 'string' && /^[a-z_][a-z0-9_]{0,62}$/.test(name)) return
   throw new KeelsonError(
     'INVALID_ARGUMENT',
-    `a table, column or index is named by 1 to 63 characters of a-z, 0-9 and '_', not ${JSON.stringify(name)}`,
+    `a table, column or index is named by 1 to 63 characters of a-z, 0-9 and '_', not ${showValue(name)}`,
   )
 }
 
@@ -181,7 +184,7 @@ function checkIndexColumns(table: TableDescriptor, columns: readonly string[]): 
     if (column?.state === 'public') continue
     throw new KeelsonError(
       'INVALID_ARGUMENT',
-      `table ${table.name} has no public column ${JSON.stringify(name)}`,
+      `table ${table.name} has no public column ${showValue(name)} to index; add it first`,
     )
   }
 }
@@ -193,12 +196,25 @@ function checkIndexColumns(table: TableDescriptor, columns: readonly string[]): 
  */
 export function checkTable(table: TableDescriptor): void {
   checkElementName(table.name)
+  checkArray(table.elements, `the columns of table ${table.name}`, 1000)
+  checkArray(table.primaryKey, `the primary key of table ${table.name}`, 16)
   const names = new Set<string>()
   const ids = new Set<number>()
   for (const element of table.elements) {
     checkElementName(element.name)
+    if (element.type === 'column') {
+      checkValueType(element.valueType, element.name)
+      if (typeof element.required !== 'boolean')
+        throw new KeelsonError(
+          'INVALID_ARGUMENT',
+          `required of column ${element.name} is true or false, not ${showValue(element.required)}`,
+        )
+    }
     if (names.has(element.name) || ids.has(element.elementId)) {
-      throw new KeelsonError('INVALID_ARGUMENT', `table ${table.name} names ${element.name} twice`)
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `table ${table.name} names ${element.name} twice; rename one of them`,
+      )
     }
     names.add(element.name)
     ids.add(element.elementId)
@@ -206,14 +222,55 @@ export function checkTable(table: TableDescriptor): void {
   for (const element of table.elements)
     if (element.type === 'index') checkIndexColumns(table, element.columns)
   if (table.primaryKey.length === 0) {
-    throw new KeelsonError('INVALID_ARGUMENT', `table ${table.name} needs a primary key`)
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      `table ${table.name} needs a primary key: the names of required columns`,
+    )
   }
   for (const name of table.primaryKey) {
     const column = table.elements.find((element) => element.name === name)
     if (column?.type === 'column' && column.required) continue
     throw new KeelsonError(
       'INVALID_ARGUMENT',
-      `table ${table.name}: the primary key needs ${JSON.stringify(name)} as a required column`,
+      `table ${table.name}: the primary key needs ${showValue(name)} as a required column`,
     )
+  }
+}
+
+const valueTypes: readonly unknown[] = ['string', 'number', 'boolean', 'bytes']
+const changeMembers: Readonly<Record<SchemaChange['type'], readonly string[]>> = Object.freeze({
+  addIndex: ['type', 'name', 'columns'],
+  dropIndex: ['type', 'name'],
+  addColumn: ['type', 'name', 'valueType'],
+  dropColumn: ['type', 'name'],
+})
+
+/** Checks what a column holds. @throws KeelsonError `INVALID_ARGUMENT` */
+export function checkValueType(valueType: unknown, name: string): void {
+  if (valueTypes.includes(valueType)) return
+  throw new KeelsonError(
+    'INVALID_ARGUMENT',
+    `column ${name} holds one of ${valueTypes.join(', ')}, not ${showValue(valueType)}`,
+  )
+}
+
+/**
+ * Checks what can be known of a change without its table.
+ *
+ * @throws KeelsonError `INVALID_ARGUMENT`
+ */
+export function checkSchemaChange(change: SchemaChange): void {
+  checkObject(change, 'a schema change')
+  if (!Object.hasOwn(changeMembers, change.type)) {
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      `a schema change is one of ${Object.keys(changeMembers).join(', ')}, not ${showValue(change.type)}`,
+    )
+  }
+  checkMembers(change, `a schema change ${change.type}`, changeMembers[change.type])
+  checkElementName(change.name)
+  if (change.type === 'addColumn') checkValueType(change.valueType, change.name)
+  if (change.type === 'addIndex') {
+    for (const column of checkArray(change.columns, 'the columns of an index')) checkElementName(column)
   }
 }

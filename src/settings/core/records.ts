@@ -1,6 +1,7 @@
 import { text, utf8 } from '../../core/bytes.ts'
 import { decodePlain, encodePlain, Fields } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import { showValue } from '../../core/options.ts'
 import type { KeySelector } from '../../interfaces/metadata-store.ts'
 import type { NodeId } from '../../model/ids.ts'
 import type { SettingValue } from '../definition.ts'
@@ -63,9 +64,24 @@ export function parseSettingKey(key: Uint8Array): { readonly name: string; reado
   throw new KeelsonError('MALFORMED', `${JSON.stringify(text(key))} is not the key of a setting`)
 }
 
-/** A record for the store. */
+/** @throws KeelsonError `INVALID_ARGUMENT` for what JSON cannot say */
+function toJson(value: SettingValue): string {
+  let json: string | undefined
+  try {
+    json = JSON.stringify(value)
+  } catch {
+    // A cycle or a bigint.
+  }
+  if (json !== undefined) return json
+  throw new KeelsonError(
+    'INVALID_ARGUMENT',
+    `the value of a setting is what JSON can say, not ${showValue(value)}; have its schema convert it`,
+  )
+}
+
+/** A record for the store. @throws KeelsonError `INVALID_ARGUMENT` */
 export function encodeSetting(record: SettingRecord): Uint8Array {
-  return encodePlain([formatVersion, JSON.stringify(record.value), record.reason, record.atMs, record.reset])
+  return encodePlain([formatVersion, toJson(record.value), record.reason, record.atMs, record.reset])
 }
 
 /** The inverse of {@link encodeSetting}. @throws KeelsonError `MALFORMED`, `FORMAT_VERSION` */
