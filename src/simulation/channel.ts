@@ -1,7 +1,9 @@
+import { checkBytes, checkFunction } from '../core/arguments.ts'
 import type { CallOptions } from '../core/async.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { Events } from '../core/events.ts'
 import type { Logger } from '../core/logger.ts'
+import { checkCall } from '../core/options.ts'
 import type {
   Channel,
   LossEvent,
@@ -68,7 +70,7 @@ export class SimulatedChannel implements Channel {
   }
 
   onMessage(handler: MessageHandler): void {
-    this.#handler = handler
+    this.#handler = checkFunction(handler, 'the handler of messages')
   }
 
   onLost(listener: (event: LossEvent) => void): () => void {
@@ -77,11 +79,12 @@ export class SimulatedChannel implements Channel {
 
   async openStream(peer: NodeId, header: Uint8Array, options: CallOptions = {}): Promise<OutgoingStream> {
     this.#checkSize(header)
+    checkCall('openStream', options)
     return this.#host.openStream(this, peer, header, options)
   }
 
   onStream(handler: PeerStreamHandler): void {
-    this.#streamHandler = handler
+    this.#streamHandler = checkFunction(handler, 'the handler of streams')
   }
 
   deliver(peer: PeerIdentity, bytes: Uint8Array): void {
@@ -98,6 +101,7 @@ export class SimulatedChannel implements Channel {
   }
 
   #checkSize(bytes: Uint8Array): void {
+    checkBytes(bytes, 'a message')
     if (bytes.length <= this.maximumMessageBytes) return
     throw new KeelsonError(
       'LIMIT_EXCEEDED',

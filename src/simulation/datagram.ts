@@ -1,5 +1,7 @@
+import { checkBytes, checkFunction } from '../core/arguments.ts'
 import { copyBytes } from '../core/bytes.ts'
 import { KeelsonError } from '../core/errors.ts'
+import { checkOptions, integerOption, showValue } from '../core/options.ts'
 import type { DatagramFactory, DatagramSocket } from '../interfaces/datagram.ts'
 import { MessageNetwork } from './message-network.ts'
 import type { NetworkConditions } from './network-conditions.ts'
@@ -40,15 +42,22 @@ export class SimulatedDatagrams {
 
   /** An adapter for the present life of a process. */
   factory(process: SimulatedProcess, options: SimulatedDatagramOptions = {}): DatagramFactory {
-    const port = options.port ?? 7946
-    const maximumPayloadBytes = options.maximumPayloadBytes ?? 1_400
+    const { port, maximumPayloadBytes } = checkOptions<Required<SimulatedDatagramOptions>>(
+      'SimulatedDatagrams',
+      options,
+      {
+        port: integerOption({ min: 1, max: 65_535, fallback: 7946 }),
+        maximumPayloadBytes: integerOption({ min: 1, max: 65_507, fallback: 1_400 }),
+      },
+    )
     return async () => this.#open(process, port, maximumPayloadBytes)
   }
 
   #open(process: SimulatedProcess, port: number, maximumPayloadBytes: number): DatagramSocket {
     const { life } = process
     const address = `${process.name}:${port}`
-    if (this.#sockets.has(address)) throw new KeelsonError('IO', `the address ${address} is in use`)
+    if (this.#sockets.has(address))
+      throw new KeelsonError('IO', `the address ${address} is in use; name another port`)
     let handler: ((from: string, bytes: Uint8Array) => void) | undefined
     let closed = false
     const onPacket = (from: string, bytes: Uint8Array): void => handler?.(from, bytes)
@@ -70,15 +79,16 @@ export class SimulatedDatagrams {
       address,
       maximumPayloadBytes,
       send: (to, bytes) => {
+        checkBytes(bytes, 'a packet')
         if (bytes.length > maximumPayloadBytes) {
           throw new KeelsonError(
             'LIMIT_EXCEEDED',
             `a packet carries at most ${maximumPayloadBytes} bytes, not ${bytes.length}`,
           )
         }
-        const target = /^(.+):(\d{1,5})$/.exec(to)
+        const target = /^(.+):(\d{1,5})$/.exec(String(to))
         if (target === null) {
-          throw new KeelsonError('INVALID_ARGUMENT', `${JSON.stringify(to)} is not host:port`)
+          throw new KeelsonError('INVALID_ARGUMENT', `${showValue(to)} is not host:port`)
         }
         if (closed || process.life !== life) return
         this.#messages.send(process.name, target[1] as string, {
@@ -88,7 +98,7 @@ export class SimulatedDatagrams {
         })
       },
       onMessage: (next) => {
-        handler = next
+        handler = checkFunction(next, 'the handler of packets')
       },
       close: async () => close(),
       [Symbol.asyncDispose]: async () => close(),

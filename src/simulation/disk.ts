@@ -1,4 +1,5 @@
 import { KeelsonError } from '../core/errors.ts'
+import { checkOptions, numberOption, optional } from '../core/options.ts'
 import { chance, type SeededRandom } from '../core/random.ts'
 import { FileTree, type WrittenLoss } from './disk-files.ts'
 import type { FaultCounts } from './fault-counts.ts'
@@ -35,6 +36,25 @@ export const diskDefaults: DiskQuality = Object.freeze({
   capacityBytes: Number.POSITIVE_INFINITY,
 })
 
+/** @throws KeelsonError `INVALID_OPTION` */
+function checkQuality(quality: Partial<DiskQuality>): Partial<DiskQuality> {
+  const delay = optional(numberOption({ min: 0 }))
+  const probability = optional(numberOption({ min: 0, max: 1 }))
+  return checkOptions<{ readonly [K in keyof DiskQuality]: number | undefined }>(
+    'the quality of a disk',
+    quality,
+    {
+      minimumDelayMs: delay,
+      meanExtraDelayMs: delay,
+      slowProbability: probability,
+      slowDelayMs: delay,
+      syncFailureProbability: probability,
+      readFailureProbability: probability,
+      capacityBytes: (value, name) => (value === Number.POSITIVE_INFINITY ? value : delay(value, name)),
+    },
+  ) as Partial<DiskQuality>
+}
+
 /** What is asked of the device. */
 export type DiskOperation = 'sync' | 'read'
 
@@ -70,7 +90,7 @@ export class SimulatedDisk {
   constructor(process: SimulatedProcess, context: DiskContext, quality: Partial<DiskQuality> = {}) {
     this.process = process
     this.#context = context
-    this.#quality = { ...diskDefaults, ...quality }
+    this.#quality = { ...diskDefaults, ...checkQuality(quality) }
     process.onCrash((kind) => this.#onCrash(kind))
   }
 
@@ -81,7 +101,7 @@ export class SimulatedDisk {
 
   /** Changes how the disk fares from the next operation on; what is not given stays. */
   setQuality(quality: Partial<DiskQuality>): void {
-    this.#quality = { ...this.#quality, ...quality }
+    this.#quality = { ...this.#quality, ...checkQuality(quality) }
   }
 
   /** Makes every operation wait until the function that is returned is called. */

@@ -1,3 +1,6 @@
+import { checkArray, checkObject } from '../core/arguments.ts'
+import { KeelsonError } from '../core/errors.ts'
+import { checkOptions, numberOption, showValue } from '../core/options.ts'
 import { between, chance, type SeededRandom } from '../core/random.ts'
 import type { ScheduledEvent } from './scheduler.ts'
 import type { Simulation } from './simulation.ts'
@@ -23,10 +26,13 @@ export function drawSwarm(
   kinds: readonly FaultKind[],
   options: { readonly probability?: number } = {},
 ): FaultKind[] {
+  const { probability } = checkOptions<{ readonly probability: number }>('drawSwarm', options, {
+    probability: numberOption({ min: 0, max: 1, fallback: 0.5 }),
+  })
   const drawn: FaultKind[] = []
   for (const kind of kinds) {
     const child = random.child(kind.name)
-    if (!chance(child, options.probability ?? 0.5)) continue
+    if (!chance(child, probability)) continue
     // Rates differ by an order of magnitude and more.
     drawn.push({
       ...kind,
@@ -48,7 +54,16 @@ export class FaultInjector {
   /** Draws faults of these kinds from the seed of `simulation`, once it is started. */
   constructor(simulation: Simulation, kinds: readonly FaultKind[]) {
     this.#simulation = simulation
-    this.#kinds = kinds
+    this.#kinds = checkArray(kinds, 'the kinds of faults')
+    for (const kind of kinds) {
+      checkObject(kind, 'a kind of fault', ['name', 'meanIntervalMs', 'begin'])
+      if (!(kind.meanIntervalMs > 0 && kind.meanIntervalMs < Number.POSITIVE_INFINITY)) {
+        throw new KeelsonError(
+          'INVALID_ARGUMENT',
+          `the fault ${kind.name} happens at intervals above 0 ms, not ${showValue(kind.meanIntervalMs)}`,
+        )
+      }
+    }
   }
 
   /** Faults that last at the moment. */

@@ -1,4 +1,6 @@
+import { checkArray, checkObject } from '../core/arguments.ts'
 import { KeelsonError } from '../core/errors.ts'
+import { checkOptions, integerOption } from '../core/options.ts'
 
 /** An operation of a client, as it was seen from outside. */
 export interface Operation<Input, Output> {
@@ -68,12 +70,17 @@ export function checkLinearizability<State, Input, Output>(
   history: readonly Operation<Input, Output>[],
   options: LinearizabilityOptions = {},
 ): LinearizabilityVerdict<Input, Output> {
+  checkObject(model, 'a sequential model', ['initial', 'step', 'key', 'same'])
+  const { maximumSteps } = checkOptions<{ readonly maximumSteps: number }>('checkLinearizability', options, {
+    maximumSteps: integerOption({ min: 1, fallback: 2_000_000 }),
+  })
+  checkArray(history, 'a history', Number.MAX_SAFE_INTEGER)
   const parts = new Map<string, Operation<Input, Output>[]>()
   for (const operation of history) {
     if (operation.returnedAt !== undefined && operation.returnedAt < operation.calledAt) {
       throw new KeelsonError(
         'INVALID_ARGUMENT',
-        `an operation of ${operation.client} returned before it was called`,
+        `an operation of ${operation.client} returned before it was called; take both times from one clock`,
       )
     }
     const part = model.part?.(operation.input) ?? ''
@@ -84,7 +91,7 @@ export function checkLinearizability<State, Input, Output>(
   let steps = 0
   let undecided: string | undefined
   for (const [part, operations] of parts) {
-    const verdict = new Search(model, operations, options.maximumSteps ?? 2_000_000).run()
+    const verdict = new Search(model, operations, maximumSteps).run()
     steps += verdict.steps
     if (verdict.result === 'broken') return { ...verdict, part, steps }
     if (verdict.result === 'undecided') undecided ??= part

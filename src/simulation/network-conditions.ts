@@ -1,3 +1,4 @@
+import { checkOptions, numberOption, optional } from '../core/options.ts'
 import type { SeededRandom } from '../core/random.ts'
 import type { FaultCounts } from './fault-counts.ts'
 import type { BlockedLink } from './partitions.ts'
@@ -28,6 +29,24 @@ export const linkDefaults: LinkQuality = Object.freeze({
   reorderDelayMs: 50,
 })
 
+/** @throws KeelsonError `INVALID_OPTION` */
+function checkQuality(quality: Partial<LinkQuality>): Partial<LinkQuality> {
+  const delay = optional(numberOption({ min: 0 }))
+  const probability = optional(numberOption({ min: 0, max: 1 }))
+  return checkOptions<{ readonly [K in keyof LinkQuality]: number | undefined }>(
+    'the quality of a link',
+    quality,
+    {
+      minimumDelayMs: delay,
+      meanExtraDelayMs: delay,
+      lossProbability: probability,
+      duplicateProbability: probability,
+      reorderProbability: probability,
+      reorderDelayMs: delay,
+    },
+  ) as Partial<LinkQuality>
+}
+
 interface LinkState {
   blocked: number
   clogged: number
@@ -52,7 +71,7 @@ export class NetworkConditions {
   constructor(random: SeededRandom, counts: FaultCounts, quality: Partial<LinkQuality> = {}) {
     this.#random = random
     this.#counts = counts
-    this.#quality = { ...linkDefaults, ...quality }
+    this.#quality = { ...linkDefaults, ...checkQuality(quality) }
   }
 
   /** Quality of all links that have none of their own. */
@@ -62,12 +81,13 @@ export class NetworkConditions {
 
   /** Changes the quality of all links that have none of their own; what is not given stays. */
   setQuality(quality: Partial<LinkQuality>): void {
-    this.#quality = { ...this.#quality, ...quality }
+    this.#quality = { ...this.#quality, ...checkQuality(quality) }
   }
 
   /** Gives one direction a quality of its own, or with `undefined` the common one again. */
   setLinkQuality(from: string, to: string, quality: Partial<LinkQuality> | undefined): void {
-    this.#link(from, to).quality = quality === undefined ? undefined : { ...this.#quality, ...quality }
+    this.#link(from, to).quality =
+      quality === undefined ? undefined : { ...this.#quality, ...checkQuality(quality) }
   }
 
   /** Quality of the link in this direction. */
@@ -126,7 +146,7 @@ export class NetworkConditions {
         link.quality = undefined
       }
     }
-    this.#quality = { ...linkDefaults, ...quality }
+    this.#quality = { ...linkDefaults, ...checkQuality(quality) }
     this.#changed()
   }
 

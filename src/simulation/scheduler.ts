@@ -1,5 +1,6 @@
 import { KeelsonError } from '../core/errors.ts'
 import { invariant } from '../core/invariant.ts'
+import { checkOptions, functionOption, integerOption, numberOption, optional } from '../core/options.ts'
 import type { SeededRandom } from '../core/random.ts'
 import { AmbientGuard } from './ambient-guard.ts'
 
@@ -149,6 +150,7 @@ export class Scheduler {
    *   number was used
    */
   run(options: RunOptions = {}): RunResult {
+    checkRun(options)
     this.#begin()
     const first = this.#events
     const limit = first + (options.maximumEvents ?? 100_000_000)
@@ -173,6 +175,7 @@ export class Scheduler {
    *   started, because its completion is not in virtual time
    */
   async runAsync(options: RunOptions = {}): Promise<RunResult> {
+    checkRun(options)
     this.#begin()
     const first = this.#events
     const limit = first + (options.maximumEvents ?? 100_000_000)
@@ -317,4 +320,13 @@ function before(a: ScheduledEvent, b: ScheduledEvent): boolean {
   if (a.timeMs !== b.timeMs) return a.timeMs < b.timeMs
   if (a.tie !== b.tie) return a.tie < b.tie
   return a.sequence < b.sequence
+}
+
+/** @throws KeelsonError `INVALID_OPTION` */
+function checkRun(options: RunOptions): void {
+  checkOptions<{ readonly [K in keyof RunOptions]-?: RunOptions[K] | undefined }>('run', options, {
+    untilMs: optional(numberOption({ min: 0 })),
+    stop: optional(functionOption<() => boolean>()),
+    maximumEvents: optional(integerOption({ min: 1 })),
+  })
 }

@@ -1,3 +1,4 @@
+import { checkText } from '../core/arguments.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import type { LogLevel } from '../core/logger.ts'
@@ -91,6 +92,7 @@ export class Simulation {
 
   /** The process of this name; it is made, running, when it does not exist yet. */
   process(name: string): SimulatedProcess {
+    checkText(name, 'the name of a process', 256)
     const known = this.#processes.get(name)
     if (known !== undefined) return known
     const made = new SimulatedProcess(name, {

@@ -1,7 +1,9 @@
+import { checkText } from '../core/arguments.ts'
 import { abortable, type CallOptions, deferred, throwIfAborted } from '../core/async.ts'
 import { copyBytes } from '../core/bytes.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { Events } from '../core/events.ts'
+import { checkCall, checkOptions, showValue, wordOption } from '../core/options.ts'
 import type {
   Channel,
   OutgoingStream,
@@ -83,18 +85,29 @@ export class SimulatedTransport implements Transport, EndHost {
 
   channel(protocol: string, options: { readonly traffic?: TrafficClass } = {}): Channel {
     this.#checkOpen()
-    if (!protocolPattern.test(protocol)) {
-      throw new KeelsonError('INVALID_ARGUMENT', `${JSON.stringify(protocol)} is no name of a protocol`)
+    if (typeof protocol !== 'string' || !protocolPattern.test(protocol)) {
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `${showValue(protocol)} is no name of a protocol; take letters, digits and '.', '_', '/', '-'`,
+      )
     }
     if (this.#channels.has(protocol)) {
-      throw new KeelsonError('INVALID_ARGUMENT', `the channel ${protocol} is in use already`)
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `the channel ${protocol} is in use already; use that one, or another name`,
+      )
     }
-    const channel = new SimulatedChannel(protocol, options.traffic ?? 'bulk', this, this.context.env.logger)
+    const { traffic } = checkOptions<{ readonly traffic: TrafficClass }>('channel', options, {
+      traffic: wordOption(['control', 'bulk'], 'bulk'),
+    })
+    const channel = new SimulatedChannel(protocol, traffic, this, this.context.env.logger)
     this.#channels.set(protocol, channel)
     return channel
   }
 
   async dial(address: string, options: CallOptions = {}): Promise<PeerIdentity> {
+    checkCall('dial', options)
+    checkText(address, 'an address', 300)
     throwIfAborted(options.signal)
     this.#checkOpen()
     const end = await abortable(this.#connect(address), options.signal)

@@ -1,3 +1,4 @@
+import { checkObject } from '../core/arguments.ts'
 import type { ComplianceCase } from './compliance.ts'
 import { compactionCases } from './log-store/compaction.ts'
 import { crashCases } from './log-store/crashes.ts'
@@ -17,6 +18,7 @@ export type { LogStorePlace, LogStoreSubject } from './log-store/harness.ts'
  * ```
  */
 export function logStoreCompliance(subject: LogStoreSubject): readonly ComplianceCase[] {
+  checkObject(subject, 'the subject of the suite', ['create'])
   return [...openingCases, ...writeCases, ...readCases, ...compactionCases, ...crashCases].map(
     ({ name, run }) => ({ name, run: () => run(subject) }),
   )

@@ -1,3 +1,4 @@
+import { checkFunction } from '../core/arguments.ts'
 import type { ComplianceCase } from './compliance.ts'
 import type { MetadataStoreHarness } from './metadata-store/harness.ts'
 import { keyCases } from './metadata-store/keys.ts'
@@ -18,6 +19,7 @@ export type { MetadataStoreHarness } from './metadata-store/harness.ts'
 export function metadataStoreCompliance(
   make: () => Promise<MetadataStoreHarness>,
 ): readonly ComplianceCase[] {
+  checkFunction(make, 'what makes the harness of a case')
   const cases = { ...keyCases, ...transactionCases, ...watchCases, ...sessionCases }
   return Object.entries(cases).map(([name, body]) => ({
     name,

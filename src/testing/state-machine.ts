@@ -1,3 +1,4 @@
+import { checkObject } from '../core/arguments.ts'
 import type { StateMachine } from '../interfaces/state-machine.ts'
 import type { ComplianceCase } from './compliance.ts'
 import { stateMachineCases } from './state-machine/cases.ts'
@@ -9,6 +10,7 @@ export type { StateMachinePlace, StateMachineSubject } from './state-machine/har
 export function stateMachineCompliance<M extends StateMachine>(
   subject: StateMachineSubject<M>,
 ): readonly ComplianceCase[] {
+  checkObject(subject, 'the subject of the suite', ['create'])
   return stateMachineCases.map(({ name, body }) => ({
     name,
     run: () => runCase(subject as unknown as StateMachineSubject<StateMachine>, body),

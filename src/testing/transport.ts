@@ -1,3 +1,4 @@
+import { checkFunction } from '../core/arguments.ts'
 import type { ComplianceCase } from './compliance.ts'
 import type { TransportHarness } from './transport/harness.ts'
 import { lifecycleCases } from './transport/lifecycle.ts'
@@ -15,6 +16,7 @@ export type { TransportHarness, TransportHarnessOptions } from './transport/harn
  * ```
  */
 export function transportCompliance(make: () => Promise<TransportHarness>): readonly ComplianceCase[] {
+  checkFunction(make, 'what makes the harness of a case')
   return Object.entries({ ...messageCases, ...lifecycleCases, ...streamCases }).map(([name, body]) => ({
     name,
     run: async (): Promise<void> => {
