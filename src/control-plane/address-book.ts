@@ -19,6 +19,8 @@ export interface KnownNode {
 
 const dialTimeoutMs = 1_000
 const dialRetryMs = 250
+/** What no second attempt changes. */
+const hopeless = ['FOREIGN_CLUSTER', 'PROTOCOL_VERSION', 'UNAUTHORIZED', 'INVALID_OPTION', 'CLOSED'] as const
 
 /** Where everybody is, as far as this process knows: what a transport resolves names with. */
 export class AddressBook {
@@ -43,7 +45,7 @@ export class AddressBook {
    * @param rounds how often to go through all addresses; infinite to wait for somebody
    * @param options.starting a server counts that has a history and is not open yet
    * @returns whether anybody answered
-   * @throws KeelsonError `FOREIGN_CLUSTER`, `PROTOCOL_VERSION`, `UNAUTHORIZED`, `ABORTED`
+   * @throws KeelsonError `FOREIGN_CLUSTER`, `PROTOCOL_VERSION`, `UNAUTHORIZED`, `INVALID_OPTION`, `CLOSED`, `ABORTED`
    */
   async meet(
     ports: { readonly env: Environment; readonly transport: Transport; readonly rpc: Rpc },
@@ -74,7 +76,7 @@ export class AddressBook {
           return true
         } catch (error) {
           if (options.signal?.aborted === true) throw error
-          if (KeelsonError.hasCode(error, 'FOREIGN_CLUSTER', 'PROTOCOL_VERSION', 'UNAUTHORIZED')) throw error
+          if (KeelsonError.hasCode(error, ...hopeless)) throw error
         } finally {
           limit.release()
         }
@@ -90,7 +92,7 @@ export class AddressBook {
     learned?: () => Promise<void>,
   ): Promise<void> {
     for await (const step of followKeys(store, allServers, { signal, consistency: 'local' })) {
-      for (const entry of entriesOf(step)) this.roster.learn(decodeServer(entry.value))
+      for (const server of readable(step, decodeServer)) this.roster.learn(server)
       await learned?.()
     }
   }
@@ -102,11 +104,25 @@ export class AddressBook {
     learned?: (nodes: readonly KnownNode[]) => Promise<void>,
   ): Promise<void> {
     for await (const step of followKeys(store, allNodes, { signal, consistency: 'local' })) {
-      const nodes = entriesOf(step).map(({ value }) => decodeNodeRecord(value).descriptor)
+      const nodes = readable(step, (value) => decodeNodeRecord(value).descriptor)
       this.learnNodes(nodes)
       await learned?.(nodes)
     }
   }
+}
+
+/**
+ * What decodes of a step. Addresses are hints: one that cannot be read, of a newer release or written by hand, is no
+ * reason to follow the others no longer.
+ */
+function readable<T>(step: Parameters<typeof entriesOf>[0], decode: (value: Uint8Array) => T): readonly T[] {
+  return entriesOf(step).flatMap(({ value }) => {
+    try {
+      return [decode(value)]
+    } catch {
+      return []
+    }
+  })
 }
 
 /** The entries that a step of following put; deletions are left out, since old addresses harm nobody. */

@@ -1,6 +1,8 @@
+import { checkFunction, checkMembers, checkObject } from '../core/arguments.ts'
 import { type CallOptions, throwIfAborted } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
+import { checkCall } from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { TableDescriptor } from '../interfaces/schema-host.ts'
 import { isFinished, type Job, Jobs } from '../jobs/index.ts'
@@ -8,13 +10,14 @@ import { RangeDirectory } from '../metadata/index.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
 import { Nodes } from '../nodes/index.ts'
 import {
+  checkSchemaChange,
   initialChangeState,
   type NewTable,
   SchemaCatalog,
   type SchemaChange,
   schemaChangeForm,
 } from '../schema/index.ts'
-import { type RangeCreation, rangeCreationForm } from './range-creation.ts'
+import { checkCreation, checkReplicas, type RangeCreation, rangeCreationForm } from './range-creation.ts'
 import { tableSpan } from './tables.ts'
 
 /**
@@ -33,6 +36,7 @@ export class Admin {
 
   /** Works through any store of the cluster: a server's, a node's or a client's. */
   constructor(options: { readonly env: Environment; readonly store: MetadataStore }) {
+    checkMembers(options, 'the options of an Admin', ['env', 'store'])
     this.directory = new RangeDirectory(options.store)
     this.nodes = new Nodes({
       ...options,
@@ -58,13 +62,17 @@ export class Admin {
       readonly replicas: number
     },
   ): Promise<TableDescriptor> {
+    checkCall('createTable', options, ['splitKeys', 'replicas'])
     const { splitKeys, replicas, ...call } = options
+    if (splitKeys !== undefined) checkFunction(splitKeys, 'splitKeys')
+    checkReplicas(replicas)
     const created = await this.catalog.createTable(table, call)
     const creation: RangeCreation = {
       ...tableSpan(created.tableId),
       splitKeys: splitKeys?.(created) ?? [],
       replicas,
     }
+    checkCreation(creation)
     const { job } = await this.jobs.create(
       rangeCreationForm,
       { creation, firstRangeId: 0 },
@@ -76,6 +84,7 @@ export class Admin {
 
   /** All ranges, in the order of their keys. */
   async ranges(options: CallOptions = {}): Promise<readonly RangeDescriptor[]> {
+    checkCall('ranges', options)
     return this.directory.list(options)
   }
 
@@ -85,11 +94,16 @@ export class Admin {
     change: SchemaChange,
     options: CallOptions & { readonly reason: string },
   ): Promise<Job> {
-    const stored = await this.catalog.byName(table, options)
-    if (stored === undefined) throw new KeelsonError('NOT_FOUND', `there is no table ${table}`)
+    checkCall('changeSchema', options, ['reason'])
+    const { reason, ...call } = options
+    checkSchemaChange(change)
+    const stored = await this.catalog.byName(table, call)
+    if (stored === undefined)
+      throw new KeelsonError('NOT_FOUND', `there is no table ${table}; create it first`)
     const { tableId } = stored.table
     const { job, created } = await this.jobs.create(schemaChangeForm, initialChangeState(tableId, change), {
-      ...options,
+      ...call,
+      reason,
       key: `table-${tableId}`,
     })
     if (created) return job
@@ -105,7 +119,19 @@ export class Admin {
    * @throws KeelsonError with the code of the job's last error when it failed or was cancelled, `ABORTED`
    */
   async finished(job: Job, options: CallOptions = {}): Promise<Job> {
+    checkObject(job, 'a job', ['jobId'])
+    checkCall('finished', options)
     for await (const change of this.jobs.watch(options)) {
+      const gone =
+        change.type === 'removed'
+          ? change.jobId === job.jobId
+          : change.type === 'snapshot' && !change.jobs.some(({ jobId }) => jobId === job.jobId)
+      if (gone) {
+        throw new KeelsonError(
+          'NOT_FOUND',
+          `there is no job ${job.jobId}; finished jobs are forgotten after a while, so look at what it was to do`,
+        )
+      }
       const jobs = change.type === 'snapshot' ? change.jobs : change.type === 'changed' ? [change.job] : []
       const seen = jobs.find(({ jobId }) => jobId === job.jobId)
       if (seen === undefined || !isFinished(seen)) continue
@@ -120,6 +146,6 @@ export class Admin {
       })
     }
     throwIfAborted(options.signal)
-    throw new KeelsonError('CLOSED', 'the jobs are not watched any more')
+    throw new KeelsonError('CLOSED', 'the jobs are not watched any more; connect again, and look at the job')
   }
 }

@@ -51,7 +51,13 @@ export class AgentState {
       await state.flush()
     } else {
       const fields = new Fields(decodePlain(stored, 'the identity of an agent'), 'the identity of an agent')
-      fields.oneOf('version', [formatVersion])
+      const version = fields.uint('version')
+      if (version !== formatVersion) {
+        throw new KeelsonError(
+          'FORMAT_VERSION',
+          `the identity of this agent has format ${version}, but this release knows ${formatVersion}; open it with the release that wrote it`,
+        )
+      }
       const owner = { clusterId: fields.string('cluster id'), nodeId: fields.string('node id') }
       if (owner.clusterId !== clusterId) {
         throw new KeelsonError(
@@ -69,8 +75,9 @@ export class AgentState {
     }
     const servers: ServerAddress[] = []
     const nodes: KnownNode[] = []
-    for await (const [, value] of state.range(below('server/'))) servers.push(decodeServer(value))
-    for await (const [, value] of state.range(below('node/'))) nodes.push(decodeNode(value))
+    // Hints: what cannot be read is learned again.
+    for await (const [, value] of state.range(below('server/'))) take(servers, () => decodeServer(value))
+    for await (const [, value] of state.range(below('node/'))) take(nodes, () => decodeNode(value))
     return new AgentState(state, credential, servers, nodes)
   }
 
@@ -82,6 +89,14 @@ export class AgentState {
       batch.put(utf8(`node/${node.nodeId}`), encodePlain([formatVersion, node.nodeId, [...node.addresses]]))
     }
     await this.#state.commit(batch, [])
+  }
+}
+
+function take<T>(into: T[], read: () => T): void {
+  try {
+    into.push(read())
+  } catch {
+    // Of another release.
   }
 }
 

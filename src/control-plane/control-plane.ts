@@ -3,31 +3,45 @@ import { utf8 } from '../core/bytes.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
+import {
+  arrayOption,
+  checkCall,
+  checkOptions,
+  functionOption,
+  type OptionCheck,
+  objectOption,
+  optional,
+  stringOption,
+  wordOption,
+} from '../core/options.ts'
 import type { DatagramFactory } from '../interfaces/datagram.ts'
 import type { LogStoreFactory } from '../interfaces/log-store.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { PeerIdentity, Transport, TransportFactory } from '../interfaces/transport.ts'
 import type { JobType } from '../jobs/index.ts'
 import { ControllerEpoch, MetadataServer, MetadataStateMachine } from '../metadata/index.ts'
-import { type ClusterId, checkName, type NodeId } from '../model/ids.ts'
+import { type ClusterId, type NodeId, nameOption } from '../model/ids.ts'
 import { decodeJoinRequest } from '../nodes/index.ts'
 import {
+  checkGroupLimits,
+  checkRaftOptions,
   type GroupLimits,
   type GroupStatus,
   type RaftGroup,
   RaftHost,
   type RaftOptions,
 } from '../raft/index.ts'
-import { defaultSchemaChangeTuning, type SchemaChangeTuning } from '../schema/index.ts'
-import type { ByteLevel } from '../storage/level/database.ts'
+import { checkSchemaChangeTuning, type SchemaChangeTuning } from '../schema/index.ts'
+import { type ByteLevel, byteEncodings } from '../storage/level/database.ts'
 import type { Swim } from '../swim/index.ts'
+import { addressOption } from '../transport/addresses.ts'
 import { Rpc } from '../transport/rpc.ts'
 import { AddressBook } from './address-book.ts'
 import { Admin } from './admin.ts'
 import type { ClusterStart } from './cluster-start.ts'
 import { openGossip } from './gossip.ts'
 import { callLeader } from './leader-calls.ts'
-import { LeaderDuties, type PlacementOptions } from './leader-duties.ts'
+import { checkPlacement, LeaderDuties, type PlacementOptions } from './leader-duties.ts'
 import { checkServerSecret, decodeServerJoin, encodeServerJoin, ServerAdmission } from './server-admission.ts'
 import { encodeServer, encodeServers, serverKey } from './server-roster.ts'
 
@@ -132,21 +146,21 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
    *   `FOREIGN_CLUSTER`, `FOREIGN_NODE`, `FORMAT_VERSION`, `CORRUPTION`, `ABORTED`
    */
   static async open(options: ControlPlaneOptions, call: CallOptions = {}): Promise<ControlPlane> {
-    const clusterId = checkName(options.clusterId, 'clusterId')
-    const nodeId = checkName(options.nodeId, 'nodeId')
-    const { env } = options
+    const checked = checkPlaneOptions(options)
+    checkCall('ControlPlane.open', call)
+    const { env, clusterId, nodeId } = checked
     const cleanup = new Cleanup()
     try {
-      const log = await options.log({ env, clusterId, nodeId })
+      const log = cleanup.use(await checked.log({ env, clusterId, nodeId }))
       const book = new AddressBook()
       const self: PeerIdentity = { nodeId, incarnation: log.incarnation, role: 'node' }
-      const transport = cleanup.use(await options.transport({ env, clusterId, self, resolve: book.resolve }))
+      const transport = cleanup.use(await checked.transport({ env, clusterId, self, resolve: book.resolve }))
       book.roster.learn({ nodeId, incarnation: log.incarnation, addresses: transport.addresses })
       const rpc = cleanup.use(new Rpc({ env, channel: transport.channel('control', { traffic: 'control' }) }))
       const opened: { plane?: ControlPlane } = {}
       const plane = (): ControlPlane => {
         if (opened.plane !== undefined) return opened.plane
-        throw new KeelsonError('NOT_LEADER', `${nodeId} is only starting`)
+        throw new KeelsonError('NOT_LEADER', `${nodeId} is only starting; try again, or ask another server`)
       }
       const hasHistory = log.recovered().has(metadataGroupId)
       // A server without a history knows of no cluster: it must not be taken for one by another that begins. One that
@@ -166,12 +180,12 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
           clusterId,
           nodeId,
           channel: transport.channel('raft', { traffic: 'control' }),
-          ...(options.raft === undefined ? {} : { raft: options.raft }),
-          ...(options.limits === undefined ? {} : { limits: options.limits }),
+          ...(checked.raft === undefined ? {} : { raft: checked.raft }),
+          ...(checked.limits === undefined ? {} : { limits: checked.limits }),
         }),
       )
-      const machine = new MetadataStateMachine({ database: options.database })
-      const parts = { options, self, book, transport, rpc, rafts }
+      const machine = new MetadataStateMachine({ database: checked.database })
+      const parts = { options: checked, self, book, transport, rpc, rafts }
       const group = await beginGroup(parts, machine, call)
       const metadata = cleanup.use(
         await MetadataServer.open({
@@ -181,8 +195,8 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
           channel: transport.channel('metadata', { traffic: 'control' }),
         }),
       )
-      const seeds = options.cluster.type === 'join' ? options.cluster.seeds : options.cluster.others
-      const { datagrams } = options
+      const seeds = checked.cluster.type === 'join' ? checked.cluster.seeds : checked.cluster.others
+      const { datagrams } = checked
       const swim =
         datagrams === undefined
           ? undefined
@@ -257,7 +271,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
   }
 
   async #close(): Promise<void> {
-    this.#stop.abort(new KeelsonError('CLOSED', 'this server was closed'))
+    this.#stop.abort(new KeelsonError('CLOSED', 'this server was closed; open it again'))
     await this.#work
     await this.#parts.cleanup.run()
     this.#events.removeAll()
@@ -287,15 +301,22 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     const { group } = this.#parts
     if (group.token() !== undefined) return
     const leader = group.status().leader?.nodeId
-    throw new KeelsonError('NOT_LEADER', `${this.nodeId} does not lead the control plane`, {
-      details: leader === undefined ? {} : { leaderNodeId: leader },
-    })
+    throw new KeelsonError(
+      'NOT_LEADER',
+      `${this.nodeId} does not lead the control plane; ask the server that does`,
+      {
+        details: leader === undefined ? {} : { leaderNodeId: leader },
+      },
+    )
   }
 
   #requireDuties(): LeaderDuties {
     this.#requireLeader()
     if (this.#duties !== undefined) return this.#duties
-    throw new KeelsonError('OVERLOADED', `${this.nodeId} has just become leader and is not ready yet`)
+    throw new KeelsonError(
+      'OVERLOADED',
+      `${this.nodeId} has just become leader and is not ready yet; try again`,
+    )
   }
 
   /** Takes up the duties with each term that this server leads, and lays them down with it. */
@@ -359,7 +380,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
         epoch,
         rpc,
         placement: options.placement ?? {},
-        schemaTuning: { ...defaultSchemaChangeTuning, ...options.schema },
+        schemaTuning: checkSchemaChangeTuning(options.schema),
         jobTypes: options.jobs ?? [],
       })
       this.#events.emit('leadership', this.#duties)
@@ -433,6 +454,73 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
       if (!signal.aborted) this.#env.logger.error({ error }, 'addresses are not followed any more')
     }
   }
+}
+
+/** How a server begins, whoever wrote it down. */
+const clusterOption: OptionCheck<ClusterStart> = (value, name) => {
+  const { type } = objectOption<ClusterStart>(['type', 'secret'])(
+    value,
+    `${name}, made by bootstrap(…) or join(…),`,
+  )
+  const secret: OptionCheck<string> = (given, called) => {
+    const checked = stringOption({ maxLength: 256 })(given, called)
+    if (checked.length >= 16) return checked
+    throw new KeelsonError('INVALID_OPTION', `${called} takes 16 to 256 characters; draw them at random`)
+  }
+  if (type === 'join') {
+    return checkOptions<ClusterStart & { readonly type: 'join' }>(name, value, {
+      type: wordOption(['join']),
+      seeds: arrayOption(addressOption, { min: 1, max: 64 }),
+      secret,
+    })
+  }
+  return checkOptions<ClusterStart & { readonly type: 'bootstrap' }>(name, value, {
+    type: wordOption(['bootstrap']),
+    others: arrayOption(addressOption, { max: 64 }),
+    secret,
+  })
+}
+
+/** @throws KeelsonError `INVALID_OPTION` */
+function checkPlaneOptions(options: ControlPlaneOptions): ControlPlaneOptions {
+  return checkOptions<{ readonly [K in keyof ControlPlaneOptions]-?: ControlPlaneOptions[K] | undefined }>(
+    'ControlPlane.open',
+    options,
+    {
+      env: objectOption<Environment>(['clock', 'timers', 'random', 'logger', 'metrics']),
+      clusterId: nameOption,
+      nodeId: nameOption,
+      cluster: clusterOption,
+      transport: functionOption<TransportFactory>(),
+      datagrams: optional(functionOption<DatagramFactory>()),
+      log: functionOption<LogStoreFactory>(),
+      database: objectOption<ByteLevel>(['open', 'get', 'batch', 'iterator', 'clear']),
+      raft: optional((value) => {
+        checkRaftOptions(value as Partial<RaftOptions>)
+        return value as Partial<RaftOptions>
+      }),
+      limits: optional((value) => checkGroupLimits(value as Partial<GroupLimits>)),
+      placement: optional(checkPlacement),
+      schema: optional((value) => checkSchemaChangeTuning(value as Partial<SchemaChangeTuning>)),
+      jobs: optional(arrayOption(objectOption<JobType<unknown>>(['type', 'run', 'encode', 'decode']))),
+    },
+  ) as ControlPlaneOptions
+}
+
+/**
+ * A server whose log is gone but whose state is still there once belonged to a cluster: that one is not to be begun
+ * again beside it, and its state not to be thrown away.
+ */
+async function refuseLeftovers(database: ByteLevel): Promise<void> {
+  await database.open()
+  const [found] = await database
+    .iterator({ ...byteEncodings, gte: utf8('metadata/'), lt: utf8('metadata0'), limit: 1 })
+    .all()
+  if (found === undefined) return
+  throw new KeelsonError(
+    'ALREADY_BOOTSTRAPPED',
+    'the database holds the metadata of an earlier life of this server, but its log is gone. Restore the log; or join(…) the servers that are left; or give it an empty database if the cluster is to begin from nothing',
+  )
 }
 
 interface BeginParts {
@@ -515,7 +603,7 @@ async function beginGroup(
     if (book.roster.all().length > 1) {
       throw new KeelsonError(
         'ALREADY_BOOTSTRAPPED',
-        `${book.roster.all().length - 1} servers of this cluster exist already; open this one with join(…)`,
+        `${book.roster.all().length - 1} servers of this cluster exist already; a second bootstrap would make a second history. Open this one with join(…)`,
       )
     }
     const replica = {
@@ -524,6 +612,7 @@ async function beginGroup(
       incarnation: self.incarnation,
       role: 'voter',
     } as const
+    await refuseLeftovers(options.database)
     return rafts.bootstrap(metadataGroupId, { ...setup, replicas: [replica] })
   }
   await book.meet(ports, meet, Number.POSITIVE_INFINITY, call)

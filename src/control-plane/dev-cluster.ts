@@ -4,8 +4,9 @@ import { hex } from '../core/bytes.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { nodeEnvironment } from '../core/node-environment.ts'
-import { checkOptions, integerOption, objectOption } from '../core/options.ts'
+import { checkCall, checkOptions, integerOption, objectOption } from '../core/options.ts'
 import type { LogStore } from '../interfaces/log-store.ts'
+import { checkName } from '../model/ids.ts'
 import { parseLocality } from '../model/locality.ts'
 import { MemoryLevel, memoryLog } from '../storage/memory/index.ts'
 import { type MemoryNetwork, memoryNetwork } from '../transport/memory/index.ts'
@@ -44,9 +45,10 @@ export async function devCluster(
   options: DevClusterOptions = {},
   call: CallOptions = {},
 ): Promise<DevCluster> {
+  checkCall('devCluster', call)
   const checked = checkOptions<Required<DevClusterOptions>>('devCluster', options, {
     servers: integerOption({ min: 1, max: 7, fallback: 3 }),
-    env: objectOption<Environment>(['clock', 'timers', 'random'], nodeEnvironment()),
+    env: objectOption<Environment>(['clock', 'timers', 'random', 'logger', 'metrics'], nodeEnvironment()),
   })
   return DevCluster.open(checked, call)
 }
@@ -61,6 +63,7 @@ export class DevCluster implements AsyncDisposable {
   readonly network: MemoryNetwork
   readonly #env: Environment
   readonly #cleanup: Cleanup
+  readonly #nodeIds = new Set<string>()
 
   /** Use {@link devCluster}. @internal */
   static async open(options: Required<DevClusterOptions>, call: CallOptions): Promise<DevCluster> {
@@ -126,12 +129,22 @@ export class DevCluster implements AsyncDisposable {
     throw new KeelsonError('NOT_LEADER', 'no server leads at the moment; try again')
   }
 
-  /** Adds a node. `locality` reads `zone=a`. */
+  /** Adds a node. `locality` reads `zone=a`. @throws KeelsonError `INVALID_ARGUMENT`, `CLOSED`, `ABORTED` */
   async addNode(
     nodeId: string,
     options: CallOptions & { readonly locality?: string } = {},
   ): Promise<DevNode> {
+    checkName(nodeId, 'the name of a node')
+    checkCall('addNode', options, ['locality'])
     const { locality, ...call } = options
+    const place = parseLocality(locality ?? '')
+    if (this.#nodeIds.has(nodeId)) {
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `there is a node ${nodeId} already; give this one another name`,
+      )
+    }
+    this.#nodeIds.add(nodeId)
     const token = await this.client.admin.nodes.createToken({ ...call, reason: `development node ${nodeId}` })
     const database = await openDatabase(this.#cleanup)
     const log = await memoryLog()({ env: this.#env, clusterId, nodeId })
@@ -145,7 +158,7 @@ export class DevCluster implements AsyncDisposable {
         token,
         transport: this.network.transport(),
         database,
-        locality: parseLocality(locality ?? ''),
+        locality: place,
       },
       call,
     )

@@ -1,5 +1,6 @@
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
+import { checkOptions, integerOption, type OptionCheck, optional } from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { SchemaChunk, SchemaHost, SchemaValidation } from '../interfaces/schema-host.ts'
 import { JobRunner, type JobType } from '../jobs/index.ts'
@@ -14,6 +15,8 @@ import {
   type PlacementLimits,
   type PlacementPolicy,
   type PlacementTuning,
+  placementLimits,
+  placementPolicy,
 } from '../placement/index.ts'
 import { SchemaChangeJob, type SchemaChangeTuning } from '../schema/index.ts'
 import type { Rpc } from '../transport/rpc.ts'
@@ -29,6 +32,32 @@ export interface PlacementOptions
   readonly policy?: Partial<PlacementPolicy>
   /** How much may move at a time, where it differs from `defaultPlacementLimits`. */
   readonly limits?: Partial<PlacementLimits>
+}
+
+/**
+ * Checks how ranges are to be placed, when a server is opened and not when it first leads.
+ *
+ * @throws KeelsonError `INVALID_OPTION`
+ */
+export function checkPlacement(placement: unknown): PlacementOptions {
+  const number = (min: number): OptionCheck<number | undefined> => optional(integerOption({ min }))
+  return checkOptions<{ readonly [K in keyof PlacementOptions]-?: PlacementOptions[K] | undefined }>(
+    'placement',
+    placement,
+    {
+      policy: optional((value) => placementPolicy(value as Partial<PlacementPolicy>)),
+      limits: optional((value) => placementLimits(value as Partial<PlacementLimits>)),
+      intervalMs: number(1),
+      deadAfterMs: number(0),
+      retryAfterMs: number(0),
+      dampingMs: number(0),
+      pollIntervalMs: number(1),
+      stepTimeoutMs: number(1),
+      catchUpTimeoutMs: number(1),
+      tidyTimeoutMs: number(0),
+      settleMs: number(0),
+    },
+  ) as PlacementOptions
 }
 
 /** What the leader's duties are made of. */

@@ -3,18 +3,43 @@ import { abortable, type CallOptions, Cleanup, deferred, sleep } from '../core/a
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
+import {
+  arrayOption,
+  checkCall,
+  checkOptions,
+  functionOption,
+  integerOption,
+  objectOption,
+  optional,
+  stringOption,
+} from '../core/options.ts'
 import type { DatagramFactory } from '../interfaces/datagram.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { RangeHost, WantedRange } from '../interfaces/range-host.ts'
 import type { SchemaChunk, SchemaHost, SchemaValidation } from '../interfaces/schema-host.ts'
 import type { Channel, PeerIdentity, Transport, TransportFactory } from '../interfaces/transport.ts'
-import { MetadataClient, RangeDirectory, SessionHolder } from '../metadata/index.ts'
+import { MetadataClient, RangeDirectory, SessionHolder, sessionTtlBounds } from '../metadata/index.ts'
 import type { Load } from '../model/descriptors.ts'
-import { type ClusterId, checkName, type Incarnation, type NodeId, type TableId } from '../model/ids.ts'
+import {
+  type ClusterId,
+  type Incarnation,
+  idOption,
+  type NodeId,
+  nameOption,
+  type TableId,
+} from '../model/ids.ts'
 import type { Locality } from '../model/locality.ts'
-import { encodeJoinRequest, NodeReporter, NodeSession, type NodeSessionTuning } from '../nodes/index.ts'
+import {
+  checkNodeDescriptor,
+  checkNodeSessionTuning,
+  encodeJoinRequest,
+  NodeReporter,
+  NodeSession,
+  type NodeSessionTuning,
+} from '../nodes/index.ts'
 import { SchemaLeases, type SchemaPin } from '../schema/index.ts'
 import type { ByteLevel } from '../storage/level/database.ts'
+import { addressOption } from '../transport/addresses.ts'
 import { Rpc } from '../transport/rpc.ts'
 import { AddressBook } from './address-book.ts'
 import { Admin } from './admin.ts'
@@ -112,25 +137,25 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
    * Opens the node's transport and begins to join. Resolves at once when the node was a member before, since its ranges
    * must not wait for the control plane; the first time when the cluster has taken it in.
    *
-   * @throws KeelsonError `UNAUTHORIZED`, `FOREIGN_CLUSTER`, `FOREIGN_NODE`, `INVALID_ARGUMENT`, `ABORTED`
+   * @throws KeelsonError `INVALID_OPTION`, `UNAUTHORIZED`, `FOREIGN_CLUSTER`, `FOREIGN_NODE`, `FORMAT_VERSION`, `ABORTED`
    */
   static async join(options: NodeAgentOptions, call: CallOptions = {}): Promise<NodeAgent> {
-    const clusterId = checkName(options.clusterId, 'clusterId')
-    const nodeId = checkName(options.nodeId, 'nodeId')
-    const { env, incarnation } = options
+    const checked = checkAgentOptions(options)
+    checkCall('NodeAgent.join', call)
+    const { env, clusterId, nodeId, incarnation } = checked
     const cleanup = new Cleanup()
     try {
       const state = await AgentState.open(
-        options.database,
+        checked.database,
         clusterId,
         nodeId,
-        options.secretBytes ?? randomBytes,
+        checked.secretBytes ?? randomBytes,
       )
       const book = new AddressBook()
       for (const server of state.servers) book.roster.learn(server)
       book.learnNodes(state.nodes)
       const self: PeerIdentity = { nodeId, incarnation, role: 'node' }
-      const transport = cleanup.use(await options.transport({ env, clusterId, self, resolve: book.resolve }))
+      const transport = cleanup.use(await checked.transport({ env, clusterId, self, resolve: book.resolve }))
       const rpc = cleanup.use(new Rpc({ env, channel: transport.channel('control', { traffic: 'control' }) }))
       const store = cleanup.use(
         new MetadataClient({
@@ -139,9 +164,9 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
           servers: () => book.roster.all().map((server) => server.nodeId),
         }),
       )
-      const { datagrams, seeds } = options
+      const { datagrams, seeds } = checked
       if (datagrams !== undefined) await openGossip({ env, datagrams, clusterId, self, seeds, cleanup })
-      const agent = new NodeAgent({ options, cleanup, state, book, transport, rpc, store })
+      const agent = new NodeAgent({ options: checked, cleanup, state, book, transport, rpc, store })
       if (state.servers.length > 0) return agent
       try {
         await abortable(agent.#joined, call.signal)
@@ -221,13 +246,20 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
   /**
    * Hands the host's ranges and schema to the control plane. Call it once, when the host is ready to be told what to do.
    *
-   * @throws KeelsonError `INVALID_ARGUMENT` the second time
+   * @throws KeelsonError `INVALID_OPTION`, `INVALID_ARGUMENT` the second time, `CLOSED`
    */
   serve(services: NodeServices): void {
-    if (this.#serving) throw new KeelsonError('INVALID_ARGUMENT', 'an agent serves one host, once')
+    const checked = checkServices(services)
+    if (this.#stop.signal.aborted) throw closed()
+    if (this.#serving) {
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        'this agent serves a host already; open another agent for another one',
+      )
+    }
     this.#serving = true
-    this.#work.push(this.#reconcile(services.ranges), this.#report(services))
-    const { schema } = services
+    this.#work.push(this.#reconcile(checked.ranges), this.#report(checked))
+    const { schema } = checked
     const handle = (
       method: string,
       act: (chunk: SchemaChunk, call: Required<CallOptions>) => Promise<SchemaValidation>,
@@ -268,7 +300,7 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
   }
 
   async #close(): Promise<void> {
-    this.#stop.abort(new KeelsonError('CLOSED', 'the agent was closed'))
+    this.#stop.abort(closed())
     await Promise.allSettled([this.#joined, ...this.#work])
     await this.#cleanup.run()
     this.#events.removeAll()
@@ -473,4 +505,63 @@ async function untilLost(session: NodeSession, signal: AbortSignal): Promise<voi
   const off = session.on('lost', () => lost.resolve())
   await abortable(lost.promise, signal).catch(() => {})
   off()
+}
+
+function closed(): KeelsonError {
+  return new KeelsonError('CLOSED', 'the agent was closed; join again')
+}
+
+/** What would only be found wrong when the node has a session is refused at once. @throws KeelsonError `INVALID_OPTION` */
+function checkAgentOptions(options: NodeAgentOptions): NodeAgentOptions {
+  return checkOptions<{ readonly [K in keyof NodeAgentOptions]-?: NodeAgentOptions[K] | undefined }>(
+    'NodeAgent.join',
+    options,
+    {
+      env: objectOption<Environment>(['clock', 'timers', 'random', 'logger', 'metrics']),
+      clusterId: nameOption,
+      nodeId: nameOption,
+      incarnation: idOption,
+      seeds: arrayOption(addressOption, { min: 1, max: 64 }),
+      token: optional(stringOption({ maxLength: 256 })),
+      transport: functionOption<TransportFactory>(),
+      datagrams: optional(functionOption<DatagramFactory>()),
+      database: objectOption<ByteLevel>(['get', 'batch', 'iterator', 'clear', 'supports']),
+      locality: optional(arrayOption(objectOption<Locality[number]>(['key', 'value']))),
+      capacity: optional(objectOption<Load>()),
+      labels: optional(objectOption<Readonly<Record<string, string>>>()),
+      session: optional((value) => checkNodeSessionTuning(value as Partial<NodeSessionTuning>)),
+      reportIntervalMs: optional(integerOption({ min: 1 })),
+      schemaLeaseMs: optional(
+        integerOption({ min: sessionTtlBounds.minimumMs, max: sessionTtlBounds.maximumMs }),
+      ),
+      secretBytes: optional(functionOption<NonNullable<NodeAgentOptions['secretBytes']>>()),
+    },
+    ({ nodeId, incarnation, locality = [], capacity = {}, labels = {} }, refuse) => {
+      try {
+        checkNodeDescriptor({
+          nodeId: nodeId as NodeId,
+          incarnation: incarnation as Incarnation,
+          addresses: [],
+          locality,
+          capacity,
+          labels,
+        })
+      } catch (error) {
+        refuse((error as Error).message)
+      }
+    },
+  ) as NodeAgentOptions
+}
+
+/** @throws KeelsonError `INVALID_OPTION` */
+function checkServices(services: NodeServices): NodeServices {
+  return checkOptions<{ readonly [K in keyof NodeServices]-?: NodeServices[K] | undefined }>(
+    'NodeAgent.serve',
+    services,
+    {
+      ranges: objectOption<RangeHost>(['reconcile', 'observe']),
+      schema: optional(objectOption<SchemaHost>(['barrier', 'backfill', 'validate', 'purge'])),
+      load: optional(functionOption<() => Load>()),
+    },
+  ) as NodeServices
 }

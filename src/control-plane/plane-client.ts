@@ -1,10 +1,19 @@
 import { type CallOptions, Cleanup } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
+import {
+  arrayOption,
+  checkCall,
+  checkOptions,
+  functionOption,
+  objectOption,
+  optional,
+} from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { Channel, PeerIdentity, Transport, TransportFactory } from '../interfaces/transport.ts'
 import { DirectoryCache, MetadataClient, RangeDirectory } from '../metadata/index.ts'
-import type { ClusterId } from '../model/ids.ts'
+import { type ClusterId, nameOption } from '../model/ids.ts'
+import { addressOption } from '../transport/addresses.ts'
 import { Rpc } from '../transport/rpc.ts'
 import { AddressBook } from './address-book.ts'
 import { Admin } from './admin.ts'
@@ -38,18 +47,35 @@ export class PlaneClient implements AsyncDisposable {
   readonly transport: Transport
   readonly #cleanup: Cleanup
 
-  /** Resolves when a server has answered. @throws KeelsonError `FOREIGN_CLUSTER`, `UNAUTHORIZED`, `ABORTED` */
+  /** Resolves when a server has answered. @throws KeelsonError `INVALID_OPTION`, `FOREIGN_CLUSTER`, `UNAUTHORIZED`, `ABORTED` */
   static async connect(options: PlaneClientOptions, call: CallOptions = {}): Promise<PlaneClient> {
-    const { env, clusterId } = options
+    const {
+      env,
+      clusterId,
+      name,
+      seeds,
+      transport: open,
+    } = checkOptions<Required<Omit<PlaneClientOptions, 'name'>> & { readonly name: string | undefined }>(
+      'PlaneClient.connect',
+      options,
+      {
+        env: objectOption<Environment>(['clock', 'timers', 'random', 'logger', 'metrics']),
+        clusterId: nameOption,
+        seeds: arrayOption(addressOption, { min: 1, max: 64 }),
+        transport: functionOption<TransportFactory>(),
+        name: optional(nameOption),
+      },
+    )
+    checkCall('PlaneClient.connect', call)
     const cleanup = new Cleanup()
     try {
       const book = new AddressBook()
       const incarnation = 1 + env.random.integer(Number.MAX_SAFE_INTEGER - 1)
-      const nodeId = options.name ?? `client-${incarnation.toString(36)}`
+      const nodeId = name ?? `client-${incarnation.toString(36)}`
       const self: PeerIdentity = { nodeId, incarnation, role: 'client' }
-      const transport = cleanup.use(await options.transport({ env, clusterId, self, resolve: book.resolve }))
+      const transport = cleanup.use(await open({ env, clusterId, self, resolve: book.resolve }))
       const rpc = cleanup.use(new Rpc({ env, channel: transport.channel('control', { traffic: 'control' }) }))
-      await book.meet({ env, transport, rpc }, options.seeds, Number.POSITIVE_INFINITY, call)
+      await book.meet({ env, transport, rpc }, seeds, Number.POSITIVE_INFINITY, call)
       const store = cleanup.use(
         new MetadataClient({
           env,
@@ -88,7 +114,7 @@ export class PlaneClient implements AsyncDisposable {
       follow(() => book.followNodes(store, stop.signal)),
     ])
     cleanup.add(async () => {
-      stop.abort(new KeelsonError('CLOSED', 'the client was closed'))
+      stop.abort(new KeelsonError('CLOSED', 'the client was closed; connect again'))
       await following
     })
     this.directory = cleanup.use(new DirectoryCache({ env, directory: new RangeDirectory(store) }))

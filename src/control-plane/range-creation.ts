@@ -1,6 +1,8 @@
-import { text, utf8 } from '../core/bytes.ts'
+import { checkArray, checkBytes } from '../core/arguments.ts'
+import { compareBytes, hex, text, utf8 } from '../core/bytes.ts'
 import { Fields, type Plain } from '../core/codec.ts'
 import { KeelsonError } from '../core/errors.ts'
+import { showValue } from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { JobContext, JobForm, JobType } from '../jobs/index.ts'
 import type { RangeId } from '../model/ids.ts'
@@ -136,11 +138,25 @@ export class RangeCreationJob implements JobType<RangeCreationState> {
 }
 
 /** @throws KeelsonError `INVALID_ARGUMENT` */
+export function checkReplicas(replicas: unknown): void {
+  if (Number.isInteger(replicas) && (replicas as number) >= 1 && (replicas as number) <= 7) return
+  throw new KeelsonError('INVALID_ARGUMENT', `a range has 1 to 7 replicas, not ${showValue(replicas)}`)
+}
+
+/** @throws KeelsonError `INVALID_ARGUMENT`, `LIMIT_EXCEEDED` */
 export function checkCreation(creation: RangeCreation): void {
-  if (!Number.isInteger(creation.replicas) || creation.replicas < 1 || creation.replicas > 7) {
-    throw new KeelsonError('INVALID_ARGUMENT', `a range has 1 to 7 replicas, not ${creation.replicas}`)
-  }
-  if (creation.splitKeys.length > maximumSplitKeys) {
-    throw new KeelsonError('LIMIT_EXCEEDED', `at most ${maximumSplitKeys} ranges are made at once`)
+  checkReplicas(creation.replicas)
+  const { start, end, splitKeys } = creation
+  let last = start
+  for (const key of checkArray(splitKeys, 'the keys that ranges are split at', maximumSplitKeys)) {
+    checkBytes(key, 'a key that ranges are split at')
+    if (compareBytes(last, key) < 0 && (end === undefined || compareBytes(key, end) < 0)) {
+      last = key
+      continue
+    }
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      `the keys that ranges are split at ascend and lie inside the table, but 0x${hex(key.subarray(0, 32))} does not`,
+    )
   }
 }

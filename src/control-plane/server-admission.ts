@@ -4,7 +4,7 @@ import { decodePlain, encodePlain, Fields } from '../core/codec.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import type { RaftGroup } from '../raft/index.ts'
-import type { ServerAddress } from './server-roster.ts'
+import { checkServer, type ServerAddress } from './server-roster.ts'
 
 /** What a server sends to become a member of the control plane. */
 export interface ServerJoinRequest {
@@ -21,15 +21,15 @@ export function encodeServerJoin(request: ServerJoinRequest): Uint8Array {
   return encodePlain([formatVersion, nodeId, incarnation, [...addresses], request.secret])
 }
 
-/** The inverse of {@link encodeServerJoin}. @throws KeelsonError `MALFORMED` */
+/** The inverse of {@link encodeServerJoin}. @throws KeelsonError `MALFORMED`, `INVALID_ARGUMENT` */
 export function decodeServerJoin(bytes: Uint8Array): ServerJoinRequest {
   const fields = new Fields(decodePlain(bytes, 'a request to join'), 'a request to join')
   fields.oneOf('version', [formatVersion])
-  const server = {
+  const server = checkServer({
     nodeId: fields.string('node id'),
     incarnation: fields.uint('incarnation'),
     addresses: fields.scalars('addresses', (f) => f.string('address')),
-  }
+  })
   return { server, secret: fields.string('secret') }
 }
 

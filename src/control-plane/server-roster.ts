@@ -1,3 +1,4 @@
+import { checkArray, checkObject, checkText } from '../core/arguments.ts'
 import { utf8 } from '../core/bytes.ts'
 import { decodePlain, encodePlain, Fields } from '../core/codec.ts'
 import { KeelsonError } from '../core/errors.ts'
@@ -16,6 +17,7 @@ export interface ServerAddress {
 
 const formatVersion = 1
 const maximumServers = 64
+const maximumAddresses = 16
 
 /** Key of a server's addresses in the metadata store. */
 export function serverKey(nodeId: NodeId): Uint8Array {
@@ -52,11 +54,21 @@ export function decodeServers(bytes: Uint8Array): readonly ServerAddress[] {
 
 function readServer(fields: Fields): ServerAddress {
   fields.oneOf('version', [formatVersion])
-  return {
-    nodeId: checkName(fields.string('node id'), 'a server'),
-    incarnation: checkId(fields.uint('incarnation'), 'an incarnation'),
+  return checkServer({
+    nodeId: fields.string('node id'),
+    incarnation: fields.uint('incarnation'),
     addresses: fields.scalars('addresses', (f) => f.string('address')),
-  }
+  })
+}
+
+/** Checks what is said of a server. @throws KeelsonError `INVALID_ARGUMENT`, `LIMIT_EXCEEDED` */
+export function checkServer(server: ServerAddress): ServerAddress {
+  checkObject(server, 'a server')
+  checkName(server.nodeId, 'the name of a server')
+  checkId(server.incarnation, 'the incarnation of a server')
+  for (const address of checkArray(server.addresses, 'the addresses of a server', maximumAddresses))
+    checkText(address, 'an address of a server', 300)
+  return server
 }
 
 /** Where the servers of a cluster are, as far as this process knows: seeds, what servers said, what the store says. */
@@ -65,12 +77,17 @@ export class ServerRoster {
   /** The server that last answered as leader. */
   leader: NodeId | undefined
 
-  /** Takes in what is known of a server; an older incarnation than the known one is replaced like any other news. */
+  /**
+   * Takes in what is known of a server; an older incarnation than the known one is replaced like any other news.
+   *
+   * @throws KeelsonError `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`
+   */
   learn(server: ServerAddress): void {
+    checkServer(server)
     if (!this.#servers.has(server.nodeId) && this.#servers.size >= maximumServers) {
       throw new KeelsonError(
         'LIMIT_EXCEEDED',
-        `a cluster has at most ${maximumServers} control-plane servers`,
+        `a cluster has at most ${maximumServers} control-plane servers; remove one first`,
       )
     }
     this.#servers.set(server.nodeId, server)

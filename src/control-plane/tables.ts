@@ -1,16 +1,16 @@
 import { compareBytes, prefixEnd } from '../core/bytes.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
-import type { TableId } from '../model/ids.ts'
+import { checkId, type TableId } from '../model/ids.ts'
 import { encodeTuple } from '../model/tuple.ts'
 
-/** The span of the key space that holds a table's rows: all keys that are tuples beginning with the table's id. */
+/** The span of the key space that holds a table's rows: all keys that are tuples beginning with the table's id. @throws KeelsonError `INVALID_ARGUMENT` */
 export function tableSpan(tableId: TableId): {
   /** First key of the span. */
   readonly start: Uint8Array
   /** First key after the span; undefined for the end of the key space. */
   readonly end: Uint8Array | undefined
 } {
-  const start = encodeTuple([tableId])
+  const start = encodeTuple([checkId(tableId, 'a table id')])
   return { start, end: prefixEnd(start) }
 }
 
