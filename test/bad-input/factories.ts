@@ -1,0 +1,1007 @@
+import {
+  bootstrap,
+  ControlPlane,
+  devCluster,
+  NodeAgent,
+  nodeEnvironment,
+  PlaneClient,
+} from '../../src/index.ts'
+import type { Transport, TransportFactory } from '../../src/interfaces/transport.ts'
+import { JobRunner, Jobs } from '../../src/jobs/index.ts'
+import { Leases } from '../../src/leases/index.ts'
+import {
+  DirectoryCache,
+  MetadataClient,
+  MetadataServer,
+  MetadataStateMachine,
+  memoryStore,
+  metadataServerDefaults,
+  RangeDirectory,
+  SessionHolder,
+} from '../../src/metadata/index.ts'
+import {
+  checkNodeSessionTuning,
+  NodeController,
+  NodeReporter,
+  NodeSession,
+  Nodes,
+} from '../../src/nodes/index.ts'
+import {
+  balance,
+  buildSnapshot,
+  capacity,
+  moveJob,
+  PlacementController,
+  placementLimits,
+  placementPolicy,
+  plan,
+} from '../../src/placement/index.ts'
+import {
+  checkGroupLimits,
+  checkRaftOptions,
+  defaultGroupLimits,
+  defaultRaftOptions,
+  RaftHost,
+} from '../../src/raft/index.ts'
+import { checkSchemaChangeTuning, SchemaChangeJob, SchemaLeases } from '../../src/schema/index.ts'
+import {
+  booleanSetting,
+  defineSettings,
+  integerSetting,
+  Settings,
+  schemaSetting,
+  stringSetting,
+  wordSetting,
+} from '../../src/settings/index.ts'
+import {
+  checkLinearizability,
+  counterModel,
+  drawSwarm,
+  NetworkConditions,
+  SimulatedDatagrams,
+  SimulatedDisk,
+  SimulatedTransports,
+  Simulation,
+} from '../../src/simulation/index.ts'
+import { levelLog, openLevel } from '../../src/storage/level/index.ts'
+import { MemoryDisk, MemoryFileSystem, MemoryLevel, memoryLog } from '../../src/storage/memory/index.ts'
+import { segments } from '../../src/storage/segments/index.ts'
+import { lanProfile, Swim } from '../../src/swim/index.ts'
+import { datagram, KeyRing } from '../../src/transport/datagram/index.ts'
+import { Rpc } from '../../src/transport/index.ts'
+import { memoryDatagrams, memoryNetwork } from '../../src/transport/memory/index.ts'
+import { webSocket, webSocketDefaults } from '../../src/transport/websocket/index.ts'
+import { type Kind, nonsense } from './refusals.ts'
+
+/** One option: what it takes, and which values that look wrong it takes nevertheless. */
+export interface Option {
+  readonly kind: Kind
+  readonly required?: boolean
+  readonly but?: readonly unknown[]
+}
+
+/** Something public that takes an options object. */
+export interface Factory {
+  readonly name: string
+  readonly options: Readonly<Record<string, Option>>
+  /** Options that are right, all that are required among them. */
+  readonly valid: () => Record<string, unknown>
+  make(options: unknown): unknown
+  /** Takes options that it does not know (`strangers`), even such as look like a typing mistake (`all`). */
+  readonly open?: 'strangers' | 'all'
+  /** Options whose errors name something inside of them. */
+  readonly says?: Readonly<Record<string, RegExp>>
+}
+
+export const env = nodeEnvironment()
+const secret = 'a secret of many characters'
+
+const count: Option = { kind: 'count' }
+const number: Option = { kind: 'number' }
+const text: Option = { kind: 'text' }
+const flag: Option = { kind: 'flag' }
+const whole: Option = { kind: 'count', required: true, but: [-1] }
+const call: Option = { kind: 'function' }
+const object: Option = { kind: 'object' }
+const array: Option = { kind: 'array' }
+const must = (kind: Kind): Option => ({ kind, required: true })
+const environment = must('port')
+
+function all(names: object, option: Option): Record<string, Option> {
+  return Object.fromEntries(Object.keys(names).map((name) => [name, option]))
+}
+
+/** A path below which nothing can be made, so that a mistake in a test makes no files. */
+const nowhere = '/dev/null/nowhere'
+
+function factory(): TransportFactory {
+  return memoryNetwork().transport()
+}
+
+async function transport(): Promise<Transport> {
+  const self = { nodeId: 'n1', incarnation: 1, role: 'node' } as const
+  return factory()({ env, clusterId: 'c', self, resolve: () => [] })
+}
+
+const idle = {
+  send: () => false,
+  onMessage: () => {},
+  onLost: () => () => {},
+  openStream: async () => {},
+  onStream: () => {},
+  self: { nodeId: 'n1', incarnation: 7, role: 'node' },
+  maximumMessageBytes: 2 << 20,
+}
+const fence = {
+  number: 1,
+  txn: () => new Promise(() => {}),
+}
+const jobType = { type: 'x', run: async () => '', encode: () => null, decode: () => null }
+const log = {
+  incarnation: 7,
+  recovered: () => new Map(),
+  write: async () => {},
+  read: async () => [],
+  close: async () => {},
+}
+const group = {
+  propose: async () => new Uint8Array(0),
+  read: async () => {},
+  token: () => undefined,
+  status: () => ({}),
+  on: () => () => {},
+  openSession: async () => 1,
+}
+const host = { barrier: () => {}, backfill: () => {}, validate: () => {}, purge: () => {} }
+const level = (): MemoryLevel<Uint8Array, Uint8Array> =>
+  new MemoryLevel<Uint8Array, Uint8Array>({ keyEncoding: 'view', valueEncoding: 'view' })
+const store = memoryStore({ env })
+const simulation = new Simulation({ seed: 1 })
+const raftOptions: Record<string, Option> = {
+  ...all(defaultRaftOptions, count),
+  electionTimeoutMs: number,
+  heartbeatIntervalMs: number,
+  roundTripMs: number,
+  preVote: flag,
+  checkQuorum: flag,
+}
+const groupLimits: Record<string, Option> = {
+  ...all(defaultGroupLimits, count),
+  lostLeadershipGraceMs: number,
+}
+const described = { description: must('text') }
+
+export const factories: readonly Factory[] = [
+  {
+    name: 'nodeEnvironment',
+    options: { logger: { kind: 'port' }, metrics: { kind: 'port' } },
+    valid: () => ({ metrics: env.metrics }),
+    make: (options) => nodeEnvironment(options as never),
+  },
+  {
+    name: 'ControlPlane.open',
+    options: {
+      env: environment,
+      clusterId: must('name'),
+      nodeId: must('name'),
+      cluster: must('port'),
+      transport: must('function'),
+      datagrams: call,
+      log: must('function'),
+      database: must('port'),
+      raft: object,
+      limits: object,
+      placement: object,
+      schema: object,
+      jobs: array,
+    },
+    valid: () => ({
+      env,
+      clusterId: 'c',
+      nodeId: 'cp1',
+      cluster: bootstrap({ secret }),
+      transport: factory(),
+      log: memoryLog(),
+      database: level(),
+    }),
+    make: (options) => ControlPlane.open(options as never),
+    says: { raft: /Raft/, limits: /limits/, schema: /schema changes/ },
+  },
+  {
+    name: 'the cluster of ControlPlane.open that is begun',
+    options: { type: must('word'), others: must('array'), secret: must('text') },
+    valid: () => ({ type: 'bootstrap', others: [], secret }),
+    make: (cluster) => openPlane({ cluster }),
+  },
+  {
+    name: 'the cluster of ControlPlane.open that is joined',
+    options: { type: must('word'), seeds: must('array'), secret: must('text') },
+    valid: () => ({ type: 'join', seeds: ['memory:9'], secret }),
+    // It would wait for the seeds for ever.
+    make: (cluster) => openPlane({ cluster }, AbortSignal.timeout(50)),
+  },
+  {
+    name: 'the placement of ControlPlane.open',
+    options: {
+      policy: object,
+      limits: object,
+      ...all(
+        {
+          intervalMs: 1,
+          deadAfterMs: 1,
+          retryAfterMs: 1,
+          dampingMs: 1,
+          pollIntervalMs: 1,
+          stepTimeoutMs: 1,
+          catchUpTimeoutMs: 1,
+          tidyTimeoutMs: 1,
+          settleMs: 1,
+        },
+        count,
+      ),
+    },
+    valid: () => ({}),
+    make: (placement) => openPlane({ placement }),
+    says: { policy: /placement policy/, limits: /placement limits/ },
+  },
+  {
+    name: 'NodeAgent.join',
+    options: {
+      env: environment,
+      clusterId: must('name'),
+      nodeId: must('name'),
+      incarnation: must('id'),
+      seeds: must('array'),
+      token: text,
+      transport: must('function'),
+      datagrams: call,
+      database: must('port'),
+      locality: array,
+      capacity: object,
+      labels: object,
+      session: object,
+      reportIntervalMs: count,
+      schemaLeaseMs: count,
+      secretBytes: call,
+    },
+    valid: () => ({
+      env,
+      clusterId: 'c',
+      nodeId: 'n1',
+      incarnation: 7,
+      seeds: ['memory:9'],
+      transport: factory(),
+      database: level(),
+    }),
+    // It would wait for a cluster for ever.
+    make: (options) => NodeAgent.join(options as never, { signal: AbortSignal.timeout(50) }),
+    says: { session: /the session of a node/ },
+  },
+  {
+    name: 'PlaneClient.connect',
+    options: {
+      env: environment,
+      clusterId: must('name'),
+      seeds: must('array'),
+      transport: must('function'),
+      name: { kind: 'name' },
+    },
+    valid: () => ({ env, clusterId: 'c', seeds: ['memory:9'], transport: factory() }),
+    make: (options) => PlaneClient.connect(options as never, { signal: AbortSignal.timeout(50) }),
+  },
+  {
+    name: 'devCluster',
+    options: { servers: count, env: { kind: 'port' } },
+    valid: () => ({ servers: 1 }),
+    make: (options) => devCluster(options as never),
+  },
+  {
+    name: 'RaftHost.open',
+    options: {
+      env: environment,
+      log: must('port'),
+      clusterId: must('name'),
+      nodeId: must('name'),
+      channel: must('port'),
+      raft: object,
+      limits: object,
+      maximumGroups: count,
+      maximumSnapshotTransfers: count,
+      snapshotTimeoutMs: number,
+    },
+    valid: () => ({ env, log, clusterId: 'c', nodeId: 'n1', channel: idle }),
+    make: (options) => RaftHost.open(options as never),
+    says: { raft: /Raft/ },
+  },
+  {
+    name: 'checkRaftOptions',
+    options: raftOptions,
+    valid: () => ({}),
+    make: (options) => checkRaftOptions(options as never),
+  },
+  {
+    name: 'checkGroupLimits',
+    options: groupLimits,
+    valid: () => ({}),
+    make: (options) => checkGroupLimits(options as never),
+  },
+  {
+    name: 'Swim.open',
+    options: {
+      ...all(lanProfile, number),
+      env: environment,
+      socket: must('port'),
+      nodeId: must('name'),
+      incarnation: must('id'),
+      label: must('name'),
+      metadata: { kind: 'bytes' },
+      seeds: array,
+      profile: { kind: 'word' },
+    },
+    valid: () => ({
+      env,
+      socket: {
+        address: 'host:1',
+        maximumPayloadBytes: 1_400,
+        send: () => {},
+        onMessage: () => {},
+        close: async () => {},
+      },
+      nodeId: 'n1',
+      incarnation: 7,
+      label: 'c',
+    }),
+    make: (options) => Swim.open(options as never),
+    says: { nodeId: /a node id/, incarnation: /an incarnation/, label: /a label/ },
+  },
+  {
+    name: 'memoryStore',
+    options: {
+      env: environment,
+      historyRevisions: count,
+      quotaBytes: count,
+      maximumWatchers: count,
+      progressIntervalMs: count,
+    },
+    valid: () => ({ env }),
+    make: (options) => memoryStore(options as never),
+  },
+  {
+    name: 'MetadataClient',
+    options: {
+      env: environment,
+      channel: must('port'),
+      servers: must('function'),
+      callTimeoutMs: count,
+      attemptTimeoutMs: count,
+      retryBaseMs: count,
+      retryLimitMs: count,
+      maximumInFlight: count,
+      maximumQueued: count,
+    },
+    valid: () => ({ env, channel: idle, servers: () => [] }),
+    make: (options) => new MetadataClient(options as never),
+  },
+  {
+    name: 'MetadataServer.open',
+    options: {
+      ...all(metadataServerDefaults, count),
+      clockDriftBound: number,
+      missedAfter: number,
+      env: environment,
+      group: must('port'),
+      machine: must('port'),
+      channel: must('port'),
+    },
+    valid: () => ({ env, group, machine: new MetadataStateMachine({ database: level() }), channel: idle }),
+    make: (options) => MetadataServer.open(options as never),
+  },
+  {
+    name: 'MetadataStateMachine',
+    options: { database: must('port'), prefix: text },
+    valid: () => ({ database: level() }),
+    make: (options) => void new MetadataStateMachine(options as never),
+  },
+  {
+    name: 'SessionHolder.open',
+    options: {
+      env: environment,
+      store: must('port'),
+      holder: must('text'),
+      ttlMs: must('count'),
+      clockDriftBound: number,
+      stasisMs: number,
+      renewAfter: number,
+      jitter: number,
+      sleepToleranceMs: number,
+    },
+    valid: () => ({ env, store, holder: 'h', ttlMs: 1_000 }),
+    make: (options) => SessionHolder.open(options as never),
+  },
+  {
+    name: 'DirectoryCache',
+    options: { env: environment, directory: must('port') },
+    valid: () => ({ env, directory: new RangeDirectory(store) }),
+    make: (options) => new DirectoryCache(options as never),
+  },
+  {
+    name: 'Jobs',
+    options: { store: must('port'), env: environment, maximumStateBytes: count, maximumJobs: count },
+    valid: () => ({ store, env }),
+    make: (options) => void new Jobs(options as never),
+  },
+  {
+    name: 'JobRunner.start',
+    options: {
+      env: environment,
+      store: must('port'),
+      epoch: must('port'),
+      types: must('array'),
+      signal: { kind: 'port' },
+      ...all(
+        {
+          concurrency: 1,
+          maximumFailures: 1,
+          minimumBackoffMs: 1,
+          maximumBackoffMs: 1,
+          historyLimit: 1,
+          maximumStateBytes: 1,
+          progressIntervalMs: 1,
+        },
+        count,
+      ),
+    },
+    valid: () => ({ env, store, epoch: fence, types: [jobType] }),
+    make: (options) => JobRunner.start(options as never),
+  },
+  {
+    name: 'Nodes',
+    options: { store: must('port'), env: environment, replicasOf: must('function'), secretBytes: call },
+    valid: () => ({ store, env, replicasOf: async () => 0 }),
+    make: (options) => void new Nodes(options as never),
+  },
+  {
+    name: 'NodeController.start',
+    options: {
+      env: environment,
+      store: must('port'),
+      epoch: must('port'),
+      replicasOf: must('function'),
+      signal: { kind: 'port' },
+      intervalMs: count,
+    },
+    valid: () => ({ env, store, epoch: fence, replicasOf: async () => 0 }),
+    make: (options) => NodeController.start(options as never),
+  },
+  {
+    name: 'NodeReporter.start',
+    options: {
+      env: environment,
+      session: must('port'),
+      observe: must('function'),
+      load: must('function'),
+      capacity: must('function'),
+      send: must('function'),
+      intervalMs: count,
+      timeoutMs: count,
+    },
+    valid: () => ({
+      env,
+      session: { epoch: 1, isLive: () => true, isLost: true },
+      observe: () => [],
+      load: () => ({}),
+      capacity: () => ({}),
+      send: async () => {},
+    }),
+    make: (options) => NodeReporter.start(options as never),
+  },
+  {
+    name: 'NodeSession.open',
+    options: {
+      env: environment,
+      store: must('port'),
+      nodeId: must('name'),
+      incarnation: must('id'),
+      ttlMs: count,
+      renewIntervalMs: count,
+      maximumDrift: number,
+    },
+    valid: () => ({ env, store, nodeId: 'n1', incarnation: 7 }),
+    make: (options) => NodeSession.open(options as never),
+    says: { nodeId: /a node id|NodeSession.open/, incarnation: /NodeSession.open/ },
+  },
+  {
+    name: 'checkNodeSessionTuning',
+    options: { ttlMs: count, renewIntervalMs: count, maximumDrift: number },
+    valid: () => ({}),
+    make: (options) => checkNodeSessionTuning(options as never),
+  },
+  {
+    name: 'Leases.open',
+    options: {
+      env: environment,
+      store: must('port'),
+      holder: must('text'),
+      session: must('function'),
+      stasisMs: number,
+      takeoverStaggerMs: number,
+      takeoverSpreadMs: number,
+      takeoversPerSecond: number,
+      maximumWaiting: count,
+    },
+    valid: () => ({ env, store, holder: 'h', session: () => undefined }),
+    make: (options) => Leases.open(options as never),
+  },
+  {
+    name: 'PlacementController.start',
+    options: {
+      env: environment,
+      store: must('port'),
+      epoch: must('port'),
+      directory: must('port'),
+      nodes: must('function'),
+      observed: must('function'),
+      move: must('port'),
+      replicationFactor: call,
+      policy: object,
+      limits: object,
+      signal: { kind: 'port' },
+      intervalMs: count,
+      deadAfterMs: count,
+      retryAfterMs: count,
+      dampingMs: count,
+    },
+    valid: () => ({
+      env,
+      store,
+      epoch: fence,
+      directory: new RangeDirectory(store),
+      nodes: () => [],
+      observed: () => [],
+      move: jobType,
+    }),
+    make: (options) => PlacementController.start(options as never),
+    says: { policy: /placement policy/, limits: /placement limits/ },
+  },
+  {
+    name: 'moveJob',
+    options: {
+      env: environment,
+      epoch: must('port'),
+      directory: must('port'),
+      observed: must('function'),
+      node: must('function'),
+      pollIntervalMs: count,
+      stepTimeoutMs: count,
+      catchUpTimeoutMs: count,
+      tidyTimeoutMs: count,
+      settleMs: count,
+    },
+    valid: () => ({
+      env,
+      epoch: fence,
+      directory: new RangeDirectory(store),
+      observed: () => [],
+      node: () => undefined,
+    }),
+    make: (options) => void moveJob(options as never),
+  },
+  {
+    name: 'placementPolicy',
+    options: { replicationFactor: count, constraints: array, goals: array },
+    valid: () => ({}),
+    make: (options) => placementPolicy(options as never),
+  },
+  {
+    name: 'placementLimits',
+    options: all(
+      { moves: 1, improvements: 1, incomingPerNode: 1, outgoingPerNode: 1, leaseTransfers: 1 },
+      count,
+    ),
+    valid: () => ({}),
+    make: (options) => placementLimits(options as never),
+  },
+  {
+    name: 'plan',
+    options: { seed: count, limits: object },
+    valid: () => ({}),
+    make: (options) => plan(buildSnapshot({ nodes: [], ranges: [], deadAfterMs: 0 }), {}, options as never),
+    says: { limits: /placement limits/ },
+  },
+  {
+    name: 'balance',
+    options: { tolerance: { kind: 'probability' }, by: text },
+    valid: () => ({}),
+    make: (options) => balance('replicas', options as never),
+  },
+  {
+    name: 'capacity',
+    options: { refuseAbove: { kind: 'probability' } },
+    valid: () => ({}),
+    make: (options) => capacity('bytes', options as never),
+  },
+  {
+    name: 'SchemaLeases.open',
+    options: { env: environment, store: must('port'), nodeId: must('name'), openSession: must('function') },
+    valid: () => ({
+      env,
+      store,
+      nodeId: 'n1',
+      openSession: async () => ({ sessionId: 0, isLive: () => false, [Symbol.asyncDispose]: async () => {} }),
+    }),
+    make: (options) => SchemaLeases.open(options as never),
+  },
+  {
+    name: 'SchemaChangeJob',
+    options: {
+      env: environment,
+      store: must('port'),
+      ranges: must('function'),
+      host: must('port'),
+      isLive: must('function'),
+    },
+    valid: () => ({ env, store, ranges: async () => [], host, isLive: () => true }),
+    make: (options) => void new SchemaChangeJob(options as never),
+  },
+  {
+    name: 'checkSchemaChangeTuning',
+    options: all({ chunkRows: 1, parallelChunks: 1, laggardGraceMs: 1, pollIntervalMs: 1 }, count),
+    valid: () => ({}),
+    make: (options) => checkSchemaChangeTuning(options as never),
+  },
+  {
+    name: 'Settings.open',
+    options: { env: environment, store: must('port'), definitions: must('object'), nodeId: { kind: 'name' } },
+    valid: () => ({ env, store, definitions: defineSettings({}) }),
+    make: (options) => Settings.open(options as never),
+  },
+  {
+    name: 'integerSetting',
+    options: { ...described, default: whole, min: whole, max: whole },
+    valid: () => ({ description: 'd', default: 1, min: 0, max: 2 }),
+    make: (options) => integerSetting(options as never),
+  },
+  {
+    name: 'booleanSetting',
+    options: { ...described, default: must('flag') },
+    valid: () => ({ description: 'd', default: true }),
+    make: (options) => booleanSetting(options as never),
+  },
+  {
+    name: 'stringSetting',
+    options: { ...described, default: { ...must('text'), but: [''] }, maxLength: count, secret: flag },
+    valid: () => ({ description: 'd', default: '' }),
+    make: (options) => stringSetting(options as never),
+  },
+  {
+    name: 'wordSetting',
+    options: { ...described, default: must('text'), words: must('array') },
+    valid: () => ({ description: 'd', default: 'a', words: ['a', 'b'] }),
+    make: (options) => wordSetting(options as never),
+  },
+  {
+    name: 'schemaSetting',
+    options: {
+      ...described,
+      default: { kind: 'count', but: nonsense.count },
+      schema: must('port'),
+      secret: flag,
+    },
+    valid: () => ({
+      description: 'd',
+      default: 1,
+      schema: { '~standard': { validate: () => ({ value: 1 }) } },
+    }),
+    make: (options) => schemaSetting(options as never),
+  },
+  {
+    name: 'Rpc',
+    options: {
+      env: environment,
+      channel: must('port'),
+      authorize: call,
+      ...all(
+        {
+          callTimeoutMs: 1,
+          maximumCallsPerPeer: 1,
+          maximumCalls: 1,
+          maximumRequestsPerPeer: 1,
+          maximumRequests: 1,
+          maximumStreamsPerPeer: 1,
+          maximumStreams: 1,
+          streamWindowBytes: 1,
+          maximumBodyBytes: 1,
+          probeIntervalMs: 1,
+        },
+        count,
+      ),
+    },
+    valid: () => ({ env, channel: idle }),
+    make: (options) => new Rpc(options as never),
+  },
+  {
+    name: 'webSocket',
+    options: {
+      ...all(webSocketDefaults, count),
+      listen: { kind: 'port' },
+      advertise: { kind: 'address' },
+      tls: { kind: 'port' },
+      insecure: flag,
+      verifyPeer: call,
+    },
+    valid: () => ({ listen: { host: '127.0.0.1', port: 0 } }),
+    make: (options) => void webSocket(options as never),
+  },
+  {
+    name: 'the listening address of webSocket',
+    options: { host: must('text'), port: must('count') },
+    valid: () => ({ host: '127.0.0.1', port: 0 }),
+    make: (listen) => void webSocket({ listen } as never),
+  },
+  {
+    name: 'the context of a transport',
+    open: 'all',
+    options: { env: environment, clusterId: { kind: 'name' }, self: must('port'), resolve: must('function') },
+    valid: () => ({
+      env,
+      clusterId: 'c',
+      self: { nodeId: 'n1', incarnation: 1, role: 'node' },
+      resolve: () => [],
+    }),
+    make: (context) => webSocket()(context as never),
+  },
+  {
+    name: 'the self of a transport',
+    open: 'all',
+    options: { nodeId: must('name'), incarnation: must('id'), role: must('word') },
+    valid: () => ({ nodeId: 'n1', incarnation: 1, role: 'node' }),
+    make: (self) => factory()({ env, clusterId: 'c', self, resolve: () => [] } as never),
+    says: { nodeId: /'self'/, incarnation: /'self'/ },
+  },
+  {
+    name: 'the channel of a transport',
+    options: { traffic: { kind: 'word' } },
+    valid: () => ({ traffic: 'bulk' }),
+    make: async (options) => {
+      await using opened = await transport()
+      opened.channel('x', options as never)
+    },
+  },
+  {
+    name: 'datagram',
+    options: {
+      listen: must('port'),
+      advertise: { kind: 'address' },
+      keyRing: { kind: 'port' },
+      insecure: flag,
+      maximumPacketBytes: count,
+      maximumQueuedBytes: count,
+    },
+    valid: () => ({ listen: { host: '127.0.0.1', port: 0 }, keyRing: new KeyRing([new Uint8Array(32)]) }),
+    make: (options) => void datagram(options as never),
+  },
+  {
+    name: 'the context of a datagram socket',
+    open: 'all',
+    options: { env: environment, clusterId: must('name'), nodeId: must('name') },
+    valid: () => ({ env, clusterId: 'c', nodeId: 'n1' }),
+    make: (context) => memoryDatagrams().socket()(context as never),
+  },
+  {
+    name: 'memoryNetwork',
+    options: all(
+      {
+        maximumMessageBytes: 1,
+        maximumQueuedMessages: 1,
+        maximumQueuedBytes: 1,
+        maximumStreams: 1,
+        streamWindowBytes: 1,
+      },
+      count,
+    ),
+    valid: () => ({}),
+    make: (options) => void memoryNetwork(options as never),
+  },
+  {
+    name: 'MemoryNetwork.cut',
+    options: { silent: flag },
+    valid: () => ({}),
+    make: (options) => memoryNetwork().cut('a', 'b', options as never),
+  },
+  {
+    name: 'memoryDatagrams',
+    options: { maximumPayloadBytes: count },
+    valid: () => ({}),
+    make: (options) => void memoryDatagrams(options as never),
+  },
+  {
+    name: 'the context of a log store',
+    open: 'all',
+    options: { env: environment, clusterId: must('name'), nodeId: must('name') },
+    valid: () => ({ env, clusterId: 'c', nodeId: 'n1' }),
+    make: (context) => memoryLog()(context as never),
+  },
+  {
+    name: 'the context of segments',
+    open: 'all',
+    options: { env: environment, clusterId: must('name'), nodeId: must('name') },
+    valid: () => ({ env, clusterId: 'c', nodeId: 'n1' }),
+    make: (context) => segments(nowhere)(context as never),
+  },
+  {
+    name: 'the context of levelLog',
+    open: 'all',
+    options: { env: environment, clusterId: must('name'), nodeId: must('name') },
+    valid: () => ({ env, clusterId: 'c', nodeId: 'n1' }),
+    make: (context) => levelLog(level())(context as never),
+  },
+  {
+    name: 'memoryLog',
+    options: { disk: { kind: 'port' }, name: text },
+    valid: () => ({ disk: new MemoryDisk() }),
+    make: (options) => void memoryLog(options as never),
+  },
+  {
+    name: 'MemoryDisk',
+    options: { timers: { kind: 'port' }, syncLatencyMs: call, maximumUnsyncedBytes: count },
+    valid: () => ({ timers: env.timers }),
+    make: (options) => void new MemoryDisk(options as never),
+  },
+  {
+    name: 'MemoryFileSystem',
+    options: { timers: { kind: 'port' }, syncLatencyMs: call },
+    valid: () => ({ timers: env.timers }),
+    make: (options) => void new MemoryFileSystem(options as never),
+  },
+  {
+    name: 'MemoryLevel',
+    open: 'strangers',
+    options: {
+      disk: { kind: 'port' },
+      name: text,
+      keyEncoding: { kind: 'function', but: ['f'] },
+      valueEncoding: { kind: 'function', but: ['f'] },
+    },
+    valid: () => ({ keyEncoding: 'view' }),
+    make: (options) => void new MemoryLevel(options as never),
+  },
+  {
+    name: 'levelLog',
+    options: all({ maximumBatchBytes: 1, maximumQueuedBytes: 1, cleanFromBytes: 1 }, count),
+    valid: () => ({}),
+    make: (options) => void levelLog(nowhere, options as never),
+  },
+  {
+    name: 'openLevel',
+    options: {
+      ...all({ cacheBytes: 1, writeBufferBytes: 1, tableBytes: 1, maximumOpenFiles: 1 }, count),
+      create: flag,
+    },
+    valid: () => ({}),
+    make: (options) => openLevel(nowhere, options as never),
+  },
+  {
+    name: 'segments',
+    options: {
+      ...all({ segmentBytes: 1, maximumQueuedBytes: 1, cleanFromBytes: 1 }, count),
+      fileSystem: { kind: 'port' },
+    },
+    valid: () => ({}),
+    make: (options) => void segments(nowhere, options as never),
+  },
+  {
+    name: 'Simulation',
+    options: {
+      seed: must('count'),
+      traceLimit: count,
+      logLevel: { kind: 'word' },
+      startWallMs: count,
+      onLine: call,
+    },
+    valid: () => ({ seed: 1 }),
+    make: (options) => void new Simulation(options as never),
+  },
+  {
+    name: 'Simulation.runSync',
+    options: { untilMs: number, stop: call, maximumEvents: count },
+    valid: () => ({}),
+    make: (options) => simulation.runSync(options as never),
+  },
+  {
+    name: 'the quality of a link',
+    options: {
+      minimumDelayMs: number,
+      meanExtraDelayMs: number,
+      reorderDelayMs: number,
+      ...all({ lossProbability: 1, duplicateProbability: 1, reorderProbability: 1 }, { kind: 'probability' }),
+    },
+    valid: () => ({}),
+    make: (quality) => conditions().setQuality(quality as never),
+  },
+  {
+    name: 'the quality of a disk',
+    options: {
+      minimumDelayMs: number,
+      meanExtraDelayMs: number,
+      slowDelayMs: number,
+      capacityBytes: number,
+      ...all(
+        { slowProbability: 1, syncFailureProbability: 1, readFailureProbability: 1 },
+        { kind: 'probability' },
+      ),
+    },
+    valid: () => ({}),
+    make: (quality) =>
+      new SimulatedDisk(simulation.process('d'), {
+        scheduler: simulation.scheduler,
+        random: simulation.random('d'),
+        counts: simulation.faults,
+      }).setQuality(quality as never),
+  },
+  {
+    name: 'SimulatedTransports.factory',
+    options: {
+      listen: flag,
+      ...all(
+        {
+          port: 1,
+          maximumMessageBytes: 1,
+          maximumQueuedBytes: 1,
+          maximumStreams: 1,
+          streamWindowBytes: 1,
+          connectTimeoutMs: 1,
+          pingTimeoutMs: 1,
+        },
+        count,
+      ),
+    },
+    valid: () => ({}),
+    make: (options) =>
+      void new SimulatedTransports(simulation.scheduler, conditions(), simulation.random('t')).factory(
+        simulation.process('t'),
+        options as never,
+      ),
+  },
+  {
+    name: 'SimulatedDatagrams.factory',
+    options: { port: count, maximumPayloadBytes: count },
+    valid: () => ({}),
+    make: (options) =>
+      void new SimulatedDatagrams(simulation.scheduler, conditions()).factory(
+        simulation.process('g'),
+        options as never,
+      ),
+  },
+  {
+    name: 'drawSwarm',
+    options: { probability: { kind: 'probability' } },
+    valid: () => ({}),
+    make: (options) => drawSwarm(simulation.random('s'), [], options as never),
+  },
+  {
+    name: 'checkLinearizability',
+    options: { maximumSteps: count },
+    valid: () => ({}),
+    make: (options) => checkLinearizability(counterModel, [], options as never),
+  },
+]
+
+async function openPlane(options: object, signal?: AbortSignal): Promise<ControlPlane> {
+  return ControlPlane.open(
+    {
+      env,
+      clusterId: 'c',
+      nodeId: 'cp1',
+      cluster: bootstrap({ secret }),
+      transport: factory(),
+      log: memoryLog(),
+      database: level(),
+      ...options,
+    },
+    signal === undefined ? {} : { signal },
+  )
+}
+
+function conditions(): NetworkConditions {
+  return new NetworkConditions(simulation.random('c'), simulation.faults)
+}
