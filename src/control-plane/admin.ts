@@ -1,4 +1,4 @@
-import { checkFunction, checkMembers, checkObject } from '../core/arguments.ts'
+import { checkFunction, checkMembers, checkObject, checkText } from '../core/arguments.ts'
 import { type CallOptions, throwIfAborted } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
@@ -97,6 +97,7 @@ export class Admin {
     checkCall('changeSchema', options, ['reason'])
     const { reason, ...call } = options
     checkSchemaChange(change)
+    checkText(reason, 'the reason, for people to read,', 1024)
     const stored = await this.catalog.byName(table, call)
     if (stored === undefined)
       throw new KeelsonError('NOT_FOUND', `there is no table ${table}; create it first`)

@@ -7,7 +7,7 @@ import { nodeEnvironment } from '../core/node-environment.ts'
 import { checkCall, checkOptions, integerOption, objectOption } from '../core/options.ts'
 import type { LogStore } from '../interfaces/log-store.ts'
 import { checkName } from '../model/ids.ts'
-import { parseLocality } from '../model/locality.ts'
+import { type Locality, parseLocality } from '../model/locality.ts'
 import { MemoryLevel, memoryLog } from '../storage/memory/index.ts'
 import { type MemoryNetwork, memoryNetwork } from '../transport/memory/index.ts'
 import { bootstrap, join } from './cluster-start.ts'
@@ -137,7 +137,7 @@ export class DevCluster implements AsyncDisposable {
     checkName(nodeId, 'the name of a node')
     checkCall('addNode', options, ['locality'])
     const { locality, ...call } = options
-    const place = parseLocality(locality ?? '')
+    const place = parseLocality(locality === undefined ? '' : locality)
     if (this.#nodeIds.has(nodeId)) {
       throw new KeelsonError(
         'INVALID_ARGUMENT',
@@ -145,6 +145,16 @@ export class DevCluster implements AsyncDisposable {
       )
     }
     this.#nodeIds.add(nodeId)
+    try {
+      return await this.#addNode(nodeId, place, call)
+    } catch (error) {
+      // The name is free again.
+      this.#nodeIds.delete(nodeId)
+      throw error
+    }
+  }
+
+  async #addNode(nodeId: string, locality: Locality, call: CallOptions): Promise<DevNode> {
     const token = await this.client.admin.nodes.createToken({ ...call, reason: `development node ${nodeId}` })
     const database = await openDatabase(this.#cleanup)
     const log = await memoryLog()({ env: this.#env, clusterId, nodeId })
@@ -158,7 +168,7 @@ export class DevCluster implements AsyncDisposable {
         token,
         transport: this.network.transport(),
         database,
-        locality: place,
+        locality,
       },
       call,
     )

@@ -1,5 +1,5 @@
 import { checkInteger, checkObject, checkText } from '../core/arguments.ts'
-import { type CallOptions, sleep } from '../core/async.ts'
+import { type CallOptions, sleep, throwIfAborted } from '../core/async.ts'
 import { text, utf8 } from '../core/bytes.ts'
 import { decodePlain, encodePlain, type Plain } from '../core/codec.ts'
 import type { Environment } from '../core/environment.ts'
@@ -171,6 +171,7 @@ export class Jobs {
         .filter((job) => filter.type === undefined || job.type === filter.type)
         .filter((job) => filter.unfinished !== true || !isFinished(job))
     }
+    throwIfAborted(filter.signal)
     return []
   }
 

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { checkMembers, checkText } from '../core/arguments.ts'
-import { type CallOptions, sleep } from '../core/async.ts'
+import { type CallOptions, sleep, throwIfAborted } from '../core/async.ts'
 import { hex } from '../core/bytes.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
@@ -178,6 +178,7 @@ export class Nodes {
     for await (const change of follow(this.#store, this.#env, allNodes, options)) {
       if (change.type === 'snapshot') return change.entries.map((entry) => decodeNodeRecord(entry.value))
     }
+    throwIfAborted(options.signal)
     return []
   }
 

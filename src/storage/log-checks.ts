@@ -1,5 +1,6 @@
 import { checkArray, checkObject } from '../core/arguments.ts'
 import { KeelsonError } from '../core/errors.ts'
+import { showValue } from '../core/options.ts'
 import type { GroupWrite, HardState, LogPosition } from '../interfaces/log-store.ts'
 import { checkId } from '../model/ids.ts'
 
@@ -17,6 +18,10 @@ export const emptyBounds: LogBounds = Object.freeze({ compacted: logOrigin, last
 
 function refuse(write: GroupWrite, problem: string): never {
   throw new KeelsonError('INVALID_ARGUMENT', `a write to group ${write.groupId} ${problem}`)
+}
+
+function isAmount(value: unknown): boolean {
+  return typeof value === 'number' && value >= 0
 }
 
 function isIndex(value: unknown): value is number {
@@ -70,7 +75,7 @@ function checkEntries(write: GroupWrite, { compacted, last }: LogBounds): LogBou
   const entries = write.entries as NonNullable<GroupWrite['entries']>
   const first = (entries[0] as (typeof entries)[number]).index
   if (!isIndex(first) || first <= compacted.index) {
-    refuse(write, `starts at entry ${first}, but entries up to ${compacted.index} are compacted`)
+    refuse(write, `starts at entry ${showValue(first)}, but entries up to ${compacted.index} are compacted`)
   }
   if (first > last.index + 1) {
     refuse(write, `starts at entry ${first} and would leave a gap behind entry ${last.index}`)
@@ -78,12 +83,13 @@ function checkEntries(write: GroupWrite, { compacted, last }: LogBounds): LogBou
   let index = first
   let term = first === last.index + 1 ? last.term : 0
   for (const entry of entries) {
-    if (entry.index !== index) refuse(write, `holds entry ${entry.index} where entry ${index} belongs`)
+    if (entry.index !== index)
+      refuse(write, `holds entry ${showValue(entry.index)} where entry ${index} belongs`)
     if (!isIndex(entry.term) || entry.term < term) {
-      refuse(write, `holds entry ${index} of term ${entry.term} behind one of term ${term}`)
+      refuse(write, `holds entry ${index} of term ${showValue(entry.term)} behind one of term ${term}`)
     }
     if (entry.kind !== 0 && entry.kind !== 1 && entry.kind !== 2 && entry.kind !== 3) {
-      refuse(write, `holds entry ${index} of an unknown kind (${entry.kind as number})`)
+      refuse(write, `holds entry ${index} of an unknown kind (${showValue(entry.kind)})`)
     }
     if (!(entry.data instanceof Uint8Array))
       refuse(write, `holds entry ${index} whose data is not a byte array`)
@@ -111,10 +117,11 @@ export function checkRead(
   to: number,
   maximumBytes: number,
 ): void {
-  if (!isIndex(from) || !isIndex(to) || from < 1 || from > to || !(maximumBytes >= 0)) {
+  checkId(groupId, 'a group id')
+  if (!isIndex(from) || !isIndex(to) || from < 1 || from > to || !isAmount(maximumBytes)) {
     throw new KeelsonError(
       'INVALID_ARGUMENT',
-      `cannot read entries ${from} to ${to} of group ${groupId} in ${maximumBytes} bytes: ` +
+      `cannot read entries ${showValue(from)} to ${showValue(to)} of group ${groupId} in ${showValue(maximumBytes)} bytes: ` +
         'indexes start at 1, the first may not be behind the last, and the limit is a number',
     )
   }
@@ -142,6 +149,7 @@ export function checkRead(
  * @throws KeelsonError `INVALID_ARGUMENT`
  */
 export function checkCompaction(groupId: number, bounds: LogBounds, through: LogPosition): boolean {
+  checkId(groupId, 'a group id')
   checkPosition(through, `a compaction of group ${groupId}`)
   if (through.index <= bounds.compacted.index) return false
   if (through.index <= bounds.last.index) return true

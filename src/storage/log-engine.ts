@@ -216,8 +216,8 @@ export class LogEngine implements LogStore {
   /** Checks all of a batch before anything of it is done; returns an upper bound of its size. */
   #checkBatch(batch: readonly GroupWrite[]): number {
     let bytes = 0
-    const seen = batch.length > 1 ? new Map<GroupId, LogBounds>() : undefined
-    for (const write of checkBatch(batch)) {
+    const seen = checkBatch(batch).length > 1 ? new Map<GroupId, LogBounds>() : undefined
+    for (const write of batch) {
       const before = seen?.get(write.groupId) ?? this.#index.get(write.groupId) ?? emptyBounds
       const after = checkGroupWrite(write, before)
       seen?.set(write.groupId, after)

@@ -1,4 +1,5 @@
-import { checkArray, checkMembers, checkObject } from '../../core/arguments.ts'
+import { checkArray, checkMembers, checkObject, checkText } from '../../core/arguments.ts'
+import { copyBytes } from '../../core/bytes.ts'
 import { decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { showValue } from '../../core/options.ts'
@@ -72,7 +73,9 @@ export function checkNodeDescriptor(descriptor: NodeDescriptor): NodeDescriptor 
   }
   if (locality.length > limits.tiers) refuse(`has more than ${limits.tiers} tiers of locality`)
   for (const tier of locality) {
-    checkObject(tier, 'a tier of locality')
+    checkMembers(tier, 'a tier of locality', ['key', 'value'])
+    checkText(tier.key, 'the key of a tier', 32)
+    checkText(tier.value, 'the value of a tier', 64)
     // What does not read as it is written would be refused by everybody who reads the node.
     parseLocality(`${tier.key}=${tier.value}`)
   }
@@ -156,7 +159,7 @@ export function encodeNodeRecord(record: NodeRecord): Uint8Array {
 
 /** The inverse of {@link encodeNodeRecord}. @throws KeelsonError `MALFORMED`, `FORMAT_VERSION` */
 export function decodeNodeRecord(bytes: Uint8Array): NodeRecord {
-  const fields = new Fields(decodePlain(bytes.slice(), 'a node record'), 'a node record')
+  const fields = new Fields(decodePlain(copyBytes(bytes), 'a node record'), 'a node record')
   checkVersion(fields.uint('version'), 'a node record')
   return {
     descriptor: readNodeDescriptor(fields.nested('descriptor')),
