@@ -1,3 +1,4 @@
+import { copyBytes } from '../core/bytes.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import {
@@ -153,7 +154,7 @@ const addressOption: OptionCheck<string> = (value, name) => {
 
 const metadataOption: OptionCheck<Uint8Array> = (value, name) => {
   const metadata = value === undefined ? new Uint8Array(0) : value
-  if (metadata instanceof Uint8Array && metadata.length <= maximumMetadataBytes) return metadata.slice()
+  if (metadata instanceof Uint8Array && metadata.length <= maximumMetadataBytes) return copyBytes(metadata)
   throw new KeelsonError(
     'INVALID_OPTION',
     `${name} takes a Uint8Array of at most ${maximumMetadataBytes} bytes`,

@@ -1,3 +1,4 @@
+import { copyBytes } from '../../core/bytes.ts'
 import { decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
 
@@ -131,7 +132,7 @@ export function encodeJob(job: Job): Uint8Array {
 
 /** The inverse of {@link encodeJob}. @throws KeelsonError `MALFORMED`, `FORMAT_VERSION` */
 export function decodeJob(bytes: Uint8Array): Job {
-  const fields = new Fields(decodePlain(bytes.slice(), 'a job'), 'a job')
+  const fields = new Fields(decodePlain(copyBytes(bytes), 'a job'), 'a job')
   const version = fields.uint('version')
   if (version !== formatVersion) {
     throw new KeelsonError(

@@ -1,4 +1,4 @@
-import { checkArray, checkObject } from '../../core/arguments.ts'
+import { checkArray, checkBytes, checkObject } from '../../core/arguments.ts'
 import { type DecodeLimits, decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { ObservedReplica } from '../../interfaces/range-host.ts'
@@ -68,7 +68,7 @@ export function encodeNodeReport(report: NodeReport): Uint8Array {
 
 /** The inverse of {@link encodeNodeReport}, from a source that is not trusted. @throws KeelsonError `MALFORMED` … */
 export function decodeNodeReport(bytes: Uint8Array): NodeReport {
-  if (bytes.length > nodeReportLimits.bytes) {
+  if (checkBytes(bytes, 'a node report').length > nodeReportLimits.bytes) {
     throw new KeelsonError('LIMIT_EXCEEDED', `a node report takes ${bytes.length} bytes, more than allowed`)
   }
   const fields = new Fields(decodePlain(bytes, 'a node report', decodeLimits), 'a node report')

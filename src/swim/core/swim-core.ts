@@ -1,5 +1,5 @@
 import { checkBytes, checkObject } from '../../core/arguments.ts'
-import { ByteWriter } from '../../core/bytes.ts'
+import { ByteWriter, copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { Random } from '../../core/random.ts'
 import type { Incarnation, NodeId } from '../../model/ids.ts'
@@ -158,7 +158,7 @@ export class SwimCore {
   setMetadata(metadata: Uint8Array, nowMs: number): void {
     checkMetadata(metadata)
     if (this.membership.leaving) return
-    this.membership.restate({ metadata: metadata.slice() })
+    this.membership.restate({ metadata: copyBytes(metadata) })
     this.#settle(nowMs)
   }
 
