@@ -55,3 +55,8 @@ test('what is retryable with an unknown outcome is never called harmless', () =>
     if (code.startsWith('INVALID') || code === 'MALFORMED') assert.equal(traits.retryable, false, code)
   }
 })
+
+test('what is no error of ours is not made into one', () => {
+  for (const value of [undefined, null, 5, 'x', {}, { message: 5 }])
+    assert.throws(() => KeelsonError.fromJSON(value as never), { code: 'MALFORMED' })
+})

@@ -79,6 +79,10 @@ test('wrong types and ranges say what is taken', () => {
     [{ peers: ['a', 2] }, /peers'\[1\] takes a string/],
     [{ onEvent: {} }, /takes a function, not an object/],
     [{ port: {} }, /takes an object with send; send missing/],
+    [{ port: [] }, /takes an object, not an array/],
+    [{ heartbeatMs: null }, /takes an integer from 1 to 60000, not null/],
+    [{ quiet: null }, /takes true or false, not null/],
+    [{ onEvent: null }, /takes a function, not null/],
     [null, /takes an options object, not null/],
     [[], /takes an options object, not an array/],
   ] as const) {

@@ -103,3 +103,18 @@ test('a node whose lease was revoked plans nothing new once it finds out, until 
   assert.equal((await store.get(schemaLeaseKey('db1')))?.session, sessions[1]?.sessionId)
   await leases.close()
 })
+
+test('a table that cannot be read is passed over, and work on the others goes on', async () => {
+  const w = await world()
+  const { store, time, table, leases } = w
+  for (const value of [
+    new Uint8Array([0xc1]),
+    encodeTable({ ...table, tableId: 2, elements: [{ ...table.elements[0], valueType: 'int' }] } as never),
+  ])
+    await store.txn({ then: [{ type: 'put', key: tableKey(2), value }] })
+  await time.settle()
+  await publish(w, 2)
+  assert.equal(leases.current(table.tableId)?.version, 2)
+  assert.equal(leases.current(2), undefined)
+  await time.until(leases.close())
+})

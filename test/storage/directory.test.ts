@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { chmod, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, stat, symlink, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, suite, test } from 'node:test'
 import { KeelsonError } from '../../src/core/errors.ts'
@@ -148,6 +148,28 @@ suite('a directory', () => {
     assert.equal(error.retryable, false)
     assert.match(error.message, /mode 755.*chmod 700/)
     assert.deepEqual(await readdir(path), [])
+  })
+
+  test('below a file, or under a name that is too long, says what to do', async () => {
+    await writeFile(join(root, 'file'), 'x')
+    for (const [path, hint] of [
+      [join(root, 'file', 'a'), /no directory: name another one/],
+      [join(root, 'x'.repeat(300)), /too long: name a shorter one/],
+    ] as const) {
+      const error = await refusal(open(path))
+      assert.equal(error.code, 'IO')
+      assert.equal(error.retryable, false)
+      assert.match(error.message, hint)
+    }
+  })
+
+  test('with an identity of any size is refused without being read to its end', async () => {
+    const path = join(root, 'a')
+    await (await open(path)).release()
+    await truncate(join(path, 'IDENTITY'), 2 ** 40)
+    const error = await refusal(open(path))
+    assert.equal(error.code, 'CORRUPTION')
+    assert.match(error.message, /replace this node/)
   })
 
   test('that is a file is refused', async () => {

@@ -15,6 +15,24 @@ suite('addresses', () => {
     }
   })
 
+  test('are refused when no URL can hold them', () => {
+    for (const address of [
+      '%:80',
+      'a^b:80',
+      '?:80',
+      'a b:80',
+      'a@b:80',
+      'x',
+      ':80',
+      'a:0',
+      'a:65536',
+      '',
+      5,
+      undefined,
+    ])
+      assert.throws(() => parseAddress(address as string), { code: 'INVALID_ARGUMENT' }, String(address))
+  })
+
   test('know the loopback interface', () => {
     for (const host of ['127.0.0.1', '127.9.9.9', '::1', 'localhost', '::ffff:127.0.0.1']) {
       assert.equal(isLoopback(host), true, host)

@@ -189,6 +189,36 @@ suite('options of a WebSocket transport', () => {
     assert.equal(a.channel('test').send('b', new Uint8Array(1)), false)
   })
 
+  test('refuse what cannot be dialled, and leave nothing behind that fails later', async () => {
+    const options = { insecure: true, handshakeTimeoutMs: 20 }
+    await using w = webSocketHarness(options)
+    const a = await w.open({ nodeId: 'a' })
+    // A zone of an interface is part of an address, and of no URL.
+    const channel = a.channel('test')
+    for (const address of ['%:80', '?:80', '[fe80::1%eth0]:80']) {
+      await assert.rejects(a.dial(address), (e) =>
+        KeelsonError.hasCode(e, 'INVALID_ARGUMENT', 'INVALID_OPTION'),
+      )
+      w.addresses.set('b', [address])
+      channel.send('b', new Uint8Array(1))
+    }
+    const keyless = await w.open({
+      nodeId: 'c',
+      role: 'client',
+      options: {
+        ...options,
+        tls: () => {
+          throw new Error('there are no keys today')
+        },
+      },
+    })
+    await assert.rejects(keyless.dial('127.0.0.1:9'), (e) => KeelsonError.is(e))
+    w.addresses.set('b', ['127.0.0.1:9'])
+    keyless.channel('test').send('b', new Uint8Array(1))
+    // Longer than a handshake may take: whatever still waits for one would fail now.
+    await sleep(w.env.timers, 100)
+  })
+
   test('tell a port that is taken', async () => {
     await using w = webSocketHarness()
     const n = await w.open({ nodeId: 'n' })
