@@ -86,7 +86,7 @@ export class CityNode implements RangeHost, SchemaHost, AsyncDisposable {
     const { env, clusterId, nodeId } = options
     const cleanup = new Cleanup()
     try {
-      const database = await openLevel(join(options.directory, 'rows'))
+      const database = await openLevel(join(options.directory, 'rows'), { logger: env.logger })
       cleanup.add(() => database.close())
       const bounds = new LevelState(database, utf8('bounds/'))
       await bounds.open()

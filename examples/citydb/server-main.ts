@@ -35,7 +35,7 @@ const env = nodeEnvironment({
     'warn',
   ),
 })
-const database = await openLevel(joinPath(settings.directory, 'metadata'))
+const database = await openLevel(joinPath(settings.directory, 'metadata'), { logger: env.logger })
 const plane = await ControlPlane.open({
   env,
   clusterId: settings.clusterId,

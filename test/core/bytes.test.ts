@@ -13,7 +13,7 @@ import {
   text,
   utf8,
 } from '../../src/core/bytes.ts'
-import { crc32 } from '../../src/core/checksum.ts'
+import { crc32, crc32c } from '../../src/core/checksum.ts'
 
 test('what a writer writes a reader reads', () => {
   fc.assert(
@@ -89,6 +89,10 @@ test('patches stay inside, hex and text are what they say', () => {
 
 test('the checksum is CRC-32 for short and long input, and can be continued', () => {
   assert.equal(crc32(utf8('123456789')), 0xcbf43926)
+  assert.equal(crc32c(utf8('123456789')), 0xe3069283)
+  // RFC 3720, appendix B.4.
+  assert.equal(crc32c(new Uint8Array(32)), 0x8a9136aa)
+  assert.equal(crc32c(new Uint8Array(32).fill(0xff)), 0x62a8ab43)
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), fc.uint8Array({ maxLength: 200 }), (a, b) => {
       assert.equal(crc32(b, crc32(a)), crc32(concatBytes([a, b])))

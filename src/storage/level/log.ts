@@ -15,7 +15,7 @@ import { checksumSeed, logFormatVersion } from '../log-format.ts'
 import { nodeFileSystem } from '../node-file-system.ts'
 import { byteEncodings, type LevelDatabase, synced } from './database.ts'
 import { LevelMedium } from './medium.ts'
-import { checkPlace, levelError, openLevel } from './open.ts'
+import { checkPlace, levelError, losesSyncedWrites, openLevel, openSyncedLevel } from './open.ts'
 
 /** Options of {@link levelLog}. */
 export interface LevelLogOptions {
@@ -46,7 +46,8 @@ const inUse = Symbol.for('keelson.storage.level.inUse')
  * A log store in an ordered database: given a path, in a classic-level of its own in that directory; given a database
  * with the interface of abstract-level (a sublevel, too), in that one, which it then has to itself and does not close.
  *
- * One group commit is one value and one synced write.
+ * One group commit is one value and one synced write. A database of `openLevel` is refused, as unsynced writes of others to
+ * it may take synced ones with them.
  *
  * @throws KeelsonError `INVALID_OPTION`
  */
@@ -95,7 +96,7 @@ async function openPath(
   }
   try {
     // Batches are written once, read rarely and never looked up: a large buffer spares rewriting, a cache is useless.
-    database = await openLevel(`${path}/level`, {
+    database = await openSyncedLevel(`${path}/level`, {
       cacheBytes: 1024 * 1024,
       writeBufferBytes: 16 * 1024 * 1024,
       create: !directory.ready,
@@ -114,6 +115,12 @@ async function openGiven(
   options: Required<LevelLogOptions>,
   context: LogStoreContext,
 ): Promise<LogStore> {
+  if (losesSyncedWrites(database)) {
+    throw new KeelsonError(
+      'UNSUPPORTED',
+      'a database of openLevel may lose synced writes in a power cut, which a log must not; give levelLog a path of its own',
+    )
+  }
   const marked = database as LevelDatabase & { [inUse]?: boolean }
   if (marked[inUse] === true) {
     throw new KeelsonError(

@@ -34,6 +34,12 @@ function positionOf(key: Uint8Array): number {
  *
  * LevelDB skips a damaged block without a word, so a batch could vanish from the middle. Their positions give it away:
  * each batch is where the one before ends, and each says where the log begins.
+ *
+ * LevelDB also closes its own log file without a sync when its memtable is full. That cannot hurt here: each write is
+ * synced before the next one begins, and a sync covers all that stands before it in its file, so at a change of files
+ * nothing of this log is left unsynced. Unsynced writes of others to the same database may be lost in a power cut, and
+ * LevelDB shows what comes after them (only `openLevel` does not, and a log is not put into its databases). The one
+ * unsynced write of a log, the deletion of leftovers when it is opened, is only done again.
  */
 export class LevelMedium implements LogMedium {
   readonly maximumBatchBytes: number

@@ -1,8 +1,10 @@
 import { ClassicLevel } from 'classic-level'
 import { KeelsonError } from '../../core/errors.ts'
+import { type Logger, silentLogger } from '../../core/logger.ts'
 import { booleanOption, checkOptions, integerOption, objectOption, stringOption } from '../../core/options.ts'
 import { claimDirectory } from '../directory.ts'
 import { nodeFileSystem } from '../node-file-system.ts'
+import { cutAtGap } from './log-gap.ts'
 
 /** Options of {@link openLevel}: what LevelDB spends memory on. */
 export interface OpenLevelOptions {
@@ -16,6 +18,8 @@ export interface OpenLevelOptions {
   readonly maximumOpenFiles?: number
   /** Whether a database that does not exist is made; otherwise it is an error. */
   readonly create?: boolean
+  /** Told of what a power cut took. Default: nobody is. */
+  readonly logger?: Logger
 }
 
 /** Defaults of {@link OpenLevelOptions}. */
@@ -25,11 +29,17 @@ export const openLevelDefaults: Readonly<Required<OpenLevelOptions>> = Object.fr
   tableBytes: 4 * 1024 * 1024,
   maximumOpenFiles: 500,
   create: true,
+  logger: silentLogger,
 })
 
 /**
  * Opens a classic-level in a directory of its own, which it makes for its owner alone. Keys and values are byte arrays by
  * default.
+ *
+ * After a power cut it holds a beginning of what was written, in the order of the writes, which LevelDB alone does not
+ * promise: it would show later writes without earlier ones. A state with bookkeeping in it needs that. The price: only
+ * what `flushLevel` confirmed counts as durable, since a synced write is given up when an unsynced one before it is lost. A
+ * process that ends without a power cut loses nothing.
  *
  * @throws KeelsonError `DIRECTORY_LOCKED`, `CORRUPTION`, `IO`, `INVALID_OPTION`
  */
@@ -48,32 +58,72 @@ export async function openLevel(
   pathOrDatabase: string | { open(): Promise<void> },
   options: OpenLevelOptions = {},
 ): Promise<{ open(): Promise<void> }> {
-  const { cacheBytes, writeBufferBytes, tableBytes, maximumOpenFiles, create } = checkOptions<
-    Required<OpenLevelOptions>
-  >('openLevel', options, {
+  const checked = checkLevelOptions(options)
+  const place = checkPlace(pathOrDatabase, 'openLevel: the directory')
+  if (typeof place === 'string') return openPath(place, checked, true)
+  await openDatabase(place, 'the database')
+  return place
+}
+
+/**
+ * Opens a classic-level without a look at its log: for a log store, which writes everything synced and finds out by itself
+ * whether something is missing.
+ *
+ * @throws KeelsonError as {@link openLevel}
+ */
+export async function openSyncedLevel(
+  path: string,
+  options: OpenLevelOptions,
+): Promise<ClassicLevel<Uint8Array, Uint8Array>> {
+  return openPath(path, checkLevelOptions(options), false)
+}
+
+/** Marks a database that loses synced writes behind lost ones; on the object, so that every copy of the library sees it. */
+const prefixOnly = Symbol.for('keelson.storage.level.prefixOnly')
+
+/** Whether a synced write to this database may be lost with an earlier one, as {@link openLevel} says. */
+export function losesSyncedWrites(database: object): boolean {
+  type Level = { readonly [prefixOnly]?: boolean; readonly parent?: Level | null }
+  for (let at: Level | null | undefined = database; at; at = at.parent)
+    if (at[prefixOnly] === true) return true
+  return false
+}
+
+function checkLevelOptions(options: OpenLevelOptions): Required<OpenLevelOptions> {
+  return checkOptions<Required<OpenLevelOptions>>('openLevel', options, {
     cacheBytes: integerOption({ min: 0, fallback: openLevelDefaults.cacheBytes }),
     writeBufferBytes: integerOption({ min: 64 * 1024, fallback: openLevelDefaults.writeBufferBytes }),
     tableBytes: integerOption({ min: 1024 * 1024, fallback: openLevelDefaults.tableBytes }),
     maximumOpenFiles: integerOption({ min: 16, fallback: openLevelDefaults.maximumOpenFiles }),
     create: booleanOption(openLevelDefaults.create),
+    logger: objectOption<Logger>(['warn'], openLevelDefaults.logger),
   })
-  const place = checkPlace(pathOrDatabase, 'openLevel: the directory')
-  if (typeof place !== 'string') {
-    await openDatabase(place, 'the database')
-    return place
-  }
-  if (!create && (await nodeFileSystem.status(place)) === undefined) {
+}
+
+async function openPath(
+  path: string,
+  options: Required<OpenLevelOptions>,
+  prefix: boolean,
+): Promise<ClassicLevel<Uint8Array, Uint8Array>> {
+  const { cacheBytes, writeBufferBytes, tableBytes, maximumOpenFiles, create, logger } = options
+  if (!create && (await nodeFileSystem.status(path)) === undefined) {
     throw new KeelsonError(
       'IO',
-      `there is no database at ${place}, and none is to be made; name another directory, or set create: true`,
-      {
-        retryable: false,
-        outcome: 'none',
-      },
+      `there is no database at ${path}, and none is to be made; name another directory, or set create: true`,
+      { retryable: false, outcome: 'none' },
     )
   }
-  await claimDirectory(nodeFileSystem, place)
-  const database = new ClassicLevel<Uint8Array, Uint8Array>(place, {
+  await claimDirectory(nodeFileSystem, path)
+  if (prefix) {
+    const lostBytes = await cutAtGap(nodeFileSystem, path, () => refuseOpenDatabase(path))
+    if (lostBytes !== undefined) {
+      logger.warn(
+        { path, lostBytes },
+        'a power cut took writes out of the middle of the log of LevelDB, so those after them were given up, too',
+      )
+    }
+  }
+  const database = new ClassicLevel<Uint8Array, Uint8Array>(path, {
     keyEncoding: 'view',
     valueEncoding: 'view',
     cacheSize: cacheBytes,
@@ -82,8 +132,22 @@ export async function openLevel(
     maxOpenFiles: maximumOpenFiles,
     createIfMissing: create,
   })
-  await openDatabase(database, place)
+  await openDatabase(database, path)
+  if (prefix) Object.defineProperty(database, prefixOnly, { value: true })
   return database
+}
+
+/** LevelDB takes its lock before it refuses a database that exists, so the refusal says that nobody else has it. */
+async function refuseOpenDatabase(path: string): Promise<void> {
+  const probe = new ClassicLevel(path, { createIfMissing: false, errorIfExists: true })
+  try {
+    await probe.open()
+  } catch (error) {
+    const refusal = levelError(error, path)
+    if (refusal.code === 'DIRECTORY_LOCKED') throw refusal
+  } finally {
+    await probe.close()
+  }
 }
 
 /** A path, or a database that the host brings along. @throws KeelsonError `INVALID_OPTION` */
