@@ -61,7 +61,7 @@ export interface ControlPlaneOptions {
   readonly datagrams?: DatagramFactory
   /** Where the log of the metadata group is kept: `segments(…)`, or another store. */
   readonly log: LogStoreFactory
-  /** Holds the state of the metadata store; it stays the caller's, who closes it afterwards. */
+  /** Holds the state of the metadata store, as `openLevel` opens it; it stays the caller's, who closes it afterwards. */
   readonly database: ByteLevel
   /** Tuning of the metadata group, the same on all servers. Default: `defaultRaftOptions`. */
   readonly raft?: Partial<RaftOptions>

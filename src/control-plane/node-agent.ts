@@ -66,7 +66,7 @@ export interface NodeAgentOptions {
   readonly transport: TransportFactory
   /** Opens the socket for gossip. Default: no gossip; sessions alone tell who is alive. */
   readonly datagrams?: DatagramFactory
-  /** Holds the little that the agent keeps; it stays the caller's. */
+  /** Holds the little that the agent keeps, as `openLevel` opens it; it stays the caller's. */
   readonly database: ByteLevel
   /** Where the node stands, from the widest tier to the narrowest. Default: nowhere in particular. */
   readonly locality?: Locality

@@ -859,6 +859,7 @@ export const factories: readonly Factory[] = [
     options: {
       disk: { kind: 'port' },
       name: text,
+      logIsFull: call,
       keyEncoding: { kind: 'function', but: ['f'] },
       valueEncoding: { kind: 'function', but: ['f'] },
     },
@@ -876,6 +877,7 @@ export const factories: readonly Factory[] = [
     options: {
       ...all({ cacheBytes: 1, writeBufferBytes: 1, tableBytes: 1, maximumOpenFiles: 1 }, count),
       create: flag,
+      logger: { kind: 'port' },
     },
     valid: () => ({}),
     make: (options) => openLevel(nowhere, options as never),

@@ -86,6 +86,11 @@ export class Layout {
     return concatBytes([this.#prefix, Uint8Array.of(0)])
   }
 
+  /** A key that holds nothing and is written to flush. It sorts behind the pointer. */
+  get flushMark(): Uint8Array {
+    return concatBytes([this.#prefix, Uint8Array.of(0, 0)])
+  }
+
   /** Everything under the prefix. */
   get whole(): KeyBounds {
     return { gte: this.pointer, lt: concatBytes([this.#prefix, Uint8Array.of(3)]) }

@@ -8,6 +8,7 @@ import type {
   StateMachine,
   StateSnapshot,
 } from '../../interfaces/state-machine.ts'
+import { checkFlushable, flushLevel } from '../../storage/level/durability.ts'
 import { decodeCommand } from './commands.ts'
 import { execute } from './execute.ts'
 import {
@@ -31,7 +32,10 @@ import { encodeRefusal } from './wire.ts'
 
 /** What a {@link MetadataStateMachine} is made of. */
 export interface MetadataStateMachineOptions {
-  /** Any abstract-level, open or opening. The machine neither opens nor closes it. */
+  /**
+   * Any abstract-level that `flushLevel` can flush. A classic-level is opened by `openLevel`, as it may otherwise lose
+   * writes from the middle in a power cut. The machine never closes it.
+   */
   readonly database: StateDatabase
   /** Its keys start with this. Default: `metadata/`. */
   readonly prefix?: string
@@ -64,7 +68,11 @@ export class MetadataStateMachine implements StateMachine {
   #opened = false
   #closed = false
 
-  /** Nothing is read before `open`, which the group calls. @throws KeelsonError `INVALID_OPTION` */
+  /**
+   * Nothing is read before `open`, which the group calls.
+   *
+   * @throws KeelsonError `INVALID_OPTION`; `UNSUPPORTED` for a database that `flushLevel` refuses
+   */
   constructor(options: MetadataStateMachineOptions) {
     const { database, prefix } = checkOptions<Required<MetadataStateMachineOptions>>(
       'MetadataStateMachine',
@@ -74,6 +82,7 @@ export class MetadataStateMachine implements StateMachine {
         prefix: stringOption({ fallback: 'metadata/' }),
       },
     )
+    checkFlushable(database)
     this.#database = database
     this.#layout = new Layout(utf8(prefix))
   }
@@ -172,10 +181,7 @@ export class MetadataStateMachine implements StateMachine {
 
   async flush(): Promise<void> {
     this.#checkUsable()
-    // A synced write makes those before it durable.
-    const batch = this.#database.batch()
-    batch.put(this.#layout.pointer, encodePointer(this.#slot), byteEncodings)
-    await batch.write(synced)
+    await this.#flush()
   }
 
   /** A view of the state as it is now, which shares its data with the state. Close it after use. */
@@ -197,10 +203,11 @@ export class MetadataStateMachine implements StateMachine {
     const slot: Slot = this.#slot === 1 ? 2 : 1
     await this.#database.clear({ ...this.#layout.within(slot), keyEncoding: 'view' })
     const state = await this.#fill(slot, bookkeeping, chunks)
-    const turn = this.#database.batch()
-    turn.put(this.#layout.pointer, encodePointer(slot), byteEncodings)
+    // The pointer must never lead to records that are not there.
+    await this.#flush()
     try {
-      await turn.write(synced)
+      await this.#turn(slot)
+      await this.#flush()
     } catch (cause) {
       // The pointer may or may not be on the disk: only opening again tells which state it is.
       this.#stopped = new KeelsonError(
@@ -221,6 +228,12 @@ export class MetadataStateMachine implements StateMachine {
 
   async destroy(): Promise<void> {
     this.#stopped = new KeelsonError('CLOSED', 'the state of this replica was destroyed')
+    const other: Slot = this.#slot === 1 ? 2 : 1
+    // The pointer goes last, and leads to an empty slot until then: a crash on the way leaves an empty state.
+    await this.#database.clear({ ...this.#layout.within(other), keyEncoding: 'view' })
+    await this.#turn(other)
+    await this.#database.clear({ ...this.#layout.within(this.#slot), keyEncoding: 'view' })
+    await this.#flush()
     await this.#database.clear({ ...this.#layout.whole, keyEncoding: 'view' })
   }
 
@@ -255,6 +268,16 @@ export class MetadataStateMachine implements StateMachine {
 
   #notify(): void {
     for (const listener of this.#listeners) listener()
+  }
+
+  async #flush(): Promise<void> {
+    await flushLevel(this.#database, this.#layout.flushMark)
+  }
+
+  async #turn(slot: Slot): Promise<void> {
+    const batch = this.#database.batch()
+    batch.put(this.#layout.pointer, encodePointer(slot), byteEncodings)
+    await batch.write({ sync: true })
   }
 
   async #get(key: Uint8Array): Promise<Uint8Array | undefined> {
@@ -337,7 +360,7 @@ export class MetadataStateMachine implements StateMachine {
       for await (const chunk of chunks) {
         decoder.push(chunk)
         if (pending < restoreBatchBytes) continue
-        await batch.write(synced)
+        await batch.write()
         batch = this.#database.batch()
         pending = 0
       }
@@ -345,7 +368,7 @@ export class MetadataStateMachine implements StateMachine {
       for (const [name, value] of bookkeeping)
         batch.put(layout.bookkeeping(slot, name), copyBytes(value), byteEncodings)
       batch.put(layout.numbers(slot), encodeNumbers(state, state.digest()), byteEncodings)
-      await batch.write(synced)
+      await batch.write()
       return state
     } catch (error) {
       await batch.close()
@@ -353,6 +376,3 @@ export class MetadataStateMachine implements StateMachine {
     }
   }
 }
-
-/** abstract-level leaves `sync` to its implementations: those on a disk know it, those in memory ignore it. */
-const synced: object = Object.freeze({ sync: true })

@@ -13,6 +13,7 @@ export type {
   LevelReadOptions,
   LevelSnapshot,
 } from './database.ts'
+export { type FlushableLevel, flushLevel } from './durability.ts'
 export {
   LevelState,
   type LevelStateBatch,

@@ -4,6 +4,7 @@ import { KeelsonError } from '../../core/errors.ts'
 import { invariant } from '../../core/invariant.ts'
 import type { Bookkeeping, BookkeepingWrite, StateSnapshot } from '../../interfaces/state-machine.ts'
 import { type ByteLevel, byteEncodings, type LevelSnapshot, synced } from './database.ts'
+import { checkFlushable, flushLevel } from './durability.ts'
 
 const BTree = sortedBTree.default
 
@@ -47,8 +48,11 @@ export interface LevelStateReader {
  * is atomic with the effects, flush, snapshots streamed from a consistent view while writes go on, and a restore that a
  * crash at any point leaves either undone or done.
  *
- * A restore writes into a new *instance* of the prefix and then switches one synced pointer record; what an interrupted
- * one left behind is deleted on the next open.
+ * A restore writes into a new *instance* of the prefix, makes that durable, and then switches one pointer record; what an
+ * interrupted one left behind is deleted on the next open.
+ *
+ * What is not flushed may be lost in a power cut, but only from the end: bookkeeping never tells of effects that are not
+ * there. A classic-level promises that when `openLevel` opened it; by itself LevelDB may lose writes and show later ones.
  */
 export class LevelState implements LevelStateReader {
   readonly #db: ByteLevel
@@ -62,12 +66,13 @@ export class LevelState implements LevelStateReader {
    *
    * @param db an open database with support for explicit snapshots; it stays the caller's, who closes it
    * @param prefix the part of the database that is this state's alone; no prefix may begin another one's
-   * @throws KeelsonError `UNSUPPORTED` for a database without explicit snapshots
+   * @throws KeelsonError `UNSUPPORTED` for a database without explicit snapshots, or one that `flushLevel` refuses
    */
   constructor(db: ByteLevel, prefix: Uint8Array) {
     if (db.supports.explicitSnapshots !== true) {
       throw new KeelsonError('UNSUPPORTED', 'a replicated state needs a database with explicit snapshots')
     }
+    checkFlushable(db)
     this.#db = db
     this.#prefix = prefix.slice()
   }
@@ -158,11 +163,10 @@ export class LevelState implements LevelStateReader {
     else await writes.write()
   }
 
-  /** Makes everything committed so far durable. */
+  /** Makes everything committed so far durable, as `flushLevel` does. */
   async flush(): Promise<void> {
     this.#checkUsable()
-    // A synced write carries all unsynced ones before it to the disk.
-    await this.#db.put(this.#key(flushTag), new Uint8Array(0), synced)
+    await this.#flush()
   }
 
   /** A consistent view for a `StateMachine`'s `snapshot`. */
@@ -231,6 +235,8 @@ export class LevelState implements LevelStateReader {
         }
       }
       await beforeSwitch?.(this.#readerOf(next))
+      // The pointer must never lead to rows that are not there.
+      await this.#flush()
     } catch (error) {
       // What cannot be cleared away now is deleted on the next open: the reason to fail is the first error.
       await this.#db.clear(range).catch(() => {})
@@ -247,6 +253,7 @@ export class LevelState implements LevelStateReader {
     last.put(this.#key(pointerTag), this.#pointer(next), byteEncodings)
     try {
       await last.write({ sync: true })
+      await this.#flush()
     } catch (cause) {
       // The pointer may be on the disk or not, so neither content may be touched.
       this.#poisoned = new KeelsonError(
@@ -267,9 +274,16 @@ export class LevelState implements LevelStateReader {
   /** Deletes everything under the prefix, durably. */
   async destroy(): Promise<void> {
     this.#opened = false
-    await this.#db.put(this.#key(pointerTag), this.#pointer(this.#instance + 1), synced)
+    // The pointer goes last, and leads past all instances until then: a crash on the way leaves an empty state.
+    await this.#db.put(this.#key(pointerTag), this.#pointer(this.#instance + 2), synced)
+    await this.#db.clear({ ...byteEncodings, gte: this.#key(instanceTag), lt: this.#key(instanceTag + 1) })
+    await this.#flush()
     const end = prefixEnd(this.#prefix)
     await this.#db.clear({ ...byteEncodings, gte: this.#prefix, ...(end === undefined ? {} : { lt: end }) })
+  }
+
+  async #flush(): Promise<void> {
+    await flushLevel(this.#db, this.#key(flushTag))
   }
 
   #checkUsable(): void {

@@ -24,10 +24,14 @@ export const memoryDiskDefaults: {
   maximumUnsyncedBytes: 4 * 1024 * 1024,
 })
 
-/** Something that was written and not synced yet. */
+/** Something that was written and may be lost. */
 interface Unsynced {
   readonly bytes: number
   readonly undo: () => void
+  /** Number of the log file that it stands in. */
+  readonly file: number
+  /** Its file was synced, but an earlier one was not, and without that one it counts for nothing. */
+  synced: boolean
 }
 
 /** What lives on a disk under one name. */
@@ -38,6 +42,8 @@ interface Volume {
   unsyncedBytes: number
   /** Writes ever recorded. */
   written: number
+  /** Number of the log file that is written now. */
+  file: number
   mounted: MemoryMount<object> | undefined
 }
 
@@ -73,16 +79,22 @@ export class MemoryDisk {
     )
   }
 
+  /** @internal Whether a sync takes time. */
+  get timed(): boolean {
+    return this.#options.timers !== undefined && this.#options.syncLatencyMs !== undefined
+  }
+
   /**
    * The power fails, or the process is killed together with what the system had not written back: every volume goes
-   * back to its last synced state plus a random prefix of what was written since. Whoever used the disk is dead: its
+   * back to its last synced state plus a random prefix of what was written since. If that does not reach the end of one
+   * file of its log, what stands in later files is lost, synced or not. Whoever used the disk is dead: its
    * calls never settle and its writes change nothing; open everything anew.
    */
   crash(random: Random): void {
     for (const volume of this.#volumes.values()) {
       volume.mounted?.detach()
       volume.mounted = undefined
-      const kept = random.integer(volume.unsynced.length + 1)
+      const kept = survivors(volume.unsynced, random)
       while (volume.unsynced.length > kept) (volume.unsynced.pop() as Unsynced).undo()
       volume.unsynced.length = 0
       volume.unsyncedBytes = 0
@@ -104,7 +116,14 @@ export class MemoryDisk {
   mount<T extends object>(name: string, create: () => T): MemoryMount<T> {
     let volume = this.#volumes.get(name)
     if (volume === undefined) {
-      volume = { state: create(), unsynced: [], unsyncedBytes: 0, written: 0, mounted: undefined }
+      volume = {
+        state: create(),
+        unsynced: [],
+        unsyncedBytes: 0,
+        written: 0,
+        file: 0,
+        mounted: undefined,
+      }
       this.#volumes.set(name, volume)
     }
     if (volume.mounted !== undefined) {
@@ -117,6 +136,21 @@ export class MemoryDisk {
     volume.mounted = mount
     return mount
   }
+}
+
+/** How many of the writes, oldest first, a crash leaves. */
+function survivors(unsynced: readonly Unsynced[], random: Random): number {
+  let kept = 0
+  do {
+    const file = unsynced[kept]?.file
+    let end = kept
+    let synced = kept
+    for (; end < unsynced.length && unsynced[end]?.file === file; end++)
+      if (unsynced[end]?.synced) synced = end + 1
+    kept = synced + random.integer(end - synced + 1)
+    if (kept < end) break
+  } while (kept < unsynced.length)
+  return kept
 }
 
 /**
@@ -151,7 +185,7 @@ export class MemoryMount<T extends object> {
   record(bytes: number, undo: () => void): void {
     const volume = this.#volume
     volume.written++
-    volume.unsynced.push({ bytes, undo })
+    volume.unsynced.push({ bytes, undo, file: volume.file, synced: false })
     volume.unsyncedBytes += bytes
     let written = 0
     while (volume.unsyncedBytes > this.#options.maximumUnsyncedBytes) {
@@ -161,23 +195,36 @@ export class MemoryMount<T extends object> {
   }
 
   /**
-   * Makes everything recorded so far durable.
+   * Closes the log file, unsynced, and begins another one. Syncs cover the new file only. Returns the old one's number.
+   */
+  rotate(): number {
+    return this.#volume.file++
+  }
+
+  /**
+   * Makes everything durable that was recorded in the file that is written now. Together with what stands in earlier
+   * files it survives only if that does.
    *
    * @throws KeelsonError `IO`, `DISK_FULL` as {@link MemoryDisk.fault} says
    */
   sync(): Promise<void> {
-    if (this.#detached) return neverSettles()
-    const covered = this.#volume.written
-    const { timers, syncLatencyMs } = this.#options
-    if (timers === undefined || syncLatencyMs === undefined) {
-      return Promise.resolve().then(() => (this.#detached ? neverSettles() : this.#finish(covered)))
-    }
-    return new Promise((resolve, reject) => {
-      timers.schedule(syncLatencyMs(), () => {
-        if (this.#detached) return
-        this.#finish(covered).then(resolve, reject)
-      })
-    })
+    const { written, file } = this.#volume
+    return this.#later(() => this.#synced(written, (write) => write.file === file))
+  }
+
+  /**
+   * Makes everything durable that was recorded in a file up to `file`, as a table.
+   *
+   * @throws KeelsonError `IO`, `DISK_FULL` as {@link MemoryDisk.fault} says
+   */
+  tabulate(file: number): Promise<void> {
+    return this.#later(() => this.#synced(this.#volume.written, (write) => write.file <= file))
+  }
+
+  /** Makes everything durable that is there: it was found when the volume was mounted, and stands in a table now. */
+  recovered(): void {
+    this.#volume.unsynced.length = 0
+    this.#volume.unsyncedBytes = 0
   }
 
   /** Lets go of the volume; what was written and not synced stays at risk. Idempotent. */
@@ -189,18 +236,40 @@ export class MemoryMount<T extends object> {
     this.#detached = true
   }
 
-  async #finish(covered: number): Promise<void> {
-    if (this.#disk.fault !== undefined) {
+  /** Does something when a sync that begins now has ended. */
+  #later(finish: () => void): Promise<void> {
+    if (this.#detached) return neverSettles()
+    const { timers, syncLatencyMs } = this.#options
+    const end = async (): Promise<void> => {
+      if (this.#detached) return neverSettles()
+      const { fault } = this.#disk
+      if (fault === undefined) return finish()
       throw new KeelsonError(
-        this.#disk.fault,
-        this.#disk.fault === 'IO' ? 'the simulated disk failed a sync' : 'the simulated disk is full',
+        fault,
+        fault === 'IO' ? 'the simulated disk failed a sync' : 'the simulated disk is full',
       )
     }
+    if (timers === undefined || syncLatencyMs === undefined) return Promise.resolve().then(end)
+    return new Promise((resolve, reject) => {
+      timers.schedule(syncLatencyMs(), () => {
+        end().then(resolve, reject)
+      })
+    })
+  }
+
+  /** Of the first `covered` writes, those that `which` says are where they survive. */
+  #synced(covered: number, which: (write: Unsynced) => boolean): void {
     const volume = this.#volume
+    const { unsynced } = volume
     // Of several syncs under way an earlier one may end later; it then finds its share gone already.
-    const done = covered - (volume.written - volume.unsynced.length)
-    if (done <= 0) return
-    for (const write of volume.unsynced.splice(0, done)) volume.unsyncedBytes -= write.bytes
+    const end = covered - (volume.written - unsynced.length)
+    for (let i = 0; i < end; i++) {
+      const write = unsynced[i] as Unsynced
+      if (which(write)) write.synced = true
+    }
+    const open = unsynced.findIndex(({ synced }) => !synced)
+    for (const write of unsynced.splice(0, open < 0 ? unsynced.length : open))
+      volume.unsyncedBytes -= write.bytes
   }
 }
 

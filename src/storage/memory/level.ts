@@ -1,10 +1,11 @@
 import { AbstractIterator, AbstractLevel, AbstractSnapshot } from 'abstract-level'
 import BTreeModule from 'sorted-btree'
 import { compareBytes } from '../../core/bytes.ts'
-import { toKeelsonError } from '../../core/errors.ts'
+import { type KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import {
   checkOptions,
   closest,
+  functionOption,
   type OptionCheck,
   objectOption,
   optional,
@@ -29,6 +30,7 @@ const manifest = {
   getSync: true,
   seek: true,
   permanence: false,
+  additionalMethods: { compactRange: true },
 }
 
 // Bytes are copied on their way in and out: no two simulated machines ever share a buffer. A Buffer's own slice() would
@@ -37,12 +39,23 @@ function copy(bytes: Uint8Array): Uint8Array {
   return new Uint8Array(bytes)
 }
 
+function notOpen(): Error {
+  return Object.assign(new Error('Database is not open: cannot call compactRange()'), {
+    code: 'LEVEL_DATABASE_NOT_OPEN',
+  })
+}
+
 /** Options of {@link MemoryLevel}. */
 export interface MemoryLevelOptions {
   /** The disk that the database lives on. Default: one of its own. */
   readonly disk?: MemoryDisk
   /** Name of the database on its disk. Default: `level`. */
   readonly name?: string
+  /**
+   * Asked before each write: whether the log file is full, so that another one is begun. Default: it never is. Draw it
+   * from a seeded source to find out who relies on a synced write alone.
+   */
+  readonly logIsFull?: () => boolean
   /** Default encoding of keys: `utf8`. */
   readonly keyEncoding?: string
   /** Default encoding of values: `utf8`. */
@@ -61,6 +74,7 @@ function checkLevelOptions(options: MemoryLevelOptions): MemoryLevelOptions {
   const checks = {
     disk: optional(objectOption<MemoryDisk>(['mount', 'crash'])),
     name: optional(stringOption()),
+    logIsFull: optional(functionOption<() => boolean>()),
     keyEncoding: encodingOption,
     valueEncoding: encodingOption,
   }
@@ -99,21 +113,47 @@ type WriteHow = { readonly sync?: boolean }
  * An ordered key-value database in memory with the interface of abstract-level 3, for tests, development clusters and
  * the simulator. It uses no native I/O, so that virtual time drives it.
  *
- * On a {@link MemoryDisk} it behaves like a database on a disk: a write without `sync: true` is lost in a crash unless
- * a later synced one, or chance, carried it along; batches are atomic, and what survives is a prefix of the writes.
+ * On a {@link MemoryDisk} it behaves like a classic-level that `openLevel` opened: batches are atomic, and what survives
+ * a crash is a prefix of the writes. A write without `sync: true` is lost unless a later synced one, or chance, carried it
+ * along. A synced write carries only what stands in the same log file: when that is full, it is closed without a sync, and
+ * until a table was made of it, a crash may take its end and, with that, everything later. A
+ * {@link MemoryLevel.compactRange} waits for that table. Without timers of its disk, a table is made only when it is waited for.
  */
 export class MemoryLevel<K = string, V = string> extends AbstractLevel<Uint8Array, K, V> {
   /** The disk that the database lives on. */
   readonly disk: MemoryDisk
   readonly #name: string
+  readonly #logIsFull: () => boolean
   #mount: MemoryMount<Contents> | undefined
+  /** Number of the closed log file that no table was made of yet. */
+  #closedFile: number | undefined
+  /** The making of that table, when it is under way. Never rejects. */
+  #table: Promise<void> | undefined
+  /** Why no table could be made: nothing is written any more. */
+  #failure: KeelsonError | undefined
 
   /** A database on its disk, or on a new one; what an earlier one of that name left there is in it. @throws KeelsonError `INVALID_OPTION` */
   constructor(options: MemoryLevelOptions = {}) {
-    const { disk, name, ...rest } = checkLevelOptions(options)
+    const { disk, name, logIsFull, ...rest } = checkLevelOptions(options)
     super(manifest, rest)
     this.disk = disk ?? new MemoryDisk()
     this.#name = name ?? 'level'
+    this.#logIsFull = logIsFull ?? (() => false)
+  }
+
+  /**
+   * As classic-level does whatever the range: closes the log file and waits until a table was made of it. It compacts
+   * nothing, as there is nothing to compact. What goes wrong shows in the next write, not here.
+   */
+  async compactRange(_start: unknown, _end: unknown, _options?: object): Promise<void> {
+    if (this.status === 'opening') return this.deferAsync(() => this.compactRange(_start, _end))
+    const mount = this.#mount
+    if (this.status !== 'open' || mount === undefined) throw notOpen()
+    await this.#makeTable()
+    if (this.#failure !== undefined) return
+    if (this.#mount !== mount) throw notOpen()
+    this.#closedFile ??= mount.rotate()
+    await this.#makeTable()
   }
 
   /** @internal */
@@ -124,6 +164,10 @@ export class MemoryLevel<K = string, V = string> extends AbstractLevel<Uint8Arra
       // The code of LevelDB for the same thing.
       throw Object.assign(toKeelsonError(error), { code: 'LEVEL_LOCKED' })
     }
+    this.#mount.recovered()
+    this.#closedFile = undefined
+    this.#table = undefined
+    this.#failure = undefined
   }
 
   /** @internal */
@@ -175,6 +219,13 @@ export class MemoryLevel<K = string, V = string> extends AbstractLevel<Uint8Arra
   _batch(operations: readonly Operation[], options: WriteHow): Promise<void> {
     const mount = this.#mounted
     if (!mount.attached) return neverSettles()
+    if (operations.length === 0) return Promise.resolve()
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    // One memtable at a time is made a table.
+    if (this.#closedFile === undefined && this.#logIsFull()) {
+      this.#closedFile = mount.rotate()
+      if (this.disk.timed) void this.#makeTable()
+    }
     const { state } = mount
     const before: (readonly [key: Uint8Array, value: Uint8Array | undefined])[] = []
     let bytes = 0
@@ -201,13 +252,14 @@ export class MemoryLevel<K = string, V = string> extends AbstractLevel<Uint8Arra
   /** @internal */
   async _clear(options: Bounds): Promise<void> {
     const cursor = new Cursor(this.#treeOf(options).clone(), options)
-    const operations: Operation[] = []
+    const writes: Promise<void>[] = []
     for (let left = options.limit; left !== 0; left--) {
       const pair = cursor.next()
       if (pair === undefined) break
-      operations.push({ type: 'del', key: pair[0] })
+      // One by one: nobody promises that a crash leaves all of it or nothing.
+      writes.push(this._batch([{ type: 'del', key: pair[0] }], {}))
     }
-    await this._batch(operations, {})
+    await Promise.all(writes)
   }
 
   /** @internal */
@@ -218,6 +270,24 @@ export class MemoryLevel<K = string, V = string> extends AbstractLevel<Uint8Arra
   /** @internal */
   _snapshot(options: object): AbstractSnapshot {
     return new MemorySnapshot(this.#mounted.state.tree.clone(), options)
+  }
+
+  /** Makes a table of the log file that was closed, if there is one. */
+  #makeTable(): Promise<void> {
+    const file = this.#closedFile
+    if (file === undefined) return Promise.resolve()
+    const mount = this.#mounted
+    this.#table ??= mount
+      .tabulate(file)
+      .catch((error: unknown) => {
+        if (this.#mount === mount) this.#failure = toKeelsonError(error)
+      })
+      .then(() => {
+        if (this.#mount !== mount) return
+        this.#closedFile = undefined
+        this.#table = undefined
+      })
+    return this.#table
   }
 
   get #mounted(): MemoryMount<Contents> {

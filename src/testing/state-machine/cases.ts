@@ -278,6 +278,27 @@ export const stateMachineCases: readonly StateMachineCase[] = [
     },
   },
   {
+    name: 'a crash while a state is destroyed leaves all of it or an empty one',
+    body: async ({ open, crash, other }) => {
+      if (crash === undefined) return
+      const empty = await (await other()).describe()
+      for (let turns = 0; turns < 60; turns++) {
+        const replica = await open()
+        if (replica.applied === 0) {
+          assert.equal(await replica.describe(), empty, 'nothing is left but what the bookkeeping tells of')
+          await replica.apply(5)
+          await replica.machine.flush()
+        }
+        const before = await replica.describe()
+        void replica.machine.destroy().catch(() => {})
+        for (let turn = 0; turn < turns; turn++) await Promise.resolve()
+        await crash()
+        const again = await open()
+        assert.equal(await again.describe(), again.applied === 0 ? empty : before)
+      }
+    },
+  },
+  {
     name: 'closing again does nothing',
     body: async ({ open }) => {
       const { machine } = await open()

@@ -2,7 +2,7 @@ import { bootstrap, ControlPlane, join, NodeAgent, PlaneClient } from '../../../
 import { sleep } from '../../../src/core/async.ts'
 import type { Environment } from '../../../src/core/environment.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
-import { between, type SeededRandom } from '../../../src/core/random.ts'
+import { between, type Random, type SeededRandom } from '../../../src/core/random.ts'
 import type { SchemaChunk, SchemaHost, TableDescriptor } from '../../../src/interfaces/schema-host.ts'
 import { parseLocality } from '../../../src/model/locality.ts'
 import { encodeTuple } from '../../../src/model/tuple.ts'
@@ -256,7 +256,7 @@ export class World {
         cluster,
         transport: this.transports.factory(process, { port: 1 }),
         log: memoryLog({ disk }),
-        database: await openDatabase(disk, 'metadata'),
+        database: await openDatabase(disk, 'metadata', this.sim.random(`database ${name} ${life}`)),
         limits: { compactAfterEntries: 400, keptEntries: 50 },
         placement: {
           deadAfterMs: 3_000,
@@ -290,7 +290,7 @@ export class World {
         seeds: this.#seeds(),
         token,
         transport: this.transports.factory(process, { port: 1 }),
-        database: await openDatabase(disk, 'agent'),
+        database: await openDatabase(disk, 'agent', this.sim.random(`database ${name} ${life}`)),
         locality: parseLocality(locality),
         session: { ttlMs: worldTimes.sessionTtlMs, renewIntervalMs: 600 },
         schemaLeaseMs: worldTimes.schemaLeaseMs,
@@ -428,10 +428,15 @@ export class World {
   }
 }
 
-async function openDatabase(disk: MemoryDisk, name: string): Promise<MemoryLevel<Uint8Array, Uint8Array>> {
+async function openDatabase(
+  disk: MemoryDisk,
+  name: string,
+  random: Random,
+): Promise<MemoryLevel<Uint8Array, Uint8Array>> {
   const database = new MemoryLevel<Uint8Array, Uint8Array>({
     disk,
     name,
+    logIsFull: () => random.float() < 0.02,
     keyEncoding: 'view',
     valueEncoding: 'view',
   })

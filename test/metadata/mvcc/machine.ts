@@ -15,9 +15,9 @@ export class Machine {
   readonly database: MemoryLevel
   applied = 0
 
-  constructor(disk: MemoryDisk = new MemoryDisk()) {
+  constructor(disk: MemoryDisk = new MemoryDisk(), logIsFull: () => boolean = () => false) {
     this.disk = disk
-    this.database = new MemoryLevel({ disk })
+    this.database = new MemoryLevel({ disk, logIsFull })
     this.machine = new MetadataStateMachine({ database: this.database, prefix: 'm/' })
   }
 

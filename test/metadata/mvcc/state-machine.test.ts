@@ -13,6 +13,7 @@ import { decodeCommand, encodeCommand, type MetadataCommand } from '../../../src
 import { MetadataStateMachine } from '../../../src/metadata/mvcc/state-machine.ts'
 import { openOutcome, readTransactionResult } from '../../../src/metadata/mvcc/wire.ts'
 import { MemoryDisk, MemoryLevel } from '../../../src/storage/memory/index.ts'
+import { sharedLevel } from '../../support/shared-level.ts'
 import { Machine } from './machine.ts'
 
 function code(...codes: ErrorCode[]): (error: unknown) => boolean {
@@ -44,7 +45,7 @@ describe('MetadataStateMachine', () => {
     for (let seed = 0; seed < 40; seed++) {
       const random = new SeededRandom(seed)
       const disk = new MemoryDisk()
-      const one = await new Machine(disk).open()
+      const one = await new Machine(disk, () => random.float() < 0.2).open()
       const digests = new Map([[0, one.machine.digest()]])
       let flushed = 0
       for (let batch = 0; batch < 12; batch++) {
@@ -78,7 +79,7 @@ describe('MetadataStateMachine', () => {
     for (let seed = 0; seed < 30; seed++) {
       const random = new SeededRandom(seed)
       const disk = new MemoryDisk()
-      const one = await new Machine(disk).open()
+      const one = await new Machine(disk, () => random.float() < 0.2).open()
       await one.apply(txn(put('old', '')))
       await one.machine.flush()
       const old = one.machine.digest()
@@ -105,6 +106,30 @@ describe('MetadataStateMachine', () => {
     assert.equal(seen.size, 2, 'both endings were seen')
   })
 
+  test('a restore is as durable as the end of the state, when others write to the same database', async () => {
+    const source = await new Machine().open()
+    for (let i = 0; i < 5; i++) await source.apply(txn(put(`s${i}`, 'x')))
+    const snapshot = await source.machine.snapshot()
+    const parts = await collect(snapshot.chunks())
+    for (let seed = 0; seed < 60; seed++) {
+      const random = new SeededRandom(seed)
+      const disk = new MemoryDisk()
+      const open = async (): Promise<MetadataStateMachine> => {
+        const machine = new MetadataStateMachine({ database: sharedLevel(disk, random), prefix: 'm/' })
+        await machine.open()
+        return machine
+      }
+      const restored = await open()
+      await restored.restore(snapshot.bookkeeping, chunked(parts))
+      disk.crash(random)
+      const again = await open()
+      assert.equal(again.digest(), source.machine.digest(), `seed ${seed}`)
+      await again.destroy()
+      disk.crash(random)
+      assert.equal((await open()).reader.revision, 0, `seed ${seed}`)
+    }
+  })
+
   test('a restore that switched has happened, even when what it replaced cannot be deleted', async () => {
     const source = await new Machine().open()
     for (let i = 0; i < 5; i++) await source.apply(txn(put(`s${i}`, 'x')))
@@ -128,14 +153,18 @@ describe('MetadataStateMachine', () => {
     const arriving = async function* (): AsyncIterable<Uint8Array> {
       yield* snapshot.chunks()
       const batch = one.database.batch.bind(one.database) as () => ReturnType<typeof one.database.batch>
-      // The last of them is the switch.
       one.database.batch = (() => {
         const made = batch()
+        const add = made.put.bind(made) as (...args: unknown[]) => unknown
         const write = made.write.bind(made)
+        let pointer = false
+        made.put = ((key: Uint8Array, ...rest: unknown[]) => {
+          pointer ||= key.length === 3 && key[2] === 0
+          return add(key, ...rest)
+        }) as typeof made.put
         made.write = async (options: Parameters<typeof write>[0] = {}) => {
-          const last = made.length === 1
           await write(options)
-          if (last) throw new Error('the sync failed')
+          if (pointer) throw new Error('the sync failed')
         }
         return made
       }) as typeof one.database.batch

@@ -150,6 +150,22 @@ describe('MetadataServer', () => {
     })
   })
 
+  test('a power cut takes nothing that the log does not hold any more', async () => {
+    const limits = { compactAfterEntries: 10, keptEntries: 1 }
+    for (let seed = 1; seed <= 12; seed++) {
+      await scenario({ seed, servers: 1, host: { limits } }, async (cluster) => {
+        const client = await cluster.client()
+        const server = await cluster.leader()
+        for (let life = 1; life <= 3; life++) {
+          for (let i = 1; i <= 25; i++) await write(client, `k${life}/${i}`, `${i}`)
+          server.crash('power')
+          await server.restart()
+          assert.equal((await client.range(everything)).count, 25 * life, `seed ${seed}`)
+        }
+      })
+    }
+  })
+
   test('compacts by itself, and clears away', async () => {
     await scenario({ tuning: { historyRevisions: 50 } }, async (cluster) => {
       const client = await cluster.client()

@@ -84,7 +84,9 @@ export class ServerNode {
       channel: (protocol) => this.transport.channel(protocol, { traffic: 'control' }),
       ...options.host,
     })
-    this.machine = new MetadataStateMachine({ database: new MemoryLevel({ disk: this.#stateDisk }) })
+    const random = this.#cluster.simulation.random(`database ${this.name} ${this.process.life}`)
+    const database = new MemoryLevel({ disk: this.#stateDisk, logIsFull: () => random.float() < 0.1 })
+    this.machine = new MetadataStateMachine({ database })
   }
 
   async serve(group: RaftGroup): Promise<void> {

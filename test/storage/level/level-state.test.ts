@@ -192,17 +192,23 @@ test('what a restore brings is read before it takes the place of the old state, 
 })
 
 test('a switch of which nobody knows whether it happened loses neither state, and nothing goes on before opening', async () => {
-  for (const arrived of [true, false]) {
+  for (const failing of ['the pointer, which is lost', 'the pointer, which is there', 'its flush']) {
+    const arrived = failing !== 'the pointer, which is lost'
     const prefix = freshPrefix()
     const state = new LevelState(db, prefix)
     await state.open()
     await put(state, { old: 'kept' }, 3)
     const batch = db.batch.bind(db) as () => ReturnType<typeof db.batch>
+    let switched = false
     db.batch = (() => {
       const made = batch()
       const write = made.write.bind(made)
       made.write = async (options: { sync?: boolean | undefined } = {}) => {
-        if (options.sync !== true) return write()
+        // A flush writes one thing, the switch its bookkeeping as well.
+        const pointer = options.sync === true && made.length > 1
+        if (!pointer && !switched) return write(options)
+        switched = true
+        if (pointer && failing === 'its flush') return write(options)
         if (arrived) await write(options)
         else await made.close()
         throw new Error('the sync failed')

@@ -13,19 +13,23 @@ suite('levelLog on a classic-level', () => {
   for (const { name, run } of logStoreCompliance({ create })) test(name, run)
 })
 
-suite('levelLog on a MemoryLevel', () => {
-  let seed = 0
-  const create = async () => {
-    const disk = new MemoryDisk()
-    let level = new MemoryLevel({ disk })
-    return {
-      open: (context: Parameters<ReturnType<typeof levelLog>>[0]) =>
-        levelLog(level, { cleanFromBytes: 0 })(context),
-      crash: async () => {
-        disk.crash(new SeededRandom(seed++))
-        level = new MemoryLevel({ disk })
-      },
+for (const rotating of [false, true]) {
+  suite(`levelLog on a MemoryLevel${rotating ? ' that changes its log file' : ''}`, () => {
+    let seed = 0
+    const random = new SeededRandom(1)
+    const logIsFull = () => rotating && random.float() < 0.2
+    const create = async () => {
+      const disk = new MemoryDisk()
+      let level = new MemoryLevel({ disk, logIsFull })
+      return {
+        open: (context: Parameters<ReturnType<typeof levelLog>>[0]) =>
+          levelLog(level, { cleanFromBytes: 0 })(context),
+        crash: async () => {
+          disk.crash(new SeededRandom(seed++))
+          level = new MemoryLevel({ disk, logIsFull })
+        },
+      }
     }
-  }
-  for (const { name, run } of logStoreCompliance({ create })) test(name, run)
-})
+    for (const { name, run } of logStoreCompliance({ create })) test(name, run)
+  })
+}
