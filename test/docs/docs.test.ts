@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path'
 import { suite, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { errorTraits } from '../../src/core/errors.ts'
+import { commandLimits } from '../../src/metadata/mvcc/limits.ts'
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
 const folder = join(root, 'docs')
@@ -71,5 +72,33 @@ suite('the pages of docs/', () => {
         if (!names.has(name as string) && !((name as string) in globalThis)) unknown.push(`${page}: ${name}`)
     }
     assert.deepEqual(unknown, [])
+  })
+
+  test('the limits of the metadata store are those of the code', () => {
+    const page = read('metadata.md')
+    const { keyBytes, valueBytes, operations, transactionBytes, sessions, keysPerSession } = commandLimits
+    const kib = (bytes: number): string => `${bytes / 1024} KiB`
+    const count = (number: number): string => number.toLocaleString('en-US')
+    for (const [what, limit] of [
+      ['key, value', `${kib(keyBytes)}, ${kib(valueBytes)}`],
+      ['a transaction', `${count(operations)} operations and compares, ${kib(transactionBytes)}`],
+      ['sessions; keys of one session', `${count(sessions)}; ${count(keysPerSession)}`],
+    ] as const) {
+      const [, found] = new RegExp(`^\\| ${what} +\\| (.+?) +\\|`, 'm').exec(page) ?? []
+      assert.equal(found, limit, what)
+    }
+  })
+
+  test('the keys that belong to keelson are all named', () => {
+    const prefixes = new Set<string>()
+    for (const file of readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })) {
+      if (!file.endsWith('.ts') || file.startsWith('simulation') || file.startsWith('testing')) continue
+      const source = readFileSync(join(root, 'src', file), 'utf8')
+      for (const [, prefix] of source.matchAll(/^(?! \*).*utf8\(['`](\/[a-z]+\/)/gm))
+        prefixes.add(prefix as string)
+    }
+    assert.ok(prefixes.size > 3, [...prefixes].join())
+    const page = read('metadata.md')
+    for (const prefix of prefixes) assert.ok(page.includes(`\`${prefix}\``), prefix)
   })
 })
