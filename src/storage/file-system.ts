@@ -1,5 +1,6 @@
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
+import { type OptionCheck, showValue, stringOption } from '../core/options.ts'
 
 /** What is known of a path without opening it. */
 export interface FileStatus {
@@ -84,7 +85,7 @@ export function ioError(error: unknown, doing: string): KeelsonError {
     return new KeelsonError(
       'DISK_FULL',
       `${doing} failed, as the disk is full; free some space, then open the store again (${reason})`,
-      { cause: error },
+      { cause: error, outcome: 'unknown' },
     )
   }
   const hint = typeof code === 'string' ? hints.get(code) : undefined
@@ -94,6 +95,16 @@ export function ioError(error: unknown, doing: string): KeelsonError {
     retryable: false,
     outcome: 'none',
   })
+}
+
+/** Takes the path of a directory. */
+export const pathOption: OptionCheck<string> = (value, name) => {
+  const path = stringOption()(value, name)
+  if (!path.includes('\0')) return path
+  throw new KeelsonError(
+    'INVALID_OPTION',
+    `${name} takes a path, which has no NUL in it, not ${showValue(path)}`,
+  )
 }
 
 /** The whole content of a file, or undefined when it is not there. */

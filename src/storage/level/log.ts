@@ -15,7 +15,7 @@ import { checksumSeed, logFormatVersion } from '../log-format.ts'
 import { nodeFileSystem } from '../node-file-system.ts'
 import { byteEncodings, type LevelDatabase, synced } from './database.ts'
 import { LevelMedium } from './medium.ts'
-import { checkPlace, levelError, losesSyncedWrites, openLevel, openSyncedLevel } from './open.ts'
+import { checkPlace, hasDatabase, levelError, losesSyncedWrites, openLevel, openSyncedLevel } from './open.ts'
 
 /** Options of {@link levelLog}. */
 export interface LevelLogOptions {
@@ -95,6 +95,13 @@ async function openPath(
     }
   }
   try {
+    if (directory.ready && !(await hasDatabase(`${path}/level`))) {
+      throw new KeelsonError(
+        'CORRUPTION',
+        `${path} holds no database any more, although it once did; replace this node, so that it comes back as a new ` +
+          'incarnation, or restore the directory',
+      )
+    }
     // Batches are written once, read rarely and never looked up: a large buffer spares rewriting, a cache is useless.
     database = await openSyncedLevel(`${path}/level`, {
       cacheBytes: 1024 * 1024,

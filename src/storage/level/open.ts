@@ -1,8 +1,9 @@
 import { ClassicLevel } from 'classic-level'
 import { KeelsonError } from '../../core/errors.ts'
 import { type Logger, silentLogger } from '../../core/logger.ts'
-import { booleanOption, checkOptions, integerOption, objectOption, stringOption } from '../../core/options.ts'
+import { booleanOption, checkOptions, integerOption, objectOption } from '../../core/options.ts'
 import { claimDirectory } from '../directory.ts'
+import { pathOption } from '../file-system.ts'
 import { nodeFileSystem } from '../node-file-system.ts'
 import { cutAtGap } from './log-gap.ts'
 
@@ -106,14 +107,14 @@ async function openPath(
   prefix: boolean,
 ): Promise<ClassicLevel<Uint8Array, Uint8Array>> {
   const { cacheBytes, writeBufferBytes, tableBytes, maximumOpenFiles, create, logger } = options
-  if (!create && (await nodeFileSystem.status(path)) === undefined) {
+  if (!create && !(await hasDatabase(path))) {
     throw new KeelsonError(
       'IO',
       `there is no database at ${path}, and none is to be made; name another directory, or set create: true`,
       { retryable: false, outcome: 'none' },
     )
   }
-  await claimDirectory(nodeFileSystem, path)
+  if (await claimDirectory(nodeFileSystem, path)) await refuseRemains(path)
   if (prefix) {
     const lostBytes = await cutAtGap(nodeFileSystem, path, () => refuseOpenDatabase(path))
     if (lostBytes !== undefined) {
@@ -152,7 +153,7 @@ async function refuseOpenDatabase(path: string): Promise<void> {
 
 /** A path, or a database that the host brings along. @throws KeelsonError `INVALID_OPTION` */
 export function checkPlace<D extends { open(): Promise<void> }>(place: string | D, name: string): string | D {
-  if (typeof place === 'string') return stringOption()(place, name)
+  if (typeof place === 'string') return pathOption(place, name)
   return objectOption<D & { open(): Promise<void> }>([
     'open',
     'get',
@@ -160,6 +161,26 @@ export function checkPlace<D extends { open(): Promise<void> }>(place: string | 
     'iterator',
     'clear',
   ] as never[])(place, `${name}, or the database,`)
+}
+
+/** Whether a database of LevelDB was made in a directory, and is whole at the first glance. */
+export async function hasDatabase(path: string): Promise<boolean> {
+  return (await nodeFileSystem.status(`${path}/CURRENT`)) !== undefined
+}
+
+/** LevelDB takes a directory without CURRENT for a new database, and deletes the tables that it finds there. */
+async function refuseRemains(path: string): Promise<void> {
+  if (await hasDatabase(path)) return
+  for (const name of await nodeFileSystem.list(path)) {
+    if (!/^\d+\.(?:ldb|sst|log)$/.test(name)) continue
+    const { size = 0 } = (await nodeFileSystem.status(`${path}/${name}`)) ?? {}
+    if (size === 0) continue
+    throw new KeelsonError(
+      'CORRUPTION',
+      `${path} holds ${name}, but CURRENT, which a database has, is gone. Nothing was changed: replace this node, or ` +
+        'restore the directory',
+    )
+  }
 }
 
 async function openDatabase(database: { open(): Promise<void> }, where: string): Promise<void> {
@@ -195,6 +216,13 @@ export function levelError(error: unknown, where: string): KeelsonError {
     return new KeelsonError(
       'DISK_FULL',
       `${where} cannot be written, as the disk is full; free some space, then open the store again (${message})`,
+      { cause: error, outcome: 'unknown' },
+    )
+  }
+  if (/(?<!\/LOCK): no such file or directory/i.test(message)) {
+    return new KeelsonError(
+      'CORRUPTION',
+      `${where} lacks a file (${message}). Nothing was repaired: replace this node, or restore the directory`,
       { cause: error },
     )
   }

@@ -1,7 +1,8 @@
-import { checkOptions, integerOption, objectOption, stringOption } from '../../core/options.ts'
+import { checkOptions, integerOption, objectOption } from '../../core/options.ts'
 import type { LogStore, LogStoreContext, LogStoreFactory } from '../../interfaces/log-store.ts'
 import { checkLogContext, openDirectory } from '../directory.ts'
 import type { FileSystem } from '../file-system.ts'
+import { pathOption } from '../file-system.ts'
 import { LogEngine } from '../log-engine.ts'
 import { logFormatVersion } from '../log-format.ts'
 import { nodeFileSystem } from '../node-file-system.ts'
@@ -35,7 +36,7 @@ const format = Object.freeze({ name: 'segments', version: logFormatVersion })
  * removed when nothing in it is needed any more; what little is, is copied first.
  */
 export function segments(directory: string, options: SegmentsOptions = {}): LogStoreFactory {
-  const path = stringOption()(directory, 'segments: the directory')
+  const path = pathOption(directory, 'segments: the directory')
   const checked = checkOptions<Required<SegmentsOptions>>(
     'segments',
     options,

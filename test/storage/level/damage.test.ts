@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { KeelsonError } from '../../../src/core/errors.ts'
@@ -159,7 +159,11 @@ suite('a log in a classic-level', () => {
     await put(store, 1)
     await store.close()
     await rm(join(directory, 'level'), { recursive: true })
-    await assert.rejects(levelLog(directory)(newContext()), KeelsonError)
+    const lost = { code: 'CORRUPTION', message: /holds no database any more/ }
+    await assert.rejects(levelLog(directory)(newContext()), lost)
+    await mkdir(join(directory, 'level'), { mode: 0o700 })
+    await assert.rejects(levelLog(directory)(newContext()), lost)
+    assert.deepEqual(await readdir(join(directory, 'level')), [])
     await remove()
   })
 
