@@ -61,7 +61,11 @@ export class AddressBook {
         const limit = deadline(
           env.timers,
           dialTimeoutMs,
-          () => new KeelsonError('UNREACHABLE', `${address} did not answer in time`),
+          () =>
+            new KeelsonError(
+              'UNREACHABLE',
+              `${address} did not answer in time; see that it runs and can be reached`,
+            ),
           options.signal,
         )
         try {

@@ -365,7 +365,11 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     const limit = deadline(
       this.#env.timers,
       takeUpTimeoutMs,
-      () => new KeelsonError('TIMEOUT', 'the store did not answer in time'),
+      () =>
+        new KeelsonError(
+          'TIMEOUT',
+          'the store did not answer in time; see that most of the servers run and reach each other',
+        ),
       this.#stop.signal,
     )
     try {
@@ -406,7 +410,11 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     const limit = deadline(
       this.#env.timers,
       takeUpTimeoutMs,
-      () => new KeelsonError('TIMEOUT', 'the store did not answer in time'),
+      () =>
+        new KeelsonError(
+          'TIMEOUT',
+          'the store did not answer in time; see that most of the servers run and reach each other',
+        ),
       this.#stop.signal,
     )
     try {

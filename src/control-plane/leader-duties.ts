@@ -213,7 +213,7 @@ export class LeaderDuties implements AsyncDisposable {
 
   /** Stops all duties and waits until none of them is under way. Idempotent. */
   async close(): Promise<void> {
-    this.#stop.abort(new KeelsonError('CLOSED', 'this server does not lead any more'))
+    this.#stop.abort(new KeelsonError('CLOSED', 'this server does not lead any more; another one goes on'))
     await Promise.all([this.placement.close(), this.runner.close(), this.nodes.close(), this.ranges.close()])
   }
 

@@ -94,7 +94,7 @@ export class ServerAdmission {
       return true
     }
     if (this.#group.token() === undefined)
-      throw new KeelsonError('NOT_LEADER', 'leadership was lost while a server joined')
+      throw new KeelsonError('NOT_LEADER', 'leadership was lost while a server joined; try again')
     await sleep(this.#env.timers, pollMs, signal)
     return false
   }

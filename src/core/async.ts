@@ -225,7 +225,10 @@ export class AsyncQueue<T> implements AsyncIterableIterator<T> {
     }
     if (this.#ended) return { value: undefined, done: true }
     if (this.#waiter !== undefined) {
-      throw new KeelsonError('INVALID_ARGUMENT', 'one consumer at a time may wait for this queue')
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        'one consumer at a time may wait for this queue; await its value first',
+      )
     }
     this.#waiter = deferred<IteratorResult<T>>()
     return this.#waiter.promise

@@ -129,7 +129,11 @@ export class Claims {
     const { env, store, book, session } = this.#context
     const work = this.#serial.run(name, async () => {
       if (isWaitedFor()) return
-      const timeout = (): KeelsonError => new KeelsonError('TIMEOUT', 'the store was not reached in time')
+      const timeout = (): KeelsonError =>
+        new KeelsonError(
+          'TIMEOUT',
+          'the store was not reached in time; see that its servers run and can be reached',
+        )
       const { signal, release } = deadline(env.timers, cleanupMs, timeout)
       try {
         const epoch = session.view()?.sessionId

@@ -366,7 +366,11 @@ export class Leases implements AsyncDisposable, Listenable<LeasesEvents> {
 
   async #giveBack(name: string, signal?: AbortSignal): Promise<void> {
     const { timers, logger } = this.#options.env
-    const timeout = (): KeelsonError => new KeelsonError('TIMEOUT', 'the store was not reached in time')
+    const timeout = (): KeelsonError =>
+      new KeelsonError(
+        'TIMEOUT',
+        'the store was not reached in time; see that its servers run and can be reached',
+      )
     const limit = deadline(timers, closingMs, timeout, signal)
     try {
       await this.release(name, { signal: limit.signal })

@@ -74,7 +74,11 @@ export class SessionWatch {
   #renewScope(sessionId: SessionId | undefined): void {
     if (sessionId === this.#scopeOf) return
     this.#scopeOf = sessionId
-    this.#scope.abort(new KeelsonError('EPOCH_ENDED', 'the session was replaced', { retryable: true }))
+    this.#scope.abort(
+      new KeelsonError('EPOCH_ENDED', 'the session was replaced; acquire the lease again', {
+        retryable: true,
+      }),
+    )
     this.#scope = new SignalGroup()
   }
 }

@@ -41,7 +41,10 @@ function open(chunk: Uint8Array): { readonly kind: number; readonly reader: Byte
   const reader = new ByteReader(chunk, 'a chunk of a backup')
   const checksum = reader.u32()
   if (checksum !== crc32(chunk.subarray(4)))
-    throw new KeelsonError('CORRUPTION', 'a chunk of a backup does not match its checksum')
+    throw new KeelsonError(
+      'CORRUPTION',
+      'a chunk of a backup does not match its checksum; take another copy of the backup',
+    )
   const format = reader.u8()
   if (format !== formatVersion) {
     throw new KeelsonError(
@@ -128,7 +131,10 @@ export async function importBackup(
   for await (const chunk of chunks) {
     const { kind, reader } = open(chunk)
     if (expected !== undefined || (kind === kindHeader) !== (revision === undefined))
-      throw new KeelsonError('CORRUPTION', 'the chunks of a backup are not in their order')
+      throw new KeelsonError(
+        'CORRUPTION',
+        'the chunks of a backup are not in their order; give them as exportBackup gave them',
+      )
     if (kind === kindHeader) revision = reader.varint()
     else if (kind === kindEnd) expected = reader.varint()
     else if (kind === kindEntries) {
@@ -144,9 +150,16 @@ export async function importBackup(
       }
       // The chunk is only lent.
       await flush()
-    } else throw new KeelsonError('CORRUPTION', `a backup holds a chunk of unknown kind ${kind}`)
+    } else
+      throw new KeelsonError(
+        'CORRUPTION',
+        `a backup holds a chunk of unknown kind ${kind}; take another copy of the backup`,
+      )
   }
   if (revision === undefined || expected !== keys)
-    throw new KeelsonError('CORRUPTION', `the backup ends early: ${keys} keys came of ${expected ?? 'more'}`)
+    throw new KeelsonError(
+      'CORRUPTION',
+      `the backup ends early: ${keys} keys came of ${expected ?? 'more'}; take another copy of the backup`,
+    )
   return { revision, keys }
 }

@@ -84,7 +84,7 @@ export class DirectoryCache implements Listenable<DirectoryCacheEvents>, AsyncDi
 
   /** Idempotent. */
   async close(): Promise<void> {
-    this.#stop.abort(new KeelsonError('CLOSED', 'the directory cache was closed'))
+    this.#stop.abort(new KeelsonError('CLOSED', 'the directory cache was closed; open another one'))
     await this.#running
     this.#events.removeAll()
   }

@@ -168,7 +168,7 @@ export class RangeDirectory {
       if (!sameBounds(known, descriptor)) {
         throw new KeelsonError(
           'INVALID_ARGUMENT',
-          `range ${known.rangeId} has other bounds in the directory: a projection alone would break the tiling`,
+          `range ${known.rangeId} has other bounds in the directory, and a projection alone would break the tiling: split or merge ranges instead`,
         )
       }
       const over = wish.change !== undefined && wish.change.generation < descriptor.generation
@@ -372,7 +372,10 @@ function absent(key: Uint8Array): Compare {
 }
 
 function contended(what: string): KeelsonError {
-  return new KeelsonError('CONFLICT', `${what} was changed by others ${maximumTries} times in a row`)
+  return new KeelsonError(
+    'CONFLICT',
+    `${what} was changed by others ${maximumTries} times in a row; try again when they are done`,
+  )
 }
 
 function sameBounds(a: RangeDescriptor, b: RangeDescriptor): boolean {
@@ -462,9 +465,13 @@ function checkFree(existing: readonly RangeDescriptor[], added: readonly RangeDe
     const before = range.end !== undefined && compareBytes(range.end, first) <= 0
     const behind = end !== undefined && compareBytes(end, range.start) <= 0
     if (!ids.has(range.rangeId) && (before || behind)) continue
-    throw new KeelsonError('CONFLICT', `range ${range.rangeId} is in the directory already`, {
-      retryable: false,
-      details: { rangeId: range.rangeId },
-    })
+    throw new KeelsonError(
+      'CONFLICT',
+      `range ${range.rangeId} is in the directory already; give the new one another id`,
+      {
+        retryable: false,
+        details: { rangeId: range.rangeId },
+      },
+    )
   }
 }

@@ -43,7 +43,10 @@ const numberDigits = 16
 function part(value: KeyPart): string {
   if (typeof value === 'number') {
     if (Number.isSafeInteger(value) && value >= 0) return String(value).padStart(numberDigits, '0')
-    throw new KeelsonError('INVALID_ARGUMENT', `a number in a key is a safe integer from 0, not ${value}`)
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      `a number in a key is a safe integer from 0, not ${showValue(value)}`,
+    )
   }
   if (typeof value === 'string' && value.length > 0 && !value.includes('/')) return value
   throw new KeelsonError(

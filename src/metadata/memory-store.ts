@@ -164,7 +164,7 @@ class MemoryStore implements MetadataStore {
   #check(method: string, options: CallOptions, known: readonly string[] = []): void {
     checkCall(method, options, known)
     throwIfAborted(options.signal)
-    if (this.#closed) throw new KeelsonError('CLOSED', 'the store was closed')
+    if (this.#closed) throw new KeelsonError('CLOSED', 'the store was closed; open another one')
   }
 
   /** Every command goes through its bytes, as in the replicated store: what is legal here is legal there. */

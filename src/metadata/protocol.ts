@@ -63,7 +63,7 @@ function openMessage(bytes: Uint8Array, what: string): Fields {
   if (version === protocolVersion) return fields
   throw new KeelsonError(
     'PROTOCOL_VERSION',
-    `${what} is of version ${version}, but this release knows ${protocolVersion}`,
+    `${what} is of version ${version}, but this release knows ${protocolVersion}; upgrade the older side`,
   )
 }
 

@@ -207,7 +207,7 @@ export class MetadataServer implements Listenable<MetadataServerEvents>, AsyncDi
     this.#stopListening()
     this.#streams.close()
     await this.store.close()
-    this.#hub.close(new KeelsonError('CLOSED', 'this metadata server was closed'))
+    this.#hub.close(new KeelsonError('CLOSED', 'this metadata server was closed; ask another one'))
     await this.#rpc.close()
     this.#events.removeAll()
   }
@@ -243,7 +243,11 @@ export class MetadataServer implements Listenable<MetadataServerEvents>, AsyncDi
     options: CallOptions & { readonly timeoutMs: number },
   ): Promise<Uint8Array> {
     const { timeoutMs } = options
-    const late = (): KeelsonError => new KeelsonError('OUTCOME_UNKNOWN', `no answer within ${timeoutMs} ms`)
+    const late = (): KeelsonError =>
+      new KeelsonError(
+        'OUTCOME_UNKNOWN',
+        `no answer within ${timeoutMs} ms; read what became of it before it is done again`,
+      )
     const limit = deadline(this.#env.timers, timeoutMs, late, options.signal)
     try {
       return await abortable(handler(body, { signal: limit.signal }), limit.signal, 'unknown')

@@ -161,7 +161,7 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
     if (record?.descriptor.incarnation !== report.incarnation || record.state === 'decommissioned') {
       throw new KeelsonError(
         'UNAUTHORIZED',
-        `node ${report.nodeId} with incarnation ${report.incarnation} is no member of this cluster`,
+        `node ${report.nodeId} with incarnation ${report.incarnation} is no member of this cluster; join it first`,
       )
     }
     this.reports.take(report, this.#env.clock.monotonicMs())

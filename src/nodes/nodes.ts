@@ -260,7 +260,7 @@ export class Nodes {
     if (count - expired.length >= maximumTokens) {
       throw new KeelsonError(
         'LIMIT_EXCEEDED',
-        `there are ${count} join tokens that nobody has used; they go when their time is over`,
+        `there are ${count} join tokens that nobody has used; use them, or wait until their time is over`,
       )
     }
     if (expired.length === 0) return

@@ -94,7 +94,7 @@ export class NodeReporter implements AsyncDisposable {
     const limit = deadline(
       env.timers,
       timeoutMs,
-      () => new KeelsonError('TIMEOUT', 'the leader did not take the report in time'),
+      () => new KeelsonError('TIMEOUT', 'the leader did not take the report in time; it is sent again'),
       this.#stop.signal,
     )
     try {

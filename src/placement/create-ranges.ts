@@ -84,7 +84,11 @@ export async function createRanges(options: CreateRangesOptions): Promise<readon
 
 function firstNode(range: RangeDescriptor): string {
   const first = range.replicas[0]
-  if (first === undefined) throw new KeelsonError('INVALID_ARGUMENT', `range ${range.rangeId} has no replica`)
+  if (first === undefined)
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      `range ${range.rangeId} has no replica; name the nodes that hold it`,
+    )
   return first.nodeId
 }
 

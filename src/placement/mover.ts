@@ -150,7 +150,7 @@ class Mover {
     const { signal } = this.#context
     this.#known ??= await directory.get(rangeId, { signal })
     if (this.#known === undefined) {
-      throw new KeelsonError('NOT_FOUND', `the directory has no range ${rangeId}`)
+      throw new KeelsonError('NOT_FOUND', `the directory has no range ${rangeId}; create it first`)
     }
     const reports = observed(rangeId)
     const newest = newestConfiguration(reports)

@@ -351,7 +351,10 @@ export class SchemaChangeJob implements JobType<ChangeState> {
   async #table(context: Context): Promise<StoredTable> {
     const stored = await this.#catalog.get(context.state.tableId, { signal: context.signal })
     if (stored !== undefined) return stored
-    throw new KeelsonError('NOT_FOUND', `there is no table ${context.state.tableId}`)
+    throw new KeelsonError(
+      'NOT_FOUND',
+      `there is no table ${context.state.tableId} any more; look at the catalog`,
+    )
   }
 }
 

@@ -83,12 +83,12 @@ export class SimulatedDatagrams {
         if (bytes.length > maximumPayloadBytes) {
           throw new KeelsonError(
             'LIMIT_EXCEEDED',
-            `a packet carries at most ${maximumPayloadBytes} bytes, not ${bytes.length}`,
+            `a packet carries at most ${maximumPayloadBytes} bytes, not ${bytes.length}; send less at a time`,
           )
         }
         const target = /^(.+):(\d{1,5})$/.exec(String(to))
         if (target === null) {
-          throw new KeelsonError('INVALID_ARGUMENT', `${showValue(to)} is not host:port`)
+          throw new KeelsonError('INVALID_ARGUMENT', `${showValue(to)} is no address; give host:port`)
         }
         if (closed || process.life !== life) return
         this.#messages.send(process.name, target[1] as string, {

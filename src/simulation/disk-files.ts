@@ -65,7 +65,7 @@ export class FileTree {
   get(path: string): FileImage {
     const file = this.#names.get(path)
     if (file === undefined)
-      throw new KeelsonError('NOT_FOUND', `there is no file ${path} on the simulated disk`)
+      throw new KeelsonError('NOT_FOUND', `there is no file ${path} on the simulated disk; write one first`)
     return file
   }
 

@@ -70,7 +70,10 @@ export class SimulatedLogs {
 
   #openStore(directory: string, context: LogStoreContext): LogStore {
     if (this.#open.has(directory)) {
-      throw new KeelsonError('DIRECTORY_LOCKED', `the directory ${directory} is open already in this process`)
+      throw new KeelsonError(
+        'DIRECTORY_LOCKED',
+        `the directory ${directory} is open already in this process; close it first`,
+      )
     }
     let image = this.#images.get(directory)
     if (image === undefined) {
@@ -85,11 +88,14 @@ export class SimulatedLogs {
     if (image.clusterId !== context.clusterId) {
       throw new KeelsonError(
         'FOREIGN_CLUSTER',
-        `the directory ${directory} belongs to cluster ${image.clusterId}`,
+        `the directory ${directory} belongs to cluster ${image.clusterId}; name another one`,
       )
     }
     if (image.nodeId !== context.nodeId) {
-      throw new KeelsonError('FOREIGN_NODE', `the directory ${directory} belongs to node ${image.nodeId}`)
+      throw new KeelsonError(
+        'FOREIGN_NODE',
+        `the directory ${directory} belongs to node ${image.nodeId}; name another one`,
+      )
     }
     const store = new SimulatedLogStore(this.#disk, image, () => {
       if (this.#open.get(directory) === store) this.#open.delete(directory)
@@ -238,7 +244,7 @@ class SimulatedLogStore implements LogStore {
       )
     }
     if (this.#closed || this.#disk.process.life !== this.#life) {
-      throw new KeelsonError('CLOSED', 'the log store is closed')
+      throw new KeelsonError('CLOSED', 'the log store is closed; open it again')
     }
   }
 

@@ -64,7 +64,7 @@ export class SimulatedFiles {
     const growth = offset + bytes.length - (this.#tree().find(path)?.current.length ?? 0)
     if (growth > 0 && this.usedBytes + growth > this.#disk.quality.capacityBytes) {
       this.#counts.add('disk full')
-      throw new KeelsonError('DISK_FULL', 'the simulated disk is full')
+      throw new KeelsonError('DISK_FULL', 'the simulated disk is full; give it more bytes')
     }
     this.#tree().write(path, offset, copyBytes(bytes))
   }

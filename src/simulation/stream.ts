@@ -53,7 +53,7 @@ export class StreamEnds {
     if (this.#outgoing.size >= this.#host.maximumStreams) {
       throw new KeelsonError(
         'OVERLOADED',
-        `${this.#host.maximumStreams} streams to this peer are open already`,
+        `${this.#host.maximumStreams} streams to this peer are open already; close one or try again later`,
       )
     }
     const id = ++this.#lastId
@@ -111,7 +111,10 @@ export class StreamEnds {
     if (handler === undefined || this.#incoming.size >= this.#host.maximumStreams) {
       const error =
         handler === undefined
-          ? new KeelsonError('UNSUPPORTED', `this node takes no streams of protocol ${protocol}`)
+          ? new KeelsonError(
+              'UNSUPPORTED',
+              `this node takes no streams of protocol ${protocol}; handle them in it`,
+            )
           : new KeelsonError('OVERLOADED', 'too many streams are open; try again later')
       this.#host.transmit({ type: 'fail', id, error })
       return
@@ -161,7 +164,10 @@ class OutgoingEnd implements OutgoingStream {
   async write(chunk: Uint8Array, options: CallOptions = {}): Promise<void> {
     throwIfAborted(options.signal)
     if (chunk.length > this.#host.maximumChunkBytes) {
-      throw new KeelsonError('LIMIT_EXCEEDED', `a chunk has at most ${this.#host.maximumChunkBytes} bytes`)
+      throw new KeelsonError(
+        'LIMIT_EXCEEDED',
+        `a chunk has at most ${this.#host.maximumChunkBytes} bytes; write it in parts`,
+      )
     }
     await this.welcome(options, 'none')
     this.#sent += chunk.length + chunkOverheadBytes
@@ -211,7 +217,8 @@ class OutgoingEnd implements OutgoingStream {
     for (;;) {
       if (this.#error !== undefined) throw this.#error
       if (this.#done) throw new KeelsonError('ABORTED', 'the receiver has left the stream', { outcome })
-      if (this.#ending) throw new KeelsonError('INVALID_ARGUMENT', 'the stream was ended already')
+      if (this.#ending)
+        throw new KeelsonError('INVALID_ARGUMENT', 'the stream was ended already; open another one')
       if (this.#sent < this.#limit) return
       await abortable(this.#change.promise, options.signal, outcome)
     }

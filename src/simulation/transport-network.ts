@@ -60,7 +60,7 @@ export class SimulatedTransports {
       const listens = checked.listen && context.self.role === 'node'
       const address = listens ? `${process.name}:${checked.port}` : undefined
       if (address !== undefined && this.#listeners.get(address)?.alive === true) {
-        throw new KeelsonError('IO', `the address ${address} is in use`)
+        throw new KeelsonError('IO', `the address ${address} is in use; name another one`)
       }
       const transport = new SimulatedTransport(context, process, address, checked, {
         connect: (dialer, to, done) => this.#connect(dialer, to, done),
@@ -190,7 +190,7 @@ export class SimulatedTransports {
         () => {
           if (finished) return
           if (!dialer.alive) {
-            finish(new KeelsonError('CLOSED', 'the transport is closed'))
+            finish(new KeelsonError('CLOSED', 'the transport is closed; open another one'))
             return
           }
           if (!KeelsonError.is(result)) dialer.established(result)

@@ -221,11 +221,17 @@ export class SimulatedTransport implements Transport, EndHost {
   /** Why this node does not talk to the one that dials it, if so. */
   refusal(dialer: SimulatedTransport): KeelsonError | undefined {
     if (dialer === this) {
-      return new KeelsonError('INVALID_ARGUMENT', 'this is the address of the node itself')
+      return new KeelsonError(
+        'INVALID_ARGUMENT',
+        'this is the address of the node itself; connect to another one',
+      )
     }
     const [theirs, mine] = [dialer.context.clusterId, this.context.clusterId]
     if (theirs !== undefined && theirs !== mine) {
-      return new KeelsonError('FOREIGN_CLUSTER', `the peer belongs to cluster ${mine}, not to ${theirs}`)
+      return new KeelsonError(
+        'FOREIGN_CLUSTER',
+        `the peer belongs to cluster ${mine}, not to ${theirs}; check the address`,
+      )
     }
     const { nodeId, role } = dialer.self
     if (role === 'client' && this.context.resolve(nodeId).length > 0) {
@@ -240,7 +246,7 @@ export class SimulatedTransport implements Transport, EndHost {
   }
 
   #checkOpen(): void {
-    if (!this.alive) throw new KeelsonError('CLOSED', 'the transport is closed')
+    if (!this.alive) throw new KeelsonError('CLOSED', 'the transport is closed; open another one')
   }
 
   #usableEnd(peer: NodeId): ConnectionEnd | undefined {

@@ -224,7 +224,12 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
 
   async #close(): Promise<void> {
     this.#timer?.cancel()
-    this.#departure?.reject(new KeelsonError('CLOSED', 'SWIM was closed before its goodbye had spread'))
+    this.#departure?.reject(
+      new KeelsonError(
+        'CLOSED',
+        'SWIM was closed before its goodbye had spread; the others take this member for dead after a while',
+      ),
+    )
     this.#events.removeAll()
     await this.#socket.close()
   }

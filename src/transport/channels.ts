@@ -84,7 +84,10 @@ export class LocalChannel implements Channel {
     checkCall('openStream', options)
     if (this.#closed) throw new KeelsonError('CLOSED', 'the transport is closed; open another one')
     if (peer === this.self.nodeId) {
-      throw new KeelsonError('UNREACHABLE', 'a transport connects to other nodes, not to its own')
+      throw new KeelsonError(
+        'UNREACHABLE',
+        'a transport connects to other nodes, not to its own; call yourself directly',
+      )
     }
     return this.#backend.openStream(this, peer, header, options)
   }

@@ -75,7 +75,10 @@ export class IncomingStream implements AsyncIterableIterator<Uint8Array> {
     if (this.#error !== undefined) throw this.#error
     if (this.#ended || this.#left) return { value: undefined, done: true }
     if (this.#waiter !== undefined) {
-      throw new KeelsonError('INVALID_ARGUMENT', 'one consumer at a time may wait for a chunk')
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        'one consumer at a time may wait for a chunk; await the last one first',
+      )
     }
     this.#waiter = deferred<IteratorResult<Uint8Array>>()
     return this.#waiter.promise

@@ -105,7 +105,13 @@ export class StreamSet {
     this.#lastIncomingId = id
     const handler = this.#handlerOf(protocol)
     if (handler === undefined) {
-      this.#refuse(id, new KeelsonError('UNSUPPORTED', `this node takes no streams of protocol ${protocol}`))
+      this.#refuse(
+        id,
+        new KeelsonError(
+          'UNSUPPORTED',
+          `this node takes no streams of protocol ${protocol}; its release may be an older one`,
+        ),
+      )
       return
     }
     if (this.#incoming.size >= this.#limits.maximumStreams) {

@@ -116,7 +116,10 @@ function read(value: Uint8Array, what: string): Fields {
   const fields = new Fields(decodePlain(value, what), what)
   const version = fields.uint('format')
   if (version === format) return fields
-  throw new KeelsonError('FORMAT_VERSION', `${what} has format ${version}, but this release knows ${format}`)
+  throw new KeelsonError(
+    'FORMAT_VERSION',
+    `${what} has format ${version}, but this release knows ${format}; upgrade this process first`,
+  )
 }
 
 export function encodeHolder(holder: string, sequence: number): Uint8Array {

@@ -79,7 +79,10 @@ export class Pipeline {
     if (closed.aborted) throw abortError(closed)
     if (signal?.aborted === true) throw abortError(signal)
     if (this.#calls.size >= tuning.maximumQueued) {
-      throw new KeelsonError('OVERLOADED', `${this.#calls.size} calls of the metadata store wait already`)
+      throw new KeelsonError(
+        'OVERLOADED',
+        `${this.#calls.size} calls of the metadata store wait already; try again later`,
+      )
     }
     const call: Call = {
       type,

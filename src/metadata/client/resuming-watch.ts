@@ -67,7 +67,10 @@ export class ResumingWatch implements AsyncIterableIterator<WatchResponse> {
   async next(): Promise<IteratorResult<WatchResponse>> {
     if (this.#ended) return { value: undefined, done: true }
     if (this.#waiting)
-      throw new KeelsonError('INVALID_ARGUMENT', 'one consumer at a time may wait for a watch')
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        'one consumer at a time may wait for a watch; open another watch for another one',
+      )
     this.#waiting = true
     try {
       const response = await abortable(this.#pull(), this.#stop.signal)
@@ -133,7 +136,8 @@ export class ResumingWatch implements AsyncIterableIterator<WatchResponse> {
     const previous = options.previous ?? false
     const { signal } = this.#stop
     if (local !== undefined) return local(select, { fromRevision, previous, signal })
-    if (peer === undefined) throw new KeelsonError('UNREACHABLE', 'no metadata server is known')
+    if (peer === undefined)
+      throw new KeelsonError('UNREACHABLE', 'no metadata server is known; give the client the names of some')
     const body = encodeWatch({ select, fromRevision, previous })
     return decoded(stream(peer, methods.watch, body, { signal }))
   }

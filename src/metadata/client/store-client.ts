@@ -153,7 +153,7 @@ export class StoreClient implements MetadataStore {
   }
 
   async #close(): Promise<void> {
-    this.#stop.abort(new KeelsonError('CLOSED', 'the store was closed'))
+    this.#stop.abort(new KeelsonError('CLOSED', 'the store was closed; open another one'))
     await this.#options.onClose?.()
   }
 

@@ -148,7 +148,10 @@ function checkAgainstState(state: MvccState, operations: readonly Operation[], q
   if (growth > 0) checkHistory(state)
   for (const [session, more] of joining) {
     if (state.keysOfSession(session) + more <= commandLimits.keysPerSession) continue
-    throw new KeelsonError('LIMIT_EXCEEDED', `a session has at most ${commandLimits.keysPerSession} keys`)
+    throw new KeelsonError(
+      'LIMIT_EXCEEDED',
+      `a session has at most ${commandLimits.keysPerSession} keys: spread them over several sessions`,
+    )
   }
 }
 
@@ -213,7 +216,10 @@ function grant(state: MvccState, holder: string, ttlMs: number): SessionId {
   if (holder.length > commandLimits.holderLength || ttlMs < 1)
     throw new KeelsonError('INVALID_ARGUMENT', 'the holder of a session is too long, or its TTL too short')
   if (state.sessionCount >= commandLimits.sessions)
-    throw new KeelsonError('LIMIT_EXCEEDED', `the store has ${commandLimits.sessions} sessions already`)
+    throw new KeelsonError(
+      'LIMIT_EXCEEDED',
+      `the store has ${commandLimits.sessions} sessions already: revoke some, or share one`,
+    )
   checkHistory(state)
   state.begin()
   state.commit(true)

@@ -56,7 +56,10 @@ export function checkNumbers(revision: number, compactRevision: number, historyF
   const inOrder = compactRevision <= revision && historyFrom >= 1 && historyFrom <= revision + 1
   // Sessions can be granted beyond the limit, hence the factor.
   if (inOrder && revision - historyFrom <= 2 * maximumHistory) return
-  throw new KeelsonError('CORRUPTION', 'the revisions of a metadata store contradict each other')
+  throw new KeelsonError(
+    'CORRUPTION',
+    'the revisions of a metadata store contradict each other; replace this replica',
+  )
 }
 
 /** What a stored version or session costs beside its bytes, for the database quota. */

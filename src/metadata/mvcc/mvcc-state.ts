@@ -356,14 +356,14 @@ export class MvccState implements MvccReader {
     if (revision > this.#revision) {
       throw new KeelsonError(
         'FUTURE_REVISION',
-        `revision ${revision} does not exist yet: the store is at ${this.#revision}`,
+        `revision ${revision} does not exist yet: the store is at ${this.#revision}; read from there, or look for what this revision came from`,
         { details: { revision: this.#revision } },
       )
     }
     if (revision < this.#compactRevision) {
       throw new KeelsonError(
         'COMPACTED',
-        `revision ${revision} was compacted away: the oldest one left is ${this.#compactRevision}`,
+        `revision ${revision} was compacted away: the oldest one left is ${this.#compactRevision}; read again at a newer one`,
         { details: { compactRevision: this.#compactRevision } },
       )
     }

@@ -48,6 +48,10 @@ export function decodeSession(record: Uint8Array): SessionRecord {
     }
   } catch (cause) {
     if (KeelsonError.hasCode(cause, 'FORMAT_VERSION')) throw cause
-    throw new KeelsonError('CORRUPTION', 'a session record of the metadata store is damaged', { cause })
+    throw new KeelsonError(
+      'CORRUPTION',
+      'a session record of the metadata store is damaged; replace this replica',
+      { cause },
+    )
   }
 }

@@ -133,7 +133,11 @@ export class MetadataStateMachine implements StateMachine {
   }
 
   async open(): Promise<Bookkeeping> {
-    if (this.#opened) throw new KeelsonError('INVALID_ARGUMENT', 'the state machine is open already')
+    if (this.#opened)
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        'the state machine is open already; make another one for another replica',
+      )
     this.#opened = true
     await this.#database.open()
     const pointer = await this.#get(this.#layout.pointer)
@@ -246,7 +250,10 @@ export class MetadataStateMachine implements StateMachine {
   async verify(): Promise<void> {
     const { state } = await this.#load(this.#slot)
     if (state.digest() === this.#state.digest() && state.revision === this.#state.revision) return
-    throw new KeelsonError('CORRUPTION', 'the metadata store in memory differs from its image on disk')
+    throw new KeelsonError(
+      'CORRUPTION',
+      'the metadata store in memory differs from its image on disk; replace this replica',
+    )
   }
 
   #execute(state: MvccState, command: Command): Uint8Array {
@@ -263,7 +270,8 @@ export class MetadataStateMachine implements StateMachine {
 
   #checkUsable(): void {
     if (this.#stopped !== undefined) throw this.#stopped
-    if (this.#closed || !this.#opened) throw new KeelsonError('CLOSED', 'the state machine is not open')
+    if (this.#closed || !this.#opened)
+      throw new KeelsonError('CLOSED', 'the state machine is not open; open it first')
   }
 
   #notify(): void {
@@ -313,7 +321,10 @@ export class MetadataStateMachine implements StateMachine {
         })
       }
       if (!unexpected) return { state: new MvccState(), bookkeeping }
-      throw new KeelsonError('CORRUPTION', 'the metadata store on disk lost the record of its revisions')
+      throw new KeelsonError(
+        'CORRUPTION',
+        'the metadata store on disk lost the record of its revisions; replace this replica',
+      )
     }
     const numbers = decodeNumbers(record)
     const state = new MvccState(numbers)

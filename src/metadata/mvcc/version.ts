@@ -104,6 +104,8 @@ export function decodeVersion(record: Uint8Array): Version {
     return { key, value, createRevision, modRevision, version, session, sub, deleted }
   } catch (cause) {
     if (KeelsonError.hasCode(cause, 'FORMAT_VERSION')) throw cause
-    throw new KeelsonError('CORRUPTION', 'a record of the metadata store is damaged', { cause })
+    throw new KeelsonError('CORRUPTION', 'a record of the metadata store is damaged; replace this replica', {
+      cause,
+    })
   }
 }

@@ -147,5 +147,8 @@ export class RequestHandlers {
 export function handlerOf(handlers: RequestHandlers, method: string): Handler {
   const handler = handlers.byMethod.get(method)
   if (handler !== undefined) return handler
-  throw new KeelsonError('UNSUPPORTED', `a metadata server has no method ${method}`)
+  throw new KeelsonError(
+    'UNSUPPORTED',
+    `a metadata server has no method ${method}; its release may be an older one`,
+  )
 }

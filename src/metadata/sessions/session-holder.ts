@@ -105,7 +105,7 @@ export class SessionHolder implements Listenable<SessionHolderEvents>, AsyncDisp
     if (core.confirmed(momentOf(checked.env), nonce)) return new SessionHolder(checked, core, sessionId)
     throw new KeelsonError(
       'TIMEOUT',
-      `session ${sessionId} was over before the answer came: is the TTL too short?`,
+      `session ${sessionId} was over before the answer came: give it a longer TTL`,
     )
   }
 
@@ -161,7 +161,7 @@ export class SessionHolder implements Listenable<SessionHolderEvents>, AsyncDisp
   #end(): void {
     this.#core.end()
     this.#timer?.cancel()
-    this.#stop.abort(new KeelsonError('EPOCH_ENDED', `session ${this.sessionId} has ended`))
+    this.#stop.abort(new KeelsonError('EPOCH_ENDED', `session ${this.sessionId} has ended; open another one`))
     this.#show('ended')
     this.#over.resolve()
   }
@@ -210,7 +210,11 @@ export class SessionHolder implements Listenable<SessionHolderEvents>, AsyncDisp
   async #attempt(): Promise<boolean> {
     const { env, store, ttlMs } = this.#options
     const nonce = this.#core.attempt(momentOf(env))
-    const timeout = (): KeelsonError => new KeelsonError('TIMEOUT', 'a renewal was not answered in time')
+    const timeout = (): KeelsonError =>
+      new KeelsonError(
+        'TIMEOUT',
+        'a renewal was not answered in time; it is tried again until the TTL is over',
+      )
     const limit = deadline(env.timers, ttlMs / 3, timeout, this.#stop.signal)
     try {
       await store.renewSession(this.sessionId, { signal: limit.signal })

@@ -107,7 +107,7 @@ export class WatchHub {
   }
 
   /** Ends all watches with `error`. Idempotent. */
-  close(error: KeelsonError = new KeelsonError('CLOSED', 'the store was closed')): void {
+  close(error: KeelsonError = new KeelsonError('CLOSED', 'the store was closed; open another one')): void {
     if (this.#closed !== undefined) return
     this.#closed = error
     this.#progressTimer?.cancel()

@@ -187,7 +187,10 @@ export class Watcher implements AsyncIterableIterator<WatchResponse> {
 
   async #wait(): Promise<void> {
     if (this.#waiter !== undefined)
-      throw new KeelsonError('INVALID_ARGUMENT', 'one consumer at a time may wait for a watch')
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        'one consumer at a time may wait for a watch; open another watch for another one',
+      )
     this.#waiter = deferred<void>()
     await this.#waiter.promise
   }

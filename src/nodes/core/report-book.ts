@@ -52,7 +52,10 @@ export class ReportBook {
     const known = this.#pages.get(report.nodeId)
     if (known !== undefined && !this.isNewer(report, known.report)) return false
     if (known === undefined && this.#pages.size >= this.#maximumNodes) {
-      throw new KeelsonError('OVERLOADED', `reports of ${this.#maximumNodes} nodes are kept already`)
+      throw new KeelsonError(
+        'OVERLOADED',
+        `reports of ${this.#maximumNodes} nodes are kept already; decommission some first`,
+      )
     }
     this.#drop(report.nodeId)
     this.#pages.set(report.nodeId, { report, atMs: nowMs })

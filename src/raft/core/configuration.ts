@@ -28,7 +28,8 @@ export function decodeConfiguration(data: Uint8Array): Configuration {
   const what = 'a Raft configuration'
   const fields = new Fields(decodePlain(data, what), what)
   const found = fields.uint('version')
-  if (found !== version) throw new KeelsonError('MALFORMED', `${what} has the unknown version ${found}`)
+  if (found !== version)
+    throw new KeelsonError('MALFORMED', `${what} has the unknown version ${found}; upgrade this node`)
   const generation = fields.uint('generation')
   const replicas = fields.list('replicas', (replica): ReplicaDescriptor => {
     const replicaId = replica.uint('replicaId')

@@ -229,7 +229,7 @@ export class Applier {
   async #exclusive<T>(task: () => Promise<T>): Promise<T> {
     return this.#serial.run(async () => {
       if (this.#failure !== undefined) throw this.#failure
-      if (this.#stopped) throw new KeelsonError('CLOSED', 'the group was closed')
+      if (this.#stopped) throw new KeelsonError('CLOSED', 'the group was closed; open it again')
       return task()
     })
   }

@@ -319,11 +319,14 @@ export class RaftGroup {
     if (token.groupId !== this.groupId) {
       throw new KeelsonError(
         'INVALID_ARGUMENT',
-        `a token of group ${token.groupId} was given to group ${this.groupId}`,
+        `a token of group ${token.groupId} was given to group ${this.groupId}; take one of this group`,
       )
     }
     if (!Number.isSafeInteger(token.sequence) || token.sequence <= 0) {
-      throw new KeelsonError('INVALID_ARGUMENT', 'the sequence of a token is a positive safe integer')
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        'the sequence of a token is a positive safe integer; take a token as the lease holder gave it',
+      )
     }
     if (
       !identified &&

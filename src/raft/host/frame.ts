@@ -161,7 +161,7 @@ export function decodeFrame(bytes: Uint8Array, self: Incarnation): GroupMessage[
   if (found !== version) {
     throw new KeelsonError(
       'PROTOCOL_VERSION',
-      `a Raft frame has version ${found}, but this release reads ${version}`,
+      `a Raft frame has version ${found}, but this release reads ${version}; upgrade the older node`,
     )
   }
   if (reader.u53() !== self) return undefined

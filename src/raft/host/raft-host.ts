@@ -329,13 +329,22 @@ export class RaftHost implements AsyncDisposable {
     const group = this.#groups.get(groupId)
     const found = this.#stored.get(groupId)
     if (group === undefined && found === undefined) {
-      throw new KeelsonError('NOT_FOUND', `this node has no replica of group ${groupId}`)
+      throw new KeelsonError(
+        'NOT_FOUND',
+        `this node has no replica of group ${groupId}; ask a node that has one`,
+      )
     }
     this.#busy.add(groupId)
     try {
       const machine = this.#replicas.get(groupId)?.machine ?? this.#waiting.get(groupId)?.machine
       const replicaId = this.#replicas.get(groupId)?.replicaId ?? found?.metadata.replicaId ?? 0
-      await this.#release(groupId, new KeelsonError('CLOSED', `group ${groupId} was destroyed on this node`))
+      await this.#release(
+        groupId,
+        new KeelsonError(
+          'CLOSED',
+          `group ${groupId} was destroyed on this node; ask a node that has a replica`,
+        ),
+      )
       if (replicaId > 0 && found?.metadata.destroyed !== true) {
         const tombstone: GroupMetadata = { ...newMetadata(replicaId), destroyed: true }
         await this.#log.destroy(groupId, encodeGroupMetadata(tombstone))

@@ -115,7 +115,7 @@ export class SnapshotTransfers {
 
   /** Breaks off everything. */
   close(): void {
-    const error = new KeelsonError('CLOSED', 'the Raft host was closed')
+    const error = new KeelsonError('CLOSED', 'the Raft host was closed; open it again')
     this.#controller.abort(error)
     this.#queue.length = 0
     for (const groupId of this.#incoming.keys()) this.cancel(groupId, error)
@@ -248,5 +248,5 @@ async function* withIdleLimit(
 }
 
 function stoodStill(forMs: number): KeelsonError {
-  return new KeelsonError('TIMEOUT', `a snapshot stood still for ${forMs} ms`)
+  return new KeelsonError('TIMEOUT', `a snapshot stood still for ${forMs} ms; it is sent again`)
 }

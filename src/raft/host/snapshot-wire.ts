@@ -49,7 +49,7 @@ export function decodeSnapshotHeader(bytes: Uint8Array): SnapshotHeader {
   if (found !== version) {
     throw new KeelsonError(
       'PROTOCOL_VERSION',
-      `a snapshot has version ${found}, but this release reads ${version}`,
+      `a snapshot has version ${found}, but this release reads ${version}; upgrade the older node`,
     )
   }
   return {

@@ -1,4 +1,5 @@
 import { KeelsonError } from '../../core/errors.ts'
+import { showValue } from '../../core/options.ts'
 
 /**
  * A range's side of a schema change: the oldest version of a table that it still takes, and the highest epoch of a
@@ -25,7 +26,7 @@ export class SchemaFence {
       if (Number.isSafeInteger(number) && number >= 0) continue
       throw new KeelsonError(
         'INVALID_ARGUMENT',
-        `a version and an epoch are integers of at least 0, not ${number}`,
+        `a version and an epoch are integers of at least 0, not ${showValue(number)}`,
       )
     }
     this.minimumVersion = minimumVersion

@@ -200,7 +200,7 @@ class MountedFileSystem implements FileSystem {
   async makeDirectory(path: string, mode: number): Promise<void> {
     if (this.#dead) return neverSettles()
     if (!this.#directories.has(parentOf(path))) throw missing(parentOf(path))
-    if (this.#directories.has(path)) throw new KeelsonError('IO', `${path} exists already`)
+    if (this.#directories.has(path)) throw new KeelsonError('IO', `${path} exists already; name another one`)
     // That a directory itself is lost in a crash is left out: it would be empty.
     this.#directories.set(path, newDirectory(mode))
   }
@@ -218,7 +218,7 @@ class MountedFileSystem implements FileSystem {
     const [directory, name] = this.#split(path)
     let inode = directory.entries.get(name)
     if (how === 'new') {
-      if (inode !== undefined) throw new KeelsonError('IO', `${path} exists already`)
+      if (inode !== undefined) throw new KeelsonError('IO', `${path} exists already; name another one`)
       inode = newInode()
       change(directory, (entries) => entries.set(name, inode as Inode))
     }
@@ -231,7 +231,8 @@ class MountedFileSystem implements FileSystem {
     this.#ask('rename', from)
     const [directory, name] = this.#split(from)
     const inode = this.#inode(from)
-    if (parentOf(to) !== parentOf(from)) throw new KeelsonError('IO', 'a rename stays in its directory')
+    if (parentOf(to) !== parentOf(from))
+      throw new KeelsonError('IO', 'a rename stays in its directory; name one there')
     change(directory, (entries) => {
       entries.delete(name)
       entries.set(nameOf(to), inode)
@@ -277,7 +278,7 @@ class MountedFileSystem implements FileSystem {
   #file(path: string, inode: Inode): OpenFile {
     let closed = false
     const check = (): void => {
-      if (closed) throw new KeelsonError('IO', `${path} is closed`)
+      if (closed) throw new KeelsonError('IO', `${path} is closed; open it again`)
     }
     // Each act is done in one go: a crash comes before it or after it.
     return {
@@ -408,5 +409,5 @@ function nameOf(path: string): string {
 }
 
 function missing(path: string): KeelsonError {
-  return new KeelsonError('IO', `${path} does not exist`)
+  return new KeelsonError('IO', `${path} does not exist; make it first`)
 }

@@ -237,13 +237,16 @@ export function decodePacket(bytes: Uint8Array, label: string): DecodedPacket {
   if (version !== protocolVersion) {
     throw new KeelsonError(
       'PROTOCOL_VERSION',
-      `a SWIM packet has protocol version ${version}, and this node speaks ${protocolVersion}`,
+      `a SWIM packet has protocol version ${version}, and this node speaks ${protocolVersion}; upgrade the older one`,
     )
   }
   const theirs = reader.bytes()
   if (theirs.length > maximumLabelBytes) reader.fail(`has a label of more than ${maximumLabelBytes} bytes`)
   if (!equalsAscii(theirs, label)) {
-    throw new KeelsonError('FOREIGN_CLUSTER', 'a SWIM packet carries the label of another cluster')
+    throw new KeelsonError(
+      'FOREIGN_CLUSTER',
+      'a SWIM packet carries the label of another cluster; check the addresses of the seeds',
+    )
   }
   const sender = { nodeId: readName(reader), incarnation: reader.varint(), version: reader.varint() }
   const messages: SwimMessage[] = []

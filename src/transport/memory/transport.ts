@@ -75,7 +75,10 @@ export class MemoryTransport implements Transport {
     if (this.#closed) throw new KeelsonError('CLOSED', 'the transport is closed; open another one')
     const target = this.#hub.find(address)
     if (target === undefined) {
-      throw new KeelsonError('UNREACHABLE', `nobody listens at ${address} in this memory network`)
+      throw new KeelsonError(
+        'UNREACHABLE',
+        `nobody listens at ${address} in this memory network; open a transport there first`,
+      )
     }
     const refusal = this.#refusal(target)
     if (refusal !== undefined) throw refusal
@@ -138,7 +141,11 @@ export class MemoryTransport implements Transport {
   ): Promise<OutgoingStream> {
     throwIfAborted(options.signal)
     const link = this.#linkTo(peer)
-    if (link === undefined) throw new KeelsonError('UNREACHABLE', `${peer} cannot be reached`)
+    if (link === undefined)
+      throw new KeelsonError(
+        'UNREACHABLE',
+        `${peer} cannot be reached; see that it runs in this memory network; open a transport there first`,
+      )
     return link.streams.open(channel.protocol, header, options)
   }
 
@@ -156,7 +163,11 @@ export class MemoryTransport implements Transport {
   }
 
   #refusal(target: MemoryTransport): KeelsonError | undefined {
-    if (target === this) return new KeelsonError('INVALID_ARGUMENT', 'this is the address of the node itself')
+    if (target === this)
+      return new KeelsonError(
+        'INVALID_ARGUMENT',
+        'this is the address of the node itself; connect to another one',
+      )
     if (this.#hub.cut(target.self.nodeId) !== undefined) {
       return new KeelsonError('UNREACHABLE', `the link to ${target.self.nodeId} is cut`)
     }

@@ -207,7 +207,11 @@ export class RpcClient implements RpcStreamOwner {
     this.#transmit(call.peer, { type: 'cancel', id: call.id })
     const { peer } = call
     call.reject(
-      new KeelsonError('OUTCOME_UNKNOWN', `${peer} has not answered in time`, { details: { peer } }),
+      new KeelsonError(
+        'OUTCOME_UNKNOWN',
+        `${peer} has not answered in time; see whether the call took effect before it is made again`,
+        { details: { peer } },
+      ),
     )
   }
 

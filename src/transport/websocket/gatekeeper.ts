@@ -63,7 +63,10 @@ export class Gatekeeper {
     const { self, resolve } = this.#context
     if (nodeId === self.nodeId) {
       if (greeter.processId === processId) {
-        return new KeelsonError('INVALID_ARGUMENT', 'this is the address of the node itself')
+        return new KeelsonError(
+          'INVALID_ARGUMENT',
+          'this is the address of the node itself; connect to another one',
+        )
       }
       return new KeelsonError('UNAUTHORIZED', `another process calls itself ${nodeId}, too; names are unique`)
     }

@@ -137,7 +137,10 @@ export function decodeWelcome(header: string | undefined): Welcome {
   const fields = open(header, 'welcome')
   const version = fields.uint('version')
   if (version < protocolVersions.oldest || version > protocolVersions.newest) {
-    throw new KeelsonError('PROTOCOL_VERSION', `the peer answered in protocol version ${version}`)
+    throw new KeelsonError(
+      'PROTOCOL_VERSION',
+      `the peer answered in protocol version ${version}, which was not offered; upgrade the older one`,
+    )
   }
   return malformed('welcome', () => ({
     version,

@@ -77,7 +77,10 @@ export class Peer {
   async linked(options: CallOptions): Promise<Link> {
     if (this.#link !== undefined) return this.#link
     if (this.#dial === undefined && !this.#connect()) {
-      throw new KeelsonError('UNREACHABLE', `${this.nodeId} cannot be reached now`)
+      throw new KeelsonError(
+        'UNREACHABLE',
+        `${this.nodeId} cannot be reached now; see that it runs, and that resolve gives its address`,
+      )
     }
     const waiter = deferred<Link>()
     this.#waiting.push(waiter)

@@ -323,7 +323,7 @@ class WebSocketTransport implements Transport {
           return problem
         return new KeelsonError(
           'FOREIGN_NODE',
-          `${greeter.identity.nodeId} answered in the place of ${wanted}`,
+          `${greeter.identity.nodeId} answered in the place of ${wanted}; check the addresses that resolve gives`,
         )
       },
       welcome: (caller, how, opened) => {
