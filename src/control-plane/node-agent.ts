@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { abortable, type CallOptions, Cleanup, deferred, sleep } from '../core/async.ts'
+import { abortable, type CallOptions, Cleanup, deferred, sleep, untilAborted } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
@@ -380,7 +380,8 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
         { signal },
       )
       this.#leases = leases
-      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+      // The agent may have been closed while the leases were being opened.
+      await untilAborted(signal)
       this.#leases = undefined
       await leases.close()
     })

@@ -52,6 +52,14 @@ export function onAbort(signal: AbortSignal, listener: () => void): () => void {
   return () => signal.removeEventListener('abort', listener)
 }
 
+/** Resolves when the signal is aborted, at once if it is already. */
+export async function untilAborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return
+  const aborted = deferred<void>()
+  onAbort(signal, () => aborted.resolve())
+  await aborted.promise
+}
+
 /**
  * `promise`, or an error as soon as the signal is aborted. The promise goes on by itself and its late failure is
  * handled. `outcome` is what an abort means for the effect of the call.

@@ -1,4 +1,4 @@
-import { type CallOptions, sleep } from '../core/async.ts'
+import { type CallOptions, sleep, throwIfAborted } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
@@ -256,6 +256,8 @@ export class SchemaLeases implements AsyncDisposable, Listenable<SchemaLeasesEve
       await this.#publishing
     } catch (error) {
       if (this.#stop.signal.aborted) return
+      // Nobody waits for `open` any more: trying again would never end.
+      throwIfAborted(call.signal)
       this.#options.env.logger.warn({ error }, 'the schema lease could not be written and is tried again')
       this.#again = true
     } finally {

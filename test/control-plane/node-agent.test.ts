@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { getEventListeners } from 'node:events'
 import { test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
 import { devCluster } from '../../src/index.ts'
 import { VirtualTime } from '../support/virtual-time.ts'
 
@@ -53,4 +54,16 @@ test('a session that is lost leaves no listener behind', async () => {
     assert.ok(mostListeners() < before + 12, `${mostListeners()} listeners of one signal, ${before} before`)
     await time.until(cluster.close())
   })
+})
+
+test('an agent can be closed at any moment after it was made', async () => {
+  const time = new VirtualTime(6)
+  const cluster = await time.until(devCluster({ env: time.env, servers: 1 }))
+  const live = async (turns: number): Promise<void> => {
+    const { agent } = await cluster.addNode(`db${turns}`)
+    for (let turn = 0; turn < turns; turn++) await setImmediate()
+    await agent.close()
+  }
+  for (let turns = 0; turns < 60; turns++) await time.until(live(turns), 60_000)
+  await time.until(cluster.close())
 })
