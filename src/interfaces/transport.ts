@@ -1,7 +1,7 @@
 import type { CallOptions } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import type { Outcome } from '../core/errors.ts'
-import type { ClusterId, Incarnation, NodeId } from '../model/ids.ts'
+import type { ClusterId, FoundingId, Incarnation, NodeId } from '../model/ids.ts'
 
 /** Who stands at one end of a connection, as its hello said and the transport's authentication confirmed. */
 export interface PeerIdentity {
@@ -22,6 +22,8 @@ export interface TransportContext {
   readonly env: Environment
   /** Undefined for a client that takes any cluster; it then learns the id from the first hello. */
   readonly clusterId: ClusterId | undefined
+  /** The founding of the cluster, where it is known from before; see {@link Transport.belongTo}. Default: not known. */
+  readonly founding?: FoundingId | undefined
   /** Who this process is to others: what its hello says. */
   readonly self: PeerIdentity
   /** Finds the addresses of a node when it is to be dialled. */
@@ -78,6 +80,18 @@ export interface Transport extends AsyncDisposable {
   peers(): readonly PeerIdentity[]
   /** Calls `listener` when peers come and go, until the function that is returned is called. */
   onPeer(listener: (event: PeerEvent) => void): () => void
+  /** The founding of the cluster that this process belongs to; undefined as long as it does not know it. */
+  readonly founding: FoundingId | undefined
+  /**
+   * Fixes the founding of the cluster, once it is known. A cluster id may name two clusters, when a server that has lost
+   * its disk is told to bootstrap again; from here on no message passes between this process and one that belongs to
+   * another founding: both sides refuse such connections with `FOREIGN_CLUSTER`, and those that stand already, from when
+   * one of them did not know yet, break. Who does not know its founding is still welcome, since it is about to learn it.
+   * Idempotent.
+   *
+   * @throws KeelsonError `FOREIGN_CLUSTER` for another founding than the one that is fixed, `INVALID_ARGUMENT`
+   */
+  belongTo(founding: FoundingId): void
   /** Closes all channels, streams and connections. Idempotent. */
   close(): Promise<void>
 }

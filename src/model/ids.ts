@@ -4,6 +4,12 @@ import { type OptionCheck, showValue } from '../core/options.ts'
 /** A cluster, fixed by its one bootstrap: up to 64 characters of a–z, 0–9, dot, dash and underscore. */
 export type ClusterId = string
 
+/**
+ * Which founding of a cluster: the incarnation of the log store that bootstrapped it. An id can be given to two clusters,
+ * when a server that has lost its disk is told to bootstrap a second time; their foundings differ.
+ */
+export type FoundingId = number
+
 /** A process of the cluster, chosen by its operator; the same form as {@link ClusterId}. */
 export type NodeId = string
 

@@ -1,5 +1,6 @@
 import { KeelsonError } from '../core/errors.ts'
 import type { PeerIdentity } from '../interfaces/transport.ts'
+import type { FoundingId } from '../model/ids.ts'
 import type { NetworkConditions } from './network-conditions.ts'
 import type { SimulatedProcess } from './process.ts'
 import type { ScheduledEvent, Scheduler } from './scheduler.ts'
@@ -35,6 +36,7 @@ export interface ConnectionWorld {
 export interface EndHost {
   readonly self: PeerIdentity
   readonly process: SimulatedProcess
+  readonly founding: FoundingId | undefined
   readonly alive: boolean
   readonly limits: {
     readonly maximumQueuedBytes: number

@@ -13,7 +13,7 @@ import type {
   Transport,
   TransportContext,
 } from '../interfaces/transport.ts'
-import type { NodeId } from '../model/ids.ts'
+import { checkId, type FoundingId, type NodeId } from '../model/ids.ts'
 import { SimulatedChannel } from './channel.ts'
 import type { ConnectionEnd, EndHost } from './connection.ts'
 import type { SimulatedProcess } from './process.ts'
@@ -56,6 +56,7 @@ export class SimulatedTransport implements Transport, EndHost {
   readonly #events: Events<{ peer: (event: PeerEvent) => void }>
   readonly #channels = new Map<string, SimulatedChannel>()
   readonly #links = new Map<NodeId, PeerLinks>()
+  #founding: FoundingId | undefined
   #closed = false
 
   constructor(
@@ -72,10 +73,25 @@ export class SimulatedTransport implements Transport, EndHost {
     this.#hub = hub
     this.#life = process.life
     this.#events = new Events(context.env.logger, ['peer'])
+    this.#founding = context.founding
   }
 
   get self(): PeerIdentity {
     return this.context.self
+  }
+
+  get founding(): FoundingId | undefined {
+    return this.#founding
+  }
+
+  belongTo(founding: FoundingId): void {
+    checkId(founding, 'the founding')
+    const refusal = foundingRefusal(this.#founding, founding)
+    if (refusal !== undefined) throw refusal
+    this.#founding = founding
+    for (const end of this.ends()) {
+      if (foundingRefusal(founding, end.other.host.founding) !== undefined) this.#drop(end, false)
+    }
   }
 
   /** The process has not crashed since, and nobody closed this transport. */
@@ -128,11 +144,7 @@ export class SimulatedTransport implements Transport, EndHost {
       return
     }
     for (const { ends } of this.#links.values()) {
-      for (const end of ends.slice()) {
-        end.discard()
-        end.lose()
-        end.connection.break(() => ({ delayMs: 0, keep: true }))
-      }
+      for (const end of ends.slice()) this.#drop(end, true)
     }
     this.#closed = true
     for (const channel of this.#channels.values()) channel.closed = true
@@ -215,6 +227,11 @@ export class SimulatedTransport implements Transport, EndHost {
     links.ends.push(end)
     if (links.ends.length === 1) this.#events.emit('peer', { peer: end.peer, state: 'up' })
     end.ready()
+    // It may have become known while the connection was made.
+    if (foundingRefusal(this.#founding, end.other.host.founding) !== undefined) {
+      this.#drop(end, false)
+      return
+    }
     if (this.alive) this.#flush(links, end)
   }
 
@@ -233,6 +250,8 @@ export class SimulatedTransport implements Transport, EndHost {
         `the peer belongs to cluster ${mine}, not to ${theirs}; check the address`,
       )
     }
+    const split = foundingRefusal(this.#founding, dialer.founding)
+    if (split !== undefined) return split
     const { nodeId, role } = dialer.self
     if (role === 'client' && this.context.resolve(nodeId).length > 0) {
       return new KeelsonError('UNAUTHORIZED', `${nodeId} is the name of a node; clients take another`)
@@ -243,6 +262,13 @@ export class SimulatedTransport implements Transport, EndHost {
   /** The ends of all standing connections. */
   ends(): ConnectionEnd[] {
     return [...this.#links.values()].flatMap((links) => links.ends)
+  }
+
+  /** Breaks a connection. With `keep` what was on its way to the other side still arrives. */
+  #drop(end: ConnectionEnd, keep: boolean): void {
+    end.discard()
+    end.lose()
+    end.connection.break(() => ({ delayMs: 0, keep }))
   }
 
   #checkOpen(): void {
@@ -306,4 +332,16 @@ export class SimulatedTransport implements Transport, EndHost {
     })
     return done.promise
   }
+}
+
+/** Why two that belong to these foundings of a cluster do not talk to each other, if so. */
+function foundingRefusal(
+  mine: FoundingId | undefined,
+  theirs: FoundingId | undefined,
+): KeelsonError | undefined {
+  if (mine === undefined || theirs === undefined || mine === theirs) return undefined
+  return new KeelsonError(
+    'FOREIGN_CLUSTER',
+    `the peer belongs to founding ${theirs} of the cluster, not to ${mine}`,
+  )
 }

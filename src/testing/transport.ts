@@ -1,5 +1,6 @@
 import { checkFunction } from '../core/arguments.ts'
 import type { ComplianceCase } from './compliance.ts'
+import { foundingCases } from './transport/foundings.ts'
 import type { TransportHarness } from './transport/harness.ts'
 import { lifecycleCases } from './transport/lifecycle.ts'
 import { messageCases } from './transport/messages.ts'
@@ -17,15 +18,17 @@ export type { TransportHarness, TransportHarnessOptions } from './transport/harn
  */
 export function transportCompliance(make: () => Promise<TransportHarness>): readonly ComplianceCase[] {
   checkFunction(make, 'what makes the harness of a case')
-  return Object.entries({ ...messageCases, ...lifecycleCases, ...streamCases }).map(([name, body]) => ({
-    name,
-    run: async (): Promise<void> => {
-      const harness = await make()
-      try {
-        await body(harness)
-      } finally {
-        await harness.close()
-      }
-    },
-  }))
+  return Object.entries({ ...messageCases, ...lifecycleCases, ...foundingCases, ...streamCases }).map(
+    ([name, body]) => ({
+      name,
+      run: async (): Promise<void> => {
+        const harness = await make()
+        try {
+          await body(harness)
+        } finally {
+          await harness.close()
+        }
+      },
+    }),
+  )
 }

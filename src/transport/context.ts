@@ -15,13 +15,20 @@ const environment = objectOption<Environment>(['clock', 'timers', 'random', 'log
 export function checkTransportContext(context: TransportContext): TransportContext {
   const where = 'the context of a transport'
   // A host may hand on what it has; no more than this is looked at.
-  const { env, clusterId, self: identity, resolve } = objectOption<TransportContext>()(context, where)
+  const {
+    env,
+    clusterId,
+    founding,
+    self: identity,
+    resolve,
+  } = objectOption<TransportContext>()(context, where)
   return checkOptions<TransportContext>(
     where,
-    { env, clusterId, self: identity, resolve },
+    { env, clusterId, founding, self: identity, resolve },
     {
       env: environment,
       clusterId: optional(nameOption),
+      founding: optional(idOption),
       self: (value, name) => {
         const { nodeId, incarnation, role } = objectOption<PeerIdentity>()(value, name)
         return checkOptions<PeerIdentity>(

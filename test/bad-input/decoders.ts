@@ -125,7 +125,13 @@ const error = new KeelsonError('NOT_LEADER', 'ask n2', {
   details: { leaderNodeId: 'n2', term: 5, sure: true, note: null },
 })
 const identity = { nodeId: 'n1', incarnation: 7, role: 'node' } as const
-const greeter = { clusterId: 'c', identity, processId: 9, maximumFrameBytes: 1_000 }
+const greeter = {
+  founding: 12,
+  clusterId: 'c',
+  identity,
+  processId: 9,
+  maximumFrameBytes: 1_000,
+}
 const job: Job = {
   jobId: 1,
   type: 't',

@@ -18,12 +18,13 @@ suite('the simulated transport keeps the contract of transports', () => {
     const opened: Transport[] = []
     return {
       env: simulation.environment('observer'),
-      open: async ({ nodeId, incarnation = 1, clusterId = 'test', role = 'node' }) => {
+      open: async ({ nodeId, incarnation = 1, clusterId = 'test', founding, role = 'node' }) => {
         // Each transport is a process of its own: two lives of a node may overlap.
         const process = simulation.process(`${nodeId}-${opened.length}`)
         const transport = await network.factory(process)({
           env: process.environment,
           clusterId,
+          founding,
           self: { nodeId, incarnation, role },
           resolve: network.resolve,
         })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { Environment } from '../../core/environment.ts'
 import { type ErrorCode, KeelsonError } from '../../core/errors.ts'
 import type { Channel, LossEvent, PeerIdentity, Transport } from '../../interfaces/transport.ts'
-import type { ClusterId, Incarnation, NodeId } from '../../model/ids.ts'
+import type { ClusterId, FoundingId, Incarnation, NodeId } from '../../model/ids.ts'
 import { until } from '../compliance.ts'
 
 /** Whose transport is opened. */
@@ -13,6 +13,8 @@ export interface TransportHarnessOptions {
   readonly incarnation?: Incarnation
   /** Default: the same for all. */
   readonly clusterId?: ClusterId
+  /** Default: not known. */
+  readonly founding?: FoundingId
   /** Default: `node`. */
   readonly role?: 'node' | 'client'
 }

@@ -1,7 +1,7 @@
 import { copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { PeerEvent, PeerIdentity, TransportContext } from '../../interfaces/transport.ts'
-import type { NodeId } from '../../model/ids.ts'
+import type { FoundingId, NodeId } from '../../model/ids.ts'
 import type { ChannelRegistry } from '../channels.ts'
 import { Change, type StreamRecord, type StreamWire } from '../stream-wire.ts'
 import { StreamSet } from '../streams.ts'
@@ -19,6 +19,7 @@ export interface MemoryLimits {
 export interface MemoryLinkHost {
   readonly self: PeerIdentity
   readonly context: TransportContext
+  readonly founding: FoundingId | undefined
   readonly limits: MemoryLimits
   readonly channels: ChannelRegistry
   readonly links: Map<NodeId, MemoryLink>

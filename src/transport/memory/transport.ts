@@ -11,9 +11,10 @@ import type {
   Transport,
   TransportContext,
 } from '../../interfaces/transport.ts'
-import type { NodeId } from '../../model/ids.ts'
+import type { FoundingId, NodeId } from '../../model/ids.ts'
 import { parseAddress } from '../addresses.ts'
 import { ChannelRegistry, type LocalChannel } from '../channels.ts'
+import { Founding } from '../founding.ts'
 import { type MemoryLimits, MemoryLink } from './link.ts'
 
 /** What a transport asks of its network. */
@@ -33,6 +34,7 @@ export class MemoryTransport implements Transport {
   readonly links: Map<NodeId, MemoryLink> = new Map()
   readonly #hub: MemoryHub
   readonly #events: Events<{ peer: (event: PeerEvent) => void }>
+  readonly #founding: Founding
   #inbox: (() => void)[] = []
   #closed = false
 
@@ -42,6 +44,7 @@ export class MemoryTransport implements Transport {
     this.addresses = address === undefined ? [] : [address]
     this.#hub = hub
     this.#events = new Events(context.env.logger, ['peer'])
+    this.#founding = new Founding(context.clusterId, context.founding)
     this.channels = new ChannelRegistry(
       {
         self: context.self,
@@ -55,6 +58,17 @@ export class MemoryTransport implements Transport {
 
   get self(): PeerIdentity {
     return this.context.self
+  }
+
+  get founding(): FoundingId | undefined {
+    return this.#founding.id
+  }
+
+  belongTo(founding: FoundingId): void {
+    if (!this.#founding.fix(founding)) return
+    for (const link of this.links.values()) {
+      if (this.#founding.refusal(link.other.host.founding) !== undefined) link.break()
+    }
   }
 
   get closed(): boolean {
@@ -177,6 +191,11 @@ export class MemoryTransport implements Transport {
         'FOREIGN_CLUSTER',
         `the peer belongs to cluster ${theirs}, not to ${mine}; check the address`,
       )
+    }
+    const split = this.#founding.refusal(target.founding)
+    if (split !== undefined) {
+      for (const { context } of [this, target]) context.env.logger.error({ error: split }, split.message)
+      return split
     }
     if (this.self.role === 'client' && target.context.resolve(this.self.nodeId).length > 0) {
       return new KeelsonError(

@@ -2,6 +2,7 @@ import type { PeerCertificate } from 'node:tls'
 import { KeelsonError } from '../../core/errors.ts'
 import type { TransportContext } from '../../interfaces/transport.ts'
 import type { ClusterId, NodeId } from '../../model/ids.ts'
+import { Founding } from '../founding.ts'
 import type { Greeter } from './handshake.ts'
 import type { CheckedWebSocketOptions } from './options.ts'
 
@@ -9,6 +10,8 @@ import type { CheckedWebSocketOptions } from './options.ts'
 export class Gatekeeper {
   readonly #context: TransportContext
   readonly #verifyPeer: CheckedWebSocketOptions['verifyPeer']
+  /** Which founding of the cluster it belongs to. */
+  readonly founding: Founding
   /** Of a client that takes any cluster: the first one that it met. */
   #clusterId: ClusterId | undefined
 
@@ -16,6 +19,7 @@ export class Gatekeeper {
     this.#context = context
     this.#verifyPeer = options.verifyPeer
     this.#clusterId = context.clusterId
+    this.founding = new Founding(context.clusterId, context.founding)
   }
 
   get clusterId(): ClusterId | undefined {
@@ -30,6 +34,7 @@ export class Gatekeeper {
   ): KeelsonError | undefined {
     return (
       this.#checkCluster(greeter) ??
+      this.#checkFounding(greeter) ??
       this.#checkIdentity(greeter, processId) ??
       this.#checkProof(greeter, certificate)
     )
@@ -56,6 +61,14 @@ export class Gatekeeper {
       'FOREIGN_CLUSTER',
       `the peer belongs to cluster ${theirs ?? '(none)'}, not to ${mine ?? '(none)'}; check the address`,
     )
+  }
+
+  /** Loudly: somebody has to stop one of the two clusters. */
+  #checkFounding({ founding, identity: { nodeId } }: Greeter): KeelsonError | undefined {
+    const refusal = this.founding.refusal(founding)
+    if (refusal !== undefined)
+      this.#context.env.logger.error({ peer: nodeId, error: refusal }, refusal.message)
+    return refusal
   }
 
   #checkIdentity(greeter: Greeter, processId: number): KeelsonError | undefined {

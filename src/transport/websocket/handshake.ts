@@ -1,7 +1,7 @@
 import { decodePlain, encodePlain, Fields } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { PeerIdentity } from '../../interfaces/transport.ts'
-import { type ClusterId, checkId, checkName, type NodeId } from '../../model/ids.ts'
+import { type ClusterId, checkId, checkName, type FoundingId, type NodeId } from '../../model/ids.ts'
 import { decodeError, encodeError } from '../wire-error.ts'
 
 /** Versions of the protocol that this release speaks. */
@@ -28,6 +28,8 @@ const maximumGreetingLength = 4_096
 export interface Greeter {
   /** Undefined for a client that takes any cluster. */
   readonly clusterId: ClusterId | undefined
+  /** Undefined while it is not known. */
+  readonly founding: FoundingId | undefined
   readonly identity: PeerIdentity
   /** Drawn when the transport was opened: tells two lives of a process apart that share an incarnation. */
   readonly processId: number
@@ -69,6 +71,7 @@ function greeterFields(greeter: Greeter): (string | number | null)[] {
     role === 'node' ? 0 : 1,
     greeter.processId,
     greeter.maximumFrameBytes,
+    greeter.founding ?? null,
   ]
 }
 
@@ -82,6 +85,7 @@ function readGreeter(fields: Fields): Greeter {
     identity: { nodeId, incarnation, role },
     processId: fields.uint('process'),
     maximumFrameBytes: fields.uint('largest frame'),
+    founding: fields.optional((f) => checkId(f.uint('founding'), 'the founding')),
   }
 }
 

@@ -3,6 +3,7 @@ import type { TimerHandle } from '../../core/clock.ts'
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { PeerIdentity, TrafficClass } from '../../interfaces/transport.ts'
+import type { FoundingId } from '../../model/ids.ts'
 import type { ChannelRegistry } from '../channels.ts'
 import type { StreamRecord } from '../stream-wire.ts'
 import { StreamSet } from '../streams.ts'
@@ -20,6 +21,8 @@ export interface LinkParts {
   readonly channels: ChannelRegistry
   readonly lanes: Readonly<Record<TrafficClass, Lane>>
   readonly peer: PeerIdentity
+  /** The founding that the peer named when it connected, if it named one. */
+  readonly founding: FoundingId | undefined
   readonly processId: number
   readonly peerMaximumFrameBytes: number
   /** True when this node dialled. */

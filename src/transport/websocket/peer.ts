@@ -3,7 +3,7 @@ import type { TimerHandle } from '../../core/clock.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import { between } from '../../core/random.ts'
 import type { PeerIdentity, TrafficClass } from '../../interfaces/transport.ts'
-import type { NodeId } from '../../model/ids.ts'
+import type { FoundingId, NodeId } from '../../model/ids.ts'
 import type { Caller } from './acceptor.ts'
 import type { Dial, Dialled } from './dial.ts'
 import type { Welcome } from './handshake.ts'
@@ -248,6 +248,7 @@ export class Peer {
       const { hello } = caller
       this.#switch('replaced by a later connection of the peer')
       const link = this.#stand(hello.identity, {
+        founding: hello.founding,
         processId: hello.processId,
         peerMaximumFrameBytes: hello.maximumFrameBytes,
         dialled: false,
@@ -272,6 +273,7 @@ export class Peer {
     this.#switch('replaced by a later connection')
     this.#takeHeld()?.refuse(new KeelsonError('CONFLICT', "the other side's connection stands already"))
     const link = this.#stand(welcome.identity, {
+      founding: welcome.founding,
       processId: welcome.processId,
       peerMaximumFrameBytes: welcome.maximumFrameBytes,
       dialled: true,
@@ -309,6 +311,7 @@ export class Peer {
   #stand(
     identity: PeerIdentity,
     parts: {
+      readonly founding: FoundingId | undefined
       readonly processId: number
       readonly peerMaximumFrameBytes: number
       readonly dialled: boolean

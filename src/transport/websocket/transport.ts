@@ -14,7 +14,7 @@ import type {
   TransportContext,
   TransportFactory,
 } from '../../interfaces/transport.ts'
-import type { NodeId } from '../../model/ids.ts'
+import type { FoundingId, NodeId } from '../../model/ids.ts'
 import { formatAddress } from '../addresses.ts'
 import { ChannelRegistry, type LocalChannel } from '../channels.ts'
 import { checkTransportContext } from '../context.ts'
@@ -137,6 +137,18 @@ class WebSocketTransport implements Transport {
 
   onPeer(listener: (event: PeerEvent) => void): () => void {
     return this.#events.on('peer', listener)
+  }
+
+  get founding(): FoundingId | undefined {
+    return this.#gatekeeper.founding.id
+  }
+
+  belongTo(founding: FoundingId): void {
+    if (!this.#gatekeeper.founding.fix(founding)) return
+    // Also of those that named none: what they came to belong to since is not known here. They connect again.
+    for (const link of this.#links) {
+      if (link.parts.founding !== founding) link.close('the founding of the cluster is known now')
+    }
   }
 
   close(): Promise<void> {
@@ -297,6 +309,7 @@ class WebSocketTransport implements Transport {
   #greeter(): Greeter {
     return {
       clusterId: this.#gatekeeper.clusterId,
+      founding: this.founding,
       identity: this.self,
       processId: this.#processId,
       maximumFrameBytes: this.#options.maximumFrameBytes,
@@ -340,6 +353,11 @@ class WebSocketTransport implements Transport {
       newLink: (parts) => new Link({ ...parts, env, limits, metrics, channels: this.#channels }),
       dialBulk: (link, address) => this.#dialBulk(link, address),
       up: (link) => {
+        // It may have become known while the connection was made.
+        if (this.#gatekeeper.founding.refusal(link.parts.founding) !== undefined) {
+          link.close('the peer belongs to another founding of the cluster')
+          return
+        }
         this.#links.add(link)
         report(link, 'up')
       },

@@ -18,9 +18,15 @@ function harness(options: MemoryNetworkOptions = {}): TransportHarness & { reado
   return {
     env,
     network,
-    open: async ({ nodeId, incarnation = 1, clusterId = 'test', role = 'node' }) => {
+    open: async ({ nodeId, incarnation = 1, clusterId = 'test', founding, role = 'node' }) => {
       const self = { nodeId, incarnation, role }
-      const transport = await network.transport()({ env, clusterId, self, resolve: network.resolve })
+      const transport = await network.transport()({
+        env,
+        clusterId,
+        founding,
+        self,
+        resolve: network.resolve,
+      })
       opened.push(transport)
       return transport
     },

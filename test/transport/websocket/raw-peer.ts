@@ -18,6 +18,7 @@ export function hello(changes: Partial<Hello> = {}): Hello {
     oldest: 1,
     newest: 1,
     clusterId: 'test',
+    founding: undefined,
     identity: { nodeId: 'raw', incarnation: 1, role: 'node' },
     processId: 7,
     maximumFrameBytes: 4 * 1024 * 1024,

@@ -32,12 +32,13 @@ export function webSocketHarness(defaults: WebSocketOptions = {}): WebSocketHarn
     metrics,
     logs,
     addresses,
-    open: async ({ nodeId, incarnation = 1, clusterId = 'test', role = 'node', options = {} }) => {
+    open: async ({ nodeId, incarnation = 1, clusterId = 'test', founding, role = 'node', options = {} }) => {
       const listen = { host: '127.0.0.1', port: 0 }
       const factory = webSocket({ ...(role === 'node' ? { listen } : {}), ...defaults, ...options })
       const transport = await factory({
         env,
         clusterId,
+        founding,
         self: { nodeId, incarnation, role },
         resolve: (peer) => addresses.get(peer) ?? [],
       })
