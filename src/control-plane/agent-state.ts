@@ -1,14 +1,16 @@
 import { hex, utf8 } from '../core/bytes.ts'
 import { decodePlain, encodePlain, Fields } from '../core/codec.ts'
 import { KeelsonError } from '../core/errors.ts'
-import type { ClusterId, NodeId } from '../model/ids.ts'
+import type { ClusterId, FoundingId, NodeId } from '../model/ids.ts'
 import type { ByteLevel } from '../storage/level/database.ts'
 import { LevelState } from '../storage/level/level-state.ts'
 import type { KnownNode } from './address-book.ts'
+import { decodeFounding, encodeFounding } from './founding.ts'
 import { decodeServer, encodeServer, type ServerAddress } from './server-roster.ts'
 
 const formatVersion = 1
 const identityKey = utf8('identity')
+const foundingKey = utf8('founding')
 
 /**
  * What an agent keeps on its own disk: the secret of its life in the cluster, and where everybody was found last, so that
@@ -17,17 +19,21 @@ const identityKey = utf8('identity')
 export class AgentState {
   readonly #state: LevelState
   readonly credential: string
+  /** The founding of the cluster that took the node in; undefined before. */
+  readonly founding: FoundingId | undefined
   readonly servers: readonly ServerAddress[]
   readonly nodes: readonly KnownNode[]
 
   private constructor(
     state: LevelState,
     credential: string,
+    founding: FoundingId | undefined,
     servers: readonly ServerAddress[],
     nodes: readonly KnownNode[],
   ) {
     this.#state = state
     this.credential = credential
+    this.founding = founding
     this.servers = servers
     this.nodes = nodes
   }
@@ -78,7 +84,22 @@ export class AgentState {
     // Hints: what cannot be read is learned again.
     for await (const [, value] of state.range(below('server/'))) take(servers, () => decodeServer(value))
     for await (const [, value] of state.range(below('node/'))) take(nodes, () => decodeNode(value))
-    return new AgentState(state, credential, servers, nodes)
+    const founding = await state.get(foundingKey)
+    return new AgentState(
+      state,
+      credential,
+      founding === undefined ? undefined : decodeFounding(founding),
+      servers,
+      nodes,
+    )
+  }
+
+  /** Remembers durably which cluster took the node in: from now on no other one of the same id is listened to. */
+  async belongTo(founding: FoundingId): Promise<void> {
+    const batch = this.#state.batch()
+    batch.put(foundingKey, encodeFounding(founding))
+    await this.#state.commit(batch, [])
+    await this.#state.flush()
   }
 
   /** Remembers where the servers and nodes are. Not synced: it is a hint. */

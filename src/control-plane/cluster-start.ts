@@ -1,4 +1,5 @@
 import { KeelsonError } from '../core/errors.ts'
+import type { FoundingId } from '../model/ids.ts'
 
 /**
  * How a server with an empty directory begins. One with a history goes on from it and ignores this.
@@ -9,8 +10,10 @@ export type ClusterStart =
   | {
       /** Forms a new cluster, once. */
       readonly type: 'bootstrap'
-      /** Addresses of servers that may exist already; none of them may know a cluster. */
+      /** Addresses of all other servers; each of them has to say that it knows of no cluster. */
       readonly others: readonly string[]
+      /** The founding of a cluster whose servers are all lost; undefined for a new one. */
+      readonly founding: FoundingId | undefined
       /** What servers show each other to be let in; at least 16 characters, the same on every server. */
       readonly secret: string
     }
@@ -35,17 +38,36 @@ function checkSecret(secret: unknown): string {
 }
 
 /**
- * The first server of a new cluster. Exactly one server, exactly once in the cluster's life.
+ * The first server of a new cluster. Exactly one server, exactly once in the cluster's life; on later starts it goes on from
+ * its directory, and this is ignored.
  *
- * @param options.others addresses to ask first: if one of them knows a cluster, opening fails with `ALREADY_BOOTSTRAPPED`
+ * **Name the other servers.** A server that has lost its disk looks like one that never was; told to bootstrap, it would
+ * begin a second cluster of the same id. So it first asks everybody in `others`, and waits until each has answered that
+ * it knows of no cluster (a server that is opened with `join` and waits says so). One that knows it is enough, and
+ * opening fails with `ALREADY_BOOTSTRAPPED`: open this server with `join(…)`, under its name; it comes back as a new
+ * life of the old server. Open the servers side by side, then, not one after the other.
+ *
+ * With `others` empty, as by default, **nobody is asked**: nothing keeps a second cluster from being begun. It stays
+ * apart from the first, since every process remembers the founding of its cluster and refuses those that belong to
+ * another one with `FOREIGN_CLUSTER`; but a client or node that is new, and knows the address of that server alone, is taken
+ * in by the wrong cluster. Leave it empty for a single server, for development, or where whoever starts the server
+ * changes it to `join(…)` after the first time.
+ *
+ * @param options.others `host:port` addresses of all other servers. Default: none
  * @param options.secret what other servers must show to join
+ * @param options.founding only to bring back a cluster of which every server is lost, with a backup: the founding that its
+ *   nodes remember (`status().founding`, or the details of their `FOREIGN_CLUSTER`), so that they take this one for theirs
  * @throws KeelsonError `INVALID_OPTION`
  */
 export function bootstrap(options: {
   readonly others?: readonly string[]
   readonly secret: string
+  readonly founding?: FoundingId
 }): ClusterStart {
-  return { type: 'bootstrap', others: options.others ?? [], secret: checkSecret(options.secret) }
+  const { others = [], secret, founding } = options
+  if (founding !== undefined && (!Number.isSafeInteger(founding) || founding < 1))
+    throw new KeelsonError('INVALID_OPTION', 'the founding of a cluster is a positive safe integer')
+  return { type: 'bootstrap', others, secret: checkSecret(secret), founding }
 }
 
 /**

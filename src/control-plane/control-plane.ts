@@ -20,7 +20,7 @@ import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { PeerIdentity, Transport, TransportFactory } from '../interfaces/transport.ts'
 import type { JobType } from '../jobs/index.ts'
 import { ControllerEpoch, MetadataServer, MetadataStateMachine } from '../metadata/index.ts'
-import { type ClusterId, type NodeId, nameOption } from '../model/ids.ts'
+import { type ClusterId, type FoundingId, idOption, type NodeId, nameOption } from '../model/ids.ts'
 import { decodeJoinRequest } from '../nodes/index.ts'
 import {
   checkGroupLimits,
@@ -36,14 +36,15 @@ import { type ByteLevel, byteEncodings } from '../storage/level/database.ts'
 import type { Swim } from '../swim/index.ts'
 import { addressOption } from '../transport/addresses.ts'
 import { Rpc } from '../transport/rpc.ts'
-import { AddressBook } from './address-book.ts'
+import { AddressBook, isBootstrapQuestion } from './address-book.ts'
 import { Admin } from './admin.ts'
 import type { ClusterStart } from './cluster-start.ts'
+import { ensureFounding, learnFounding, storedFounding, storeFounding } from './founding.ts'
 import { openGossip } from './gossip.ts'
 import { callLeader } from './leader-calls.ts'
 import { checkPlacement, LeaderDuties, type PlacementOptions } from './leader-duties.ts'
 import { checkServerSecret, decodeServerJoin, encodeServerJoin, ServerAdmission } from './server-admission.ts'
-import { encodeServer, encodeServers, serverKey } from './server-roster.ts'
+import { encodeCluster, encodeServer, serverKey } from './server-roster.ts'
 
 /** Options of {@link ControlPlane.open}. */
 export interface ControlPlaneOptions {
@@ -91,6 +92,8 @@ export interface ControlPlaneStatus {
   readonly group: GroupStatus
   /** Epoch of this server's duties; undefined while it does not lead. */
   readonly epoch: number | undefined
+  /** Tells this cluster from another one of the same id; undefined for a moment after a crash in the middle of the bootstrap. */
+  readonly founding: FoundingId | undefined
   /** The control-plane servers that this one knows of, itself included. */
   readonly servers: readonly {
     /** Name of the server. */
@@ -142,8 +145,8 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
    * Opens a server: goes on from its directory, or begins as `cluster` says. Resolves when the server takes part in the
    * metadata group.
    *
-   * @throws KeelsonError `INVALID_OPTION`, `ALREADY_BOOTSTRAPPED`, `UNAUTHORIZED`, `DIRECTORY_LOCKED`,
-   *   `FOREIGN_CLUSTER`, `FOREIGN_NODE`, `FORMAT_VERSION`, `CORRUPTION`, `ABORTED`
+   * @throws KeelsonError `INVALID_OPTION`, `ALREADY_BOOTSTRAPPED`, `CONFLICT` when two servers are to bootstrap,
+   *   `UNAUTHORIZED`, `DIRECTORY_LOCKED`, `FOREIGN_CLUSTER`, `FOREIGN_NODE`, `FORMAT_VERSION`, `CORRUPTION`, `ABORTED`
    */
   static async open(options: ControlPlaneOptions, call: CallOptions = {}): Promise<ControlPlane> {
     const checked = checkPlaneOptions(options)
@@ -152,9 +155,16 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     const cleanup = new Cleanup()
     try {
       const log = cleanup.use(await checked.log({ env, clusterId, nodeId }))
+      const hasHistory = log.recovered().has(metadataGroupId)
+      const founding = await storedFounding(checked.database)
+      if (!hasHistory && checked.cluster.type === 'bootstrap') {
+        await refuseLeftovers(checked.database, founding)
+      }
       const book = new AddressBook()
       const self: PeerIdentity = { nodeId, incarnation: log.incarnation, role: 'node' }
-      const transport = cleanup.use(await checked.transport({ env, clusterId, self, resolve: book.resolve }))
+      const transport = cleanup.use(
+        await checked.transport({ env, clusterId, self, resolve: book.resolve, founding }),
+      )
       book.roster.learn({ nodeId, incarnation: log.incarnation, addresses: transport.addresses })
       const rpc = cleanup.use(new Rpc({ env, channel: transport.channel('control', { traffic: 'control' }) }))
       const opened: { plane?: ControlPlane } = {}
@@ -162,13 +172,20 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
         if (opened.plane !== undefined) return opened.plane
         throw new KeelsonError('NOT_LEADER', `${nodeId} is only starting; try again, or ask another server`)
       }
-      const hasHistory = log.recovered().has(metadataGroupId)
       // A server without a history knows of no cluster: it must not be taken for one by another that begins. One that
       // has a history and is only starting is of no use to those who look for a leader, but whoever would begin a
       // cluster must hear of it.
-      rpc.handle('servers', async (_peer, body) => {
-        const counts = opened.plane !== undefined || (hasHistory && body.length > 0)
-        return encodeServers(counts ? book.roster.all() : [])
+      rpc.handle('servers', async (peer, body) => {
+        const begins = isBootstrapQuestion(body)
+        if (begins && !hasHistory && opened.plane === undefined && options.cluster.type === 'bootstrap') {
+          throw new KeelsonError(
+            'CONFLICT',
+            `${nodeId} and ${peer.nodeId} are both to bootstrap ${clusterId}; open one of them with join(…)`,
+            { retryable: false },
+          )
+        }
+        const counts = opened.plane !== undefined || (hasHistory && begins)
+        return encodeCluster({ servers: counts ? book.roster.all() : [], founding: transport.founding })
       })
       rpc.handle('join-server', (_peer, body, { signal }) => plane().#joinServer(body, signal))
       rpc.handle('join-node', (_peer, body, { signal }) => plane().#joinNode(body, signal))
@@ -187,6 +204,9 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
       const machine = new MetadataStateMachine({ database: checked.database })
       const parts = { options: checked, self, book, transport, rpc, rafts }
       const group = await beginGroup(parts, machine, call)
+      // From the next start on it is known before anybody is greeted.
+      if (transport.founding !== undefined && transport.founding !== founding)
+        await storeFounding(checked.database, transport.founding)
       const metadata = cleanup.use(
         await MetadataServer.open({
           env,
@@ -200,7 +220,15 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
       const swim =
         datagrams === undefined
           ? undefined
-          : await openGossip({ env, datagrams, clusterId, self, seeds, cleanup })
+          : await openGossip({
+              env,
+              datagrams,
+              clusterId,
+              founding: transport.founding,
+              self,
+              seeds,
+              cleanup,
+            })
       opened.plane = new ControlPlane({ ...parts, group, metadata, swim, cleanup })
       return opened.plane
     } catch (error) {
@@ -237,6 +265,11 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     return this.#parts.transport.addresses
   }
 
+  /** The founding of the cluster; undefined for a moment after a crash in the middle of the bootstrap. */
+  get founding(): FoundingId | undefined {
+    return this.#parts.transport.founding
+  }
+
   on<K extends keyof ControlPlaneEvents>(event: K, listener: ControlPlaneEvents[K]): () => void {
     return this.#events.on(event, listener)
   }
@@ -248,6 +281,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
       nodeId: this.nodeId,
       group: this.#parts.group.status(),
       epoch: duties?.epoch.number,
+      founding: this.founding,
       servers: this.#parts.book.roster.all(),
       nodes: (duties?.nodes.nodes() ?? []).map(({ descriptor, state, liveness }) => ({
         nodeId: descriptor.nodeId,
@@ -284,7 +318,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     this.#requireLeader()
     book.roster.learn(request.server)
     await this.#admission.admit(request.server, signal)
-    return encodeServers(book.roster.all())
+    return encodeCluster({ servers: book.roster.all(), founding: this.founding })
   }
 
   async #joinNode(body: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
@@ -388,6 +422,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
         jobTypes: options.jobs ?? [],
       })
       this.#events.emit('leadership', this.#duties)
+      void this.#ensureFounding(epoch)
     } finally {
       limit.release()
     }
@@ -429,6 +464,25 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     }
   }
 
+  /** Nobody waits for it; where it fails, the next leader does it. */
+  async #ensureFounding(epoch: ControllerEpoch): Promise<void> {
+    const { options, self } = this.#parts
+    const { signal } = this.#stop
+    try {
+      await ensureFounding(this.store, epoch, this.founding, foundingOf(options.cluster, self), signal)
+    } catch (error) {
+      if (!signal.aborted)
+        this.#env.logger.debug({ error }, 'the founding of the cluster was not written down')
+    }
+  }
+
+  async #learnFounding(signal: AbortSignal): Promise<void> {
+    const { options, transport } = this.#parts
+    if (transport.founding !== undefined) return
+    const ports = { store: this.store, transport, logger: this.#env.logger }
+    await storeFounding(options.database, await learnFounding(ports, signal))
+  }
+
   #announcement(): Uint8Array {
     const { self, transport } = this.#parts
     return encodeServer({ ...self, addresses: transport.addresses })
@@ -455,6 +509,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     try {
       await Promise.all([
         announce(),
+        this.#learnFounding(signal),
         book.followServers(this.store, signal),
         book.followNodes(this.store, signal),
       ])
@@ -486,6 +541,7 @@ const clusterOption: OptionCheck<ClusterStart> = (value, name) => {
     type: wordOption(['bootstrap']),
     others: arrayOption(addressOption, { max: 64 }),
     secret,
+    founding: optional(idOption),
   })
 }
 
@@ -519,12 +575,11 @@ function checkPlaneOptions(options: ControlPlaneOptions): ControlPlaneOptions {
  * A server whose log is gone but whose state is still there once belonged to a cluster: that one is not to be begun
  * again beside it, and its state not to be thrown away.
  */
-async function refuseLeftovers(database: ByteLevel): Promise<void> {
-  await database.open()
+async function refuseLeftovers(database: ByteLevel, founding: FoundingId | undefined): Promise<void> {
   const [found] = await database
     .iterator({ ...byteEncodings, gte: utf8('metadata/'), lt: utf8('metadata0'), limit: 1 })
     .all()
-  if (found === undefined) return
+  if (found === undefined && founding === undefined) return
   throw new KeelsonError(
     'ALREADY_BOOTSTRAPPED',
     'the database holds the metadata of an earlier life of this server, but its log is gone. Restore the log; or join(…) the servers that are left; or give it an empty database if the cluster is to begin from nothing',
@@ -577,6 +632,11 @@ async function beAdmitted(parts: BeginParts, group: RaftGroup, call: CallOptions
   }
 }
 
+/** The founding that a server gives to a cluster that has none: the life of its disk, which nobody else ever has. */
+function foundingOf(cluster: ClusterStart, self: PeerIdentity): FoundingId {
+  return (cluster.type === 'bootstrap' ? cluster.founding : undefined) ?? self.incarnation
+}
+
 /** Whether a server votes in the configuration that it knows to be committed. */
 function votes(group: RaftGroup, self: PeerIdentity): boolean {
   const replicas = group.status().configuration?.replicas ?? []
@@ -607,21 +667,16 @@ async function beginGroup(
     return group
   }
   if (cluster.type === 'bootstrap') {
-    await book.meet(ports, meet, 1, { ...call, starting: true })
-    if (book.roster.all().length > 1) {
-      throw new KeelsonError(
-        'ALREADY_BOOTSTRAPPED',
-        `${book.roster.all().length - 1} servers of this cluster exist already; a second bootstrap would make a second history. Open this one with join(…)`,
-      )
-    }
+    await book.askBeforeBootstrap(ports, cluster.others, call)
     const replica = {
       replicaId: 1,
       nodeId: self.nodeId,
       incarnation: self.incarnation,
       role: 'voter',
     } as const
-    await refuseLeftovers(options.database)
-    return rafts.bootstrap(metadataGroupId, { ...setup, replicas: [replica] })
+    const group = await rafts.bootstrap(metadataGroupId, { ...setup, replicas: [replica] })
+    parts.transport.belongTo(foundingOf(cluster, self))
+    return group
   }
   await book.meet(ports, meet, Number.POSITIVE_INFINITY, call)
   const group = await rafts.awaitGroup(metadataGroupId, setup)

@@ -2,7 +2,7 @@ import type { Cleanup } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import type { DatagramFactory } from '../interfaces/datagram.ts'
 import type { PeerIdentity } from '../interfaces/transport.ts'
-import type { ClusterId } from '../model/ids.ts'
+import type { ClusterId, FoundingId } from '../model/ids.ts'
 import { Swim } from '../swim/index.ts'
 
 /** Where and as whom to gossip. */
@@ -11,6 +11,8 @@ export interface GossipParts {
   /** Listens at the same host and port as the transport, so that one address serves for both. */
   readonly datagrams: DatagramFactory
   readonly clusterId: ClusterId
+  /** Gossip of another founding of the cluster is not heard. */
+  readonly founding: FoundingId | undefined
   readonly self: PeerIdentity
   readonly seeds: readonly string[]
   readonly cleanup: Cleanup
@@ -18,7 +20,7 @@ export interface GossipParts {
 
 /** Takes part in the gossip; what it learns are hints. */
 export async function openGossip(parts: GossipParts): Promise<Swim> {
-  const { env, clusterId, self, seeds, cleanup } = parts
+  const { env, clusterId, founding, self, seeds, cleanup } = parts
   const socket = await parts.datagrams({ env, clusterId, nodeId: self.nodeId })
   const swim = cleanup.use(
     await Swim.open({
@@ -26,7 +28,7 @@ export async function openGossip(parts: GossipParts): Promise<Swim> {
       socket,
       nodeId: self.nodeId,
       incarnation: self.incarnation,
-      label: clusterId,
+      label: founding === undefined ? clusterId : `${clusterId.slice(0, 40)}.${founding}`,
       seeds,
     }),
   )

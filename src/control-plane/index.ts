@@ -1,4 +1,4 @@
-export { AddressBook, type KnownNode } from './address-book.ts'
+export { AddressBook, type AddressBookPorts, type KnownNode } from './address-book.ts'
 export { Admin } from './admin.ts'
 export { bootstrap, type ClusterStart, join } from './cluster-start.ts'
 export {

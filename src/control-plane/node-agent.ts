@@ -44,6 +44,7 @@ import { Rpc } from '../transport/rpc.ts'
 import { AddressBook } from './address-book.ts'
 import { Admin } from './admin.ts'
 import { AgentState } from './agent-state.ts'
+import { learnFounding } from './founding.ts'
 import { openGossip } from './gossip.ts'
 import { callLeader } from './leader-calls.ts'
 import { decodeChunk, encodeChunkResult } from './schema-wire.ts'
@@ -155,7 +156,10 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
       for (const server of state.servers) book.roster.learn(server)
       book.learnNodes(state.nodes)
       const self: PeerIdentity = { nodeId, incarnation, role: 'node' }
-      const transport = cleanup.use(await checked.transport({ env, clusterId, self, resolve: book.resolve }))
+      const { founding } = state
+      const transport = cleanup.use(
+        await checked.transport({ env, clusterId, self, resolve: book.resolve, founding }),
+      )
       const rpc = cleanup.use(new Rpc({ env, channel: transport.channel('control', { traffic: 'control' }) }))
       const store = cleanup.use(
         new MetadataClient({
@@ -165,11 +169,17 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
         }),
       )
       const { datagrams, seeds } = checked
-      if (datagrams !== undefined) await openGossip({ env, datagrams, clusterId, self, seeds, cleanup })
+      const gossip = async (): Promise<void> => {
+        if (datagrams === undefined) return
+        const { founding: known } = transport
+        await openGossip({ env, datagrams, clusterId, founding: known, self, seeds, cleanup })
+      }
+      if (state.servers.length > 0) await gossip()
       const agent = new NodeAgent({ options: checked, cleanup, state, book, transport, rpc, store })
       if (state.servers.length > 0) return agent
       try {
         await abortable(agent.#joined, call.signal)
+        await gossip()
       } catch (error) {
         await agent.close()
         throw error
@@ -330,6 +340,10 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
       signal,
       idempotent: true,
     })
+    const { store, transport } = this
+    const founding = await learnFounding({ store, transport, logger: env.logger }, signal)
+    if (founding !== this.#state.founding) await this.#state.belongTo(founding)
+    // Last: by them the next start knows that the node was taken in.
     await this.#state.remember(this.#book.roster.all(), [])
   }
 

@@ -17,6 +17,7 @@ import { addressOption } from '../transport/addresses.ts'
 import { Rpc } from '../transport/rpc.ts'
 import { AddressBook } from './address-book.ts'
 import { Admin } from './admin.ts'
+import { learnFounding } from './founding.ts'
 
 /** Options of {@link PlaneClient.connect}. */
 export interface PlaneClientOptions {
@@ -112,6 +113,9 @@ export class PlaneClient implements AsyncDisposable {
     const following = Promise.all([
       follow(() => book.followServers(store, stop.signal)),
       follow(() => book.followNodes(store, stop.signal)),
+      follow(async () => {
+        await learnFounding({ store, transport, logger: env.logger }, stop.signal)
+      }),
     ])
     cleanup.add(async () => {
       stop.abort(new KeelsonError('CLOSED', 'the client was closed; connect again'))

@@ -3,7 +3,7 @@ import { utf8 } from '../core/bytes.ts'
 import { decodePlain, encodePlain, Fields } from '../core/codec.ts'
 import { KeelsonError } from '../core/errors.ts'
 import type { KeySelector } from '../interfaces/metadata-store.ts'
-import { checkId, checkName, type Incarnation, type NodeId } from '../model/ids.ts'
+import { checkId, checkName, type FoundingId, type Incarnation, type NodeId } from '../model/ids.ts'
 
 /** A control-plane server and where it is found. */
 export interface ServerAddress {
@@ -37,19 +37,31 @@ export function decodeServer(bytes: Uint8Array): ServerAddress {
   return readServer(new Fields(decodePlain(bytes, 'a server'), 'a server'))
 }
 
-/** Several servers for the wire. */
-export function encodeServers(servers: readonly ServerAddress[]): Uint8Array {
+/** What a server knows of its cluster. */
+export interface KnownCluster {
+  /** Empty when it knows of none. */
+  readonly servers: readonly ServerAddress[]
+  /** Undefined when it does not know it yet. */
+  readonly founding: FoundingId | undefined
+}
+
+/** A cluster for the wire. */
+export function encodeCluster({ servers, founding }: KnownCluster): Uint8Array {
   return encodePlain([
     formatVersion,
     servers.map((server) => [formatVersion, server.nodeId, server.incarnation, [...server.addresses]]),
+    founding ?? null,
   ])
 }
 
-/** The inverse of {@link encodeServers}. @throws KeelsonError `MALFORMED`, `INVALID_ARGUMENT` */
-export function decodeServers(bytes: Uint8Array): readonly ServerAddress[] {
+/** The inverse of {@link encodeCluster}. @throws KeelsonError `MALFORMED`, `INVALID_ARGUMENT` */
+export function decodeCluster(bytes: Uint8Array): KnownCluster {
   const fields = new Fields(decodePlain(bytes, 'a list of servers'), 'a list of servers')
   fields.oneOf('version', [formatVersion])
-  return fields.list('servers', readServer)
+  return {
+    servers: fields.list('servers', readServer),
+    founding: fields.optional((f) => checkId(f.uint('founding'), 'a founding')),
+  }
 }
 
 function readServer(fields: Fields): ServerAddress {

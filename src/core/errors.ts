@@ -24,7 +24,7 @@ const uncertain: ErrorTraits = { retryable: true, outcome: 'unknown' }
 export type ErrorCode =
   /** The caller's signal was aborted. A call that had already been handed on reports `outcome: 'unknown'`. */
   | 'ABORTED'
-  /** The cluster exists already; a second bootstrap would make a second history. */
+  /** The cluster exists already; a second bootstrap would make a second history. Join it instead. */
   | 'ALREADY_BOOTSTRAPPED'
   /** The peer is not who it says it is, or may not do this. */
   | 'UNAUTHORIZED'
@@ -42,7 +42,7 @@ export type ErrorCode =
   | 'DISK_FULL'
   /** The node's epoch has ended: its session was revoked, so it must join again before it acts. */
   | 'EPOCH_ENDED'
-  /** The peer or the directory belongs to another cluster. */
+  /** The peer or the directory belongs to another cluster, or to another one of the same id (`details.peerFounding`). */
   | 'FOREIGN_CLUSTER'
   /** The directory belongs to another node or to another incarnation of it. */
   | 'FOREIGN_NODE'

@@ -72,8 +72,8 @@ export interface Transport extends AsyncDisposable {
    * Connects to an address whose node is not known yet, as with seeds, and says who is there. The connection then
    * serves all channels like any other.
    *
-   * @throws KeelsonError `UNREACHABLE`, `FOREIGN_CLUSTER`, `PROTOCOL_VERSION`, `UNAUTHORIZED`, `INVALID_ARGUMENT` for
-   * the node's own address, `CLOSED`
+   * @throws KeelsonError `UNREACHABLE`, `FOREIGN_CLUSTER`, `PROTOCOL_VERSION`, `UNAUTHORIZED`, `INVALID_ARGUMENT`, for
+   * the node's own address with `details.ownAddress`, `CLOSED`
    */
   dial(address: string, options?: CallOptions): Promise<PeerIdentity>
   /** Peers with a standing connection. */
@@ -85,7 +85,8 @@ export interface Transport extends AsyncDisposable {
   /**
    * Fixes the founding of the cluster, once it is known. A cluster id may name two clusters, when a server that has lost
    * its disk is told to bootstrap again; from here on no message passes between this process and one that belongs to
-   * another founding: both sides refuse such connections with `FOREIGN_CLUSTER`, and those that stand already, from when
+   * another founding: both sides refuse such connections with `FOREIGN_CLUSTER` (details `founding`, the refusing side's,
+   * and `peerFounding`), and those that stand already, from when
    * one of them did not know yet, break. Who does not know its founding is still welcome, since it is about to learn it.
    * Idempotent.
    *

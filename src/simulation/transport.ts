@@ -241,6 +241,9 @@ export class SimulatedTransport implements Transport, EndHost {
       return new KeelsonError(
         'INVALID_ARGUMENT',
         'this is the address of the node itself; connect to another one',
+        {
+          details: { ownAddress: true },
+        },
       )
     }
     const [theirs, mine] = [dialer.context.clusterId, this.context.clusterId]
@@ -342,6 +345,7 @@ function foundingRefusal(
   if (mine === undefined || theirs === undefined || mine === theirs) return undefined
   return new KeelsonError(
     'FOREIGN_CLUSTER',
-    `the peer belongs to founding ${theirs} of the cluster, not to ${mine}`,
+    `the peer belongs to founding ${theirs} of the cluster, not to ${mine}; stop the server that was bootstrapped a second time`,
+    { details: { founding: mine, peerFounding: theirs } },
   )
 }

@@ -1,3 +1,4 @@
+import { decodeFounding, encodeFounding } from '../../src/control-plane/founding.ts'
 import {
   decodeChunk,
   decodeChunkResult,
@@ -6,10 +7,10 @@ import {
 } from '../../src/control-plane/schema-wire.ts'
 import { decodeServerJoin, encodeServerJoin } from '../../src/control-plane/server-admission.ts'
 import {
+  decodeCluster,
   decodeServer,
-  decodeServers,
+  encodeCluster,
   encodeServer,
-  encodeServers,
 } from '../../src/control-plane/server-roster.ts'
 import { ByteReader, ByteWriter, text, utf8 } from '../../src/core/bytes.ts'
 import { decodePlain, encodePlain, type Plain } from '../../src/core/codec.ts'
@@ -277,7 +278,15 @@ export const decoders: readonly Decoder[] = [
     samples: [new ByteWriter().u8(1).u16(2).u32(3).u53(4).f64(5).varint(600).string('x').finish()],
   },
   { name: 'decodeServer', decode: decodeServer, samples: [encodeServer(server)] },
-  { name: 'decodeServers', decode: decodeServers, samples: [encodeServers([server])] },
+  {
+    name: 'decodeCluster',
+    decode: decodeCluster,
+    samples: [
+      encodeCluster({ servers: [server], founding: 12 }),
+      encodeCluster({ servers: [], founding: undefined }),
+    ],
+  },
+  { name: 'decodeFounding', decode: decodeFounding, samples: [encodeFounding(12)] },
   {
     name: 'decodeServerJoin',
     decode: decodeServerJoin,

@@ -209,7 +209,7 @@ export const factories: readonly Factory[] = [
   },
   {
     name: 'the cluster of ControlPlane.open that is begun',
-    options: { type: must('word'), others: must('array'), secret: must('text') },
+    options: { type: must('word'), others: must('array'), secret: must('text'), founding: { kind: 'id' } },
     valid: () => ({ type: 'bootstrap', others: [], secret }),
     make: (cluster) => openPlane({ cluster }),
   },

@@ -9,8 +9,10 @@ export const foundingCases: Readonly<Record<string, TransportCase>> = {
     const a = await harness.open({ nodeId: 'a', founding: 7 })
     const b = await harness.open({ nodeId: 'b', founding: 8 })
     assert.equal(a.founding, 7)
-    await refused(a.dial(b.addresses[0] as string), 'FOREIGN_CLUSTER')
-    await refused(b.dial(a.addresses[0] as string), 'FOREIGN_CLUSTER')
+    for (const [from, to] of [[a, b] as const, [b, a] as const]) {
+      const { details } = await refused(from.dial(to.addresses[0] as string), 'FOREIGN_CLUSTER')
+      assert.deepEqual(new Set([details['founding'], details['peerFounding']]), new Set([7, 8]))
+    }
     const client = await harness.open({ nodeId: 'c', role: 'client', founding: 8 })
     await refused(client.dial(a.addresses[0] as string), 'FOREIGN_CLUSTER')
     assert.deepEqual(a.peers(), [])

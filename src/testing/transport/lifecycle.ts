@@ -86,7 +86,8 @@ export const lifecycleCases: Readonly<Record<string, TransportCase>> = {
     const { a, b } = await two(harness)
     const foreign = await harness.open({ nodeId: 'c', clusterId: 'another' })
     await refused(a.dial(foreign.addresses[0] as string), 'FOREIGN_CLUSTER')
-    await refused(a.dial(a.addresses[0] as string), 'INVALID_ARGUMENT')
+    const own = await refused(a.dial(a.addresses[0] as string), 'INVALID_ARGUMENT')
+    assert.equal(own.details['ownAddress'], true)
     const address = b.addresses[0] as string
     await b.close()
     await refused(a.dial(address), 'UNREACHABLE')

@@ -181,6 +181,9 @@ export class MemoryTransport implements Transport {
       return new KeelsonError(
         'INVALID_ARGUMENT',
         'this is the address of the node itself; connect to another one',
+        {
+          details: { ownAddress: true },
+        },
       )
     if (this.#hub.cut(target.self.nodeId) !== undefined) {
       return new KeelsonError('UNREACHABLE', `the link to ${target.self.nodeId} is cut`)

@@ -79,6 +79,9 @@ export class Gatekeeper {
         return new KeelsonError(
           'INVALID_ARGUMENT',
           'this is the address of the node itself; connect to another one',
+          {
+            details: { ownAddress: true },
+          },
         )
       }
       return new KeelsonError('UNAUTHORIZED', `another process calls itself ${nodeId}, too; names are unique`)

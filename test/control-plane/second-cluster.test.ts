@@ -1,0 +1,404 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import {
+  bootstrap,
+  type ClusterStart,
+  ControlPlane,
+  join,
+  NodeAgent,
+  PlaneClient,
+} from '../../src/control-plane/index.ts'
+import { sleep } from '../../src/core/async.ts'
+import { text, utf8 } from '../../src/core/bytes.ts'
+import type { MetadataStore } from '../../src/interfaces/index.ts'
+import { Nodes } from '../../src/nodes/index.ts'
+import {
+  NetworkConditions,
+  type SimulatedProcess,
+  SimulatedTransports,
+  Simulation,
+} from '../../src/simulation/index.ts'
+import { MemoryDisk, MemoryLevel, memoryLog } from '../../src/storage/memory/index.ts'
+
+const clusterId = 'shared'
+const secret = 'a secret that all servers share'
+const key = utf8('/greeting')
+
+class Machine {
+  readonly process: SimulatedProcess
+  readonly log = new MemoryDisk()
+  readonly state = new MemoryDisk()
+  plane: ControlPlane | undefined
+  agent: NodeAgent | undefined
+
+  constructor(process: SimulatedProcess) {
+    this.process = process
+    process.onCrash(() => {
+      this.plane = undefined
+      this.agent = undefined
+    })
+  }
+
+  async database(): Promise<MemoryLevel<Uint8Array, Uint8Array>> {
+    const database = new MemoryLevel<Uint8Array, Uint8Array>({
+      disk: this.state,
+      keyEncoding: 'view',
+      valueEncoding: 'view',
+    })
+    await database.open()
+    return database
+  }
+
+  /** The process ends; what it had on its disks stays. */
+  crash(): void {
+    const random = { integer: () => 0 } as never
+    this.process.crash('power')
+    this.log.crash(random)
+    this.state.crash(random)
+  }
+
+  restart(): void {
+    this.process.restart()
+  }
+
+  wipe(): void {
+    this.log.wipe()
+    this.state.wipe()
+  }
+}
+
+/** Machines with fixed addresses, `<name>:1`. */
+class Site {
+  readonly sim = new Simulation({ seed: 11 })
+  readonly env = this.sim.environment('observer')
+  readonly machines = new Map<string, Machine>()
+  readonly #transports = new SimulatedTransports(
+    this.sim.scheduler,
+    new NetworkConditions(this.sim.random('network'), this.sim.faults),
+    this.sim.random('transports'),
+  )
+
+  machine(name: string): Machine {
+    let machine = this.machines.get(name)
+    if (machine === undefined) {
+      machine = new Machine(this.sim.process(name))
+      this.machines.set(name, machine)
+    }
+    return machine
+  }
+
+  async server(name: string, cluster: ClusterStart, signal?: AbortSignal): Promise<ControlPlane> {
+    const machine = this.machine(name)
+    const { process, log } = machine
+    const plane = await ControlPlane.open(
+      {
+        env: process.environment,
+        clusterId,
+        nodeId: name,
+        cluster,
+        transport: this.#transports.factory(process, { port: 1 }),
+        log: memoryLog({ disk: log }),
+        database: await machine.database(),
+      },
+      signal === undefined ? {} : { signal },
+    )
+    machine.plane = plane
+    return plane
+  }
+
+  async agent(name: string, seeds: readonly string[], token?: string): Promise<NodeAgent> {
+    const machine = this.machine(name)
+    const secrets = this.sim.random(`secrets ${name}`)
+    machine.agent = await NodeAgent.join({
+      env: machine.process.environment,
+      clusterId,
+      nodeId: name,
+      incarnation: 1,
+      seeds,
+      ...(token === undefined ? {} : { token }),
+      transport: this.#transports.factory(machine.process, { port: 1 }),
+      database: await machine.database(),
+      secretBytes: (length) => secrets.bytes(length),
+    })
+    return machine.agent
+  }
+
+  /** Through the server of this name. */
+  async token(server: string): Promise<string> {
+    const store = this.machine(server).plane?.store
+    assert.ok(store !== undefined)
+    const secrets = this.sim.random('tokens')
+    const nodes = new Nodes({
+      env: this.env,
+      store,
+      replicasOf: async () => 0,
+      secretBytes: (length) => secrets.bytes(length),
+    })
+    return nodes.createToken({ reason: 'a test' })
+  }
+
+  async client(seeds: readonly string[]): Promise<PlaneClient> {
+    const process = this.sim.process(`client ${seeds.join(' ')}`)
+    const transport = this.#transports.factory(process, { listen: false })
+    return PlaneClient.connect({ env: process.environment, clusterId, seeds, transport })
+  }
+
+  async until(what: string, condition: () => boolean | Promise<boolean>, limitMs = 60_000): Promise<void> {
+    const from = this.sim.nowMs
+    while (!(await condition())) {
+      assert.ok(this.sim.nowMs < from + limitMs, `not within ${limitMs} ms: ${what}`)
+      await sleep(this.env.timers, 50)
+    }
+  }
+
+  /** cp1, cp2 and cp3, with a greeting in their store. */
+  async threeServers(): Promise<void> {
+    await this.server('cp1', bootstrap({ secret }))
+    for (const name of ['cp2', 'cp3']) await this.server(name, join({ seeds: ['cp1:1'], secret }))
+    await this.machine('cp1').plane?.store.txn({ then: [{ type: 'put', key, value: utf8('of the first') }] })
+  }
+
+  async run(body: () => Promise<void>): Promise<void> {
+    await this.sim.until(body(), 600_000)
+  }
+}
+
+async function greeting(store: MetadataStore): Promise<string | undefined> {
+  const entry = await store.get(key)
+  return entry === undefined ? undefined : text(entry.value)
+}
+
+suite('a server that has lost its disk and is told to bootstrap again', () => {
+  test('is refused by whoever knows the cluster, and told to join; then it comes back', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      await site.threeServers()
+      const others = ['cp2:1', 'cp3:1']
+      const cp1 = site.machine('cp1')
+      cp1.crash()
+      cp1.wipe()
+      // One of the others is enough.
+      site.machine('cp2').crash()
+      cp1.restart()
+      await assert.rejects(site.server('cp1', bootstrap({ others, secret })), {
+        code: 'ALREADY_BOOTSTRAPPED',
+        message: /cp3 .*cp1 was one, too, and has lost its disk: open cp1 with join/,
+      })
+      site.machine('cp2').restart()
+      await site.server('cp2', join({ seeds: ['cp3:1'], secret }))
+      cp1.crash()
+      cp1.restart()
+      const again = await site.server('cp1', join({ seeds: others, secret }))
+      await site.until('it has everything', async () => (await greeting(again.store)) === 'of the first')
+      assert.equal(again.status().group.configuration?.replicas.length, 3)
+    })
+  })
+
+  test('waits while nobody can be asked, and begins nothing', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      await site.threeServers()
+      for (const name of ['cp1', 'cp2', 'cp3']) site.machine(name).crash()
+      site.machine('cp1').wipe()
+      site.machine('cp1').restart()
+      const opening = site.server('cp1', bootstrap({ others: ['cp2:1', 'cp3:1'], secret }))
+      let ended = false
+      const end = assert.rejects(opening, { code: 'ALREADY_BOOTSTRAPPED' }).finally(() => {
+        ended = true
+      })
+      await sleep(site.env.timers, 60_000)
+      assert.equal(ended, false)
+      site.machine('cp2').restart()
+      // It is only starting, as it cannot lead alone; it has a history all the same.
+      await Promise.all([end, site.server('cp2', join({ seeds: ['cp1:1', 'cp3:1'], secret }))])
+    })
+  })
+
+  test('is refused by what is left on its own disk', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      await site.server('cp1', bootstrap({ secret }))
+      const cp1 = site.machine('cp1')
+      cp1.crash()
+      cp1.log.wipe()
+      cp1.restart()
+      await assert.rejects(site.server('cp1', bootstrap({ secret })), {
+        code: 'ALREADY_BOOTSTRAPPED',
+        message: /its log is gone/,
+      })
+    })
+  })
+
+  test('is kept apart with the second cluster that it begins when it asks nobody', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      await site.threeServers()
+      const all = ['cp1:1', 'cp2:1', 'cp3:1']
+      const token = await site.token('cp3')
+      const reconciled: number[] = []
+      const serve = (agent: NodeAgent): void =>
+        agent.serve({
+          ranges: {
+            reconcile: async (wanted) => void reconciled.push(wanted.length),
+            observe: () => [],
+          },
+        })
+      serve(await site.agent('db1', all, token))
+      const cp1 = site.machine('cp1')
+      cp1.crash()
+      cp1.wipe()
+      cp1.restart()
+      const second = await site.server('cp1', bootstrap({ secret }))
+      await site.until('the second cluster has a leader', () => second.duties !== undefined)
+      await second.store.txn({ then: [{ type: 'put', key, value: utf8('of the second') }] })
+      const founding = site.machine('cp2').plane?.founding
+      assert.ok(founding !== undefined && second.founding !== undefined && founding !== second.founding)
+
+      // A node of the first cluster, started again, whose first seed is the server of the second one.
+      const db1 = site.machine('db1')
+      db1.crash()
+      db1.restart()
+      const agent = await site.agent('db1', all)
+      serve(agent)
+      await site.until('it is live again', () => agent.live)
+      for (let i = 0; i < 40; i++) {
+        assert.equal(await greeting(agent.store), 'of the first')
+        await sleep(site.env.timers, 250)
+      }
+      assert.deepEqual(second.status().nodes, [])
+      assert.deepEqual(
+        second.status().servers.map(({ nodeId }) => nodeId),
+        ['cp1'],
+      )
+
+      // Whoever does not know yet where it belongs is not left to the order of its seeds.
+      const foreign = { code: 'FOREIGN_CLUSTER', message: /different clusters of one id/ }
+      await assert.rejects(site.client(all), foreign)
+      await assert.rejects(site.agent('db2', all, token), foreign)
+      const client = await site.client(['cp2:1'])
+      await site.until('it has heard of cp1', async () => (await greeting(client.store)) === 'of the first')
+      const cp2 = site.machine('cp2')
+      cp2.crash()
+      cp2.wipe()
+      cp2.restart()
+      await assert.rejects(site.server('cp2', join({ seeds: all, secret })), foreign)
+    })
+  })
+
+  test('can be stopped, wiped and joined, and the first cluster is whole', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      await site.threeServers()
+      const cp1 = site.machine('cp1')
+      cp1.crash()
+      cp1.wipe()
+      cp1.restart()
+      const second = await site.server('cp1', bootstrap({ secret }))
+      await site.until('the second cluster has a leader', () => second.duties !== undefined)
+      await sleep(site.env.timers, 5_000)
+      cp1.crash()
+      cp1.wipe()
+      cp1.restart()
+      const again = await site.server('cp1', join({ seeds: ['cp2:1', 'cp3:1'], secret }))
+      await site.until('it has everything', async () => (await greeting(again.store)) === 'of the first')
+      assert.equal(again.founding, site.machine('cp2').plane?.founding)
+    })
+  })
+})
+
+suite('the first server of a cluster', () => {
+  test('begins it when all others have said that they know of none', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      let first: ControlPlane | undefined
+      const opening = site.server('cp1', bootstrap({ others: ['cp2:1', 'cp3:1'], secret })).then((plane) => {
+        first = plane
+      })
+      const cp2 = site.server('cp2', join({ seeds: ['cp1:1', 'cp3:1'], secret }))
+      await sleep(site.env.timers, 20_000)
+      assert.equal(first, undefined, 'cp3 was not heard of')
+      const cp3 = site.server('cp3', join({ seeds: ['cp1:1', 'cp2:1'], secret }))
+      const planes = await Promise.all([cp2, cp3, opening])
+      assert.equal(planes[0].status().group.configuration?.replicas.length, 3)
+      const foundings = ['cp1', 'cp2', 'cp3'].map((name) => site.machine(name).plane?.founding)
+      assert.ok(foundings[0] !== undefined)
+      assert.deepEqual(new Set(foundings).size, 1)
+    })
+  })
+
+  test('is one: two that are told to bootstrap refuse each other', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      const stop = new AbortController()
+      const opening = ['cp1', 'cp2'].map(async (name, i) =>
+        site.server(name, bootstrap({ others: [`cp${2 - i}:1`], secret }), stop.signal),
+      )
+      const refusal = await Promise.race(opening).then(
+        () => assert.fail('it began a cluster'),
+        (error: unknown) => error as { code: string; message: string },
+      )
+      assert.equal(refusal.code, 'CONFLICT')
+      assert.match(refusal.message, /are both to bootstrap shared/)
+      stop.abort()
+      const results = await Promise.allSettled(opening)
+      assert.ok(results.every(({ status }) => status === 'rejected'))
+    })
+  })
+
+  test('does not take a wrong address for its own', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      const stop = new AbortController()
+      const opening = site.server('cp1', bootstrap({ others: ['cp2:9', 'cp1:1'], secret }), stop.signal)
+      const end = assert.rejects(opening, { code: 'ABORTED' })
+      await sleep(site.env.timers, 20_000)
+      stop.abort()
+      await end
+    })
+  })
+
+  test('goes on from its directory, also when it stopped before it had written down what it had founded', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      const plane = await site.server('cp1', bootstrap({ secret }))
+      const { founding } = plane
+      const cp1 = site.machine('cp1')
+      cp1.crash()
+      // All that is left is the log, which was first.
+      cp1.state.wipe()
+      cp1.restart()
+      const again = await site.server('cp1', bootstrap({ others: ['cp2:1'], secret }))
+      await site.until('it knows its founding again', () => again.founding !== undefined)
+      assert.equal(again.founding, founding)
+      const cp2 = await site.server('cp2', join({ seeds: ['cp1:1'], secret }))
+      assert.equal(cp2.founding, founding)
+    })
+  })
+
+  test('may take over the founding of a cluster of which every server is lost, and its nodes come back', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      const lost = await site.server('cp1', bootstrap({ secret }))
+      const token = await site.token('cp1')
+      await site.agent('db1', ['cp1:1'], token)
+      const { founding } = lost
+      assert.ok(founding !== undefined)
+      const cp1 = site.machine('cp1')
+      cp1.crash()
+      cp1.wipe()
+      cp1.restart()
+      const again = await site.server('cp1', bootstrap({ secret, founding }))
+      assert.equal(again.founding, founding)
+      await again.store.txn({ then: [{ type: 'put', key, value: utf8('restored') }] })
+      const { agent } = site.machine('db1')
+      assert.ok(agent !== undefined)
+      await site.until('the node reads from it', async () => (await greeting(agent.store)) === 'restored')
+    })
+  })
+})
+
+test('a founding that is none is refused at the edge', () => {
+  for (const founding of [0, -1, 1.5, Number.NaN]) {
+    assert.throws(() => bootstrap({ secret, founding }), { code: 'INVALID_OPTION' })
+  }
+})
