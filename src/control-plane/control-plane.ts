@@ -455,10 +455,12 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     try {
       await epoch.txn(
         { then: [{ type: 'put', key: serverKey(this.nodeId), value: this.#announcement() }] },
-        limit,
+        { signal: limit.signal },
       )
-    } catch (error) {
-      if (KeelsonError.hasCode(error, 'STALE_EPOCH')) this.#events.emit('deposed', error)
+    } catch (thrown) {
+      const error = toKeelsonError(thrown)
+      if (error.code === 'STALE_EPOCH') this.#events.emit('deposed', error)
+      else this.#env.logger.info({ error: error.toJSON() }, 'whether this server was deposed is not known')
     } finally {
       limit.release()
     }

@@ -109,3 +109,19 @@ test('a server that is closing is not the last word: another one is asked', asyn
   assert.equal(text(await answer), 'done')
   assert.deepEqual(asked, ['cp1', 'cp2'])
 })
+
+test('a leader that was cut off learns that its epoch has ended, and says so', async () => {
+  const time = new VirtualTime(8)
+  const cluster = await time.until(devCluster({ env: time.env, servers: 3 }))
+  await time.untilTrue('a server leads', () => cluster.servers.some(({ duties }) => duties !== undefined))
+  const leader = cluster.leader()
+  const deposed: KeelsonError[] = []
+  leader.on('deposed', (error) => deposed.push(error))
+  const others = cluster.servers.filter((server) => server !== leader)
+  for (const { nodeId } of others) cluster.network.cut(leader.nodeId, nodeId)
+  await time.untilTrue('another one leads', () => others.some(({ duties }) => duties !== undefined), 60_000)
+  for (const { nodeId } of others) cluster.network.heal(leader.nodeId, nodeId)
+  await time.untilTrue('it was told', () => deposed.length > 0, 60_000)
+  assert.equal(deposed[0]?.code, 'STALE_EPOCH')
+  await time.until(cluster.close())
+})
