@@ -308,17 +308,17 @@ export class CityNode implements RangeHost, SchemaHost, AsyncDisposable {
     if (group.token() === undefined) return
     if (group.status().latestConfiguration?.generation !== change.generation) return
     this.#driving.add(rangeId)
-    const guard = { expectedGeneration: change.generation, signal: this.#stop.signal }
+    const { signal } = this.#stop
     try {
       if (change.type === 'transferLease') {
         if (change.replicaId !== group.status().replicaId)
-          await group.transferLeadership(change.replicaId, guard)
+          await group.transferLeadership(change.replicaId, { signal })
       } else {
-        await group.changeMembership(change, guard)
+        await group.changeMembership(change, { expectedGeneration: change.generation, signal })
       }
     } catch (error) {
-      // Refused or lost: what is wanted is looked at again soon, against what is then true.
-      if (!KeelsonError.is(error)) throw error
+      // Refused or lost: what is wanted is looked at again soon, against what is then true. A wrong call stays wrong.
+      if (!KeelsonError.is(error) || error.code === 'INVALID_OPTION') throw error
     } finally {
       this.#driving.delete(rangeId)
       this.agent.reportSoon()

@@ -134,10 +134,31 @@ async function until(what: string, limitMs: number, ask: () => Promise<boolean> 
   for (;;) {
     if (await ask()) return timeline.elapsedMs - startMs
     interrupted.signal.throwIfAborted()
-    if (timeline.elapsedMs - startMs > limitMs)
+    if (timeline.elapsedMs - startMs > limitMs) {
+      for (const line of await underWay()) timeline.line('info', line)
       throw new Error(`after ${limitMs} ms it is not true yet that ${what}`)
+    }
     await sleep(env.timers, 25)
   }
+}
+
+/** What the control plane tries, the latest last, and which replicas every range has: for when something takes too long. */
+async function underWay(): Promise<string[]> {
+  const jobs = await client.admin.jobs.list({ signal: AbortSignal.timeout(5_000) })
+  return [
+    ...jobs
+      .slice(-20)
+      .map(({ jobId, type, key, status, reason, lastError }) =>
+        [
+          `job ${jobId}, ${type} ${key ?? ''}, ${status}: ${reason}`,
+          ...(lastError === undefined ? [] : [lastError.message]),
+        ].join('; '),
+      ),
+    ...client.directory.ranges().map(({ rangeId, generation, replicas: present }) => {
+      const where = present.map(({ nodeId, role, replicaId }) => `${nodeId} (${role} ${replicaId})`)
+      return `range ${rangeId}, generation ${generation}: ${where.join(', ')}`
+    }),
+  ]
 }
 
 const calm = async (): Promise<void> => sleep(env.timers, plan.calmMs)
