@@ -73,7 +73,8 @@ interface Waiting {
 }
 
 /**
- * The Raft groups of one node, over one log store and one channel. In each turn of the event loop what all groups have
+ * The Raft groups of one node, over one log store and one channel. A state machine is the host's from when it opens it: it
+ * is closed with the host, or at once when its group cannot be opened after all. In each turn of the event loop what all groups have
  * to write becomes one durable batch, and what they have to say to a node one frame.
  */
 export class RaftHost implements AsyncDisposable {
@@ -91,6 +92,8 @@ export class RaftHost implements AsyncDisposable {
   readonly #stored = new Map<GroupId, Stored>()
   /** Groups that are being opened or destroyed. */
   readonly #busy = new Set<GroupId>()
+  /** What is done with them, until it has ended, well or not. */
+  readonly #tasks = new Set<Promise<void>>()
   readonly #port: ReplicaPort<Replica>
   readonly #outbox: Outbox
   readonly #snapshots: SnapshotTransfers
@@ -237,14 +240,16 @@ export class RaftHost implements AsyncDisposable {
           `the first replicas of group ${groupId} do not name this node, ${this.nodeId} in incarnation ${this.incarnation}; name it, or await the group here`,
         )
       }
-      const stored = await openMachine(groupId, stateMachine)
-      const metadata = newMetadata(self.replicaId)
-      await this.#loop.write({ groupId, entries, hardState, metadata: encodeGroupMetadata(metadata) })
-      this.#checkOpen()
-      const restored = { hardState, entries, compacted: { index: 0, term: 0 }, appliedIndex: 0 }
-      const group = this.#makeGroup(groupId)
-      this.#start(group, stateMachine, stored, metadata, restored)
-      return group
+      return this.#orClose(stateMachine, async () => {
+        const stored = await openMachine(groupId, stateMachine)
+        const metadata = newMetadata(self.replicaId)
+        await this.#loop.write({ groupId, entries, hardState, metadata: encodeGroupMetadata(metadata) })
+        this.#checkOpen()
+        const restored = { hardState, entries, compacted: { index: 0, term: 0 }, appliedIndex: 0 }
+        const group = this.#makeGroup(groupId)
+        this.#start(group, stateMachine, stored, metadata, restored)
+        return group
+      })
     })
   }
 
@@ -271,23 +276,25 @@ export class RaftHost implements AsyncDisposable {
           `group ${groupId} was open before; open the host anew to open it again`,
         )
       }
-      const stored = readBookkeeping(await stateMachine.open())
-      const { restored, metadata, quarantined } = await recoverReplica(
-        this.#log,
-        recovered,
-        found.metadata,
-        stored,
-      )
-      if (quarantined) {
-        this.#options.env.logger.error(
-          { groupId, replicaId: metadata.replicaId },
-          'a replica lost what it had acknowledged and is quarantined; remove it and add a new one',
+      return this.#orClose(stateMachine, async () => {
+        const stored = readBookkeeping(await stateMachine.open())
+        const { restored, metadata, quarantined } = await recoverReplica(
+          this.#log,
+          recovered,
+          found.metadata,
+          stored,
         )
-      }
-      this.#checkOpen()
-      const group = this.#makeGroup(groupId)
-      this.#start(group, stateMachine, stored, metadata, restored)
-      return group
+        if (quarantined) {
+          this.#options.env.logger.error(
+            { groupId, replicaId: metadata.replicaId },
+            'a replica lost what it had acknowledged and is quarantined; remove it and add a new one',
+          )
+        }
+        this.#checkOpen()
+        const group = this.#makeGroup(groupId)
+        this.#start(group, stateMachine, stored, metadata, restored)
+        return group
+      })
     })
   }
 
@@ -304,12 +311,14 @@ export class RaftHost implements AsyncDisposable {
     const known = this.#stored.get(groupId)
     if (known !== undefined && !known.metadata.destroyed) return this.openGroup(groupId, setup)
     return this.#exclusively(groupId, async () => {
-      const stored = await openMachine(groupId, stateMachine)
-      this.#checkOpen()
-      const group = this.#makeGroup(groupId)
-      const above = this.#stored.get(groupId)?.metadata.replicaId ?? 0
-      this.#waiting.set(groupId, { group, machine: stateMachine, stored, above })
-      return group
+      return this.#orClose(stateMachine, async () => {
+        const stored = await openMachine(groupId, stateMachine)
+        this.#checkOpen()
+        const group = this.#makeGroup(groupId)
+        const above = this.#stored.get(groupId)?.metadata.replicaId ?? 0
+        this.#waiting.set(groupId, { group, machine: stateMachine, stored, above })
+        return group
+      })
     })
   }
 
@@ -334,8 +343,7 @@ export class RaftHost implements AsyncDisposable {
         `this node has no replica of group ${groupId}; ask a node that has one`,
       )
     }
-    this.#busy.add(groupId)
-    try {
+    await this.#whileBusy(groupId, async () => {
       const machine = this.#replicas.get(groupId)?.machine ?? this.#waiting.get(groupId)?.machine
       const replicaId = this.#replicas.get(groupId)?.replicaId ?? found?.metadata.replicaId ?? 0
       await this.#release(
@@ -355,9 +363,7 @@ export class RaftHost implements AsyncDisposable {
         await stateMachine.open()
         await stateMachine.destroy()
       }
-    } finally {
-      this.#busy.delete(groupId)
-    }
+    })
   }
 
   /**
@@ -382,6 +388,8 @@ export class RaftHost implements AsyncDisposable {
     const error = new KeelsonError('CLOSED', 'the Raft host was closed; open it again')
     const released = [...this.#groups.keys()].map(async (groupId) => this.#release(groupId, error))
     await Promise.all(released)
+    // Groups that are just being opened or destroyed: they find the host closed, and need the log until they have.
+    await Promise.all(this.#tasks)
     const results = await Promise.allSettled(machines.map(async (machine) => machine.close()))
     await this.#log.close()
     this.#events.removeAll()
@@ -401,11 +409,34 @@ export class RaftHost implements AsyncDisposable {
         `this host opens at most ${this.#options.maximumGroups} groups; raise maximumGroups, or place the group elsewhere`,
       )
     }
+    return this.#whileBusy(groupId, task)
+  }
+
+  async #whileBusy<T>(groupId: GroupId, task: () => Promise<T>): Promise<T> {
     this.#busy.add(groupId)
+    const work = task()
+    const end = work.then(
+      () => {},
+      () => {},
+    )
+    this.#tasks.add(end)
     try {
-      return await task()
+      return await work
     } finally {
       this.#busy.delete(groupId)
+      this.#tasks.delete(end)
+    }
+  }
+
+  /** A state machine whose group is not opened after all is nobody's: the host closes it, as it would with the group. */
+  async #orClose<T>(machine: StateMachine, open: () => Promise<T>): Promise<T> {
+    try {
+      return await open()
+    } catch (error) {
+      await machine.close().catch((failure: unknown) => {
+        this.#options.env.logger.warn({ error: failure }, 'a state machine could not be closed')
+      })
+      throw error
     }
   }
 
