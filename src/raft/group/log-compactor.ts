@@ -53,10 +53,12 @@ export class LogCompactor {
 
   async #compact(): Promise<void> {
     const { applier, core, log, groupId, stopped, onFailure } = this.#options
+    const bytes = this.#bytes
     try {
       const flushed = await applier.flush()
       if (stopped()) return
-      this.#bytes = 0
+      // What came in while the state was flushed counts for the next time.
+      this.#bytes = Math.max(0, this.#bytes - bytes)
       const index = this.#target(flushed.index)
       if (index <= this.#compactedIndex) return
       const position = core.compact(index)
