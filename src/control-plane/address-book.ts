@@ -131,11 +131,10 @@ export class AddressBook {
   ): Promise<void> {
     const { env, transport } = ports
     const { nodeId } = transport.self
-    let silent = others
     let complainAtMs = env.clock.monotonicMs() + complainMs
     for (;;) {
       const asked = await Promise.all(
-        silent.map(async (address) => {
+        others.map(async (address) => {
           const answer = await this.#ask(ports, address, bootstrapQuestion, options)
           if (answer === undefined || answer === 'self') return answer === undefined ? [address] : []
           if (answer.servers.length === 0) return []
@@ -149,7 +148,8 @@ export class AddressBook {
           )
         }),
       )
-      silent = asked.flat()
+      // All in one round: who knew of none a while ago may have been taken in since.
+      const silent = asked.flat()
       if (silent.length === 0) return
       if (env.clock.monotonicMs() >= complainAtMs) {
         complainAtMs += complainMs

@@ -187,7 +187,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
         const counts = opened.plane !== undefined || (hasHistory && begins)
         return encodeCluster({ servers: counts ? book.roster.all() : [], founding: transport.founding })
       })
-      rpc.handle('join-server', (_peer, body, { signal }) => plane().#joinServer(body, signal))
+      rpc.handle('join-server', (peer, body, { signal }) => plane().#joinServer(peer, body, signal))
       rpc.handle('join-node', (_peer, body, { signal }) => plane().#joinNode(body, signal))
       rpc.handle('report', async (_peer, body) => plane().#takeReport(body))
       const rafts = cleanup.use(
@@ -311,8 +311,16 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     this.#events.removeAll()
   }
 
-  async #joinServer(body: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
+  async #joinServer(peer: PeerIdentity, body: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
     const request = decodeServerJoin(body)
+    const { nodeId, incarnation } = request.server
+    // Another life of a server takes the place of the one that is a member, so nobody asks for anybody else's.
+    if (peer.nodeId !== nodeId || peer.incarnation !== incarnation) {
+      throw new KeelsonError(
+        'UNAUTHORIZED',
+        `${peer.nodeId} asked to join as ${nodeId}; a server joins under its own name, in its present life`,
+      )
+    }
     const { options, book } = this.#parts
     checkServerSecret(options.cluster.secret, request.secret)
     this.#requireLeader()

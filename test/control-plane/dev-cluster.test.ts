@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { encodeServerJoin } from '../../src/control-plane/server-admission.ts'
 import { bootstrap, ControlPlane, devCluster, join, nodeEnvironment, utf8 } from '../../src/index.ts'
 import type { LogStoreFactory } from '../../src/interfaces/index.ts'
 import type { Job } from '../../src/jobs/index.ts'
 import { MemoryLevel, memoryLog } from '../../src/storage/memory/index.ts'
 import { memoryNetwork } from '../../src/transport/memory/index.ts'
+import { Rpc } from '../../src/transport/rpc.ts'
 
 test('a whole control plane in one process: servers, a client, nodes', async () => {
   await using cluster = await devCluster()
@@ -53,6 +55,24 @@ test('a second bootstrap of a cluster that exists is refused, and so is a wrong 
   const secret = 'another secret entirely'
   await assert.rejects(open('cp9', bootstrap({ others: seeds, secret })), { code: 'ALREADY_BOOTSTRAPPED' })
   await assert.rejects(open('cp8', join({ seeds, secret })), { code: 'UNAUTHORIZED' })
+})
+
+test('a server is taken in under its own name and in its present life only', async () => {
+  await using cluster = await devCluster({ servers: 1 })
+  const env = nodeEnvironment()
+  const [server] = cluster.servers
+  assert.ok(server !== undefined)
+  const self = { nodeId: 'cp8', incarnation: 5, role: 'node' } as const
+  const resolve = (): readonly string[] => server.addresses
+  await using transport = await cluster.network.transport()({ env, clusterId: 'dev', self, resolve })
+  await using rpc = new Rpc({ env, channel: transport.channel('control', { traffic: 'control' }) })
+  for (const [nodeId, incarnation] of [['cp9', 5] as const, ['cp8', 4] as const]) {
+    const body = encodeServerJoin({ server: { nodeId, incarnation, addresses: [] }, secret: 'any' })
+    await assert.rejects(rpc.call('cp1', 'join-server', body, { timeoutMs: 5_000 }), {
+      code: 'UNAUTHORIZED',
+      message: /joins under its own name, in its present life/,
+    })
+  }
 })
 
 test('a server that is only starting keeps another one from beginning the cluster a second time', async () => {

@@ -326,6 +326,24 @@ suite('the first server of a cluster', () => {
     })
   })
 
+  test('asks anew whoever answered before the last one did', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      const opening = site.server('cp1', bootstrap({ others: ['cp2:1', 'cp3:1'], secret }))
+      const end = assert.rejects(opening, { code: 'ALREADY_BOOTSTRAPPED', message: /^cp2 / })
+      const cp2 = site.server('cp2', join({ seeds: ['cp9:1'], secret }))
+      await sleep(site.env.timers, 5_000)
+      // cp2 has said that it knows of no cluster. It is taken in by another one before cp3 is there.
+      await site.server('cp9', bootstrap({ secret }))
+      await cp2
+      const stop = new AbortController()
+      const cp3 = site.server('cp3', join({ seeds: ['cp1:1'], secret }), stop.signal)
+      await end
+      stop.abort()
+      await assert.rejects(cp3, { code: 'ABORTED' })
+    })
+  })
+
   test('is one: two that are told to bootstrap refuse each other', async () => {
     const site = new Site()
     await site.run(async () => {
