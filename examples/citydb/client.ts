@@ -34,6 +34,8 @@ export interface CityClientOptions {
 }
 
 const defaultAttemptMs = 1500
+/** How long a node that did not answer is asked only after the others: it may stand still, and others may still point at it. */
+const silenceMs = 2_000
 const minimumBackoffMs = 10
 const maximumBackoffMs = 150
 
@@ -48,6 +50,8 @@ export class CityClient {
   readonly #attemptMs: number
   /** Whom the last answer named as lease holder. */
   readonly #holders = new Map<number, NodeId>()
+  /** Nodes that did not answer, and until when the others come first. */
+  readonly #silent = new Map<NodeId, number>()
 
   constructor(options: CityClientOptions) {
     this.#env = options.env
@@ -149,12 +153,15 @@ export class CityClient {
         })
         const answer = await abortable(call, limit.signal, 'unknown')
         this.#holders.set(rangeId, holder)
+        this.#silent.delete(holder)
         return answer
       } catch (error) {
         if (options.signal?.aborted === true || !KeelsonError.is(error)) throw error
         if (!error.retryable && error.code !== 'ABORTED' && error.code !== 'EPOCH_ENDED') throw error
         const hint = error.details['leaderNodeId']
-        if (error.code === 'NOT_LEADER' && typeof hint === 'string' && hint !== holder)
+        if (limit.signal.aborted || error.code === 'UNREACHABLE')
+          this.#silent.set(holder, this.#env.clock.monotonicMs() + silenceMs)
+        if (error.code === 'NOT_LEADER' && typeof hint === 'string' && hint !== holder && this.#answers(hint))
           this.#holders.set(rangeId, hint)
         else this.#holders.delete(rangeId)
       } finally {
@@ -167,8 +174,14 @@ export class CityClient {
 
   #holderOf(rangeId: number, attempt: number): NodeId | undefined {
     const known = this.#holders.get(rangeId)
-    if (known !== undefined) return known
+    if (known !== undefined && this.#answers(known)) return known
     const voters = (this.ranges.byId(rangeId)?.replicas ?? []).filter(({ role }) => role === 'voter')
-    return voters[attempt % Math.max(1, voters.length)]?.nodeId
+    const answering = voters.filter(({ nodeId }) => this.#answers(nodeId))
+    const asked = answering.length > 0 ? answering : voters
+    return asked[attempt % Math.max(1, asked.length)]?.nodeId
+  }
+
+  #answers(nodeId: NodeId): boolean {
+    return (this.#silent.get(nodeId) ?? Number.NEGATIVE_INFINITY) <= this.#env.clock.monotonicMs()
   }
 }

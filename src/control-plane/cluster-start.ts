@@ -1,5 +1,15 @@
 import { KeelsonError } from '../core/errors.ts'
-import type { FoundingId } from '../model/ids.ts'
+import {
+  arrayOption,
+  checkOptions,
+  type OptionCheck,
+  type OptionChecks,
+  objectOption,
+  optional,
+  wordOption,
+} from '../core/options.ts'
+import { type FoundingId, idOption } from '../model/ids.ts'
+import { addressOption } from '../transport/addresses.ts'
 
 /**
  * How a server with an empty directory begins. One with a history goes on from it and ignores this.
@@ -28,13 +38,38 @@ export type ClusterStart =
 
 const minimumSecretLength = 16
 
-function checkSecret(secret: unknown): string {
-  if (typeof secret === 'string' && secret.length >= minimumSecretLength && secret.length <= 256)
-    return secret
+/** The value stays out of the message: it may be the secret itself, misspelt. */
+const secretOption: OptionCheck<string> = (value, name) => {
+  if (typeof value === 'string' && value.length >= minimumSecretLength && value.length <= 256) return value
   throw new KeelsonError(
     'INVALID_OPTION',
-    `the secret of a cluster has ${minimumSecretLength} to 256 characters; draw it at random and give the same to every server`,
+    `${name} takes a secret of ${minimumSecretLength} to 256 characters; draw it at random and give the same to every server`,
   )
+}
+
+type Bootstrap = Extract<ClusterStart, { type: 'bootstrap' }>
+type Join = Extract<ClusterStart, { type: 'join' }>
+
+const bootstrapChecks: OptionChecks<Omit<Bootstrap, 'type'>> = {
+  others: arrayOption(addressOption, { max: 64, fallback: [] }),
+  secret: secretOption,
+  founding: optional(idOption),
+}
+
+const joinChecks: OptionChecks<Omit<Join, 'type'>> = {
+  seeds: arrayOption(addressOption, { min: 1, max: 64 }),
+  secret: secretOption,
+}
+
+/** Takes how a server begins, whoever wrote it down: `bootstrap(…)`, `join(…)`, or a file of the host's. */
+export const clusterOption: OptionCheck<ClusterStart> = (value, name) => {
+  const { type } = objectOption<ClusterStart>(['type', 'secret'])(
+    value,
+    `${name}, made by bootstrap(…) or join(…),`,
+  )
+  return type === 'join'
+    ? checkOptions<Join>(name, value, { type: wordOption(['join']), ...joinChecks })
+    : checkOptions<Bootstrap>(name, value, { type: wordOption(['bootstrap']), ...bootstrapChecks })
 }
 
 /**
@@ -64,10 +99,8 @@ export function bootstrap(options: {
   readonly secret: string
   readonly founding?: FoundingId
 }): ClusterStart {
-  const { others = [], secret, founding } = options
-  if (founding !== undefined && (!Number.isSafeInteger(founding) || founding < 1))
-    throw new KeelsonError('INVALID_OPTION', 'the founding of a cluster is a positive safe integer')
-  return { type: 'bootstrap', others, secret: checkSecret(secret), founding }
+  const { others, secret, founding } = checkOptions('bootstrap', options, bootstrapChecks)
+  return { type: 'bootstrap', others, secret, founding }
 }
 
 /**
@@ -77,7 +110,5 @@ export function bootstrap(options: {
  * @throws KeelsonError `INVALID_OPTION`
  */
 export function join(options: { readonly seeds: readonly string[]; readonly secret: string }): ClusterStart {
-  if (options.seeds.length === 0)
-    throw new KeelsonError('INVALID_OPTION', 'join needs at least one seed address')
-  return { type: 'join', seeds: options.seeds, secret: checkSecret(options.secret) }
+  return { type: 'join', ...checkOptions('join', options, joinChecks) }
 }

@@ -8,11 +8,8 @@ import {
   checkCall,
   checkOptions,
   functionOption,
-  type OptionCheck,
   objectOption,
   optional,
-  stringOption,
-  wordOption,
 } from '../core/options.ts'
 import type { DatagramFactory } from '../interfaces/datagram.ts'
 import type { LogStoreFactory } from '../interfaces/log-store.ts'
@@ -20,7 +17,7 @@ import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { PeerIdentity, Transport, TransportFactory } from '../interfaces/transport.ts'
 import type { JobType } from '../jobs/index.ts'
 import { ControllerEpoch, MetadataServer, MetadataStateMachine } from '../metadata/index.ts'
-import { type ClusterId, type FoundingId, idOption, type NodeId, nameOption } from '../model/ids.ts'
+import { type ClusterId, type FoundingId, type NodeId, nameOption } from '../model/ids.ts'
 import { decodeJoinRequest } from '../nodes/index.ts'
 import {
   checkGroupLimits,
@@ -34,11 +31,10 @@ import {
 import { checkSchemaChangeTuning, type SchemaChangeTuning } from '../schema/index.ts'
 import { type ByteLevel, byteEncodings } from '../storage/level/database.ts'
 import type { Swim } from '../swim/index.ts'
-import { addressOption } from '../transport/addresses.ts'
 import { Rpc } from '../transport/rpc.ts'
 import { AddressBook, isBootstrapQuestion } from './address-book.ts'
 import { Admin } from './admin.ts'
-import type { ClusterStart } from './cluster-start.ts'
+import { type ClusterStart, clusterOption } from './cluster-start.ts'
 import { ensureFounding, learnFounding, storedFounding, storeFounding } from './founding.ts'
 import { openGossip } from './gossip.ts'
 import { callLeader } from './leader-calls.ts'
@@ -527,32 +523,6 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
       if (!signal.aborted) this.#env.logger.error({ error }, 'addresses are not followed any more')
     }
   }
-}
-
-/** How a server begins, whoever wrote it down. */
-const clusterOption: OptionCheck<ClusterStart> = (value, name) => {
-  const { type } = objectOption<ClusterStart>(['type', 'secret'])(
-    value,
-    `${name}, made by bootstrap(…) or join(…),`,
-  )
-  const secret: OptionCheck<string> = (given, called) => {
-    const checked = stringOption({ maxLength: 256 })(given, called)
-    if (checked.length >= 16) return checked
-    throw new KeelsonError('INVALID_OPTION', `${called} takes 16 to 256 characters; draw them at random`)
-  }
-  if (type === 'join') {
-    return checkOptions<ClusterStart & { readonly type: 'join' }>(name, value, {
-      type: wordOption(['join']),
-      seeds: arrayOption(addressOption, { min: 1, max: 64 }),
-      secret,
-    })
-  }
-  return checkOptions<ClusterStart & { readonly type: 'bootstrap' }>(name, value, {
-    type: wordOption(['bootstrap']),
-    others: arrayOption(addressOption, { max: 64 }),
-    secret,
-    founding: optional(idOption),
-  })
 }
 
 /** @throws KeelsonError `INVALID_OPTION` */

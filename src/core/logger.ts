@@ -1,5 +1,7 @@
 import { checkFunction } from './arguments.ts'
+import type { Clock } from './clock.ts'
 import { wordOption } from './options.ts'
+
 /** Structured fields of a log record. Secrets never go here. */
 export type LogFields = Readonly<Record<string, unknown>>
 
@@ -76,4 +78,26 @@ export function recordLogger(write: (record: LogRecord) => void, level: LogLevel
     }
   }
   return make({})
+}
+
+/** Milliseconds of silence after a record that others can cause at will. */
+const sparingIntervalMs = 10_000
+
+/**
+ * A log method for what a peer can cause as often as it likes: one record, then silence for ten seconds; the next one says in
+ * `suppressed` how many were left out. The caller counts them all in a metric.
+ */
+export function sparingly(clock: Clock, log: LogMethod): LogMethod {
+  let quietUntilMs = Number.NEGATIVE_INFINITY
+  let suppressed = 0
+  return (fields, message) => {
+    const nowMs = clock.monotonicMs()
+    if (nowMs < quietUntilMs) {
+      suppressed += 1
+      return
+    }
+    quietUntilMs = nowMs + sparingIntervalMs
+    log(suppressed === 0 ? fields : { ...fields, suppressed }, message)
+    suppressed = 0
+  }
 }

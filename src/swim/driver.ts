@@ -4,7 +4,7 @@ import type { TimerHandle } from '../core/clock.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
-import type { Logger } from '../core/logger.ts'
+import { type Logger, type LogMethod, sparingly } from '../core/logger.ts'
 import { checkCall, showValue } from '../core/options.ts'
 import type { DatagramSocket } from '../interfaces/datagram.ts'
 import { checkName, type NodeId } from '../model/ids.ts'
@@ -66,6 +66,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
   readonly #env: Environment
   readonly #socket: DatagramSocket
   readonly #logger: Logger
+  readonly #complain: LogMethod
   readonly #core: SwimCore
   readonly #events: Events<SwimEvents>
   readonly #metrics: SwimMetrics
@@ -98,6 +99,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
     this.#socket = socket
     this.#tuning = tuning
     this.#logger = env.logger.child({ module: 'swim', nodeId })
+    this.#complain = sparingly(env.clock, this.#logger.warn.bind(this.#logger))
     this.#events = new Events(this.#logger, ['change'])
     this.#metrics = new SwimMetrics(env.metrics, nodeId)
     const nowMs = env.clock.monotonicMs()
@@ -279,7 +281,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
       try {
         this.#socket.send(to, bytes)
       } catch (error) {
-        this.#logger.warn({ to, error }, 'a SWIM packet could not be sent')
+        this.#complain({ to, error }, 'a SWIM packet could not be sent')
       }
     }
     this.#arm()

@@ -1,4 +1,5 @@
 import type { CallOptions } from '../core/async.ts'
+import { type LogMethod, sparingly } from '../core/logger.ts'
 import type { Counter } from '../core/metrics.ts'
 import type { PeerIdentity } from '../interfaces/transport.ts'
 import type { NodeId } from '../model/ids.ts'
@@ -27,6 +28,7 @@ export class Rpc implements AsyncDisposable {
   readonly #dropped: Counter
   readonly #unsubscribe: () => void
   #loop: Uint8Array[] = []
+  readonly #complain: LogMethod
   #closed = false
 
   /** @throws KeelsonError `INVALID_OPTION` */
@@ -42,6 +44,7 @@ export class Rpc implements AsyncDisposable {
       'keelson_rpc_dropped_frames_total',
       'Frames of remote calls that were dropped: malformed, or answers that nobody waits for',
     )
+    this.#complain = sparingly(env.clock, env.logger.warn.bind(env.logger))
     channel.onMessage((peer, bytes) => this.#receive(peer, bytes))
     this.#unsubscribe = channel.onLost(({ peer, outcome }) => {
       this.#client.lost(peer, outcome)
@@ -130,7 +133,7 @@ export class Rpc implements AsyncDisposable {
       if (!used) this.#dropped.add(1, { reason: answer ? 'late' : 'unexpected' })
     } catch (error) {
       this.#dropped.add(1, { reason: 'malformed' })
-      this.#options.env.logger.warn({ error, peer: peer.nodeId }, 'a malformed remote call was dropped')
+      this.#complain({ error, peer: peer.nodeId }, 'a malformed remote call was dropped')
     }
   }
 

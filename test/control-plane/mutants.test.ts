@@ -2,23 +2,33 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { mutants, runMutant } from './simulation/mutants.ts'
 
-/** The first seed that catches it, by the order of the list. */
-const seeds: Readonly<Record<string, number>> = {
+/** The seed that caught it when this was written: tried first, so that a run of the tests is quick. */
+const recorded: Readonly<Record<string, number>> = {
   'the duties of a deposed leader go on, and no write compares its epoch': 2,
   'ranges keep no barrier against old schema versions': 42,
   'a session counts from when its renewal was answered': 9,
 }
 
+/** Seeds that are tried after the recorded one: a change of the library moves every run to another course. */
+const furtherSeeds = 12
+
 suite('bugs that are planted in the composition', () => {
   for (const mutant of mutants) {
-    const seed = seeds[mutant.name] ?? 1
-    test(`seed ${seed} catches that ${mutant.name}`, async () => {
-      const { failure } = await runMutant(mutant, seed)
-      assert.match(failure?.message ?? 'nothing was found', mutant.caughtBy)
-      // The same run without the bug is well: it is the bug that was caught.
-      const { name, caughtBy, faults } = mutant
-      const sound = await runMutant({ name, caughtBy, ...(faults === undefined ? {} : { faults }) }, seed)
-      assert.equal(sound.failure, undefined, sound.failure?.message)
+    test(`is caught: ${mutant.name}`, async (t) => {
+      const first = recorded[mutant.name] ?? 1
+      const seeds = [first, ...Array.from({ length: furtherSeeds }, (_, i) => first + 1 + i)]
+      for (const seed of seeds) {
+        const { failure } = await runMutant(mutant, seed)
+        if (failure === undefined) continue
+        assert.match(failure.message, mutant.caughtBy)
+        t.diagnostic(`by seed ${seed}`)
+        // The same run without the bug is well: it is the bug that was caught.
+        const { name, caughtBy, faults } = mutant
+        const sound = await runMutant({ name, caughtBy, ...(faults === undefined ? {} : { faults }) }, seed)
+        assert.equal(sound.failure, undefined, sound.failure?.message)
+        return
+      }
+      assert.fail(`none of the seeds ${first} to ${seeds.at(-1)} shows it`)
     })
   }
 })

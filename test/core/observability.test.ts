@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Events } from '../../src/core/events.ts'
-import { type LogRecord, recordLogger, silentLogger } from '../../src/core/logger.ts'
+import { type LogRecord, recordLogger, silentLogger, sparingly } from '../../src/core/logger.ts'
 import { MetricsRegistry } from '../../src/core/metrics.ts'
 import { nodeEnvironment } from '../../src/core/node-environment.ts'
 
@@ -38,6 +38,22 @@ test('a record logger keeps its level and binds the fields of its children', () 
   assert.deepEqual(records, [
     { level: 'warn', message: 'loud enough', fields: { node: 'db1', group: 4, term: 2 } },
   ])
+})
+
+test('what a peer can cause at will is logged sparingly, and says how often it was left out', () => {
+  const records: LogRecord[] = []
+  let nowMs = 5
+  const clock = { monotonicMs: () => nowMs, wallMs: () => 0 }
+  const complain = sparingly(clock, recordLogger((record) => records.push(record)).warn)
+  for (let i = 0; i < 1_000; i++) complain({ i }, 'malformed')
+  nowMs += 10_000
+  complain({ i: 1_000 }, 'malformed')
+  nowMs += 10_000
+  complain({ i: 1_001 }, 'malformed')
+  assert.deepEqual(
+    records.map(({ fields }) => fields),
+    [{ i: 0 }, { i: 1_000, suppressed: 999 }, { i: 1_001 }],
+  )
 })
 
 test('metrics print as Prometheus text', () => {

@@ -104,8 +104,8 @@ suite('a simulated log store', () => {
       const store = await open()
       await simulation.until(store.write([entry(1)]))
       disk.setQuality({ syncFailureProbability: 1 })
-      const writes = [2, 3].map((i) => store.write([entry(i)]))
-      for (const write of writes) await assert.rejects(simulation.until(write), /simulated failure of a sync/)
+      const writes = [2, 3].map((i) => assert.rejects(store.write([entry(i)]), /simulated failure of a sync/))
+      await simulation.until(Promise.all(writes))
       disk.setQuality({ syncFailureProbability: 0 })
       const calls: (() => Promise<unknown>)[] = [
         () => store.write([entry(2)]),
