@@ -21,8 +21,8 @@ const { values: flags } = parseArgs({
 })
 
 const plan = flags.quick
-  ? { everyNth: 7, pauseMs: 6_000, outageMs: 8_000, calmMs: 500 }
-  : { everyNth: 1, pauseMs: 15_000, outageMs: 30_000, calmMs: 1_500 }
+  ? { everyNth: 7, pauseMs: 5_000, outageMs: 6_000, calmMs: 250, thinkMs: 60 }
+  : { everyNth: 1, pauseMs: 15_000, outageMs: 30_000, calmMs: 1_500, thinkMs: 30 }
 const breaks = ['fence', 'dedupe', 'index']
 if (flags.break !== undefined && !breaks.includes(flags.break)) {
   throw new Error(`--break takes one of ${breaks.join(', ')}`)
@@ -122,7 +122,7 @@ await workload.load(16, 200, (rows) => timeline.progress(`loading: ${rows} of ${
 measured['load'] = timeline.elapsedMs - loadStartMs
 timeline.line('good', `${cities.length} cities loaded in ${(measured['load'] / 1000).toFixed(1)} s`)
 
-workload.start(16, 8, 30)
+workload.start(16, 8, plan.thinkMs)
 const ticker = setInterval(() => {
   const { acknowledgedWrites, acknowledgedIncrements, reads } = workload.figures
   timeline.progress(`${acknowledgedWrites + acknowledgedIncrements} writes acknowledged, ${reads} reads`)
