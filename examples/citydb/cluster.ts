@@ -115,15 +115,36 @@ export class Member {
 
 const host = '127.0.0.1'
 
-async function freePort(): Promise<number> {
+/**
+ * Ports that systems do not give to outgoing connections: a port of those could be taken in the moment in which a process that
+ * was killed is started again.
+ */
+const firstPort = 10_000
+const portCount = 20_000
+
+/** Different ports that nobody listens on, in a random place, so that two demos at once do not meet. */
+async function freePorts(count: number): Promise<number[]> {
+  const found: number[] = []
+  const start = Math.floor(Math.random() * portCount)
+  for (let i = 0; found.length < count; i++) {
+    if (i === portCount) throw new Error('all ports are in use')
+    const port = firstPort + ((start + i) % portCount)
+    if (await isFree(port)) found.push(port)
+  }
+  return found
+}
+
+async function isFree(port: number): Promise<boolean> {
   const server = createServer()
-  server.listen(0, host)
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  if (address === null || typeof address === 'string') throw new Error('no port was given')
-  return address.port
+  const free = await new Promise<boolean>((resolve) => {
+    server.once('error', () => resolve(false))
+    server.listen(port, host, () => resolve(true))
+  })
+  if (free) {
+    server.close()
+    await once(server, 'close')
+  }
+  return free
 }
 
 /** All processes of the demo, with temporary directories. */
@@ -153,8 +174,8 @@ export class Cluster implements AsyncDisposable {
     const script = (name: string): string => fileURLToPath(new URL(`./${name}.js`, import.meta.url))
     const secret = `demo-${process.pid}-${Math.random().toString(36).slice(2).padEnd(16, '0')}`
     const { preload, onEvent, deadAfterMs } = options
-    const ports = await Promise.all(Array.from({ length: options.servers + options.nodes }, freePort))
-    const addresses = ports.map((port) => `${host}:${port}`)
+    const given = await freePorts(options.servers + options.nodes)
+    const addresses = given.map((port) => `${host}:${port}`)
     const seeds = addresses.slice(0, options.servers)
     const member = async (
       name: string,
@@ -179,7 +200,7 @@ export class Cluster implements AsyncDisposable {
       clusterId: 'citydb-demo',
       nodeId: name,
       directory: join(directory, name),
-      listen: { host, port: ports[at] as number },
+      listen: { host, port: given[at] as number },
     })
     const servers: Member[] = []
     for (let i = 0; i < options.servers; i++) {
