@@ -23,13 +23,22 @@ export function encodeConfiguration(configuration: Configuration): Uint8Array {
   return encodePlain([version, configuration.generation, replicas, changed])
 }
 
-/** The inverse of {@link encodeConfiguration}. @throws KeelsonError `MALFORMED` */
+/**
+ * The inverse of {@link encodeConfiguration}.
+ *
+ * @throws KeelsonError `MALFORMED`, `FORMAT_VERSION` for one of a later release
+ */
 export function decodeConfiguration(data: Uint8Array): Configuration {
   const what = 'a Raft configuration'
   const fields = new Fields(decodePlain(data, what), what)
   const found = fields.uint('version')
-  if (found !== version)
-    throw new KeelsonError('MALFORMED', `${what} has the unknown version ${found}; upgrade this node`)
+  if (found !== version) {
+    throw new KeelsonError(
+      'FORMAT_VERSION',
+      `${what} has version ${found}, which this release does not know; upgrade this node, its state is unharmed`,
+      { details: { version: found } },
+    )
+  }
   const generation = fields.uint('generation')
   const replicas = fields.list('replicas', (replica): ReplicaDescriptor => {
     const replicaId = replica.uint('replicaId')

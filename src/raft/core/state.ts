@@ -145,6 +145,7 @@ export abstract class RaftState {
       try {
         this.configurations.append(entry.index, decodeConfiguration(entry.data))
       } catch (cause) {
+        if (KeelsonError.hasCode(cause, 'FORMAT_VERSION')) throw cause
         throw new KeelsonError('CORRUPTION', `the configuration in entry ${entry.index} does not decode`, {
           cause,
         })

@@ -24,7 +24,7 @@ const replies: ReadonlySet<MessageKind> = new Set([
  * Checks what no correct replica ever gets wrong, whatever the state of sender and receiver: types, ranges and the
  * relations between the fields of one message.
  *
- * @throws KeelsonError `MALFORMED`
+ * @throws KeelsonError `MALFORMED`; `FORMAT_VERSION` for entries that only a later release can read
  */
 export function validateMessage(message: Message): void {
   const refuse = (problem: string): never => {
@@ -119,8 +119,20 @@ function validateEntries(
     if (!(entry.data instanceof Uint8Array)) refuse(`has an entry ${index} without data`)
     if (entry.kind === entryKinds.configuration) decodeConfiguration(entry.data)
     else if (entry.kind !== 0 && entry.kind !== 1 && entry.kind !== 3) {
-      refuse(`has an entry ${index} of the unknown kind ${showValue(entry.kind)}`)
+      unknownKind(index, entry.kind, refuse)
     }
   }
   if (index > maximumNumber) refuse('has entries beyond the last index')
+}
+
+/** A kind that a byte holds may be one of a later release: not nonsense, but nothing that may be passed over either. */
+function unknownKind(index: number, kind: unknown, refuse: (problem: string) => never): never {
+  if (!Number.isSafeInteger(kind) || (kind as number) < 0 || (kind as number) > 255) {
+    return refuse(`has an entry ${index} of the unknown kind ${JSON.stringify(kind)}`)
+  }
+  throw new KeelsonError(
+    'FORMAT_VERSION',
+    `log entry ${index} is of kind ${JSON.stringify(kind)}, which this release does not know; upgrade this node, its state is unharmed`,
+    { details: { index, kind: kind as number } },
+  )
 }

@@ -15,13 +15,19 @@ export interface GroupMetadata {
   readonly quarantined: boolean
   /** A snapshot may be replacing the state, after which the log is to be reset: start-up completes that. */
   readonly restoring: boolean
+  /**
+   * How often the group was recovered from a lost quorum, as far as this replica goes: it listens to no replica of a lower
+   * generation, and one of a higher one has taken its place.
+   */
+  readonly recoveryGeneration: number
 }
 
-const version = 1
+/** 1 had no recovery generation. */
+const version = 2
 
 export function encodeGroupMetadata(metadata: GroupMetadata): Uint8Array {
-  const { replicaId, floor, destroyed, quarantined, restoring } = metadata
-  return encodePlain([version, replicaId, destroyed, quarantined, restoring, floor])
+  const { replicaId, floor, destroyed, quarantined, restoring, recoveryGeneration } = metadata
+  return encodePlain([version, replicaId, destroyed, quarantined, restoring, recoveryGeneration, floor])
 }
 
 /** @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION` */
@@ -29,13 +35,14 @@ export function decodeGroupMetadata(bytes: Uint8Array): GroupMetadata {
   try {
     const fields = new Fields(decodePlain(bytes, 'the metadata of a group'), 'the metadata of a group')
     const found = fields.uint('version')
-    if (found !== version) throw unknownVersion('the metadata of a group', found)
+    if (found < 1 || found > version) throw unknownVersion('the metadata of a group', found)
     const replicaId = fields.uint('replicaId')
     return {
       replicaId,
       destroyed: fields.boolean('destroyed'),
       quarantined: fields.boolean('quarantined'),
       restoring: fields.boolean('restoring'),
+      recoveryGeneration: found === 1 ? 0 : fields.uint('recoveryGeneration'),
       // Where it was not stored nobody knows of earlier ones, so only later ones are safe.
       floor: fields.more ? fields.uint('floor') : replicaId,
     }

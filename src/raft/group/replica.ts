@@ -129,6 +129,11 @@ export class Replica {
     return this.#removed
   }
 
+  /** How often the group was recovered from a lost quorum, as far as this replica goes. */
+  get recoveryGeneration(): number {
+    return this.#metadata.recoveryGeneration
+  }
+
   /** Identity and marks, as stored or about to be. */
   get metadata(): GroupMetadata {
     return this.#metadata
@@ -224,6 +229,7 @@ export class Replica {
       this.core.step(message, nowMs)
     } catch (error) {
       if (KeelsonError.hasCode(error, 'MALFORMED')) return 'malformed'
+      // Something that only a later release can read is among it, too: this replica says so, and does no more.
       this.stop(toKeelsonError(error, 'INVARIANT_VIOLATED'))
       return 'failed'
     }

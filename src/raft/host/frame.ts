@@ -1,6 +1,6 @@
 import { ByteReader, ByteWriter, copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
-import { type EntryKind, entryKinds, type LogEntry, type LogPosition } from '../../interfaces/log-store.ts'
+import type { EntryKind, LogEntry, LogPosition } from '../../interfaces/log-store.ts'
 import type { GroupId, Incarnation } from '../../model/ids.ts'
 import type { Message, MessageHeader, MessageKind } from '../core/types.ts'
 
@@ -18,14 +18,21 @@ export type HostMessage = Message | SnapshotRequest
 /**
  * The wire format between two hosts. One frame carries the messages of many groups:
  *
- *     version u8 · receiver's incarnation u53 · messages…
- *     message: group varint · kind u8 · from, to, term varint · fields of the kind
+ *     version u8 · oldest reader u8 · receiver's incarnation u53 · messages…
+ *     message: group varint · kind u8 · recovery generation varint · length u32 · body
+ *     body: from, to, term varint · fields of the kind
  *
  * The receiver's incarnation is there because a node that comes back with a wiped disk must not answer for the replica
  * that it lost. Entries of an append are contiguous, so they carry no index, and terms only as differences.
+ *
+ * Releases differ while a cluster is upgraded. A frame names its own version and the oldest one that may read it: a reader
+ * passes over kinds of messages that it does not know and over what follows the fields that it knows, so a later release
+ * may add both and stay readable. What an older reader must not take lightly raises `oldestReader`, and the frame is
+ * refused there.
  */
-const version = 1
-const headerBytes = 9
+export const frameVersion = 2
+const oldestReader = 2
+const headerBytes = 10
 
 /** Kinds by their number on the wire. Never reorder. */
 const kinds: readonly (MessageKind | 'snapshotRequest')[] = [
@@ -46,7 +53,7 @@ const numberOf: ReadonlyMap<HostMessage['kind'], number> = new Map(kinds.map((ki
 /** Most entries that a receiver takes in one append; what a sender puts there is an option below it. */
 export const maximumEntriesPerMessage: number = 1 << 17
 
-const messageOverheadBytes = 128
+const messageOverheadBytes = 144
 const entryOverheadBytes = 24
 
 /** Most bytes that a message takes in a frame. */
@@ -61,7 +68,18 @@ export function messageBytes(message: HostMessage): number {
 /** A message with the group it is for. */
 export interface GroupMessage {
   readonly groupId: GroupId
+  /** How often the sender's group was recovered from a lost quorum. */
+  readonly recoveryGeneration: number
   readonly message: HostMessage
+}
+
+/** What a frame holds. */
+export interface Frame {
+  /** The sender's. */
+  readonly version: number
+  readonly messages: readonly GroupMessage[]
+  /** Messages of kinds that only a later release knows. */
+  readonly unknownMessages: number
 }
 
 /** Collects the messages of one turn for one peer. */
@@ -72,7 +90,7 @@ export class FramePacker {
   constructor(incarnation: Incarnation) {
     this.incarnation = incarnation
     this.#out = new ByteWriter(1024)
-    this.#out.u8(version).u53(incarnation)
+    this.#out.u8(frameVersion).u8(oldestReader).u53(incarnation)
   }
 
   get length(): number {
@@ -83,11 +101,14 @@ export class FramePacker {
     return this.#out.length === headerBytes
   }
 
-  add(groupId: GroupId, message: HostMessage): void {
+  add(groupId: GroupId, message: HostMessage, recoveryGeneration = 0): void {
     const out = this.#out
     out.varint(groupId).u8(numberOf.get(message.kind) as number)
+    out.varint(recoveryGeneration).u32(0)
+    const start = out.length
     out.varint(message.from).varint(message.to).varint(message.term)
     writeFields(out, message)
+    out.patchU32(start - 4, out.length - start)
   }
 
   /** The frame. The packer is used up. */
@@ -152,32 +173,41 @@ function writeEntries(out: ByteWriter, prevTerm: number, entries: readonly LogEn
 /**
  * Reads a frame from a peer that is not trusted. Nothing in the result refers to `bytes`, which belongs to the transport.
  *
- * @returns the messages, or undefined for a frame to another incarnation of this node
+ * @returns undefined for a frame to another incarnation of this node
  * @throws KeelsonError `MALFORMED`, `PROTOCOL_VERSION`
  */
-export function decodeFrame(bytes: Uint8Array, self: Incarnation): GroupMessage[] | undefined {
+export function decodeFrame(bytes: Uint8Array, self: Incarnation): Frame | undefined {
   const reader = new ByteReader(bytes, 'a Raft frame')
-  const found = reader.u8()
-  if (found !== version) {
-    throw new KeelsonError(
-      'PROTOCOL_VERSION',
-      `a Raft frame has version ${found}, but this release reads ${version}; upgrade the older node`,
-    )
-  }
+  const version = reader.u8()
+  // Neither one that is too old for us, nor one that we are too old for.
+  if (version < oldestReader || reader.u8() > frameVersion) throw unknownFrame(version)
   if (reader.u53() !== self) return undefined
   const messages: GroupMessage[] = []
+  let unknownMessages = 0
   while (reader.remaining > 0) {
     const groupId = reader.varint()
     if (groupId === 0) reader.fail('names group 0')
-    messages.push({ groupId, message: readMessage(bytes, reader) })
+    const kind = kinds[reader.u8()]
+    const recoveryGeneration = reader.varint()
+    const body = reader.raw(reader.u32())
+    if (kind === undefined) unknownMessages++
+    else messages.push({ groupId, recoveryGeneration, message: readMessage(kind, body) })
   }
-  return messages
+  return { version, messages, unknownMessages }
 }
 
-function readMessage(bytes: Uint8Array, reader: ByteReader): HostMessage {
-  const kind = kinds[reader.u8()]
+function unknownFrame(version: number): KeelsonError {
+  return new KeelsonError(
+    'PROTOCOL_VERSION',
+    `a Raft frame has version ${version}, but this release reads ${oldestReader} to ${frameVersion} and what later ones write for it; upgrade the older of the two nodes`,
+    { details: { version, oldest: oldestReader, newest: frameVersion } },
+  )
+}
+
+function readMessage(kind: HostMessage['kind'], bytes: Uint8Array): HostMessage {
+  const reader = new ByteReader(bytes, `a Raft message of kind ${kind}`)
   const header: MessageHeader = { from: reader.varint(), to: reader.varint(), term: reader.varint() }
-  if (header.from === 0 || header.to === 0) reader.fail('holds a message from or to nobody')
+  if (header.from === 0 || header.to === 0) reader.fail('is from or to nobody')
   switch (kind) {
     case 'preVote':
       return {
@@ -236,8 +266,6 @@ function readMessage(bytes: Uint8Array, reader: ByteReader): HostMessage {
       const position = { index: reader.varint(), term: reader.varint() }
       return { ...header, kind, position, requestId: reader.varint() }
     }
-    default:
-      return reader.fail('holds a message of an unknown kind')
   }
 }
 
@@ -258,11 +286,11 @@ function readEntries(bytes: Uint8Array, reader: ByteReader, prevIndex: number, p
     term += reader.varint()
     if (!Number.isSafeInteger(term)) reader.fail('holds a term above the safe integers')
     const kind = reader.u8()
-    if (kind > entryKinds.session) reader.fail(`holds an entry of the unknown kind ${kind}`)
     const length = reader.varint()
     bounds.push(reader.offset - start, reader.offset - start + length)
     reader.raw(length)
     terms.push(term)
+    // One that only a later release knows is not for the wire to judge: it stops its replica, which says so.
     entryKindsRead.push(kind as EntryKind)
   }
   // One copy for all entries of the message.

@@ -4,7 +4,9 @@ import type { Counter } from '../../core/metrics.ts'
 import type { PeerIdentity } from '../../interfaces/transport.ts'
 import type { GroupId, Incarnation } from '../../model/ids.ts'
 import type { Replica } from '../group/replica.ts'
-import { decodeFrame, type GroupMessage, type HostMessage, type SnapshotRequest } from './frame.ts'
+import { decodeFrame, type Frame, type HostMessage, type SnapshotRequest } from './frame.ts'
+
+const maximumUnreadable = 10_000
 
 export interface IncomingOptions {
   readonly env: Environment
@@ -22,6 +24,8 @@ export interface IncomingOptions {
 export class Incoming {
   readonly #options: IncomingOptions
   readonly #dropped: Counter
+  /** Nodes that speak another version. */
+  readonly #unreadable = new Set<string>()
 
   constructor(options: IncomingOptions) {
     this.#options = options
@@ -33,19 +37,21 @@ export class Incoming {
 
   receive(peer: PeerIdentity, bytes: Uint8Array): void {
     const { env, incarnation } = this.#options
-    let messages: GroupMessage[] | undefined
+    let frame: Frame | undefined
     try {
-      messages = decodeFrame(bytes, incarnation)
+      frame = decodeFrame(bytes, incarnation)
     } catch (error) {
       this.#drop(KeelsonError.is(error) ? error.code : 'failed', peer)
+      if (KeelsonError.hasCode(error, 'PROTOCOL_VERSION')) this.#tellOfVersion(peer, error)
       return
     }
-    if (messages === undefined) {
+    if (frame === undefined) {
       this.#drop('otherIncarnation', peer)
       return
     }
+    if (frame.unknownMessages > 0) this.#drop('unknownKind', peer, frame.unknownMessages)
     const nowMs = env.clock.monotonicMs()
-    for (const { groupId, message } of messages) {
+    for (const { groupId, message } of frame.messages) {
       const reason = this.#route(peer, groupId, message, nowMs)
       if (reason !== undefined) this.#drop(reason, peer)
     }
@@ -62,8 +68,15 @@ export class Incoming {
     return undefined
   }
 
-  #drop(reason: string, peer: PeerIdentity): void {
-    this.#dropped.add(1, { reason })
+  /** Once a peer: a node that nobody can understand must not go unnoticed, nor fill the log. */
+  #tellOfVersion(peer: PeerIdentity, error: KeelsonError): void {
+    if (this.#unreadable.has(peer.nodeId) || this.#unreadable.size >= maximumUnreadable) return
+    this.#unreadable.add(peer.nodeId)
+    this.#options.env.logger.error({ peer: peer.nodeId, error }, 'the Raft frames of a node cannot be read')
+  }
+
+  #drop(reason: string, peer: PeerIdentity, count = 1): void {
+    this.#dropped.add(count, { reason })
     this.#options.env.logger.debug({ reason, peer: peer.nodeId }, 'Raft messages were dropped')
   }
 }

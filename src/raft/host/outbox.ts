@@ -20,7 +20,7 @@ export class Outbox {
     )
   }
 
-  add(groupId: GroupId, peer: Peer, message: HostMessage): void {
+  add(groupId: GroupId, recoveryGeneration: number, peer: Peer, message: HostMessage): void {
     let packer = this.#packers.get(peer.nodeId)
     if (
       packer !== undefined &&
@@ -34,7 +34,7 @@ export class Outbox {
       packer = new FramePacker(peer.incarnation)
       this.#packers.set(peer.nodeId, packer)
     }
-    packer.add(groupId, message)
+    packer.add(groupId, message, recoveryGeneration)
   }
 
   flush(): void {

@@ -159,7 +159,7 @@ export class RaftHost implements AsyncDisposable {
       timeoutMs: options.snapshotTimeoutMs,
       replica: (groupId) => this.#replicas.get(groupId),
       sendRequest: (replica, peer, request) => {
-        this.#outbox.add(replica.groupId, peer, request)
+        this.#outbox.add(replica.groupId, replica.recoveryGeneration, peer, request)
         this.#loop.plan()
       },
     })
@@ -568,7 +568,14 @@ async function openMachine(groupId: GroupId, machine: StateMachine): Promise<Gro
 }
 
 function newMetadata(replicaId: ReplicaId, floor: ReplicaId = 0): GroupMetadata {
-  return { replicaId, floor, destroyed: false, quarantined: false, restoring: false }
+  return {
+    replicaId,
+    floor,
+    destroyed: false,
+    quarantined: false,
+    restoring: false,
+    recoveryGeneration: 0,
+  }
 }
 
 function inUse(groupId: GroupId): KeelsonError {

@@ -70,7 +70,8 @@ export class TurnLoop {
     this.#onFailure = options.onFailure
     this.#sink = {
       write: (replica, write, writeId) => this.#collect({ write, replica, writeId, done: undefined }),
-      send: (replica, peer, message) => this.#outbox.add(replica.groupId, peer, message),
+      send: (replica, peer, message) =>
+        this.#outbox.add(replica.groupId, replica.recoveryGeneration, peer, message),
     }
   }
 

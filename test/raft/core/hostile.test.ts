@@ -219,7 +219,7 @@ suite('hostile messages', () => {
       [{ ...append, entries: [{ index: 6, term: 2, kind: 1, data }] }, /where 5 belongs/],
       [{ ...append, entries: [{ index: 5, term: 1, kind: 1, data }] }, /after one of term 2/],
       [{ ...append, entries: [{ index: 5, term: 4, kind: 1, data }] }, /term 4/],
-      [{ ...append, entries: [{ index: 5, term: 3, kind: 9, data }] }, /unknown kind/],
+      [{ ...append, entries: [{ index: 5, term: 3, kind: 256, data }] }, /unknown kind/],
       [{ ...append, entries: [{ index: 5, term: 3, kind: 1, data: 'x' }] }, /without data/],
       [{ ...append, entries: [{ index: 5, term: 3, kind: 2, data }] }, /configuration/],
       [

@@ -66,7 +66,14 @@ test('a start that completes a restore writes the term of the snapshot down as w
     metadata: new Uint8Array(0),
   }
   const stored = readBookkeeping(bookkeepingAt(50, 3))
-  const metadata = { replicaId: 3, floor: 0, destroyed: false, quarantined: false, restoring: true }
+  const metadata = {
+    replicaId: 3,
+    floor: 0,
+    destroyed: false,
+    quarantined: false,
+    restoring: true,
+    recoveryGeneration: 0,
+  }
   const { restored, quarantined } = await recoverReplica(store, found, metadata, stored)
   assert.equal(quarantined, false)
   assert.deepEqual(written[0]?.hardState, { term: 3, votedFor: 0, commit: 50 })
@@ -115,7 +122,7 @@ test('an offer that comes while a snapshot is being restored leaves the mark of 
       },
     } as never,
     readBookkeeping(new Map()),
-    { replicaId: 3, floor: 0, destroyed: false, quarantined: false, restoring: false },
+    { replicaId: 3, floor: 0, destroyed: false, quarantined: false, restoring: false, recoveryGeneration: 0 },
     {
       env,
       log: undefined as never,

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { KeelsonError } from '../../../src/core/errors.ts'
 import type { EntryKind } from '../../../src/interfaces/index.ts'
 import { decodeFrame, FramePacker, type HostMessage, messageBytes } from '../../../src/raft/host/frame.ts'
+import { extendFrame } from '../support/later-release.ts'
 
 const big = Number.MAX_SAFE_INTEGER
 const header = { from: 3, to: big, term: 9 }
@@ -39,7 +40,7 @@ const messages: HostMessage[] = [
 function packed(): Uint8Array {
   const packer = new FramePacker(42)
   messages.forEach((message, i) => {
-    packer.add(i + 1, message)
+    packer.add(i + 1, message, i % 3)
   })
   return packer.finish().slice()
 }
@@ -47,22 +48,37 @@ function packed(): Uint8Array {
 test('a frame carries the messages of many groups', () => {
   const frame = packed()
   const decoded = decodeFrame(frame, 42)
-  assert.deepEqual(
-    decoded,
-    messages.map((message, i) => ({ groupId: i + 1, message })),
-  )
+  assert.deepEqual(decoded, {
+    version: 2,
+    messages: messages.map((message, i) => ({ groupId: i + 1, recoveryGeneration: i % 3, message })),
+    unknownMessages: 0,
+  })
   frame.fill(0)
-  assert.deepEqual(decoded?.[5]?.message, messages[5], 'the result does not refer to the frame')
+  assert.deepEqual(decoded?.messages[5]?.message, messages[5], 'the result does not refer to the frame')
 })
 
 test('a frame for another incarnation of the node is not for us', () => {
   assert.equal(decodeFrame(packed(), 43), undefined)
 })
 
-test('a frame of another version is refused', () => {
+test('a frame of another version is refused, unless a later release wrote it for this one', () => {
   const frame = packed()
-  frame[0] = 7
+  frame[0] = 1
   assert.throws(() => decodeFrame(frame, 42), { code: 'PROTOCOL_VERSION' })
+  frame[0] = 7
+  assert.equal(decodeFrame(frame, 42)?.version, 7)
+  frame[1] = 7
+  assert.throws(() => decodeFrame(frame, 42), { code: 'PROTOCOL_VERSION', message: /version 7.*upgrade/ })
+})
+
+test('what only a later release knows is passed over', () => {
+  const decoded = decodeFrame(extendFrame(packed()), 42)
+  assert.equal(decoded?.version, 3)
+  assert.equal(decoded.unknownMessages, messages.length)
+  assert.deepEqual(
+    decoded.messages.map(({ message }) => message),
+    messages,
+  )
 })
 
 test('damaged frames are malformed and nothing else', () => {
@@ -93,6 +109,7 @@ test('a count of entries that cannot be true allocates nothing', () => {
   packer.add(1, { ...header, kind: 'append', prevIndex: 1, prevTerm: 1, commit: 0, entries: [] })
   const frame = packer.finish().slice()
   const lying = new Uint8Array([...frame.slice(0, -1), 0xff, 0xff, 0xff, 0x07])
+  new DataView(lying.buffer).setUint32(13, lying.length - 17, true)
   assert.throws(() => decodeFrame(lying, 42), { code: 'MALFORMED' })
 })
 

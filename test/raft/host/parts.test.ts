@@ -166,7 +166,14 @@ suite('snapshots on the wire', () => {
 
 suite('the metadata of a group', () => {
   test('survives, and what cannot be read is corruption or a newer version', () => {
-    const metadata = { replicaId: 2 ** 40, floor: 7, destroyed: true, quarantined: false, restoring: true }
+    const metadata = {
+      replicaId: 2 ** 40,
+      floor: 7,
+      destroyed: true,
+      quarantined: false,
+      restoring: true,
+      recoveryGeneration: 3,
+    }
     assert.deepEqual(decodeGroupMetadata(encodeGroupMetadata(metadata)), metadata)
     const before = encodePlain([1, 12, false, false, false])
     assert.equal(decodeGroupMetadata(before).floor, 12, 'without it only later ids are taken')
@@ -185,17 +192,17 @@ suite('the outbox', () => {
     const outbox = new Outbox(channel, new MetricsRegistry())
     const message = { kind: 'heartbeat', from: 1, to: 2, term: 3, round: 4, commit: 5, match: 6 } as const
     for (let groupId = 1; groupId <= 40; groupId++) {
-      outbox.add(groupId, { nodeId: 'a', incarnation: 1 }, message)
-      if (groupId <= 3) outbox.add(groupId, { nodeId: 'b', incarnation: 2 }, message)
+      outbox.add(groupId, 0, { nodeId: 'a', incarnation: 1 }, message)
+      if (groupId <= 3) outbox.add(groupId, 0, { nodeId: 'b', incarnation: 2 }, message)
     }
-    outbox.add(41, { nodeId: 'b', incarnation: 3 }, message)
+    outbox.add(41, 0, { nodeId: 'b', incarnation: 3 }, message)
     outbox.flush()
     outbox.flush()
     assert.ok(sent.every(([, bytes]) => bytes.length <= 1000))
     const groups = (node: string, incarnation: number) =>
       sent
         .filter(([peer]) => peer === node)
-        .flatMap(([, bytes]) => decodeFrame(bytes, incarnation) ?? [])
+        .flatMap(([, bytes]) => decodeFrame(bytes, incarnation)?.messages ?? [])
         .map(({ groupId }) => groupId)
     assert.deepEqual(
       groups('a', 1),
@@ -282,7 +289,7 @@ suite('many groups', () => {
       }
       const send = n1.channel.send.bind(n1.channel)
       n1.channel.send = (peer, bytes) => {
-        const messages = decodeFrame(bytes, cluster.node(peer).store.incarnation) ?? []
+        const messages = decodeFrame(bytes, cluster.node(peer).store.incarnation)?.messages ?? []
         const appends = messages.filter(
           ({ message }) => message.kind === 'append' && message.entries.length > 0,
         )

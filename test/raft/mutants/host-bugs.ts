@@ -125,7 +125,7 @@ export const hostBugs: readonly PlantedBug[] = [
       override receiveFrame(peer: Peer, bytes: Uint8Array): void {
         // The incarnation in the frame is not looked at either.
         const own = new Uint8Array(bytes)
-        new DataView(own.buffer).setUint32(1, this.incarnation, true)
+        new DataView(own.buffer).setUint32(2, this.incarnation, true)
         super.receiveFrame(peer, own)
       }
     },

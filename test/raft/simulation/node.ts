@@ -264,9 +264,9 @@ export class Node {
   }
 
   receiveFrame(peer: Peer, bytes: Uint8Array): void {
-    const messages = decodeFrame(bytes, this.incarnation)
-    if (messages === undefined) return this.world.count('frame to another incarnation')
-    for (const { message } of messages) this.#receiveMessage(peer, message)
+    const frame = decodeFrame(bytes, this.incarnation)
+    if (frame === undefined) return this.world.count('frame to another incarnation')
+    for (const { message } of frame.messages) this.#receiveMessage(peer, message)
   }
 
   #receiveMessage(peer: Peer, message: HostMessage): void {

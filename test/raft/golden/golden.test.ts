@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { hex, utf8 } from '../../../src/core/bytes.ts'
+import type { BookkeepingWrite } from '../../../src/interfaces/index.ts'
+import {
+  decodeConfiguration,
+  encodeConfiguration,
+  makeConfiguration,
+} from '../../../src/raft/core/configuration.ts'
+import {
+  configurationWrite,
+  positionWrite,
+  readBookkeeping,
+  replicaWrite,
+  termStartsWrite,
+} from '../../../src/raft/group/bookkeeping.ts'
+import { decodeEnvelope, encodeEnvelope } from '../../../src/raft/group/envelope.ts'
+import { decodeGroupMetadata, encodeGroupMetadata } from '../../../src/raft/group/metadata.ts'
+import {
+  decodeSessionEntry,
+  encodeSessionEntry,
+  type SessionEntry,
+} from '../../../src/raft/group/session-entry.ts'
+import { SessionTable } from '../../../src/raft/group/session-table.ts'
+import { decodeFrame, FramePacker } from '../../../src/raft/host/frame.ts'
+import {
+  decodeSnapshotHeader,
+  encodeSnapshot,
+  encodeSnapshotHeader,
+  SnapshotReader,
+} from '../../../src/raft/host/snapshot-wire.ts'
+import { bookkeeping1 } from './bookkeeping.ts'
+import { configuration1 } from './configuration.ts'
+import { envelope1 } from './envelope.ts'
+import { frame2 } from './frame.ts'
+import { metadata1, metadata2 } from './metadata.ts'
+import {
+  sampleConfiguration,
+  sampleEnvelopes,
+  sampleMessages,
+  sampleMetadata,
+  sampleSessionEntries,
+  sampleSnapshot,
+  sampleSnapshotHeader,
+} from './samples.ts'
+import { sessionEntry1 } from './session-entry.ts'
+import { snapshot1, snapshotHeader1 } from './snapshot.ts'
+
+// What each version of a format looks like. A change here is a new version; an old one is still read, or refused by name.
+
+const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'hex'))
+
+suite('golden', () => {
+  test('frames of version 2, a message of each kind', () => {
+    const packer = new FramePacker(42)
+    for (const { groupId, recoveryGeneration, message } of sampleMessages) {
+      packer.add(groupId, message, recoveryGeneration)
+    }
+    assert.equal(hex(packer.finish()), frame2)
+    assert.deepEqual(decodeFrame(bytes(frame2), 42), {
+      version: 2,
+      messages: sampleMessages,
+      unknownMessages: 0,
+    })
+  })
+
+  test('command envelopes of version 1', () => {
+    sampleEnvelopes.forEach((envelope, i) => {
+      const { payload, tokenSequence, commandId, acknowledgedBelow } = envelope
+      const data = encodeEnvelope(payload, tokenSequence, commandId, acknowledgedBelow)
+      assert.equal(hex(data), envelope1[i])
+      const decoded = decodeEnvelope(bytes(envelope1[i] as string))
+      assert.deepEqual({ ...decoded, payload: hex(decoded.payload) }, { ...envelope, payload: hex(payload) })
+    })
+  })
+
+  test('session entries of version 1', () => {
+    sampleSessionEntries.forEach((entry, i) => {
+      assert.equal(hex(encodeSessionEntry(entry)), sessionEntry1[i])
+      assert.deepEqual(decodeSessionEntry(bytes(sessionEntry1[i] as string)), entry)
+    })
+  })
+
+  test('metadata of groups, of versions 1 and 2', () => {
+    assert.equal(hex(encodeGroupMetadata(sampleMetadata)), metadata2)
+    assert.deepEqual(decodeGroupMetadata(bytes(metadata2)), sampleMetadata)
+    assert.deepEqual(decodeGroupMetadata(bytes(metadata1)), { ...sampleMetadata, recoveryGeneration: 0 })
+  })
+
+  test('configurations of version 1', () => {
+    assert.equal(hex(encodeConfiguration(sampleConfiguration)), configuration1)
+    assert.deepEqual(decodeConfiguration(bytes(configuration1)), sampleConfiguration)
+    const first = makeConfiguration(1, sampleConfiguration.replicas.slice(0, 1))
+    assert.deepEqual(decodeConfiguration(encodeConfiguration(first)), first)
+  })
+
+  test('snapshots of version 1, header and pieces', async () => {
+    assert.equal(hex(encodeSnapshotHeader(sampleSnapshotHeader)), snapshotHeader1)
+    assert.deepEqual(decodeSnapshotHeader(bytes(snapshotHeader1)), sampleSnapshotHeader)
+    const pieces: string[] = []
+    for await (const piece of encodeSnapshot(sampleSnapshot, 64)) pieces.push(hex(piece))
+    assert.deepEqual(pieces, snapshot1)
+    const reader = new SnapshotReader(
+      (async function* () {
+        for (const piece of snapshot1) yield bytes(piece)
+      })(),
+    )
+    assert.deepEqual(await reader.bookkeeping(), sampleSnapshot.bookkeeping)
+    const chunks: string[] = []
+    for await (const chunk of reader.chunks()) chunks.push(hex(chunk))
+    const expected: string[] = []
+    for await (const chunk of sampleSnapshot.chunks()) expected.push(hex(chunk))
+    assert.deepEqual(chunks, expected)
+  })
+
+  test('bookkeeping of version 1, sessions included', () => {
+    const sessions = new SessionTable()
+    sessions.apply(sampleSessionEntries[0] as SessionEntry, 300)
+    const id = { session: 300, sequence: 2 }
+    sessions.touch(id, 1, 301)
+    sessions.admit(id)
+    sessions.record(id, utf8('done'))
+    const writes: BookkeepingWrite[] = [
+      positionWrite({ index: 2 ** 33, term: 7 }, 6),
+      configurationWrite(299, encodeConfiguration(sampleConfiguration)),
+      termStartsWrite([
+        { index: 1, term: 1 },
+        { index: 200, term: 7 },
+      ]),
+      replicaWrite(9),
+      ...sessions.takeWrites(),
+    ]
+    assert.deepEqual(
+      writes.map(({ key, value }) => [key, hex(value as Uint8Array)]),
+      bookkeeping1,
+    )
+    const read = readBookkeeping(new Map(bookkeeping1.map(([key, value]) => [key, bytes(value)])))
+    assert.deepEqual(read.applied, { index: 2 ** 33, term: 7 })
+    assert.equal(read.sequence, 6)
+    assert.deepEqual(read.configuration?.configuration, sampleConfiguration)
+    assert.deepEqual(read.termStarts.at(-1), { index: 200, term: 7 })
+    assert.equal(read.replicaId, 9)
+    assert.deepEqual(read.sessions.lookup(id), { type: 'duplicate', result: utf8('done') })
+  })
+
+  test('what a later release writes is refused by name', () => {
+    const later = (text: string): Uint8Array => {
+      const data = bytes(text)
+      // In an array of fields the version is the first of them.
+      const at = (data[0] as number) >= 0x90 ? 1 : 0
+      data[at] = 99
+      return data
+    }
+    assert.throws(() => decodeEnvelope(later(envelope1[0] as string)), { code: 'FORMAT_VERSION' })
+    assert.throws(() => decodeSessionEntry(later(sessionEntry1[0] as string)), { code: 'FORMAT_VERSION' })
+    assert.throws(() => decodeGroupMetadata(later(metadata2)), { code: 'FORMAT_VERSION' })
+    assert.throws(() => decodeConfiguration(later(configuration1)), { code: 'FORMAT_VERSION' })
+    assert.throws(() => decodeSnapshotHeader(later(snapshotHeader1)), { code: 'PROTOCOL_VERSION' })
+    for (const [key, value] of bookkeeping1) {
+      if (key.startsWith('result/')) continue
+      assert.throws(() => readBookkeeping(new Map([[key, later(value)]])), { code: 'FORMAT_VERSION' })
+    }
+  })
+})

@@ -1,0 +1,102 @@
+import { utf8 } from '../../../src/core/bytes.ts'
+import type { EntryKind, LogEntry, StateSnapshot } from '../../../src/interfaces/index.ts'
+import { makeConfiguration } from '../../../src/raft/core/configuration.ts'
+import type { Configuration } from '../../../src/raft/core/types.ts'
+import type { CommandEnvelope } from '../../../src/raft/group/envelope.ts'
+import type { GroupMetadata } from '../../../src/raft/group/metadata.ts'
+import type { SessionEntry } from '../../../src/raft/group/session-entry.ts'
+import type { GroupMessage, HostMessage } from '../../../src/raft/host/frame.ts'
+import type { SnapshotHeader } from '../../../src/raft/host/snapshot-wire.ts'
+
+// What the golden files hold, as values.
+
+const header = { from: 3, to: 2 ** 40, term: 9 }
+
+const entry = (index: number, term: number, kind: EntryKind, data: string): LogEntry => ({
+  index,
+  term,
+  kind,
+  data: utf8(data),
+})
+
+const messages: readonly HostMessage[] = [
+  { ...header, kind: 'preVote', candidateTerm: 10, lastIndex: 4, lastTerm: 9 },
+  { ...header, kind: 'preVoteReply', candidateTerm: 10, granted: true, removed: false },
+  { ...header, kind: 'preVoteReply', candidateTerm: 10, granted: false, removed: true },
+  { ...header, kind: 'vote', lastIndex: 4, lastTerm: 9, transfer: true },
+  { ...header, kind: 'voteReply', granted: true },
+  {
+    ...header,
+    kind: 'append',
+    prevIndex: 7,
+    prevTerm: 2,
+    commit: 6,
+    entries: [entry(8, 2, 0, ''), entry(9, 4, 1, 'hello'), entry(10, 9, 3, 'x'.repeat(130))],
+  },
+  { ...header, kind: 'append', prevIndex: 0, prevTerm: 0, commit: 0, entries: [] },
+  { ...header, kind: 'appendReply', index: 4, accepted: false, hintIndex: 3, hintTerm: 2 },
+  { ...header, kind: 'heartbeat', round: 77, commit: 5, match: 6 },
+  { ...header, kind: 'heartbeatReply', round: 77 },
+  { ...header, kind: 'snapshotOffer', position: { index: 12, term: 3 } },
+  { ...header, kind: 'timeoutNow' },
+  { ...header, kind: 'snapshotRequest', position: { index: 12, term: 3 }, requestId: 2 ** 35 },
+]
+
+export const sampleMessages: readonly GroupMessage[] = messages.map((message, i) => ({
+  groupId: 120 + i,
+  recoveryGeneration: i % 3,
+  message,
+}))
+
+export const sampleEnvelopes: readonly CommandEnvelope[] = [
+  { tokenSequence: 0, commandId: undefined, acknowledgedBelow: 0, payload: utf8('plain') },
+  { tokenSequence: 300, commandId: undefined, acknowledgedBelow: 0, payload: utf8('') },
+  {
+    tokenSequence: 0,
+    commandId: { session: 2 ** 40, sequence: 5 },
+    acknowledgedBelow: 4,
+    payload: utf8('once'),
+  },
+  { tokenSequence: 7, commandId: { session: 1, sequence: 1 }, acknowledgedBelow: 0, payload: utf8('both') },
+]
+
+export const sampleSessionEntries: readonly SessionEntry[] = [
+  { type: 'register', maximumSessions: 500, resultsPerSession: 6, unusedBefore: 70_000 },
+  { type: 'evict', sessions: [1, 2 ** 40] },
+  { type: 'trim', bytesPerSession: 1000, totalBytes: 2 ** 33 },
+]
+
+export const sampleMetadata: GroupMetadata = {
+  replicaId: 2 ** 34,
+  destroyed: true,
+  quarantined: false,
+  restoring: true,
+  recoveryGeneration: 3,
+}
+
+export const sampleConfiguration: Configuration = makeConfiguration(
+  4,
+  [
+    { replicaId: 1, nodeId: 'a', incarnation: 2 ** 50, role: 'voter' },
+    { replicaId: 70, nodeId: 'db-2', incarnation: 5, role: 'learner' },
+  ],
+  { type: 'addLearner', replicaId: 70 },
+)
+
+export const sampleSnapshotHeader: SnapshotHeader = {
+  groupId: 3,
+  from: 1,
+  to: 9,
+  incarnation: 2 ** 50,
+  requestId: 4,
+  position: { index: 77, term: 5 },
+}
+
+export const sampleSnapshot: StateSnapshot = {
+  bookkeeping: new Map([['position', new Uint8Array([1, 2, 3])]]),
+  async *chunks() {
+    yield utf8('a first chunk')
+    yield utf8('a chunk that is too long for one piece, which holds 64 bytes with its header')
+  },
+  async [Symbol.asyncDispose]() {},
+}

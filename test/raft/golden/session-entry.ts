@@ -1,0 +1,5 @@
+export const sessionEntry1: readonly string[] = [
+  '950100cd01f406ce00011170',
+  '9301019201cb4270000000000000',
+  '940102cd03e8cb4200000000000000',
+]
