@@ -28,7 +28,10 @@ export interface Identity {
 /** A format as one adapter knows it. */
 export interface Format {
   readonly name: string
+  /** What is written. */
   readonly version: number
+  /** The oldest version that is read. A store of an older one is raised when it is opened. */
+  readonly oldest: number
 }
 
 /** A directory that belongs to its opener until it is released. */
@@ -37,8 +40,10 @@ export interface OpenDirectory {
   readonly incarnation: Incarnation
   /** False when the store in it is still to be made, or was not finished. */
   readonly ready: boolean
-  /** Says that the store was made. */
-  setReady(): Promise<void>
+  /** The store was made, and in the format that is written now. */
+  readonly settled: boolean
+  /** Says so: before anything is written that an older release could not read. */
+  settle(): Promise<void>
   /** Lets others open it. Idempotent. */
   release(): Promise<void>
 }
@@ -106,11 +111,13 @@ function decodeIdentity(bytes: Uint8Array, where: string, format: Format): Ident
   const [, name, version] = /^format ([a-z]+) (\d{1,9})$/.exec(lines[1] ?? '') ?? []
   if (lines[0] !== heading || name === undefined) throw damaged()
   // Before anything else is looked at: another version may spell the rest in its own way.
-  if (name !== format.name || Number(version) !== format.version) {
+  const known = Number(version) >= format.oldest && Number(version) <= format.version
+  if (name !== format.name || !known) {
+    const versions = format.oldest === format.version ? '' : `${format.oldest} to `
     throw new KeelsonError(
       'FORMAT_VERSION',
-      `${where} holds a store in format ${name} ${version}; this adapter reads ${format.name} ${format.version}. ` +
-        'Open it with the adapter and a release that wrote it',
+      `${where} holds a store in format ${name} ${version}; this adapter reads ${format.name} ${versions}` +
+        `${format.version}. Open it with the adapter and a release that wrote it`,
       { details: { found: `${name} ${version}`, expected: `${format.name} ${format.version}` } },
     )
   }
@@ -181,11 +188,14 @@ export async function openDirectory(
       await writeFileAtomically(fs, path, identityFile, encodeIdentity(identity))
     }
     const found = identity
+    const { version } = format
     return {
       path,
       incarnation: found.incarnation,
       ready: found.ready,
-      setReady: () => writeFileAtomically(fs, path, identityFile, encodeIdentity({ ...found, ready: true })),
+      settled: found.ready && found.version === version,
+      settle: () =>
+        writeFileAtomically(fs, path, identityFile, encodeIdentity({ ...found, version, ready: true })),
       release: () => lock.release(),
     }
   } catch (error) {

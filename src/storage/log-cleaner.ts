@@ -2,6 +2,8 @@ import type { Environment } from '../core/environment.ts'
 import { toKeelsonError } from '../core/errors.ts'
 import type { LogEntry } from '../interfaces/log-store.ts'
 import type { BatchBuffer } from './batch-buffer.ts'
+import type { Block } from './block-table.ts'
+import type { GroupLog } from './group-log.ts'
 import {
   entriesPerRecord,
   entryOverheadBytes,
@@ -12,7 +14,7 @@ import {
   writeHardState,
   writePosition,
 } from './log-format.ts'
-import type { GroupLog, LogIndex } from './log-index.ts'
+import type { LogIndex } from './log-index.ts'
 import type { LogMedium } from './log-medium.ts'
 import type { LogReader } from './log-reader.ts'
 
@@ -124,14 +126,13 @@ export class LogCleaner {
     const { index, reader } = this.#parts
     let from = 0
     for (;;) {
-      const i = group.nextBefore(boundary, group.find(from))
-      if (i < 0) return
-      const block = group.block(i)
+      const block = nextBefore(group, boundary, from)
+      if (block === undefined) return
       const entries: LogEntry[] = []
       await reader.read(group.groupId, [block], block.first, block.last, Number.POSITIVE_INFINITY, entries)
       if (this.#stopped || index.get(group.groupId) !== group) return
       // While it was read the log may have been cut at either end, or replaced: what is left of the block is moved.
-      const left = group.blockAt(block.position)
+      const left = whatIsLeft(group, block)
       if (left !== undefined) {
         this.#write(
           group,
@@ -167,4 +168,18 @@ export class LogCleaner {
   #turn(): Promise<void> {
     return new Promise((resolve) => this.#parts.env.timers.defer(resolve))
   }
+}
+
+/** The next block, from that of an entry on, whose record lies before the boundary. */
+function nextBefore({ blocks }: GroupLog, boundary: number, from: number): Block | undefined {
+  for (let i = blocks.find(from); i < blocks.count; i++) {
+    if (blocks.position(i) < boundary) return blocks.at(i)
+  }
+  return undefined
+}
+
+/** What is still alive of a block that was there before. */
+function whatIsLeft({ blocks }: GroupLog, before: Block): Block | undefined {
+  const i = blocks.find(before.first)
+  return i < blocks.count && blocks.position(i) === before.position ? blocks.at(i) : undefined
 }

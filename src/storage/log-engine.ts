@@ -4,6 +4,7 @@ import { KeelsonError } from '../core/errors.ts'
 import { invariant } from '../core/invariant.ts'
 import type { GroupWrite, LogEntry, LogPosition, LogStore, RecoveredGroup } from '../interfaces/log-store.ts'
 import { checkId, type GroupId, type Incarnation } from '../model/ids.ts'
+import { batchAlignment, batchHeaderBytes, checksumSeed } from './batch-format.ts'
 import {
   checkBatch,
   checkCompaction,
@@ -14,9 +15,6 @@ import {
 } from './log-checks.ts'
 import { LogCleaner } from './log-cleaner.ts'
 import {
-  batchAlignment,
-  batchHeaderBytes,
-  checksumSeed,
   entriesPerRecord,
   entryOverheadBytes,
   recordOverheadBytes,

@@ -4,6 +4,13 @@ export interface Stretch {
   readonly bytes: number
 }
 
+/**
+ * Takes in a batch that was found.
+ *
+ * @throws KeelsonError `MALFORMED` when it is damaged, in which case nothing of it was taken in
+ */
+export type Replay = (payload: Uint8Array, position: number, verified: boolean) => void
+
 /** Where a log that was recovered ends, and what its last batch said of where it begins. */
 export interface LogExtent {
   readonly end: number
@@ -20,12 +27,13 @@ export interface LogMedium {
   /** Bytes that the log takes, dead ones included. */
   readonly storedBytes: number
   /**
-   * Calls `replay` with every batch in order: its payload, valid until `replay` returns, and the position of that
-   * payload. What it resolves with is durable: a process that was killed may have left more in the system's cache.
+   * Calls `replay` with every batch in order: its payload, valid until `replay` returns, the position of that payload, and
+   * whether it was checked as a whole. What it resolves with is durable: a process that was killed may have left more in
+   * the system's cache.
    *
    * @throws KeelsonError `CORRUPTION`, `IO`
    */
-  recover(replay: (payload: Uint8Array, position: number) => void): Promise<LogExtent>
+  recover(replay: Replay): Promise<LogExtent>
   /**
    * Refuses bytes for which there is certainly no room, before anything is done with them. A little is kept back for
    * what gives room again.

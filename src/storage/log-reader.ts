@@ -1,15 +1,11 @@
 import { KeelsonError } from '../core/errors.ts'
 import type { LogEntry } from '../interfaces/log-store.ts'
 import type { GroupId } from '../model/ids.ts'
-import {
-  type EntriesHeader,
-  type FoundRecord,
-  readEntries,
-  readEntriesHeader,
-  readRecord,
-} from './log-format.ts'
-import type { Block, GroupLog } from './log-index.ts'
+import type { Block } from './block-table.ts'
+import type { GroupLog } from './group-log.ts'
+import { recordTypes } from './log-format.ts'
 import type { LogMedium } from './log-medium.ts'
+import { RecordCursor } from './record-cursor.ts'
 
 /** More than asked for may be read in one go, so that few goes are needed. */
 const spareBytes = 16 * 1024
@@ -28,8 +24,8 @@ export class LogReader {
   plan(group: GroupLog, from: number, to: number, maximumBytes: number): Block[] {
     const blocks: Block[] = []
     let bytes = 0
-    for (let i = group.find(from); i < group.blockCount; i++) {
-      const block = group.block(i)
+    for (let i = group.blocks.find(from); i < group.blocks.count; i++) {
+      const block = group.blocks.at(i)
       if (block.first > to) break
       bytes += block.bytes
       if (blocks.length > 0 && bytes > maximumBytes + spareBytes) break
@@ -56,29 +52,42 @@ export class LogReader {
     let left = budget
     for (let i = 0; i < blocks.length && left >= 0; i++) {
       const block = blocks[i] as Block
-      left = this.#open(groupId, block, stretches[i] as Uint8Array, (record, header) =>
-        readEntries(record, header, Math.max(from, block.first), Math.min(to, block.last), left, into),
+      const first = Math.max(from, block.first)
+      left = this.#open(
+        groupId,
+        block,
+        stretches[i] as Uint8Array,
+        first,
+        Math.min(to, block.last),
+        left,
+        into,
       )
     }
     return left
   }
 
-  #open<T>(
+  /** Appends entries of the record that lies in `bytes`; the budget that is left is returned. */
+  #open(
     groupId: GroupId,
     block: Block,
     bytes: Uint8Array,
-    use: (record: FoundRecord, header: EntriesHeader) => T,
-  ): T {
+    from: number,
+    to: number,
+    budget: number,
+    into: LogEntry[],
+  ): number {
+    const record = new RecordCursor()
     try {
-      const record = readRecord(bytes, 0, this.#seed)
-      if (record === undefined || record.groupId !== groupId || record.bytes !== block.bytes) {
+      const found = record.read(bytes, 0, this.#seed)
+      if (!found || record.groupId !== groupId || record.bytes !== block.bytes) {
         throw new KeelsonError('MALFORMED', 'another record lies there')
       }
-      const header = readEntriesHeader(record)
-      if (header.first > block.first || header.last < block.last) {
+      const { type, first, last } = record
+      const ofEntries = type === recordTypes.entries || type === recordTypes.movedEntries
+      if (!ofEntries || first > block.first || last < block.last) {
         throw new KeelsonError('MALFORMED', 'other entries lie there')
       }
-      return use(record, header)
+      return record.entries(from, to, budget, into)
     } catch (cause) {
       if (!KeelsonError.hasCode(cause, 'MALFORMED')) throw cause
       throw new KeelsonError(

@@ -1,7 +1,7 @@
 import { KeelsonError } from '../core/errors.ts'
-import { type FoundRecord, readRecord } from './log-format.ts'
 import { LogIndex } from './log-index.ts'
 import type { LogExtent, LogMedium } from './log-medium.ts'
+import { RecordCursor } from './record-cursor.ts'
 
 /**
  * Reads what a medium holds.
@@ -14,33 +14,22 @@ export async function recoverLog(
   where: string,
 ): Promise<{ readonly index: LogIndex; readonly extent: LogExtent }> {
   const index = new LogIndex()
-  const extent = await medium.recover((payload, position) => {
-    const records: FoundRecord[] = []
+  const cursor = new RecordCursor()
+  const extent = await medium.recover((payload, position, verified) => {
     // All of a batch or nothing: every record is checked before the first one counts.
-    for (let at = 0; at < payload.length; at += (records.at(-1) as FoundRecord).bytes) {
-      const record = readRecord(payload, at, seed)
-      if (record === undefined) break
-      records.push(record)
-    }
-    let at = position
-    for (const record of records) {
-      replay(index, record, at, where)
-      at += record.bytes
+    if (!verified) for (let at = 0; cursor.read(payload, at, seed); at += cursor.bytes);
+    let at = 0
+    try {
+      for (; cursor.read(payload, at, undefined); at += cursor.bytes) index.replay(cursor, position + at)
+    } catch (cause) {
+      // The checksums hold, so it was not torn: somebody wrote it so.
+      throw new KeelsonError(
+        'CORRUPTION',
+        `the log in ${where} holds a record at position ${position + at} that is whole but makes no sense; open it ` +
+          'with the release that wrote it',
+        { cause },
+      )
     }
   })
   return { index, extent }
-}
-
-/** A record whose checksum holds and that makes no sense was not torn: somebody wrote it so. */
-function replay(index: LogIndex, record: FoundRecord, at: number, where: string): void {
-  try {
-    index.replay(record, at)
-  } catch (cause) {
-    throw new KeelsonError(
-      'CORRUPTION',
-      `the log in ${where} holds a record at position ${at} that is whole but makes no sense; open it with the ` +
-        'release that wrote it',
-      { cause },
-    )
-  }
 }

@@ -3,7 +3,7 @@ import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import type { Counter, Histogram } from '../core/metrics.ts'
 import { BatchBuffer } from './batch-buffer.ts'
-import { batchAlignment, batchHeaderBytes, sealBatch } from './log-format.ts'
+import { batchAlignment, batchHeaderBytes, sealBatch } from './batch-format.ts'
 import type { LogExtent, LogMedium } from './log-medium.ts'
 
 /** What a {@link LogWriter} writes to and reports to. */

@@ -8,7 +8,7 @@ import { nodeFileSystem } from '../../src/storage/node-file-system.ts'
 import { temporaryDirectory } from '../support/temporary.ts'
 import { newContext } from './support/log.ts'
 
-const format = { name: 'segments', version: 1 }
+const format = { name: 'segments', version: 1, oldest: 1 }
 
 let root: string
 let remove: () => Promise<void>
@@ -22,7 +22,7 @@ beforeEach(async () => {
 afterEach(() => remove())
 
 function open(path: string, names: { clusterId?: string; nodeId?: string } = {}, version = 1) {
-  return openDirectory(nodeFileSystem, path, { ...format, version }, newContext(names))
+  return openDirectory(nodeFileSystem, path, { ...format, version, oldest: version }, newContext(names))
 }
 
 /** Everything that an opener could change. */
@@ -59,13 +59,33 @@ suite('a directory', () => {
     const second = await open(path)
     assert.equal(second.incarnation, first.incarnation)
     assert.equal(second.ready, false)
-    await second.setReady()
+    await second.settle()
     await second.release()
     const third = await open(path)
     assert.equal(third.incarnation, first.incarnation)
     assert.equal(third.ready, true)
     await third.release()
     await third.release()
+  })
+
+  test('of an older version that is read is raised when its opener says so', async () => {
+    const path = join(root, 'a')
+    const newer = { ...format, version: 2 }
+    const old = await open(path)
+    await old.settle()
+    await old.release()
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const opened = await openDirectory(nodeFileSystem, path, newer, newContext())
+      assert.equal(opened.incarnation, old.incarnation)
+      assert.equal(opened.ready, true)
+      assert.equal(opened.settled, false)
+      if (attempt === 1) await opened.settle()
+      await opened.release()
+    }
+    assert.equal((await refusal(open(path))).code, 'FORMAT_VERSION')
+    const raised = await openDirectory(nodeFileSystem, path, newer, newContext())
+    assert.equal(raised.settled, true)
+    await raised.release()
   })
 
   test('has an identity that people can read', async () => {
@@ -93,7 +113,7 @@ suite('a directory', () => {
       [
         'FORMAT_VERSION',
         /this adapter reads level 1/,
-        () => openDirectory(nodeFileSystem, path, { name: 'level', version: 1 }, newContext()),
+        () => openDirectory(nodeFileSystem, path, { name: 'level', version: 1, oldest: 1 }, newContext()),
       ],
     ] as const
     for (const [code, message, opening] of cases) {

@@ -5,15 +5,10 @@ import { crc32 } from '../../src/core/checksum.ts'
 import { KeelsonError } from '../../src/core/errors.ts'
 import { SeededRandom } from '../../src/core/random.ts'
 import type { LogStore, LogStoreContext } from '../../src/interfaces/log-store.ts'
+import { checkPayload, checksumSeed, readBatchHeader } from '../../src/storage/batch-format.ts'
 import { levelLog } from '../../src/storage/level/index.ts'
-import {
-  checksumSeed,
-  readBatchHeader,
-  readEntries,
-  readEntriesHeader,
-  readRecord,
-} from '../../src/storage/log-format.ts'
 import { MemoryFileSystem, MemoryLevel } from '../../src/storage/memory/index.ts'
+import { RecordCursor } from '../../src/storage/record-cursor.ts'
 import { segments } from '../../src/storage/segments/index.ts'
 import { assertEntries, entry, newContext } from './support/log.ts'
 
@@ -41,9 +36,9 @@ async function writeSample(store: LogStore): Promise<void> {
   await store.destroy(5, Uint8Array.of(9))
 }
 
-async function assertSample(store: LogStore): Promise<void> {
+async function assertSample(store: LogStore, groups = 3): Promise<void> {
   const found = store.recovered()
-  assert.equal(found.size, 3)
+  assert.equal(found.size, groups)
   assert.deepEqual(found.get(300), {
     groupId: 300,
     hardState: { term: 300, votedFor: 2, commit: 1_000_001 },
@@ -60,17 +55,20 @@ async function assertSample(store: LogStore): Promise<void> {
   await assertEntries(store, 1, 1, 5, Number.MAX_SAFE_INTEGER)
 }
 
-const identity = `keelson store
-format segments 1
+function identity(version: number): string {
+  const checksum = version === 1 ? 'dd58dfa2' : '668cd1b1'
+  return `keelson store
+format segments ${version}
 cluster c
 node n
 incarnation 824785018181815
 state ready
-checksum dd58dfa2
+checksum ${checksum}
 `
+}
 
-// What version 1 writes. A change here is a new version of the format, and an old one must still be read or refused.
-const goldenSegment = `
+// What version 1 wrote. It must be read for ever, or refused by name.
+const oldSegment = `
   4b45454c5345470a010000000000000001000000000000000000000000000000b758063a23ee020045a230ee00000000
   000000000000000000000000000000004b4c423100000000000000000000000000000000000000000000000000000000
   c38c01c8000000004b4c4231680000002800000000000000280000000000000000000000000000003da699d600000000
@@ -80,7 +78,7 @@ const goldenSegment = `
   0e891c7b0700000005ac02c1843d07c583621003000000070509000000000000
 `
 
-const goldenBatches = [
+const oldBatches = [
   '620000000000000000 4b4c423100000000000000000000000000000000000000000000000000000000c38c01c800000000',
   '620000000000000028 4b4c4231680000002800000000000000280000000000000000000000000000003da699d600000000f6f448f20700000006ac02c0843d074a27e2ab1300000001ac02c1843d02ac02070000ac0201030102033e40e3720900000003ac02ac0202c1843d5f7732830500000004ac02aabb0370dbbf1400000001ffffffffffffff0f010101010105262728292a00000000',
   '6200000000000000b8 4b4c423120000000b800000000000000b8000000000000000000000000000000a850413e000000000e891c7b0700000005ac02c1843d07c583621003000000070509000000000000',
@@ -97,29 +95,62 @@ function fromHex(text: string): Uint8Array {
   return new Uint8Array(Buffer.from(text.replaceAll(/\s/g, ''), 'hex'))
 }
 
-suite('version 1 of the format', () => {
+// What version 2 writes. A change here is a new version of the format, and an old one must still be read or refused.
+const goldenSegment = `
+  4b45454c5345470a020000000000000001000000000000000000000000000000b758063a23ee0200faaa2f2700000000
+  000000000000000000000000000000004b4c423200000000000000000000000000000000000000000000000000000000
+  94b6043a215eb12b4b4c4232680000002800000000000000280000000000000000000000000000006927e7d1904613f1
+  f6f448f20700000006ac02c0843d074a27e2ab1300000001ac02c1843d02ac02070000ac0201030102033e40e3720900
+  000003ac02ac0202c1843d5f7732830500000004ac02aabb0370dbbf1400000001ffffffffffffff0f01010101010526
+  2728292a000000004b4c423220000000b800000000000000b800000000000000000000000000000051562e6414846bec
+  0e891c7b0700000005ac02c1843d07c583621003000000070509000000000000
+`
+
+const goldenBatches = [
+  '620000000000000000 4b4c42320000000000000000000000000000000000000000000000000000000094b6043a215eb12b',
+  '620000000000000028 4b4c4232680000002800000000000000280000000000000000000000000000006927e7d1904613f1f6f448f20700000006ac02c0843d074a27e2ab1300000001ac02c1843d02ac02070000ac0201030102033e40e3720900000003ac02ac0202c1843d5f7732830500000004ac02aabb0370dbbf1400000001ffffffffffffff0f010101010105262728292a00000000',
+  '6200000000000000b8 4b4c423220000000b800000000000000b800000000000000000000000000000051562e6414846bec0e891c7b0700000005ac02c1843d07c583621003000000070509000000000000',
+  '6964656e74697479 6b65656c736f6e2073746f72650a666f726d6174206c6576656c20320a636c757374657220630a6e6f6465206e0a696e6361726e6174696f6e203832343738353031383138313831350a73746174652072656164790a636865636b73756d2031656264316261610a',
+]
+
+/** A directory as an earlier release left it. */
+function directoryOf(segment: string, version: number): MemoryFileSystem {
+  const fs = new MemoryFileSystem()
+  fs.setContents('log/IDENTITY', new Uint8Array(Buffer.from(identity(version))))
+  const image = new Uint8Array(16 * 1024)
+  image.set(fromHex(segment))
+  fs.setContents('log/0000000000000001.segment', image)
+  return fs
+}
+
+const encodings = { keyEncoding: 'view', valueEncoding: 'view' }
+
+async function databaseOf(pairs: readonly string[]): Promise<MemoryLevel<Uint8Array, Uint8Array>> {
+  const database = new MemoryLevel<Uint8Array, Uint8Array>(encodings)
+  for (const pair of pairs) {
+    const [key, value] = pair.split(' ') as [string, string]
+    await database.put(fromHex(key), fromHex(value))
+  }
+  return database
+}
+
+suite('version 2 of the format', () => {
   test('is what segments write, and read', async () => {
     const fs = new MemoryFileSystem()
-    const open = segments('log', { fileSystem: fs.mount(), segmentBytes: 16 * 1024 })
-    const store = await open(fixedContext())
+    const store = await segments('log', { fileSystem: fs.mount(), segmentBytes: 16 * 1024 })(fixedContext())
     await writeSample(store)
     const bytes = fs.contents('log/0000000000000001.segment')
-    assert.equal(Buffer.from(fs.contents('log/IDENTITY')).toString(), identity)
+    assert.equal(Buffer.from(fs.contents('log/IDENTITY')).toString(), identity(2))
     assert.equal(Buffer.from(trimmed(bytes)).toString('hex'), goldenSegment.replaceAll(/\s/g, ''))
 
-    const old = new MemoryFileSystem()
-    old.setContents('log/IDENTITY', new Uint8Array(Buffer.from(identity)))
-    const image = new Uint8Array(16 * 1024)
-    image.set(fromHex(goldenSegment))
-    old.setContents('log/0000000000000001.segment', image)
+    const old = directoryOf(goldenSegment, 2)
     const again = await segments('log', { fileSystem: old.mount(), segmentBytes: 16 * 1024 })(newContext())
     await assertSample(again)
     await again.close()
   })
 
   test('is what a level holds, and reads', async () => {
-    const options = { keyEncoding: 'view', valueEncoding: 'view' }
-    const database = new MemoryLevel<Uint8Array, Uint8Array>(options)
+    const database = new MemoryLevel<Uint8Array, Uint8Array>(encodings)
     const store = await levelLog(database)(fixedContext())
     await writeSample(store)
     const pairs = await database.iterator().all()
@@ -129,13 +160,50 @@ suite('version 1 of the format', () => {
       ),
       goldenBatches,
     )
-    const old = new MemoryLevel<Uint8Array, Uint8Array>(options)
-    for (const pair of goldenBatches) {
-      const [key, value] = pair.split(' ') as [string, string]
-      await old.put(fromHex(key), fromHex(value))
-    }
-    const again = await levelLog(old)(newContext())
+    const again = await levelLog(await databaseOf(goldenBatches))(newContext())
     await assertSample(again)
+    await again.close()
+  })
+})
+
+suite('version 1 of the format', () => {
+  test('is read by segments, which go on in version 2', async () => {
+    const fs = directoryOf(oldSegment, 1)
+    const open = () => segments('log', { fileSystem: fs.mount(), segmentBytes: 16 * 1024 })(newContext())
+    for (let next = 6; next < 9; next++) {
+      const store = await open()
+      assert.equal(Buffer.from(fs.contents('log/IDENTITY')).toString(), identity(2))
+      if (next === 6) await assertSample(store)
+      else await assertSample(store, 4)
+      await store.write([{ groupId: 77, entries: [entry(next - 5)] }])
+      await store.close()
+    }
+    const last = await open()
+    await assertEntries(last, 1, 3, 40, 77)
+    await last.close()
+  })
+
+  test('is left as it was when it is damaged', async () => {
+    const fs = directoryOf(oldSegment, 1)
+    const bytes = fs.contents('log/0000000000000001.segment')
+    bytes[150] = (bytes[150] as number) ^ 1
+    fs.setContents('log/0000000000000001.segment', bytes)
+    const opening = segments('log', { fileSystem: fs.mount(), segmentBytes: 16 * 1024 })(newContext())
+    await assert.rejects(opening, { code: 'CORRUPTION' })
+    assert.equal(Buffer.from(fs.contents('log/IDENTITY')).toString(), identity(1))
+  })
+
+  test('is read from a level, which goes on in version 2', async () => {
+    const old = await databaseOf(oldBatches)
+    const store = await levelLog(old)(newContext())
+    await assertSample(store)
+    await store.write([{ groupId: 77, entries: [entry(1)] }])
+    await store.close()
+    const stored = (await old.get(Buffer.from('identity'))) as Uint8Array
+    assert.match(Buffer.from(stored).toString(), /^keelson store\nformat level 2\n/)
+    const again = await levelLog(old)(newContext())
+    await assertSample(again, 4)
+    await assertEntries(again, 1, 1, 40, 77)
     await again.close()
   })
 })
@@ -148,8 +216,7 @@ suite('bytes that nobody vouches for', () => {
       fc.property(fc.uint8Array({ maxLength: 200 }), fc.nat(200), (bytes, offset) => {
         assert.equal(readBatchHeader(bytes, offset, seed), undefined)
         try {
-          const record = readRecord(bytes, Math.min(offset, bytes.length), seed)
-          assert.equal(record, undefined)
+          assert.equal(new RecordCursor().read(bytes, Math.min(offset, bytes.length), seed), false)
         } catch (error) {
           assert.ok(KeelsonError.hasCode(error, 'MALFORMED'))
         }
@@ -159,23 +226,37 @@ suite('bytes that nobody vouches for', () => {
 
   test('are refused by type even behind a right checksum', () => {
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 100 }), (body) => {
-        const bytes = new Uint8Array(8 + body.length)
-        const view = new DataView(bytes.buffer)
-        view.setUint32(4, body.length, true)
-        bytes.set(body, 8)
-        view.setUint32(0, crc32(bytes.subarray(4), seed), true)
-        try {
-          const record = readRecord(bytes, 0, seed)
-          if (record === undefined) return
-          const header = readEntriesHeader(record)
-          readEntries(record, header, header.first, header.last, 1_000, [])
-        } catch (error) {
-          assert.ok(KeelsonError.hasCode(error, 'MALFORMED'), String(error))
-        }
-      }),
-      { numRuns: 500 },
+      fc.property(
+        fc.uint8Array({ maxLength: 100 }),
+        fc.constantFrom(undefined, 1, 2, 3, 4, 5, 6, 7),
+        (random, type) => {
+          const body = type === undefined ? random : Uint8Array.of(type, ...random)
+          const bytes = new Uint8Array(8 + body.length)
+          const view = new DataView(bytes.buffer)
+          view.setUint32(4, body.length, true)
+          bytes.set(body, 8)
+          view.setUint32(0, crc32(bytes.subarray(4), seed), true)
+          try {
+            const record = new RecordCursor()
+            if (!record.read(bytes, 0, seed) || record.type > 2) return
+            record.entries(record.first, record.last, 1_000, [])
+          } catch (error) {
+            assert.ok(KeelsonError.hasCode(error, 'MALFORMED'), String(error))
+          }
+        },
+      ),
+      { numRuns: 1_000 },
     )
+  })
+
+  test('are refused where a payload has another checksum', () => {
+    const header = { payloadBytes: 3, position: 0, synced: 0, first: 0 }
+    const payload = Uint8Array.of(1, 2, 3)
+    assert.equal(checkPayload(payload, { ...header, checksum: crc32(payload, seed) }, seed), true)
+    assert.equal(checkPayload(payload, { ...header, checksum: undefined }, seed), false)
+    assert.throws(() => checkPayload(payload, { ...header, checksum: crc32(payload) }, seed), {
+      code: 'MALFORMED',
+    })
   })
 
   test('in a segment lead to an error by name or to a prefix', async () => {

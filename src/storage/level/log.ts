@@ -2,6 +2,7 @@ import { utf8 } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { checkOptions, integerOption } from '../../core/options.ts'
 import type { LogStore, LogStoreContext, LogStoreFactory } from '../../interfaces/log-store.ts'
+import { checksumSeed, logFormatVersion, oldestLogFormat } from '../batch-format.ts'
 import {
   checkIdentity,
   checkLogContext,
@@ -11,7 +12,6 @@ import {
   openDirectory,
 } from '../directory.ts'
 import { LogEngine } from '../log-engine.ts'
-import { checksumSeed, logFormatVersion } from '../log-format.ts'
 import { nodeFileSystem } from '../node-file-system.ts'
 import { byteEncodings, type LevelDatabase, synced } from './database.ts'
 import { LevelMedium } from './medium.ts'
@@ -34,7 +34,7 @@ export const levelLogDefaults: Readonly<Required<LevelLogOptions>> = Object.free
   cleanFromBytes: 4 * 1024 * 1024,
 })
 
-const format = Object.freeze({ name: 'level', version: logFormatVersion })
+const format = Object.freeze({ name: 'level', version: logFormatVersion, oldest: oldestLogFormat })
 
 /** Key of the identity of a database that the host brought along. */
 const identityKey = utf8('identity')
@@ -109,7 +109,7 @@ async function openPath(
       create: !directory.ready,
     })
     const store = await openStore(database, path, directory, options, context, release)
-    if (!directory.ready) await directory.setReady()
+    if (!directory.settled) await directory.settle()
     return store
   } catch (error) {
     await release()
@@ -143,7 +143,10 @@ async function openGiven(
     await openLevel(database)
     const identity = await claimDatabase(database, context)
     const store = await openStore(database, 'the database', identity, options, context, release)
-    if (!identity.ready) await database.put(identityKey, encodeIdentity({ ...identity, ready: true }), synced)
+    const { version } = format
+    if (!identity.ready || identity.version !== version) {
+      await database.put(identityKey, encodeIdentity({ ...identity, version, ready: true }), synced)
+    }
     return store
   } catch (error) {
     await release()

@@ -1,7 +1,7 @@
 import { KeelsonError } from '../../core/errors.ts'
 import type { Logger } from '../../core/logger.ts'
-import { batchHeaderBytes, readBatchHeader } from '../log-format.ts'
-import type { LogExtent, LogMedium, Stretch } from '../log-medium.ts'
+import { type BatchHeader, batchHeaderBytes, checkPayload, readBatchHeader } from '../batch-format.ts'
+import type { LogExtent, LogMedium, Replay, Stretch } from '../log-medium.ts'
 import { byteEncodings, type LevelDatabase, synced } from './database.ts'
 import { levelError } from './open.ts'
 
@@ -78,7 +78,7 @@ export class LevelMedium implements LogMedium {
     // LevelDB does not tell how much room there is.
   }
 
-  async recover(replay: (payload: Uint8Array, position: number) => void): Promise<LogExtent> {
+  async recover(replay: Replay): Promise<LogExtent> {
     const database = this.#database
     try {
       const all = { gte: firstKey, lt: endKey, ...byteEncodings }
@@ -96,14 +96,15 @@ export class LevelMedium implements LogMedium {
         ...all,
         gte: batchKey(first),
       })) {
-        const { position } = this.#header(key, value)
+        const header = this.#header(key, value)
+        const { position } = header
         if (position !== expected) {
           throw this.#corruption(
             expected,
             `the batches up to ${position} are missing, which a damaged block of LevelDB swallows in silence`,
           )
         }
-        this.#replay(value, position, replay)
+        this.#replay(value, header, replay)
         this.#positions.push(position)
         this.#sizes.push(value.length)
         this.#storedBytes += value.length
@@ -198,7 +199,7 @@ export class LevelMedium implements LogMedium {
     return low - 1
   }
 
-  #header(key: Uint8Array, value: Uint8Array): { readonly position: number; readonly first: number } {
+  #header(key: Uint8Array, value: Uint8Array): BatchHeader {
     const position = positionOf(key)
     const header = readBatchHeader(value, 0, this.#seed)
     if (
@@ -211,13 +212,11 @@ export class LevelMedium implements LogMedium {
     return header
   }
 
-  #replay(
-    value: Uint8Array,
-    position: number,
-    replay: (payload: Uint8Array, position: number) => void,
-  ): void {
+  #replay(value: Uint8Array, header: BatchHeader, replay: Replay): void {
+    const { position } = header
+    const payload = value.subarray(batchHeaderBytes)
     try {
-      replay(value.subarray(batchHeaderBytes), position + batchHeaderBytes)
+      replay(payload, position + batchHeaderBytes, checkPayload(payload, header, this.#seed))
     } catch (error) {
       if (KeelsonError.hasCode(error, 'MALFORMED')) throw this.#corruption(position, error.message)
       throw error

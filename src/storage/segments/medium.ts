@@ -3,7 +3,7 @@ import { invariant } from '../../core/invariant.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Incarnation } from '../../model/ids.ts'
 import type { FileSystem, OpenFile } from '../file-system.ts'
-import type { LogExtent, LogMedium, Stretch } from '../log-medium.ts'
+import type { LogExtent, LogMedium, Replay, Stretch } from '../log-medium.ts'
 import { recoverSegments } from './recovery.ts'
 import {
   encodeSegmentHeader,
@@ -89,7 +89,7 @@ export class SegmentMedium implements LogMedium {
     return bytes
   }
 
-  async recover(replay: (payload: Uint8Array, position: number) => void): Promise<LogExtent> {
+  async recover(replay: Replay): Promise<LogExtent> {
     const { fs, directory, incarnation, segmentBytes, ready, logger } = this.#parts
     const found = await recoverSegments(fs, directory, incarnation, logger, replay)
     for (const segment of found.segments) this.#segments.push({ ...segment, reads: 0, orphaned: false })

@@ -1,23 +1,28 @@
 import { KeelsonError } from '../../core/errors.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Incarnation } from '../../model/ids.ts'
-import type { FileSystem, OpenFile } from '../file-system.ts'
 import {
   batchAlignment,
   batchHeaderBytes,
+  checkPayload,
   checksumSeed,
   findBatch,
   logFormatVersion,
+  oldestLogFormat,
   readBatchHeader,
-} from '../log-format.ts'
+} from '../batch-format.ts'
+import type { FileSystem, OpenFile } from '../file-system.ts'
+import type { Replay } from '../log-medium.ts'
 import {
   decodeSegmentHeader,
   isFree,
+  isZeroFrom,
   segmentHeaderBytes,
   segmentName,
   segmentNumber,
   writeZeros,
 } from './segment-file.ts'
+import { type Candidate, SegmentLoader } from './segment-loader.ts'
 
 /** A segment that was found to belong to the log. */
 export interface FoundSegment {
@@ -40,12 +45,6 @@ export interface FoundSegments {
   readonly spare: { readonly number: number; readonly file: OpenFile; readonly size: number } | undefined
 }
 
-interface Candidate {
-  readonly number: number
-  readonly name: string
-  readonly size: number
-}
-
 /**
  * Reads all segments of a directory and hands their batches to `replay`.
  *
@@ -61,7 +60,7 @@ export async function recoverSegments(
   directory: string,
   incarnation: Incarnation,
   logger: Logger,
-  replay: (payload: Uint8Array, position: number) => void,
+  replay: Replay,
 ): Promise<FoundSegments> {
   return new Recovery(fs, directory, incarnation, logger, replay).run()
 }
@@ -72,14 +71,13 @@ class Recovery {
   readonly #incarnation: Incarnation
   readonly #seed: number
   readonly #logger: Logger
-  readonly #replay: (payload: Uint8Array, position: number) => void
+  readonly #replay: Replay
+  readonly #loader: SegmentLoader
   readonly #segments: FoundSegment[] = []
-  readonly #opened: OpenFile[] = []
   readonly #free: string[] = []
   /** Bytes behind the end of the last segment may be left of an earlier use. */
   #used = false
   #spare: FoundSegments['spare'] = undefined
-  #buffer = new Uint8Array(0)
   /** What the last batch said. */
   #first = 0
   /** Where the log ends, as far as it was read. */
@@ -87,19 +85,14 @@ class Recovery {
   /** Offset of the last batch in the last segment; 0 when it is the first one there, or there is none. */
   #lastBatch = 0
 
-  constructor(
-    fs: FileSystem,
-    directory: string,
-    incarnation: Incarnation,
-    logger: Logger,
-    replay: (payload: Uint8Array, position: number) => void,
-  ) {
+  constructor(fs: FileSystem, directory: string, incarnation: Incarnation, logger: Logger, replay: Replay) {
     this.#fs = fs
     this.#directory = directory
     this.#incarnation = incarnation
     this.#seed = checksumSeed(incarnation)
     this.#logger = logger
     this.#replay = replay
+    this.#loader = new SegmentLoader(fs, directory)
   }
 
   async run(): Promise<FoundSegments> {
@@ -112,10 +105,12 @@ class Recovery {
         next++
       }
       this.#checkBeginning()
+      await this.#loader.settle()
       await this.#cut(torn, candidates.slice(this.#segments.length))
       return { segments: this.#segments, end: this.#end, first: this.#first, spare: this.#spare }
     } catch (error) {
-      for (const file of this.#opened) await file.close()
+      await this.#loader.settle()
+      for (const file of this.#loader.opened) await file.close()
       throw error
     }
   }
@@ -143,18 +138,18 @@ class Recovery {
   /** Returns the offset at which the segment is torn, 0 for all of it, or undefined when the next one may go on. */
   async #readSegment(candidate: Candidate, later: readonly Candidate[]): Promise<number | undefined> {
     const { number, name } = candidate
-    const { file, bytes } = await this.#load(candidate)
+    const { file, bytes } = await this.#loader.load(candidate, later[0])
     const header = decodeSegmentHeader(bytes)
-    if (header !== undefined && header.version !== logFormatVersion) {
+    if (header !== undefined && !isKnown(header.version)) {
       throw new KeelsonError(
         'FORMAT_VERSION',
-        `${this.#directory}/${name} is in format ${header.version}, and this release reads ${logFormatVersion}; ` +
-          'open the directory with the release that wrote it',
+        `${this.#directory}/${name} is in format ${header.version}, and this release reads ${oldestLogFormat} to ` +
+          `${logFormatVersion}; open the directory with the release that wrote it`,
       )
     }
     if (header === undefined || header.number !== number || header.incarnation !== this.#incarnation) {
       // Prepared and not used yet, or its first write was cut short.
-      if (later.length === 0 && isZero(bytes, 0)) this.#spare = { number, file, size: bytes.length }
+      if (later.length === 0 && isZeroFrom(bytes, 0)) this.#spare = { number, file, size: bytes.length }
       else await this.#refuseIfConfirmed(candidate, bytes, 0, this.#end, later)
       return 0
     }
@@ -170,7 +165,7 @@ class Recovery {
     this.#lastBatch = 0
     const offset = this.#readBatches(bytes, segment)
     this.#end = segment.end
-    if (isZero(bytes, offset)) return undefined
+    if (isZeroFrom(bytes, offset)) return undefined
     // Where the next segment goes on exactly here, the rest of this one was never used, whatever became of it.
     if (await this.#goesOn(later[0])) return undefined
     await this.#refuseIfConfirmed(candidate, bytes, offset, segment.end, later)
@@ -186,7 +181,7 @@ class Recovery {
       if (header === undefined || header.position !== segment.end || end > bytes.length) return offset
       const payload = bytes.subarray(offset + batchHeaderBytes, end)
       try {
-        this.#replay(payload, segment.end + batchHeaderBytes)
+        this.#replay(payload, segment.end + batchHeaderBytes, checkPayload(payload, header, this.#seed))
       } catch (error) {
         if (KeelsonError.hasCode(error, 'MALFORMED')) return offset
         throw error
@@ -201,14 +196,7 @@ class Recovery {
   /** True when the next segment begins where this one ends. */
   async #goesOn(next: Candidate | undefined): Promise<boolean> {
     if (next === undefined) return false
-    const file = await this.#fs.open(`${this.#directory}/${next.name}`, 'existing')
-    const bytes = new Uint8Array(segmentHeaderBytes)
-    try {
-      await file.read(bytes, 0)
-    } finally {
-      await file.close()
-    }
-    const header = decodeSegmentHeader(bytes)
+    const header = decodeSegmentHeader((await this.#loader.peek(next)).bytes)
     const ours = header?.incarnation === this.#incarnation && header.number === next.number
     return ours && header.start === this.#end
   }
@@ -231,7 +219,7 @@ class Recovery {
     let witness = confirmed(bytes, align(offset)) ? name : undefined
     for (const candidate of later) {
       if (witness !== undefined) break
-      const { bytes: content } = await this.#load(candidate)
+      const { bytes: content } = await this.#loader.load(candidate)
       const header = decodeSegmentHeader(content)
       const ours = header?.incarnation === this.#incarnation && header.number === candidate.number
       // A segment is begun only when the one before is durable.
@@ -262,7 +250,7 @@ class Recovery {
       await writeZeros(last.file, torn, last.size)
     }
     if (last !== undefined) await this.#makeDurable(last)
-    for (const file of this.#opened.splice(this.#segments.length)) {
+    for (const file of this.#loader.opened.splice(this.#segments.length)) {
       if (file !== this.#spare?.file) await file.close()
     }
     for (const { name, number } of rest) {
@@ -283,15 +271,6 @@ class Recovery {
     await last.file.sync()
   }
 
-  async #load({ name, size }: Candidate): Promise<{ readonly file: OpenFile; readonly bytes: Uint8Array }> {
-    const file = await this.#fs.open(`${this.#directory}/${name}`, 'existing')
-    this.#opened.push(file)
-    if (this.#buffer.length < size) this.#buffer = new Uint8Array(size)
-    const bytes = this.#buffer.subarray(0, size)
-    const count = await file.read(bytes, 0)
-    return { file, bytes: bytes.subarray(0, count) }
-  }
-
   #corruption(name: string, offset: number, problem: string): KeelsonError {
     return new KeelsonError(
       'CORRUPTION',
@@ -306,9 +285,6 @@ function align(offset: number): number {
   return Math.ceil(offset / batchAlignment) * batchAlignment
 }
 
-function isZero(bytes: Uint8Array, from: number): boolean {
-  for (let i = from; i < bytes.length; i++) {
-    if (bytes[i] !== 0) return false
-  }
-  return true
+function isKnown(version: number): boolean {
+  return version >= oldestLogFormat && version <= logFormatVersion
 }

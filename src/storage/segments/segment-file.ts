@@ -1,7 +1,7 @@
 import { crc32 } from '../../core/checksum.ts'
 import type { Incarnation } from '../../model/ids.ts'
+import { logFormatVersion } from '../batch-format.ts'
 import type { FileSystem, OpenFile } from '../file-system.ts'
-import { logFormatVersion } from '../log-format.ts'
 
 // A segment is a file of a fixed size, written with zeros before its first use, so that a sync moves data alone and no
 // file length. Its header:
@@ -94,6 +94,15 @@ function setU53(view: DataView, at: number, value: number): void {
 
 function getU53(view: DataView, at: number): number {
   return view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x1_0000_0000
+}
+
+/** True when there are only zeros from an offset on. */
+export function isZeroFrom(bytes: Uint8Array, offset: number): boolean {
+  for (let from = offset; from < bytes.length; from += zeros.length) {
+    const part = bytes.subarray(from, from + zeros.length)
+    if (Buffer.compare(part, zeros.subarray(0, part.length)) !== 0) return false
+  }
+  return true
 }
 
 /** Writes zeros over a part of a file. */

@@ -1,10 +1,10 @@
 import { checkOptions, integerOption, objectOption } from '../../core/options.ts'
 import type { LogStore, LogStoreContext, LogStoreFactory } from '../../interfaces/log-store.ts'
+import { logFormatVersion, oldestLogFormat } from '../batch-format.ts'
 import { checkLogContext, openDirectory } from '../directory.ts'
 import type { FileSystem } from '../file-system.ts'
 import { pathOption } from '../file-system.ts'
 import { LogEngine } from '../log-engine.ts'
-import { logFormatVersion } from '../log-format.ts'
 import { nodeFileSystem } from '../node-file-system.ts'
 import { SegmentMedium } from './medium.ts'
 
@@ -27,7 +27,7 @@ export const segmentsDefaults: Readonly<Required<Omit<SegmentsOptions, 'fileSyst
   cleanFromBytes: 32 * 1024 * 1024,
 })
 
-const format = Object.freeze({ name: 'segments', version: logFormatVersion })
+const format = Object.freeze({ name: 'segments', version: logFormatVersion, oldest: oldestLogFormat })
 
 /**
  * A log store in append-only files of a directory of its own: the fastest one on a disk, and the default there.
@@ -89,7 +89,7 @@ async function openSegments(
       cleanFromBytes,
       release: () => directory.release(),
     })
-    if (!ready) await directory.setReady()
+    if (!directory.settled) await directory.settle()
     return store
   } catch (error) {
     await medium.close()
