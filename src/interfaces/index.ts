@@ -1,4 +1,5 @@
 export * from './datagram.ts'
+export * from './file-system.ts'
 export * from './log-store.ts'
 export * from './metadata-store.ts'
 export * from './range-host.ts'

@@ -1,5 +1,5 @@
 import { KeelsonError } from '../core/errors.ts'
-import type { SeededRandom } from '../core/random.ts'
+import { chance, type SeededRandom } from '../core/random.ts'
 
 /** What a power cut did, by name and number. */
 export interface WrittenLoss {
@@ -8,42 +8,151 @@ export interface WrittenLoss {
   readonly 'unsynced names lost': number
 }
 
-type PendingWrite =
-  | { readonly type: 'write'; readonly offset: number; readonly bytes: Uint8Array }
+type PendingChange =
+  | {
+      readonly type: 'write'
+      readonly offset: number
+      readonly bytes: Uint8Array
+      /** Where the device puts it, if that is not where it belongs. */
+      readonly astray?: { readonly file: FileImage; readonly offset: number }
+    }
   | { readonly type: 'truncate'; readonly length: number }
 
-/** A torn write ends at a multiple of this. */
+/** The smallest part of a write that a power cut leaves whole or not at all. */
 const sectorBytes = 512
+
+/** Bytes that grow without being copied each time. */
+class Content {
+  #bytes: Uint8Array = new Uint8Array(0)
+  #length = 0
+
+  get length(): number {
+    return this.#length
+  }
+
+  view(): Uint8Array {
+    return this.#bytes.subarray(0, this.#length)
+  }
+
+  set(content: Uint8Array): void {
+    this.#bytes = content.slice()
+    this.#length = content.length
+  }
+
+  write(offset: number, bytes: Uint8Array): void {
+    this.resize(Math.max(this.#length, offset + bytes.length))
+    this.#bytes.set(bytes, offset)
+  }
+
+  /** New bytes are zero. */
+  resize(length: number): void {
+    if (length > this.#bytes.length) {
+      const grown = new Uint8Array(Math.max(length, this.#bytes.length * 2))
+      grown.set(this.view())
+      this.#bytes = grown
+    } else if (length < this.#length) {
+      this.#bytes.fill(0, length, this.#length)
+    }
+    this.#length = length
+  }
+
+  apply(change: PendingChange): void {
+    if (change.type === 'truncate') this.resize(change.length)
+    else this.write(change.offset, change.bytes)
+  }
+}
 
 /** A file: what programs see, what the device has, and the difference in order. */
 export class FileImage {
-  current: Uint8Array = new Uint8Array(0)
-  durable: Uint8Array = new Uint8Array(0)
-  pending: PendingWrite[] = []
+  readonly #current = new Content()
+  readonly #durable = new Content()
+  #pending: PendingChange[] = []
 
-  change(change: PendingWrite): void {
-    this.current = applied(this.current, change)
-    this.pending.push(change)
+  /** What programs see. */
+  get current(): Uint8Array {
+    return this.#current.view()
+  }
+
+  /** What the device has. */
+  get durable(): Uint8Array {
+    return this.#durable.view()
+  }
+
+  get pending(): readonly PendingChange[] {
+    return this.#pending
+  }
+
+  change(change: PendingChange): void {
+    this.#current.apply(change)
+    this.#pending.push(change)
   }
 
   /** These changes are on the device. */
-  settle(changes: readonly PendingWrite[]): void {
-    for (const change of changes) {
-      if (!this.pending.includes(change)) continue
-      this.durable = applied(this.durable, change)
-    }
+  settle(changes: readonly PendingChange[]): void {
+    for (const change of changes) if (this.#pending.includes(change)) this.#settle(change)
     this.forget(changes)
   }
 
   /** These changes will never reach the device by themselves. */
-  forget(changes: readonly PendingWrite[]): void {
-    this.pending = this.pending.filter((change) => !changes.includes(change))
+  forget(changes: readonly PendingChange[]): void {
+    this.#pending = this.#pending.filter((change) => !changes.includes(change))
+  }
+
+  /** Replaces the content on the device by bytes that are there already. */
+  replace(content: Uint8Array): void {
+    this.#durable.set(content)
+    this.#current.set(content)
+    this.#pending = []
+  }
+
+  /** The device changes by itself what it had stored. */
+  damage(offset: number, bytes: Uint8Array): void {
+    for (const content of [this.#current, this.#durable]) {
+      const fitting = bytes.subarray(0, Math.max(0, content.length - offset))
+      if (fitting.length > 0) content.write(offset, fitting)
+    }
   }
 
   flip(byte: number, bit: number): void {
     for (const image of [this.current, this.durable]) {
       if (byte < image.length) image[byte] = (image[byte] as number) ^ (1 << bit)
     }
+  }
+
+  /** What programs see comes from the device again, but for what it still has to write. */
+  evict(): void {
+    this.#current.set(this.durable)
+    for (const change of this.#pending) this.#current.apply(change)
+  }
+
+  /** Of what was not synced each change is kept with a probability, or torn. */
+  cutPower(random: SeededRandom, keep: number): { readonly lost: number; readonly torn: number } {
+    let lost = 0
+    let torn = 0
+    for (const change of this.#pending) {
+      const draw = random.float()
+      if (draw < keep) {
+        this.#settle(change)
+      } else if (change.type === 'write' && draw < keep + (1 - keep) * 0.3 && change.bytes.length > 1) {
+        torn++
+        for (const part of tornParts(random, change.offset, change.bytes)) this.#durable.apply(part)
+      } else {
+        lost++
+      }
+    }
+    this.#pending = []
+    this.evict()
+    return { lost, torn }
+  }
+
+  #settle(change: PendingChange): void {
+    if (change.type === 'write' && change.astray !== undefined) {
+      const { file, offset } = change.astray
+      const room = file.#durable.length - offset
+      if (room > 0) file.#durable.write(offset, change.bytes.subarray(0, room))
+      return
+    }
+    this.#durable.apply(change)
   }
 }
 
@@ -79,17 +188,11 @@ export class FileTree {
     return bytes
   }
 
-  write(path: string, offset: number, bytes: Uint8Array): void {
-    let file = this.#names.get(path)
-    if (file === undefined) {
-      file = new FileImage()
-      this.#change({ type: 'link', path, file })
-    }
-    file.change({ type: 'write', offset, bytes })
-  }
-
-  truncate(path: string, length: number): void {
-    this.get(path).change({ type: 'truncate', length })
+  /** Makes an empty file, in place of one of that name. */
+  create(path: string): FileImage {
+    const file = new FileImage()
+    this.#change({ type: 'link', path, file })
+    return file
   }
 
   rename(path: string, to: string): void {
@@ -114,6 +217,29 @@ export class FileTree {
     this.#pending = this.#pending.filter((change) => !changes.includes(change))
   }
 
+  /** What the device would have after a power cut that loses all that was not synced. */
+  image(): ReadonlyMap<string, Uint8Array> {
+    return new Map([...this.#durableNames].map(([path, file]) => [path, file.durable.slice()]))
+  }
+
+  /** Puts back what {@link FileTree.image} gave. */
+  restore(image: ReadonlyMap<string, Uint8Array>): void {
+    this.#names.clear()
+    this.#durableNames.clear()
+    this.#pending = []
+    for (const [path, content] of image) {
+      const file = new FileImage()
+      file.replace(content)
+      this.#names.set(path, file)
+      this.#durableNames.set(path, file)
+    }
+  }
+
+  /** Programs see from now on what the device has. */
+  evict(): void {
+    for (const file of this.#names.values()) file.evict()
+  }
+
   /**
    * Leaves what the device has: of each file's unsynced writes some, of the unsynced names a prefix, since file systems
    * keep a journal of names but none of contents.
@@ -130,19 +256,9 @@ export class FileTree {
     this.#names.clear()
     for (const [path, file] of this.#durableNames) this.#names.set(path, file)
     for (const file of new Set(this.#names.values())) {
-      for (const change of file.pending) {
-        const draw = random.float()
-        if (draw < keep) {
-          file.durable = applied(file.durable, change)
-        } else if (change.type === 'write' && draw < keep + (1 - keep) * 0.3 && change.bytes.length > 1) {
-          torn++
-          file.durable = applied(file.durable, { ...change, bytes: tornPart(random, change.bytes) })
-        } else {
-          lost++
-        }
-      }
-      file.pending = []
-      file.current = file.durable.slice()
+      const loss = file.cutPower(random, keep)
+      lost += loss.lost
+      torn += loss.torn
     }
     return { 'unsynced writes lost': lost, 'unsynced writes torn': torn, 'unsynced names lost': names }
   }
@@ -154,7 +270,7 @@ export class FileTree {
 }
 
 /** The part before the last slash; empty where there is none. */
-function directoryOf(path: string): string {
+export function directoryOf(path: string): string {
   return path.slice(0, Math.max(0, path.lastIndexOf('/')))
 }
 
@@ -175,19 +291,22 @@ function rename(names: Map<string, FileImage>, change: NameChange): void {
   }
 }
 
-/** A prefix: whole sectors of a large write, some bytes of a small one. */
-function tornPart(random: SeededRandom, bytes: Uint8Array): Uint8Array {
+/**
+ * What a power cut leaves of a write: of a large one some sectors, mostly the first ones, now and then any; of a small one
+ * its first bytes.
+ */
+function tornParts(random: SeededRandom, offset: number, bytes: Uint8Array): PendingChange[] {
   const sectors = Math.floor(bytes.length / sectorBytes)
-  const length =
-    sectors > 0 ? random.integer(sectors + 1) * sectorBytes : 1 + random.integer(bytes.length - 1)
-  return bytes.slice(0, length)
-}
-
-function applied(content: Uint8Array, change: PendingWrite): Uint8Array {
-  const length =
-    change.type === 'truncate' ? change.length : Math.max(content.length, change.offset + change.bytes.length)
-  const out = new Uint8Array(length)
-  out.set(content.subarray(0, length))
-  if (change.type === 'write') out.set(change.bytes, change.offset)
-  return out
+  const part = (from: number, to: number): PendingChange => ({
+    type: 'write',
+    offset: offset + from,
+    bytes: bytes.slice(from, to),
+  })
+  if (sectors === 0) return [part(0, 1 + random.integer(bytes.length - 1))]
+  if (chance(random, 0.6)) return [part(0, random.integer(sectors + 1) * sectorBytes)]
+  const parts: PendingChange[] = []
+  for (let from = 0; from < bytes.length; from += sectorBytes) {
+    if (chance(random, 0.5)) parts.push(part(from, Math.min(bytes.length, from + sectorBytes)))
+  }
+  return parts
 }

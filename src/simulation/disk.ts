@@ -1,62 +1,23 @@
 import { KeelsonError } from '../core/errors.ts'
-import { checkOptions, numberOption, optional } from '../core/options.ts'
+import { invariant } from '../core/invariant.ts'
 import { chance, type SeededRandom } from '../core/random.ts'
-import { FileTree, type WrittenLoss } from './disk-files.ts'
+import type { WrittenLoss } from './disk-files.ts'
+import { checkQuality, type DiskQuality, diskDefaults } from './disk-quality.ts'
 import type { FaultCounts } from './fault-counts.ts'
+import { FileDevice } from './file-device.ts'
 import type { CrashKind, SimulatedProcess } from './process.ts'
 import type { Scheduler } from './scheduler.ts'
+import { SimulatedFileSystem } from './simulated-file-system.ts'
 import { SimulatedFiles } from './simulated-files.ts'
-
-/** How a disk fares. Times are in milliseconds, probabilities per operation. */
-export interface DiskQuality {
-  /** Least time of an operation that goes to the device. */
-  readonly minimumDelayMs: number
-  /** Mean of the additional time, exponentially distributed. */
-  readonly meanExtraDelayMs: number
-  /** An operation that is hit takes {@link DiskQuality.slowDelayMs} longer at most. */
-  readonly slowProbability: number
-  /** Longest additional time of an operation that is hit. */
-  readonly slowDelayMs: number
-  /** A sync that is hit fails, and what it should have made durable never will be by a later one. */
-  readonly syncFailureProbability: number
-  /** A read that is hit fails. */
-  readonly readFailureProbability: number
-  /** Bytes after which a write fails with `DISK_FULL`. */
-  readonly capacityBytes: number
-}
-
-/** A good solid-state disk. */
-export const diskDefaults: DiskQuality = Object.freeze({
-  minimumDelayMs: 0.2,
-  meanExtraDelayMs: 0.3,
-  slowProbability: 0,
-  slowDelayMs: 500,
-  syncFailureProbability: 0,
-  readFailureProbability: 0,
-  capacityBytes: Number.POSITIVE_INFINITY,
-})
-
-/** @throws KeelsonError `INVALID_OPTION` */
-function checkQuality(quality: Partial<DiskQuality>): Partial<DiskQuality> {
-  const delay = optional(numberOption({ min: 0 }))
-  const probability = optional(numberOption({ min: 0, max: 1 }))
-  return checkOptions<{ readonly [K in keyof DiskQuality]: number | undefined }>(
-    'the quality of a disk',
-    quality,
-    {
-      minimumDelayMs: delay,
-      meanExtraDelayMs: delay,
-      slowProbability: probability,
-      slowDelayMs: delay,
-      syncFailureProbability: probability,
-      readFailureProbability: probability,
-      capacityBytes: (value, name) => (value === Number.POSITIVE_INFINITY ? value : delay(value, name)),
-    },
-  ) as Partial<DiskQuality>
-}
 
 /** What is asked of the device. */
 export type DiskOperation = 'sync' | 'read'
+
+/** The files of a disk as the device had them at some time. */
+export interface DiskImage {
+  /** Content by path. */
+  readonly files: ReadonlyMap<string, Uint8Array>
+}
 
 /** What a disk needs of its simulation. */
 export interface DiskContext {
@@ -80,7 +41,7 @@ export class SimulatedDisk {
   /** The process whose disk it is: its crash ends all operations under way. */
   readonly process: SimulatedProcess
   readonly #context: DiskContext
-  readonly #files = new FileTree()
+  readonly #device: FileDevice
   readonly #stalled: (() => void)[] = []
   readonly #powerListeners = new Set<(random: SeededRandom) => void>()
   #quality: DiskQuality
@@ -91,6 +52,7 @@ export class SimulatedDisk {
     this.process = process
     this.#context = context
     this.#quality = { ...diskDefaults, ...checkQuality(quality) }
+    this.#device = new FileDevice(this, context.random.child('files'), context.counts)
     process.onCrash((kind) => this.#onCrash(kind))
   }
 
@@ -155,20 +117,49 @@ export class SimulatedDisk {
 
   /** The files, for the present life of the process: after a crash its programs reach nothing through it. */
   mount(): SimulatedFiles {
-    return new SimulatedFiles(this, this.#files, this.#context.counts)
+    return new SimulatedFiles(this.#device, this.process.life)
+  }
+
+  /** The files behind the port of stores such as `segments`, for the present life of the process. */
+  fileSystem(): SimulatedFileSystem {
+    return new SimulatedFileSystem(this.#device, this.process.life)
   }
 
   /** Flips one bit of a file, in the cache and on the device. @throws KeelsonError `NOT_FOUND` */
   flipBit(path: string, byte: number, bit: number): void {
     this.#context.counts.add('disk bit flipped')
-    this.#files.get(path).flip(byte, bit)
+    this.#device.tree.get(path).flip(byte, bit)
+  }
+
+  /** Overwrites a part of a file, in the cache and on the device: a page that was lost. @throws KeelsonError `NOT_FOUND` */
+  overwrite(path: string, offset: number, bytes: Uint8Array): void {
+    this.#context.counts.add('disk page lost')
+    this.#device.tree.get(path).damage(offset, bytes)
+  }
+
+  /** Empties the page cache of what is clean: from now on programs see what the device has. */
+  dropCaches(): void {
+    this.#device.tree.evict()
+  }
+
+  /** The files as the device has them now, without what was not synced: a backup that knows nothing of programs. */
+  image(): DiskImage {
+    return { files: this.#device.tree.image() }
+  }
+
+  /** Puts an earlier image in the place of all files. The process must have crashed. */
+  restore(image: DiskImage): void {
+    invariant(this.process.state === 'crashed', 'a disk is restored while its process is down')
+    this.#context.counts.add('disk restored')
+    this.#device.tree.restore(image.files)
   }
 
   #onCrash(kind: CrashKind): void {
     this.#stalled.length = 0
+    this.#device.locks.clear()
     if (kind === 'kill') return
     const { random, counts } = this.#context
-    const loss: WrittenLoss = this.#files.cutPower(random)
+    const loss: WrittenLoss = this.#device.tree.cutPower(random)
     for (const [what, amount] of Object.entries(loss)) if (amount > 0) counts.add(`disk ${what}`, amount)
     for (const listener of this.#powerListeners) listener(random)
   }

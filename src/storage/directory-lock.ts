@@ -6,7 +6,8 @@ import { hex } from '../core/bytes.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { between } from '../core/random.ts'
-import { type DirectoryLock, ioError, lockPrefix } from './file-system.ts'
+import type { DirectoryLock } from '../interfaces/file-system.ts'
+import { ioError, lockPrefix } from './file-system.ts'
 
 // Two that start at the same moment refuse each other, so each tries again after a random while.
 const attempts = 5

@@ -3,15 +3,10 @@ import { crc32 } from '../core/checksum.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { checkOptions, objectOption } from '../core/options.ts'
+import type { FileSystem } from '../interfaces/file-system.ts'
 import type { LogStoreContext } from '../interfaces/log-store.ts'
 import { type ClusterId, type Incarnation, type NodeId, nameOption } from '../model/ids.ts'
-import {
-  type FileSystem,
-  lockPrefix,
-  readWholeFile,
-  temporarySuffix,
-  writeFileAtomically,
-} from './file-system.ts'
+import { lockPrefix, readWholeFile, temporarySuffix, writeFileAtomically } from './file-system.ts'
 
 /** Whose data a directory or a database holds, and in which format. */
 export interface Identity {

@@ -13,8 +13,9 @@ import {
   write,
 } from 'node:fs'
 import { promisify } from 'node:util'
+import type { FileStatus, FileSystem, OpenFile } from '../interfaces/file-system.ts'
 import { lockDirectory } from './directory-lock.ts'
-import { type FileStatus, type FileSystem, ioError, type OpenFile } from './file-system.ts'
+import { ioError } from './file-system.ts'
 
 const openFile = promisify(open)
 const closeFile = promisify(close)

@@ -197,4 +197,133 @@ suite('a simulated disk', () => {
       assert.throws(call, (error) => KeelsonError.hasCode(error, 'NOT_FOUND'))
     }
   })
+
+  test('says that a sync is done that is not, and a later one that is true makes up for it', async () => {
+    const content = async (second: boolean): Promise<Set<string>> => {
+      const seen = new Set<string>()
+      for (let seed = 0; seed < 30; seed++) {
+        const w = world(seed)
+        w.files.write('f', 0, utf8('a'))
+        await w.simulation.until(Promise.all([w.files.sync('f'), w.files.syncDirectory('')]))
+        w.disk.setQuality({ lostSyncProbability: 1 })
+        w.files.write('f', 0, utf8('b'))
+        await w.simulation.until(w.files.sync('f'))
+        w.disk.setQuality({ lostSyncProbability: 0 })
+        if (second) await w.simulation.until(w.files.sync('f'))
+        assert.equal(w.simulation.faults.get('disk lost sync'), 1)
+        seen.add(await w.content(w.cut(), 'f'))
+      }
+      return seen
+    }
+    assert.deepEqual(await content(false), new Set(['a', 'b']))
+    assert.deepEqual(await content(true), new Set(['b']))
+  })
+
+  test('puts a write elsewhere, which shows when the page cache is gone', async () => {
+    let found = 0
+    for (let seed = 0; seed < 30; seed++) {
+      const w = world(seed)
+      w.files.write('f', 0, new Uint8Array(4_096).fill(1))
+      w.files.write('g', 0, new Uint8Array(4_096).fill(2))
+      await w.simulation.until(Promise.all([w.files.sync('f'), w.files.sync('g'), w.files.syncDirectory('')]))
+      w.disk.setQuality({ misdirectedWriteProbability: 1 })
+      w.files.write('f', 1_024, new Uint8Array(512).fill(9))
+      w.disk.setQuality({ misdirectedWriteProbability: 0 })
+      await w.simulation.until(w.files.sync('f'))
+      const read = async (path: string): Promise<Uint8Array> =>
+        w.simulation.until(w.files.read(path, 0, 5_000))
+      assert.equal((await read('f'))[1_024], 9, 'the cache has it where it belongs')
+      w.disk.dropCaches()
+      if (w.simulation.faults.get('disk misdirected write') === 0) continue
+      const [f, g] = [await read('f'), await read('g')]
+      assert.equal(f[1_024], 1)
+      assert.deepEqual([f.length, g.length], [4_096, 4_096])
+      assert.equal([...f, ...g].filter((byte) => byte === 9).length, 512)
+      found++
+    }
+    assert.ok(found > 20)
+  })
+
+  test('fails a write half way', async () => {
+    const w = world()
+    w.files.write('f', 0, new Uint8Array(8))
+    w.disk.setQuality({ writeFailureProbability: 1 })
+    assert.throws(
+      () => w.files.write('f', 0, new Uint8Array(8).fill(1)),
+      (error) => KeelsonError.hasCode(error, 'IO'),
+    )
+    const read = await w.simulation.until(w.files.read('f', 0, 8))
+    assert.deepEqual([...read], [1, 1, 1, 1, 0, 0, 0, 0])
+  })
+
+  test('comes back as it was, or with a page lost', async () => {
+    const w = world()
+    w.files.write('log/1', 0, utf8('old'))
+    await w.simulation.until(Promise.all([w.files.sync('log/1'), w.files.syncDirectory('log')]))
+    w.files.write('log/2', 0, utf8('never synced'))
+    const image = w.disk.image()
+    w.files.write('log/1', 0, utf8('new'))
+    w.files.rename('log/1', 'log/3')
+    await w.simulation.until(Promise.all([w.files.sync('log/3'), w.files.syncDirectory('log')]))
+    for (let attempt = 0; attempt < 2; attempt++) {
+      w.simulation.process('n1').crash('power')
+      w.disk.restore(image)
+      w.simulation.process('n1').restart()
+      const files = w.disk.mount()
+      assert.deepEqual(files.list(), ['log/1'])
+      assert.equal(await w.content(files, 'log/1'), 'old')
+      w.disk.overwrite('log/1', 1, utf8('XYZ'))
+      assert.equal(await w.content(files, 'log/1'), 'oXY')
+    }
+    assert.throws(() => w.disk.restore(image), { code: 'INVARIANT_VIOLATED' })
+  })
+
+  test('serves stores of files, whose calls end with the life that made them', async () => {
+    const w = world()
+    const fs = w.disk.fileSystem()
+    await w.simulation.until(
+      (async () => {
+        await fs.makeDirectory('a')
+        await fs.makeDirectory('a/b')
+        await assert.rejects(fs.makeDirectory('a'), { code: 'IO' })
+        await assert.rejects(fs.makeDirectory('x/y'), { code: 'IO' })
+        await assert.rejects(fs.open('a/f', 'existing'), { code: 'IO' })
+        const file = await fs.open('a/f', 'new')
+        await assert.rejects(fs.open('a/f', 'new'), { code: 'IO' })
+        await file.write(utf8('hello'), 2)
+        await fs.rename('a/f', 'a/g')
+        await file.sync()
+        await fs.syncDirectory('a')
+        await (await fs.open('a/b/deep', 'new')).close()
+        assert.deepEqual(await fs.list('a'), ['g'])
+        assert.deepEqual(await fs.status('a/g'), { kind: 'file', mode: 0o600, size: 7 })
+        assert.deepEqual(await fs.status('a'), { kind: 'directory', mode: 0o700, size: 0 })
+        assert.equal(await fs.status('a/f'), undefined)
+        const into = new Uint8Array(10)
+        assert.equal(await file.read(into, 2), 5)
+        assert.equal(Buffer.from(into.subarray(0, 5)).toString(), 'hello')
+        await file.close()
+        await assert.rejects(file.read(into, 0), { code: 'IO' })
+        const lock = await fs.lock('a')
+        await assert.rejects(fs.lock('a'), { code: 'DIRECTORY_LOCKED' })
+        await lock.release()
+        await fs.lock('a')
+      })(),
+    )
+    w.cut()
+    let settled = false
+    void fs.list('a').finally(() => {
+      settled = true
+    })
+    const after = w.disk.fileSystem()
+    await w.simulation.until(
+      (async () => {
+        await after.lock('a')
+        assert.deepEqual(await after.list('a'), ['g'])
+        await after.remove('a/g')
+        assert.deepEqual(await after.list('a'), [])
+      })(),
+    )
+    assert.equal(settled, false)
+  })
 })

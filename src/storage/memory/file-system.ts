@@ -3,7 +3,7 @@ import type { Environment } from '../../core/environment.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { checkOptions, functionOption, objectOption, optional } from '../../core/options.ts'
 import type { Random } from '../../core/random.ts'
-import type { DirectoryLock, FileStatus, FileSystem, OpenFile } from '../file-system.ts'
+import type { DirectoryLock, FileStatus, FileSystem, OpenFile } from '../../interfaces/file-system.ts'
 import { neverSettles } from './disk.ts'
 
 /** Options of {@link MemoryFileSystem}. */

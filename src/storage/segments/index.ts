@@ -4,6 +4,6 @@
  *
  * @module
  */
-export type { DirectoryLock, FileStatus, FileSystem, OpenFile } from '../file-system.ts'
+export type { DirectoryLock, FileStatus, FileSystem, OpenFile } from '../../interfaces/file-system.ts'
 export { nodeFileSystem } from '../node-file-system.ts'
 export { type SegmentsOptions, segments, segmentsDefaults } from './segments.ts'

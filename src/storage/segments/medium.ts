@@ -1,8 +1,8 @@
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import { invariant } from '../../core/invariant.ts'
 import type { Logger } from '../../core/logger.ts'
+import type { FileSystem, OpenFile } from '../../interfaces/file-system.ts'
 import type { Incarnation } from '../../model/ids.ts'
-import type { FileSystem, OpenFile } from '../file-system.ts'
 import type { LogExtent, LogMedium, Replay, Stretch } from '../log-medium.ts'
 import { recoverSegments } from './recovery.ts'
 import {

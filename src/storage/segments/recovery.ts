@@ -1,5 +1,6 @@
 import { KeelsonError } from '../../core/errors.ts'
 import type { Logger } from '../../core/logger.ts'
+import type { FileSystem, OpenFile } from '../../interfaces/file-system.ts'
 import type { Incarnation } from '../../model/ids.ts'
 import {
   batchAlignment,
@@ -11,7 +12,6 @@ import {
   oldestLogFormat,
   readBatchHeader,
 } from '../batch-format.ts'
-import type { FileSystem, OpenFile } from '../file-system.ts'
 import type { Replay } from '../log-medium.ts'
 import {
   decodeSegmentHeader,

@@ -1,7 +1,7 @@
 import { crc32 } from '../../core/checksum.ts'
+import type { FileSystem, OpenFile } from '../../interfaces/file-system.ts'
 import type { Incarnation } from '../../model/ids.ts'
 import { logFormatVersion } from '../batch-format.ts'
-import type { FileSystem, OpenFile } from '../file-system.ts'
 
 // A segment is a file of a fixed size, written with zeros before its first use, so that a sync moves data alone and no
 // file length. Its header:

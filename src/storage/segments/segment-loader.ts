@@ -1,4 +1,4 @@
-import type { FileSystem, OpenFile } from '../file-system.ts'
+import type { FileSystem, OpenFile } from '../../interfaces/file-system.ts'
 
 /** A segment file that was found. */
 export interface Candidate {

@@ -1,6 +1,6 @@
 import { between, chance, type SeededRandom } from '../../../src/core/random.ts'
 import type { RaftOptions } from '../../../src/raft/core/types.ts'
-import type { DiskQuality } from '../../../src/simulation/disk.ts'
+import { type DiskQuality, diskDefaults } from '../../../src/simulation/disk-quality.ts'
 import type { LinkQuality } from '../../../src/simulation/network-conditions.ts'
 
 /** Everything that is drawn per seed, but for the faults that come and go. */
@@ -80,13 +80,13 @@ export function drawSettings(random: SeededRandom): Settings {
       reorderDelayMs: between(random, 5, 1.5 * electionTimeoutMs),
     },
     disk: {
+      ...diskDefaults,
       minimumDelayMs: 0.1,
       meanExtraDelayMs: badDisk ? between(random, 1, 20) : 0.5,
       slowProbability: badDisk ? random.float() * 0.05 : 0,
       slowDelayMs: between(random, 50, 800),
       syncFailureProbability: badDisk && chance(random, 0.3) ? random.float() * 0.001 : 0,
       readFailureProbability: chance(random, 0.5) ? random.float() * 0.3 : 0,
-      capacityBytes: Number.POSITIVE_INFINITY,
     },
     thinkMs: between(random, 1, 40),
     attemptMs: between(random, 100, 600),
