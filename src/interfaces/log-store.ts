@@ -67,6 +67,16 @@ export interface GroupWrite {
   readonly metadata?: Uint8Array
 }
 
+/** Entries of one term that existed and that the disk has damaged. */
+export interface LostEntries {
+  /** Log index of the first one. */
+  readonly first: number
+  /** Log index of the last one. */
+  readonly last: number
+  /** Term of all of them. With its index it tells which entry each was: any peer's of the same term is the same. */
+  readonly term: number
+}
+
 /** What a store holds of one group after it was opened. */
 export interface RecoveredGroup {
   /** The group whose log it is. */
@@ -79,6 +89,12 @@ export interface RecoveredGroup {
   readonly compacted: LogPosition
   /** The last entry, or `compacted` where there is none. */
   readonly last: LogPosition
+  /**
+   * Entries that the disk has damaged, in ascending order: `last` counts them, and to read one fails with `CORRUPTION`. Not
+   * there when nothing is missing, as in every store that refuses to open when it finds damage. Compacting, truncating or
+   * {@link LogStore.repair} ends it.
+   */
+  readonly lost?: readonly LostEntries[]
 }
 
 /** What the composition hands to a log store when it opens it. */
@@ -129,6 +145,14 @@ export interface LogStore extends AsyncDisposable {
    * the latest with the next `write` of the group. A lower position than the present one is ignored.
    */
   compact(groupId: GroupId, through: LogPosition): Promise<void>
+  /**
+   * Puts entries back that were lost, durably: contiguous ones, each with the index and term of one of
+   * {@link RecoveredGroup.lost}. By the log matching property that makes it the entry that was there. Only stores that open
+   * in spite of damage have it.
+   *
+   * @throws KeelsonError `INVALID_ARGUMENT` for any other entry; as `write`
+   */
+  repair?(groupId: GroupId, entries: readonly LogEntry[]): Promise<void>
   /** Removes a group's log and hard state and keeps `tombstone` as its metadata, durably, in one act. */
   destroy(groupId: GroupId, tombstone: Uint8Array): Promise<void>
   /** Waits for writes under way, then releases the directory. Idempotent. */

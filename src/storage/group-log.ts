@@ -1,4 +1,4 @@
-import type { HardState, LogPosition } from '../interfaces/log-store.ts'
+import type { HardState, LogPosition, LostEntries } from '../interfaces/log-store.ts'
 import type { GroupId } from '../model/ids.ts'
 import { type Block, BlockTable } from './block-table.ts'
 import type { LogBounds } from './log-checks.ts'
@@ -25,6 +25,8 @@ export class GroupLog implements LogBounds {
   #term = 0
   #votedFor = 0
   #commit = 0
+  /** What is known of entries that the disk damaged, ascending; may tell of some that are there again. */
+  #lost: LostEntries[] = []
 
   constructor(groupId: GroupId) {
     this.groupId = groupId
@@ -77,6 +79,7 @@ export class GroupLog implements LogBounds {
     if (first <= this.#lastIndex) {
       this.truncations++
       dead = this.blocks.dropFrom(first)
+      if (this.#lost.length > 0) this.#lost = clipped(this.#lost, 0, first - 1)
     } else if (first > this.#lastIndex + 1) {
       this.blocks.push(this.#lastIndex + 1, first - 1, 0, 0)
     }
@@ -103,9 +106,62 @@ export class GroupLog implements LogBounds {
     return blocks.replace(first, last, position, bytes)
   }
 
+  /**
+   * Takes in that entries existed which the disk has damaged: what {@link GroupLog.append} does, but for what can be read.
+   *
+   * @returns the bytes that died
+   */
+  appendLost(runs: readonly LostEntries[], position: number): number {
+    const { first } = runs[0] as LostEntries
+    const { last, term } = runs.at(-1) as LostEntries
+    const dead = this.append(first, last, term, position, 0)
+    this.#lost.push(...runs)
+    return dead
+  }
+
+  /** Takes in that entries existed which the disk has damaged, as {@link GroupLog.move} does: what is there stays. */
+  moveLost(runs: readonly LostEntries[], position: number): void {
+    const { blocks } = this
+    const { first } = runs[0] as LostEntries
+    const { last, term } = runs.at(-1) as LostEntries
+    const start = blocks.count === 0 ? this.#lastIndex + 1 : blocks.first(0)
+    if (first < start) blocks.unshift({ first, last: start - 1, position, bytes: 0 })
+    if (last > this.#lastIndex) {
+      blocks.push(this.#lastIndex + 1, last, position, 0)
+      this.#lastIndex = last
+      this.#lastTerm = term
+    }
+    for (let i = blocks.find(first); i < blocks.count && blocks.first(i) <= last; i++) {
+      if (blocks.bytes(i) > 0) continue
+      const hole = blocks.at(i)
+      blocks.replace(Math.max(first, hole.first), Math.min(last, hole.last), position, 0)
+    }
+    const others = this.#lost
+    this.#lost = [...clipped(others, 0, first - 1), ...runs, ...clipped(others, last + 1, Infinity)]
+  }
+
+  /** True for an entry that exists and cannot be read. */
+  isLost(index: number): boolean {
+    const i = this.blocks.find(index)
+    return i < this.blocks.count && this.blocks.bytes(i) === 0
+  }
+
+  /** Which of these entries the disk has damaged and are not there again, by their terms. */
+  lost(from: number, to: number): LostEntries[] {
+    const found: LostEntries[] = []
+    if (this.#lost.length === 0) return found
+    const { blocks } = this
+    for (let i = blocks.find(from); i < blocks.count && blocks.first(i) <= to; i++) {
+      if (blocks.bytes(i) > 0) continue
+      found.push(...clipped(this.#lost, Math.max(from, blocks.first(i)), Math.min(to, blocks.last(i))))
+    }
+    return found
+  }
+
   /** Forgets entries up to and including a position. Returns the bytes that died. */
   compact(index: number, term: number, at: number): number {
     const dead = this.blocks.dropThrough(index)
+    if (this.#lost.length > 0) this.#lost = clipped(this.#lost, index + 1, Infinity)
     this.#compactedIndex = index
     this.#compactedTerm = term
     this.compactedAt = at
@@ -119,6 +175,7 @@ export class GroupLog implements LogBounds {
   /** Drops the whole log. */
   reset(index: number, term: number, at: number): void {
     this.blocks.clear()
+    this.#lost = []
     this.truncations++
     this.#compactedIndex = index
     this.#compactedTerm = term
@@ -127,11 +184,21 @@ export class GroupLog implements LogBounds {
     this.compactedAt = at
   }
 
-  /** Entries of which no record was found. */
+  /** Entries that cannot be read: the disk has damaged them, or their record is missing. */
   missing(): Block[] {
     const { blocks } = this
     const found: Block[] = []
     for (let i = 0; i < blocks.count; i++) if (blocks.bytes(i) === 0) found.push(blocks.at(i))
     return found
   }
+}
+
+/** The parts of runs that lie from one index to another. */
+function clipped(runs: readonly LostEntries[], from: number, to: number): LostEntries[] {
+  const found: LostEntries[] = []
+  for (const { first, last, term } of runs) {
+    if (last < from || first > to) continue
+    found.push({ first: Math.max(first, from), last: Math.min(last, to), term })
+  }
+  return found
 }

@@ -1,7 +1,7 @@
 import { checkArray, checkObject } from '../core/arguments.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { showValue } from '../core/options.ts'
-import type { GroupWrite, HardState, LogPosition } from '../interfaces/log-store.ts'
+import type { GroupWrite, HardState, LogEntry, LogPosition, LostEntries } from '../interfaces/log-store.ts'
 import { checkId } from '../model/ids.ts'
 
 /** Where the log of a group begins and ends. */
@@ -103,6 +103,31 @@ function checkHardState(write: GroupWrite, hardState: HardState): void {
   const { term, votedFor, commit } = checkObject(hardState, 'a hard state')
   if (isIndex(term) && isIndex(votedFor) && isIndex(commit)) return
   refuse(write, 'carries a hard state whose fields are not safe integers of at least 0')
+}
+
+/**
+ * Checks entries that are put back in the place of lost ones.
+ *
+ * @param lost which entries of the group are lost, from the first index of `entries` to the last
+ * @throws KeelsonError `INVALID_ARGUMENT`
+ */
+export function checkRepair(
+  groupId: number,
+  entries: readonly LogEntry[],
+  lost: (from: number, to: number) => readonly LostEntries[],
+): void {
+  const first = entries[0]?.index ?? 0
+  // As a write behind the entry before, which checks all but where it belongs.
+  const before = { index: first - 1, term: 0 }
+  checkGroupWrite({ groupId, entries }, { compacted: before, last: before })
+  const runs = lost(first, first + entries.length - 1)
+  for (const { index, term } of entries) {
+    if (runs.some((run) => run.first <= index && index <= run.last && run.term === term)) continue
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      `entry ${index} of term ${term} of group ${groupId} is none that is lost: only the very entry that was there may be put back`,
+    )
+  }
 }
 
 /**

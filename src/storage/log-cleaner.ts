@@ -12,6 +12,7 @@ import {
   writeBytes,
   writeEntries,
   writeHardState,
+  writeLost,
   writePosition,
 } from './log-format.ts'
 import type { LogIndex } from './log-index.ts'
@@ -128,6 +129,11 @@ export class LogCleaner {
     for (;;) {
       const block = nextBefore(group, boundary, from)
       if (block === undefined) return
+      from = block.last + 1
+      if (block.bytes === 0) {
+        this.#noteLost(group, block)
+        continue
+      }
       const entries: LogEntry[] = []
       await reader.read(group.groupId, [block], block.first, block.last, Number.POSITIVE_INFINITY, entries)
       if (this.#stopped || index.get(group.groupId) !== group) return
@@ -139,12 +145,21 @@ export class LogCleaner {
           entries.filter((entry) => entry.index >= left.first && entry.index <= left.last),
         )
       }
-      from = block.last + 1
       if (this.#moved > bytesPerFlush) {
         this.#moved = 0
         await this.#parts.flush()
       }
     }
+  }
+
+  /** What is known of damaged entries must not go with the place where they were. */
+  #noteLost(group: GroupLog, { first, last }: Block): void {
+    const { index, seed } = this.#parts
+    const runs = group.lost(first, last)
+    const { buffer, position } = this.#parts.open(recordOverheadBytes + runs.length * 16)
+    const at = position + buffer.length
+    this.#moved += writeLost(buffer, group.groupId, runs, seed)
+    index.lost(group.groupId, runs, at)
   }
 
   #write(group: GroupLog, entries: readonly LogEntry[]): void {

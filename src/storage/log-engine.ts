@@ -10,6 +10,7 @@ import {
   checkCompaction,
   checkGroupWrite,
   checkRead,
+  checkRepair,
   emptyBounds,
   type LogBounds,
 } from './log-checks.ts'
@@ -144,6 +145,7 @@ export class LogEngine implements LogStore {
       // What has changed since the first part was read ends the answer with what is there.
       if (this.#index.get(groupId) !== group || group.truncations !== truncations) break
       if (next <= group.compacted.index) break
+      if (entries.length > 0 && group.isLost(next)) break
       const blocks = this.#reader.plan(group, next, to, budget)
       const end = blocks.reduce((highest, block) => Math.max(highest, block.position + block.bytes), 0)
       if (end > this.#writer.durable) {
@@ -167,6 +169,21 @@ export class LogEngine implements LogStore {
     writePosition(target.buffer, recordTypes.compacted, groupId, through, this.#seed)
     this.#index.compacted(groupId, through, at)
     this.#cleaner.consider()
+  }
+
+  async repair(groupId: GroupId, entries: readonly LogEntry[]): Promise<void> {
+    this.#check()
+    checkId(groupId, 'a group id')
+    const group = this.#index.get(groupId)
+    checkRepair(groupId, entries, (from, to) => group?.lost(from, to) ?? [])
+    let data = 0
+    for (const entry of entries) data += entryOverheadBytes + entry.data.length
+    const bytes = data + recordsFor(data) * recordOverheadBytes
+    this.#checkSize(bytes)
+    const target = this.#writer.open(bytes)
+    this.#encodeEntries(target, recordTypes.movedEntries, groupId, entries)
+    this.#writer.start()
+    return target.done.promise
   }
 
   async destroy(groupId: GroupId, tombstone: Uint8Array): Promise<void> {
@@ -247,6 +264,24 @@ export class LogEngine implements LogStore {
     this.#medium.admit(queued + bytes)
   }
 
+  #encodeEntries(
+    { buffer, position }: Pick<Batch, 'buffer' | 'position'>,
+    type: 1 | 2,
+    groupId: GroupId,
+    entries: readonly LogEntry[],
+  ): void {
+    for (let from = 0; from < entries.length; ) {
+      const count = entriesPerRecord(entries, from)
+      const at = position + buffer.length
+      const bytes = writeEntries(buffer, type, groupId, entries, from, count, this.#seed)
+      const { index: first } = entries[from] as LogEntry
+      const { index: last, term } = entries[from + count - 1] as LogEntry
+      if (type === recordTypes.entries) this.#index.appended(groupId, first, last, term, at, bytes)
+      else this.#index.moved(groupId, first, last, term, at, bytes)
+      from += count
+    }
+  }
+
   #encode({ buffer, position }: Batch, write: GroupWrite): void {
     const { groupId, entries, reset, hardState, metadata } = write
     const seed = this.#seed
@@ -255,15 +290,8 @@ export class LogEngine implements LogStore {
       writePosition(buffer, recordTypes.reset, groupId, reset, seed)
       this.#index.reset(groupId, reset, at)
     }
-    for (let from = 0; from < (entries?.length ?? 0); ) {
-      const all = entries as readonly LogEntry[]
-      const count = entriesPerRecord(all, from)
-      const at = position + buffer.length
-      const bytes = writeEntries(buffer, recordTypes.entries, groupId, all, from, count, seed)
-      const last = all[from + count - 1] as LogEntry
-      this.#index.appended(groupId, (all[from] as LogEntry).index, last.index, last.term, at, bytes)
-      from += count
-    }
+    if (entries !== undefined)
+      this.#encodeEntries({ buffer, position }, recordTypes.entries, groupId, entries)
     if (hardState !== undefined) {
       const at = position + buffer.length
       writeHardState(buffer, groupId, hardState, seed)

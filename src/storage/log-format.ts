@@ -1,4 +1,4 @@
-import type { HardState, LogEntry, LogPosition } from '../interfaces/log-store.ts'
+import type { HardState, LogEntry, LogPosition, LostEntries } from '../interfaces/log-store.ts'
 import type { GroupId } from '../model/ids.ts'
 import type { BatchBuffer } from './batch-buffer.ts'
 
@@ -19,6 +19,7 @@ export const recordTypes: {
   readonly compacted: 5
   readonly reset: 6
   readonly destroyed: 7
+  readonly lost: 8
 } = Object.freeze({
   /** Entries that replace the log from the first of them on. */
   entries: 1,
@@ -29,7 +30,31 @@ export const recordTypes: {
   compacted: 5,
   reset: 6,
   destroyed: 7,
+  /** Entries that the disk has damaged, noted so that the place where they were can be given up. */
+  lost: 8,
 })
+
+/** A record as it was found, or as its segment's digest tells of it. Fields that a type does not have mean nothing. */
+export interface LogRecord {
+  readonly type: number
+  readonly groupId: GroupId
+  /** Size with its header. */
+  readonly bytes: number
+  /** Of entries: the first and last index, and the term of the last. */
+  readonly first: number
+  readonly last: number
+  readonly lastTerm: number
+  /** Of a hard state; the term also of a position. */
+  readonly term: number
+  readonly votedFor: number
+  readonly commit: number
+  /** Of a position. */
+  readonly index: number
+  /** A copy of the bytes of a metadata record or a tombstone. */
+  content(): Uint8Array
+  /** Of entries: which of them have which term. */
+  runs(): LostEntries[]
+}
 
 /** Upper bound of what the records of one write take beyond their data. */
 export const recordOverheadBytes = 64
@@ -105,6 +130,29 @@ export function writeHardState(
   buffer.varint(term)
   buffer.varint(votedFor)
   buffer.varint(commit)
+  return end(buffer, at, seed)
+}
+
+/** A record of entries that are gone: contiguous runs. */
+export function writeLost(
+  buffer: BatchBuffer,
+  groupId: GroupId,
+  runs: readonly LostEntries[],
+  seed: number,
+): number {
+  const at = begin(buffer, recordTypes.lost, groupId, runs.length * 16)
+  const { first } = runs[0] as LostEntries
+  const { last, term } = runs.at(-1) as LostEntries
+  buffer.varint(first)
+  buffer.varint(last - first + 1)
+  buffer.varint(term)
+  buffer.varint(runs.length)
+  let before = 0
+  for (const run of runs) {
+    buffer.varint(run.last - run.first + 1)
+    buffer.varint(run.term - before)
+    before = run.term
+  }
   return end(buffer, at, seed)
 }
 

@@ -1,9 +1,8 @@
 import { KeelsonError } from '../core/errors.ts'
-import type { HardState, LogPosition, RecoveredGroup } from '../interfaces/log-store.ts'
+import type { HardState, LogPosition, LostEntries, RecoveredGroup } from '../interfaces/log-store.ts'
 import type { GroupId } from '../model/ids.ts'
 import { GroupLog } from './group-log.ts'
-import { recordTypes } from './log-format.ts'
-import type { RecordCursor } from './record-cursor.ts'
+import { type LogRecord, recordTypes } from './log-format.ts'
 
 /** What the store knows of all groups: built by replaying records, kept up to date by writes. */
 export class LogIndex {
@@ -71,8 +70,13 @@ export class LogIndex {
     if (tombstone.length > 0) this.metadata(groupId, tombstone, at)
   }
 
-  /** Takes in the record that a cursor has read at a position. */
-  replay(record: RecordCursor, at: number): void {
+  /** Takes in that entries are gone, and that a record at a position says so. */
+  lost(groupId: GroupId, runs: readonly LostEntries[], at: number): void {
+    this.#make(groupId).moveLost(runs, at)
+  }
+
+  /** Takes in a record that was found at a position. */
+  replay(record: LogRecord, at: number): void {
     const { groupId } = record
     switch (record.type) {
       case recordTypes.entries:
@@ -95,7 +99,18 @@ export class LogIndex {
         return
       case recordTypes.destroyed:
         this.destroyed(groupId, record.content(), at)
+        return
+      case recordTypes.lost:
+        this.lost(groupId, record.runs(), at)
     }
+  }
+
+  /** Takes in a record that the disk has damaged: all of it but the data of entries. */
+  replayDamaged(record: LogRecord, at: number): void {
+    const group = this.#make(record.groupId)
+    if (record.type === recordTypes.entries) this.#liveBytes -= group.appendLost(record.runs(), at)
+    else if (record.type === recordTypes.movedEntries) group.moveLost(record.runs(), at)
+    else this.replay(record, at)
   }
 
   /** The groups as they are now. @throws KeelsonError `CORRUPTION` when entries are missing */
@@ -103,15 +118,7 @@ export class LogIndex {
     const found = new Map<GroupId, RecoveredGroup>()
     for (const group of this.#groups.values()) {
       const { groupId, hardState, compacted, last } = group
-      const [gap] = group.missing()
-      if (gap !== undefined) {
-        throw new KeelsonError(
-          'CORRUPTION',
-          `${where} lacks entries ${gap.first} to ${gap.last} of group ${groupId}. Nothing was changed: restore the ` +
-            'directory or replace this node',
-          { details: { groupId, first: gap.first, last: gap.last } },
-        )
-      }
+      const lost = lostEntries(group, where)
       const metadata = group.metadata === undefined ? undefined : new Uint8Array(group.metadata)
       found.set(
         groupId,
@@ -121,6 +128,7 @@ export class LogIndex {
           metadata,
           compacted: Object.freeze(compacted),
           last: Object.freeze(last),
+          ...(lost.length === 0 ? {} : { lost: Object.freeze(lost) }),
         }),
       )
     }
@@ -137,4 +145,23 @@ export class LogIndex {
     this.#latest = group
     return group
   }
+}
+
+/** @throws KeelsonError `CORRUPTION` for entries that are missing without a trace of why */
+function lostEntries(group: GroupLog, where: string): LostEntries[] {
+  const lost: LostEntries[] = []
+  for (const { first, last } of group.missing()) {
+    const runs = group.lost(first, last)
+    const known = runs.reduce((sum, run) => sum + run.last - run.first + 1, 0)
+    if (known !== last - first + 1) {
+      throw new KeelsonError(
+        'CORRUPTION',
+        `${where} lacks entries ${first} to ${last} of group ${group.groupId}. Nothing was changed: restore the ` +
+          'directory or replace this node',
+        { details: { groupId: group.groupId, first, last } },
+      )
+    }
+    for (const run of runs) lost.push(Object.freeze(run))
+  }
+  return lost
 }

@@ -1,15 +1,27 @@
+import type { LogRecord } from './log-format.ts'
+
 /** A stretch of the log. */
 export interface Stretch {
   readonly position: number
   readonly bytes: number
 }
 
-/**
- * Takes in a batch that was found.
- *
- * @throws KeelsonError `MALFORMED` when it is damaged, in which case nothing of it was taken in
- */
-export type Replay = (payload: Uint8Array, position: number, verified: boolean) => void
+/** Takes in what is found on opening, in the order of the log. */
+export interface LogReplay {
+  /**
+   * Takes in a batch.
+   *
+   * @param payload valid until the call returns
+   * @param position of the payload
+   * @param verified whether the payload was checked as a whole
+   * @throws KeelsonError `MALFORMED` when it is damaged, in which case nothing of it was taken in
+   */
+  batch(payload: Uint8Array, position: number, verified: boolean): void
+  /** Takes in a record, known from its segment's digest, that is whole in the segment. */
+  record(record: LogRecord, position: number): void
+  /** Takes in a record of which the disk has damaged the original: all of it but the data of entries. */
+  damaged(record: LogRecord, position: number): void
+}
 
 /** Where a log that was recovered ends, and what its last batch said of where it begins. */
 export interface LogExtent {
@@ -27,13 +39,12 @@ export interface LogMedium {
   /** Bytes that the log takes, dead ones included. */
   readonly storedBytes: number
   /**
-   * Calls `replay` with every batch in order: its payload, valid until `replay` returns, the position of that payload, and
-   * whether it was checked as a whole. What it resolves with is durable: a process that was killed may have left more in
-   * the system's cache.
+   * Hands over every batch in order. What it resolves with is durable: a process that was killed may have left more in the
+   * system's cache.
    *
    * @throws KeelsonError `CORRUPTION`, `IO`
    */
-  recover(replay: Replay): Promise<LogExtent>
+  recover(replay: LogReplay): Promise<LogExtent>
   /**
    * Refuses bytes for which there is certainly no room, before anything is done with them. A little is kept back for
    * what gives room again.

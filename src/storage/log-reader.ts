@@ -20,13 +20,22 @@ export class LogReader {
     this.#seed = seed
   }
 
-  /** The blocks to read for entries `from` to `to` in about so many bytes; at least one. */
+  /**
+   * The blocks to read for entries `from` to `to` in about so many bytes; at least one. They end before entries that are
+   * damaged.
+   *
+   * @throws KeelsonError `CORRUPTION` when the first one is damaged
+   */
   plan(group: GroupLog, from: number, to: number, maximumBytes: number): Block[] {
     const blocks: Block[] = []
     let bytes = 0
     for (let i = group.blocks.find(from); i < group.blocks.count; i++) {
       const block = group.blocks.at(i)
       if (block.first > to) break
+      if (block.bytes === 0) {
+        if (blocks.length > 0) break
+        throw this.#lost(group.groupId, block)
+      }
       bytes += block.bytes
       if (blocks.length > 0 && bytes > maximumBytes + spareBytes) break
       blocks.push(block)
@@ -64,6 +73,15 @@ export class LogReader {
       )
     }
     return left
+  }
+
+  #lost(groupId: GroupId, { first, last, position }: Block): KeelsonError {
+    return new KeelsonError(
+      'CORRUPTION',
+      `entries ${first} to ${last} of group ${groupId} are lost: the disk has damaged them (found in ` +
+        `${this.#medium.locate(position)}). Repair them from a peer, or replace this replica`,
+      { details: { groupId, first, last } },
+    )
   }
 
   /** Appends entries of the record that lies in `bytes`; the budget that is left is returned. */

@@ -1,13 +1,13 @@
 import { crc32 } from '../core/checksum.ts'
 import { KeelsonError } from '../core/errors.ts'
-import type { EntryKind, LogEntry } from '../interfaces/log-store.ts'
-import { recordHeaderBytes, recordTypes } from './log-format.ts'
+import type { EntryKind, LogEntry, LostEntries } from '../interfaces/log-store.ts'
+import { type LogRecord, recordHeaderBytes, recordTypes } from './log-format.ts'
 
 /**
  * Walks through the records of a payload without making anything for them: the fields are those of the record that was
  * read last. A log of a gibibyte has millions of records.
  */
-export class RecordCursor {
+export class RecordCursor implements LogRecord {
   type = 0
   groupId = 0
   /** Size of the record with its header. */
@@ -73,6 +73,16 @@ export class RecordCursor {
         if (this.last > Number.MAX_SAFE_INTEGER) throw damaged('it holds an index above the safe integers')
         return
       }
+      case recordTypes.lost: {
+        this.first = this.#varint()
+        this.last = this.first + this.#varint() - 1
+        this.lastTerm = this.#varint()
+        if (this.first === 0 || this.last < this.first || this.#at > this.#end) {
+          throw damaged('its entries do not add up')
+        }
+        if (this.last > Number.MAX_SAFE_INTEGER) throw damaged('it holds an index above the safe integers')
+        return
+      }
       case recordTypes.hardState:
         this.term = this.#varint()
         this.votedFor = this.#varint()
@@ -94,7 +104,6 @@ export class RecordCursor {
     }
   }
 
-  /** A copy of the bytes of a metadata record or a tombstone. */
   content(): Uint8Array {
     return new Uint8Array(this.#payload.subarray(this.#at, this.#end))
   }
@@ -122,6 +131,42 @@ export class RecordCursor {
       into.push({ index, term, kind: kind as EntryKind, data: this.#payload.subarray(start, this.#at) })
     }
     return left
+  }
+
+  /** @throws KeelsonError `MALFORMED` */
+  runs(): LostEntries[] {
+    const runs: LostEntries[] = []
+    let next = this.first
+    let start = next
+    let term = 0
+    const take = (count: number, itsTerm: number): void => {
+      if (itsTerm !== term && next > start) {
+        runs.push({ first: start, last: next - 1, term })
+        start = next
+      }
+      term = itsTerm
+      next += count
+    }
+    if (this.type === recordTypes.lost) {
+      for (let left = this.#varint(); left > 0 && next <= this.last; left--) {
+        const count = this.#varint()
+        const itsTerm = term + this.#varint()
+        if (this.#at > this.#end || count === 0) break
+        take(count, itsTerm)
+      }
+    } else {
+      while (next <= this.last) {
+        const itsTerm = this.#varint()
+        this.#at++
+        const length = this.#varint()
+        this.#at += length
+        if (this.#at > this.#end) break
+        take(1, itsTerm)
+      }
+    }
+    if (next > start) runs.push({ first: start, last: next - 1, term })
+    if (next !== this.last + 1 || this.#at !== this.#end) throw damaged('its entries do not add up')
+    return runs
   }
 
   /** What lies behind the end of the record is read as well, and refused with the next check of where it ends. */

@@ -5,11 +5,14 @@ import { crc32 } from '../../src/core/checksum.ts'
 import { KeelsonError } from '../../src/core/errors.ts'
 import { SeededRandom } from '../../src/core/random.ts'
 import type { LogStore, LogStoreContext } from '../../src/interfaces/log-store.ts'
+import { BatchBuffer } from '../../src/storage/batch-buffer.ts'
 import { checkPayload, checksumSeed, readBatchHeader } from '../../src/storage/batch-format.ts'
 import { levelLog } from '../../src/storage/level/index.ts'
+import { writeLost } from '../../src/storage/log-format.ts'
 import { MemoryFileSystem, MemoryLevel } from '../../src/storage/memory/index.ts'
 import { RecordCursor } from '../../src/storage/record-cursor.ts'
 import { segments } from '../../src/storage/segments/index.ts'
+import { makeDigest, readDigest } from '../../src/storage/segments/segment-digest.ts'
 import { assertEntries, entry, newContext } from './support/log.ts'
 
 /** A context whose incarnation is always the same. */
@@ -166,6 +169,83 @@ suite('version 2 of the format', () => {
   })
 })
 
+// What version 1 of a digest holds of the golden segment, and a record of entries that are lost.
+const goldenDigest = `
+  4b45454c4944580a01000000480000000100000000000000000000000000000000010000000000000000000000000000
+  b758063a23ee0200c3d9108fa13c29f1500f06ac02c0843d07001b01ac02c1843d02010701a502001103ac02ac0202c1
+  843d000d04ac0202aabb001c01ffffffffffffff0f010101012c0f05ac02c1843d07000b07050109
+`
+const goldenLost = '83a90a980d0000000807ac0204bc0502030201ba05'
+
+suite('version 1 of a digest', () => {
+  const incarnation = 824785018181815
+
+  test('is what is made of a segment, and read', async () => {
+    const bytes = fromHex(goldenSegment)
+    const made = await makeDigest(bytes, { number: 1, start: 0 }, incarnation, async () => {})
+    assert.equal(Buffer.from(made as Uint8Array).toString('hex'), goldenDigest.replaceAll(/\s/g, ''))
+    const digest = readDigest(fromHex(goldenDigest), 1, incarnation)
+    assert.ok(digest !== undefined)
+    assert.deepEqual([digest.start, digest.end, digest.first], [0, bytes.length - 64, 0])
+    const { records } = digest
+    assert.deepEqual(
+      records.map(({ type, groupId }) => [type, groupId]),
+      [
+        [6, 300],
+        [1, 300],
+        [3, 300],
+        [4, 300],
+        [1, Number.MAX_SAFE_INTEGER],
+        [5, 300],
+        [7, 5],
+      ],
+    )
+    assert.deepEqual(records[1]?.runs(), [
+      { first: 1_000_001, last: 1_000_001, term: 7 },
+      { first: 1_000_002, last: 1_000_002, term: 300 },
+    ])
+    assert.deepEqual(records[3]?.content(), Uint8Array.of(0xaa, 0xbb))
+  })
+
+  test('is made of a segment of version 1, too, and of no damaged one', async () => {
+    const bytes = fromHex(oldSegment)
+    const make = () => makeDigest(bytes, { number: 1, start: 0 }, incarnation, async () => {})
+    const made = readDigest((await make()) as Uint8Array, 1, incarnation)
+    assert.equal(made?.records.length, 7)
+    for (let at = 64; at < bytes.length; at++) {
+      bytes[at] = (bytes[at] as number) ^ 1
+      assert.equal(await make(), undefined, `damaged at ${at}`)
+      bytes[at] = (bytes[at] as number) ^ 1
+    }
+  })
+
+  test('is refused with any byte changed, cut off, of another number or store', () => {
+    const good = fromHex(goldenDigest)
+    for (let at = 0; at < good.length; at++) {
+      const bad = good.slice()
+      bad[at] = (bad[at] as number) ^ 2
+      assert.equal(readDigest(bad, 1, incarnation), undefined, `changed at ${at}`)
+      assert.equal(readDigest(good.slice(0, at), 1, incarnation), undefined, `cut at ${at}`)
+    }
+    assert.equal(readDigest(good, 2, incarnation), undefined)
+    assert.equal(readDigest(good, 1, incarnation + 1), undefined)
+  })
+
+  test('notes entries that are lost in a record of the log', () => {
+    const buffer = new BatchBuffer(64)
+    const runs = [
+      { first: 300, last: 302, term: 2 },
+      { first: 303, last: 303, term: 700 },
+    ]
+    writeLost(buffer, 7, runs, checksumSeed(incarnation))
+    assert.equal(Buffer.from(buffer.content()).toString('hex'), goldenLost)
+    const cursor = new RecordCursor()
+    assert.ok(cursor.read(fromHex(goldenLost), 0, checksumSeed(incarnation)))
+    assert.deepEqual([cursor.type, cursor.first, cursor.last, cursor.lastTerm], [8, 300, 303, 700])
+    assert.deepEqual(cursor.runs(), runs)
+  })
+})
+
 suite('version 1 of the format', () => {
   test('is read by segments, which go on in version 2', async () => {
     const fs = directoryOf(oldSegment, 1)
@@ -228,7 +308,7 @@ suite('bytes that nobody vouches for', () => {
     fc.assert(
       fc.property(
         fc.uint8Array({ maxLength: 100 }),
-        fc.constantFrom(undefined, 1, 2, 3, 4, 5, 6, 7),
+        fc.constantFrom(undefined, 1, 2, 3, 4, 5, 6, 7, 8),
         (random, type) => {
           const body = type === undefined ? random : Uint8Array.of(type, ...random)
           const bytes = new Uint8Array(8 + body.length)
@@ -238,8 +318,9 @@ suite('bytes that nobody vouches for', () => {
           view.setUint32(0, crc32(bytes.subarray(4), seed), true)
           try {
             const record = new RecordCursor()
-            if (!record.read(bytes, 0, seed) || record.type > 2) return
-            record.entries(record.first, record.last, 1_000, [])
+            if (!record.read(bytes, 0, seed)) return
+            if (record.type < 3) record.entries(record.first, record.last, 1_000, [])
+            if (record.type === 8) record.runs()
           } catch (error) {
             assert.ok(KeelsonError.hasCode(error, 'MALFORMED'), String(error))
           }

@@ -1,7 +1,7 @@
 import { KeelsonError } from '../../core/errors.ts'
 import type { Logger } from '../../core/logger.ts'
 import { type BatchHeader, batchHeaderBytes, checkPayload, readBatchHeader } from '../batch-format.ts'
-import type { LogExtent, LogMedium, Replay, Stretch } from '../log-medium.ts'
+import type { LogExtent, LogMedium, LogReplay, Stretch } from '../log-medium.ts'
 import { byteEncodings, type LevelDatabase, synced } from './database.ts'
 import { levelError } from './open.ts'
 
@@ -78,7 +78,7 @@ export class LevelMedium implements LogMedium {
     // LevelDB does not tell how much room there is.
   }
 
-  async recover(replay: Replay): Promise<LogExtent> {
+  async recover(replay: LogReplay): Promise<LogExtent> {
     const database = this.#database
     try {
       const all = { gte: firstKey, lt: endKey, ...byteEncodings }
@@ -212,11 +212,11 @@ export class LevelMedium implements LogMedium {
     return header
   }
 
-  #replay(value: Uint8Array, header: BatchHeader, replay: Replay): void {
+  #replay(value: Uint8Array, header: BatchHeader, replay: LogReplay): void {
     const { position } = header
     const payload = value.subarray(batchHeaderBytes)
     try {
-      replay(payload, position + batchHeaderBytes, checkPayload(payload, header, this.#seed))
+      replay.batch(payload, position + batchHeaderBytes, checkPayload(payload, header, this.#seed))
     } catch (error) {
       if (KeelsonError.hasCode(error, 'MALFORMED')) throw this.#corruption(position, error.message)
       throw error

@@ -1,10 +1,12 @@
+import type { Environment } from '../../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import { invariant } from '../../core/invariant.ts'
-import type { Logger } from '../../core/logger.ts'
 import type { FileSystem, OpenFile } from '../../interfaces/file-system.ts'
 import type { Incarnation } from '../../model/ids.ts'
-import type { LogExtent, LogMedium, Replay, Stretch } from '../log-medium.ts'
-import { recoverSegments } from './recovery.ts'
+import { writeFileAtomically } from '../file-system.ts'
+import type { LogExtent, LogMedium, LogReplay, Stretch } from '../log-medium.ts'
+import { SegmentRecovery } from './recovery.ts'
+import { digestName, makeDigest } from './segment-digest.ts'
 import {
   encodeSegmentHeader,
   freeName,
@@ -25,6 +27,8 @@ interface Segment {
   reads: number
   /** Its file was removed under these reads; the last of them closes it. */
   orphaned: boolean
+  /** A file beside it tells what is in it. */
+  digested: boolean
 }
 
 interface Spare {
@@ -48,7 +52,9 @@ export interface SegmentMediumParts {
   readonly segmentBytes: number
   /** The store was made before, so there must be segments. */
   readonly ready: boolean
-  readonly logger: Logger
+  /** Goes on without the entries that the disk has damaged. */
+  readonly contain: boolean
+  readonly env: Environment
 }
 
 /** Reads that lie so close together are done as one. */
@@ -70,7 +76,8 @@ export class SegmentMedium implements LogMedium {
   readonly #free: Free[] = []
   /** Why the next segment could not be made. */
   #spareFailure: KeelsonError | undefined
-  #removing: Promise<void> = Promise.resolve()
+  /** What is done beside the log, one thing after the other. */
+  #chores: Promise<void> = Promise.resolve()
   #closed = false
 
   constructor(parts: SegmentMediumParts) {
@@ -89,9 +96,11 @@ export class SegmentMedium implements LogMedium {
     return bytes
   }
 
-  async recover(replay: Replay): Promise<LogExtent> {
-    const { fs, directory, incarnation, segmentBytes, ready, logger } = this.#parts
-    const found = await recoverSegments(fs, directory, incarnation, logger, replay)
+  async recover(replay: LogReplay): Promise<LogExtent> {
+    const { fs, directory, incarnation, segmentBytes, ready, contain, env } = this.#parts
+    const { logger } = env
+    const recovery = new SegmentRecovery({ fs, directory, incarnation, logger, contain, replay })
+    const found = await recovery.run()
     for (const segment of found.segments) this.#segments.push({ ...segment, reads: 0, orphaned: false })
     if (found.spare !== undefined) this.#spare = { ...found.spare, used: false }
     if (this.#segments.length === 0) {
@@ -105,6 +114,7 @@ export class SegmentMedium implements LogMedium {
       await this.#roll(found.end, segmentBytes)
     } else {
       this.#drop(found.first)
+      this.#digest()
     }
     return { end: found.end, first: found.first }
   }
@@ -159,7 +169,7 @@ export class SegmentMedium implements LogMedium {
     if (this.#closed) return
     this.#closed = true
     await this.#preparing
-    await this.#removing
+    await this.#chores
     await this.#spare?.file.close()
     for (const { file } of this.#free) await file.close()
     for (const { file } of this.#segments) await file.close()
@@ -224,7 +234,42 @@ export class SegmentMedium implements LogMedium {
     const { number, file, size, used } = spare
     const { incarnation } = this.#parts
     await file.write(encodeSegmentHeader({ number, start, incarnation, used }), 0)
-    this.#segments.push({ number, file, size, start, end: start, reads: 0, orphaned: false })
+    const counts = { start, end: start, reads: 0, orphaned: false, digested: false }
+    this.#segments.push({ number, file, size, ...counts })
+    this.#digest()
+  }
+
+  /** Makes the digests of the full segments that have none yet. */
+  #digest(): void {
+    this.#later('the digest of a segment cannot be made', async () => {
+      for (const segment of this.#segments.slice(0, -1)) {
+        if (this.#closed) return
+        if (!segment.digested) await this.#makeDigest(segment)
+      }
+    })
+  }
+
+  async #makeDigest(segment: Segment): Promise<void> {
+    const { fs, directory, incarnation, env } = this.#parts
+    const { number, start, end, file } = segment
+    const bytes = new Uint8Array(segmentHeaderBytes + end - start)
+    const count = await file.read(bytes, 0)
+    const turn = (): Promise<void> => new Promise((resolve) => env.timers.defer(resolve))
+    const digest =
+      count === bytes.length ? await makeDigest(bytes, { number, start }, incarnation, turn) : undefined
+    segment.digested = true
+    if (digest === undefined) {
+      env.logger.error({ directory, file: segmentName(number) }, 'a full segment cannot be read back')
+      return
+    }
+    await writeFileAtomically(fs, directory, digestName(number), digest)
+  }
+
+  /** Does something once all that came before is done. A failure is told, and harms nothing but its own purpose. */
+  #later(failed: string, chore: () => Promise<void>): void {
+    this.#chores = this.#chores
+      .then(chore)
+      .catch((error: unknown) => this.#warn(toKeelsonError(error), failed))
   }
 
   /** Makes the next segment in advance. */
@@ -268,20 +313,18 @@ export class SegmentMedium implements LogMedium {
     while (this.#segments.length > 1 && (this.#segments[0] as Segment).end <= first) {
       const segment = this.#segments.shift() as Segment
       // Oldest first, so that a crash leaves no gap. Nothing waits for it: the log says by itself where it begins.
-      this.#removing = this.#removing
-        .then(() => this.#remove(segment))
-        .catch((error: unknown) => {
-          this.#warn(
-            toKeelsonError(error),
-            'a segment that is not needed any more cannot be removed; the next opening tries again',
-          )
-        })
+      this.#later(
+        'a segment that is not needed any more cannot be removed; the next opening tries again',
+        () => this.#remove(segment),
+      )
     }
   }
 
   async #remove(segment: Segment): Promise<void> {
     const { fs, directory, segmentBytes } = this.#parts
     const path = `${directory}/${segmentName(segment.number)}`
+    const digest = `${directory}/${digestName(segment.number)}`
+    if (segment.digested && (await fs.status(digest)) !== undefined) await fs.remove(digest)
     // A read under way must not see what another use writes into the file.
     if (segment.reads === 0 && segment.size === segmentBytes && this.#free.length < maximumFree) {
       const name = freeName(segment.number)
@@ -296,7 +339,7 @@ export class SegmentMedium implements LogMedium {
   }
 
   #warn(error: KeelsonError, message: string): void {
-    this.#parts.logger.warn({ directory: this.#parts.directory, error: error.toJSON() }, message)
+    this.#parts.env.logger.warn({ directory: this.#parts.directory, error: error.toJSON() }, message)
   }
 }
 

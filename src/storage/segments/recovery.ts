@@ -3,26 +3,43 @@ import type { Logger } from '../../core/logger.ts'
 import type { FileSystem, OpenFile } from '../../interfaces/file-system.ts'
 import type { Incarnation } from '../../model/ids.ts'
 import {
-  batchAlignment,
   batchHeaderBytes,
   checkPayload,
   checksumSeed,
-  findBatch,
   logFormatVersion,
   oldestLogFormat,
   readBatchHeader,
 } from '../batch-format.ts'
-import type { Replay } from '../log-medium.ts'
+import { readWholeFile } from '../file-system.ts'
+import type { LogReplay } from '../log-medium.ts'
+import {
+  claimedEntries,
+  type DamagedEntries,
+  damagedEntries,
+  examine,
+  findWitness,
+  highestStray,
+  inWords,
+  type Place,
+} from './damage.ts'
+import {
+  digestName,
+  digestNumber,
+  isUnfinishedDigest,
+  readDigest,
+  type SegmentDigest,
+} from './segment-digest.ts'
 import {
   decodeSegmentHeader,
   isFree,
   isZeroFrom,
+  type SegmentHeader,
   segmentHeaderBytes,
   segmentName,
   segmentNumber,
   writeZeros,
 } from './segment-file.ts'
-import { type Candidate, SegmentLoader } from './segment-loader.ts'
+import { type Candidate, type LoadedSegment, SegmentLoader } from './segment-loader.ts'
 
 /** A segment that was found to belong to the log. */
 export interface FoundSegment {
@@ -33,9 +50,11 @@ export interface FoundSegment {
   /** Positions of its first batch and behind its last one. */
   readonly start: number
   end: number
+  /** A file beside it tells what is in it. */
+  readonly digested: boolean
 }
 
-/** What {@link recoverSegments} found. */
+/** What {@link SegmentRecovery.run} found. */
 export interface FoundSegments {
   /** Oldest first; the last one takes further batches. */
   readonly segments: FoundSegment[]
@@ -45,36 +64,33 @@ export interface FoundSegments {
   readonly spare: { readonly number: number; readonly file: OpenFile; readonly size: number } | undefined
 }
 
+/** What a recovery works on. */
+export interface RecoveryParts {
+  readonly fs: FileSystem
+  readonly directory: string
+  readonly incarnation: Incarnation
+  readonly logger: Logger
+  /** Goes on without the entries that the disk has damaged, as long as it is known which they are. */
+  readonly contain: boolean
+  readonly replay: LogReplay
+}
+
 /**
- * Reads all segments of a directory and hands their batches to `replay`.
+ * Reads all segments of a directory and hands over their batches.
  *
  * A batch says in its header up to which position everything was durable when it was written. So what does not read is
  * one of two things. If any intact batch or segment beyond says that the place was durable, the disk has damaged what it
- * had confirmed: that is refused, by file and offset, and nothing is changed. If none does, a crash has cut a write
- * short that nobody was told of: it is cut off.
- *
- * @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION`, `IO`
+ * had confirmed: that is refused, by file and offset, and nothing is changed; or it is contained, where the segment's
+ * digest tells what is gone. If none does, a crash has cut a write short that nobody was told of: it is cut off.
  */
-export async function recoverSegments(
-  fs: FileSystem,
-  directory: string,
-  incarnation: Incarnation,
-  logger: Logger,
-  replay: Replay,
-): Promise<FoundSegments> {
-  return new Recovery(fs, directory, incarnation, logger, replay).run()
-}
-
-class Recovery {
-  readonly #fs: FileSystem
-  readonly #directory: string
-  readonly #incarnation: Incarnation
+export class SegmentRecovery {
+  readonly #parts: RecoveryParts
   readonly #seed: number
-  readonly #logger: Logger
-  readonly #replay: Replay
   readonly #loader: SegmentLoader
   readonly #segments: FoundSegment[] = []
-  readonly #free: string[] = []
+  /** Files that are of no use to anybody. */
+  readonly #waste: string[] = []
+  readonly #digests = new Set<number>()
   /** Bytes behind the end of the last segment may be left of an earlier use. */
   #used = false
   #spare: FoundSegments['spare'] = undefined
@@ -84,17 +100,16 @@ class Recovery {
   #end = 0
   /** Offset of the last batch in the last segment; 0 when it is the first one there, or there is none. */
   #lastBatch = 0
+  /** The highest position of a batch that lies where none should be. */
+  #stray = -1
 
-  constructor(fs: FileSystem, directory: string, incarnation: Incarnation, logger: Logger, replay: Replay) {
-    this.#fs = fs
-    this.#directory = directory
-    this.#incarnation = incarnation
-    this.#seed = checksumSeed(incarnation)
-    this.#logger = logger
-    this.#replay = replay
-    this.#loader = new SegmentLoader(fs, directory)
+  constructor(parts: RecoveryParts) {
+    this.#parts = parts
+    this.#seed = checksumSeed(parts.incarnation)
+    this.#loader = new SegmentLoader(parts.fs, parts.directory)
   }
 
+  /** @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION`, `IO` */
   async run(): Promise<FoundSegments> {
     try {
       const candidates = await this.#candidates()
@@ -104,8 +119,8 @@ class Recovery {
         torn = await this.#readSegment(candidates[next] as Candidate, candidates.slice(next + 1))
         next++
       }
-      this.#checkBeginning()
       await this.#loader.settle()
+      this.checkEnds()
       await this.#cut(torn, candidates.slice(this.#segments.length))
       return { segments: this.#segments, end: this.#end, first: this.#first, spare: this.#spare }
     } catch (error) {
@@ -117,20 +132,22 @@ class Recovery {
 
   /** The segment files in their order, without a gap. */
   async #candidates(): Promise<Candidate[]> {
+    const { fs, directory } = this.#parts
     const found: Candidate[] = []
-    for (const name of await this.#fs.list(this.#directory)) {
+    for (const name of await fs.list(directory)) {
       // Of what size and content it is, nobody knows any more.
-      if (isFree(name)) this.#free.push(name)
+      if (isFree(name) || isUnfinishedDigest(name)) this.#waste.push(name)
+      const digest = digestNumber(name)
+      if (digest !== undefined) this.#digests.add(digest)
       const number = segmentNumber(name)
       if (number === undefined) continue
-      const status = await this.#fs.status(`${this.#directory}/${name}`)
+      const status = await fs.status(`${directory}/${name}`)
       if (status !== undefined) found.push({ number, name, size: status.size })
     }
     found.sort((a, b) => a.number - b.number)
     found.forEach(({ number }, i) => {
       const before = found[i - 1]?.number
-      if (before === undefined || before + 1 === number) return
-      throw this.#corruption(segmentName(before + 1), 0, 'the file is missing')
+      if (before !== undefined && before + 1 !== number) throw this.#missing(before + 1)
     })
     return found
   }
@@ -139,37 +156,61 @@ class Recovery {
   async #readSegment(candidate: Candidate, later: readonly Candidate[]): Promise<number | undefined> {
     const { number, name } = candidate
     const { file, bytes } = await this.#loader.load(candidate, later[0])
-    const header = decodeSegmentHeader(bytes)
-    if (header !== undefined && !isKnown(header.version)) {
-      throw new KeelsonError(
-        'FORMAT_VERSION',
-        `${this.#directory}/${name} is in format ${header.version}, and this release reads ${oldestLogFormat} to ` +
-          `${logFormatVersion}; open the directory with the release that wrote it`,
-      )
-    }
-    if (header === undefined || header.number !== number || header.incarnation !== this.#incarnation) {
+    const header = this.#headerOf({ candidate, file, bytes })
+    if (header === undefined) {
       // Prepared and not used yet, or its first write was cut short.
-      if (later.length === 0 && isZeroFrom(bytes, 0)) this.#spare = { number, file, size: bytes.length }
-      else await this.#refuseIfConfirmed(candidate, bytes, 0, this.#end, later)
-      return 0
+      if (later.length === 0 && isZeroFrom(bytes, 0)) {
+        this.#spare = { number, file, size: bytes.length }
+        return 0
+      }
+      return this.#judge(candidate, bytes, { name, offset: 0, position: this.#end }, later)
     }
     if (this.#segments.length === 0) this.#end = header.start
     if (header.start !== this.#end) {
-      const last = this.#segments.at(-1) as FoundSegment
-      const offset = segmentHeaderBytes + last.end - last.start
-      throw this.#corruption(segmentName(last.number), offset, `${name} begins at another position`)
+      throw this.#corruption({ name, offset: 0, position: this.#end }, 'it begins at another position')
     }
-    const segment: FoundSegment = { number, file, size: bytes.length, start: header.start, end: header.start }
+    const segment = {
+      number,
+      file,
+      size: bytes.length,
+      start: header.start,
+      end: header.start,
+      digested: this.#digests.has(number),
+    }
     this.#segments.push(segment)
     this.#used = header.used
     this.#lastBatch = 0
     const offset = this.#readBatches(bytes, segment)
     this.#end = segment.end
-    if (isZeroFrom(bytes, offset)) return undefined
+    const next = later[0] === undefined ? undefined : this.#headerOf(await this.#loader.peek(later[0]))
     // Where the next segment goes on exactly here, the rest of this one was never used, whatever became of it.
-    if (await this.#goesOn(later[0])) return undefined
-    await this.#refuseIfConfirmed(candidate, bytes, offset, segment.end, later)
-    return offset
+    if (next?.start === segment.end) {
+      if (!isZeroFrom(bytes, offset)) this.#stray = Math.max(this.#stray, this.#highestStray(bytes, offset))
+      return undefined
+    }
+    if (next === undefined && isZeroFrom(bytes, offset)) return undefined
+    return this.#judge(candidate, bytes, { name, offset, position: segment.end }, later)
+  }
+
+  /** The header of a segment, if it is one of this store and of this number. */
+  #headerOf({ candidate, bytes }: LoadedSegment): SegmentHeader | undefined {
+    const header = decodeSegmentHeader(bytes)
+    if (header === undefined) return undefined
+    if (header.version < oldestLogFormat || header.version > logFormatVersion) {
+      throw new KeelsonError(
+        'FORMAT_VERSION',
+        `${this.#parts.directory}/${candidate.name} is in format ${header.version}, and this release reads ` +
+          `${oldestLogFormat} to ${logFormatVersion}; open the directory with the release that wrote it`,
+      )
+    }
+    const ours = header.number === candidate.number && header.incarnation === this.#parts.incarnation
+    return ours ? header : undefined
+  }
+
+  /** Where a segment begins, as it says itself or, where it is damaged, its digest does. */
+  async #startOf(candidate: Candidate): Promise<number | undefined> {
+    const header = this.#headerOf(await this.#loader.load(candidate))
+    return header?.start ?? (await this.#readDigest(candidate.number))?.start
   }
 
   /** Replays the batches of a segment up to the first that does not read; returns its offset. */
@@ -181,7 +222,8 @@ class Recovery {
       if (header === undefined || header.position !== segment.end || end > bytes.length) return offset
       const payload = bytes.subarray(offset + batchHeaderBytes, end)
       try {
-        this.#replay(payload, segment.end + batchHeaderBytes, checkPayload(payload, header, this.#seed))
+        const verified = checkPayload(payload, header, this.#seed)
+        this.#parts.replay.batch(payload, segment.end + batchHeaderBytes, verified)
       } catch (error) {
         if (KeelsonError.hasCode(error, 'MALFORMED')) return offset
         throw error
@@ -193,98 +235,188 @@ class Recovery {
     }
   }
 
-  /** True when the next segment begins where this one ends. */
-  async #goesOn(next: Candidate | undefined): Promise<boolean> {
-    if (next === undefined) return false
-    const header = decodeSegmentHeader((await this.#loader.peek(next)).bytes)
-    const ours = header?.incarnation === this.#incarnation && header.number === next.number
-    return ours && header.start === this.#end
+  #highestStray(bytes: Uint8Array, offset: number): number {
+    return highestStray(bytes, offset, this.#seed)
   }
 
-  /** Throws when anything behind a place that does not read confirms that the place was durable once. */
-  async #refuseIfConfirmed(
-    { name }: Candidate,
+  /** Decides what a place is at which no batch reads: returns its offset where it is torn, undefined to go on. */
+  async #judge(
+    candidate: Candidate,
     bytes: Uint8Array,
-    offset: number,
-    position: number,
+    place: Place,
     later: readonly Candidate[],
-  ): Promise<void> {
-    // Reading other files overwrites the buffer: this one comes first.
-    const confirmed = (content: Uint8Array, from: number): boolean => {
-      for (let at = findBatch(content, from); at >= 0; at = findBatch(content, at + batchAlignment)) {
-        if ((readBatchHeader(content, at, this.#seed)?.synced ?? 0) > position) return true
-      }
-      return false
-    }
-    let witness = confirmed(bytes, align(offset)) ? name : undefined
-    for (const candidate of later) {
-      if (witness !== undefined) break
-      const { bytes: content } = await this.#loader.load(candidate)
-      const header = decodeSegmentHeader(content)
-      const ours = header?.incarnation === this.#incarnation && header.number === candidate.number
-      // A segment is begun only when the one before is durable.
-      if ((ours && header.start > position) || confirmed(content, segmentHeaderBytes))
-        witness = candidate.name
-    }
-    if (witness === undefined) return
-    throw this.#corruption(name, offset, `what follows in ${witness} shows that this place had been durable`)
+  ): Promise<number | undefined> {
+    const witness = await this.witness(bytes, place, later)
+    if (witness === undefined) return place.offset
+    const next = later[0] === undefined ? undefined : await this.#startOf(later[0])
+    // Reading other files has overwritten the buffer.
+    const loaded = await this.#loader.load(candidate, later[0])
+    await this.#contain(loaded, place, witness, next)
+    return undefined
   }
 
-  /** What the last batch says of where the log begins must be there. */
-  #checkBeginning(): void {
+  /**
+   * What shows that a place had been durable, in words; undefined when nothing does.
+   *
+   * @internal
+   */
+  async witness(bytes: Uint8Array, place: Place, later: readonly Candidate[]): Promise<string | undefined> {
+    const begin = Math.max(place.offset, segmentHeaderBytes)
+    const own = findWitness(bytes, begin, place, this.#seed, begin)
+    if (own !== undefined) return own
+    for (const candidate of later) {
+      const loaded = await this.#loader.load(candidate)
+      // A segment is begun only when the one before is durable.
+      if ((this.#headerOf(loaded)?.start ?? 0) > place.position) {
+        return `${candidate.name} goes on behind this place, which therefore had been durable`
+      }
+      const found = findWitness(loaded.bytes, segmentHeaderBytes, place, this.#seed, undefined)
+      if (found !== undefined) return `in ${candidate.name} ${found}`
+    }
+    return undefined
+  }
+
+  /** Goes on behind a damaged segment, if that is wanted, and if it is known what was in it. */
+  async #contain(
+    { candidate, file, bytes }: LoadedSegment,
+    place: Place,
+    witness: string,
+    next: number | undefined,
+  ): Promise<void> {
+    const { contain, replay, directory, logger } = this.#parts
+    const { number, name } = candidate
+    const digest = await this.#digest(number)
+    if (digest === undefined) {
+      const claimed = claimedEntries(bytes, place.offset, this.#seed)
+      throw this.#corruption(place, witness, claimed, 'as far as it can be read, ')
+    }
+    const examined = examine(bytes, digest, place.position, this.#seed)
+    const entries = damagedEntries(examined)
+    if (!contain || next !== digest.end) throw this.#corruption(place, witness, entries)
+    for (const { record, whole } of examined) {
+      if (whole) replay.record(record, record.position)
+      else replay.damaged(record, record.position)
+    }
+    const known = this.#segments.at(-1)
+    if (known?.number === number) known.end = digest.end
+    else {
+      const { start, end } = digest
+      this.#segments.push({ number, file, size: bytes.length, start, end, digested: true })
+    }
+    this.#end = digest.end
+    this.#first = Math.max(this.#first, digest.first)
+    logger.error(
+      {
+        directory,
+        file: name,
+        offset: place.offset,
+        witness,
+        damaged: inWords(entries),
+        stretches: entries.length,
+      },
+      'the disk has damaged what it had confirmed; the log goes on without it',
+    )
+  }
+
+  async #readDigest(number: number): Promise<SegmentDigest | undefined> {
+    if (!this.#digests.has(number)) return undefined
+    const { fs, directory, incarnation } = this.#parts
+    const bytes = await readWholeFile(fs, `${directory}/${digestName(number)}`)
+    return bytes === undefined ? undefined : readDigest(bytes, number, incarnation)
+  }
+
+  /** The digest of the segment that is being read, if it fits to what was read before. */
+  async #digest(number: number): Promise<SegmentDigest | undefined> {
+    const digest = await this.#readDigest(number)
+    const current = this.#segments.at(-1)
+    if (digest === undefined || current === undefined) return digest
+    const start = current.number === number ? current.start : this.#end
+    return digest.start === start && digest.end >= this.#end ? digest : undefined
+  }
+
+  /**
+   * What the last batch says of where the log begins must be there, and nothing may tell of a later end.
+   *
+   * @internal
+   */
+  checkEnds(): void {
     const oldest = this.#segments[0]
-    if (oldest === undefined || oldest.start <= this.#first) return
-    throw this.#corruption(segmentName(oldest.number - 1), 0, 'the file is missing')
+    if (oldest === undefined) return
+    if (oldest.start > this.#first) throw this.#missing(oldest.number - 1)
+    if (this.#stray < this.#end) return
+    const { number, start } = this.#segments.at(-1) as FoundSegment
+    throw this.#corruption(
+      { name: segmentName(number), offset: segmentHeaderBytes + this.#end - start, position: this.#end },
+      'the batch that belongs here lies behind the end of another segment, where the disk has put it',
+    )
   }
 
   /** Removes what a crash left behind the end, and makes durable what is kept. */
   async #cut(torn: number | undefined, rest: readonly Candidate[]): Promise<void> {
+    const { fs, directory, logger } = this.#parts
     const last = this.#segments.at(-1)
     if (torn !== undefined && torn > 0 && last !== undefined) {
       if (!this.#used) {
-        this.#logger.warn(
-          { directory: this.#directory, file: segmentName(last.number), offset: torn, position: this.#end },
+        logger.warn(
+          { directory, file: segmentName(last.number), offset: torn, position: this.#end },
           'a write was cut short by a crash; nobody was told of it, and it is removed',
         )
       }
       await writeZeros(last.file, torn, last.size)
     }
-    if (last !== undefined) await this.#makeDurable(last)
-    for (const file of this.#loader.opened.splice(this.#segments.length)) {
-      if (file !== this.#spare?.file) await file.close()
+    if (last !== undefined) await this.makeDurable(last)
+    const kept = new Set([...this.#segments.map(({ file }) => file), this.#spare?.file])
+    for (const file of this.#loader.opened) if (!kept.has(file)) await file.close()
+    for (const { name, number } of rest) if (number !== this.#spare?.number) this.#waste.push(name)
+    // Of a segment that goes on a digest tells too little.
+    const oldest = this.#segments[0]?.number ?? 0
+    for (const number of this.#digests) {
+      if (number < oldest || number >= (last?.number ?? 0)) this.#waste.push(digestName(number))
     }
-    for (const { name, number } of rest) {
-      if (number !== this.#spare?.number) await this.#fs.remove(`${this.#directory}/${name}`)
-    }
-    for (const name of this.#free) await this.#fs.remove(`${this.#directory}/${name}`)
-    if (rest.length + this.#free.length > 0) await this.#fs.syncDirectory(this.#directory)
+    for (const name of this.#waste) await fs.remove(`${directory}/${name}`)
+    if (this.#waste.length > 0) await fs.syncDirectory(directory)
   }
 
   /**
    * Nothing confirms the last batch, so it may be in the system's cache alone: its writer was killed before the sync, or
    * the sync failed, after which the cache takes for clean what the disk never got. It is written once more.
+   *
+   * @internal
    */
-  async #makeDurable(last: FoundSegment): Promise<void> {
+  async makeDurable(last: FoundSegment): Promise<void> {
     const bytes = new Uint8Array(segmentHeaderBytes + last.end - last.start - this.#lastBatch)
     const count = await last.file.read(bytes, this.#lastBatch)
     await last.file.write(bytes.subarray(0, count), this.#lastBatch)
     await last.file.sync()
   }
 
-  #corruption(name: string, offset: number, problem: string): KeelsonError {
-    return new KeelsonError(
-      'CORRUPTION',
-      `${this.#directory}/${name} is damaged at offset ${offset}: ${problem}. Nothing was changed: restore the ` +
-        'directory, or replace this node, so that it comes back as a new incarnation',
-      { details: { file: name, offset } },
+  #missing(number: number): KeelsonError {
+    return this.#corruption(
+      { name: segmentName(number), offset: 0, position: this.#end },
+      'the file is missing',
     )
   }
-}
 
-function align(offset: number): number {
-  return Math.ceil(offset / batchAlignment) * batchAlignment
-}
-
-function isKnown(version: number): boolean {
-  return version >= oldestLogFormat && version <= logFormatVersion
+  #corruption(
+    { name, offset }: Place,
+    problem: string,
+    entries: readonly DamagedEntries[] = [],
+    reservation = '',
+  ): KeelsonError {
+    const [first] = entries
+    return new KeelsonError(
+      'CORRUPTION',
+      `${this.#parts.directory}/${name} is damaged at offset ${offset}: ${problem}. ` +
+        (first === undefined ? '' : `Damaged are, ${reservation}${inWords(entries)}. `) +
+        'Nothing was changed: restore the directory, or replace this node, so that it comes back as a new incarnation',
+      {
+        details: {
+          file: name,
+          offset,
+          ...(first === undefined ? {} : { groupId: first.groupId, first: first.first, last: first.last }),
+          ...(first === undefined ? {} : { stretches: entries.length }),
+        },
+      },
+    )
+  }
 }

@@ -1,4 +1,4 @@
-import { checkOptions, integerOption, objectOption } from '../../core/options.ts'
+import { checkOptions, integerOption, objectOption, wordOption } from '../../core/options.ts'
 import type { FileSystem } from '../../interfaces/file-system.ts'
 import type { LogStore, LogStoreContext, LogStoreFactory } from '../../interfaces/log-store.ts'
 import { logFormatVersion, oldestLogFormat } from '../batch-format.ts'
@@ -16,6 +16,13 @@ export interface SegmentsOptions {
   readonly maximumQueuedBytes?: number
   /** Dead bytes that are left lying before a cleaning pays. */
   readonly cleanFromBytes?: number
+  /**
+   * What happens when the disk has damaged what it had confirmed. `refuse`: the store does not open, and says what is damaged.
+   * `contain`: where it is known which entries are gone, the store opens without them, and
+   * `recovered()` tells its user which, who has to keep these groups from doing harm and may repair them; a Raft host
+   * does both.
+   */
+  readonly damage?: 'refuse' | 'contain'
   /** Default: the machine's own. */
   readonly fileSystem?: FileSystem
 }
@@ -25,6 +32,7 @@ export const segmentsDefaults: Readonly<Required<Omit<SegmentsOptions, 'fileSyst
   segmentBytes: 16 * 1024 * 1024,
   maximumQueuedBytes: 64 * 1024 * 1024,
   cleanFromBytes: 32 * 1024 * 1024,
+  damage: 'refuse',
 })
 
 const format = Object.freeze({ name: 'segments', version: logFormatVersion, oldest: oldestLogFormat })
@@ -48,6 +56,7 @@ export function segments(directory: string, options: SegmentsOptions = {}): LogS
       }),
       maximumQueuedBytes: integerOption({ min: 16 * 1024, fallback: segmentsDefaults.maximumQueuedBytes }),
       cleanFromBytes: integerOption({ min: 0, fallback: segmentsDefaults.cleanFromBytes }),
+      damage: wordOption(['refuse', 'contain'], segmentsDefaults.damage),
       fileSystem: objectOption<FileSystem>(
         ['status', 'makeDirectory', 'list', 'open', 'rename', 'remove', 'syncDirectory', 'lock'],
         nodeFileSystem,
@@ -66,7 +75,7 @@ async function openSegments(
   options: Required<SegmentsOptions>,
   context: LogStoreContext,
 ): Promise<LogStore> {
-  const { segmentBytes, maximumQueuedBytes, cleanFromBytes, fileSystem: fs } = options
+  const { segmentBytes, maximumQueuedBytes, cleanFromBytes, damage, fileSystem: fs } = options
   const { env } = context
   const directory = await openDirectory(fs, path, format, context)
   const { incarnation, ready } = directory
@@ -76,7 +85,8 @@ async function openSegments(
     incarnation,
     segmentBytes,
     ready,
-    logger: env.logger,
+    contain: damage === 'contain',
+    env,
   })
   try {
     const store = await LogEngine.open({
