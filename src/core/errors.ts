@@ -86,6 +86,8 @@ export type ErrorCode =
   | 'STALE_SEQUENCE'
   /** The schema version is too old or not leased any more. */
   | 'STALE_SCHEMA'
+  /** The group was recovered from a lost quorum without this replica: what it holds is no part of the group any more. */
+  | 'SUPERSEDED'
   /** An earlier write or sync failed, so nothing that this store says can be trusted until it is opened again. */
   | 'STORE_POISONED'
   /** No answer in time; nothing was sent, or the call only reads. */
@@ -130,6 +132,7 @@ export const errorTraits: Readonly<Record<ErrorCode, ErrorTraits>> = Object.free
   STALE_SEQUENCE: transient,
   STALE_SCHEMA: transient,
   STORE_POISONED: permanent,
+  SUPERSEDED: permanent,
   TIMEOUT: transient,
   UNREACHABLE: transient,
   UNSUPPORTED: permanent,

@@ -25,6 +25,14 @@ export type {
   ReplicaProgress,
 } from './group/group-types.ts'
 export { checkGroupLimits, defaultGroupLimits, type GroupLimits } from './group/limits.ts'
+export type { GroupReport } from './group/lost-quorum.ts'
 export type { RaftGroup } from './group/raft-group.ts'
 export { type RaftHostOptions, raftHostDefaults } from './host/options.ts'
 export { RaftHost, type RaftHostEvents, type StoredGroup } from './host/raft-host.ts'
+export {
+  type GroupRecovery,
+  inspectGroup,
+  type RecoverGroupOptions,
+  recoverGroup,
+  type StoppedGroupOptions,
+} from './host/recover-group.ts'

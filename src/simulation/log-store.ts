@@ -308,7 +308,9 @@ class SimulatedLogStore implements LogStore {
           groups.delete(change.groupId)
           return
         }
-        groups.set(change.groupId, { ...emptyGroup(), metadata: change.tombstone })
+        const destroyed = emptyGroup()
+        destroyed.metadata = change.tombstone
+        groups.set(change.groupId, destroyed)
       }
     }
   }

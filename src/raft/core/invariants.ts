@@ -83,6 +83,15 @@ export class RaftInvariants {
   readonly #reads: Map<string, number> = new Map()
   /** All committed configurations, ascending. */
   readonly #configurations: CommittedConfiguration[] = []
+  readonly #recovered: LogPosition | undefined
+
+  /**
+   * `recovered`: the group lost its quorum before, and this is where the configuration stands by which it goes on without
+   * those that were lost. That one need not overlap with those before it; nothing else is forgiven.
+   */
+  constructor(recovered?: LogPosition) {
+    this.#recovered = recovered
+  }
 
   /** The highest index that any replica was seen to have committed. */
   get committedIndex(): number {
@@ -343,7 +352,8 @@ export class RaftInvariants {
     const before = core.configurations.at(entry.index - 1)?.configuration
     if (before === undefined) return
     const after = decodeConfiguration(entry.data)
-    if (after.generation !== before.generation + 1 || !overlap(before, after)) {
+    const forced = entry.index === this.#recovered?.index && entry.term === this.#recovered.term
+    if (after.generation !== before.generation + 1 || !(forced || overlap(before, after))) {
       this.#fail(
         'configurations overlap',
         `generation ${after.generation} at ${entry.index} does not follow on ${before.generation}`,
@@ -435,7 +445,10 @@ export class RaftInvariants {
     if (last > 0 && (core.lastIndex < last || (term !== 0 && !hasEntry(core, last, term)))) {
       this.#fail('leader completeness', `leader ${core.replicaId} of ${core.term} lacks ${last} of ${term}`)
     }
-    const committed = this.#configurations.findLast(({ committedIn }) => committedIn < core.term)
+    const since = this.#recovered?.index ?? 0
+    const committed = this.#configurations.findLast(
+      ({ index, committedIn }) => index >= since && committedIn < core.term,
+    )
     if (committed === undefined) return
     if (!overlap(committed.configuration, core.configuration as Configuration)) {
       this.#fail('configurations overlap', `${core.replicaId} was elected under a stale configuration`)

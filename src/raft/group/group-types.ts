@@ -75,6 +75,8 @@ export interface GroupStatus {
   readonly sequence: number
   /** On the leader: every other replica. Empty elsewhere. */
   readonly progress: ReadonlyMap<ReplicaId, ReplicaProgress>
+  /** How often the group was recovered from a lost quorum, as far as this replica goes. */
+  readonly recoveryGeneration: number
   /** This replica lost what it had acknowledged: it takes part in nothing until it is replaced. */
   readonly quarantined: boolean
   /** The removal of this replica is committed; `destroyGroup` may follow. */

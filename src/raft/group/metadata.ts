@@ -20,14 +20,73 @@ export interface GroupMetadata {
    * generation, and one of a higher one has taken its place.
    */
   readonly recoveryGeneration: number
+  /** The recovery generation in which the group goes on without this replica; 0 for none that it knows of. */
+  readonly supersededBy: number
 }
 
-/** 1 had no recovery generation. */
+/** 1 had no recovery generations. */
 const version = 2
 
+/** Of a replica to which nothing has happened yet. */
+export function newMetadata(
+  replicaId: ReplicaId,
+  recoveryGeneration = 0,
+  floor: ReplicaId = 0,
+): GroupMetadata {
+  return {
+    replicaId,
+    floor,
+    destroyed: false,
+    quarantined: false,
+    restoring: false,
+    recoveryGeneration,
+    supersededBy: 0,
+  }
+}
+
+/**
+ * What stays of a destroyed replica. Of one that was left behind by a recovery from a lost quorum only the generation
+ * counts: the ids of the recovered group start where its log ended, which may be below this one's.
+ */
+export function tombstoneOf(metadata: GroupMetadata): GroupMetadata {
+  const { replicaId, recoveryGeneration, supersededBy } = metadata
+  const left = supersededBy > recoveryGeneration
+  return {
+    ...newMetadata(left ? 0 : replicaId, Math.max(supersededBy, recoveryGeneration)),
+    destroyed: true,
+  }
+}
+
+/** The highest id of a recovery generation that a replica which was destroyed here had; 0 for none. */
+export function floorAfter(tombstone: GroupMetadata | undefined, recoveryGeneration: number): ReplicaId {
+  return tombstone?.recoveryGeneration === recoveryGeneration ? tombstone.replicaId : 0
+}
+
+/** Whether a replica of this id and generation can come after the one that was destroyed here, if any was. */
+export function comesAfter(
+  tombstone: GroupMetadata | undefined,
+  replicaId: ReplicaId,
+  recoveryGeneration: number,
+): boolean {
+  if (tombstone === undefined) return true
+  if (recoveryGeneration !== tombstone.recoveryGeneration) {
+    return recoveryGeneration > tombstone.recoveryGeneration
+  }
+  return replicaId > tombstone.replicaId
+}
+
 export function encodeGroupMetadata(metadata: GroupMetadata): Uint8Array {
-  const { replicaId, floor, destroyed, quarantined, restoring, recoveryGeneration } = metadata
-  return encodePlain([version, replicaId, destroyed, quarantined, restoring, recoveryGeneration, floor])
+  const { replicaId, floor, destroyed, quarantined, restoring, recoveryGeneration, supersededBy } = metadata
+  return encodePlain([
+    version,
+    replicaId,
+    destroyed,
+    quarantined,
+    restoring,
+    recoveryGeneration,
+    supersededBy,
+    floor,
+  ])
 }
 
 /** @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION` */
@@ -43,6 +102,7 @@ export function decodeGroupMetadata(bytes: Uint8Array): GroupMetadata {
       quarantined: fields.boolean('quarantined'),
       restoring: fields.boolean('restoring'),
       recoveryGeneration: found === 1 ? 0 : fields.uint('recoveryGeneration'),
+      supersededBy: found === 1 ? 0 : fields.uint('supersededBy'),
       // Where it was not stored nobody knows of earlier ones, so only later ones are safe.
       floor: fields.more ? fields.uint('floor') : replicaId,
     }

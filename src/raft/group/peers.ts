@@ -32,6 +32,15 @@ export class PeerBook {
     )
   }
 
+  /** Whether some replica lives there, as far as the configurations say; anybody, where none is known yet. */
+  isMember({ nodeId, incarnation }: PeerIdentity): boolean {
+    const { latest, committed } = this.configuration
+    if (latest === undefined) return true
+    return [latest, committed].some((configuration) =>
+      configuration?.replicas.some((r) => r.nodeId === nodeId && r.incarnation === incarnation),
+    )
+  }
+
   /** Whether this peer may speak for the replica. */
   isBound(replicaId: ReplicaId, { nodeId, incarnation }: PeerIdentity): boolean {
     const known = this.find(replicaId)

@@ -230,6 +230,7 @@ export class RaftGroup {
       latestConfiguration: status.configuration.latest,
       sequence: replica.applier.sequence,
       progress: status.progress,
+      recoveryGeneration: replica.recoveryGeneration,
       quarantined: status.quarantined,
       removed: replica.removed,
       stopped,
@@ -356,6 +357,7 @@ const waitingStatus: Omit<GroupStatus, 'stopped'> = Object.freeze({
   latestConfiguration: undefined,
   sequence: 0,
   progress: new Map<ReplicaId, ReplicaProgress>(),
+  recoveryGeneration: 0,
   quarantined: false,
   removed: false,
 })

@@ -1,6 +1,7 @@
 import { KeelsonError } from '../../core/errors.ts'
 import type { GroupId, NodeId } from '../../model/ids.ts'
 import type { RefusalReason } from '../core/types.ts'
+import type { GroupMetadata } from './metadata.ts'
 
 /** Whom to ask instead, as far as it is known. */
 export interface LeaderHint {
@@ -23,6 +24,16 @@ export function notLeader(
       leaderReplicaId: known ? leader.replicaId : null,
     },
   })
+}
+
+/** The group goes on without this replica. Details: `recoveryGeneration`, `supersededBy`. */
+export function supersededError(groupId: GroupId, metadata: GroupMetadata): KeelsonError {
+  const { replicaId, recoveryGeneration, supersededBy } = metadata
+  return new KeelsonError(
+    'SUPERSEDED',
+    `group ${groupId} was recovered from a lost quorum without replica ${replicaId} of this node; destroy it here, then let the node await a new one`,
+    { details: { groupId, replicaId, recoveryGeneration, supersededBy } },
+  )
 }
 
 /** What a refusal of the core means to a caller. None of them had an effect. `details.reason` tells them apart. */

@@ -23,7 +23,7 @@ import { encodeGroupMetadata, type GroupMetadata } from './metadata.ts'
 import { type Peer, PeerBook } from './peers.ts'
 import type { PendingProposal } from './pending-proposals.ts'
 import type { PendingRead } from './pending-reads.ts'
-import type { LeaderHint } from './refusals.ts'
+import { type LeaderHint, supersededError } from './refusals.ts'
 import type { ReplicaListener, ReplicaPort, TurnSink } from './replica-port.ts'
 import { ReplicaRequests } from './replica-requests.ts'
 import { encodeSessionEntry } from './session-entry.ts'
@@ -235,6 +235,23 @@ export class Replica {
     }
     this.#port.schedule(this)
     return undefined
+  }
+
+  /**
+   * A replica of a higher recovery generation speaks: the group was recovered from a lost quorum without this one, which is
+   * no part of it any more. That is stored, and it stops. Only members that it knows are believed.
+   */
+  supersede(peer: PeerIdentity, recoveryGeneration: number): boolean {
+    if (!this.#peers.isMember(peer)) return false
+    if (this.#failure !== undefined || recoveryGeneration <= this.#metadata.supersededBy) return true
+    this.#metadata = { ...this.#metadata, supersededBy: recoveryGeneration }
+    const metadata = encodeGroupMetadata(this.#metadata)
+    // If it fails, the store is poisoned, or a later message says it again.
+    this.#port.write(this, { groupId: this.groupId, metadata }).catch(() => {})
+    const error = supersededError(this.groupId, this.#metadata)
+    this.#port.env.logger.error({ groupId: this.groupId, replicaId: this.replicaId, error }, error.message)
+    this.stop(error)
+    return true
   }
 
   /** Connections to a node broke. */

@@ -2,7 +2,7 @@ import { ByteReader, ByteWriter, copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { EntryKind, LogEntry, LogPosition } from '../../interfaces/log-store.ts'
 import type { GroupId, Incarnation } from '../../model/ids.ts'
-import type { Message, MessageHeader, MessageKind } from '../core/types.ts'
+import type { Message, MessageHeader } from '../core/types.ts'
 
 /** Asks the receiver's host to stream a snapshot of at least this position. The cores do not see it. */
 export interface SnapshotRequest extends MessageHeader {
@@ -12,8 +12,16 @@ export interface SnapshotRequest extends MessageHeader {
   readonly requestId: number
 }
 
+/**
+ * The answer to whoever speaks in an older recovery generation: the group was recovered from a lost quorum without the
+ * receiver, in the generation that the message carries.
+ */
+export interface Superseded extends MessageHeader {
+  readonly kind: 'superseded'
+}
+
 /** What hosts send to each other: the messages of the cores and their own. */
-export type HostMessage = Message | SnapshotRequest
+export type HostMessage = Message | SnapshotRequest | Superseded
 
 /**
  * The wire format between two hosts. One frame carries the messages of many groups:
@@ -35,7 +43,7 @@ const oldestReader = 2
 const headerBytes = 10
 
 /** Kinds by their number on the wire. Never reorder. */
-const kinds: readonly (MessageKind | 'snapshotRequest')[] = [
+const kinds: readonly HostMessage['kind'][] = [
   'preVote',
   'preVoteReply',
   'vote',
@@ -47,6 +55,7 @@ const kinds: readonly (MessageKind | 'snapshotRequest')[] = [
   'snapshotOffer',
   'timeoutNow',
   'snapshotRequest',
+  'superseded',
 ]
 const numberOf: ReadonlyMap<HostMessage['kind'], number> = new Map(kinds.map((kind, i) => [kind, i]))
 
@@ -152,6 +161,7 @@ function writeFields(out: ByteWriter, message: HostMessage): void {
       out.varint(message.position.index).varint(message.position.term)
       return
     case 'timeoutNow':
+    case 'superseded':
       return
     case 'snapshotRequest':
       out.varint(message.position.index).varint(message.position.term).varint(message.requestId)
@@ -261,6 +271,7 @@ function readMessage(kind: HostMessage['kind'], bytes: Uint8Array): HostMessage 
     case 'snapshotOffer':
       return { ...header, kind, position: { index: reader.varint(), term: reader.varint() } }
     case 'timeoutNow':
+    case 'superseded':
       return { ...header, kind }
     case 'snapshotRequest': {
       const position = { index: reader.varint(), term: reader.varint() }

@@ -3,8 +3,15 @@ import { KeelsonError } from '../../core/errors.ts'
 import type { Counter } from '../../core/metrics.ts'
 import type { PeerIdentity } from '../../interfaces/transport.ts'
 import type { GroupId, Incarnation } from '../../model/ids.ts'
+import type { Peer } from '../group/peers.ts'
 import type { Replica } from '../group/replica.ts'
-import { decodeFrame, type Frame, type HostMessage, type SnapshotRequest } from './frame.ts'
+import {
+  decodeFrame,
+  type Frame,
+  type GroupMessage,
+  type HostMessage,
+  type SnapshotRequest,
+} from './frame.ts'
 
 const maximumUnreadable = 10_000
 
@@ -12,7 +19,16 @@ export interface IncomingOptions {
   readonly env: Environment
   readonly incarnation: Incarnation
   /** The replica that a message is for; it may come to be by it. */
-  readonly find: (groupId: GroupId, message: HostMessage, peer: PeerIdentity) => Replica | undefined
+  readonly find: (
+    groupId: GroupId,
+    message: HostMessage,
+    recoveryGeneration: number,
+    peer: PeerIdentity,
+  ) => Replica | undefined
+  /** The recovery generation of this node's replica of a group, or of the one that it had; 0 where it knows of none. */
+  readonly recoveryGenerationOf: (groupId: GroupId) => number
+  /** Answers beside the replicas. */
+  readonly answer: (groupId: GroupId, recoveryGeneration: number, to: Peer, message: HostMessage) => void
   readonly snapshotRequested: (replica: Replica, peer: PeerIdentity, request: SnapshotRequest) => void
 }
 
@@ -51,21 +67,41 @@ export class Incoming {
     }
     if (frame.unknownMessages > 0) this.#drop('unknownKind', peer, frame.unknownMessages)
     const nowMs = env.clock.monotonicMs()
-    for (const { groupId, message } of frame.messages) {
-      const reason = this.#route(peer, groupId, message, nowMs)
+    for (const message of frame.messages) {
+      const reason = this.#route(peer, message, nowMs)
       if (reason !== undefined) this.#drop(reason, peer)
     }
   }
 
   /** @returns why the message was dropped, if it was */
-  #route(peer: PeerIdentity, groupId: GroupId, message: HostMessage, nowMs: number): string | undefined {
-    const replica = this.#options.find(groupId, message, peer)
+  #route(peer: PeerIdentity, incoming: GroupMessage, nowMs: number): string | undefined {
+    const { groupId, recoveryGeneration, message } = incoming
+    if (recoveryGeneration < this.#options.recoveryGenerationOf(groupId)) {
+      this.#refuse(peer, incoming)
+      return 'superseded'
+    }
+    const replica = this.#options.find(groupId, message, recoveryGeneration, peer)
     if (replica === undefined) return 'unknownGroup'
+    if (recoveryGeneration > replica.recoveryGeneration) {
+      return replica.supersede(peer, recoveryGeneration) ? 'superseding' : 'wrongSender'
+    }
+    if (message.kind === 'superseded') return 'notSuperseded'
     if (message.kind !== 'snapshotRequest') return replica.receive(peer, message, nowMs)
     if (replica.stopped || message.to !== replica.replicaId) return 'wrongReplica'
     if (!replica.isBound(message.from, peer)) return 'wrongSender'
     this.#options.snapshotRequested(replica, peer, message)
     return undefined
+  }
+
+  /**
+   * A replica of an older recovery generation is not listened to, whoever it is, and told so: a group that was recovered
+   * from a lost quorum goes on without those that were lost.
+   */
+  #refuse(peer: PeerIdentity, { groupId, message }: GroupMessage): void {
+    if (message.kind === 'superseded') return
+    const { from, to } = message
+    const answer: HostMessage = { kind: 'superseded', from: to, to: from, term: 0 }
+    this.#options.answer(groupId, this.#options.recoveryGenerationOf(groupId), peer, answer)
   }
 
   /** Once a peer: a node that nobody can understand must not go unnoticed, nor fill the log. */

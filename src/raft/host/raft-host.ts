@@ -9,9 +9,18 @@ import { bootstrapState } from '../core/configuration.ts'
 import { RaftCore } from '../core/raft.ts'
 import type { RaftOptions, RestoredState } from '../core/types.ts'
 import { type GroupBookkeeping, readBookkeeping } from '../group/bookkeeping.ts'
-import { decodeGroupMetadata, encodeGroupMetadata, type GroupMetadata } from '../group/metadata.ts'
+import {
+  comesAfter,
+  decodeGroupMetadata,
+  encodeGroupMetadata,
+  floorAfter,
+  type GroupMetadata,
+  newMetadata,
+  tombstoneOf,
+} from '../group/metadata.ts'
 import { RaftGroup } from '../group/raft-group.ts'
 import { recoverReplica } from '../group/recovery.ts'
+import { supersededError } from '../group/refusals.ts'
 import { Replica } from '../group/replica.ts'
 import type { ReplicaPort } from '../group/replica-port.ts'
 import type { HostMessage } from './frame.ts'
@@ -44,6 +53,10 @@ export interface StoredGroup {
   readonly destroyed: boolean
   /** It lost what it had acknowledged: it takes part in nothing until it is replaced. */
   readonly quarantined: boolean
+  /** How often the group was recovered from a lost quorum. */
+  readonly recoveryGeneration: number
+  /** The group was recovered from a lost quorum without it: it cannot be opened any more, only destroyed. */
+  readonly superseded: boolean
 }
 
 /** Requests that an empty replica can answer. */
@@ -68,8 +81,8 @@ interface Waiting {
   readonly group: RaftGroup
   readonly machine: StateMachine
   readonly stored: GroupBookkeeping
-  /** Only higher replica ids are taken. */
-  readonly above: ReplicaId
+  /** What is left of the replica that was here before: only a later one is taken. */
+  readonly tombstone: GroupMetadata | undefined
 }
 
 /**
@@ -166,13 +179,22 @@ export class RaftHost implements AsyncDisposable {
     const incoming = new Incoming({
       env,
       incarnation: log.incarnation,
-      find: (groupId, message, peer) => {
+      find: (groupId, message, recoveryGeneration, peer) => {
         const replica = this.#replicas.get(groupId)
-        if (replica === undefined) return this.#awaken(groupId, message)
-        if (message.to !== replica.replicaId && this.#mayTakeId(replica, message, peer)) {
+        if (replica === undefined) return this.#awaken(groupId, message, recoveryGeneration)
+        if (
+          message.to !== replica.replicaId &&
+          recoveryGeneration === replica.recoveryGeneration &&
+          this.#mayTakeId(replica, message, peer)
+        ) {
           replica.takeId(message.to)
         }
         return replica
+      },
+      recoveryGenerationOf: (groupId) => this.#recoveryGenerationOf(groupId),
+      answer: (groupId, recoveryGeneration, peer, message) => {
+        this.#outbox.add(groupId, recoveryGeneration, peer, message)
+        this.#loop.plan()
       },
       snapshotRequested: (replica, peer, request) => this.#snapshots.requested(replica, peer, request),
     })
@@ -196,8 +218,10 @@ export class RaftHost implements AsyncDisposable {
   stored(): ReadonlyMap<GroupId, StoredGroup> {
     const groups = new Map<GroupId, StoredGroup>()
     for (const [groupId, { metadata }] of this.#stored) {
-      const { replicaId, destroyed, quarantined } = this.#replicas.get(groupId)?.metadata ?? metadata
-      groups.set(groupId, { replicaId, destroyed, quarantined })
+      const { replicaId, destroyed, quarantined, recoveryGeneration, supersededBy } =
+        this.#replicas.get(groupId)?.metadata ?? metadata
+      const superseded = supersededBy > 0
+      groups.set(groupId, { replicaId, destroyed, quarantined, recoveryGeneration, superseded })
     }
     return groups
   }
@@ -256,7 +280,8 @@ export class RaftHost implements AsyncDisposable {
   /**
    * Opens a group that this node has a replica of.
    *
-   * @throws KeelsonError `NOT_FOUND`, `CORRUPTION`, `FORMAT_VERSION`, `CONFLICT` when it is open, `CLOSED`
+   * @throws KeelsonError `NOT_FOUND`, `CORRUPTION`, `FORMAT_VERSION`, `CONFLICT` when it is open, `SUPERSEDED` when the group
+   * was recovered from a lost quorum without this replica, `CLOSED`
    */
   async openGroup(groupId: GroupId, setup: { readonly stateMachine: StateMachine }): Promise<RaftGroup> {
     const { stateMachine } = checkSetup('RaftHost.openGroup', setup)
@@ -269,6 +294,7 @@ export class RaftHost implements AsyncDisposable {
           `this node has ${what} of group ${groupId}; bootstrap it, or await it where a leader adds this node`,
         )
       }
+      if (found.metadata.supersededBy > 0) throw supersededError(groupId, found.metadata)
       const { recovered } = found
       if (recovered === undefined) {
         throw new KeelsonError(
@@ -315,8 +341,8 @@ export class RaftHost implements AsyncDisposable {
         const stored = await openMachine(groupId, stateMachine)
         this.#checkOpen()
         const group = this.#makeGroup(groupId)
-        const above = this.#stored.get(groupId)?.metadata.replicaId ?? 0
-        this.#waiting.set(groupId, { group, machine: stateMachine, stored, above })
+        const tombstone = this.#stored.get(groupId)?.metadata
+        this.#waiting.set(groupId, { group, machine: stateMachine, stored, tombstone })
         return group
       })
     })
@@ -345,7 +371,7 @@ export class RaftHost implements AsyncDisposable {
     }
     await this.#whileBusy(groupId, async () => {
       const machine = this.#replicas.get(groupId)?.machine ?? this.#waiting.get(groupId)?.machine
-      const replicaId = this.#replicas.get(groupId)?.replicaId ?? found?.metadata.replicaId ?? 0
+      const metadata = this.#replicas.get(groupId)?.metadata ?? found?.metadata
       await this.#release(
         groupId,
         new KeelsonError(
@@ -353,8 +379,8 @@ export class RaftHost implements AsyncDisposable {
           `group ${groupId} was destroyed on this node; ask a node that has a replica`,
         ),
       )
-      if (replicaId > 0 && found?.metadata.destroyed !== true) {
-        const tombstone: GroupMetadata = { ...newMetadata(replicaId), destroyed: true }
+      if (metadata !== undefined && !metadata.destroyed) {
+        const tombstone = tombstoneOf(metadata)
         await this.#log.destroy(groupId, encodeGroupMetadata(tombstone))
         this.#stored.set(groupId, { metadata: tombstone, recovered: undefined })
       }
@@ -498,13 +524,16 @@ export class RaftHost implements AsyncDisposable {
    * a leader has spoken to it: when one member alone bootstrapped the group, or when it was promoted meanwhile. That is
    * safe, since this incarnation of the disk has never been this replica before: it has nothing to have forgotten.
    */
-  #awaken(groupId: GroupId, message: HostMessage): Replica | undefined {
+  #awaken(groupId: GroupId, message: HostMessage, recoveryGeneration: number): Replica | undefined {
     const waiting = this.#waiting.get(groupId)
-    if (waiting === undefined || message.to <= waiting.above) return undefined
+    if (waiting === undefined || !comesAfter(waiting.tombstone, message.to, recoveryGeneration)) {
+      return undefined
+    }
     if (!awakening.has(message.kind)) return undefined
     this.#waiting.delete(groupId)
     const restored = { compacted: { index: 0, term: 0 }, appliedIndex: 0, entries: [] }
-    const metadata = newMetadata(message.to, waiting.above)
+    const floor = floorAfter(waiting.tombstone, recoveryGeneration)
+    const metadata = newMetadata(message.to, recoveryGeneration, floor)
     const replica = this.#start(waiting.group, waiting.machine, waiting.stored, metadata, restored)
     // Durable before, or together with, whatever this replica promises first.
     replica.writeMetadata()
@@ -531,6 +560,12 @@ export class RaftHost implements AsyncDisposable {
       !this.#snapshots.isReceiving(replica.groupId) &&
       replica.isBound(message.from, peer)
     )
+  }
+
+  #recoveryGenerationOf(groupId: GroupId): number {
+    const replica = this.#replicas.get(groupId)
+    if (replica !== undefined) return replica.recoveryGeneration
+    return this.#stored.get(groupId)?.metadata.recoveryGeneration ?? 0
   }
 
   #peerLost(nodeId: NodeId): void {
@@ -565,17 +600,6 @@ async function openMachine(groupId: GroupId, machine: StateMachine): Promise<Gro
     'CONFLICT',
     `the state machine of group ${groupId} still held the state of replica ${stored.replicaId}, which this node no longer has; it was deleted, so call again with a new one`,
   )
-}
-
-function newMetadata(replicaId: ReplicaId, floor: ReplicaId = 0): GroupMetadata {
-  return {
-    replicaId,
-    floor,
-    destroyed: false,
-    quarantined: false,
-    restoring: false,
-    recoveryGeneration: 0,
-  }
 }
 
 function inUse(groupId: GroupId): KeelsonError {

@@ -64,6 +64,9 @@ export interface FoundSegments {
   readonly spare: { readonly number: number; readonly file: OpenFile; readonly size: number } | undefined
 }
 
+/** A digest is far smaller than its segment. */
+const maximumDigestBytes = 2 ** 30
+
 /** What a recovery works on. */
 export interface RecoveryParts {
   readonly fs: FileSystem
@@ -321,7 +324,7 @@ export class SegmentRecovery {
   async #readDigest(number: number): Promise<SegmentDigest | undefined> {
     if (!this.#digests.has(number)) return undefined
     const { fs, directory, incarnation } = this.#parts
-    const bytes = await readWholeFile(fs, `${directory}/${digestName(number)}`)
+    const bytes = await readWholeFile(fs, `${directory}/${digestName(number)}`, maximumDigestBytes)
     return bytes === undefined ? undefined : readDigest(bytes, number, incarnation)
   }
 

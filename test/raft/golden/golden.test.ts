@@ -84,7 +84,12 @@ suite('golden', () => {
   test('metadata of groups, of versions 1 and 2', () => {
     assert.equal(hex(encodeGroupMetadata(sampleMetadata)), metadata2)
     assert.deepEqual(decodeGroupMetadata(bytes(metadata2)), sampleMetadata)
-    assert.deepEqual(decodeGroupMetadata(bytes(metadata1)), { ...sampleMetadata, recoveryGeneration: 0 })
+    assert.deepEqual(decodeGroupMetadata(bytes(metadata1)), {
+      ...sampleMetadata,
+      floor: sampleMetadata.replicaId,
+      recoveryGeneration: 0,
+      supersededBy: 0,
+    })
   })
 
   test('configurations of version 1', () => {

@@ -1,4 +1,4 @@
 /** Without a recovery generation. */
 export const metadata1: string = '9501cb4210000000000000c3c2c3'
 
-export const metadata2: string = '9602cb4210000000000000c3c2c303'
+export const metadata2: string = '9802cb4210000000000000c3c2c3030409'

@@ -40,6 +40,7 @@ const messages: readonly HostMessage[] = [
   { ...header, kind: 'snapshotOffer', position: { index: 12, term: 3 } },
   { ...header, kind: 'timeoutNow' },
   { ...header, kind: 'snapshotRequest', position: { index: 12, term: 3 }, requestId: 2 ** 35 },
+  { ...header, kind: 'superseded' },
 ]
 
 export const sampleMessages: readonly GroupMessage[] = messages.map((message, i) => ({
@@ -68,10 +69,12 @@ export const sampleSessionEntries: readonly SessionEntry[] = [
 
 export const sampleMetadata: GroupMetadata = {
   replicaId: 2 ** 34,
+  floor: 9,
   destroyed: true,
   quarantined: false,
   restoring: true,
   recoveryGeneration: 3,
+  supersededBy: 4,
 }
 
 export const sampleConfiguration: Configuration = makeConfiguration(

@@ -8,7 +8,7 @@ import { bootstrapState } from '../../../src/raft/core/configuration.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
 import { configurationWrite, positionWrite, readBookkeeping } from '../../../src/raft/group/bookkeeping.ts'
 import { checkGroupLimits } from '../../../src/raft/group/limits.ts'
-import { decodeGroupMetadata } from '../../../src/raft/group/metadata.ts'
+import { decodeGroupMetadata, newMetadata } from '../../../src/raft/group/metadata.ts'
 import { recoverReplica } from '../../../src/raft/group/recovery.ts'
 import { Replica } from '../../../src/raft/group/replica.ts'
 import { SnapshotTransfers } from '../../../src/raft/host/snapshot-transfers.ts'
@@ -66,14 +66,7 @@ test('a start that completes a restore writes the term of the snapshot down as w
     metadata: new Uint8Array(0),
   }
   const stored = readBookkeeping(bookkeepingAt(50, 3))
-  const metadata = {
-    replicaId: 3,
-    floor: 0,
-    destroyed: false,
-    quarantined: false,
-    restoring: true,
-    recoveryGeneration: 0,
-  }
+  const metadata = { ...newMetadata(3), restoring: true }
   const { restored, quarantined } = await recoverReplica(store, found, metadata, stored)
   assert.equal(quarantined, false)
   assert.deepEqual(written[0]?.hardState, { term: 3, votedFor: 0, commit: 50 })
@@ -122,7 +115,7 @@ test('an offer that comes while a snapshot is being restored leaves the mark of 
       },
     } as never,
     readBookkeeping(new Map()),
-    { replicaId: 3, floor: 0, destroyed: false, quarantined: false, restoring: false, recoveryGeneration: 0 },
+    newMetadata(3),
     {
       env,
       log: undefined as never,

@@ -68,6 +68,8 @@ suite('membership', () => {
         replicaId: victimId,
         destroyed: true,
         quarantined: false,
+        recoveryGeneration: 0,
+        superseded: false,
       })
       victim.crash()
       await victim.restart()

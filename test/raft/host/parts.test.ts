@@ -6,7 +6,7 @@ import { KeelsonError } from '../../../src/core/errors.ts'
 import { MetricsRegistry } from '../../../src/core/metrics.ts'
 import type { Channel, StateSnapshot } from '../../../src/interfaces/index.ts'
 import { defaultRaftOptions } from '../../../src/raft/core/options.ts'
-import { decodeGroupMetadata, encodeGroupMetadata } from '../../../src/raft/group/metadata.ts'
+import { decodeGroupMetadata, encodeGroupMetadata, newMetadata } from '../../../src/raft/group/metadata.ts'
 import { Deadlines } from '../../../src/raft/host/deadlines.ts'
 import { decodeFrame } from '../../../src/raft/host/frame.ts'
 import { checkHostOptions, fitRaftOptions } from '../../../src/raft/host/options.ts'
@@ -166,14 +166,7 @@ suite('snapshots on the wire', () => {
 
 suite('the metadata of a group', () => {
   test('survives, and what cannot be read is corruption or a newer version', () => {
-    const metadata = {
-      replicaId: 2 ** 40,
-      floor: 7,
-      destroyed: true,
-      quarantined: false,
-      restoring: true,
-      recoveryGeneration: 3,
-    }
+    const metadata = { ...newMetadata(2 ** 40, 3, 7), destroyed: true, restoring: true, supersededBy: 9 }
     assert.deepEqual(decodeGroupMetadata(encodeGroupMetadata(metadata)), metadata)
     const before = encodePlain([1, 12, false, false, false])
     assert.equal(decodeGroupMetadata(before).floor, 12, 'without it only later ids are taken')

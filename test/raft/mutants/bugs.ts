@@ -1,6 +1,7 @@
 import { mutants } from '../support/mutants.ts'
 import { coreBugs } from './core-bugs.ts'
 import { hostBugs } from './host-bugs.ts'
+import { recoveryBugs } from './recovery-bugs.ts'
 import type { PlantedBug } from './types.ts'
 
 type Adjust = NonNullable<PlantedBug['adjust']>
@@ -59,4 +60,5 @@ export const bugs: readonly PlantedBug[] = [
   ),
   ...coreBugs,
   ...hostBugs,
+  ...recoveryBugs,
 ].sort((a, b) => (a.mistake ?? 99) - (b.mistake ?? 99))

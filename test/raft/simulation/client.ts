@@ -28,7 +28,6 @@ export class Client {
   readonly name: string
   readonly blind: boolean
   readonly #world: World
-  readonly #history: History
   readonly #env: Environment
   #target: string
   #attempt = 0
@@ -42,15 +41,15 @@ export class Client {
   #done: (() => void) | undefined
   #calls = 0
   #disappointed = false
+  #keyPrefix = 'k'
   stopped = false
   completed = 0
   unknown = 0
 
-  constructor(world: World, name: string, blind: boolean, history: History) {
+  constructor(world: World, name: string, blind: boolean) {
     this.#world = world
     this.name = name
     this.blind = blind
-    this.#history = history
     const process = world.simulation.process(name)
     this.#env = process.environment
     this.#target = pick(this.#env.random, world.names)
@@ -67,8 +66,18 @@ export class Client {
     this.#think()
   }
 
+  /** Goes on with keys that nobody has written yet, and without a session: what it knew is gone. */
+  startAnew(keyPrefix: string): void {
+    this.#keyPrefix = keyPrefix
+    this.#session = 0
+    this.#sequence = 0
+    this.stopped = false
+    this.#think()
+  }
+
   /** Makes one call outside of the usual turn, for the end of a run. */
-  finish(call: 'write' | 'read', key: string, done: () => void): void {
+  finish(call: 'write' | 'read', number: number, done: () => void): void {
+    const key = `${this.#keyPrefix}${number}`
     this.#begin(
       call === 'read'
         ? { type: 'read', key }
@@ -90,7 +99,7 @@ export class Client {
   #drawCall(): Call {
     if (this.#session === 0 && !this.blind) return { type: 'register' }
     const { random } = this.#env
-    const key = `k${random.integer(this.#world.settings.keys)}`
+    const key = `${this.#keyPrefix}${random.integer(this.#world.settings.keys)}`
     const draw = random.float()
     if (draw < 0.4) return { type: 'read', key }
     const value = this.#freshValue()
@@ -181,7 +190,7 @@ export class Client {
   }
 
   #finishRead(key: string, value: string | undefined): void {
-    this.#history.map.push({
+    this.#world.history.map.push({
       client: this.name,
       input: { type: 'get', key },
       calledAt: this.#attemptedAt,
@@ -214,6 +223,9 @@ export class Client {
   abandon(): void {
     if (this.#call?.type === 'command') this.#record(this.#call.command, undefined)
     this.#call = undefined
+    this.#done = undefined
+    this.#attempt++
+    this.#timer?.cancel()
   }
 
   #record(command: Command, result: string | undefined): void {
@@ -225,17 +237,21 @@ export class Client {
     const { key } = command
     switch (command.type) {
       case 'put':
-        this.#history.map.push({ ...base, input: { type: 'put', key, value: command.value } })
+        this.#world.history.map.push({ ...base, input: { type: 'put', key, value: command.value } })
         return
       case 'cas': {
         const { expected, value } = command
         const output = known ? { output: result === 'true' } : {}
-        this.#history.map.push({ ...base, input: { type: 'cas', key, expected, value }, ...output })
+        this.#world.history.map.push({ ...base, input: { type: 'cas', key, expected, value }, ...output })
         return
       }
       case 'add': {
         const output = known ? { output: Number(result) } : {}
-        this.#history.counters.push({ ...base, input: { name: key, amount: command.amount }, ...output })
+        this.#world.history.counters.push({
+          ...base,
+          input: { name: key, amount: command.amount },
+          ...output,
+        })
       }
     }
   }

@@ -15,10 +15,24 @@ import type {
   Ready,
 } from '../../../src/raft/core/types.ts'
 import { encodeEnvelope } from '../../../src/raft/group/envelope.ts'
+import {
+  type GroupReport,
+  planRecovery,
+  type RecoveryPlan,
+  recoveryWrite,
+} from '../../../src/raft/group/lost-quorum.ts'
+import {
+  comesAfter,
+  decodeGroupMetadata,
+  floorAfter,
+  newMetadata,
+  tombstoneOf,
+} from '../../../src/raft/group/metadata.ts'
 import { encodeSessionEntry } from '../../../src/raft/group/session-entry.ts'
 import {
   decodeFrame,
   FramePacker,
+  type GroupMessage,
   type HostMessage,
   type SnapshotRequest,
 } from '../../../src/raft/host/frame.ts'
@@ -140,6 +154,7 @@ export class Node {
   start(): void {
     this.env = this.process.environment
     this.record = this.store.record
+    if (this.record !== undefined && this.record.supersededBy > 0 && !this.record.destroyed) return
     if (this.record === undefined || this.record.destroyed) {
       // A crash may have come between the tombstone and the end of the state.
       this.machineDisk.clear()
@@ -159,9 +174,8 @@ export class Node {
   }
 
   /** A leader speaks to a replica that this empty node is to become. */
-  adopt(replicaId: number): void {
-    const floor = this.record?.replicaId ?? 0
-    const record = { replicaId, floor, quarantined: false, restoring: false, destroyed: false }
+  adopt(replicaId: number, recoveryGeneration: number): void {
+    const record = newMetadata(replicaId, recoveryGeneration, floorAfter(this.record, recoveryGeneration))
     this.record = record
     this.world.simulation.note(this.name, 'becomes replica', replicaId)
     this.world.settleOwner(this, replicaId)
@@ -176,7 +190,7 @@ export class Node {
     if (this.core !== undefined) this.world.forget(this, this.core)
     this.#forget()
     this.orphan = false
-    const tombstone: ReplicaRecord = { ...record, destroyed: true }
+    const tombstone = tombstoneOf(record)
     this.record = tombstone
     this.#destroying = true
     this.store.destroy(tombstone, () => {
@@ -192,6 +206,18 @@ export class Node {
     this.incarnation = this.world.freshIncarnation()
     this.orphan = false
     this.world.simulation.note(this.name, 'disk wiped, now incarnation', this.incarnation)
+  }
+
+  /** How the group goes on without the quorum that it lost. */
+  planRecovery(reports: readonly GroupReport[]): RecoveryPlan {
+    return planRecovery(reports)
+  }
+
+  /** What an operator does to a survivor while it is down, as the library's `recoverGroup`. */
+  takePart(plan: RecoveryPlan, report: GroupReport): void {
+    const { metadata, groupId: _groupId, ...write } = recoveryWrite(plan, report)
+    this.store.write(write, () => {}, decodeGroupMetadata(metadata as Uint8Array))
+    this.store.crash(Number.POSITIVE_INFINITY)
   }
 
   #onCrash(kind: CrashKind): void {
@@ -266,15 +292,19 @@ export class Node {
   receiveFrame(peer: Peer, bytes: Uint8Array): void {
     const frame = decodeFrame(bytes, this.incarnation)
     if (frame === undefined) return this.world.count('frame to another incarnation')
-    for (const { message } of frame.messages) this.#receiveMessage(peer, message)
+    for (const message of frame.messages) this.#receiveMessage(peer, message)
   }
 
-  #receiveMessage(peer: Peer, message: HostMessage): void {
+  #receiveMessage(peer: Peer, incoming: GroupMessage): void {
     const { core } = this
+    const { message, recoveryGeneration } = incoming
+    if (!this.admits(recoveryGeneration)) return this.refuseOlder(peer, message)
     if (core === undefined) {
-      if (this.mayAdopt(message)) this.adopt(message.to)
+      if (this.mayAdopt(message, recoveryGeneration)) this.adopt(message.to, recoveryGeneration)
       return
     }
+    if (recoveryGeneration > this.recoveryGeneration) return this.supersede(core, peer, recoveryGeneration)
+    if (message.kind === 'superseded') return
     if (message.to !== core.replicaId && this.mayTakeId(core, message, peer)) this.#takeId(core, message.to)
     if (message.to !== core.replicaId || !this.isBound(message.from, peer)) {
       return this.world.count('message to or from a stranger')
@@ -285,13 +315,48 @@ export class Node {
     this.changed()
   }
 
+  /** How often the group was recovered from a lost quorum, as far as the replica of this node goes, or went. */
+  get recoveryGeneration(): number {
+    return this.record?.recoveryGeneration ?? 0
+  }
+
+  /** A group that was recovered from a lost quorum listens to nobody of the time before. */
+  admits(recoveryGeneration: number): boolean {
+    return recoveryGeneration >= this.recoveryGeneration
+  }
+
+  /** Who is refused for its recovery generation is told that there is a newer one. */
+  refuseOlder(peer: Peer, message: HostMessage): void {
+    this.world.count('message of an older recovery generation')
+    if (message.kind === 'superseded') return
+    const { from, to } = message
+    const packers = new Map<string, FramePacker>()
+    this.pack(packers, peer, { kind: 'superseded', from: to, to: from, term: 0 })
+    this.flushPackers(packers)
+  }
+
+  /** The group was recovered without this replica: it does nothing any more. */
+  supersede(core: RaftCore, peer: Peer, recoveryGeneration: number): void {
+    const { latest, committed } = core.configurationState()
+    const isMember = [latest, committed].some((configuration) =>
+      configuration?.replicas.some((r) => r.nodeId === peer.nodeId && r.incarnation === peer.incarnation),
+    )
+    const { record } = this
+    if (record === undefined || (latest !== undefined && !isMember)) return
+    this.world.simulation.note(this.name, 'is superseded by generation', recoveryGeneration)
+    this.world.count('replica superseded')
+    this.world.forget(this, core)
+    this.#forget()
+    this.record = { ...record, supersededBy: recoveryGeneration }
+    this.store.writeRecord(this.record, () => {})
+  }
+
   /** Only what a leader sends makes a replica of an empty node, and never one that it was before. */
-  mayAdopt(message: HostMessage): boolean {
-    const before = this.record?.replicaId ?? 0
+  mayAdopt({ kind, to }: HostMessage, recoveryGeneration: number): boolean {
     if (this.#destroying) return false
     if (this.record !== undefined && !this.record.destroyed) return false
-    const { kind } = message
-    return message.to > before && (kind === 'append' || kind === 'heartbeat' || kind === 'snapshotOffer')
+    if (!comesAfter(this.record, to, recoveryGeneration)) return false
+    return kind === 'append' || kind === 'heartbeat' || kind === 'snapshotOffer'
   }
 
   /**
@@ -399,7 +464,7 @@ export class Node {
 
   /** Tells the invariants, unless this is no replica of the group. */
   judge(tell: (invariants: RaftInvariants) => void): void {
-    if (!this.orphan) tell(this.world.invariants)
+    if (!this.orphan) tell(this.world.invariantsOf(this))
   }
 
   /** Everything that changes the core is a line of the trace. */
@@ -542,7 +607,7 @@ export class Node {
       packer = new FramePacker(peer.incarnation)
       packers.set(key, packer)
     }
-    packer.add(1, message)
+    packer.add(1, message, this.recoveryGeneration)
   }
 
   flushPackers(packers: ReadonlyMap<string, FramePacker>): void {

@@ -1,5 +1,7 @@
 import type { LogPosition } from '../../../src/interfaces/log-store.ts'
+import { RaftCore } from '../../../src/raft/core/raft.ts'
 import type { RestoredState } from '../../../src/raft/core/types.ts'
+import type { GroupReport } from '../../../src/raft/group/lost-quorum.ts'
 import type { Machine } from './machine.ts'
 import type { Node } from './node.ts'
 import type { ReplicaRecord } from './store.ts'
@@ -44,13 +46,29 @@ function logHolds(node: Node, { index, term }: LogPosition): boolean {
 }
 
 function begin(node: Node, record: ReplicaRecord, machine: Machine, compacted: LogPosition): void {
+  const core = node.world.makeCore({
+    replicaId: record.replicaId,
+    restored: restoredState(node, record, machine, compacted),
+    options: node.world.settings.raft,
+    random: node.env.random,
+    nowMs: node.nowMs,
+  })
+  node.install(core, machine, record)
+}
+
+function restoredState(
+  node: Node,
+  record: ReplicaRecord,
+  machine: Machine,
+  compacted: LogPosition,
+): RestoredState {
   const { current } = node.store
   const { applied, configuration } = machine
   // At least the last entry, whose term the log would not know otherwise.
   const short = Math.max(compacted.index, Math.min(applied.index, current.last.index - 1))
   const from = node.world.settings.shortRecovery ? short : compacted.index
   const entries = current.entries.slice(from - compacted.index)
-  const restored: RestoredState = {
+  return {
     compacted,
     appliedIndex: applied.index,
     entries,
@@ -59,14 +77,29 @@ function begin(node: Node, record: ReplicaRecord, machine: Machine, compacted: L
     ...(current.hardState === undefined ? {} : { hardState: current.hardState }),
     ...(configuration === undefined ? {} : { configuration, configurationIndex: applied.index }),
   }
-  const core = node.world.makeCore({
+}
+
+/** What a stopped node has, as the library's `inspectGroup` finds it. Completes a snapshot that was interrupted. */
+export function inspect(node: Node): GroupReport {
+  const { store } = node
+  const record = store.record as ReplicaRecord
+  const machine = node.machineDisk.recover(node.machineDisk.unflushedBatches)
+  if (!logHolds(node, machine.applied)) {
+    store.write({ reset: machine.applied }, () => {})
+    store.writeRecord({ ...record, restoring: false }, () => {})
+    store.crash(Number.POSITIVE_INFINITY)
+  }
+  const core = new RaftCore({
     replicaId: record.replicaId,
-    restored,
-    options: node.world.settings.raft,
-    random: node.env.random,
-    nowMs: node.nowMs,
+    restored: restoredState(node, record, machine, store.current.compacted),
+    random: node.random.child('inspect'),
+    nowMs: 0,
   })
-  node.install(core, machine, record)
+  const { term, commitIndex, appliedIndex, lastIndex, lastTerm, quarantined, configuration } = core.status()
+  const { replicaId, recoveryGeneration } = record
+  const who = { groupId: 1, nodeId: node.name, incarnation: node.incarnation, replicaId, recoveryGeneration }
+  const log = { term, commitIndex, appliedIndex, lastIndex, lastTerm }
+  return { ...who, ...log, quarantined, configuration: configuration.latest }
 }
 
 /** The first position of each term in (`after`, `through`]. */

@@ -4,6 +4,7 @@ import { replicaOf } from '../../../src/raft/core/configuration.ts'
 import { drawSwarm, FaultInjector } from '../../../src/simulation/faults.ts'
 import { checkLinearizability } from '../../../src/simulation/linearizability.ts'
 import { counterModel, mapModel } from '../../../src/simulation/sequential-models.ts'
+import { loseQuorum, mayLoseQuorum, recoverFromLostQuorum } from './lost-quorum.ts'
 import { faultKinds } from './nemesis.ts'
 import { Operator } from './operator.ts'
 import { World, type WorldOptions } from './world.ts'
@@ -41,7 +42,15 @@ export function runSeed(options: WorldOptions): RunReport {
   try {
     world = new World(options)
     play(world)
-    judge(world)
+    judgeStates(world)
+    if (mayLoseQuorum(world)) {
+      loseQuorum(world)
+      judgeHistory(world)
+      recoverFromLostQuorum(world)
+      recover(world)
+      judgeStates(world)
+    }
+    judgeHistory(world)
   } catch (error) {
     failure = describe(error, world)
   }
@@ -52,7 +61,7 @@ export function runSeed(options: WorldOptions): RunReport {
     events: world?.simulation.scheduler.events ?? 0,
     virtualMs: world?.nowMs ?? 0,
     elections: world?.elections ?? 0,
-    commits: world?.invariants.committedIndex ?? 0,
+    commits: world?.committedIndex ?? 0,
     calls: world?.clients.reduce((sum, client) => sum + client.completed, 0) ?? 0,
     unknown: world?.clients.reduce((sum, client) => sum + client.unknown, 0) ?? 0,
     faults: world?.simulation.faults.entries() ?? [],
@@ -108,7 +117,7 @@ function recover(world: World): void {
     if (!asked) {
       asked = true
       for (const [i, client] of world.clients.entries()) {
-        const key = `k${i % settings.keys}`
+        const key = i % settings.keys
         waiting++
         client.finish('write', key, () => {
           client.finish('read', key, () => waiting--)
@@ -174,8 +183,7 @@ function converged(world: World): boolean {
   })
 }
 
-function judge(world: World): void {
-  for (const client of world.clients) client.abandon()
+function judgeStates(world: World): void {
   const leader = world.leader()
   const expected = leader?.machine.encode()
   for (const node of world.live()) {
@@ -186,6 +194,10 @@ function judge(world: World): void {
       world.broken(`${node.name} and ${leader.name} differ in the end`, 'states are equal')
     }
   }
+}
+
+function judgeHistory(world: World): void {
+  for (const client of world.clients) client.abandon()
   const { map, counters } = world.history
   // Nearly all are decided at once; the few hard ones may take seconds.
   const maximumSteps = 4_000_000

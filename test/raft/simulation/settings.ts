@@ -41,6 +41,8 @@ export interface Settings {
   readonly shortRecovery: boolean
   /** Mean time between two acts of the operator, who changes members and hands over; huge for one who never acts. */
   readonly operatorIntervalMs: number
+  /** After all is well, more than half of the voters are lost for good, and the group is recovered without them. */
+  readonly losesQuorum: boolean
   /** Names of faults that are there for certain, and often. */
   readonly emphasis: readonly string[]
 }
@@ -102,6 +104,7 @@ export function drawSettings(random: SeededRandom): Settings {
     clockDrift: chance(random, 0.5) ? random.float() * 0.1 : 0,
     shortRecovery: chance(random, 0.5),
     operatorIntervalMs: chance(random, 0.7) ? between(random, 100, 1_100) : 1e9,
+    losesQuorum: chance(random, 0.3),
     emphasis: [],
   }
 }

@@ -52,6 +52,8 @@ suite('a simulated Raft group', () => {
       'crash after a write was started',
       'crash before the write is noted',
       'crash after the write is noted',
+      'quorum lost',
+      'lost member comes back',
     ]
     for (const fault of faults) assert.ok(total(({ faults: all }) => all, fault) > 0, `never: ${fault}`)
     const events = [
@@ -67,6 +69,12 @@ suite('a simulated Raft group', () => {
       'replica destroyed',
       'id taken up',
       'client: sessionUnknown',
+      'recovered from a lost quorum',
+      'message of an older recovery generation',
+      'replica superseded',
+      'superseded replica destroyed',
+      'lost member added anew',
+      'lost member promoted again',
     ]
     for (const what of events) assert.ok(total(({ counts }) => counts, what) > 0, `never: ${what}`)
     const unknown = reports.reduce((sum, report) => sum + report.unknown, 0)

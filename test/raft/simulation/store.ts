@@ -1,5 +1,6 @@
 import type { SeededRandom } from '../../../src/core/random.ts'
 import type { GroupWrite, LogEntry, LogPosition } from '../../../src/interfaces/log-store.ts'
+import type { GroupMetadata } from '../../../src/raft/group/metadata.ts'
 import type { SimulatedDisk } from '../../../src/simulation/disk.ts'
 import {
   applyGroupWrite,
@@ -12,16 +13,7 @@ import {
 } from '../../../src/simulation/group-log.ts'
 
 /** Who this replica is, and what happened to it: stored with the log. */
-export interface ReplicaRecord {
-  readonly replicaId: number
-  /** Ids up to here were this disk's before and are gone. */
-  readonly floor: number
-  readonly quarantined: boolean
-  /** A snapshot may be replacing the state. */
-  readonly restoring: boolean
-  /** The replica was destroyed after its removal: a tombstone. */
-  readonly destroyed: boolean
-}
+export type ReplicaRecord = GroupMetadata
 
 type Change =
   | { readonly type: 'write'; readonly write: GroupWrite; readonly record: ReplicaRecord | undefined }

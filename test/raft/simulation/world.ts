@@ -1,11 +1,12 @@
 import { KeelsonError } from '../../../src/core/errors.ts'
 import { type SeededRandom, shuffled } from '../../../src/core/random.ts'
-import type { LogEntry } from '../../../src/interfaces/log-store.ts'
+import type { LogEntry, LogPosition } from '../../../src/interfaces/log-store.ts'
 import type { ReplicaDescriptor } from '../../../src/model/descriptors.ts'
 import { bootstrapState, replicaOf } from '../../../src/raft/core/configuration.ts'
 import { RaftInvariants } from '../../../src/raft/core/invariants.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
 import type { RaftCoreSetup } from '../../../src/raft/core/types.ts'
+import { newMetadata } from '../../../src/raft/group/metadata.ts'
 import { SimulatedDisk } from '../../../src/simulation/disk.ts'
 import { MessageNetwork } from '../../../src/simulation/message-network.ts'
 import { NetworkConditions } from '../../../src/simulation/network-conditions.ts'
@@ -34,11 +35,12 @@ export class World {
   readonly settings: Settings
   readonly conditions: NetworkConditions
   readonly network: MessageNetwork<Packet>
-  readonly invariants: RaftInvariants = new RaftInvariants()
+  /** By recovery generation: a group that was recovered from a lost quorum has another history from there on. */
+  readonly #invariants = new Map<number, RaftInvariants>()
   readonly nodes: Map<string, Node> = new Map()
   readonly names: readonly string[]
   readonly clients: Client[] = []
-  readonly history: History = { map: [], counters: [] }
+  history: History = { map: [], counters: [] }
   /** The value that was sent last for a key, for compare-and-set. */
   readonly lastWritten: Map<string, string> = new Map()
   /** Things that happened and are no faults. */
@@ -49,10 +51,17 @@ export class World {
   readonly lost: Set<number> = new Set()
   /** Nodes that stay down for good when the faults end. */
   readonly dead: Set<Node> = new Set()
+  /** Where the configuration stands by which the group goes on after it lost its quorum. */
+  recoveredAt: LogPosition | undefined
+  /** Those with which the group is recovered from a lost quorum. */
+  survivors: readonly Node[] = []
+  /** Those without which it is recovered. */
+  readonly leftBehind: Set<Node> = new Set()
   elections = 0
   onElected: () => void = () => {}
   readonly #options: WorldOptions
-  readonly #chains = new Map<number, number>()
+  /** By recovery generation and index. */
+  readonly #chains = new Map<string, number>()
   readonly #leading = new Map<RaftCore, number>()
   /** When a leader was last able to reach a majority, by true time. */
   readonly #reachedMs = new Map<RaftCore, number>()
@@ -85,7 +94,7 @@ export class World {
     }
     for (let i = 0; i < this.settings.clients; i++) {
       const blind = i < this.settings.clients * this.settings.blindShare
-      this.clients.push(new Client(this, `c${i + 1}`, blind, this.history))
+      this.clients.push(new Client(this, `c${i + 1}`, blind))
     }
   }
 
@@ -124,11 +133,26 @@ export class World {
     throw new KeelsonError('INVARIANT_VIOLATED', `${invariant}: ${problem}`, { details: { invariant } })
   }
 
+  /** What judges the replicas of this node's recovery generation. */
+  invariantsOf({ recoveryGeneration }: Node): RaftInvariants {
+    let invariants = this.#invariants.get(recoveryGeneration)
+    if (invariants === undefined) {
+      invariants = new RaftInvariants(this.recoveredAt)
+      this.#invariants.set(recoveryGeneration, invariants)
+    }
+    return invariants
+  }
+
+  /** The highest index that was ever seen committed. */
+  get committedIndex(): number {
+    return Math.max(0, ...[...this.#invariants.values()].map(({ committedIndex }) => committedIndex))
+  }
+
   // What nodes tell
 
   observe(node: Node, core: RaftCore): void {
     if (node.orphan) return
-    this.invariants.observe(core)
+    this.invariantsOf(node).observe(core)
     if (core.role === 'leader') {
       this.#checkMembership(node, core)
       if (this.#leading.get(core) === core.term) return
@@ -192,13 +216,17 @@ export class World {
   forget(node: Node, core: RaftCore): void {
     this.#leading.delete(core)
     this.#reachedMs.delete(core)
-    if (!node.orphan) this.invariants.crashed(core.replicaId)
+    if (!node.orphan) this.invariantsOf(node).crashed(core.replicaId)
   }
 
   /** A node takes a replica id. If another one has it, the newest configuration that names it says whose it is. */
   settleOwner(node: Node, replicaId: number): void {
     const others = [...this.nodes.values()].filter(
-      (other) => other !== node && other.store.record?.replicaId === replicaId && !other.orphan,
+      (other) =>
+        other !== node &&
+        other.store.record?.replicaId === replicaId &&
+        other.store.record.recoveryGeneration === node.recoveryGeneration &&
+        !other.orphan,
     )
     for (const other of others) {
       if (other.store.record?.destroyed === true) continue
@@ -217,7 +245,7 @@ export class World {
         continue
       }
       other.orphan = true
-      this.invariants.reminted(replicaId)
+      this.invariantsOf(node).reminted(replicaId)
     }
   }
 
@@ -302,8 +330,9 @@ export class World {
   }
 
   #compareChain(node: Node, index: number, chain: number): void {
-    const known = this.#chains.get(index)
-    if (known === undefined) this.#chains.set(index, chain)
+    const key = `${node.recoveryGeneration}/${index}`
+    const known = this.#chains.get(key)
+    if (known === undefined) this.#chains.set(key, chain)
     else if (known !== chain) this.broken(`${node.name} has another state at ${index}`, 'states are equal')
   }
 
@@ -326,8 +355,7 @@ export class World {
     )
     const state = bootstrapState(replicas)
     members.forEach((node, i) => {
-      const record = { replicaId: i + 1, floor: 0, quarantined: false, restoring: false, destroyed: false }
-      node.store.writeRecord(record, () => {})
+      node.store.writeRecord(newMetadata(i + 1), () => {})
       node.store.write({ entries: state.entries, hardState: state.hardState }, () => {})
       node.store.crash(Number.POSITIVE_INFINITY)
     })

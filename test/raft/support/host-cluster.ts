@@ -9,6 +9,7 @@ import type { GroupLimits } from '../../../src/raft/group/limits.ts'
 import type { RaftGroup } from '../../../src/raft/group/raft-group.ts'
 import type { RaftHostOptions } from '../../../src/raft/host/options.ts'
 import { RaftHost } from '../../../src/raft/host/raft-host.ts'
+import type { StoppedGroupOptions } from '../../../src/raft/host/recover-group.ts'
 import { SimulatedDisk } from '../../../src/simulation/disk.ts'
 import { SimulatedLogs } from '../../../src/simulation/log-store.ts'
 import { NetworkConditions } from '../../../src/simulation/network-conditions.ts'
@@ -115,6 +116,25 @@ export class ClusterNode {
     return this.machines.get(groupId)?.values.get(counter)
   }
 
+  /** Stops the host in order; {@link ClusterNode.startAgain} starts it. */
+  async stop(): Promise<void> {
+    await this.host.close()
+    await this.transport.close()
+  }
+
+  /** Starts a host that was stopped in order, and opens what it had. */
+  async startAgain(): Promise<void> {
+    await this.start()
+    await this.openAll()
+  }
+
+  /** What offline operations on this node's replica take. */
+  offline(groupId = 1): StoppedGroupOptions {
+    const { env, name } = this
+    const log = this.#logs.factory('raft')
+    return { env, log, clusterId: 'test', nodeId: name, groupId, stateMachine: this.machine(groupId) }
+  }
+
   crash(kind: CrashKind = 'power'): void {
     this.process.crash(kind)
   }
@@ -122,9 +142,13 @@ export class ClusterNode {
   /** Starts a crashed node again and opens what it had. */
   async restart(): Promise<void> {
     this.process.restart()
-    await this.start()
-    for (const [groupId, { destroyed }] of this.host.stored()) {
-      if (!destroyed) await this.host.openGroup(groupId, { stateMachine: this.machine(groupId) })
+    await this.startAgain()
+  }
+
+  async openAll(): Promise<void> {
+    for (const [groupId, { destroyed, superseded }] of this.host.stored()) {
+      if (destroyed || superseded) continue
+      await this.host.openGroup(groupId, { stateMachine: this.machine(groupId) })
     }
   }
 

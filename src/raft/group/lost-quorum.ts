@@ -1,0 +1,138 @@
+import { KeelsonError } from '../../core/errors.ts'
+import { entryKinds, type GroupWrite } from '../../interfaces/log-store.ts'
+import type { ReplicaDescriptor } from '../../model/descriptors.ts'
+import type { GroupId, Incarnation, NodeId, ReplicaId } from '../../model/ids.ts'
+import { encodeConfiguration, makeConfiguration, replicaOf, votersOf } from '../core/configuration.ts'
+import type { Configuration } from '../core/types.ts'
+import { encodeGroupMetadata, newMetadata } from './metadata.ts'
+
+/**
+ * What a stopped replica has, as `inspectGroup` found it: plain data, to be carried to the nodes of the other survivors.
+ */
+export interface GroupReport {
+  /** The group. */
+  readonly groupId: GroupId
+  /** The node on which this replica lives. */
+  readonly nodeId: NodeId
+  /** The life of that node's log store. */
+  readonly incarnation: Incarnation
+  /** The replica. */
+  readonly replicaId: ReplicaId
+  /** How often the group was recovered from a lost quorum before. */
+  readonly recoveryGeneration: number
+  /** The latest term that the replica has seen. */
+  readonly term: number
+  /** Up to here it knows the log to be committed. */
+  readonly commitIndex: number
+  /** Up to here its state machine has applied it. */
+  readonly appliedIndex: number
+  /** Index of the last entry of its log. */
+  readonly lastIndex: number
+  /** Term of the last entry of its log. */
+  readonly lastTerm: number
+  /** Its disk lost what it had acknowledged. */
+  readonly quarantined: boolean
+  /** The latest configuration of its log; undefined for a replica that never got one. */
+  readonly configuration: Configuration | undefined
+}
+
+/** How a group goes on after it lost its quorum. The same on every survivor that was given the same reports. */
+export interface RecoveryPlan {
+  readonly groupId: GroupId
+  /** What every message of the group carries from now on. */
+  readonly recoveryGeneration: number
+  /** The survivor whose log is the group's from now on. */
+  readonly source: GroupReport
+  /** A term above all that the survivors have seen: that of the entry with the new configuration. */
+  readonly term: number
+  /** Where that entry stands in the log of the source. */
+  readonly configurationIndex: number
+  /** The survivors, all of them voters. */
+  readonly configuration: Configuration
+}
+
+/** Negative when `a` has less of the log than `b`: the rule by which votes are given (Raft, section 5.4.1). */
+function compareLogs(a: GroupReport, b: GroupReport): number {
+  return a.lastTerm - b.lastTerm || a.lastIndex - b.lastIndex || b.replicaId - a.replicaId
+}
+
+/**
+ * How the group goes on with the survivors. Of all logs that are left the one that would win an election has everything
+ * that any survivor knows to be committed; a new configuration is put at its end, in a term that beats all others, and
+ * the other survivors follow it as they would any leader.
+ *
+ * @throws KeelsonError `INVALID_ARGUMENT` for reports that do not belong together, or of a group that has its quorum
+ */
+export function planRecovery(reports: readonly GroupReport[]): RecoveryPlan {
+  const [first] = reports
+  if (first === undefined) refuse('there is no survivor')
+  const { groupId, recoveryGeneration } = first
+  for (const report of reports) {
+    if (report.groupId !== groupId) {
+      refuse(`the survivors' reports are of the groups ${groupId} and ${report.groupId}`)
+    }
+    if (report.recoveryGeneration !== recoveryGeneration) {
+      refuse(
+        `the replicas ${first.replicaId} and ${report.replicaId} of group ${groupId} are of different recovery generations; only those of the newest belong to it`,
+      )
+    }
+  }
+  const source = reports.reduce((best, report) => (compareLogs(report, best) > 0 ? report : best))
+  const before = source.configuration
+  if (before === undefined) return refuse(`replica ${source.replicaId} of group ${groupId} is still empty`)
+  const survivors = new Set<ReplicaId>()
+  for (const { replicaId, nodeId, incarnation } of reports) {
+    const member = replicaOf(before, replicaId)
+    if (member?.nodeId !== nodeId || member.incarnation !== incarnation) {
+      refuse(
+        `replica ${replicaId} on ${nodeId} is no member of group ${groupId} by the best log that is left, that of replica ${source.replicaId}; leave it out and add it anew afterwards`,
+      )
+    }
+    if (survivors.has(replicaId)) refuse(`there are two reports of replica ${replicaId} of group ${groupId}`)
+    survivors.add(replicaId)
+  }
+  for (const { replicaId, configuration } of reports) {
+    if (configuration === undefined || !hasQuorum(configuration, survivors)) continue
+    refuse(
+      `the survivors of group ${groupId} are a quorum by the configuration of replica ${replicaId}: nothing is lost, so start their hosts`,
+    )
+  }
+  const replicas = before.replicas
+    .filter(({ replicaId }) => survivors.has(replicaId))
+    .map((replica): ReplicaDescriptor => ({ ...replica, role: 'voter' }))
+  return {
+    groupId,
+    recoveryGeneration: recoveryGeneration + 1,
+    source,
+    term: 1 + Math.max(...reports.map(({ term }) => term)),
+    configurationIndex: source.lastIndex + 1,
+    configuration: makeConfiguration(before.generation + 1, replicas),
+  }
+}
+
+/** Whether these replicas alone could elect a leader under the configuration. */
+function hasQuorum(configuration: Configuration, replicas: ReadonlySet<ReplicaId>): boolean {
+  const voters = votersOf(configuration)
+  return voters.filter((voter) => replicas.has(voter)).length * 2 > voters.length
+}
+
+/**
+ * What a survivor writes, in one act. The source gets the new configuration; the others only their place in the new
+ * generation, and a term in which they have voted for the source, so that none of them leads in the term of that entry.
+ */
+export function recoveryWrite(plan: RecoveryPlan, report: GroupReport): GroupWrite {
+  const { groupId, recoveryGeneration, source, term, configurationIndex, configuration } = plan
+  const data = encodeConfiguration(configuration)
+  const entry = { index: configurationIndex, term, kind: entryKinds.configuration, data }
+  return {
+    groupId,
+    ...(report.replicaId === source.replicaId ? { entries: [entry] } : {}),
+    hardState: { term, votedFor: source.replicaId, commit: Math.min(report.commitIndex, report.lastIndex) },
+    // A replica that had lost something is as good as its log: nothing that it acknowledged before counts any more.
+    metadata: encodeGroupMetadata(newMetadata(report.replicaId, recoveryGeneration)),
+  }
+}
+
+function refuse(problem: string): never {
+  throw new KeelsonError('INVALID_ARGUMENT', problem)
+}
