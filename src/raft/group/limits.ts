@@ -18,6 +18,15 @@ export interface GroupLimits {
   readonly compactAfterBytes: number
   /** Applied entries that stay for followers that are a little behind when the log is compacted. */
   readonly keptEntries: number
+  /** Bytes of such entries at most. Unless given, a quarter of `compactAfterBytes`, up to 8 MiB. */
+  readonly keptBytes: number
+  /**
+   * Entries that a leader holds on to for a follower that is at work, or for one that gets a snapshot just now. One that
+   * lags further behind gets a snapshot. Unless given, four times `compactAfterEntries`.
+   */
+  readonly maximumLagEntries: number
+  /** Bytes that it holds on to for such a follower. Unless given, four times `compactAfterBytes`. */
+  readonly maximumLagBytes: number
   /** Client sessions; opening one more ends the one that was unused for longest. */
   readonly maximumSessions: number
   /** Results that one client session keeps for repetitions of its commands. */
@@ -42,6 +51,9 @@ export const defaultGroupLimits: GroupLimits = Object.freeze({
   compactAfterEntries: 50_000,
   compactAfterBytes: 32 << 20,
   keptEntries: 5_000,
+  keptBytes: 8 << 20,
+  maximumLagEntries: 200_000,
+  maximumLagBytes: 128 << 20,
   maximumSessions: 10_000,
   resultsPerSession: 1_024,
   resultBytesPerSession: 1 << 20,
@@ -54,6 +66,7 @@ export const defaultGroupLimits: GroupLimits = Object.freeze({
 export function checkGroupLimits(input: Partial<GroupLimits> = {}): GroupLimits {
   const d = defaultGroupLimits
   const count = (fallback: number): ReturnType<typeof integerOption> => integerOption({ min: 1, fallback })
+  const { compactAfterEntries = d.compactAfterEntries, compactAfterBytes = d.compactAfterBytes } = input
   return checkOptions<GroupLimits>(
     'limits of RaftHost',
     input,
@@ -66,6 +79,12 @@ export function checkGroupLimits(input: Partial<GroupLimits> = {}): GroupLimits 
       compactAfterEntries: count(d.compactAfterEntries),
       compactAfterBytes: count(d.compactAfterBytes),
       keptEntries: integerOption({ min: 0, fallback: d.keptEntries }),
+      keptBytes: integerOption({
+        min: 0,
+        fallback: Math.min(d.keptBytes, Math.floor(Number(compactAfterBytes) / 4)),
+      }),
+      maximumLagEntries: count(Math.min(Number(compactAfterEntries) * 4, Number.MAX_SAFE_INTEGER)),
+      maximumLagBytes: count(Math.min(Number(compactAfterBytes) * 4, Number.MAX_SAFE_INTEGER)),
       maximumSessions: integerOption({ min: 1, max: 1_000_000, fallback: d.maximumSessions }),
       resultsPerSession: integerOption({ min: 1, max: 65_536, fallback: d.resultsPerSession }),
       resultBytesPerSession: count(d.resultBytesPerSession),
@@ -79,6 +98,17 @@ export function checkGroupLimits(input: Partial<GroupLimits> = {}): GroupLimits 
           `keptEntries (${limits.keptEntries}) must be below compactAfterEntries (${limits.compactAfterEntries})`,
         )
       }
+      const atMost = (
+        small: 'keptBytes' | 'compactAfterEntries' | 'compactAfterBytes',
+        large: 'compactAfterBytes' | 'maximumLagEntries' | 'maximumLagBytes',
+      ): void => {
+        if (limits[small] > limits[large]) {
+          refuse(`${small} (${limits[small]}) must be at most ${large} (${limits[large]})`)
+        }
+      }
+      atMost('keptBytes', 'compactAfterBytes')
+      atMost('compactAfterEntries', 'maximumLagEntries')
+      atMost('compactAfterBytes', 'maximumLagBytes')
       if (limits.resultBytesPerSession > limits.totalResultBytes) {
         refuse(
           `resultBytesPerSession (${limits.resultBytesPerSession}) must be at most totalResultBytes (${limits.totalResultBytes})`,

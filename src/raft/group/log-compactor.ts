@@ -1,18 +1,65 @@
 import { invariant } from '../../core/invariant.ts'
-import type { LogStore } from '../../interfaces/log-store.ts'
+import type { LogEntry, LogStore } from '../../interfaces/log-store.ts'
 import type { GroupId } from '../../model/ids.ts'
-import type { RaftMachine } from '../core/types.ts'
+import type { ProgressStatus, RaftMachine } from '../core/types.ts'
 import type { Applier } from './applier.ts'
 import type { GroupLimits } from './limits.ts'
+import { LogBytes } from './log-bytes.ts'
 
 export interface LogCompactorOptions {
   readonly groupId: GroupId
   readonly core: RaftMachine
   readonly applier: Applier
   readonly log: LogStore
-  readonly limits: GroupLimits
+  readonly limits: CompactionLimits
   readonly stopped: () => boolean
   readonly onFailure: (error: unknown) => void
+}
+
+/** What bounds a log. */
+export type CompactionLimits = Pick<
+  GroupLimits,
+  | 'compactAfterEntries'
+  | 'compactAfterBytes'
+  | 'keptEntries'
+  | 'keptBytes'
+  | 'maximumLagEntries'
+  | 'maximumLagBytes'
+>
+
+/** What a log may be compacted by. */
+export interface CompactionView {
+  readonly limits: CompactionLimits
+  /** What the state machine has confirmed to be durable. Nothing beyond it may go. */
+  readonly flushedIndex: number
+  /** Gone already. */
+  readonly compactedIndex: number
+  readonly bytes: LogBytes
+  /** On a leader: the other replicas. */
+  readonly progress: Iterable<ProgressStatus>
+  /** Positions of snapshots on their way: whoever gets one needs what follows it. */
+  readonly pinned: Iterable<number>
+}
+
+/**
+ * Up to where a log is compacted now. Some of it stays for followers that are a little behind. A leader spares a follower
+ * that is at work, or gets a snapshot just now, another snapshot by holding on to what it needs, but for no more than
+ * the limits on the lag: one that falls further behind is given up to a snapshot, so that the log has a bound.
+ */
+export function compactionTarget(view: CompactionView): number {
+  const { limits, flushedIndex, compactedIndex, bytes } = view
+  const entries = flushedIndex - compactedIndex
+  const kept = flushedIndex - Math.min(limits.keptEntries, Math.floor(entries / 2))
+  let index = Math.max(kept, bytes.firstWithin(limits.keptBytes))
+  for (const progress of view.progress) {
+    if (progress.recentlyActive && progress.state !== 'snapshot') index = Math.min(index, progress.matchIndex)
+  }
+  for (const position of view.pinned) index = Math.min(index, position)
+  const farthest = Math.max(
+    flushedIndex - limits.maximumLagEntries,
+    bytes.firstWithin(limits.maximumLagBytes),
+  )
+  return Math.min(Math.max(index, farthest), flushedIndex)
 }
 
 /**
@@ -21,49 +68,78 @@ export interface LogCompactorOptions {
  */
 export class LogCompactor {
   readonly #options: LogCompactorOptions
+  readonly #bytes: LogBytes
+  readonly #pinned = new Set<{ readonly index: number }>()
   #compactedIndex: number
-  #bytes = 0
+  /** The applied index and the bytes at which it was tried last. Another try takes some more of either. */
+  #tried = { index: 0, bytes: 0 }
   #running = false
 
   constructor(options: LogCompactorOptions) {
+    const { core, limits } = options
     this.#options = options
-    this.#compactedIndex = options.core.status().compacted.index
+    this.#compactedIndex = core.status().compacted.index
+    this.#bytes = new LogBytes(this.#compactedIndex)
+    // How large the entries are that an earlier life left behind is not known: they go with the first chance.
+    const left = core.appliedIndex - this.#compactedIndex
+    if (left > limits.keptEntries) this.#bytes.add(core.appliedIndex, limits.compactAfterBytes)
   }
 
-  /** Bytes of entries came into the log. */
-  add(bytes: number): void {
-    this.#bytes += bytes
+  /** Committed entries came into the log. */
+  add(entries: readonly LogEntry[]): void {
+    for (const { index, data } of entries) this.#bytes.add(index, data.length)
   }
 
   /** The log was reset to a snapshot's position. */
   reset(index: number): void {
     this.#compactedIndex = index
-    this.#bytes = 0
+    this.#bytes.forget(index)
+  }
+
+  /** A snapshot at this position is on its way to a follower, which will need what comes after it. @returns the end */
+  pin(index: number): () => void {
+    const pin = { index }
+    this.#pinned.add(pin)
+    return () => this.#pinned.delete(pin)
   }
 
   /** Starts a compaction if it is time for one. */
   check(): void {
-    const { limits, applier } = this.#options
-    const entries = applier.applied.index - this.#compactedIndex
-    if (this.#running) return
-    if (entries < limits.compactAfterEntries && this.#bytes < limits.compactAfterBytes) return
+    if (this.#running || !this.#isDue()) return
     this.#running = true
     void this.#compact()
   }
 
+  #isDue(): boolean {
+    const { limits, applier } = this.#options
+    const { index } = applier.applied
+    // What was tried in vain, as somebody needs the log, is not tried again with every batch.
+    const more = index - this.#tried.index >= limits.compactAfterEntries / 8
+    const moreBytes = this.#bytes.total - this.#tried.bytes >= limits.compactAfterBytes / 8
+    if (!more && !moreBytes) return false
+    if (index - this.#compactedIndex >= limits.compactAfterEntries) return true
+    return this.#bytes.held >= limits.compactAfterBytes
+  }
+
   async #compact(): Promise<void> {
-    const { applier, core, log, groupId, stopped, onFailure } = this.#options
-    const bytes = this.#bytes
+    const { applier, core, log, groupId, limits, stopped, onFailure } = this.#options
     try {
+      this.#tried = { index: applier.applied.index, bytes: this.#bytes.total }
       const flushed = await applier.flush()
       if (stopped()) return
-      // What came in while the state was flushed counts for the next time.
-      this.#bytes = Math.max(0, this.#bytes - bytes)
-      const index = this.#target(flushed.index)
+      const index = compactionTarget({
+        limits,
+        flushedIndex: flushed.index,
+        compactedIndex: this.#compactedIndex,
+        bytes: this.#bytes,
+        progress: core.status().progress.values(),
+        pinned: [...this.#pinned].map((pin) => pin.index),
+      })
       if (index <= this.#compactedIndex) return
       const position = core.compact(index)
       invariant(position.index <= flushed.index, 'the log is compacted up to what is flushed at most')
       this.#compactedIndex = position.index
+      this.#bytes.forget(position.index)
       applier.compacted(position.index)
       await log.compact(groupId, position)
     } catch (error) {
@@ -71,18 +147,5 @@ export class LogCompactor {
     } finally {
       this.#running = false
     }
-  }
-
-  /** A leader spares a follower that is at work a snapshot, as long as the log does not grow far beyond its limit. */
-  #target(flushedIndex: number): number {
-    const { core, limits } = this.#options
-    const entries = flushedIndex - this.#compactedIndex
-    let index = flushedIndex - Math.min(limits.keptEntries, Math.floor(entries / 2))
-    if (core.role !== 'leader' || entries > 4 * limits.compactAfterEntries) return index
-    for (const progress of core.status().progress.values()) {
-      if (progress.recentlyActive && progress.state !== 'snapshot')
-        index = Math.min(index, progress.matchIndex)
-    }
-    return index
   }
 }

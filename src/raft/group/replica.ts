@@ -335,6 +335,11 @@ export class Replica {
     return this.applier.snapshot()
   }
 
+  /** Keeps what follows on a snapshot in the log while that is on its way, within limits. @returns the end of it */
+  holdLog(index: number): () => void {
+    return this.#compactor.pin(index)
+  }
+
   /** Notes durably that a snapshot may be replacing the state from now on. */
   async beginRestore(): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure
@@ -428,7 +433,7 @@ export class Replica {
     }
     for (const message of ready.messages) this.#send(message, sink)
     for (const deferred of ready.messagesAfter) this.#withheld.push(deferred)
-    for (const entry of ready.committed) this.#compactor.add(entry.data.length)
+    this.#compactor.add(ready.committed)
     this.applier.enqueue(ready.committed)
     for (const fetch of ready.fetches) void this.#fetch(fetch)
     if (ready.offeredSnapshot !== undefined) this.#port.snapshotOffered(this, ready.offeredSnapshot)

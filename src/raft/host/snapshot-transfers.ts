@@ -5,6 +5,7 @@ import { KeelsonError } from '../../core/errors.ts'
 import type { Channel, PeerIdentity } from '../../interfaces/transport.ts'
 import type { GroupId, Incarnation } from '../../model/ids.ts'
 import type { OfferedSnapshot } from '../core/types.ts'
+import type { PositionedSnapshot } from '../group/applier.ts'
 import type { Peer } from '../group/peers.ts'
 import type { Replica } from '../group/replica.ts'
 import type { SnapshotRequest } from './frame.ts'
@@ -40,6 +41,12 @@ interface Outgoing {
   readonly peer: PeerIdentity
   readonly request: SnapshotRequest
   readonly expiresMs: number
+}
+
+interface View extends PositionedSnapshot {
+  readonly replica: Replica
+  readonly peer: PeerIdentity
+  readonly request: SnapshotRequest
 }
 
 const maximumQueued = 1_000
@@ -144,10 +151,19 @@ export class SnapshotTransfers {
   }
 
   async #send({ replica, peer, request }: Outgoing): Promise<void> {
-    const { channel, env, timeoutMs } = this.#options
-    const { signal } = this.#controller
     const { position, snapshot } = await replica.takeSnapshot()
     await using _view = snapshot
+    const release = replica.holdLog(position.index)
+    try {
+      await this.#stream({ replica, peer, request, position, snapshot })
+    } finally {
+      release()
+    }
+  }
+
+  async #stream({ replica, peer, request, position, snapshot }: View): Promise<void> {
+    const { channel, env, timeoutMs } = this.#options
+    const { signal } = this.#controller
     const header = encodeSnapshotHeader({
       groupId: replica.groupId,
       from: replica.replicaId,

@@ -27,6 +27,8 @@ async function lagging(cluster: Cluster): Promise<Lagging> {
   await cluster.converged(names)
   const late = [...cluster.nodes.values()].find((node) => node !== leader) as ClusterNode
   late.crash()
+  // Long enough to be given up: nothing is held for it.
+  await cluster.sleep(400)
   const session = await (await cluster.leader()).group().openSession()
   await cluster.propose('a+1', { commandId: { session, sequence: 1 } })
   await fill(cluster, 200)

@@ -4,6 +4,7 @@ import { makeConfiguration } from '../../../src/raft/core/configuration.ts'
 import type { RaftCore } from '../../../src/raft/core/raft.ts'
 import type { RaftWrite } from '../../../src/raft/core/types.ts'
 import { decodeEnvelope, encodeEnvelope } from '../../../src/raft/group/envelope.ts'
+import type { CompactionLimits } from '../../../src/raft/group/log-compactor.ts'
 import { Machine, MachineDisk } from '../simulation/machine.ts'
 import { Node, type Peer } from '../simulation/node.ts'
 import { Store } from '../simulation/store.ts'
@@ -139,6 +140,24 @@ export const hostBugs: readonly PlantedBug[] = [
       }
     },
     adjust: (settings) => ({ ...settings, flushEvery: 10 }),
+  },
+  {
+    name: 'a follower that lags behind holds the log for ever',
+    mistake: undefined,
+    Node: class extends Node {
+      override compactionLimits(): CompactionLimits {
+        const limits = super.compactionLimits()
+        return { ...limits, maximumLagEntries: 1e9, maximumLagBytes: 1e9 }
+      }
+    },
+    adjust: (settings) => ({
+      ...settings,
+      sparesLaggards: true,
+      flushEvery: 10,
+      maximumLagEntries: 30,
+      thinkMs: 3,
+      emphasis: ['disk stall', 'slow link'],
+    }),
   },
   {
     name: 'the applied index is not atomic with the state',

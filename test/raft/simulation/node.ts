@@ -15,6 +15,8 @@ import type {
   Ready,
 } from '../../../src/raft/core/types.ts'
 import { encodeEnvelope } from '../../../src/raft/group/envelope.ts'
+import { LogBytes } from '../../../src/raft/group/log-bytes.ts'
+import { type CompactionLimits, compactionTarget } from '../../../src/raft/group/log-compactor.ts'
 import {
   type GroupReport,
   planRecovery,
@@ -696,20 +698,65 @@ export class Node {
     })
   }
 
-  compactionTarget(): number {
-    return this.machineDisk.flushedIndex - this.world.settings.keepEntries
+  compactionLimits(): CompactionLimits {
+    const { keepEntries, flushEvery, maximumLagEntries, maximumLagBytes } = this.world.settings
+    return {
+      compactAfterEntries: flushEvery,
+      compactAfterBytes: maximumLagBytes,
+      keptEntries: keepEntries,
+      keptBytes: maximumLagBytes,
+      maximumLagEntries,
+      maximumLagBytes,
+    }
+  }
+
+  compactionTarget(core: RaftCore): number {
+    const { flushedIndex } = this.machineDisk
+    if (!this.world.settings.sparesLaggards) return flushedIndex - this.world.settings.keepEntries
+    const { compacted } = this.store.current
+    return compactionTarget({
+      limits: this.compactionLimits(),
+      flushedIndex,
+      compactedIndex: compacted.index,
+      bytes: this.#logBytes(),
+      progress: core.status().progress.values(),
+      pinned: [...this.#outgoing.values()].map(({ index }) => index),
+    })
+  }
+
+  #logBytes(): LogBytes {
+    const { compacted, entries } = this.store.current
+    const bytes = new LogBytes(compacted.index)
+    for (const { index, data } of entries) {
+      if (index <= this.machineDisk.flushedIndex) bytes.add(index, data.length)
+    }
+    return bytes
+  }
+
+  /** Whoever lags behind, the log has an end. */
+  #checkLogBounded(): void {
+    const { settings } = this.world
+    if (!settings.sparesLaggards) return
+    const held = this.machineDisk.flushedIndex - this.store.current.compacted.index
+    const bytes = this.#logBytes().held
+    if (held <= settings.maximumLagEntries && bytes <= settings.maximumLagBytes) return
+    this.world.broken(
+      `${this.name} holds ${held} entries of ${bytes} bytes that it does not need`,
+      'the log is bounded',
+    )
   }
 
   compact(core: RaftCore): void {
-    const target = this.compactionTarget()
-    if (target <= 0) return
+    const target = this.compactionTarget(core)
+    if (target <= 0) return this.#checkLogBounded()
     const position = core.compact(target)
-    if (position.index <= this.store.current.compacted.index) return
+    if (position.index <= this.store.current.compacted.index) return this.#checkLogBounded()
     // What the store has of the log may lag behind by writes that were not taken from the core yet.
     if (position.index > this.store.current.last.index) return
     this.input('compacted through', position.index)
     this.world.count('compaction')
     this.store.compact(position)
+    this.#checkLogBounded()
     this.changed()
   }
 
@@ -812,10 +859,17 @@ export class Node {
     const bytes = this.snapshotBytes()
     this.#outgoing.set(
       key,
-      new OutgoingSnapshot(this.env.timers, request.requestId, bytes, chunkBytes, {
-        send: (packet) => this.sendPacket(peer.nodeId, packet),
-        ended,
-      }),
+      new OutgoingSnapshot(
+        this.env.timers,
+        request.requestId,
+        this.machine.applied.index,
+        bytes,
+        chunkBytes,
+        {
+          send: (packet) => this.sendPacket(peer.nodeId, packet),
+          ended,
+        },
+      ),
     )
   }
 

@@ -32,6 +32,11 @@ export interface Settings {
   readonly flushEvery: number
   /** Entries that stay in the log when it is compacted. */
   readonly keepEntries: number
+  /** A leader holds on to its log for those that lag behind, up to a limit. */
+  readonly sparesLaggards: boolean
+  /** Entries, and bytes, that a leader holds on to for followers that lag behind. */
+  readonly maximumLagEntries: number
+  readonly maximumLagBytes: number
   /** Bytes of a chunk of a snapshot. */
   readonly chunkBytes: number
   /** Probability of a crash at each point where the order of a durable write matters. */
@@ -105,6 +110,9 @@ export function drawSettings(random: SeededRandom): Settings {
     shortRecovery: chance(random, 0.5),
     operatorIntervalMs: chance(random, 0.7) ? between(random, 100, 1_100) : 1e9,
     losesQuorum: chance(random, 0.3),
+    sparesLaggards: chance(random, 0.5),
+    maximumLagEntries: 60 + random.integer(200),
+    maximumLagBytes: 2_000 + random.integer(20_000),
     emphasis: [],
   }
 }

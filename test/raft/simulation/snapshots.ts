@@ -51,6 +51,8 @@ export class IncomingSnapshot {
 
 /** The sending end: a view of the state at one point, in chunks, some milliseconds apart. */
 export class OutgoingSnapshot {
+  /** Where the view stands: the receiver needs what follows it. */
+  readonly index: number
   readonly #ended: (restored: boolean) => void
   readonly #timer: { cancel(): void }
   #over = false
@@ -58,10 +60,12 @@ export class OutgoingSnapshot {
   constructor(
     timers: Timers,
     requestId: number,
+    index: number,
     bytes: Uint8Array,
     chunkBytes: number,
     on: { send(packet: NodePacket): void; ended(restored: boolean): void },
   ) {
+    this.index = index
     this.#ended = on.ended
     const count = Math.max(1, Math.ceil(bytes.length / chunkBytes))
     let number = 0
