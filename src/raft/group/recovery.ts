@@ -1,7 +1,15 @@
 import { KeelsonError } from '../../core/errors.ts'
-import type { LogEntry, LogPosition, LogStore, RecoveredGroup } from '../../interfaces/log-store.ts'
-import type { GroupId } from '../../model/ids.ts'
-import type { RestoredState } from '../core/types.ts'
+import {
+  entryKinds,
+  type LogEntry,
+  type LogPosition,
+  type LogStore,
+  type RecoveredGroup,
+} from '../../interfaces/log-store.ts'
+import type { ReplicaDescriptor } from '../../model/descriptors.ts'
+import type { GroupId, ReplicaId } from '../../model/ids.ts'
+import { decodeConfiguration } from '../core/configuration.ts'
+import type { Configuration, RestoredState } from '../core/types.ts'
 import type { GroupBookkeeping } from './bookkeeping.ts'
 import { encodeGroupMetadata, type GroupMetadata } from './metadata.ts'
 
@@ -20,7 +28,8 @@ export interface RecoveredReplica {
  *
  * A snapshot switches the state machine first and resets the log second, with a durable mark before both, so after a crash
  * in between the state is ahead of the log: with the mark the pair is completed here; without it the log must have lost
- * what it had, since nothing is applied that is not durable in the log, and the replica is quarantined.
+ * what it had, since nothing is applied that is not durable in the log, and the replica is quarantined. So it is when
+ * entries are damaged and could not be repaired.
  *
  * @throws KeelsonError `CORRUPTION`, `IO`
  */
@@ -44,6 +53,7 @@ export async function recoverReplica(
       `the state of group ${groupId} ends at ${applied.index}, but its log begins after ${found.compacted.index}: the state machine lost what it had confirmed`,
     )
   }
+  if (found.lost !== undefined) return withoutLog(store, found, metadata, stored)
   let { compacted, last } = found
   let quarantined = metadata.quarantined
   if (!(await logHolds(store, found, applied))) {
@@ -86,10 +96,94 @@ export async function recoverReplica(
   return { restored, metadata: next, quarantined }
 }
 
+/** Entries that may be committed are gone for good here. What is left of the log stays on the disk, for whoever may need it. */
+async function withoutLog(
+  store: LogStore,
+  { groupId, hardState }: RecoveredGroup,
+  metadata: GroupMetadata,
+  { applied, configuration }: GroupBookkeeping,
+): Promise<RecoveredReplica> {
+  const next: GroupMetadata = { ...metadata, quarantined: true }
+  if (!metadata.quarantined) await store.write([{ groupId, metadata: encodeGroupMetadata(next) }])
+  const restored: RestoredState = {
+    compacted: applied,
+    appliedIndex: applied.index,
+    entries: [],
+    quarantined: true,
+    ...(hardState === undefined ? {} : { hardState }),
+    ...(configuration === undefined
+      ? {}
+      : { configuration: configuration.configuration, configurationIndex: applied.index }),
+  }
+  return { restored, metadata: next, quarantined: true }
+}
+
+/**
+ * Forgets damaged entries that the state machine has for certain: nobody needs them but a replica that is far behind, and
+ * that one gets a snapshot. What is lost beyond is left to its caller.
+ */
+export async function forgetApplied(
+  store: LogStore,
+  found: RecoveredGroup,
+  applied: LogPosition,
+): Promise<RecoveredGroup> {
+  const { groupId, lost, metadata, ...rest } = found
+  const run = lost?.findLast(({ first }) => first <= applied.index)
+  // Only where log and state agree on what was applied is the one as good as the other.
+  if (lost === undefined || run === undefined || !(await logHolds(store, found, applied))) return found
+  const through = { index: Math.min(run.last, applied.index), term: run.term }
+  await store.compact(groupId, through)
+  // With a write of the group the compaction is durable.
+  await store.write([{ groupId, ...(metadata === undefined ? {} : { metadata }) }])
+  const left = lost.filter(({ last }) => last > through.index)
+  const [first, ...others] = left
+  return {
+    ...rest,
+    groupId,
+    metadata,
+    compacted: through,
+    last: rest.last.index <= through.index ? through : rest.last,
+    ...(first === undefined
+      ? {}
+      : { lost: [{ ...first, first: Math.max(first.first, through.index + 1) }, ...others] }),
+  }
+}
+
+/**
+ * The other replicas of a group whose log is damaged, as what is left of log and state names them; undefined when neither
+ * says anything.
+ */
+export async function knownPeers(
+  store: LogStore,
+  { groupId, compacted, last, lost = [] }: RecoveredGroup,
+  { applied, configuration }: GroupBookkeeping,
+  self: ReplicaId,
+): Promise<ReplicaDescriptor[] | undefined> {
+  let configured = false
+  const known = new Map<ReplicaId, ReplicaDescriptor>()
+  const add = ({ replicas }: Configuration): void => {
+    configured = true
+    for (const replica of replicas) if (replica.replicaId !== self) known.set(replica.replicaId, replica)
+  }
+  if (configuration !== undefined) add(configuration.configuration)
+  let next = Math.max(compacted.index, applied.index) + 1
+  for (const gap of [...lost, { first: last.index + 1, last: last.index }]) {
+    if (gap.first > next) {
+      for (const entry of await readAll(store, groupId, next, gap.first - 1)) {
+        if (entry.kind === entryKinds.configuration) add(decodeConfiguration(entry.data))
+      }
+    }
+    next = gap.last + 1
+  }
+  return configured ? [...known.values()] : undefined
+}
+
 /** Whether the log has the entry that was applied last, or ends with it. */
 async function logHolds(store: LogStore, found: RecoveredGroup, applied: LogPosition): Promise<boolean> {
   if (applied.index > found.last.index) return false
   if (applied.index === found.compacted.index) return applied.term === found.compacted.term
+  const run = found.lost?.find(({ first, last }) => first <= applied.index && applied.index <= last)
+  if (run !== undefined) return run.term === applied.term
   const [entry] = await store.read(found.groupId, applied.index, applied.index, readBytes)
   return entry?.term === applied.term
 }

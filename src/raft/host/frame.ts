@@ -20,8 +20,25 @@ export interface Superseded extends MessageHeader {
   readonly kind: 'superseded'
 }
 
+/** Asks the receiver's host for entries that the sender's disk has damaged. The cores do not see it. */
+export interface EntriesRequest extends MessageHeader {
+  readonly kind: 'entriesRequest'
+  readonly first: number
+  readonly last: number
+  /** Comes back in the reply. */
+  readonly requestId: number
+}
+
+/** Entries as the sender's log has them, from the first that was asked for; none if it does not have that one. */
+export interface EntriesReply extends MessageHeader {
+  readonly kind: 'entriesReply'
+  readonly requestId: number
+  readonly first: number
+  readonly entries: readonly LogEntry[]
+}
+
 /** What hosts send to each other: the messages of the cores and their own. */
-export type HostMessage = Message | SnapshotRequest | Superseded
+export type HostMessage = Message | SnapshotRequest | Superseded | EntriesRequest | EntriesReply
 
 /**
  * The wire format between two hosts. One frame carries the messages of many groups:
@@ -56,6 +73,8 @@ const kinds: readonly HostMessage['kind'][] = [
   'timeoutNow',
   'snapshotRequest',
   'superseded',
+  'entriesRequest',
+  'entriesReply',
 ]
 const numberOf: ReadonlyMap<HostMessage['kind'], number> = new Map(kinds.map((kind, i) => [kind, i]))
 
@@ -68,7 +87,7 @@ const entryOverheadBytes = 24
 /** Most bytes that a message takes in a frame. */
 export function messageBytes(message: HostMessage): number {
   let bytes = messageOverheadBytes
-  if (message.kind === 'append') {
+  if (message.kind === 'append' || message.kind === 'entriesReply') {
     for (const entry of message.entries) bytes += entryOverheadBytes + entry.data.length
   }
   return bytes
@@ -165,6 +184,13 @@ function writeFields(out: ByteWriter, message: HostMessage): void {
       return
     case 'snapshotRequest':
       out.varint(message.position.index).varint(message.position.term).varint(message.requestId)
+      return
+    case 'entriesRequest':
+      out.varint(message.first).varint(message.last).varint(message.requestId)
+      return
+    case 'entriesReply':
+      out.varint(message.requestId).varint(message.first)
+      writeEntries(out, 0, message.entries)
       return
   }
 }
@@ -276,6 +302,20 @@ function readMessage(kind: HostMessage['kind'], bytes: Uint8Array): HostMessage 
     case 'snapshotRequest': {
       const position = { index: reader.varint(), term: reader.varint() }
       return { ...header, kind, position, requestId: reader.varint() }
+    }
+    case 'entriesRequest':
+      return {
+        ...header,
+        kind,
+        first: reader.varint(),
+        last: reader.varint(),
+        requestId: reader.varint(),
+      }
+    case 'entriesReply': {
+      const requestId = reader.varint()
+      const first = reader.varint()
+      if (first === 0) reader.fail('holds an entry 0')
+      return { ...header, kind, requestId, first, entries: readEntries(bytes, reader, first - 1, 0) }
     }
   }
 }

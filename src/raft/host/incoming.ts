@@ -7,6 +7,8 @@ import type { Peer } from '../group/peers.ts'
 import type { Replica } from '../group/replica.ts'
 import {
   decodeFrame,
+  type EntriesReply,
+  type EntriesRequest,
   type Frame,
   type GroupMessage,
   type HostMessage,
@@ -30,6 +32,15 @@ export interface IncomingOptions {
   /** Answers beside the replicas. */
   readonly answer: (groupId: GroupId, recoveryGeneration: number, to: Peer, message: HostMessage) => void
   readonly snapshotRequested: (replica: Replica, peer: PeerIdentity, request: SnapshotRequest) => void
+  readonly entriesRequested: (replica: Replica, peer: PeerIdentity, request: EntriesRequest) => void
+  /** No replica takes this message. */
+  readonly unclaimed: (peer: PeerIdentity, message: GroupMessage) => void
+  /** For a group that is not open yet. Returns why the reply is dropped, if it is. */
+  readonly entriesReceived: (
+    peer: PeerIdentity,
+    message: GroupMessage,
+    reply: EntriesReply,
+  ) => string | undefined
 }
 
 /**
@@ -80,16 +91,23 @@ export class Incoming {
       this.#refuse(peer, incoming)
       return 'superseded'
     }
+    if (message.kind === 'entriesReply') return this.#options.entriesReceived(peer, incoming, message)
     const replica = this.#options.find(groupId, message, recoveryGeneration, peer)
-    if (replica === undefined) return 'unknownGroup'
+    if (replica === undefined) {
+      this.#options.unclaimed(peer, incoming)
+      return 'unknownGroup'
+    }
     if (recoveryGeneration > replica.recoveryGeneration) {
       return replica.supersede(peer, recoveryGeneration) ? 'superseding' : 'wrongSender'
     }
     if (message.kind === 'superseded') return 'notSuperseded'
-    if (message.kind !== 'snapshotRequest') return replica.receive(peer, message, nowMs)
+    if (message.kind !== 'snapshotRequest' && message.kind !== 'entriesRequest') {
+      return replica.receive(peer, message, nowMs)
+    }
     if (replica.stopped || message.to !== replica.replicaId) return 'wrongReplica'
     if (!replica.isBound(message.from, peer)) return 'wrongSender'
-    this.#options.snapshotRequested(replica, peer, message)
+    if (message.kind === 'snapshotRequest') this.#options.snapshotRequested(replica, peer, message)
+    else this.#options.entriesRequested(replica, peer, message)
     return undefined
   }
 

@@ -19,10 +19,11 @@ import {
   tombstoneOf,
 } from '../group/metadata.ts'
 import { RaftGroup } from '../group/raft-group.ts'
-import { recoverReplica } from '../group/recovery.ts'
+import { forgetApplied, type RecoveredReplica, recoverReplica } from '../group/recovery.ts'
 import { supersededError } from '../group/refusals.ts'
 import { Replica } from '../group/replica.ts'
 import type { ReplicaPort } from '../group/replica-port.ts'
+import { DamagedReplicas } from './damaged-replicas.ts'
 import type { HostMessage } from './frame.ts'
 import { Incoming } from './incoming.ts'
 import {
@@ -110,6 +111,7 @@ export class RaftHost implements AsyncDisposable {
   readonly #port: ReplicaPort<Replica>
   readonly #outbox: Outbox
   readonly #snapshots: SnapshotTransfers
+  readonly #damaged: DamagedReplicas
   readonly #loop: TurnLoop
   readonly #stopListening: () => void
   #failure: KeelsonError | undefined
@@ -176,6 +178,21 @@ export class RaftHost implements AsyncDisposable {
         this.#loop.plan()
       },
     })
+    this.#damaged = new DamagedReplicas({
+      env,
+      log,
+      maximumMessageBytes: channel.maximumMessageBytes,
+      send: (groupId, recoveryGeneration, peer, message) => {
+        this.#outbox.add(groupId, recoveryGeneration, peer, message)
+        this.#loop.plan()
+      },
+      recover: (found, metadata, stored) => this.#recover(found, metadata, stored),
+      ready: (groupId, machine, stored, { metadata, restored }) => {
+        const group = this.#groups.get(groupId)
+        if (group !== undefined) this.#start(group, machine, stored, metadata, restored)
+      },
+      failed: (groupId, error) => this.#groups.get(groupId)?.stop(error),
+    })
     const incoming = new Incoming({
       env,
       incarnation: log.incarnation,
@@ -197,6 +214,9 @@ export class RaftHost implements AsyncDisposable {
         this.#loop.plan()
       },
       snapshotRequested: (replica, peer, request) => this.#snapshots.requested(replica, peer, request),
+      unclaimed: (peer, message) => this.#damaged.heard(peer, message),
+      entriesRequested: (replica, peer, request) => this.#damaged.entries.requested(replica, peer, request),
+      entriesReceived: (peer, message, reply) => this.#damaged.entries.received(peer, message, reply),
     })
     channel.onMessage((peer, bytes) => {
       if (this.#failure === undefined && this.#closing === undefined) incoming.receive(peer, bytes)
@@ -280,6 +300,10 @@ export class RaftHost implements AsyncDisposable {
   /**
    * Opens a group that this node has a replica of.
    *
+   * Where the disk has damaged entries that the state machine does not have yet, and the log store could contain that, the
+   * replica is not started at once: the host gets the very same entries back from the other replicas first. If none of
+   * them has them any more, the replica is quarantined.
+   *
    * @throws KeelsonError `NOT_FOUND`, `CORRUPTION`, `FORMAT_VERSION`, `CONFLICT` when it is open, `SUPERSEDED` when the group
    * was recovered from a lost quorum without this replica, `CLOSED`
    */
@@ -304,21 +328,17 @@ export class RaftHost implements AsyncDisposable {
       }
       return this.#orClose(stateMachine, async () => {
         const stored = readBookkeeping(await stateMachine.open())
-        const { restored, metadata, quarantined } = await recoverReplica(
-          this.#log,
-          recovered,
-          found.metadata,
-          stored,
-        )
-        if (quarantined) {
-          this.#options.env.logger.error(
-            { groupId, replicaId: metadata.replicaId },
-            'a replica lost what it had acknowledged and is quarantined; remove it and add a new one',
-          )
+        const usable = await forgetApplied(this.#log, recovered, stored.applied)
+        if (usable.lost !== undefined && !found.metadata.quarantined) {
+          this.#checkOpen()
+          const group = this.#makeGroup(groupId)
+          this.#damaged.repair(usable, found.metadata, stored, stateMachine)
+          return group
         }
+        const recovery = await this.#recover(usable, found.metadata, stored)
         this.#checkOpen()
         const group = this.#makeGroup(groupId)
-        this.#start(group, stateMachine, stored, metadata, restored)
+        this.#start(group, stateMachine, stored, recovery.metadata, recovery.restored)
         return group
       })
     })
@@ -370,7 +390,8 @@ export class RaftHost implements AsyncDisposable {
       )
     }
     await this.#whileBusy(groupId, async () => {
-      const machine = this.#replicas.get(groupId)?.machine ?? this.#waiting.get(groupId)?.machine
+      const held = this.#replicas.get(groupId) ?? this.#waiting.get(groupId)
+      const machine = held?.machine ?? this.#damaged.machine(groupId)
       const metadata = this.#replicas.get(groupId)?.metadata ?? found?.metadata
       await this.#release(
         groupId,
@@ -411,6 +432,7 @@ export class RaftHost implements AsyncDisposable {
     this.#snapshots.close()
     this.#loop.stop()
     const machines = [...this.#replicas.values(), ...this.#waiting.values()].map(({ machine }) => machine)
+    machines.push(...this.#damaged.machines())
     const error = new KeelsonError('CLOSED', 'the Raft host was closed; open it again')
     const released = [...this.#groups.keys()].map(async (groupId) => this.#release(groupId, error))
     await Promise.all(released)
@@ -472,6 +494,21 @@ export class RaftHost implements AsyncDisposable {
       throw new KeelsonError('CLOSED', 'the Raft host was closed; open it again')
   }
 
+  async #recover(
+    found: RecoveredGroup,
+    stored: GroupMetadata,
+    bookkeeping: GroupBookkeeping,
+  ): Promise<RecoveredReplica> {
+    const recovery = await recoverReplica(this.#log, found, stored, bookkeeping)
+    if (recovery.quarantined) {
+      this.#options.env.logger.error(
+        { groupId: found.groupId, replicaId: stored.replicaId },
+        'a replica lost what it had acknowledged and is quarantined; remove it and add a new one',
+      )
+    }
+    return recovery
+  }
+
   #makeGroup(groupId: GroupId): RaftGroup {
     const group = new RaftGroup(groupId, this.#options.env, this.#options.limits)
     this.#groups.set(groupId, group)
@@ -511,6 +548,7 @@ export class RaftHost implements AsyncDisposable {
     this.#groups.delete(groupId)
     this.#replicas.delete(groupId)
     this.#waiting.delete(groupId)
+    await this.#damaged.cancel(groupId, error)
     if (replica === undefined) return
     this.#loop.remove(replica)
     this.#snapshots.cancel(groupId, error)

@@ -41,6 +41,15 @@ const messages: readonly HostMessage[] = [
   { ...header, kind: 'timeoutNow' },
   { ...header, kind: 'snapshotRequest', position: { index: 12, term: 3 }, requestId: 2 ** 35 },
   { ...header, kind: 'superseded' },
+  { ...header, kind: 'entriesRequest', first: 5, last: 300, requestId: 2 ** 35 },
+  {
+    ...header,
+    kind: 'entriesReply',
+    requestId: 2 ** 35,
+    first: 5,
+    entries: [entry(5, 2, 1, 'hello'), entry(6, 300, 0, '')],
+  },
+  { ...header, kind: 'entriesReply', requestId: 4, first: 7, entries: [] },
 ]
 
 export const sampleMessages: readonly GroupMessage[] = messages.map((message, i) => ({

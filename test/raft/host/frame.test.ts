@@ -35,6 +35,15 @@ const messages: HostMessage[] = [
   { ...header, kind: 'snapshotOffer', position: { index: 12, term: 3 } },
   { ...header, kind: 'timeoutNow' },
   { ...header, kind: 'snapshotRequest', position: { index: 12, term: 3 }, requestId: big },
+  { ...header, kind: 'entriesRequest', first: 5, last: 300, requestId: big },
+  {
+    ...header,
+    kind: 'entriesReply',
+    requestId: big,
+    first: 5,
+    entries: [entry(5, 2, 1, 'hello'), entry(6, 300, 0, '')],
+  },
+  { ...header, kind: 'entriesReply', requestId: 4, first: 7, entries: [] },
 ]
 
 function packed(): Uint8Array {

@@ -312,6 +312,8 @@ export class Node {
       return this.world.count('message to or from a stranger')
     }
     if (message.kind === 'snapshotRequest') return this.#streamSnapshot(peer, message)
+    // The store of this node damages nothing, so nobody asks.
+    if (message.kind === 'entriesRequest' || message.kind === 'entriesReply') return
     this.input('step', message.kind, 'from', message.from, 'term', message.term)
     core.step(message, this.nowMs)
     this.changed()

@@ -17,6 +17,10 @@ export function emptyDisk(): CounterDisk {
   return { values: new Map(), bookkeeping: new Map() }
 }
 
+export function copyDisk({ values, bookkeeping }: CounterDisk): CounterDisk {
+  return { values: new Map(values), bookkeeping: new Map(bookkeeping) }
+}
+
 /**
  * Named counters. A command `name+n` adds n and returns the new value as text; `!` throws. What was not flushed is lost when
  * the same `disk` is opened again, as after a power cut.

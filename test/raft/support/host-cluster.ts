@@ -2,7 +2,13 @@ import { sleep } from '../../../src/core/async.ts'
 import { utf8 } from '../../../src/core/bytes.ts'
 import type { Environment } from '../../../src/core/environment.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
-import type { Channel, GroupWrite, LogStore, Transport } from '../../../src/interfaces/index.ts'
+import type {
+  Channel,
+  GroupWrite,
+  LogStore,
+  LogStoreFactory,
+  Transport,
+} from '../../../src/interfaces/index.ts'
 import type { ReplicaDescriptor } from '../../../src/model/descriptors.ts'
 import type { RaftOptions } from '../../../src/raft/core/types.ts'
 import type { GroupLimits } from '../../../src/raft/group/limits.ts'
@@ -10,13 +16,13 @@ import type { RaftGroup } from '../../../src/raft/group/raft-group.ts'
 import type { RaftHostOptions } from '../../../src/raft/host/options.ts'
 import { RaftHost } from '../../../src/raft/host/raft-host.ts'
 import type { StoppedGroupOptions } from '../../../src/raft/host/recover-group.ts'
-import { SimulatedDisk } from '../../../src/simulation/disk.ts'
+import { type DiskImage, SimulatedDisk } from '../../../src/simulation/disk.ts'
 import { SimulatedLogs } from '../../../src/simulation/log-store.ts'
 import { NetworkConditions } from '../../../src/simulation/network-conditions.ts'
 import type { CrashKind, SimulatedProcess } from '../../../src/simulation/process.ts'
 import { Simulation } from '../../../src/simulation/simulation.ts'
 import { SimulatedTransports } from '../../../src/simulation/transport-network.ts'
-import { type CounterDisk, CounterMachine, emptyDisk } from './counter-machine.ts'
+import { type CounterDisk, CounterMachine, copyDisk, emptyDisk } from './counter-machine.ts'
 
 export interface ClusterOptions {
   readonly seed?: number
@@ -24,6 +30,14 @@ export interface ClusterOptions {
   readonly limits?: Partial<GroupLimits>
   readonly host?: Partial<RaftHostOptions>
   readonly maximumMessageBytes?: number
+  /** Where a node keeps its log. Default: a simulated log store, which keeps its contract whatever happens. */
+  readonly log?: (node: ClusterNode) => LogStoreFactory
+}
+
+/** A disk as it was at some time, with the states of the groups. */
+export interface NodeImage {
+  readonly disk: DiskImage
+  readonly states: ReadonlyMap<number, CounterDisk>
 }
 
 /** One simulated node with a Raft host on it; what is in it survives its crashes where a disk would. */
@@ -94,7 +108,8 @@ export class ClusterNode {
   }
 
   async openLog(): Promise<LogStore> {
-    return this.#logs.factory('raft')({ env: this.env, clusterId: 'test', nodeId: this.name })
+    const factory = this.#cluster.options.log?.(this) ?? this.#logs.factory('raft')
+    return factory({ env: this.env, clusterId: 'test', nodeId: this.name })
   }
 
   /** A state machine on this node's disk. */
@@ -164,6 +179,19 @@ export class ClusterNode {
   /** The next start finds this log instead of what was written since. */
   restoreLog(saved: GroupWrite): void {
     this.#rollback = saved
+  }
+
+  /** All files and the flushed states, as a backup would have them. */
+  image(): NodeImage {
+    const states = [...this.states].map(([groupId, disk]): [number, CounterDisk] => [groupId, copyDisk(disk)])
+    return { disk: this.disk.image(), states: new Map(states) }
+  }
+
+  /** Puts an earlier image in the place of everything. The process must have crashed. */
+  restore(image: NodeImage): void {
+    this.disk.restore(image.disk)
+    this.states.clear()
+    for (const [groupId, disk] of image.states) this.states.set(groupId, copyDisk(disk))
   }
 
   /** Replaces the disk by an empty one. The process must have crashed. */

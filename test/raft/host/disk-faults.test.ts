@@ -1,0 +1,359 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { KeelsonError } from '../../../src/core/errors.ts'
+import { RaftCore } from '../../../src/raft/core/raft.ts'
+import { type SegmentsOptions, segments } from '../../../src/storage/segments/index.ts'
+import { Cluster, type ClusterNode, type ClusterOptions } from '../support/host-cluster.ts'
+
+const names = ['n1', 'n2', 'n3'] as const
+const groups = [1, 2, 3, 4, 5] as const
+
+/** Nodes whose logs are real segments on simulated disks. */
+function makeCluster(seed: number, options: SegmentsOptions = {}, more: ClusterOptions = {}): Cluster {
+  return new Cluster({
+    seed,
+    raft: { electionTimeoutMs: 100, heartbeatIntervalMs: 20 },
+    log: (node) =>
+      segments('raft', {
+        segmentBytes: 16 * 1024,
+        cleanFromBytes: 2 ** 40,
+        damage: 'contain',
+        fileSystem: node.disk.fileSystem(),
+        ...options,
+      }),
+    ...more,
+  })
+}
+
+async function bootstrap(cluster: Cluster): Promise<void> {
+  for (const groupId of groups) await cluster.bootstrap(names, groupId)
+}
+
+/** Counts up in all groups. The lines are long, so that a page holds few of them. */
+async function fill(cluster: Cluster, rounds: number): Promise<void> {
+  for (let i = 0; i < rounds; i++) {
+    await Promise.all(groups.map((groupId) => cluster.propose(`${'counter'.repeat(20)}+1`, { groupId })))
+  }
+}
+
+function values(node: ClusterNode): (number | undefined)[] {
+  return groups.map((groupId) => node.value('counter'.repeat(20), groupId))
+}
+
+function segmentsOf(node: ClusterNode): string[] {
+  return node.disk
+    .mount()
+    .list('raft/')
+    .filter((path) => path.endsWith('.segment'))
+}
+
+async function followerOf(cluster: Cluster): Promise<ClusterNode> {
+  const leaders = new Set<ClusterNode>()
+  for (const groupId of groups) leaders.add(await cluster.leader(groupId))
+  return [...cluster.nodes.values()].find((node) => !leaders.has(node)) ?? cluster.node('n3')
+}
+
+/** Has one node lead all groups. */
+async function leadAll(cluster: Cluster, name: string): Promise<void> {
+  for (const groupId of groups) {
+    for (
+      let leader = await cluster.leader(groupId);
+      leader.name !== name;
+      leader = await cluster.leader(groupId)
+    ) {
+      const to = cluster.node(name).group(groupId).status().replicaId
+      await leader
+        .group(groupId)
+        .transferLeadership(to)
+        .catch(() => {})
+      await cluster.sleep(50)
+    }
+  }
+}
+
+async function allConverged(cluster: Cluster): Promise<void> {
+  for (const groupId of groups) await cluster.converged(names, groupId)
+}
+
+/** All replicas have counted the same, and everything that was acknowledged: some of it twice, where nobody knew. */
+async function sameValues(cluster: Cluster, acknowledged: number): Promise<void> {
+  await allConverged(cluster)
+  const found = names.map((name) => values(cluster.node(name)))
+  assert.deepEqual(found[1], found[0])
+  assert.deepEqual(found[2], found[0])
+  for (const value of found[0] ?? []) {
+    assert.ok((value ?? 0) >= acknowledged, `${value} of ${acknowledged} are left`)
+    assert.ok((value ?? 0) <= acknowledged + 10, `${value} are too many for ${acknowledged}`)
+  }
+}
+
+/** Starts a node again, and notes what its log lost. */
+async function restart(node: ClusterNode): Promise<number[]> {
+  node.process.restart()
+  await node.start()
+  const lost = [...node.store.recovered()].flatMap(([groupId, group]) =>
+    group.lost === undefined ? [] : [groupId],
+  )
+  for (const groupId of groups) {
+    await node.host.openGroup(groupId, { stateMachine: node.machine(groupId) })
+  }
+  return lost
+}
+
+suite('a page that a disk lost', () => {
+  test('is repaired from the other replicas, entry by entry, and the node serves all its groups', async () => {
+    let repaired = 0
+    for (let seed = 0; seed < 4; seed++) {
+      const cluster = makeCluster(seed)
+      await cluster.run(async () => {
+        await bootstrap(cluster)
+        await fill(cluster, 60)
+        await allConverged(cluster)
+        const node = await followerOf(cluster)
+        node.crash()
+        node.process.restart()
+        const files = segmentsOf(node)
+        assert.ok(files.length > 3, `${files.length} segments`)
+        const random = cluster.simulation.random('damage')
+        // Not in the last two: one takes batches, and one may be prepared.
+        const path = files[random.integer(files.length - 2)] as string
+        node.disk.overwrite(path, random.integer(4) * 4_096, new Uint8Array(4_096))
+        node.process.crash('kill')
+        const lost = await restart(node)
+        if (lost.length > 0) repaired++
+        // The others go on without waiting for it.
+        await fill(cluster, 5)
+        await allConverged(cluster)
+        for (const groupId of groups) {
+          assert.equal(node.group(groupId).status().quarantined, false)
+          assert.equal(node.group(groupId).status().stopped, undefined)
+        }
+        await sameValues(cluster, 65)
+        // What was put back is durable, and just as it was.
+        node.crash()
+        assert.deepEqual(await restart(node), [])
+        await sameValues(cluster, 65)
+      })
+    }
+    assert.ok(repaired > 1, `${repaired} runs had something to repair`)
+  })
+
+  test('costs nothing where the state machine has it all', async () => {
+    const cluster = makeCluster(20)
+    await cluster.run(async () => {
+      await bootstrap(cluster)
+      await fill(cluster, 40)
+      await allConverged(cluster)
+      const node = cluster.node('n2')
+      for (const groupId of groups) await node.machines.get(groupId)?.flush()
+      node.crash()
+      node.process.restart()
+      node.disk.overwrite(segmentsOf(node)[0] as string, 4_096, new Uint8Array(4_096))
+      node.process.crash('kill')
+      // Nobody else is there to repair it.
+      cluster.node('n1').crash()
+      cluster.node('n3').crash()
+      assert.notEqual((await restart(node)).length, 0)
+      for (const groupId of groups) {
+        assert.notEqual(node.group(groupId).status().replicaId, 0, 'it has started')
+        assert.equal(node.group(groupId).status().quarantined, false)
+      }
+      await cluster.node('n1').restart()
+      await cluster.node('n3').restart()
+      await fill(cluster, 2)
+      await allConverged(cluster)
+      await sameValues(cluster, 42)
+    })
+  })
+
+  test('has its group quarantined where nobody has the entries any more, and the others go on', async () => {
+    const limits = { compactAfterEntries: 60, keptEntries: 2 }
+    const cluster = makeCluster(21, {}, { limits })
+    await cluster.run(async () => {
+      await bootstrap(cluster)
+      const node = cluster.node('n3')
+      await cluster.converged(names)
+      // Its states are not flushed yet, so its log is all it has.
+      await fill(cluster, 40)
+      await allConverged(cluster)
+      node.crash()
+      await fill(cluster, 150)
+      node.process.restart()
+      node.disk.overwrite(segmentsOf(node)[1] as string, 4_096, new Uint8Array(512))
+      node.process.crash('kill')
+      const lost = await restart(node)
+      assert.ok(lost.length > 0 && lost.length < groups.length, `${lost.length} groups are concerned`)
+      await cluster.until(
+        () => lost.every((groupId) => node.group(groupId).status().quarantined),
+        'the damaged groups are quarantined',
+        120_000,
+      )
+      for (const groupId of groups) {
+        if (lost.includes(groupId)) {
+          await assert.rejects(node.group(groupId).propose(new Uint8Array(1)), { code: 'QUARANTINED' })
+        } else {
+          await cluster.converged(names, groupId)
+          assert.equal(node.group(groupId).status().quarantined, false)
+        }
+      }
+      await fill(cluster, 2)
+      // And stays so.
+      node.crash()
+      await restart(node)
+      for (const groupId of lost) assert.ok(node.group(groupId).status().quarantined)
+    })
+  })
+
+  test('waits for peers that are away, is given up with its group, and never promises anything meanwhile', async () => {
+    const cluster = makeCluster(22)
+    await cluster.run(async () => {
+      await bootstrap(cluster)
+      await fill(cluster, 40)
+      await allConverged(cluster)
+      const node = cluster.node('n1')
+      for (const name of names) cluster.node(name).crash()
+      node.process.restart()
+      node.disk.overwrite(segmentsOf(node)[0] as string, 0, new Uint8Array(16_000))
+      node.process.crash('kill')
+      const lost = await restart(node)
+      assert.deepEqual(lost, [...groups])
+      await cluster.sleep(60_000)
+      for (const groupId of groups) {
+        assert.equal(node.group(groupId).status().replicaId, 0)
+        await assert.rejects(node.group(groupId).propose(new Uint8Array(1)), { code: 'NOT_LEADER' })
+      }
+      await node.host.destroyGroup(1)
+      assert.ok(node.machines.get(1)?.destroyed)
+      // Two of three cannot vote without it: it has nothing to show yet.
+      await cluster.node('n2').restart()
+      for (const groupId of groups.slice(1)) {
+        await cluster.until(() => node.group(groupId).status().replicaId !== 0, 'repaired', 60_000)
+        await cluster.propose('x+1', { groupId })
+      }
+      await node.host.close()
+    })
+  })
+})
+
+/** A disk whose older image comes back; what the replica acknowledged meanwhile is gone. */
+async function restoredDisk(cluster: Cluster): Promise<ClusterNode> {
+  await bootstrap(cluster)
+  await leadAll(cluster, 'n1')
+  await fill(cluster, 10)
+  await allConverged(cluster)
+  const node = cluster.node('n2')
+  for (const groupId of groups) await node.machines.get(groupId)?.flush()
+  const image = node.image()
+  await fill(cluster, 10)
+  await allConverged(cluster)
+  // A short absence: the leaders stay the same, and remember.
+  node.crash('kill')
+  node.restore(image)
+  await restart(node)
+  return node
+}
+
+suite('a disk that forgets what it had confirmed', () => {
+  test('is found out by the acknowledgements that leaders hold, when an older image of it comes back', async () => {
+    for (let seed = 0; seed < 5; seed++) {
+      const cluster = makeCluster(seed)
+      await cluster.run(async () => {
+        const node = await restoredDisk(cluster)
+        await cluster.until(
+          () => groups.every((groupId) => node.group(groupId).status().quarantined),
+          'every group is quarantined',
+          10_000,
+        )
+        await fill(cluster, 2)
+        node.crash()
+        await restart(node)
+        for (const groupId of groups) assert.ok(node.group(groupId).status().quarantined, 'it stays so')
+      })
+    }
+  })
+
+  test('would be believed by a core that does not compare them', async (t) => {
+    t.mock.method(RaftCore.prototype, 'hasForgotten', () => false)
+    const cluster = makeCluster(0)
+    await cluster.run(async () => {
+      const node = await restoredDisk(cluster)
+      await cluster.sleep(5_000)
+      assert.ok(groups.every((groupId) => !node.group(groupId).status().quarantined))
+    })
+  })
+
+  test('is found out when it lied about its syncs and the power went', async () => {
+    let quarantined = 0
+    for (let seed = 0; seed < 10; seed++) {
+      const cluster = makeCluster(seed)
+      await cluster.run(async () => {
+        await bootstrap(cluster)
+        await fill(cluster, 5)
+        await allConverged(cluster)
+        const node = await followerOf(cluster)
+        node.disk.setQuality({ lostSyncProbability: 1 })
+        await fill(cluster, 5)
+        await allConverged(cluster)
+        node.disk.setQuality({ lostSyncProbability: 0 })
+        node.crash('power')
+        try {
+          await restart(node)
+        } catch (error) {
+          // What is missing in the middle is found by the store itself.
+          assert.ok(KeelsonError.hasCode(error, 'CORRUPTION'), String(error))
+          quarantined++
+          return
+        }
+        await fill(cluster, 2)
+        await cluster.sleep(1_000)
+        for (const groupId of groups) {
+          const { quarantined: found } = node.group(groupId).status()
+          if (found) quarantined++
+          else await cluster.converged(names, groupId)
+        }
+      })
+    }
+    assert.ok(quarantined > 5, `${quarantined} replicas were found out`)
+  })
+
+  test('stops its node when a sync fails, and nothing that was acknowledged is lost', async () => {
+    const cluster = makeCluster(30)
+    await cluster.run(async () => {
+      await bootstrap(cluster)
+      await fill(cluster, 5)
+      const node = await cluster.leader()
+      const stopped: KeelsonError[] = []
+      node.host.on('stopped', (error) => stopped.push(error))
+      node.disk.setQuality({ syncFailureProbability: 1 })
+      await fill(cluster, 5)
+      assert.equal(stopped[0]?.code, 'STORE_POISONED')
+      assert.match(stopped[0]?.message ?? '', /the log store failed.*simulated failure of a sync/)
+      node.disk.setQuality({ syncFailureProbability: 0 })
+      node.crash('power')
+      assert.deepEqual(await restart(node), [])
+      await fill(cluster, 2)
+      await sameValues(cluster, 12)
+    })
+  })
+
+  test('stops its node with a clear error when it is full, and goes on when there is room', async () => {
+    const cluster = makeCluster(31)
+    await cluster.run(async () => {
+      await bootstrap(cluster)
+      await fill(cluster, 5)
+      const node = await cluster.leader()
+      const stopped: KeelsonError[] = []
+      node.host.on('stopped', (error) => stopped.push(error))
+      node.disk.setQuality({ capacityBytes: 0 })
+      await fill(cluster, 60)
+      assert.equal(stopped[0]?.code, 'STORE_POISONED')
+      assert.match(stopped[0]?.message ?? '', /no room for another segment/)
+      await node.host.close()
+      node.crash('kill')
+      node.disk.setQuality({ capacityBytes: 2 ** 40 })
+      assert.deepEqual(await restart(node), [])
+      await fill(cluster, 2)
+      await sameValues(cluster, 67)
+    })
+  })
+})
