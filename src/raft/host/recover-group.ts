@@ -1,6 +1,7 @@
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import {
+  arrayOption,
   booleanOption,
   checkOptions,
   functionOption,
@@ -108,7 +109,7 @@ export async function inspectGroup(options: StoppedGroupOptions): Promise<GroupR
 export async function recoverGroup(options: RecoverGroupOptions): Promise<GroupRecovery> {
   const checked = checkOptions<RecoverGroupOptions>('recoverGroup', options, {
     ...stoppedGroup,
-    survivors: objectOption<readonly GroupReport[]>(['reduce', 'find']),
+    survivors: arrayOption<GroupReport>(objectOption(['replicaId'])),
     acceptDataLoss: booleanOption(false),
     confirm: stringOption({ fallback: 'nothing' }),
   })
