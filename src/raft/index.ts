@@ -16,6 +16,7 @@ export type {
 export type { CommandId } from './group/envelope.ts'
 export type {
   ChangeMembershipOptions,
+  ForwardOptions,
   GroupStatus,
   LeaderReference,
   LeadershipEvent,

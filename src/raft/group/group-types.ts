@@ -15,8 +15,18 @@ export interface LeaseToken {
   readonly sequence: number
 }
 
+/** Whether a call may be answered by the leader in place of this replica. */
+export interface ForwardOptions extends CallOptions {
+  /**
+   * Where this replica does not lead, the proposal goes to the leader, one hop. With a command id it is sent again until its
+   * outcome is known; without one it fails with `OUTCOME_UNKNOWN` when its answer is lost. This replica may apply it
+   * later than the call resolves. Unless given, as the host's `forwardProposals` says.
+   */
+  readonly forward?: boolean
+}
+
 /** Options of {@link RaftGroup.propose}. */
-export interface ProposeOptions extends CallOptions {
+export interface ProposeOptions extends ForwardOptions {
   /** Makes the command take effect once, however often it is proposed. */
   readonly commandId?: CommandId
   /**

@@ -6,6 +6,12 @@ export interface GroupLimits {
   readonly maximumPendingProposals: number
   /** Bytes of the proposals of one group whose outcome is open. More are refused with `OVERLOADED`. */
   readonly maximumPendingBytes: number
+  /** Proposals of one group on their way from this node to the leader. More are refused with `OVERLOADED`. */
+  readonly maximumForwarded: number
+  /** Bytes of such proposals. More are refused with `OVERLOADED`. */
+  readonly maximumForwardedBytes: number
+  /** How long a forwarded proposal looks for a leader and waits for its answer. */
+  readonly forwardTimeoutMs: number
   /** Read barriers of one group that wait. More are refused with `OVERLOADED`. */
   readonly maximumPendingReads: number
   /** Most entries that the state machine gets in one call of `apply`. */
@@ -45,6 +51,9 @@ export interface GroupLimits {
 export const defaultGroupLimits: GroupLimits = Object.freeze({
   maximumPendingProposals: 65_536,
   maximumPendingBytes: 64 << 20,
+  maximumForwarded: 16_384,
+  maximumForwardedBytes: 32 << 20,
+  forwardTimeoutMs: 4_000,
   maximumPendingReads: 65_536,
   maximumApplyEntries: 1024,
   maximumApplyBytes: 1 << 20,
@@ -73,6 +82,9 @@ export function checkGroupLimits(input: Partial<GroupLimits> = {}): GroupLimits 
     {
       maximumPendingProposals: count(d.maximumPendingProposals),
       maximumPendingBytes: count(d.maximumPendingBytes),
+      maximumForwarded: count(d.maximumForwarded),
+      maximumForwardedBytes: count(d.maximumForwardedBytes),
+      forwardTimeoutMs: numberOption({ min: 1, max: 600_000, fallback: d.forwardTimeoutMs }),
       maximumPendingReads: count(d.maximumPendingReads),
       maximumApplyEntries: count(d.maximumApplyEntries),
       maximumApplyBytes: count(d.maximumApplyBytes),

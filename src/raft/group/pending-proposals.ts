@@ -6,6 +6,11 @@ import type { EntryOutcome } from './applier.ts'
 export interface PendingProposal {
   readonly kind: EntryKind
   readonly data: Uint8Array
+  /**
+   * Where this replica does not lead, it goes to the leader: `once`, or `repeatedly` until its outcome is known, which is
+   * for what takes effect once however often it arrives. Undefined: it is refused.
+   */
+  readonly forward?: 'once' | 'repeatedly' | undefined
   /** Log index and term, once it is appended; 0 before. */
   index: number
   term: number

@@ -12,6 +12,7 @@ import { staleSequence } from './applier.ts'
 import { type CommandId, encodeEnvelope } from './envelope.ts'
 import type {
   ChangeMembershipOptions,
+  ForwardOptions,
   GroupStatus,
   LeaderReference,
   LeaseToken,
@@ -33,14 +34,16 @@ export class RaftGroup {
   /** The group that it is a replica of. */
   readonly groupId: GroupId
   readonly #limits: GroupLimits
+  readonly #forwards: boolean
   readonly #events: Events<RaftGroupEvents>
   #replica: Replica | undefined
   #stopped: KeelsonError | undefined
   #generation = 0
 
   /** @internal */
-  constructor(groupId: GroupId, env: Environment, limits: GroupLimits) {
+  constructor(groupId: GroupId, env: Environment, limits: GroupLimits, forwards = false) {
     this.groupId = groupId
+    this.#forwards = forwards
     this.#limits = limits
     this.#events = new Events(env.logger, [
       'leadership',
@@ -53,8 +56,9 @@ export class RaftGroup {
   }
 
   /**
-   * Appends a command and resolves with the state machine's result once this replica has applied it. Proposals of one
-   * turn of the event loop are replicated together. `data` may be reused after the call.
+   * Appends a command and resolves with the state machine's result once this replica, or the leader that it was forwarded
+   * to, has applied it. Proposals of one turn of the event loop are replicated together. `data` may be reused after the
+   * call.
    *
    * @throws KeelsonError `NOT_LEADER` (no effect; details carry `leaderNodeId`), `OUTCOME_UNKNOWN` (leadership was lost
    * on the way: try again with the same command id), `STALE_SEQUENCE`, `SESSION_UNKNOWN`, `OVERLOADED`,
@@ -71,7 +75,8 @@ export class RaftGroup {
       if (commandId !== undefined) checkCommandId(commandId, options.acknowledgedBelow)
       if (token !== undefined) this.#checkToken(token, replica, commandId !== undefined)
       const entry = encodeEnvelope(data, token?.sequence ?? 0, commandId, options.acknowledgedBelow ?? 0)
-      return this.#propose(replica, entryKinds.command, entry, signal, (result) => result)
+      const forward = this.#forward(options, commandId !== undefined)
+      return this.#propose(replica, entryKinds.command, entry, { signal, forward }, (result) => result)
     } catch (error) {
       return Promise.reject(toKeelsonError(error))
     }
@@ -83,8 +88,8 @@ export class RaftGroup {
    *
    * @throws KeelsonError as {@link RaftGroup.propose}
    */
-  async openSession(options: CallOptions = {}): Promise<number> {
-    checkCall('openSession', options)
+  async openSession(options: ForwardOptions = {}): Promise<number> {
+    checkCall('openSession', options, ['forward'])
     throwIfAborted(options.signal)
     const replica = this.#running()
     const { maximumSessions, resultsPerSession, sessionIdleEntries } = this.#limits
@@ -95,7 +100,9 @@ export class RaftGroup {
       resultsPerSession,
       unusedBefore: sessionIdleEntries === 0 ? 0 : Math.max(0, appliedIndex - sessionIdleEntries),
     })
-    return this.#propose(replica, entryKinds.session, entry, options.signal, (_result, index) => index)
+    // One that is registered twice is evicted like any other that nobody uses.
+    const call = { signal: options.signal, forward: this.#forward(options, true) }
+    return this.#propose(replica, entryKinds.session, entry, call, (_result, index) => index)
   }
 
   /**
@@ -103,14 +110,15 @@ export class RaftGroup {
    *
    * @throws KeelsonError as {@link RaftGroup.propose}
    */
-  async closeSessions(sessions: readonly number[], options: CallOptions = {}): Promise<void> {
-    checkCall('closeSessions', options)
+  async closeSessions(sessions: readonly number[], options: ForwardOptions = {}): Promise<void> {
+    checkCall('closeSessions', options, ['forward'])
     throwIfAborted(options.signal)
     checkArray(sessions, 'the list of sessions to end', maximumEvictions)
     // What stands in an entry of the log is read by every replica: nothing but numbers may get there.
     for (const session of sessions) checkInteger(session, 'a client session', 1)
     const entry = encodeSessionEntry({ type: 'evict', sessions })
-    await this.#propose(this.#running(), entryKinds.session, entry, options.signal, () => undefined)
+    const call = { signal: options.signal, forward: this.#forward(options, true) }
+    await this.#propose(this.#running(), entryKinds.session, entry, call, () => undefined)
   }
 
   /**
@@ -277,6 +285,11 @@ export class RaftGroup {
     this.#events.emit('stopped', error)
   }
 
+  #forward(options: ForwardOptions, repeatable: boolean): PendingProposal['forward'] {
+    if (!(options.forward ?? this.#forwards)) return undefined
+    return repeatable ? 'repeatedly' : 'once'
+  }
+
   #running(): Replica {
     if (this.#stopped !== undefined) throw this.#stopped
     if (this.#replica === undefined) {
@@ -289,13 +302,15 @@ export class RaftGroup {
     replica: Replica,
     kind: PendingProposal['kind'],
     data: Uint8Array,
-    signal: AbortSignal | undefined,
+    call: { readonly signal: AbortSignal | undefined; readonly forward: PendingProposal['forward'] },
     result: (result: Uint8Array, index: number) => T,
   ): Promise<T> {
+    const { signal, forward } = call
     return new Promise<T>((resolve, reject) => {
       const proposal: PendingProposal = {
         kind,
         data,
+        forward,
         index: 0,
         term: 0,
         settle: (outcome, index) => {
@@ -343,7 +358,7 @@ export class RaftGroup {
   }
 }
 
-const proposeOptions = ['commandId', 'acknowledgedBelow', 'token'] as const
+const proposeOptions = ['commandId', 'acknowledgedBelow', 'token', 'forward'] as const
 
 const waitingStatus: Omit<GroupStatus, 'stopped'> = Object.freeze({
   replicaId: 0,

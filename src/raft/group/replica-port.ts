@@ -2,6 +2,7 @@ import type { Environment } from '../../core/environment.ts'
 import type { KeelsonError } from '../../core/errors.ts'
 import type { GroupWrite, LogStore } from '../../interfaces/log-store.ts'
 import type { ConfigurationState, Leadership, Message, OfferedSnapshot } from '../core/types.ts'
+import type { ReplicaMessage } from './forwarding.ts'
 import type { GroupLimits } from './limits.ts'
 import type { Peer } from './peers.ts'
 
@@ -16,6 +17,10 @@ export interface ReplicaPort<R> {
   schedule(replica: R): void
   /** Writes beside the turns, after everything that was written before. Given up when the replica stops. */
   write(replica: R, write: GroupWrite): Promise<void>
+  /** Sends a message that the core does not see, with the next turn. */
+  send(replica: R, peer: Peer, message: ReplicaMessage): void
+  /** Largest message to a peer. */
+  readonly maximumMessageBytes: number
   /** The replica's log is behind the leader's: a snapshot should be asked for. */
   snapshotOffered(replica: R, offered: OfferedSnapshot): void
 }

@@ -1,6 +1,6 @@
 import { KeelsonError } from '../../core/errors.ts'
 import { entryKinds, type LogEntry } from '../../interfaces/log-store.ts'
-import type { GroupId, ReplicaId } from '../../model/ids.ts'
+import type { GroupId, NodeId, ReplicaId } from '../../model/ids.ts'
 import type {
   Configuration,
   Leadership,
@@ -10,7 +10,10 @@ import type {
   Refused,
 } from '../core/types.ts'
 import type { EntryOutcome } from './applier.ts'
+import { Forwarder } from './forwarder.ts'
+import type { ForwardReply, ReplicaMessage } from './forwarding.ts'
 import type { GroupLimits } from './limits.ts'
+import type { Peer } from './peers.ts'
 import { outcomeUnknown, type PendingProposal, PendingProposals } from './pending-proposals.ts'
 import { type PendingRead, PendingReads } from './pending-reads.ts'
 import { type LeaderHint, notLeader, refusalError } from './refusals.ts'
@@ -26,6 +29,9 @@ export interface ReplicaRequestsOptions {
   readonly maximumEntryBytes: number
   readonly leaderHint: () => LeaderHint
   readonly quarantined: () => boolean
+  readonly peerOf: (replicaId: ReplicaId) => Peer | undefined
+  readonly send: (peer: Peer, message: ReplicaMessage) => void
+  readonly nowMs: () => number
   /** The replica wants a turn. */
   readonly schedule: () => void
 }
@@ -44,29 +50,42 @@ export class ReplicaRequests {
   readonly #options: ReplicaRequestsOptions
   readonly #proposals = new PendingProposals()
   readonly #reads = new PendingReads()
+  readonly #forwarder: Forwarder
   #transfers: PendingTransfer[] = []
   /** When proposals of an earlier leadership are given up, if they are still open. */
   #graceDeadlineMs = Number.POSITIVE_INFINITY
 
   constructor(options: ReplicaRequestsOptions) {
     this.#options = options
+    const { groupId, core, limits, peerOf, send } = options
+    this.#forwarder = new Forwarder({
+      groupId,
+      core,
+      limits,
+      peerOf,
+      send,
+      notLeader: () => this.#notLeader(),
+      proposeHere: (proposal) => this.propose(proposal),
+    })
   }
 
   get nextDeadlineMs(): number {
-    return this.#graceDeadlineMs
+    return Math.min(this.#graceDeadlineMs, this.#forwarder.nextDeadlineMs)
   }
 
   /** Takes a proposal for the next turn, unless it is refused at once. */
   propose(proposal: PendingProposal): KeelsonError | undefined {
     const { core, limits, maximumEntryBytes, groupId } = this.#options
-    if (core.role !== 'leader') return this.#notLeader()
+    if (core.role !== 'leader' && proposal.forward === undefined) return this.#notLeader()
     const { length } = proposal.data
     if (length > maximumEntryBytes) {
       return new KeelsonError(
         'LIMIT_EXCEEDED',
         `an entry of ${length} bytes was proposed to group ${groupId}, but one holds at most ${maximumEntryBytes}; split it`,
+        { details: { bytes: length, maximum: maximumEntryBytes } },
       )
     }
+    if (core.role !== 'leader') return this.#forward(proposal)
     const { count, bytes } = this.#proposals
     if (
       count >= limits.maximumPendingProposals ||
@@ -75,6 +94,7 @@ export class ReplicaRequests {
       return new KeelsonError(
         'OVERLOADED',
         `group ${groupId} has ${count} open proposals of ${bytes} bytes; back off, then try again`,
+        { details: { count, bytes } },
       )
     }
     this.#proposals.add(proposal)
@@ -83,7 +103,16 @@ export class ReplicaRequests {
   }
 
   abandon(proposal: PendingProposal): 'none' | 'unknown' {
-    return this.#proposals.abandon(proposal)
+    return this.#forwarder.abandon(proposal) ?? this.#proposals.abandon(proposal)
+  }
+
+  /** The leader answered what was forwarded to it. */
+  forwardAnswered(reply: ForwardReply, nowMs: number): void {
+    this.#forwarder.answered(reply, nowMs)
+  }
+
+  peerLost(nodeId: NodeId): void {
+    this.#forwarder.peerLost(nodeId)
   }
 
   read(read: PendingRead): KeelsonError | undefined {
@@ -137,6 +166,7 @@ export class ReplicaRequests {
 
   /** Gives the core what waits, as much as one turn and one write should hold. */
   submit(nowMs: number): void {
+    this.#forwarder.submit(nowMs)
     this.#submitProposals(nowMs)
     if (this.#proposals.hasWaiting) this.#options.schedule()
     if (!this.#reads.hasWaiting) return
@@ -174,6 +204,7 @@ export class ReplicaRequests {
   }
 
   advance(nowMs: number): void {
+    this.#forwarder.advance(nowMs)
     if (nowMs < this.#graceDeadlineMs) return
     this.#graceDeadlineMs = Number.POSITIVE_INFINITY
     const { core } = this.#options
@@ -183,6 +214,7 @@ export class ReplicaRequests {
 
   failAll(error: KeelsonError): void {
     const without = noEffect(error)
+    this.#forwarder.failAll(without)
     this.#proposals.failWaiting(without)
     this.#proposals.failAppended(Number.POSITIVE_INFINITY, outcomeUnknown(error.message, error))
     this.#reads.failAll(without)
@@ -195,6 +227,8 @@ export class ReplicaRequests {
    * Not for ever: what was cut off this log may never be heard of again.
    */
   #leadershipChanged({ role, term }: Leadership, nowMs: number): void {
+    this.#forwarder.leadershipChanged()
+    if (this.#forwarder.count > 0) this.#options.schedule()
     const { oldestTerm } = this.#proposals
     if (oldestTerm === undefined || (role === 'leader' && oldestTerm === term)) return
     const deadlineMs = nowMs + this.#options.limits.lostLeadershipGraceMs
@@ -214,7 +248,28 @@ export class ReplicaRequests {
       return
     }
     const error = this.#refused(answer)
-    for (const proposal of waiting) this.#proposals.settle(proposal, error)
+    for (const proposal of waiting) {
+      // Leadership went while it waited for the turn: it had no effect, so it may go on to whoever leads now.
+      if (answer.reason === 'notLeader' && proposal.forward !== undefined) this.#passOn(proposal, nowMs)
+      else this.#proposals.settle(proposal, error)
+    }
+  }
+
+  #passOn(proposal: PendingProposal, nowMs: number): void {
+    const { settle } = proposal
+    this.#proposals.settle(proposal, undefined)
+    proposal.settle = settle
+    const refusal = this.#forwarder.add(proposal, nowMs)
+    if (refusal === undefined) this.#options.schedule()
+    else settle?.(refusal, 0)
+  }
+
+  /** Sends a proposal on to the leader with the next turn. */
+  #forward(proposal: PendingProposal): KeelsonError | undefined {
+    if (this.#options.quarantined()) return this.#notLeader()
+    const refusal = this.#forwarder.add(proposal, this.#options.nowMs())
+    if (refusal === undefined) this.#options.schedule()
+    return refusal
   }
 
   #refused(refused: Refused): KeelsonError {

@@ -18,12 +18,13 @@ import type {
 } from '../core/types.ts'
 import { Applier, type EntryOutcome, type PositionedSnapshot } from './applier.ts'
 import type { GroupBookkeeping } from './bookkeeping.ts'
+import { checkForwarded, type ForwardedProposal, outcomeForPeer, type ReplicaMessage } from './forwarding.ts'
 import { LogCompactor } from './log-compactor.ts'
 import { encodeGroupMetadata, type GroupMetadata } from './metadata.ts'
 import { type Peer, PeerBook } from './peers.ts'
 import type { PendingProposal } from './pending-proposals.ts'
 import type { PendingRead } from './pending-reads.ts'
-import { type LeaderHint, supersededError } from './refusals.ts'
+import { type LeaderHint, notLeader, supersededError } from './refusals.ts'
 import type { ReplicaListener, ReplicaPort, TurnSink } from './replica-port.ts'
 import { ReplicaRequests } from './replica-requests.ts'
 import { encodeSessionEntry } from './session-entry.ts'
@@ -78,6 +79,9 @@ export class Replica {
       maximumEntryBytes,
       leaderHint: () => this.leaderHint(),
       quarantined: () => this.#metadata.quarantined,
+      peerOf: (replicaId) => this.peerOf(replicaId),
+      send: (peer, message) => port.send(this, peer, message),
+      nowMs: () => this.#now(),
       schedule: () => port.schedule(this),
     })
     this.applier = new Applier(stored, {
@@ -238,6 +242,38 @@ export class Replica {
   }
 
   /**
+   * A message that the core does not see.
+   *
+   * @returns why it was dropped, if it was
+   */
+  receiveOther(peer: PeerIdentity, message: ReplicaMessage, nowMs: number): string | undefined {
+    if (message.to !== this.replicaId) return 'wrongReplica'
+    if (!this.isBound(message.from, peer)) return 'wrongSender'
+    if (message.kind === 'forward') this.#takeForwarded(peer, message)
+    else if (this.#failure === undefined) this.#requests.forwardAnswered(message, nowMs)
+    this.#port.schedule(this)
+    return undefined
+  }
+
+  /** A follower's proposal. Who does not lead says so: it goes one hop only. */
+  #takeForwarded(peer: PeerIdentity, message: ForwardedProposal): void {
+    const { from, forwardId, entryKind, data } = message
+    const reply = (outcome: EntryOutcome, index = 0): void => {
+      const header = { from: this.replicaId, to: from, term: this.core.term }
+      const fitting = outcomeForPeer(outcome, this.#port.maximumMessageBytes)
+      this.#port.send(this, peer, { kind: 'forwardReply', ...header, forwardId, index, outcome: fitting })
+    }
+    if (this.#failure !== undefined) return reply(notLeader(this.groupId, this.leaderHint()))
+    try {
+      checkForwarded(message)
+      const refusal = this.propose({ kind: entryKind, data, index: 0, term: 0, settle: reply })
+      if (refusal !== undefined) reply(refusal)
+    } catch (error) {
+      reply(toKeelsonError(error))
+    }
+  }
+
+  /**
    * A replica of a higher recovery generation speaks: the group was recovered from a lost quorum without this one, which is
    * no part of it any more. That is stored, and it stops. Only members that it knows are believed.
    */
@@ -257,6 +293,7 @@ export class Replica {
   /** Connections to a node broke. */
   peerLost(nodeId: NodeId, nowMs: number): void {
     if (this.#failure !== undefined) return
+    this.#requests.peerLost(nodeId)
     for (const replica of this.configuration.latest?.replicas ?? []) {
       if (replica.nodeId !== nodeId || replica.replicaId === this.replicaId) continue
       this.#guarded(() => this.core.peerDown(replica.replicaId, nowMs))

@@ -2,7 +2,9 @@ import { ByteReader, ByteWriter, copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { EntryKind, LogEntry, LogPosition } from '../../interfaces/log-store.ts'
 import type { GroupId, Incarnation } from '../../model/ids.ts'
+import { decodeError, encodeError } from '../../transport/wire-error.ts'
 import type { Message, MessageHeader } from '../core/types.ts'
+import type { ReplicaMessage } from '../group/forwarding.ts'
 
 /** Asks the receiver's host to stream a snapshot of at least this position. The cores do not see it. */
 export interface SnapshotRequest extends MessageHeader {
@@ -38,7 +40,13 @@ export interface EntriesReply extends MessageHeader {
 }
 
 /** What hosts send to each other: the messages of the cores and their own. */
-export type HostMessage = Message | SnapshotRequest | Superseded | EntriesRequest | EntriesReply
+export type HostMessage =
+  | Message
+  | SnapshotRequest
+  | Superseded
+  | EntriesRequest
+  | EntriesReply
+  | ReplicaMessage
 
 /**
  * The wire format between two hosts. One frame carries the messages of many groups:
@@ -75,6 +83,8 @@ const kinds: readonly HostMessage['kind'][] = [
   'superseded',
   'entriesRequest',
   'entriesReply',
+  'forward',
+  'forwardReply',
 ]
 const numberOf: ReadonlyMap<HostMessage['kind'], number> = new Map(kinds.map((kind, i) => [kind, i]))
 
@@ -89,6 +99,9 @@ export function messageBytes(message: HostMessage): number {
   let bytes = messageOverheadBytes
   if (message.kind === 'append' || message.kind === 'entriesReply') {
     for (const entry of message.entries) bytes += entryOverheadBytes + entry.data.length
+  } else if (message.kind === 'forward') bytes += message.data.length
+  else if (message.kind === 'forwardReply') {
+    bytes += KeelsonError.is(message.outcome) ? encodeError(message.outcome).length : message.outcome.length
   }
   return bytes
 }
@@ -192,6 +205,18 @@ function writeFields(out: ByteWriter, message: HostMessage): void {
       out.varint(message.requestId).varint(message.first)
       writeEntries(out, 0, message.entries)
       return
+    case 'forward':
+      out.varint(message.forwardId).u8(message.entryKind).bytes(message.data)
+      return
+    case 'forwardReply': {
+      const { outcome } = message
+      const failed = KeelsonError.is(outcome)
+      out
+        .varint(message.forwardId)
+        .varint(message.index)
+        .u8(failed ? 1 : 0)
+      out.bytes(failed ? encodeError(outcome) : outcome)
+    }
   }
 }
 
@@ -316,6 +341,18 @@ function readMessage(kind: HostMessage['kind'], bytes: Uint8Array): HostMessage 
       const first = reader.varint()
       if (first === 0) reader.fail('holds an entry 0')
       return { ...header, kind, requestId, first, entries: readEntries(bytes, reader, first - 1, 0) }
+    }
+    case 'forward': {
+      const forwardId = reader.varint()
+      const entryKind = reader.u8() as EntryKind
+      return { ...header, kind, forwardId, entryKind, data: copyBytes(reader.bytes()) }
+    }
+    case 'forwardReply': {
+      const forwardId = reader.varint()
+      const index = reader.varint()
+      const failed = reader.u8() === 1
+      const outcome = failed ? decodeError(reader.bytes()) : copyBytes(reader.bytes())
+      return { ...header, kind, forwardId, index, outcome }
     }
   }
 }

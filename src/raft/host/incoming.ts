@@ -101,6 +101,9 @@ export class Incoming {
       return replica.supersede(peer, recoveryGeneration) ? 'superseding' : 'wrongSender'
     }
     if (message.kind === 'superseded') return 'notSuperseded'
+    if (message.kind === 'forward' || message.kind === 'forwardReply') {
+      return replica.receiveOther(peer, message, nowMs)
+    }
     if (message.kind !== 'snapshotRequest' && message.kind !== 'entriesRequest') {
       return replica.receive(peer, message, nowMs)
     }

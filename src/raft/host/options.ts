@@ -1,6 +1,7 @@
 import type { Environment } from '../../core/environment.ts'
 import {
   arrayOption,
+  booleanOption,
   checkOptions,
   integerOption,
   numberOption,
@@ -37,6 +38,11 @@ export interface RaftHostOptions {
   readonly raft?: Partial<RaftOptions>
   /** Limits of each group. See {@link defaultGroupLimits}. */
   readonly limits?: Partial<GroupLimits>
+  /**
+   * Whether proposals that are made where a group is not led go to its leader, unless a call says otherwise; else they are
+   * refused with `NOT_LEADER` and a hint. Default: false.
+   */
+  readonly forwardProposals?: boolean
   /** Groups that may be open at a time. Default: 100,000. */
   readonly maximumGroups?: number
   /** Snapshots that are sent, and snapshots that are received, at a time. Default: 4. */
@@ -47,13 +53,20 @@ export interface RaftHostOptions {
 
 /** What {@link RaftHost} uses where nothing is given. */
 export const raftHostDefaults: {
+  /** See {@link RaftHostOptions.forwardProposals}. */
+  readonly forwardProposals: boolean
   /** See {@link RaftHostOptions.maximumGroups}. */
   readonly maximumGroups: number
   /** See {@link RaftHostOptions.maximumSnapshotTransfers}. */
   readonly maximumSnapshotTransfers: number
   /** See {@link RaftHostOptions.snapshotTimeoutMs}. */
   readonly snapshotTimeoutMs: number
-} = Object.freeze({ maximumGroups: 100_000, maximumSnapshotTransfers: 4, snapshotTimeoutMs: 10_000 })
+} = Object.freeze({
+  forwardProposals: false,
+  maximumGroups: 100_000,
+  maximumSnapshotTransfers: 4,
+  snapshotTimeoutMs: 10_000,
+})
 
 /** {@link RaftHostOptions} with everything filled in. */
 export interface CheckedHostOptions {
@@ -64,6 +77,7 @@ export interface CheckedHostOptions {
   readonly channel: Channel | ((protocol: string) => Channel)
   readonly raft: Partial<RaftOptions>
   readonly limits: GroupLimits
+  readonly forwardProposals: boolean
   readonly maximumGroups: number
   readonly maximumSnapshotTransfers: number
   readonly snapshotTimeoutMs: number
@@ -88,6 +102,7 @@ export function checkHostOptions(input: RaftHostOptions): CheckedHostOptions {
     channel: either<Channel | ((protocol: string) => Channel)>(channelMembers),
     raft: optional(objectOption<Partial<RaftOptions>>()),
     limits: optional(objectOption<Partial<GroupLimits>>()),
+    forwardProposals: booleanOption(d.forwardProposals),
     maximumGroups: integerOption({ min: 1, fallback: d.maximumGroups }),
     maximumSnapshotTransfers: integerOption({ min: 1, max: 1000, fallback: d.maximumSnapshotTransfers }),
     snapshotTimeoutMs: numberOption({ min: 1, max: 3_600_000, fallback: d.snapshotTimeoutMs }),

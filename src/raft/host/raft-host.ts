@@ -18,6 +18,7 @@ import {
   newMetadata,
   tombstoneOf,
 } from '../group/metadata.ts'
+import type { Peer } from '../group/peers.ts'
 import { RaftGroup } from '../group/raft-group.ts'
 import { forgetApplied, type RecoveredReplica, recoverReplica } from '../group/recovery.ts'
 import { supersededError } from '../group/refusals.ts'
@@ -160,6 +161,8 @@ export class RaftHost implements AsyncDisposable {
       maximumEntryBytes: this.#raft.maximumEntryBytes,
       schedule: (replica) => this.#loop.schedule(replica),
       write: async (replica, write) => this.#loop.write(write, replica),
+      maximumMessageBytes: channel.maximumMessageBytes,
+      send: (replica, peer, message) => this.#send(replica, peer, message),
       snapshotOffered: (replica, offered) => this.#snapshots.offered(replica, offered),
     }
     for (const [groupId, recovered] of log.recovered()) {
@@ -173,10 +176,7 @@ export class RaftHost implements AsyncDisposable {
       maximumTransfers: options.maximumSnapshotTransfers,
       timeoutMs: options.snapshotTimeoutMs,
       replica: (groupId) => this.#replicas.get(groupId),
-      sendRequest: (replica, peer, request) => {
-        this.#outbox.add(replica.groupId, replica.recoveryGeneration, peer, request)
-        this.#loop.plan()
-      },
+      sendRequest: (replica, peer, request) => this.#send(replica, peer, request),
     })
     this.#damaged = new DamagedReplicas({
       env,
@@ -510,7 +510,8 @@ export class RaftHost implements AsyncDisposable {
   }
 
   #makeGroup(groupId: GroupId): RaftGroup {
-    const group = new RaftGroup(groupId, this.#options.env, this.#options.limits)
+    const { env, limits, forwardProposals } = this.#options
+    const group = new RaftGroup(groupId, env, limits, forwardProposals)
     this.#groups.set(groupId, group)
     return group
   }
@@ -598,6 +599,12 @@ export class RaftHost implements AsyncDisposable {
       !this.#snapshots.isReceiving(replica.groupId) &&
       replica.isBound(message.from, peer)
     )
+  }
+
+  /** Beside the turns of a replica, with the next frame to that node. */
+  #send(replica: Replica, peer: Peer, message: HostMessage): void {
+    this.#outbox.add(replica.groupId, replica.recoveryGeneration, peer, message)
+    this.#loop.plan()
   }
 
   #recoveryGenerationOf(groupId: GroupId): number {

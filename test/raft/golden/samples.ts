@@ -1,4 +1,5 @@
 import { utf8 } from '../../../src/core/bytes.ts'
+import { KeelsonError } from '../../../src/core/errors.ts'
 import type { EntryKind, LogEntry, StateSnapshot } from '../../../src/interfaces/index.ts'
 import { makeConfiguration } from '../../../src/raft/core/configuration.ts'
 import type { Configuration } from '../../../src/raft/core/types.ts'
@@ -18,6 +19,8 @@ const entry = (index: number, term: number, kind: EntryKind, data: string): LogE
   kind,
   data: utf8(data),
 })
+
+const sampleError = new KeelsonError('OVERLOADED', 'full', { details: { count: 3, hint: null } })
 
 const messages: readonly HostMessage[] = [
   { ...header, kind: 'preVote', candidateTerm: 10, lastIndex: 4, lastTerm: 9 },
@@ -50,6 +53,9 @@ const messages: readonly HostMessage[] = [
     entries: [entry(5, 2, 1, 'hello'), entry(6, 300, 0, '')],
   },
   { ...header, kind: 'entriesReply', requestId: 4, first: 7, entries: [] },
+  { ...header, kind: 'forward', forwardId: 300, entryKind: 1, data: utf8('forwarded') },
+  { ...header, kind: 'forwardReply', forwardId: 300, index: 2 ** 33, outcome: utf8('result') },
+  { ...header, kind: 'forwardReply', forwardId: 1, index: 0, outcome: sampleError },
 ]
 
 export const sampleMessages: readonly GroupMessage[] = messages.map((message, i) => ({

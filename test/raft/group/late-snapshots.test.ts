@@ -123,6 +123,8 @@ test('an offer that comes while a snapshot is being restored leaves the mark of 
       maximumEntryBytes: 1000,
       schedule: () => {},
       write: async () => {},
+      send: () => {},
+      maximumMessageBytes: 1 << 20,
       snapshotOffered: () => {},
     },
     {} as never,

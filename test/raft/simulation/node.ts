@@ -306,7 +306,8 @@ export class Node {
       return
     }
     if (recoveryGeneration > this.recoveryGeneration) return this.supersede(core, peer, recoveryGeneration)
-    if (message.kind === 'superseded') return
+    // The clients of this simulation ask the leader themselves.
+    if (message.kind === 'superseded' || message.kind === 'forward' || message.kind === 'forwardReply') return
     if (message.to !== core.replicaId && this.mayTakeId(core, message, peer)) this.#takeId(core, message.to)
     if (message.to !== core.replicaId || !this.isBound(message.from, peer)) {
       return this.world.count('message to or from a stranger')
