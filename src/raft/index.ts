@@ -12,6 +12,7 @@ export type {
   MembershipChange,
   RaftOptions,
   RaftRole,
+  ReadMode,
 } from './core/types.ts'
 export type { CommandId } from './group/envelope.ts'
 export type {
@@ -23,6 +24,7 @@ export type {
   LeaseToken,
   ProposeOptions,
   RaftGroupEvents,
+  ReadOptions,
   ReplicaProgress,
 } from './group/group-types.ts'
 export { checkGroupLimits, defaultGroupLimits, type GroupLimits } from './group/limits.ts'

@@ -37,11 +37,28 @@ const irrelevant: ReadonlySet<string> = new Set([
 ])
 
 /** Fields that hold a point of time, which matters only relative to now. */
-const times: ReadonlySet<string> = new Set(['lastHeardMs', 'leaderHeardMs', 'offeredAtMs', 'checkedAtMs'])
+const times: ReadonlySet<string> = new Set([
+  'lastHeardMs',
+  'leaderHeardMs',
+  'offeredAtMs',
+  'checkedAtMs',
+  'pledgedUntilMs',
+  'leaseUntilMs',
+  'atMs',
+  'deadlineMs',
+])
+
+/** The same by the wall clock. */
+const wallTimes: ReadonlySet<string> = new Set(['wallMs', 'leaseUntilWallMs'])
+
+/** Whatever lies an hour back or ahead might as well be never. */
+function relative(timeMs: number, nowMs: number): number {
+  return timeMs === nowMs ? 0 : Math.max(-3.6e6, Math.min(3.6e6, timeMs - nowMs))
+}
 
 /** The state of a core as text: equal for cores that will do the same, random draws aside. */
 export function describeState(core: RaftRequests): string {
-  const { nowMs } = core
+  const { nowMs, wallMs } = core
   const describe = (value: unknown): unknown => {
     if (value instanceof Uint8Array) return Array.from(value).join(',')
     if (value instanceof Map) {
@@ -52,9 +69,9 @@ export function describeState(core: RaftRequests): string {
     const out: [string, unknown][] = []
     for (const [name, item] of Object.entries(value)) {
       if (irrelevant.has(name)) continue
-      const isTime = typeof item === 'number' && (name.endsWith('DeadlineMs') || times.has(name))
-      // Whatever lies an hour back or ahead might as well be never.
-      out.push([name, isTime ? Math.max(-3.6e6, Math.min(3.6e6, item - nowMs)) : describe(item)])
+      if (typeof item !== 'number') out.push([name, describe(item)])
+      else if (name.endsWith('DeadlineMs') || times.has(name)) out.push([name, relative(item, nowMs)])
+      else out.push([name, wallTimes.has(name) ? relative(item, wallMs) : item])
     }
     return out
   }

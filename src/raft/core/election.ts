@@ -1,5 +1,5 @@
 import type { ReplicaId } from '../../model/ids.ts'
-import { RaftState } from './state.ts'
+import { RaftPledges } from './pledges.ts'
 import type {
   MessageHeader,
   PreVoteReply,
@@ -13,7 +13,7 @@ import type {
 export type Tally = 'won' | 'lost' | 'open'
 
 /** How a replica comes to lead: Raft section 5.2 and 5.4.1, with the pre-vote of Ongaro's thesis, section 9.6. */
-export abstract class RaftElection extends RaftState {
+export abstract class RaftElection extends RaftPledges {
   abstract becomeLeader(): void
   /** A leader gives up its role: what it kept as one is void. */
   abstract leaveLeadership(): void
@@ -33,8 +33,16 @@ export abstract class RaftElection extends RaftState {
     if (led) this.leaveLeadership()
   }
 
-  /** The election timer ran out. */
+  /**
+   * The election timer ran out. A replica that may vote for nobody may not vote for itself either: it waits, and not all
+   * whose pledges end together go on together.
+   */
   electionTimedOut(): void {
+    if (this.isPledged()) {
+      const share = this.electionTimeoutMs - this.options.electionTimeoutMs
+      this.electionDeadlineMs = this.pledgedUntilMs + share
+      return
+    }
     this.setLeader(0)
     if (this.maySeekElection()) this.startElection(false)
     else this.electionDeadlineMs = Infinity
@@ -104,9 +112,13 @@ export abstract class RaftElection extends RaftState {
     return this.leader !== 0 && this.nowMs < this.leaderHeardMs + this.options.electionTimeoutMs
   }
 
-  /** Leader stickiness: elections against a leader that is alive are refused, unless the leader itself wants one. */
+  /**
+   * Elections against a leader that may hold a lease are refused, and leader stickiness: those against one that is alive.
+   * Unless the leader itself wants one: it has given up its lease.
+   */
   refusesElections(transfer: boolean): boolean {
-    return this.options.checkQuorum && !transfer && this.protectsLeader()
+    if (transfer) return false
+    return this.isPledged() || (this.options.checkQuorum && this.protectsLeader())
   }
 
   canGrantPreVote(request: PreVoteRequest): boolean {
@@ -121,6 +133,7 @@ export abstract class RaftElection extends RaftState {
   canGrantVote(request: VoteRequest): boolean {
     return (
       !this.quarantined &&
+      (request.transfer || !this.isPledged()) &&
       this.isVoteFree(request.from) &&
       this.logIsUpToDate(request.lastTerm, request.lastIndex)
     )
@@ -212,8 +225,9 @@ export abstract class RaftElection extends RaftState {
 
   /**
    * The socket to the leader closed: it is forgotten, and a pre-vote starts at once. The voters take turns, two round
-   * trips apart, so that they do not split the votes. Without pre-votes a glitch would depose a leader that is well, so
-   * then nothing is hurried.
+   * trips apart, so that they do not split the votes. Those that are pledged wait for the end of their pledges, and a turn
+   * more, since the others' may end a little later. Without pre-votes a glitch would depose a leader that is well, so then
+   * nothing is hurried.
    */
   leaderWentDown(): void {
     const rank = this.voters()
@@ -221,9 +235,11 @@ export abstract class RaftElection extends RaftState {
       .indexOf(this.replicaId)
     this.setLeader(0)
     if (!this.options.preVote || !this.maySeekElection()) return
-    const delay = Math.min(rank * 2 * this.options.roundTripMs, this.options.electionTimeoutMs)
-    this.electionDeadlineMs = Math.min(this.electionDeadlineMs, this.nowMs + delay)
-    if (delay === 0) this.electionTimedOut()
+    const turn = this.isPledged() ? rank + 1 : rank
+    const delay = Math.min(turn * 2 * this.options.roundTripMs, this.options.electionTimeoutMs)
+    const fromMs = Math.max(this.nowMs, this.pledgedUntilMs)
+    this.electionDeadlineMs = Math.min(this.electionDeadlineMs, fromMs + delay)
+    if (fromMs + delay <= this.nowMs) this.electionTimedOut()
   }
 
   header(to: ReplicaId): MessageHeader {

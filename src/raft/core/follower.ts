@@ -124,8 +124,15 @@ export abstract class RaftFollower extends RaftElection {
     if (this.hasForgotten(heartbeat.match)) this.quarantine()
     if (this.quarantined) return
     this.commitTo(this.commitFromLeader(heartbeat.commit, this.provenIndex))
-    if (heartbeat.round === 0) return
-    this.send({ kind: 'heartbeatReply', ...this.header(heartbeat.from), round: heartbeat.round })
+    const { round } = heartbeat
+    if (round === 0) return
+    this.pledge()
+    this.send({
+      kind: 'heartbeatReply',
+      ...this.header(heartbeat.from),
+      round,
+      pledgeMs: this.pledgedMs(),
+    })
   }
 
   /**

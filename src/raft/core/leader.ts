@@ -34,6 +34,12 @@ export abstract class RaftLeader extends RaftFollower {
   abstract bindReads(): void
   /** Answers came in: serves the reads whose rounds a quorum confirmed. */
   abstract confirmReads(): void
+  /** A round of heartbeats is about to go out. */
+  abstract roundStarted(): void
+  /** An answer to one of them says what the replica promises. */
+  abstract takePledge(progress: Progress, reply: HeartbeatReply): void
+  /** No lease any more in this term. */
+  abstract giveUpLease(): void
   /** The replica that leadership is handed to may have caught up. */
   abstract continueTransfer(replicaId: ReplicaId): void
 
@@ -147,6 +153,7 @@ export abstract class RaftLeader extends RaftFollower {
     if (progress === undefined) return
     if (reply.round > this.round) return this.drop('unknownRound')
     progress.lastHeardMs = this.nowMs
+    this.takePledge(progress, reply)
     if (reply.round > progress.ackedRound) {
       progress.ackedRound = reply.round
       this.confirmReads()
@@ -214,8 +221,14 @@ export abstract class RaftLeader extends RaftFollower {
         heir = replicaId
       }
     }
-    if (heir !== 0) this.send({ kind: 'timeoutNow', ...this.header(heir) })
+    if (heir !== 0) this.sendTimeoutNow(heir)
     this.becomeFollower(this.term, 0)
+  }
+
+  /** The heir is voted for whatever its voters have pledged, so from now on pledges prove nothing. */
+  sendTimeoutNow(to: ReplicaId): void {
+    this.giveUpLease()
+    this.send({ kind: 'timeoutNow', ...this.header(to) })
   }
 
   /** A majority of the voters, this one included if it is one, was heard within the least election timeout. */
@@ -249,6 +262,7 @@ export abstract class RaftLeader extends RaftFollower {
    */
   startRound(): void {
     this.round++
+    this.roundStarted()
     this.bindReads()
     for (const [replicaId, progress] of this.progress) this.sendHeartbeat(replicaId, progress, this.round)
     this.confirmReads()

@@ -75,6 +75,12 @@ export class Progress {
   lastHeardMs: number
   /** The highest heartbeat round that it answered in this term. */
   ackedRound = 0
+  /**
+   * Until then, by this leader's monotonic clock, it is certain to vote for nobody else: by the pledge of this term that
+   * lasts longest. And the wall time at which a clock that had not slept would show it.
+   */
+  leaseUntilMs: number = -Infinity
+  leaseUntilWallMs: number = -Infinity
   /** The highest commit index that was sent to it. Never above `matchIndex`. */
   commitTold = 0
   /** The fetch that is under way for it; 0 for none. At most one. */
@@ -119,6 +125,8 @@ export class Progress {
     copy.snapshotIndex = this.snapshotIndex
     copy.offeredAtMs = this.offeredAtMs
     copy.ackedRound = this.ackedRound
+    copy.leaseUntilMs = this.leaseUntilMs
+    copy.leaseUntilWallMs = this.leaseUntilWallMs
     copy.commitTold = this.commitTold
     copy.fetchId = this.fetchId
     copy.checkedAtMs = this.checkedAtMs

@@ -19,6 +19,7 @@ import type {
   RaftMachine,
   RaftStatus,
   RaftWrite,
+  ReadRequest,
   Ready,
   Refused,
 } from './types.ts'
@@ -38,7 +39,12 @@ export class RaftCore extends RaftRequests implements RaftMachine {
   applyFetchId = 0
 
   get nextDeadlineMs(): number {
-    return Math.min(this.electionDeadlineMs, this.heartbeatDeadlineMs, this.transferDeadlineMs)
+    return Math.min(
+      this.electionDeadlineMs,
+      this.heartbeatDeadlineMs,
+      this.transferDeadlineMs,
+      this.readDeadlineMs,
+    )
   }
 
   // Messages
@@ -126,6 +132,10 @@ export class RaftCore extends RaftRequests implements RaftMachine {
         return this.handleSnapshotOffer(message)
       case 'timeoutNow':
         return this.handleTimeoutNow(message)
+      case 'readIndex':
+        return this.handleReadIndex(message)
+      case 'readIndexReply':
+        return this.handleReadIndexReply(message)
     }
   }
 
@@ -147,14 +157,23 @@ export class RaftCore extends RaftRequests implements RaftMachine {
     return reason === undefined ? this.appendChange(change) : this.refuse(reason)
   }
 
-  requestRead(context: number, nowMs: number): Accepted | Refused {
+  requestRead(context: number, nowMs: number, request: ReadRequest = {}): Accepted | Refused {
     this.observeTime(nowMs)
-    if (this.role !== 'leader') return this.refuse('notLeader')
-    if (this.waitingReads.length + this.boundReads >= this.options.maximumPendingReads) {
-      return this.refuse('overloaded')
-    }
-    this.waitingReads.push(context)
+    const reason = this.refusalOfRead(request)
+    if (reason !== undefined) return this.refuse(reason)
+    if (this.role === 'leader') this.readHere(context, request)
+    else this.readThere(context, request)
     return { accepted: true }
+  }
+
+  observeWall(wallMs: number): void {
+    this.wallMs = wallMs
+  }
+
+  leaseReadIndex(nowMs: number, wallMs: number): number | undefined {
+    this.observeTime(nowMs)
+    this.observeWall(wallMs)
+    return this.mayReadByLease() ? this.readIndex() : undefined
   }
 
   transferLeadership(to: ReplicaId, nowMs: number): Accepted | Refused {
@@ -167,6 +186,7 @@ export class RaftCore extends RaftRequests implements RaftMachine {
   advanceTo(nowMs: number): void {
     this.observeTime(nowMs)
     if (this.nowMs >= this.transferDeadlineMs) this.endTransfer('failed')
+    this.failOverdueReads()
     if (this.role === 'leader') {
       if (this.nowMs < this.heartbeatDeadlineMs) return
       this.heartbeatTimedOut()
@@ -256,9 +276,10 @@ export class RaftCore extends RaftRequests implements RaftMachine {
   takeReady(): Ready | undefined {
     this.sharedSlice = undefined
     if (this.role === 'leader') {
-      if (this.waitingReads.length > 0 && this.mayBindReads()) this.startRound()
+      this.answerByLease()
+      if (this.wantsRound()) this.startRound()
       this.replicate()
-    }
+    } else this.askLeader()
     const write = this.takeWrite()
     const messagesAfter = this.takeDeferred()
     const messages = this.outbox

@@ -8,9 +8,9 @@ import {
   replicaOf,
   votersOf,
 } from './configuration.ts'
-import { RaftLeader } from './leader.ts'
 import { entryOverheadBytes } from './log.ts'
-import { majorityValue, type Progress } from './progress.ts'
+import type { Progress } from './progress.ts'
+import { RaftReads } from './reads.ts'
 import type {
   Accepted,
   ChangeAccepted,
@@ -19,30 +19,12 @@ import type {
   MembershipChange,
   Proposal,
   ProposalAccepted,
-  ReadReady,
   RefusalReason,
   Refused,
 } from './types.ts'
 
-/** Reads that were bound to one round of heartbeats. */
-interface ReadBatch {
-  readonly round: number
-  /** The commit index when the round went out: at least what was acknowledged before any of the reads was asked. */
-  readonly index: number
-  readonly contexts: readonly number[]
-}
-
-/** What callers ask of a leader: proposals, changes of the members, reads, and to hand over. */
-export abstract class RaftRequests extends RaftLeader {
-  /** Reads that no round of heartbeats was started for yet, in order. */
-  waitingReads: number[] = []
-  /** Reads whose round is under way, by ascending round. */
-  readBatches: ReadBatch[] = []
-  /** Reads in `readBatches`. */
-  boundReads = 0
-  servableReads: ReadReady[] = []
-  failedReads: number[] = []
-
+/** What else callers ask of a leader: proposals, changes of the members, and to hand over. */
+export abstract class RaftRequests extends RaftReads {
   /** The replica that leadership is being handed to; 0 for none. Set until the outcome is known. */
   transferTo: ReplicaId = 0
   /** The term in which it was started. */
@@ -90,7 +72,7 @@ export abstract class RaftRequests extends RaftLeader {
   // Membership: one change at a time (thesis, section 4.1)
 
   /** The leader has committed an entry of its own term: it knows what is committed (Ongaro's note of 2015). */
-  hasCommittedInTerm(): boolean {
+  override hasCommittedInTerm(): boolean {
     return this.log.termAt(this.commitIndex) === this.term
   }
 
@@ -178,59 +160,6 @@ export abstract class RaftRequests extends RaftLeader {
     return { accepted: true, term, index, configuration }
   }
 
-  // Reads: ReadIndex (thesis, section 6.4), a whole turn's reads bound to one round of heartbeats
-
-  /** Reads that wait for the first commit of the term, or for the end of the turn. */
-  override bindReads(): void {
-    if (this.waitingReads.length === 0 || !this.mayBindReads()) return
-    const contexts = this.waitingReads
-    this.waitingReads = []
-    this.boundReads += contexts.length
-    this.readBatches.push({ round: this.round, index: this.readIndex(), contexts })
-  }
-
-  /** Before its first commit a new leader does not know what was committed, and so acknowledged, before it. */
-  mayBindReads(): boolean {
-    return this.hasCommittedInTerm()
-  }
-
-  readIndex(): number {
-    return this.commitIndex
-  }
-
-  /** The latest round that a majority of the voters in force answered; one's own answer needs no message. */
-  confirmedRound(): number {
-    return majorityValue(
-      this.voters().map((voter) =>
-        voter === this.replicaId ? this.round : (this.progress.get(voter)?.ackedRound ?? 0),
-      ),
-    )
-  }
-
-  /** A read may be served once a round that began after it was asked proves that nobody else led by then. */
-  canServeRead(batch: { readonly round: number }): boolean {
-    return batch.round <= this.confirmedRound()
-  }
-
-  override confirmReads(): void {
-    let done = 0
-    for (const batch of this.readBatches) {
-      if (!this.canServeRead(batch)) break
-      for (const context of batch.contexts) this.servableReads.push({ context, index: batch.index })
-      this.boundReads -= batch.contexts.length
-      done++
-    }
-    this.readBatches.splice(0, done)
-  }
-
-  failReads(): void {
-    for (const batch of this.readBatches) this.failedReads.push(...batch.contexts)
-    this.failedReads.push(...this.waitingReads)
-    this.readBatches = []
-    this.waitingReads = []
-    this.boundReads = 0
-  }
-
   // Handing over (thesis, section 3.10)
 
   startTransfer(to: ReplicaId): Accepted | Refused {
@@ -255,7 +184,7 @@ export abstract class RaftRequests extends RaftLeader {
   override continueTransfer(replicaId: ReplicaId): void {
     if (!this.isHandingOver() || replicaId !== this.transferTo) return
     if (this.progress.get(replicaId)?.matchIndex !== this.log.lastIndex) return
-    this.send({ kind: 'timeoutNow', ...this.header(replicaId) })
+    this.sendTimeoutNow(replicaId)
   }
 
   /** Too late, or its end is known: proposals are taken again if this replica still leads. */
@@ -277,8 +206,5 @@ export abstract class RaftRequests extends RaftLeader {
 
   override abandonRequests(): void {
     this.failReads()
-    // Confirmed, but not handed out: they must get an answer, too.
-    for (const { context } of this.servableReads) this.failedReads.push(context)
-    this.servableReads = []
   }
 }

@@ -33,6 +33,8 @@ export abstract class RaftState {
   random: Random
   /** The latest time that came in. Never goes back. */
   nowMs: number
+  /** The wall time that came in last. May jump; decides nothing but that there is no lease. */
+  wallMs: number = -Infinity
 
   /** Grows only. Written with `votedFor` as one record, before anything that promises it leaves. */
   term: number

@@ -138,6 +138,11 @@ export interface HeartbeatReply extends MessageHeader {
   readonly kind: 'heartbeatReply'
   /** Copied from the request. */
   readonly round: number
+  /**
+   * For how long, at least, the sender votes for nobody else from the moment at which the request came in, by true time: an
+   * integer. 0 for no such promise.
+   */
+  readonly pledgeMs: number
 }
 
 /** The leader has compacted what the receiver needs: it should fetch a snapshot from the leader's host. */
@@ -145,6 +150,24 @@ export interface SnapshotOffer extends MessageHeader {
   readonly kind: 'snapshotOffer'
   /** The snapshot must reach at least here. */
   readonly position: LogPosition
+}
+
+/** A follower asks up to where it must have applied the log to read what nobody can miss. */
+export interface ReadIndexRequest extends MessageHeader {
+  readonly kind: 'readIndex'
+  /** Never used twice, not by a later life of the sender either. */
+  readonly requestId: number
+  /** The leader may answer by its lease. */
+  readonly lease: boolean
+}
+
+/** The answer to a {@link ReadIndexRequest}. */
+export interface ReadIndexReply extends MessageHeader {
+  readonly kind: 'readIndexReply'
+  /** Copied from the request. */
+  readonly requestId: number
+  /** At least what was acknowledged before the request came in; 0 when the leader has too many reads waiting. */
+  readonly index: number
 }
 
 /** The leader hands over: campaign at once. */
@@ -164,6 +187,8 @@ export type Message =
   | HeartbeatReply
   | SnapshotOffer
   | TimeoutNow
+  | ReadIndexRequest
+  | ReadIndexReply
 
 /** {@link Message} kinds by name. */
 export type MessageKind = Message['kind']
@@ -186,6 +211,20 @@ export interface RaftWrite {
 export interface DeferredMessage {
   readonly writeId: number
   readonly message: Message
+}
+
+/**
+ * What proves to a leader that nobody else has led meanwhile. `readIndex`: a round of messages. `lease`: the pledges of a
+ * quorum, where they are valid at the moment, and a round of messages where they are not.
+ */
+export type ReadMode = 'readIndex' | 'lease'
+
+/** How a read is asked for. */
+export interface ReadRequest {
+  /** Default `readIndex`. */
+  readonly mode?: ReadMode
+  /** Where it is served: by this replica only if it leads (the default), or by whatever it is, its leader being asked. */
+  readonly from?: 'leader' | 'any'
 }
 
 /** A read that may be served: once the local state machine has applied `index`, it has all that was acknowledged before. */
@@ -402,6 +441,17 @@ export interface RaftOptions {
   readonly checkQuorum: boolean
   /** Step of the staggered start of elections after a closed socket: voter i waits i · 2 of these. */
   readonly roundTripMs: number
+  /**
+   * How long the lease of a leader lasts, from when it sent the messages that a quorum answered: an integer. As long, its
+   * followers vote for nobody else, so a leader that dies costs about that. Of use only with `clockDriftBound`. Replicas
+   * may differ in it; one that starts again with a lower value must have been down for the former.
+   */
+  readonly leaseMs: number
+  /**
+   * The rate of every clock of the group is within 1 ± this, which is for the operator to know: reads by lease are only as
+   * right as it is. 0: nobody knows, and no lease is ever used.
+   */
+  readonly clockDriftBound: number
   /** Most bytes of data in one append message and in one fetch; a single larger entry travels alone. */
   readonly maximumAppendBytes: number
   /** Most entries in one append message. */
@@ -469,12 +519,25 @@ export interface RaftMachine {
     nowMs: number,
   ): ChangeAccepted | Refused
   /** Asks for a linearizable read; answered in `Ready.reads` or `Ready.failedReads` with the same context. */
-  requestRead(context: number, nowMs: number): Accepted | Refused
+  requestRead(context: number, nowMs: number, request?: ReadRequest): Accepted | Refused
+  /**
+   * The wall time that goes with the monotonic time of the next input. It gives nothing, but without it, or when it has gone
+   * on while the monotonic clock stood still, there is no lease. To be called before whatever may send or use one.
+   */
+  observeWall(wallMs: number): void
+  /**
+   * What must be applied for a read now: the commit index while this replica leads with a valid lease, undefined otherwise.
+   * For reads that need no turn.
+   */
+  leaseReadIndex(nowMs: number, wallMs: number): number | undefined
   /** Hands leadership to a voter; the outcome is in `Ready.transfer`. Given up after an election timeout. */
   transferLeadership(to: ReplicaId, nowMs: number): Accepted | Refused
   /** Lets time pass: elections, heartbeats, quorum checks. */
   advanceTo(nowMs: number): void
-  /** Starts an election now (with a pre-vote first, where that is on) if this replica is a voter and does not lead. */
+  /**
+   * Starts an election (with a pre-vote first, where that is on) if this replica is a voter and does not lead: now, or when
+   * its pledge to a leader has ended.
+   */
   campaign(nowMs: number): void
   /** A hint: what was sent to this replica lately may be lost. */
   peerUnreachable(replicaId: ReplicaId, nowMs: number): void

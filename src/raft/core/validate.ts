@@ -86,6 +86,15 @@ export function validateMessage(message: Message): void {
       break
     case 'heartbeatReply':
       number(message.round, 'round', 0)
+      number(message.pledgeMs, 'pledge', 0)
+      break
+    case 'readIndex':
+      number(message.requestId, 'request id', 1)
+      flag(message.lease, 'lease')
+      break
+    case 'readIndexReply':
+      number(message.requestId, 'request id', 1)
+      number(message.index, 'index', 0)
       break
     case 'snapshotOffer':
       if (typeof message.position !== 'object' || message.position === null) refuse('has no position')

@@ -1,7 +1,7 @@
 import type { CallOptions } from '../../core/async.ts'
 import type { KeelsonError } from '../../core/errors.ts'
 import type { GroupId, NodeId, ReplicaId } from '../../model/ids.ts'
-import type { Configuration, RaftRole } from '../core/types.ts'
+import type { Configuration, RaftRole, ReadMode } from '../core/types.ts'
 import type { CommandId } from './envelope.ts'
 
 /**
@@ -35,6 +35,21 @@ export interface ProposeOptions extends ForwardOptions {
   readonly acknowledgedBelow?: number
   /** The command takes effect only while this lease is in force. */
   readonly token?: LeaseToken
+}
+
+/** Options of {@link RaftGroup.read}. */
+export interface ReadOptions extends CallOptions {
+  /**
+   * What proves that nobody else leads. `readIndex`: a round of messages, whatever the clocks do. `lease`: the pledges of a
+   * majority, with no message at all, or a round where they have run out; safe as long as `raft.clockDriftBound` is true of
+   * all clocks. Default: `lease` on a host with such a bound, `readIndex` on one without, where there are no leases.
+   */
+  readonly readMode?: ReadMode
+  /**
+   * `leader` (the default): only a replica that leads may serve the read, and the call fails elsewhere; when it resolves, this
+   * replica led after the call began. `any`: a follower or learner asks its leader for the index and serves it from here.
+   */
+  readonly from?: 'leader' | 'any'
 }
 
 /** Options of {@link RaftGroup.changeMembership}. */

@@ -1,13 +1,16 @@
 import type { KeelsonError } from '../../core/errors.ts'
+import type { ReadRequest } from '../core/types.ts'
 
 /** A caller of `read`. */
 export interface PendingRead {
+  readonly request: Required<ReadRequest>
   settle: ((error: KeelsonError | undefined) => void) | undefined
 }
 
 /**
- * Read barriers of one replica. All calls of a turn share one request to the core; its answer is an index, and the calls
- * end when that is applied. A request is never reused: a call that comes after it was made waits for the next one.
+ * Read barriers of one replica. All calls of a turn that ask alike share one request to the core; its answer is an index,
+ * and the calls end when that is applied. A request is never reused: a call that comes after it was made waits for the
+ * next one.
  */
 export class PendingReads {
   #waiting: PendingRead[] = []
@@ -30,12 +33,16 @@ export class PendingReads {
     this.#count++
   }
 
-  /** The context of a request for all that wait. */
-  request(): number {
+  /** Makes one request for all that wait and ask for the same as the first of them. */
+  request(): { readonly context: number; readonly request: Required<ReadRequest> } {
     const context = ++this.#lastContext
-    this.#requested.set(context, this.#waiting)
-    this.#waiting = []
-    return context
+    const { request } = this.#waiting[0] as PendingRead
+    const isAlike = ({ request: other }: PendingRead): boolean =>
+      other.mode === request.mode && other.from === request.from
+    const others = this.#waiting.filter((read) => !isAlike(read))
+    this.#requested.set(context, others.length === 0 ? this.#waiting : this.#waiting.filter(isAlike))
+    this.#waiting = others
+    return { context, request }
   }
 
   /** The request was answered: it may be served once `index` is applied. */

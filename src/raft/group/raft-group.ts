@@ -7,7 +7,7 @@ import { checkCall } from '../../core/options.ts'
 import { entryKinds } from '../../interfaces/log-store.ts'
 import { checkId, type GroupId, type ReplicaId } from '../../model/ids.ts'
 import { checkMembershipChange } from '../core/configuration.ts'
-import type { Configuration, MembershipChange } from '../core/types.ts'
+import type { Configuration, MembershipChange, ReadMode, ReadRequest } from '../core/types.ts'
 import { staleSequence } from './applier.ts'
 import { type CommandId, encodeEnvelope } from './envelope.ts'
 import type {
@@ -18,6 +18,7 @@ import type {
   LeaseToken,
   ProposeOptions,
   RaftGroupEvents,
+  ReadOptions,
   ReplicaProgress,
 } from './group-types.ts'
 import { LeaseFence } from './lease-fence.ts'
@@ -122,20 +123,21 @@ export class RaftGroup {
   }
 
   /**
-   * A read barrier (ReadIndex, section 6.4 of Ongaro's thesis): when it resolves, this replica leads or led after the
-   * call began, and the local state machine has everything that was acknowledged before the call. Calls of one turn
-   * share one round of messages.
+   * A read barrier (section 6.4 of Ongaro's thesis): when it resolves, the local state machine has everything that was
+   * acknowledged before the call. Calls of one turn share one round of messages; a leader with a valid lease needs none.
    *
-   * @throws KeelsonError `NOT_LEADER` (details carry `leaderNodeId`), `OVERLOADED`, `ABORTED`, `CLOSED`,
-   * `STORE_POISONED`, `QUARANTINED`
+   * @throws KeelsonError `NOT_LEADER` (details carry `leaderNodeId`; with `from: 'any'` when the leader is not known or does
+   * not answer), `INVALID_ARGUMENT`, `OVERLOADED`, `ABORTED`, `CLOSED`, `STORE_POISONED`, `QUARANTINED`
    */
-  async read(options: CallOptions = {}): Promise<void> {
-    checkCall('read', options)
+  async read(options: ReadOptions = {}): Promise<void> {
+    checkCall('read', options, ['readMode', 'from'])
     const { signal } = options
     throwIfAborted(signal)
     const replica = this.#running()
+    const request = checkReadRequest(options.readMode ?? replica.readMode, options.from ?? 'leader')
     return new Promise<void>((resolve, reject) => {
       const read: PendingRead = {
+        request,
         settle: (error) => {
           if (error === undefined) resolve()
           else reject(error)
@@ -359,6 +361,15 @@ export class RaftGroup {
 }
 
 const proposeOptions = ['commandId', 'acknowledgedBelow', 'token', 'forward'] as const
+
+function checkReadRequest(mode: ReadMode, from: 'leader' | 'any'): Required<ReadRequest> {
+  if ((mode === 'lease' || mode === 'readIndex') && (from === 'leader' || from === 'any'))
+    return { mode, from }
+  throw new KeelsonError(
+    'INVALID_ARGUMENT',
+    `a read has the mode lease or readIndex and comes from leader or any, not ${JSON.stringify([mode, from])}`,
+  )
+}
 
 const waitingStatus: Omit<GroupStatus, 'stopped'> = Object.freeze({
   replicaId: 0,

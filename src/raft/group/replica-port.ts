@@ -1,7 +1,7 @@
 import type { Environment } from '../../core/environment.ts'
 import type { KeelsonError } from '../../core/errors.ts'
 import type { GroupWrite, LogStore } from '../../interfaces/log-store.ts'
-import type { ConfigurationState, Leadership, Message, OfferedSnapshot } from '../core/types.ts'
+import type { ConfigurationState, Leadership, Message, OfferedSnapshot, ReadMode } from '../core/types.ts'
 import type { ReplicaMessage } from './forwarding.ts'
 import type { GroupLimits } from './limits.ts'
 import type { Peer } from './peers.ts'
@@ -13,6 +13,8 @@ export interface ReplicaPort<R> {
   readonly limits: GroupLimits
   /** Largest data of one entry. */
   readonly maximumEntryBytes: number
+  /** How reads are confirmed that do not say it themselves. */
+  readonly readMode: ReadMode
   /** Something came in: the replica wants a turn, soon. */
   schedule(replica: R): void
   /** Writes beside the turns, after everything that was written before. Given up when the replica stops. */

@@ -1,3 +1,4 @@
+import type { Clock } from '../../core/clock.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { entryKinds, type LogEntry } from '../../interfaces/log-store.ts'
 import type { GroupId, NodeId, ReplicaId } from '../../model/ids.ts'
@@ -24,6 +25,7 @@ const maximumTurnBytes = 1 << 20
 export interface ReplicaRequestsOptions {
   readonly groupId: GroupId
   readonly core: RaftMachine
+  readonly clock: Clock
   readonly limits: GroupLimits
   /** Largest data of one entry. */
   readonly maximumEntryBytes: number
@@ -117,7 +119,8 @@ export class ReplicaRequests {
 
   read(read: PendingRead): KeelsonError | undefined {
     const { core, limits, groupId } = this.#options
-    if (core.role !== 'leader') return this.#notLeader()
+    if (core.role !== 'leader' && (read.request.from === 'leader' || core.leader === 0))
+      return this.#notLeader()
     const { count } = this.#reads
     if (count >= limits.maximumPendingReads) {
       return new KeelsonError(
@@ -169,9 +172,15 @@ export class ReplicaRequests {
     this.#forwarder.submit(nowMs)
     this.#submitProposals(nowMs)
     if (this.#proposals.hasWaiting) this.#options.schedule()
-    if (!this.#reads.hasWaiting) return
-    const context = this.#reads.request()
-    const answer = this.#options.core.requestRead(context, nowMs)
+    while (this.#reads.hasWaiting) this.#requestReads()
+  }
+
+  #requestReads(): void {
+    const { core, clock } = this.#options
+    const { context, request } = this.#reads.request()
+    // Not the time of the turn: a read may have been asked for since, and its lease must hold after that.
+    core.observeWall(clock.wallMs())
+    const answer = core.requestRead(context, clock.monotonicMs(), request)
     if (!answer.accepted) this.#reads.failed(context, this.#refused(answer))
   }
 

@@ -14,6 +14,7 @@ import type {
   Message,
   RaftMachine,
   RaftStatus,
+  ReadMode,
   Ready,
 } from '../core/types.ts'
 import { Applier, type EntryOutcome, type PositionedSnapshot } from './applier.ts'
@@ -75,6 +76,7 @@ export class Replica {
     this.#requests = new ReplicaRequests({
       groupId,
       core,
+      clock: port.env.clock,
       limits,
       maximumEntryBytes,
       leaderHint: () => this.leaderHint(),
@@ -181,6 +183,11 @@ export class Replica {
 
   // What callers ask for
 
+  /** How reads are confirmed that do not say it themselves. */
+  get readMode(): ReadMode {
+    return this.#port.readMode
+  }
+
   /** @returns why the proposal is refused, if it is */
   propose(proposal: PendingProposal): KeelsonError | undefined {
     return this.#failure ?? this.#requests.propose(proposal)
@@ -193,7 +200,20 @@ export class Replica {
 
   /** @returns why the read is refused, if it is */
   read(read: PendingRead): KeelsonError | undefined {
-    return this.#failure ?? this.#requests.read(read)
+    if (this.#failure !== undefined) return this.#failure
+    if (this.#mayReadAtOnce(read)) {
+      read.settle?.(undefined)
+      return undefined
+    }
+    return this.#requests.read(read)
+  }
+
+  /** A valid lease, and all that is committed is applied: there is nothing to wait for, not even a turn. */
+  #mayReadAtOnce({ request }: PendingRead): boolean {
+    if (request.mode !== 'lease' || this.core.role !== 'leader') return false
+    const { clock } = this.#port.env
+    const index = this.core.leaseReadIndex(clock.monotonicMs(), clock.wallMs())
+    return index !== undefined && index <= this.applier.applied.index
   }
 
   /** `settle` gets the outcome when the entry of the new configuration is applied, or an error. */
@@ -325,6 +345,7 @@ export class Replica {
     if (this.#failure !== undefined) return
     this.#guarded(() => {
       this.#requests.advance(nowMs)
+      this.core.observeWall(this.#port.env.clock.wallMs())
       this.core.advanceTo(nowMs)
     })
   }
@@ -334,6 +355,7 @@ export class Replica {
     if (this.#failure !== undefined) return
     this.#guarded(() => {
       this.#requests.submit(nowMs)
+      this.core.observeWall(this.#port.env.clock.wallMs())
       const ready = this.core.takeReady()
       if (ready !== undefined) this.#carryOut(ready, nowMs, sink)
       else this.#writeMetadata(sink)

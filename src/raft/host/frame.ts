@@ -62,8 +62,10 @@ export type HostMessage =
  * passes over kinds of messages that it does not know and over what follows the fields that it knows, so a later release
  * may add both and stay readable. What an older reader must not take lightly raises `oldestReader`, and the frame is
  * refused there.
+ *
+ * Version 3 added the pledge to the answer to a heartbeat, and questions for a read index.
  */
-export const frameVersion = 2
+export const frameVersion = 3
 const oldestReader = 2
 const headerBytes = 10
 
@@ -85,6 +87,8 @@ const kinds: readonly HostMessage['kind'][] = [
   'entriesReply',
   'forward',
   'forwardReply',
+  'readIndex',
+  'readIndexReply',
 ]
 const numberOf: ReadonlyMap<HostMessage['kind'], number> = new Map(kinds.map((kind, i) => [kind, i]))
 
@@ -187,7 +191,13 @@ function writeFields(out: ByteWriter, message: HostMessage): void {
       out.varint(message.round).varint(message.commit).varint(message.match)
       return
     case 'heartbeatReply':
-      out.varint(message.round)
+      out.varint(message.round).varint(message.pledgeMs)
+      return
+    case 'readIndex':
+      out.varint(message.requestId).u8(message.lease ? 1 : 0)
+      return
+    case 'readIndexReply':
+      out.varint(message.requestId).varint(message.index)
       return
     case 'snapshotOffer':
       out.varint(message.position.index).varint(message.position.term)
@@ -318,7 +328,11 @@ function readMessage(kind: HostMessage['kind'], bytes: Uint8Array): HostMessage 
     case 'heartbeat':
       return { ...header, kind, round: reader.varint(), commit: reader.varint(), match: reader.varint() }
     case 'heartbeatReply':
-      return { ...header, kind, round: reader.varint() }
+      return { ...header, kind, round: reader.varint(), pledgeMs: added(reader) }
+    case 'readIndex':
+      return { ...header, kind, requestId: reader.varint(), lease: reader.u8() === 1 }
+    case 'readIndexReply':
+      return { ...header, kind, requestId: reader.varint(), index: reader.varint() }
     case 'snapshotOffer':
       return { ...header, kind, position: { index: reader.varint(), term: reader.varint() } }
     case 'timeoutNow':
@@ -355,6 +369,11 @@ function readMessage(kind: HostMessage['kind'], bytes: Uint8Array): HostMessage 
       return { ...header, kind, forwardId, index, outcome }
     }
   }
+}
+
+/** A number that an older release does not write: 0 there. */
+function added(reader: ByteReader): number {
+  return reader.remaining > 0 ? reader.varint() : 0
 }
 
 function readEntries(bytes: Uint8Array, reader: ByteReader, prevIndex: number, prevTerm: number): LogEntry[] {

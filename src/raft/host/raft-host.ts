@@ -159,6 +159,7 @@ export class RaftHost implements AsyncDisposable {
       log,
       limits: options.limits,
       maximumEntryBytes: this.#raft.maximumEntryBytes,
+      readMode: this.#raft.clockDriftBound > 0 ? 'lease' : 'readIndex',
       schedule: (replica) => this.#loop.schedule(replica),
       write: async (replica, write) => this.#loop.write(write, replica),
       maximumMessageBytes: channel.maximumMessageBytes,

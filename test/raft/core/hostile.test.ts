@@ -100,7 +100,7 @@ const leads: fc.Arbitrary<unknown>[] = [
     entries,
   }),
   fc.record({ kind: fc.constant('heartbeat'), ...fields, round: number, commit: number, match: number }),
-  fc.record({ kind: fc.constant('heartbeatReply'), ...fields, round: number }),
+  fc.record({ kind: fc.constant('heartbeatReply'), ...fields, round: number, pledgeMs: number }),
   fc.record({
     kind: fc.constant('appendReply'),
     ...fields,

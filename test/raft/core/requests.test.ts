@@ -76,7 +76,7 @@ suite('reads', () => {
     cluster.settle()
     const answer = (id: number): void =>
       cluster.on(1, (core) =>
-        core.step({ kind: 'heartbeatReply', from: 2, to: 1, term, round: id }, cluster.now),
+        core.step({ kind: 'heartbeatReply', from: 2, to: 1, term, round: id, pledgeMs: 0 }, cluster.now),
       )
     answer(round)
     cluster.drain(1)

@@ -32,12 +32,13 @@ import {
 import { bookkeeping1 } from './bookkeeping.ts'
 import { configuration1 } from './configuration.ts'
 import { envelope1 } from './envelope.ts'
-import { frame2 } from './frame.ts'
+import { frame2, frame3 } from './frame.ts'
 import { metadata1, metadata2 } from './metadata.ts'
 import {
   sampleConfiguration,
   sampleEnvelopes,
-  sampleMessages,
+  sampleMessages2,
+  sampleMessages3,
   sampleMetadata,
   sampleSessionEntries,
   sampleSnapshot,
@@ -51,16 +52,22 @@ import { snapshot1, snapshotHeader1 } from './snapshot.ts'
 const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'hex'))
 
 suite('golden', () => {
-  test('frames of version 2, a message of each kind', () => {
+  test('frames of versions 2 and 3, a message of each kind', () => {
     const packer = new FramePacker(42)
-    for (const { groupId, recoveryGeneration, message } of sampleMessages) {
+    for (const { groupId, recoveryGeneration, message } of sampleMessages3) {
       packer.add(groupId, message, recoveryGeneration)
     }
-    assert.equal(hex(packer.finish()), frame2)
+    assert.equal(hex(packer.finish()), frame3)
+    const unknownMessages = 0
+    assert.deepEqual(decodeFrame(bytes(frame3), 42), {
+      version: 3,
+      messages: sampleMessages3,
+      unknownMessages,
+    })
     assert.deepEqual(decodeFrame(bytes(frame2), 42), {
       version: 2,
-      messages: sampleMessages,
-      unknownMessages: 0,
+      messages: sampleMessages2,
+      unknownMessages,
     })
   })
 

@@ -39,7 +39,7 @@ const messages: readonly HostMessage[] = [
   { ...header, kind: 'append', prevIndex: 0, prevTerm: 0, commit: 0, entries: [] },
   { ...header, kind: 'appendReply', index: 4, accepted: false, hintIndex: 3, hintTerm: 2 },
   { ...header, kind: 'heartbeat', round: 77, commit: 5, match: 6 },
-  { ...header, kind: 'heartbeatReply', round: 77 },
+  { ...header, kind: 'heartbeatReply', round: 77, pledgeMs: 0 },
   { ...header, kind: 'snapshotOffer', position: { index: 12, term: 3 } },
   { ...header, kind: 'timeoutNow' },
   { ...header, kind: 'snapshotRequest', position: { index: 12, term: 3 }, requestId: 2 ** 35 },
@@ -58,11 +58,19 @@ const messages: readonly HostMessage[] = [
   { ...header, kind: 'forwardReply', forwardId: 1, index: 0, outcome: sampleError },
 ]
 
-export const sampleMessages: readonly GroupMessage[] = messages.map((message, i) => ({
-  groupId: 120 + i,
-  recoveryGeneration: i % 3,
-  message,
-}))
+const inGroups = (list: readonly HostMessage[]): GroupMessage[] =>
+  list.map((message, i) => ({ groupId: 120 + i, recoveryGeneration: i % 3, message }))
+
+/** What frames of version 2 held. */
+export const sampleMessages2: readonly GroupMessage[] = inGroups(messages)
+
+/** And those of version 3. */
+export const sampleMessages3: readonly GroupMessage[] = inGroups([
+  ...messages,
+  { ...header, kind: 'heartbeatReply', round: 78, pledgeMs: 100 },
+  { ...header, kind: 'readIndex', requestId: 2 ** 48, lease: true },
+  { ...header, kind: 'readIndexReply', requestId: 2 ** 48, index: 9 },
+])
 
 export const sampleEnvelopes: readonly CommandEnvelope[] = [
   { tokenSequence: 0, commandId: undefined, acknowledgedBelow: 0, payload: utf8('plain') },

@@ -121,6 +121,7 @@ test('an offer that comes while a snapshot is being restored leaves the mark of 
       log: undefined as never,
       limits: checkGroupLimits({}),
       maximumEntryBytes: 1000,
+      readMode: 'readIndex',
       schedule: () => {},
       write: async () => {},
       send: () => {},

@@ -50,7 +50,7 @@ test('a read that was confirmed just before leadership was lost gets an answer',
     .flatMap((ready) => ready.messages)
     .find((message) => message.kind === 'heartbeat' && message.round > 0)
   assert.ok(round?.kind === 'heartbeat')
-  step({ kind: 'heartbeatReply', from: 2, to: 1, term: 2, round: round.round })
+  step({ kind: 'heartbeatReply', from: 2, to: 1, term: 2, round: round.round, pledgeMs: 0 })
   step({ kind: 'heartbeat', from: 3, to: 1, term: 3, round: 1, commit: 0, match: 0 })
   const answered = settle().flatMap((ready) => [
     ...ready.reads.map((read) => read.context),

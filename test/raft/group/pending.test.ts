@@ -130,12 +130,15 @@ suite('pending reads', () => {
     const reads = new PendingReads()
     const log: string[] = []
     const add = (name: string) =>
-      reads.add({ settle: (error) => log.push(`${name} ${error?.code ?? 'done'}`) })
+      reads.add({
+        request: { mode: 'readIndex', from: 'leader' },
+        settle: (error) => log.push(`${name} ${error?.code ?? 'done'}`),
+      })
     add('a')
     add('b')
-    const first = reads.request()
+    const { context: first } = reads.request()
     add('c')
-    const second = reads.request()
+    const { context: second } = reads.request()
     assert.notEqual(first, second)
     reads.confirmed(first, 7, 5)
     assert.deepEqual(log, [])
@@ -144,10 +147,29 @@ suite('pending reads', () => {
     reads.confirmed(second, 7, 9)
     assert.deepEqual(log.slice(2), ['c done'])
     add('d')
-    reads.failed(reads.request(), new KeelsonError('NOT_LEADER', 'no'))
+    reads.failed(reads.request().context, new KeelsonError('NOT_LEADER', 'no'))
     add('e')
     reads.failAll(new KeelsonError('CLOSED', 'closed'))
     assert.deepEqual(log.slice(3), ['d NOT_LEADER', 'e CLOSED'])
     assert.equal(reads.count, 0)
+  })
+
+  test('of one turn that ask differently have requests of their own', () => {
+    const reads = new PendingReads()
+    const done: string[] = []
+    const add = (name: string, mode: 'readIndex' | 'lease', from: 'leader' | 'any') =>
+      reads.add({ request: { mode, from }, settle: () => done.push(name) })
+    add('a', 'lease', 'leader')
+    add('b', 'readIndex', 'leader')
+    add('c', 'lease', 'leader')
+    add('d', 'lease', 'any')
+    const requests = [reads.request(), reads.request(), reads.request()]
+    assert.equal(reads.hasWaiting, false)
+    assert.deepEqual(
+      requests.map(({ request }) => `${request.mode} ${request.from}`),
+      ['lease leader', 'readIndex leader', 'lease any'],
+    )
+    for (const { context } of requests.reverse()) reads.confirmed(context, 1, 1)
+    assert.deepEqual(done, ['d', 'b', 'a', 'c'])
   })
 })

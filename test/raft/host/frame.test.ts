@@ -31,7 +31,7 @@ const messages: HostMessage[] = [
   { ...header, kind: 'append', prevIndex: 0, prevTerm: 0, commit: 0, entries: [] },
   { ...header, kind: 'appendReply', index: 4, accepted: false, hintIndex: 3, hintTerm: 2 },
   { ...header, kind: 'heartbeat', round: 77, commit: 5, match: 6 },
-  { ...header, kind: 'heartbeatReply', round: 77 },
+  { ...header, kind: 'heartbeatReply', round: 77, pledgeMs: 100 },
   { ...header, kind: 'snapshotOffer', position: { index: 12, term: 3 } },
   { ...header, kind: 'timeoutNow' },
   { ...header, kind: 'snapshotRequest', position: { index: 12, term: 3 }, requestId: big },
@@ -44,6 +44,8 @@ const messages: HostMessage[] = [
     entries: [entry(5, 2, 1, 'hello'), entry(6, 300, 0, '')],
   },
   { ...header, kind: 'entriesReply', requestId: 4, first: 7, entries: [] },
+  { ...header, kind: 'readIndex', requestId: 2 ** 50, lease: true },
+  { ...header, kind: 'readIndexReply', requestId: 2 ** 50, index: 8 },
 ]
 
 function packed(): Uint8Array {
@@ -58,7 +60,7 @@ test('a frame carries the messages of many groups', () => {
   const frame = packed()
   const decoded = decodeFrame(frame, 42)
   assert.deepEqual(decoded, {
-    version: 2,
+    version: 3,
     messages: messages.map((message, i) => ({ groupId: i + 1, recoveryGeneration: i % 3, message })),
     unknownMessages: 0,
   })
@@ -82,7 +84,7 @@ test('a frame of another version is refused, unless a later release wrote it for
 
 test('what only a later release knows is passed over', () => {
   const decoded = decodeFrame(extendFrame(packed()), 42)
-  assert.equal(decoded?.version, 3)
+  assert.equal(decoded?.version, 4)
   assert.equal(decoded.unknownMessages, messages.length)
   assert.deepEqual(
     decoded.messages.map(({ message }) => message),

@@ -1,6 +1,7 @@
 import { mutants } from '../support/mutants.ts'
 import { coreBugs } from './core-bugs.ts'
 import { hostBugs } from './host-bugs.ts'
+import { leaseBugs } from './lease-bugs.ts'
 import { recoveryBugs } from './recovery-bugs.ts'
 import type { PlantedBug } from './types.ts'
 
@@ -59,6 +60,7 @@ export const bugs: readonly PlantedBug[] = [
     }),
   ),
   ...coreBugs,
+  ...leaseBugs,
   ...hostBugs,
   ...recoveryBugs,
 ].sort((a, b) => (a.mistake ?? 99) - (b.mistake ?? 99))

@@ -132,8 +132,11 @@ export class Client {
     if (call === undefined) return
     const attempt = ++this.#attempt
     this.#attemptedAt = this.#world.tick()
+    const { followerReads } = this.#world.settings
+    const anywhere = call.type === 'read' && chance(this.#env.random, followerReads * 0.5)
+    const target = anywhere ? pick(this.#env.random, this.#world.names) : this.#target
     const request = this.#requestOf(call)
-    this.#world.network.send(this.name, this.#target, { type: 'request', request: { ...request, attempt } })
+    this.#world.network.send(this.name, target, { type: 'request', request: { ...request, attempt } })
     this.#timer?.cancel()
     this.#timer = this.#env.timers.schedule(this.#world.settings.attemptMs, () => {
       if (attempt !== this.#attempt) return

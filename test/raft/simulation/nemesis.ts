@@ -136,6 +136,77 @@ export function faultKinds(world: World): FaultKind[] {
       },
     },
     {
+      name: 'leader cut off as it hands over',
+      meanIntervalMs: 5_000,
+      durationMs: [timeoutMs, timeoutMs * 5],
+      begin: (random) => {
+        const leader = world.leader()
+        const voters = leader?.core?.voters().filter((voter) => voter !== leader.core?.replicaId) ?? []
+        if (leader?.core === undefined || voters.length === 0) return undefined
+        const to = pick(random, voters)
+        if (!leader.core.transferLeadership(to, leader.nowMs).accepted) return undefined
+        leader.input('asked to hand over to', to)
+        leader.changed()
+        // Its message leaves in this turn, and whatever comes of it does not reach it.
+        let heal = (): void => {}
+        let over = false
+        world.simulation.scheduler.schedule(random.float() * 3, () => {
+          if (!over) heal = cutOff(world, leader, random)
+        })
+        return () => {
+          over = true
+          heal()
+        }
+      },
+    },
+    {
+      name: 'leader cut off from one after the other',
+      meanIntervalMs: 5_000,
+      durationMs: [timeoutMs * 4, timeoutMs * 12],
+      begin: (random) => {
+        const leader = world.leader()
+        if (leader === undefined) return undefined
+        const others = shuffled(
+          random,
+          world.names.filter((name) => name !== leader.name),
+        )
+        const heals: (() => void)[] = []
+        let over = false
+        const next = (): void => {
+          const other = over ? undefined : others.pop()
+          if (other === undefined) return
+          heals.push(
+            world.conditions.partition([
+              ...oneWay([leader.name], [other]),
+              ...oneWay([other], [leader.name]),
+            ]),
+          )
+          world.simulation.scheduler.schedule(random.float() * timeoutMs * 8, next)
+        }
+        next()
+        return () => {
+          over = true
+          for (const heal of heals) heal()
+        }
+      },
+    },
+    {
+      name: 'followers crash while the leader is cut off',
+      meanIntervalMs: 6_000,
+      durationMs: [timeoutMs * 2, timeoutMs * 8],
+      begin: (random) => {
+        const leader = world.leader()
+        if (leader === undefined) return undefined
+        const heal = cutOff(world, leader, random)
+        for (const node of nodes()) {
+          if (node === leader || node.process.state === 'crashed') continue
+          node.process.crash(chance(random, 0.5) ? 'kill' : 'power')
+          world.simulation.scheduler.schedule(5 + random.float() * timeoutMs * 0.2, () => world.restart(node))
+        }
+        return heal
+      },
+    },
+    {
       name: 'swizzle-clog',
       meanIntervalMs: 6_000,
       durationMs: [timeoutMs * 0.1, timeoutMs * 3],
@@ -232,7 +303,31 @@ export function faultKinds(world: World): FaultKind[] {
       begin: (random) => {
         const node = running(random)
         if (node === undefined || world.settings.clockDrift === 0) return undefined
-        node.process.setClockRate(1 + (random.float() * 2 - 1) * world.settings.clockDrift)
+        world.drawClockRate(node, random)
+        return () => {}
+      },
+    },
+    {
+      name: 'slow clock of a leader that is cut off',
+      meanIntervalMs: 6_000,
+      durationMs: [timeoutMs * 2, timeoutMs * 12],
+      begin: (random) => {
+        const leader = world.leader()
+        const { clockDrift } = world.settings
+        if (leader === undefined || clockDrift === 0) return undefined
+        for (const node of nodes())
+          node.process.setClockRate(node === leader ? 1 - clockDrift : 1 + clockDrift)
+        return cutOff(world, leader, random)
+      },
+    },
+    {
+      name: 'wall clock jumped',
+      meanIntervalMs: 2_000,
+      durationMs: [0, 0],
+      begin: (random) => {
+        const node = running(random)
+        if (node === undefined) return undefined
+        node.process.jumpWallClock((random.float() - 0.5) * timeoutMs * 20)
         return () => {}
       },
     },

@@ -10,6 +10,7 @@ import type {
   Fetch,
   Message,
   OfferedSnapshot,
+  RaftOptions,
   RaftWrite,
   ReadReady,
   Ready,
@@ -140,6 +141,13 @@ export class Node {
 
   get nowMs(): number {
     return this.env.clock.monotonicMs()
+  }
+
+  /** Every second node may have shorter leases than the others. */
+  raftOptions(): Partial<RaftOptions> {
+    const { raft, shortLease } = this.world.settings
+    if (shortLease === 1 || Number(this.name.slice(1)) % 2 === 0) return raft
+    return { ...raft, leaseMs: Math.ceil((raft.leaseMs ?? 100) * shortLease) }
   }
 
   get running(): boolean {
@@ -426,16 +434,12 @@ export class Node {
       const hint = leader === 0 ? undefined : this.peerOf(leader)?.nodeId
       this.reply(client, { attempt: request.attempt, refused: true, leader: hint })
     }
-    if (core === undefined || core.role !== 'leader') return refuse()
+    if (core === undefined) return refuse()
     if (request.type === 'read') {
-      const context = ++this.#lastContext
-      const answer = core.requestRead(context, this.nowMs)
-      if (!answer.accepted) return refuse()
-      this.input('read asked', context)
-      this.judge((invariants) => invariants.readAsked(core.replicaId, context))
-      this.#readsAsked.set(context, { client, attempt: request.attempt, key: request.key })
-      return this.changed()
+      if (!this.#read(core, client, request.attempt, request.key)) refuse()
+      return
     }
+    if (core.role !== 'leader') return refuse()
     const proposal =
       request.type === 'register'
         ? {
@@ -461,6 +465,36 @@ export class Node {
     this.input('proposed', answer.firstIndex, 'for', client)
     this.#proposals.set(answer.firstIndex, { term: answer.term, client, attempt: request.attempt })
     this.changed()
+  }
+
+  /** @returns whether the read is under way */
+  #read(core: RaftCore, client: string, attempt: number, key: string): boolean {
+    const { leaseReads, followerReads } = this.world.settings
+    const mode = chance(this.random, leaseReads) ? 'lease' : 'readIndex'
+    const from = chance(this.random, followerReads) ? 'any' : 'leader'
+    const context = ++this.#lastContext
+    this.judge((invariants) => invariants.readAsked(core.replicaId, context))
+    this.observeWall(core)
+    if (mode === 'lease' && chance(this.random, 0.5)) {
+      const index = core.leaseReadIndex(this.nowMs, core.wallMs)
+      if (index !== undefined && index <= this.machine.applied.index) {
+        this.world.count('read at once')
+        this.judge((invariants) => invariants.readServed(core.replicaId, context, index))
+        this.reply(client, { attempt, value: this.machine.get(key), read: true })
+        return true
+      }
+    }
+    const answer = core.requestRead(context, this.nowMs, { mode, from })
+    if (!answer.accepted) return false
+    this.input('read asked', context, mode, from)
+    this.#readsAsked.set(context, { client, attempt, key })
+    this.changed()
+    return true
+  }
+
+  /** Before whatever may send or use a lease. */
+  observeWall(core: RaftCore): void {
+    core.observeWall(this.env.clock.wallMs())
   }
 
   reply(client: string, reply: ClientReply): void {
@@ -511,6 +545,7 @@ export class Node {
 
   advance(core: RaftCore): void {
     if (this.core !== core) return
+    this.observeWall(core)
     core.advanceTo(this.nowMs)
     this.changed()
   }
@@ -520,6 +555,7 @@ export class Node {
   turn(): void {
     const { core } = this
     if (core === undefined) return
+    this.observeWall(core)
     const ready = core.takeReady()
     this.world.observe(this, core)
     this.#armTimer(core)
@@ -782,7 +818,7 @@ export class Node {
     const asked = this.#readsAsked.get(read.context)
     if (asked === undefined) return
     this.#readsAsked.delete(read.context)
-    this.world.count('read served')
+    this.world.count(this.leads ? 'read served' : 'read served by a follower')
     this.input('read served', read.context, 'at', read.index)
     this.reply(asked.client, { attempt: asked.attempt, value: this.machine.get(asked.key), read: true })
   }

@@ -49,7 +49,7 @@ function begin(node: Node, record: ReplicaRecord, machine: Machine, compacted: L
   const core = node.world.makeCore({
     replicaId: record.replicaId,
     restored: restoredState(node, record, machine, compacted),
-    options: node.world.settings.raft,
+    options: node.raftOptions(),
     random: node.env.random,
     nowMs: node.nowMs,
   })

@@ -48,6 +48,12 @@ export interface Settings {
   readonly operatorIntervalMs: number
   /** After all is well, more than half of the voters are lost for good, and the group is recovered without them. */
   readonly losesQuorum: boolean
+  /** Leases of some nodes are shorter than those of others by this factor; 1 for none. */
+  readonly shortLease: number
+  /** Part of the reads of a leader that its lease may answer. */
+  readonly leaseReads: number
+  /** Part of the reads that come to a follower which it serves itself. */
+  readonly followerReads: number
   /** Names of faults that are there for certain, and often. */
   readonly emphasis: readonly string[]
 }
@@ -59,6 +65,8 @@ export function drawSettings(random: SeededRandom): Settings {
   const electionTimeoutMs = between(random, 150, 400)
   const tight = chance(random, 0.5)
   const small = chance(random, 0.5)
+  const clockDrift = chance(random, 0.5) ? random.float() * 0.1 : 0
+  const leases = chance(random, 0.7)
   return {
     size,
     nodes: Math.max(size, chance(random, 0.7) ? 7 : size + 1),
@@ -77,6 +85,9 @@ export function drawSettings(random: SeededRandom): Settings {
       maximumTailBytes: small ? random.integer(500) : 8 << 20,
       maximumApplyingBytes: small ? 50 + random.integer(1_000) : 16 << 20,
       caughtUpEntries: 5 + random.integer(50),
+      leaseMs: Math.ceil(between(random, 0.1, 1.5) * electionTimeoutMs),
+      // As tight as it is true.
+      clockDriftBound: leases ? Math.max(clockDrift, 0.0001) : 0,
     },
     link: {
       minimumDelayMs: between(random, 0.05, 3),
@@ -106,13 +117,16 @@ export function drawSettings(random: SeededRandom): Settings {
     keepEntries: random.integer(30),
     chunkBytes: 50 + random.integer(400),
     crashPointProbability: chance(random, 0.4) ? random.float() ** 2 * 0.004 : 0,
-    clockDrift: chance(random, 0.5) ? random.float() * 0.1 : 0,
+    clockDrift,
     shortRecovery: chance(random, 0.5),
     operatorIntervalMs: chance(random, 0.7) ? between(random, 100, 1_100) : 1e9,
     losesQuorum: chance(random, 0.3),
     sparesLaggards: chance(random, 0.5),
     maximumLagEntries: 60 + random.integer(200),
     maximumLagBytes: 2_000 + random.integer(20_000),
+    shortLease: chance(random, 0.7) ? 1 : between(random, 0.2, 1),
+    leaseReads: leases ? random.float() : 0,
+    followerReads: chance(random, 0.6) ? random.float() : 0,
     emphasis: [],
   }
 }

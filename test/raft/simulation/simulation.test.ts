@@ -58,6 +58,8 @@ suite('a simulated Raft group', () => {
     for (const fault of faults) assert.ok(total(({ faults: all }) => all, fault) > 0, `never: ${fault}`)
     const events = [
       'read served',
+      'read served by a follower',
+      'read at once',
       'compaction',
       'fetch',
       'snapshot restored',

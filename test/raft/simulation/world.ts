@@ -1,5 +1,5 @@
 import { KeelsonError } from '../../../src/core/errors.ts'
-import { type SeededRandom, shuffled } from '../../../src/core/random.ts'
+import { chance, type SeededRandom, shuffled } from '../../../src/core/random.ts'
 import type { LogEntry, LogPosition } from '../../../src/interfaces/log-store.ts'
 import type { ReplicaDescriptor } from '../../../src/model/descriptors.ts'
 import { bootstrapState, replicaOf } from '../../../src/raft/core/configuration.ts'
@@ -278,10 +278,16 @@ export class World {
   restart(node: Node): void {
     if (node.process.state !== 'crashed' || this.dead.has(node)) return
     node.process.restart()
-    if (this.settings.clockDrift > 0 && !this.calm) {
-      node.process.setClockRate(1 + (node.random.float() * 2 - 1) * this.settings.clockDrift)
-    }
+    if (!this.calm) this.drawClockRate(node, node.random)
     node.start()
+  }
+
+  /** Anything within the drift, its limits as often as all that lies between. */
+  drawClockRate(node: Node, random: SeededRandom): void {
+    const { clockDrift } = this.settings
+    if (clockDrift === 0) return
+    const draw = random.float() * 2 - 1
+    node.process.setClockRate(1 + (chance(random, 0.5) ? Math.sign(draw) : draw) * clockDrift)
   }
 
   /** The nodes whose cores run. */
@@ -360,9 +366,7 @@ export class World {
       node.store.crash(Number.POSITIVE_INFINITY)
     })
     for (const node of this.nodes.values()) {
-      if (this.settings.clockDrift > 0) {
-        node.process.setClockRate(1 + (node.random.float() * 2 - 1) * this.settings.clockDrift)
-      }
+      this.drawClockRate(node, node.random)
       node.start()
     }
   }

@@ -26,6 +26,7 @@ import type {
   RaftOptions,
   RaftWrite,
   ReadReady,
+  ReadRequest,
   Refused,
 } from '../../../src/raft/core/types.ts'
 
@@ -106,6 +107,8 @@ export class Cluster {
   readonly options: Partial<RaftOptions>
   readonly Core: CoreClass
   now = 0
+  /** What the wall clocks show more than the monotonic ones. */
+  wallOffsetMs = 0
   /** Messages that left and did not arrive. */
   network: Message[] = []
   /** Everything that ever left. */
@@ -196,6 +199,7 @@ export class Cluster {
   /** Runs `act` on a replica's core and judges what it did. */
   on<T>(id: ReplicaId, act: (core: RaftCore) => T): T {
     const replica = this.replica(id)
+    replica.core.observeWall(this.now + this.wallOffsetMs)
     const result = act(replica.core)
     if (this.judged) this.invariants.observe(replica.core)
     return result
@@ -353,6 +357,10 @@ export class Cluster {
   /** Makes a replica campaign and lets the outcome settle. */
   elect(id: ReplicaId): void {
     // Beyond the time for which the others protect a leader.
+    for (const { up, core } of this.replicas.values()) {
+      if (up && core.role !== 'leader') this.now = Math.max(this.now, core.pledgedUntilMs)
+    }
+    for (const [other, { up }] of this.replicas) if (up) this.on(other, (core) => core.observeTime(this.now))
     for (const other of this.replicas.values()) {
       if (other.core.role !== 'leader') other.core.leaderHeardMs = -Infinity
     }
@@ -380,10 +388,10 @@ export class Cluster {
     return this.on(id, (core) => core.changeMembership(change, options, this.now))
   }
 
-  read(id: ReplicaId): number {
+  read(id: ReplicaId, request: ReadRequest = {}): number {
     const context = ++this.#contexts
     if (this.judged) this.invariants.readAsked(id, context)
-    const result = this.on(id, (core) => core.requestRead(context, this.now))
+    const result = this.on(id, (core) => core.requestRead(context, this.now, request))
     assert.ok(result.accepted, 'the read was refused')
     return context
   }

@@ -1,0 +1,51 @@
+import { RaftState } from './state.ts'
+import type { RaftCoreSetup } from './types.ts'
+
+/**
+ * What a voter promises so that its leader may answer reads alone: to vote for nobody for a while. The promise counts from
+ * when the leader's request came in, the leader's lease from when it was sent, so with clocks whose rates are within
+ * 1 ± the drift bound the lease ends first (Gray and Cheriton 1989; Ongaro's thesis, section 6.4.1, with promises in the
+ * place of its bound on election timeouts).
+ *
+ * A pledge is made to (group, term, leader) and kept by refusing everybody: whoever wins an election needs a vote of each
+ * quorum that gave a lease.
+ */
+export abstract class RaftPledges extends RaftState {
+  /** Until then this replica votes for nobody, itself included. Never goes back, whatever happens to the term. */
+  pledgedUntilMs: number = -Infinity
+
+  constructor(setup: RaftCoreSetup) {
+    super(setup)
+    this.pledgeAtStart()
+  }
+
+  /** Leases need a bound on the drift of clocks, and are used only where somebody has given one. */
+  leasesAreOn(): boolean {
+    return this.options.leaseMs > 0 && this.options.clockDriftBound > 0
+  }
+
+  /** An earlier life may have pledged itself just before it ended. */
+  pledgeAtStart(): void {
+    this.pledge()
+  }
+
+  /** From now on, for as long as any lease lasts that counts on it. */
+  pledge(): void {
+    if (!this.leasesAreOn()) return
+    this.pledgedUntilMs = Math.max(this.pledgedUntilMs, this.nowMs + this.pledgeDurationMs())
+  }
+
+  /** A clock that is fast by the bound still measures the whole lease. */
+  pledgeDurationMs(): number {
+    return this.options.leaseMs * (1 + this.options.clockDriftBound)
+  }
+
+  isPledged(): boolean {
+    return this.nowMs < this.pledgedUntilMs
+  }
+
+  /** What an answer to the leader says of the pledge that was made with it. */
+  pledgedMs(): number {
+    return this.leasesAreOn() ? this.options.leaseMs : 0
+  }
+}
