@@ -55,7 +55,7 @@ import {
   termStartsWrite,
 } from '../../src/raft/group/bookkeeping.ts'
 import { decodeEnvelope, encodeEnvelope } from '../../src/raft/group/envelope.ts'
-import { decodeGroupMetadata, encodeGroupMetadata } from '../../src/raft/group/metadata.ts'
+import { decodeGroupMetadata, encodeGroupMetadata, newMetadata } from '../../src/raft/group/metadata.ts'
 import { decodeSessionEntry, encodeSessionEntry } from '../../src/raft/group/session-entry.ts'
 import { decodeFrame, FramePacker } from '../../src/raft/host/frame.ts'
 import { decodeSnapshotHeader, encodeSnapshotHeader } from '../../src/raft/host/snapshot-wire.ts'
@@ -156,7 +156,7 @@ const job: Job = {
 }
 const rpc = new RpcEncoder(new BytePool())
 const seed = { clusterId: 'c', nodeId: 'n1' }
-const format = { name: 'segments', version: 1 }
+const format = { name: 'segments', version: 1, oldest: 1 }
 const position = { index: 5, term: 2 }
 const configuration = { generation: 3, replicas: [replica] }
 
@@ -549,9 +549,7 @@ export const decoders: readonly Decoder[] = [
   {
     name: 'decodeGroupMetadata',
     decode: decodeGroupMetadata,
-    samples: [
-      encodeGroupMetadata({ replicaId: 1, floor: 0, destroyed: false, quarantined: true, restoring: false }),
-    ],
+    samples: [encodeGroupMetadata({ ...newMetadata(1), quarantined: true })],
   },
   {
     name: 'decodeSessionEntry',

@@ -169,6 +169,7 @@ const raftOptions: Record<string, Option> = {
 const groupLimits: Record<string, Option> = {
   ...all(defaultGroupLimits, count),
   lostLeadershipGraceMs: number,
+  forwardTimeoutMs: number,
 }
 const described = { description: must('text') }
 
@@ -321,6 +322,7 @@ export const factories: readonly Factory[] = [
       maximumGroups: count,
       maximumSnapshotTransfers: count,
       snapshotTimeoutMs: number,
+      forwardProposals: flag,
     },
     valid: () => ({ env, log, clusterId: 'c', nodeId: 'n1', channel: idle }),
     make: (options) => RaftHost.open(options as never),
@@ -899,6 +901,7 @@ export const factories: readonly Factory[] = [
     name: 'segments',
     options: {
       ...all({ segmentBytes: 1, maximumQueuedBytes: 1, cleanFromBytes: 1 }, count),
+      damage: { kind: 'word' },
       fileSystem: { kind: 'port' },
     },
     valid: () => ({}),
@@ -941,7 +944,14 @@ export const factories: readonly Factory[] = [
       slowDelayMs: number,
       capacityBytes: number,
       ...all(
-        { slowProbability: 1, syncFailureProbability: 1, readFailureProbability: 1 },
+        {
+          slowProbability: 1,
+          syncFailureProbability: 1,
+          readFailureProbability: 1,
+          writeFailureProbability: 1,
+          lostSyncProbability: 1,
+          misdirectedWriteProbability: 1,
+        },
         { kind: 'probability' },
       ),
     },

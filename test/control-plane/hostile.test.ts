@@ -94,10 +94,11 @@ suite('a server that a peer of its cluster sends anything', () => {
     const key = utf8('/a/still')
     await client.store.txn({ then: [{ type: 'put', key, value: utf8(what) }] })
     assert.deepEqual((await client.store.get(key))?.value, utf8(what))
-    assert.deepEqual(
-      records.filter(({ level }) => level === 'error'),
-      [],
-    )
+    // That a peer speaks a version nobody here can read is for a person to look at, once.
+    const errors = records
+      .filter(({ level }) => level === 'error')
+      .filter(({ fields }) => !KeelsonError.hasCode(fields['error'], 'PROTOCOL_VERSION'))
+    assert.deepEqual(errors, [])
   }
 
   for (const [channel, called] of [

@@ -75,7 +75,12 @@ export const defaultGroupLimits: GroupLimits = Object.freeze({
 export function checkGroupLimits(input: Partial<GroupLimits> = {}): GroupLimits {
   const d = defaultGroupLimits
   const count = (fallback: number): ReturnType<typeof integerOption> => integerOption({ min: 1, fallback })
-  const { compactAfterEntries = d.compactAfterEntries, compactAfterBytes = d.compactAfterBytes } = input
+  // Limits that follow from others; whatever is no number is refused below.
+  const given = (input as Partial<GroupLimits> | null) ?? {}
+  const numberOr = (value: unknown, fallback: number): number =>
+    typeof value === 'number' ? value : fallback
+  const compactAfterEntries = numberOr(given.compactAfterEntries, d.compactAfterEntries)
+  const compactAfterBytes = numberOr(given.compactAfterBytes, d.compactAfterBytes)
   return checkOptions<GroupLimits>(
     'limits of RaftHost',
     input,
@@ -93,10 +98,10 @@ export function checkGroupLimits(input: Partial<GroupLimits> = {}): GroupLimits 
       keptEntries: integerOption({ min: 0, fallback: d.keptEntries }),
       keptBytes: integerOption({
         min: 0,
-        fallback: Math.min(d.keptBytes, Math.floor(Number(compactAfterBytes) / 4)),
+        fallback: Math.min(d.keptBytes, Math.floor(compactAfterBytes / 4)),
       }),
-      maximumLagEntries: count(Math.min(Number(compactAfterEntries) * 4, Number.MAX_SAFE_INTEGER)),
-      maximumLagBytes: count(Math.min(Number(compactAfterBytes) * 4, Number.MAX_SAFE_INTEGER)),
+      maximumLagEntries: count(Math.min(compactAfterEntries * 4, Number.MAX_SAFE_INTEGER)),
+      maximumLagBytes: count(Math.min(compactAfterBytes * 4, Number.MAX_SAFE_INTEGER)),
       maximumSessions: integerOption({ min: 1, max: 1_000_000, fallback: d.maximumSessions }),
       resultsPerSession: integerOption({ min: 1, max: 65_536, fallback: d.resultsPerSession }),
       resultBytesPerSession: count(d.resultBytesPerSession),

@@ -1,6 +1,7 @@
 import { text } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
-import { type FileSystem, readWholeFile, writeFileAtomically } from '../file-system.ts'
+import type { FileSystem } from '../../interfaces/file-system.ts'
+import { readWholeFile, writeFileAtomically } from '../file-system.ts'
 import { type BatchNumbers, batchNumbers, neededFrom, readLevelLog } from './leveldb-log.ts'
 
 /** A part of a file would look as if the rest were missing; and LevelDB will read all of it, too. */
