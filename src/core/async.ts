@@ -111,6 +111,32 @@ export function deadline(
 } {
   const controller = new AbortController()
   const timer = timers.schedule(timeoutMs, () => controller.abort(onTimeout()))
+  const leave = follow(controller, signals)
+  return {
+    signal: controller.signal,
+    release: () => {
+      timer.cancel()
+      leave()
+    },
+  }
+}
+
+/**
+ * A signal that is aborted by any of `signals`, with its reason. Call `release` when the work is done, or the listeners
+ * stay with the signals that live longer.
+ */
+export function joinSignals(...signals: readonly (AbortSignal | undefined)[]): {
+  /** Aborted by whatever comes first. */
+  readonly signal: AbortSignal
+  /** Takes the listeners away. */
+  readonly release: () => void
+} {
+  const controller = new AbortController()
+  return { signal: controller.signal, release: follow(controller, signals) }
+}
+
+/** Aborts the controller with the first of the signals. @returns what takes the listeners away */
+function follow(controller: AbortController, signals: readonly (AbortSignal | undefined)[]): () => void {
   const releases: (() => void)[] = []
   for (const signal of signals) {
     if (signal === undefined) continue
@@ -120,12 +146,8 @@ export function deadline(
     }
     releases.push(onAbort(signal, () => controller.abort(signal.reason)))
   }
-  return {
-    signal: controller.signal,
-    release: () => {
-      timer.cancel()
-      for (const release of releases) release()
-    },
+  return () => {
+    for (const release of releases) release()
   }
 }
 

@@ -1,8 +1,7 @@
-import { abortable, type CallOptions, sleep, throwIfAborted } from '../../core/async.ts'
+import { abortable, type CallOptions, joinSignals, sleep, throwIfAborted } from '../../core/async.ts'
 import type { Environment } from '../../core/environment.ts'
 import { type ErrorCode, KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import type { NodeId } from '../../model/ids.ts'
-import { joinSignals } from '../signals.ts'
 import type { ClientTuning } from './options.ts'
 
 /** Asks a server. Fails with `UNREACHABLE`, `OUTCOME_UNKNOWN` after the timeout, or with what the server threw. */

@@ -1,8 +1,8 @@
+import { joinSignals } from '../../core/async.ts'
 import type { TimerHandle } from '../../core/clock.ts'
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { decodeWatch, encodeWatchResponse } from '../protocol.ts'
-import { joinSignals } from '../signals.ts'
 import type { WatchHub } from '../watch/watch-hub.ts'
 import type { MetadataGroup } from './group.ts'
 
