@@ -324,6 +324,7 @@ export class Node {
     // The store of this node damages nothing, so nobody asks.
     if (message.kind === 'entriesRequest' || message.kind === 'entriesReply') return
     this.input('step', message.kind, 'from', message.from, 'term', message.term)
+    this.world.events?.received(this, core, message)
     core.step(message, this.nowMs)
     this.changed()
   }
@@ -594,6 +595,7 @@ export class Node {
 
   startWrite(core: RaftCore, write: RaftWrite): void {
     const { writeId, ...rest } = write
+    this.world.events?.issued(this, core, write)
     this.judge((invariants) => invariants.issued(core.replicaId, write))
     const record = this.#recordDirty ? this.record : undefined
     this.#recordDirty = false
@@ -603,6 +605,7 @@ export class Node {
   /** The disk has it. */
   written(core: RaftCore, writeId: number): void {
     if (this.core !== core) return
+    this.world.events?.durable(this, core, writeId)
     this.judge((invariants) => invariants.durable(core.replicaId, writeId))
     this.input('write is durable', writeId)
     this.persisted(core, writeId)
@@ -635,6 +638,7 @@ export class Node {
         this.world.count('message to an unknown replica')
         continue
       }
+      if (this.core !== undefined) this.world.events?.sent(this, this.core, message)
       this.judge((invariants) => invariants.sent(message))
       this.pack(packers, peer, message)
     }
@@ -954,6 +958,7 @@ export class Node {
   switchState(core: RaftCore, machine: Machine, bytes: Uint8Array): void {
     this.machine = machine
     this.machineDisk.replace(bytes, machine.applied.index)
+    this.world.events?.restored(this, core, machine.applied)
     this.judge((invariants) => invariants.snapshotInstalled(core.replicaId, machine.applied))
     this.world.restored(this, machine)
   }

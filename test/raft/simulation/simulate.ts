@@ -1,10 +1,13 @@
-// npm run simulate -- --seeds 1000 [--first N] [--workers N] [--trace] [--lines N]
+// npm run simulate -- --seeds 1000 [--first N] [--workers N] [--lines N]
+// npm run simulate -- --trace [FILE] [--first N]
 // npm run simulate -- --composition --seeds 200 [--first N] ...
 //
 // Runs the Raft core in the simulator, one seed after the other on each core of the machine, and prints a summary. A seed
 // that fails is printed with the last lines of its trace, and the command ends with code 1. `--trace` prints one seed
-// (`--first`) in full. `--composition` runs the whole control plane with its nodes instead.
+// (`--first`) in full; `--trace FILE` writes each event of its replicas to a file, a line of JSON each, for others to hold
+// against a specification. `--composition` runs the whole control plane with its nodes instead.
 
+import { closeSync, openSync, writeSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { isMainThread, parentPort, Worker } from 'node:worker_threads'
@@ -22,6 +25,7 @@ async function main(): Promise<number> {
   if (process.argv.includes('--composition')) return simulateComposition(process.argv.slice(2))
   const options = readOptions(process.argv.slice(2))
   if (options === undefined) return 2
+  if (options.traceFile !== undefined) return writeEvents(options.first, options.traceFile)
   if (options.trace) return traceOne(options.first)
   const summary = new Summary(options.lines, (line) => console.log(line))
   await runAll(options.first, options.seeds, options.workers, (report) => summary.add(report, options.seeds))
@@ -35,9 +39,23 @@ interface Options {
   readonly workers: number
   readonly lines: number
   readonly trace: boolean
+  readonly traceFile: string | undefined
 }
 
-function readOptions(argumentList: string[]): Options | undefined {
+/** The value of `--trace` may be left out, which parseArgs does not know of. */
+function takeTraceFile(argumentList: readonly string[]): { rest: string[]; traceFile: string | undefined } {
+  const at = argumentList.findIndex((argument) => argument === '--trace' || argument.startsWith('--trace='))
+  const [option = '', next] = argumentList.slice(at, at + 2)
+  if (at === -1) return { rest: [...argumentList], traceFile: undefined }
+  if (option !== '--trace') {
+    return { rest: argumentList.toSpliced(at, 1, '--trace'), traceFile: option.slice('--trace='.length) }
+  }
+  if (next === undefined || next.startsWith('-')) return { rest: [...argumentList], traceFile: undefined }
+  return { rest: argumentList.toSpliced(at + 1, 1), traceFile: next }
+}
+
+function readOptions(all: readonly string[]): Options | undefined {
+  const { rest: argumentList, traceFile } = takeTraceFile(all)
   const { tokens } = parseArgs({ args: argumentList, strict: false, tokens: true })
   for (const token of tokens) {
     if (token.kind === 'option' && names.includes(token.name)) continue
@@ -67,7 +85,7 @@ function readOptions(argumentList: string[]): Options | undefined {
     return undefined
   }
   if (values.help) {
-    console.log('npm run simulate -- --seeds 1000 [--first N] [--workers N] [--trace] [--lines N]')
+    console.log('npm run simulate -- --seeds 1000 [--first N] [--workers N] [--trace [FILE]] [--lines N]')
     return undefined
   }
   return {
@@ -76,7 +94,26 @@ function readOptions(argumentList: string[]): Options | undefined {
     workers: Number(workers),
     lines: Number(lines),
     trace: values.trace,
+    traceFile,
   }
+}
+
+function writeEvents(seed: number, path: string): number {
+  const file = openSync(path, 'w')
+  let events = -1
+  const report = runSeed({
+    seed,
+    onEvent: (line) => {
+      events++
+      writeSync(file, `${line}\n`)
+    },
+  })
+  closeSync(file)
+  const summary = new Summary(80, (line) => console.log(line))
+  summary.add(report, 1)
+  summary.print()
+  console.log(`${events} events of seed ${seed} written to ${path}`)
+  return report.failure === undefined ? 0 : 1
 }
 
 function traceOne(seed: number): number {

@@ -13,6 +13,7 @@ import { NetworkConditions } from '../../../src/simulation/network-conditions.ts
 import type { SimulatedProcess } from '../../../src/simulation/process.ts'
 import { Simulation } from '../../../src/simulation/simulation.ts'
 import { Client, type History } from './client.ts'
+import { RaftEvents } from './events.ts'
 import type { Machine } from './machine.ts'
 import { Node } from './node.ts'
 import { drawSettings, type Settings } from './settings.ts'
@@ -27,6 +28,8 @@ export interface WorldOptions {
   readonly adjust?: (settings: Settings, random: SeededRandom) => Settings
   readonly traceLimit?: number
   readonly onLine?: (line: string) => void
+  /** Gets every event of every replica as a line of JSON. */
+  readonly onEvent?: ((line: string) => void) | undefined
 }
 
 /** A group of simulated replicas with its clients: everything of one run. */
@@ -57,6 +60,8 @@ export class World {
   survivors: readonly Node[] = []
   /** Those without which it is recovered. */
   readonly leftBehind: Set<Node> = new Set()
+  /** Tells of the replicas what a specification can be held against. */
+  readonly events: RaftEvents | undefined
   elections = 0
   onElected: () => void = () => {}
   readonly #options: WorldOptions
@@ -78,6 +83,10 @@ export class World {
     const { simulation } = this
     const drawn = drawSettings(simulation.random('settings'))
     this.settings = options.adjust?.(drawn, simulation.random('adjust')) ?? drawn
+    const { seed, onEvent } = options
+    if (onEvent !== undefined) {
+      this.events = new RaftEvents(onEvent, () => this.nowMs, { seed, raft: this.settings.raft })
+    }
     this.conditions = new NetworkConditions(
       simulation.random('network'),
       simulation.faults,
@@ -202,6 +211,7 @@ export class World {
 
   noteStart(node: Node): void {
     const core = node.core as RaftCore
+    this.events?.started(node, core)
     this.simulation.note(
       node.name,
       'starts replica',
@@ -214,6 +224,7 @@ export class World {
   }
 
   forget(node: Node, core: RaftCore): void {
+    this.events?.stopped(node, core)
     this.#leading.delete(core)
     this.#reachedMs.delete(core)
     if (!node.orphan) this.invariantsOf(node).crashed(core.replicaId)
