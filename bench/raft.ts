@@ -1,207 +1,278 @@
-// Committed writes a second of one Raft group: proposals of 100 bytes, made in the leader's process, over three processes on
-// loopback with fsync. `npm run bench -- raft [--seconds 5] [--outstanding 1,64,1024] [--store segments|level]`
+// What Raft costs. Commands of 100 bytes, closed loops of callers:
 //
-// Each of the outstanding callers proposes again as soon as its command is applied.
+//   proposals   made in the leader's process; three processes over WebSocket with fsync
+//   reads       linearizable reads in the leader's process, by ReadIndex
+//   client      puts and linearizable gets of the metadata store through its network client, in another process
+//   memory      proposals in one process, network and logs in memory
+//   failover    how long writes are impossible after the leader is killed or stopped
+//
+// `npm run bench -- raft [--only proposals,client] [--outstanding 1,64,1024] [--seconds 3] [--rounds 1] [--failovers 20]
+//   [--store segments|level] [--etcd [--etcd-binary etcd]]`
+//
+// `--etcd` has an etcd that is installed on this machine do what the client does, in turn, and prints the ratios. It is
+// looked for on the PATH, where Debian's package `etcd-server` puts it, or at `--etcd-binary`.
 
-import { fork } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
-import { nodeEnvironment } from 'keelson/core'
-import { RaftHost } from 'keelson/raft'
-import { levelLog } from 'keelson/storage/level'
-import { segments } from 'keelson/storage/segments'
-import { webSocket } from 'keelson/transport/websocket'
+import { EtcdCluster } from './raft/etcd.ts'
+import { type Failover, failover } from './raft/failover.ts'
+import { MemoryCluster } from './raft/in-memory.ts'
+import { type LoadResult, load, median, watchSpending } from './raft/load.ts'
+import { BenchCluster, BenchProcess } from './raft/processes.ts'
+import { countingGroup, metadataGroup, type Operation } from './raft/protocol.ts'
 
-type HostOptions = Parameters<typeof RaftHost.open>[0]
-type StateMachine = Parameters<RaftHost['bootstrap']>[1]['stateMachine']
-type Replicas = Parameters<RaftHost['bootstrap']>[1]['replicas']
-
-interface Result {
+/** One line of a table: medians of all rounds. */
+interface Line {
+  readonly operation: string
   readonly outstanding: number
-  readonly writesPerSecond: number
+  readonly perSecond: number
   readonly p50Ms: number
   readonly p99Ms: number
-  readonly cpuMicrosecondsPerWrite: number
+  /** Of all processes that take part. */
+  readonly cpuMicroseconds: number
+  readonly loopDelayP99Ms: number
+  readonly leaderMebibytes: number
 }
 
-const names = ['n1', 'n2', 'n3']
-const payload = new Uint8Array(100).fill(120)
-
+const sections = ['proposals', 'reads', 'client', 'memory', 'failover'] as const
 const { values } = parseArgs({
   options: {
-    seconds: { type: 'string', default: '5' },
-    outstanding: { type: 'string', default: '1,64,1024' },
+    only: { type: 'string', default: sections.join() },
+    outstanding: { type: 'string', default: '1,16,64,256,1024,8192' },
+    seconds: { type: 'string', default: '3' },
+    rounds: { type: 'string', default: '1' },
+    failovers: { type: 'string', default: '5' },
     store: { type: 'string', default: 'segments' },
-    node: { type: 'string' },
-    directory: { type: 'string' },
+    etcd: { type: 'boolean', default: false },
+    'etcd-binary': { type: 'string', default: 'etcd' },
   },
 })
-if (values.node === undefined) await orchestrate()
-else await serve(values.node, values.directory as string)
+const counts = values.outstanding.split(',').map(Number)
+const seconds = Number(values.seconds)
+const rounds = Number(values.rounds)
+const wanted = (section: (typeof sections)[number]): boolean => values.only.split(',').includes(section)
+const store = values.store === 'level' ? 'level' : 'segments'
+const warmUpSeconds = Math.min(1, seconds)
 
-/** Does nothing but count, and remembers nothing: what is measured is Raft. */
-function countingMachine(): StateMachine {
-  let count = 0
-  const answer = new Uint8Array(0)
-  const bookkeeping = new Map<string, Uint8Array>()
+if (wanted('proposals') || wanted('reads') || wanted('client') || wanted('failover')) {
+  await using cluster = await BenchCluster.start(store)
+  if (wanted('proposals')) {
+    title(`proposals in the leader's process: 3 processes, ${store}, fsync`)
+    for (const count of counts) print(await inLeader(cluster, 'propose', count))
+  }
+  if (wanted('reads')) {
+    title("linearizable reads in the leader's process, by ReadIndex")
+    for (const count of counts) print(await inLeader(cluster, 'readIndex', count))
+  }
+  if (wanted('client')) await measureClient(cluster)
+  if (wanted('failover')) await measureFailover(cluster)
+}
+if (wanted('memory')) {
+  title('proposals in one process, network and logs in memory')
+  await using cluster = await MemoryCluster.start()
+  const payload = new Uint8Array(100).fill(120)
+  for (const count of counts) {
+    const results = []
+    for (let round = 0; round < rounds; round++) {
+      await load(count, warmUpSeconds, async () => cluster.leader.propose(payload))
+      const spent = watchSpending()
+      results.push({
+        result: await load(count, seconds, async () => cluster.leader.propose(payload)),
+        ...spent(),
+      })
+    }
+    print(middle('propose', count, results))
+  }
+}
+
+type Measured = {
+  readonly result: LoadResult
+  readonly cpuMicroseconds: number
+  readonly loopDelayP99Ms: number
+  readonly residentBytes: number
+}
+
+function middle(operation: string, outstanding: number, results: readonly Measured[]): Line {
+  const of = (figure: (measured: Measured) => number): number => median(results.map(figure))
   return {
-    open: async () => new Map(),
-    apply: async (commands, seal) => {
-      count += commands.length
-      for (const { key, value } of seal(commands.map(() => answer))) {
-        if (value === undefined) bookkeeping.delete(key)
-        else bookkeeping.set(key, value)
-      }
-    },
-    flush: async () => {},
-    snapshot: async () => ({
-      bookkeeping: new Map(bookkeeping),
-      async *chunks() {
-        yield new TextEncoder().encode(String(count))
-      },
-      [Symbol.asyncDispose]: async () => {},
-    }),
-    restore: async (given, chunks) => {
-      for await (const chunk of chunks) count = Number(new TextDecoder().decode(chunk))
-      for (const [key, value] of given) bookkeeping.set(key, value)
-    },
-    destroy: async () => {},
-    close: async () => {},
+    operation,
+    outstanding,
+    perSecond: of(({ result }) => result.perSecond),
+    p50Ms: of(({ result }) => result.p50Ms),
+    p99Ms: of(({ result }) => result.p99Ms),
+    cpuMicroseconds: of(({ result, cpuMicroseconds }) => cpuMicroseconds / result.operations),
+    loopDelayP99Ms: of(({ loopDelayP99Ms }) => loopDelayP99Ms),
+    leaderMebibytes: of(({ residentBytes }) => residentBytes / 2 ** 20),
   }
 }
 
-// One of the three processes
-
-async function serve(nodeId: string, directory: string): Promise<void> {
-  const env = nodeEnvironment()
-  const clusterId = 'bench'
-  const open = values.store === 'level' ? levelLog(directory) : segments(directory)
-  const log = await open({ env, clusterId, nodeId })
-  let addresses: Record<string, string> = {}
-  const transport = await webSocket({ listen: { host: '127.0.0.1', port: 0 } })({
-    env,
-    clusterId,
-    self: { nodeId, incarnation: log.incarnation, role: 'node' },
-    resolve: (peer) => (addresses[peer] === undefined ? [] : [addresses[peer]]),
-  })
-  const options: HostOptions = {
-    env,
-    log,
-    clusterId,
-    nodeId,
-    channel: transport.channel('raft', { traffic: 'control' }),
+/** A load in one of the processes, with what all of them spend on it. */
+async function measure(
+  cluster: BenchCluster,
+  place: BenchProcess,
+  leader: BenchProcess,
+  operation: Operation,
+  outstanding: number,
+): Promise<Measured> {
+  await place.load({ type: 'load', operation, outstanding, seconds: warmUpSeconds })
+  const parts = [...cluster.servers, ...(place === cluster.client ? [place] : [])]
+  await Promise.all(parts.map(async (part) => part.ask({ type: 'watchSpending' })))
+  const result = await place.load({ type: 'load', operation, outstanding, seconds })
+  const spent = await Promise.all(parts.map(async (part) => part.spent()))
+  const ofLeader = spent[parts.indexOf(leader)]
+  return {
+    result,
+    cpuMicroseconds: spent.reduce((sum, { cpuMicroseconds }) => sum + cpuMicroseconds, 0),
+    loopDelayP99Ms: ofLeader?.loopDelayP99Ms ?? Number.NaN,
+    residentBytes: ofLeader?.residentBytes ?? Number.NaN,
   }
-  const host = await RaftHost.open(options)
-  process.on('message', (message: { addresses: Record<string, string>; replicas: Replicas }) => {
-    addresses = message.addresses
-    void bootstrap(message.replicas)
-  })
-  process.on('disconnect', () => process.exit(0))
-  process.send?.({ address: transport.addresses[0], incarnation: log.incarnation })
+}
 
-  async function bootstrap(replicas: Replicas): Promise<void> {
-    const group = await host.bootstrap(1, { replicas, stateMachine: countingMachine() })
-    const stop = group.on('token', (token) => {
-      if (token === undefined) return
-      stop()
-      void measureAll()
-    })
-    async function measureAll(): Promise<void> {
-      const results: Result[] = []
-      for (const outstanding of values.outstanding.split(',').map(Number)) {
-        await measure(outstanding, Math.min(1, Number(values.seconds)))
-        results.push(await measure(outstanding, Number(values.seconds)))
-      }
-      process.send?.({ results })
-    }
-    async function measure(outstanding: number, seconds: number): Promise<Result> {
-      const latencies: number[] = []
-      const startedMs = performance.now()
-      const cpu = process.cpuUsage()
-      const endMs = startedMs + seconds * 1000
-      const caller = async (): Promise<void> => {
-        for (let now = performance.now(); now < endMs; ) {
-          await group.propose(payload)
-          const then = now
-          now = performance.now()
-          latencies.push(now - then)
-        }
-      }
-      await Promise.all(Array.from({ length: outstanding }, caller))
-      const elapsedMs = performance.now() - startedMs
-      const { user, system } = process.cpuUsage(cpu)
-      latencies.sort((a, b) => a - b)
-      const at = (share: number): number => latencies[Math.floor(latencies.length * share)] ?? 0
-      return {
-        outstanding,
-        writesPerSecond: (latencies.length / elapsedMs) * 1000,
-        p50Ms: at(0.5),
-        p99Ms: at(0.99),
-        cpuMicrosecondsPerWrite: (user + system) / latencies.length,
-      }
+/** Again when leadership changed in the middle, as it may on a machine that is busy with other things. */
+async function steadily<T>(attempt: () => Promise<T>): Promise<T> {
+  for (let left = 20; ; left--) {
+    try {
+      return await attempt()
+    } catch (error) {
+      if (left === 0) throw error
+      console.log(`once more: ${error instanceof Error ? error.message : String(error)}`)
     }
   }
 }
 
-// The process that starts the others
-
-async function orchestrate(): Promise<void> {
-  const directory = await mkdtemp(join(tmpdir(), 'keelson-bench-'))
-  const children = await Promise.all(
-    names.map(async (name) => {
-      const path = join(directory, name)
-      await mkdir(path, { mode: 0o700 })
-      const { seconds, outstanding, store } = values
-      const flags = ['--node', name, '--directory', path, '--seconds', seconds]
-      return fork(fileURLToPath(import.meta.url), [...flags, '--outstanding', outstanding, '--store', store])
-    }),
-  )
-  try {
-    const hellos = await Promise.all(
-      children.map(async (child) => {
-        const [hello] = (await once(child, 'message')) as [{ address: string; incarnation: number }]
-        return hello
+async function inLeader(
+  cluster: BenchCluster,
+  operation: 'propose' | 'readIndex',
+  outstanding: number,
+): Promise<Line> {
+  const results = []
+  for (let round = 0; round < rounds; round++) {
+    results.push(
+      await steadily(async () => {
+        const leader = await cluster.leader(countingGroup)
+        return measure(cluster, leader, leader, operation, outstanding)
       }),
     )
-    const addresses = Object.fromEntries(names.map((name, i) => [name, hellos[i]?.address as string]))
-    const replicas: Replicas = names.map((nodeId, i) => ({
-      replicaId: i + 1,
-      nodeId,
-      incarnation: hellos[i]?.incarnation as number,
-      role: 'voter',
-    }))
-    const answers = children.map(async (child) => {
-      const [answer] = (await once(child, 'message')) as [{ results: Result[] }]
-      return answer.results
-    })
-    for (const child of children) child.send({ addresses, replicas })
-    report(await Promise.race(answers))
+  }
+  return middle(operation, outstanding, results)
+}
+
+async function measureClient(cluster: BenchCluster): Promise<void> {
+  title(`metadata store through its network client: 3 processes, ${store}, fsync, and the client's`)
+  await using etcd = values.etcd ? await EtcdCluster.start(values['etcd-binary']) : undefined
+  const etcdClient =
+    etcd === undefined
+      ? undefined
+      : new BenchProcess('client', {
+          name: 'etcd-client',
+          directory: '',
+          store,
+          servers: [],
+          etcd: await etcd.leader(),
+        })
+  await etcdClient?.start()
+  try {
+    for (const operation of ['put', 'get'] as const) {
+      for (const count of counts) {
+        const own: Measured[] = []
+        const theirs: Measured[] = []
+        const ratios: number[] = []
+        for (let round = 0; round < rounds; round++) {
+          const leader = await cluster.leader(metadataGroup)
+          const mine = await measure(cluster, cluster.client, leader, operation, count)
+          own.push(mine)
+          if (etcd === undefined || etcdClient === undefined) continue
+          const other = await measureEtcd(etcd, etcdClient, operation, count)
+          theirs.push(other)
+          ratios.push(mine.result.perSecond / other.result.perSecond)
+        }
+        print(middle(operation, count, own))
+        if (theirs.length === 0) continue
+        print(middle(`etcd ${operation}`, count, theirs))
+        console.log(
+          `${' '.repeat(9)} × ${median(ratios).toFixed(1)} of etcd's throughput, median of ${ratios.length}`,
+        )
+      }
+    }
   } finally {
-    const gone = children.map(async (child) => once(child, 'exit'))
-    for (const child of children) child.disconnect()
-    await Promise.all(gone)
-    await rm(directory, { recursive: true, force: true })
+    await etcdClient?.stop()
   }
 }
 
-function report(results: readonly Result[]): void {
+async function measureEtcd(
+  etcd: EtcdCluster,
+  client: BenchProcess,
+  operation: Operation,
+  outstanding: number,
+): Promise<Measured> {
+  await client.load({ type: 'load', operation, outstanding, seconds: warmUpSeconds })
+  await client.ask({ type: 'watchSpending' })
+  const before = await etcd.cpuMicroseconds(cpuOf)
+  const result = await client.load({ type: 'load', operation, outstanding, seconds })
+  const { cpuMicroseconds } = await client.spent()
+  const members = (await etcd.cpuMicroseconds(cpuOf)) - before
+  return {
+    result,
+    cpuMicroseconds: cpuMicroseconds + members,
+    loopDelayP99Ms: Number.NaN,
+    residentBytes: Number.NaN,
+  }
+}
+
+/** User and system time of another process on Linux, whose clock ticks a hundred times a second. */
+async function cpuOf(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) * 10_000
+}
+
+async function measureFailover(cluster: BenchCluster): Promise<void> {
+  const times = Number(values.failovers)
+  title(`first write after the leader is gone, ${times} times each, in milliseconds`)
   console.log(
-    `Raft: 3 processes, ${values.store}, fsync, proposals of ${payload.length} bytes in the leader's process`,
+    `${'signal'.padEnd(10)}${'in the group: median'.padStart(22)}${'worst'.padStart(8)}` +
+      `${'for a client: median'.padStart(24)}${'worst'.padStart(8)}`,
   )
-  console.log('outstanding   writes/s     p50 ms     p99 ms   leader CPU µs/write')
-  for (const { outstanding, writesPerSecond, p50Ms, p99Ms, cpuMicrosecondsPerWrite } of results) {
+  for (const signal of ['SIGKILL', 'SIGSTOP'] as const) {
+    const seen: Failover[] = []
+    for (let i = 0; i < times; i++) seen.push(await failover(cluster, signal))
+    const group = seen.map(({ groupMs }) => groupMs)
+    const client = seen.map(({ clientMs }) => clientMs)
     console.log(
-      [
-        String(outstanding).padStart(11),
-        Math.round(writesPerSecond).toLocaleString('en').padStart(10),
-        p50Ms.toFixed(2).padStart(10),
-        p99Ms.toFixed(2).padStart(10),
-        cpuMicrosecondsPerWrite.toFixed(1).padStart(21),
-      ].join(' '),
+      signal.padEnd(10) +
+        median(group).toFixed(0).padStart(22) +
+        Math.max(...group)
+          .toFixed(0)
+          .padStart(8) +
+        median(client).toFixed(0).padStart(24) +
+        Math.max(...client)
+          .toFixed(0)
+          .padStart(8),
     )
   }
+}
+
+function title(text: string): void {
+  console.log(`\n${text}`)
+  if (text.startsWith('first')) return
+  console.log(
+    'operation  outstanding  operations/s     p50 ms     p99 ms   CPU µs/op  loop p99 ms  leader MiB',
+  )
+}
+
+function print(line: Line): void {
+  const figure = (value: number, digits: number): string =>
+    Number.isNaN(value) ? '-' : value.toFixed(digits)
+  console.log(
+    [
+      line.operation.padEnd(9),
+      String(line.outstanding).padStart(12),
+      Math.round(line.perSecond).toLocaleString('en').padStart(13),
+      figure(line.p50Ms, 2).padStart(10),
+      figure(line.p99Ms, 2).padStart(10),
+      figure(line.cpuMicroseconds, 1).padStart(11),
+      figure(line.loopDelayP99Ms, 1).padStart(12),
+      figure(line.leaderMebibytes, 0).padStart(11),
+    ].join(' '),
+  )
 }

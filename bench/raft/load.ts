@@ -1,0 +1,72 @@
+import { monitorEventLoopDelay, performance } from 'node:perf_hooks'
+
+/** What a closed loop of callers saw: each begins its next operation when the last one has ended. */
+export interface LoadResult {
+  readonly outstanding: number
+  readonly operations: number
+  readonly perSecond: number
+  readonly p50Ms: number
+  readonly p99Ms: number
+}
+
+/** What a process spent meanwhile. */
+export interface Spent {
+  readonly cpuMicroseconds: number
+  /** 99th percentile of how late timers were. */
+  readonly loopDelayP99Ms: number
+  readonly residentBytes: number
+}
+
+/** Keeps `outstanding` operations under way for `seconds`. */
+export async function load(
+  outstanding: number,
+  seconds: number,
+  operation: () => Promise<unknown>,
+): Promise<LoadResult> {
+  const latencies: number[] = []
+  const startedMs = performance.now()
+  const endMs = startedMs + seconds * 1000
+  const caller = async (): Promise<void> => {
+    for (let now = performance.now(); now < endMs; ) {
+      await operation()
+      const then = now
+      now = performance.now()
+      latencies.push(now - then)
+    }
+  }
+  await Promise.all(Array.from({ length: outstanding }, caller))
+  const elapsedMs = performance.now() - startedMs
+  latencies.sort((a, b) => a - b)
+  const at = (share: number): number => latencies[Math.floor(latencies.length * share)] ?? Number.NaN
+  return {
+    outstanding,
+    operations: latencies.length,
+    perSecond: (latencies.length / elapsedMs) * 1000,
+    p50Ms: at(0.5),
+    p99Ms: at(0.99),
+  }
+}
+
+/** Starts to watch what this process spends; the function returned says what it was. */
+export function watchSpending(): () => Spent {
+  const cpu = process.cpuUsage()
+  const delay = monitorEventLoopDelay({ resolution: 1 })
+  delay.enable()
+  return () => {
+    const { user, system } = process.cpuUsage(cpu)
+    delay.disable()
+    return {
+      cpuMicroseconds: user + system,
+      // The histogram counts the wait itself, of a millisecond.
+      loopDelayP99Ms: Math.max(0, delay.percentile(99) / 1e6 - 1),
+      residentBytes: process.memoryUsage.rss(),
+    }
+  }
+}
+
+/** Middle of an odd number of figures, mean of the two in the middle of an even one. */
+export function median(figures: readonly number[]): number {
+  const sorted = [...figures].sort((a, b) => a - b)
+  const middle = sorted.length / 2
+  return ((sorted[Math.ceil(middle) - 1] ?? Number.NaN) + (sorted[Math.floor(middle)] ?? Number.NaN)) / 2
+}
