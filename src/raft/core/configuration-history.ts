@@ -24,6 +24,11 @@ export class ConfigurationHistory {
     return this.places.at(-1)
   }
 
+  /** Where the latest one comes from; 0 without any. */
+  get latestIndex(): number {
+    return this.latest?.index ?? 0
+  }
+
   /** The one in force at `index`; undefined when that is not known any more, or not yet. */
   at(index: number): PlacedConfiguration | undefined {
     for (let i = this.places.length - 1; i >= 0; i--) {
@@ -39,7 +44,7 @@ export class ConfigurationHistory {
 
   /** Entries from `index` on were cut off. */
   truncateFrom(index: number): void {
-    while ((this.places.at(-1)?.index ?? 0) >= index) this.places.pop()
+    while (this.places.length > 0 && this.latestIndex >= index) this.places.pop()
   }
 
   /** Entries up to `index` were compacted: keeps the one in force there and later ones. */

@@ -92,7 +92,7 @@ export abstract class RaftFollower extends RaftElection {
 
   /** The configuration in force before the truncated entries is in force again. */
   rollBackConfiguration(index: number): void {
-    if ((this.configurations.latest?.index ?? 0) < index) return
+    if (this.configurations.latestIndex < index) return
     this.configurations.truncateFrom(index)
     this.configurationChanged()
   }
@@ -111,7 +111,7 @@ export abstract class RaftFollower extends RaftElection {
   /** The log does not have the request's preceding entry: names the last one at which the two can still agree. */
   refuseAppend(request: AppendRequest): void {
     const hintIndex = this.log.lastIndexWithTermAtMost(request.prevIndex, request.prevTerm)
-    const hintTerm = this.log.termAt(hintIndex) ?? 0
+    const hintTerm = this.log.termAt(hintIndex) as number
     this.send(this.appendReply(request.from, request.prevIndex, false, hintIndex, hintTerm))
   }
 

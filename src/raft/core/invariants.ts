@@ -319,7 +319,7 @@ export class RaftInvariants {
     while (index >= log.memoryFirst) {
       const entry = log.entries[index - log.memoryFirst] as LogEntry
       if (seen.entries[index - seen.first] === entry) break
-      this.#checkEntry(core, entry, log.termAt(index - 1))
+      this.#checkEntry(core, entry, log.termAt(index - 1) as number)
       index--
     }
     if (index < seen.first) seen.first = index + 1
@@ -331,19 +331,15 @@ export class RaftInvariants {
     }
   }
 
-  #checkEntry(core: RaftCore, entry: LogEntry, previousTerm: number | undefined): void {
+  #checkEntry(core: RaftCore, entry: LogEntry, previousTerm: number): void {
     const key = `${entry.index}/${entry.term}`
     const known = this.#history.get(key)
     if (known === undefined) {
-      if (previousTerm === undefined) return
       this.#history.set(key, { entry, previousTerm })
       if (entry.kind === entryKinds.configuration) this.#checkConfiguration(core, entry)
       return
     }
-    if (
-      !sameEntry(known.entry, entry) ||
-      (previousTerm !== undefined && previousTerm !== known.previousTerm)
-    ) {
+    if (!sameEntry(known.entry, entry) || previousTerm !== known.previousTerm) {
       this.#fail('log matching', `two logs differ at or before entry ${entry.index} of term ${entry.term}`)
     }
   }

@@ -1,10 +1,11 @@
 import { emptyBytes } from '../../core/bytes.ts'
+import { invariant } from '../../core/invariant.ts'
 import { entryKinds, type LogEntry, type LogPosition } from '../../interfaces/log-store.ts'
 import type { ReplicaId } from '../../model/ids.ts'
 import { RaftFollower } from './follower.ts'
 import { memoryOf } from './log.ts'
 import { majorityValue, Progress } from './progress.ts'
-import type { AppendReply, Fetch, HeartbeatReply, NeededSnapshot } from './types.ts'
+import type { AppendReply, Configuration, Fetch, HeartbeatReply, NeededSnapshot } from './types.ts'
 
 /** Entries that were cut from the log for a message, so that equal messages to several replicas share them. */
 interface SharedSlice {
@@ -79,7 +80,7 @@ export abstract class RaftLeader extends RaftFollower {
   /** Keeps one progress per other replica of the configuration in force. */
   trackMembers(): void {
     const members = new Set<ReplicaId>()
-    for (const { replicaId } of this.configuration?.replicas ?? []) {
+    for (const { replicaId } of (this.configuration as Configuration).replicas) {
       if (replicaId === this.replicaId) continue
       members.add(replicaId)
       if (!this.progress.has(replicaId)) {
@@ -117,6 +118,13 @@ export abstract class RaftLeader extends RaftFollower {
   progressOf(replicaId: ReplicaId): Progress | undefined {
     const progress = this.role === 'leader' ? this.progress.get(replicaId) : undefined
     if (progress === undefined) this.drop(this.role === 'leader' ? 'notAMember' : 'notLeading')
+    return progress
+  }
+
+  /** Of another voter of the configuration in force, to a leader. */
+  progressOfVoter(voter: ReplicaId): Progress {
+    const progress = this.progress.get(voter)
+    invariant(progress !== undefined, 'a leader knows the progress of each voter')
     return progress
   }
 
@@ -183,7 +191,7 @@ export abstract class RaftLeader extends RaftFollower {
   }
 
   matchIndexOf(voter: ReplicaId): number {
-    return voter === this.replicaId ? this.ownMatchIndex() : (this.progress.get(voter)?.matchIndex ?? 0)
+    return voter === this.replicaId ? this.ownMatchIndex() : this.progressOfVoter(voter).matchIndex
   }
 
   /** The highest index that a majority of the voters in force has durably. */
@@ -209,7 +217,7 @@ export abstract class RaftLeader extends RaftFollower {
 
   /** A leader that is no voter any more leads until that is committed, and no longer. */
   mustStepDownAsRemoved(): boolean {
-    return !this.isVoter() && (this.configurations.latest?.index ?? 0) <= this.commitIndex
+    return !this.isVoter() && this.configurations.latestIndex <= this.commitIndex
   }
 
   /** Tells the others that its removal is committed, asks the best of them to take over, and leaves. */
@@ -237,7 +245,7 @@ export abstract class RaftLeader extends RaftFollower {
     const voters = this.voters()
     let active = 0
     for (const voter of voters) {
-      if (voter === this.replicaId || (this.progress.get(voter)?.lastHeardMs ?? -Infinity) > since) active++
+      if (voter === this.replicaId || this.progressOfVoter(voter).lastHeardMs > since) active++
     }
     return active * 2 > voters.length
   }
@@ -306,7 +314,7 @@ export abstract class RaftLeader extends RaftFollower {
       }
       const entries = this.entriesFrom(progress.nextIndex, Math.min(room, this.options.maximumAppendBytes))
       if (!this.fitsInFlight(progress, entries)) return
-      if (!this.sendEntries(replicaId, progress, entries)) return
+      this.sendEntries(replicaId, progress, entries)
     }
   }
 
@@ -332,12 +340,12 @@ export abstract class RaftLeader extends RaftFollower {
   }
 
   /** Sends entries from `nextIndex` on to a replica in state replicate. */
-  sendEntries(replicaId: ReplicaId, progress: Progress, entries: readonly LogEntry[]): boolean {
-    if (!this.sendAppend(replicaId, progress, entries)) return false
+  sendEntries(replicaId: ReplicaId, progress: Progress, entries: readonly LogEntry[]): void {
+    const sent = this.sendAppend(replicaId, progress, entries)
+    invariant(sent, 'what precedes entries that are there is known')
     const last = progress.nextIndex + entries.length - 1
     progress.inFlight.add(last, sizeOf(entries))
     progress.nextIndex = last + 1
-    return true
   }
 
   /** Sends one append that begins at `nextIndex`; a replica that needs what was compacted is offered a snapshot. */

@@ -199,8 +199,7 @@ export class RaftLog {
     this.compacted = { index, term }
     this.#dropFromMemory(index)
     while (this.runs.length > 1 && (this.runs[1] as LogPosition).index <= index + 1) this.runs.shift()
-    const first = this.runs[0]
-    if (first === undefined) return
+    const first = this.runs[0] as LogPosition
     if (index >= this.lastIndex) this.runs = []
     else if (first.index <= index) this.runs[0] = { index: index + 1, term: first.term }
   }

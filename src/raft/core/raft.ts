@@ -228,7 +228,7 @@ export class RaftCore extends RaftRequests implements RaftMachine {
     this.observeTime(nowMs)
     invariant(index <= this.handedIndex, 'only what was handed out is applied')
     if (index > this.appliedIndex) this.appliedIndex = index
-    while (this.applying.length > 0 && (this.applying[0]?.lastIndex ?? 0) <= index) this.applying.shift()
+    this.applying = this.applying.filter(({ lastIndex }) => lastIndex > index)
   }
 
   fetched(fetch: Fetch, entries: readonly LogEntry[], nowMs: number): void {
@@ -393,7 +393,7 @@ export class RaftCore extends RaftRequests implements RaftMachine {
   configurationMoved(): boolean {
     const { latest, latestIndex, committed } = this.reportedConfiguration
     const now = this.configurations.latest
-    if (now?.configuration !== latest || (now?.index ?? 0) !== latestIndex) return true
+    if (now?.configuration !== latest || this.configurations.latestIndex !== latestIndex) return true
     return this.configurations.at(this.commitIndex)?.configuration !== committed
   }
 

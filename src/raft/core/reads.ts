@@ -112,7 +112,7 @@ export abstract class RaftReads extends RaftLease {
   confirmedRound(): number {
     return majorityValue(
       this.voters().map((voter) =>
-        voter === this.replicaId ? this.round : (this.progress.get(voter)?.ackedRound ?? 0),
+        voter === this.replicaId ? this.round : this.progressOfVoter(voter).ackedRound,
       ),
     )
   }

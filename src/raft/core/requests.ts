@@ -83,7 +83,7 @@ export abstract class RaftRequests extends RaftReads {
 
   /** The latest configuration is not committed yet. */
   isChangePending(): boolean {
-    return (this.configurations.latest?.index ?? 0) > this.commitIndex
+    return this.configurations.latestIndex > this.commitIndex
   }
 
   refusalOfChange(

@@ -227,11 +227,11 @@ export abstract class RaftState {
 
   /** True when everything that this message promises is on the disk. */
   isDurable(message: Message): boolean {
-    if (this.durableTerm < message.term) return false
-    if (message.kind === 'appendReply') return message.index <= this.log.durableIndex
-    if (message.kind === 'voteReply')
-      return this.durableTerm === message.term && this.durableVote === message.to
-    return this.durableTerm === message.term && this.durableVote === this.replicaId
+    if (message.kind === 'appendReply') {
+      return this.durableTerm >= message.term && message.index <= this.log.durableIndex
+    }
+    const candidate = message.kind === 'voteReply' ? message.to : this.replicaId
+    return this.durableTerm === message.term && this.durableVote === candidate
   }
 
   send(message: Message): void {
@@ -315,7 +315,7 @@ export abstract class RaftState {
     const committed = this.configurations.at(this.commitIndex)
     return {
       latest: latest?.configuration,
-      latestIndex: latest?.index ?? 0,
+      latestIndex: this.configurations.latestIndex,
       committed: committed?.configuration,
       committedIndex: committed?.index ?? 0,
     }
