@@ -449,7 +449,8 @@ export interface RaftOptions {
   readonly leaseMs: number
   /**
    * The rate of every clock of the group is within 1 ± this, which is for the operator to know: reads by lease are only as
-   * right as it is. 0: nobody knows, and no lease is ever used.
+   * right as it is. 0: nobody knows, and no lease is ever used. A replica that starts again without a bound must have been
+   * down for `leaseMs`.
    */
   readonly clockDriftBound: number
   /** Most bytes of data in one append message and in one fetch; a single larger entry travels alone. */

@@ -1,16 +1,18 @@
 import { KeelsonError } from '../../core/errors.ts'
+import type { Random } from '../../core/random.ts'
 import type { GroupId, NodeId, ReplicaId } from '../../model/ids.ts'
 import type { RaftMachine } from '../core/types.ts'
 import type { EntryOutcome } from './applier.ts'
 import type { ForwardReply, ReplicaMessage } from './forwarding.ts'
 import type { GroupLimits } from './limits.ts'
 import type { Peer } from './peers.ts'
-import { outcomeUnknown, type PendingProposal } from './pending-proposals.ts'
+import { outcomeOf, outcomeUnknown, type PendingProposal } from './pending-proposals.ts'
 
 export interface ForwarderOptions {
   readonly groupId: GroupId
   readonly core: Pick<RaftMachine, 'replicaId' | 'role' | 'term' | 'leader'>
   readonly limits: Pick<GroupLimits, 'maximumForwarded' | 'maximumForwardedBytes' | 'forwardTimeoutMs'>
+  readonly random: Random
   readonly peerOf: (replicaId: ReplicaId) => Peer | undefined
   readonly send: (peer: Peer, message: ReplicaMessage) => void
   /** Why nobody could be asked. */
@@ -27,8 +29,6 @@ interface Forwarded {
   sent: { readonly replicaId: ReplicaId; readonly nodeId: NodeId; readonly term: number } | undefined
   /** While it is on its way: when it is sent again. Else: not before this. Infinity for neither. */
   againMs: number
-  /** An attempt whose answer was never heard may have taken effect. */
-  uncertain: boolean
 }
 
 /**
@@ -39,6 +39,10 @@ interface Forwarded {
 export class Forwarder {
   readonly #options: ForwarderOptions
   readonly #waiting = new Map<number, Forwarded>()
+  /**
+   * Never used twice, and neither by the next life of this replica, which would take the answer to an old proposal for that
+   * to its own: so the first one is drawn at random.
+   */
   #lastId = 0
   #bytes = 0
 
@@ -68,11 +72,12 @@ export class Forwarder {
         `group ${groupId} has ${this.count} proposals of ${this.#bytes} bytes on their way to the leader; back off, then try again`,
       )
     }
+    if (this.#lastId === 0) this.#lastId = this.#options.random.integer(2 ** 48)
     const id = ++this.#lastId
     this.#bytes += length
     const deadlineMs = nowMs + limits.forwardTimeoutMs
     const againMs = Number.POSITIVE_INFINITY
-    this.#waiting.set(id, { id, proposal, deadlineMs, sent: undefined, againMs, uncertain: false })
+    this.#waiting.set(id, { id, proposal, deadlineMs, sent: undefined, againMs })
     return undefined
   }
 
@@ -121,7 +126,7 @@ export class Forwarder {
     // What an earlier attempt came to says nothing of the one that is on its way.
     if (forwarded.sent?.replicaId !== from) return
     forwarded.sent = undefined
-    if (outcome.outcome === 'unknown') forwarded.uncertain = true
+    if (outcome.outcome === 'unknown') forwarded.proposal.uncertain = true
     const refused = outcome.code === 'NOT_LEADER'
     const lost = outcome.code === 'OUTCOME_UNKNOWN' && this.#mayRepeat(forwarded)
     if (refused || lost) forwarded.againMs = nowMs + this.#options.limits.forwardTimeoutMs / 64
@@ -162,11 +167,11 @@ export class Forwarder {
   /** Nothing that was refused a moment ago, unless the leader changed since; nothing twice that may be done. */
   #mayGo(forwarded: Forwarded): boolean {
     if (forwarded.againMs !== Number.POSITIVE_INFINITY) return false
-    return !forwarded.uncertain || this.#mayRepeat(forwarded)
+    return forwarded.proposal.uncertain !== true || this.#mayRepeat(forwarded)
   }
 
   #proposeHere(forwarded: Forwarded): void {
-    if (forwarded.uncertain && !this.#mayRepeat(forwarded)) return
+    if (forwarded.proposal.uncertain === true && !this.#mayRepeat(forwarded)) return
     this.#remove(forwarded)
     const refusal = this.#options.proposeHere(forwarded.proposal)
     if (refusal !== undefined) settle(forwarded.proposal, refusal, 0)
@@ -187,7 +192,7 @@ export class Forwarder {
   /** Nothing is known of an attempt: the next one goes with the next turn. */
   #takeBack(forwarded: Forwarded): void {
     forwarded.sent = undefined
-    forwarded.uncertain = true
+    forwarded.proposal.uncertain = true
     forwarded.againMs = Number.POSITIVE_INFINITY
   }
 
@@ -208,12 +213,12 @@ export class Forwarder {
   }
 }
 
-function isUncertain({ sent, uncertain }: Forwarded): boolean {
-  return sent !== undefined || uncertain
+function isUncertain({ sent, proposal }: Forwarded): boolean {
+  return sent !== undefined || proposal.uncertain === true
 }
 
 function settle(proposal: PendingProposal, outcome: EntryOutcome, index: number): void {
   const waiting = proposal.settle
   proposal.settle = undefined
-  waiting?.(outcome, index)
+  waiting?.(outcomeOf(proposal, outcome), index)
 }

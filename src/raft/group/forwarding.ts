@@ -8,7 +8,7 @@ import { decodeSessionEntry } from './session-entry.ts'
 /** A proposal that a follower sends to the leader. It goes no further: who does not lead refuses it. */
 export interface ForwardedProposal extends MessageHeader {
   readonly kind: 'forward'
-  /** Comes back with the reply. Never used twice by a replica in the life of its process. */
+  /** Comes back with the reply. Never used twice, not by a later life of the sender either. */
   readonly forwardId: number
   readonly entryKind: EntryKind
   /** The data of the entry, as the follower made it. */

@@ -14,6 +14,8 @@ export interface PendingProposal {
   /** Log index and term, once it is appended; 0 before. */
   index: number
   term: number
+  /** An attempt elsewhere, whose answer was never heard, may have taken effect: the refusal of another says nothing of it. */
+  uncertain?: boolean
   /** Gets the outcome, once. Must not throw. */
   settle: ((outcome: EntryOutcome, index: number) => void) | undefined
 }
@@ -137,7 +139,7 @@ export class PendingProposals {
     const at = this.#waiting.indexOf(proposal)
     if (at >= 0) this.#waiting.splice(at, 1)
     this.settle(proposal, undefined)
-    return 'none'
+    return proposal.uncertain === true ? 'unknown' : 'none'
   }
 
   /** Hands a proposal that is in neither list any more its outcome. */
@@ -146,7 +148,7 @@ export class PendingProposals {
     this.#bytes -= proposal.data.length
     const { settle } = proposal
     proposal.settle = undefined
-    if (outcome !== undefined) settle?.(outcome, proposal.index)
+    if (outcome !== undefined) settle?.(outcomeOf(proposal, outcome), proposal.index)
   }
 
   /**
@@ -178,6 +180,19 @@ export function outcomeUnknown(reason: string, cause?: unknown): KeelsonError {
     'OUTCOME_UNKNOWN',
     `the proposal may or may not take effect: ${reason}. Try again with the same command id`,
     { cause },
+  )
+}
+
+/**
+ * What the caller may be told. Only the fence speaks for all attempts: it is asked after the session, so none of them has
+ * taken effect, and it never admits a sequence again.
+ */
+export function outcomeOf({ uncertain }: PendingProposal, outcome: EntryOutcome): EntryOutcome {
+  if (uncertain !== true || !KeelsonError.is(outcome) || outcome.outcome === 'unknown') return outcome
+  if (outcome.code === 'STALE_SEQUENCE') return outcome
+  return outcomeUnknown(
+    `an earlier attempt was not answered, and this one failed: ${outcome.message}`,
+    outcome,
   )
 }
 

@@ -1,5 +1,6 @@
 import type { Clock } from '../../core/clock.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import type { Random } from '../../core/random.ts'
 import { entryKinds, type LogEntry } from '../../interfaces/log-store.ts'
 import type { GroupId, NodeId, ReplicaId } from '../../model/ids.ts'
 import type {
@@ -15,7 +16,7 @@ import { Forwarder } from './forwarder.ts'
 import type { ForwardReply, ReplicaMessage } from './forwarding.ts'
 import type { GroupLimits } from './limits.ts'
 import type { Peer } from './peers.ts'
-import { outcomeUnknown, type PendingProposal, PendingProposals } from './pending-proposals.ts'
+import { outcomeOf, outcomeUnknown, type PendingProposal, PendingProposals } from './pending-proposals.ts'
 import { type PendingRead, PendingReads } from './pending-reads.ts'
 import { type LeaderHint, notLeader, refusalError } from './refusals.ts'
 
@@ -26,6 +27,7 @@ export interface ReplicaRequestsOptions {
   readonly groupId: GroupId
   readonly core: RaftMachine
   readonly clock: Clock
+  readonly random: Random
   readonly limits: GroupLimits
   /** Largest data of one entry. */
   readonly maximumEntryBytes: number
@@ -59,11 +61,12 @@ export class ReplicaRequests {
 
   constructor(options: ReplicaRequestsOptions) {
     this.#options = options
-    const { groupId, core, limits, peerOf, send } = options
+    const { groupId, core, limits, random, peerOf, send } = options
     this.#forwarder = new Forwarder({
       groupId,
       core,
       limits,
+      random,
       peerOf,
       send,
       notLeader: () => this.#notLeader(),
@@ -270,7 +273,7 @@ export class ReplicaRequests {
     proposal.settle = settle
     const refusal = this.#forwarder.add(proposal, nowMs)
     if (refusal === undefined) this.#options.schedule()
-    else settle?.(refusal, 0)
+    else settle?.(outcomeOf(proposal, refusal), 0)
   }
 
   /** Sends a proposal on to the leader with the next turn. */

@@ -77,6 +77,7 @@ export class Replica {
       groupId,
       core,
       clock: port.env.clock,
+      random: port.env.random,
       limits,
       maximumEntryBytes,
       leaderHint: () => this.leaderHint(),
@@ -275,7 +276,7 @@ export class Replica {
     return undefined
   }
 
-  /** A follower's proposal. Who does not lead says so: it goes one hop only. */
+  /** A member's proposal. Who does not lead says so: it goes one hop only. */
   #takeForwarded(peer: PeerIdentity, message: ForwardedProposal): void {
     const { from, forwardId, entryKind, data } = message
     const reply = (outcome: EntryOutcome, index = 0): void => {
@@ -284,6 +285,9 @@ export class Replica {
       this.#port.send(this, peer, { kind: 'forwardReply', ...header, forwardId, index, outcome: fitting })
     }
     if (this.#failure !== undefined) return reply(notLeader(this.groupId, this.leaderHint()))
+    if (!this.#isMember(from)) {
+      return reply(notLeader(this.groupId, this.leaderHint(), `replica ${from} is no member of the group`))
+    }
     try {
       checkForwarded(message)
       const refusal = this.propose({ kind: entryKind, data, index: 0, term: 0, settle: reply })
@@ -308,6 +312,12 @@ export class Replica {
     this.#port.env.logger.error({ groupId: this.groupId, replicaId: this.replicaId, error }, error.message)
     this.stop(error)
     return true
+  }
+
+  /** Whoever speaks first for a replica id that is in no configuration is bound to it: that makes nobody a member. */
+  #isMember(replicaId: ReplicaId): boolean {
+    const { latest, committed } = this.configuration
+    return [latest, committed].some((configuration) => replicaOf(configuration, replicaId) !== undefined)
   }
 
   /** Connections to a node broke. */

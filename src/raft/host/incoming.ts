@@ -64,6 +64,11 @@ export class Incoming {
 
   receive(peer: PeerIdentity, bytes: Uint8Array): void {
     const { env, incarnation } = this.#options
+    // Clients name themselves as they like: none of them speaks for a replica.
+    if (peer.role !== 'node') {
+      this.#drop('notANode', peer)
+      return
+    }
     let frame: Frame | undefined
     try {
       frame = decodeFrame(bytes, incarnation)

@@ -2,14 +2,24 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { utf8 } from '../../../src/core/bytes.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
+import { SeededRandom } from '../../../src/core/random.ts'
 import type { RaftRole } from '../../../src/raft/core/types.ts'
 import type { EntryOutcome } from '../../../src/raft/group/applier.ts'
 import { Forwarder } from '../../../src/raft/group/forwarder.ts'
 import { type ForwardedProposal, outcomeForPeer } from '../../../src/raft/group/forwarding.ts'
-import { outcomeUnknown, type PendingProposal } from '../../../src/raft/group/pending-proposals.ts'
+import {
+  outcomeUnknown,
+  type PendingProposal,
+  PendingProposals,
+} from '../../../src/raft/group/pending-proposals.ts'
+
+const random = new SeededRandom(1)
 
 /** A follower (replica 2) with what it sent, and what its callers were told. */
-function follower(limits = { maximumForwarded: 4, maximumForwardedBytes: 100, forwardTimeoutMs: 640 }) {
+function follower(
+  limits = { maximumForwarded: 4, maximumForwardedBytes: 100, forwardTimeoutMs: 640 },
+  refusal?: KeelsonError,
+) {
   const core = { replicaId: 2, role: 'follower' as RaftRole, term: 5, leader: 1 }
   const sent: { readonly to: string; readonly message: ForwardedProposal }[] = []
   const here: PendingProposal[] = []
@@ -18,18 +28,19 @@ function follower(limits = { maximumForwarded: 4, maximumForwardedBytes: 100, fo
     groupId: 1,
     core,
     limits,
+    random,
     peerOf: (replicaId) => ({ nodeId: `n${replicaId}`, incarnation: replicaId }),
     send: ({ nodeId }, message) => sent.push({ to: nodeId, message: message as ForwardedProposal }),
     notLeader: () => new KeelsonError('NOT_LEADER', 'nobody leads'),
     proposeHere: (proposal) => {
       here.push(proposal)
-      return undefined
+      return refusal
     },
   })
   const propose = (forward: 'once' | 'repeatedly', data = utf8('x')): PendingProposal => {
     const proposal: PendingProposal = { kind: 1, data, forward, index: 0, term: 0, settle }
-    const refusal = forwarder.add(proposal, 0)
-    if (refusal !== undefined) outcomes.push(refusal)
+    const full = forwarder.add(proposal, 0)
+    if (full !== undefined) outcomes.push(full)
     return proposal
   }
   const settle = (outcome: EntryOutcome): void => void outcomes.push(outcome)
@@ -45,6 +56,7 @@ function follower(limits = { maximumForwarded: 4, maximumForwardedBytes: 100, fo
 }
 
 const notLeader = new KeelsonError('NOT_LEADER', 'not I')
+const overloadedHere = new KeelsonError('OVERLOADED', 'too much to do here')
 
 suite('a forwarded proposal', () => {
   test('goes to the leader and comes back with its result', () => {
@@ -54,12 +66,13 @@ suite('a forwarded proposal', () => {
     forwarder.submit(0)
     forwarder.submit(1)
     assert.deepEqual(
-      sent.map(({ to, message }) => [to, message.to, message.forwardId]),
+      sent.map(({ to, message }) => [to, message.to]),
       [
-        ['n1', 1, 1],
-        ['n1', 1, 2],
+        ['n1', 1],
+        ['n1', 1],
       ],
     )
+    assert.notEqual(sent[0]?.message.forwardId, sent[1]?.message.forwardId)
     answer(utf8('second'))
     answer(utf8('first'), 0)
     answer(utf8('again'), 0)
@@ -157,6 +170,71 @@ suite('a forwarded proposal', () => {
     answer(notLeader, 4, 100)
     forwarder.advance(640)
     assert.deepEqual(codes(), ['OUTCOME_UNKNOWN'])
+  })
+
+  test('is not undone by a refusal when an earlier attempt may have been done', () => {
+    const overloaded = new KeelsonError('OVERLOADED', 'too much to do')
+    const stale = new KeelsonError('STALE_SEQUENCE', 'the lease has another holder')
+    for (const lost of [true, false]) {
+      const { forwarder, propose, outcomes, answer } = follower()
+      for (const refusal of [overloaded, stale]) {
+        propose('repeatedly')
+        forwarder.submit(0)
+        if (lost) forwarder.peerLost('n1')
+        forwarder.submit(0)
+        answer(refusal)
+      }
+      const [first, second] = outcomes as [KeelsonError, KeelsonError]
+      assert.deepEqual(
+        [first.code, first.outcome],
+        lost ? ['OUTCOME_UNKNOWN', 'unknown'] : ['OVERLOADED', 'none'],
+      )
+      if (lost) assert.equal(first.cause, overloaded)
+      assert.equal(second, stale, 'the fence refuses all attempts alike')
+    }
+  })
+
+  test('that may be done elsewhere is told apart when it is proposed here', () => {
+    const { core, forwarder, here, propose, outcomes } = follower()
+    const fresh = propose('repeatedly')
+    core.leader = 0
+    forwarder.leadershipChanged()
+    core.role = 'leader'
+    forwarder.submit(0)
+    core.role = 'follower'
+    core.leader = 1
+    const sentOnce = propose('repeatedly')
+    forwarder.submit(0)
+    core.role = 'leader'
+    forwarder.leadershipChanged()
+    forwarder.peerLost('n1')
+    forwarder.submit(1)
+    assert.deepEqual(here, [fresh, sentOnce])
+    const pending = new PendingProposals()
+    for (const proposal of here) pending.add(proposal)
+    pending.failWaiting(notLeader)
+    assert.deepEqual(
+      outcomes.map((outcome) => (outcome as KeelsonError).outcome),
+      ['none', 'unknown'],
+    )
+    // Nor is it forgotten when leadership goes, and it is passed on again.
+    sentOnce.settle = (outcome) => void outcomes.push(outcome)
+    forwarder.add(sentOnce, 2)
+    assert.equal(forwarder.abandon(sentOnce), 'unknown')
+    sentOnce.settle = (outcome) => void outcomes.push(outcome)
+    pending.add(sentOnce)
+    assert.equal(pending.abandon(sentOnce), 'unknown')
+    assert.equal(pending.count, 0)
+  })
+
+  test('here that refuses it does not speak for an attempt elsewhere', () => {
+    const { core, forwarder, propose, outcomes } = follower(undefined, overloadedHere)
+    propose('repeatedly')
+    forwarder.submit(0)
+    forwarder.peerLost('n1')
+    core.role = 'leader'
+    forwarder.submit(1)
+    assert.equal((outcomes[0] as KeelsonError).code, 'OUTCOME_UNKNOWN')
   })
 
   test('whose earlier attempt was done is done', () => {

@@ -119,6 +119,92 @@ suite('a proposal where the group is not led', () => {
     })
   })
 
+  test('does not end with the answer to one of the life before', async () => {
+    const cluster = new Cluster({ host: { forwardProposals: true }, raft: { electionTimeoutMs: 2_000 } })
+    await cluster.run(async () => {
+      const { leader, follower } = await setUp(cluster)
+      const third = [...cluster.nodes.values()].find((node) => node !== leader && node !== follower)
+      third?.crash('power')
+      // The leader has the command, but it is not committed before the disk goes on.
+      const goOn = leader.disk.stall()
+      follower
+        .group()
+        .propose(utf8('a+1'))
+        .catch(() => {})
+      await cluster.sleep(20)
+      follower.crash('kill')
+      await cluster.sleep(5)
+      await follower.restart()
+      await cluster.until(() => follower.group().status().leader !== undefined, 'a leader that is known')
+      const second = follower.group().propose(utf8('b+10'))
+      await cluster.sleep(20)
+      goOn()
+      assert.equal(text(await second), '10')
+      await cluster.until(() => leader.value('a') === 1, 'the first one')
+    })
+  })
+
+  test('of somebody who is no member is not taken', async () => {
+    const cluster = new Cluster({ host: { forwardProposals: true } })
+    await cluster.run(async () => {
+      const { leader, follower } = await setUp(cluster)
+      await cluster.add('n4')
+      const { replicaId, term } = leader.group().status()
+      const forge = async (from: number, node: ClusterNode): Promise<void> => {
+        const packer = new FramePacker(leader.store.incarnation)
+        const data = encodeEnvelope(utf8('a+1'), 0, undefined, 0)
+        const message = {
+          kind: 'forward',
+          from,
+          to: replicaId,
+          term,
+          forwardId: 7,
+          entryKind: 1,
+          data,
+        } as const
+        packer.add(1, message)
+        node.channel.send(leader.name, packer.finish())
+        await cluster.sleep(100)
+      }
+      const stranger = cluster.node('n4')
+      await forge(99, stranger)
+      await forge(follower.group().status().replicaId, stranger)
+      assert.equal(leader.value('a'), 0)
+      // Nor one that was a member once and has not heard yet that it is none any more.
+      const heal = cluster.conditions.partition(isolate(follower.name, names))
+      const removed = follower.group().status().replicaId
+      await leader.group().changeMembership({ type: 'remove', replicaId: removed })
+      heal()
+      await forge(removed, follower)
+      assert.equal(leader.value('a'), 0)
+      await forge(replicaId, stranger)
+      assert.equal(leader.value('a'), 0)
+    })
+  })
+
+  test('or anything else, is not taken from a client, which speaks for no replica', async () => {
+    const cluster = new Cluster()
+    await cluster.run(async () => {
+      const { leader } = await setUp(cluster)
+      const visitor = cluster.simulation.process('visitor')
+      const transport = await cluster.network.factory(visitor, { listen: false })({
+        env: visitor.environment,
+        clusterId: 'test',
+        self: { nodeId: 'visitor', incarnation: 1, role: 'client' },
+        resolve: cluster.network.resolve,
+      })
+      const channel = transport.channel('raft', { traffic: 'control' })
+      const { replicaId, term, lastIndex } = leader.group().status()
+      const packer = new FramePacker(leader.store.incarnation)
+      const header = { from: 98, to: replicaId, term: term + 1 }
+      packer.add(1, { kind: 'vote', ...header, lastIndex, lastTerm: term, transfer: true })
+      assert.ok(channel.send(leader.name, packer.finish()))
+      await cluster.sleep(100)
+      assert.deepEqual([leader.group().status().role, leader.group().status().term], ['leader', term])
+      await transport.close()
+    })
+  })
+
   test('goes one hop and no further', async () => {
     const cluster = new Cluster({ host: { forwardProposals: true } })
     await cluster.run(async () => {
