@@ -164,10 +164,12 @@ export class Operator {
 
   /**
    * Some replica has committed a configuration without it, made after it was minted. Also when the id is another node's by
-   * now: the entry that gave it to this one was truncated.
+   * now: the entry that gave it to this one was truncated. Whoever was left behind by a recovery has another history, in
+   * which the same index says something else: it is not asked.
    */
   #isRemoved(node: Node, { replicaId }: RaftCore): boolean {
-    return this.#world.live().some(({ core }) => {
+    return this.#world.live().some(({ core, recoveryGeneration }) => {
+      if (recoveryGeneration < node.recoveryGeneration) return false
       const committed = core?.configurationState().committed
       if (core === undefined || committed === undefined || replicaId > core.commitIndex) return false
       const member = replicaOf(committed, replicaId)
