@@ -51,7 +51,7 @@ export interface FoundSegment {
   readonly start: number
   end: number
   /** A file beside it tells what is in it. */
-  readonly digested: boolean
+  digested: boolean
 }
 
 /** What {@link SegmentRecovery.run} found. */
@@ -249,7 +249,7 @@ export class SegmentRecovery {
     place: Place,
     later: readonly Candidate[],
   ): Promise<number | undefined> {
-    const witness = await this.witness(bytes, place, later)
+    const witness = await this.witness(candidate, bytes, place, later)
     if (witness === undefined) return place.offset
     const next = later[0] === undefined ? undefined : await this.#startOf(later[0])
     // Reading other files has overwritten the buffer.
@@ -263,7 +263,12 @@ export class SegmentRecovery {
    *
    * @internal
    */
-  async witness(bytes: Uint8Array, place: Place, later: readonly Candidate[]): Promise<string | undefined> {
+  async witness(
+    { number }: Candidate,
+    bytes: Uint8Array,
+    place: Place,
+    later: readonly Candidate[],
+  ): Promise<string | undefined> {
     const begin = Math.max(place.offset, segmentHeaderBytes)
     const own = findWitness(bytes, begin, place, this.#seed, begin)
     if (own !== undefined) return own
@@ -275,6 +280,11 @@ export class SegmentRecovery {
       }
       const found = findWitness(loaded.bytes, segmentHeaderBytes, place, this.#seed, undefined)
       if (found !== undefined) return `in ${candidate.name} ${found}`
+    }
+    // It is made of what is durable, and removed before its segment goes on.
+    const digest = await this.#readDigest(number)
+    if (digest !== undefined && digest.start <= place.position && digest.end > place.position) {
+      return `${digestName(number)} tells of what was here, which therefore had been durable`
     }
     return undefined
   }
@@ -376,6 +386,7 @@ export class SegmentRecovery {
     for (const number of this.#digests) {
       if (number < oldest || number >= (last?.number ?? 0)) this.#waste.push(digestName(number))
     }
+    if (last !== undefined) last.digested = false
     for (const name of this.#waste) await fs.remove(`${directory}/${name}`)
     if (this.#waste.length > 0) await fs.syncDirectory(directory)
   }

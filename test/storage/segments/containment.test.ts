@@ -370,4 +370,41 @@ suite('the digest of a segment', () => {
     assert.ok(!names.includes(file(1, 'index').slice(4)))
     await again.close()
   })
+
+  /** The power went when the second segment had been begun, and nothing of it was durable yet. */
+  async function begun(): Promise<MemoryFileSystem> {
+    const fs = new MemoryFileSystem()
+    const store = await open(fs)
+    let i = 1
+    for (; count(fs, 'index') === 0; i++) {
+      await put(store, i, 1_000)
+      await turn()
+    }
+    const copy = fs.copy()
+    copy.setContents(file(2), new Uint8Array(segmentBytes))
+    if (copy.names('log').includes(file(3).slice(4))) copy.delete(file(3))
+    await store.close()
+    return copy
+  }
+
+  test('shows that the end of its segment is damaged, and was not torn', async () => {
+    const fs = await begun()
+    const bytes = fs.contents(file(1))
+    const end = bytes.findLastIndex((byte) => byte !== 0)
+    bytes[end - 500] = (bytes[end - 500] as number) ^ 1
+    fs.setContents(file(1), bytes)
+    const { message } = await refused(open(fs))
+    assert.match(message, /0001\.index tells of what was here/)
+    assert.deepEqual(fs.contents(file(1)), bytes, 'nothing was changed')
+  })
+
+  test('is made again when its segment has gone on', async () => {
+    const fs = await begun()
+    const store = await open(fs)
+    const last = store.recovered().get(1)?.last.index ?? 0
+    assert.ok(last > 0 && count(fs, 'index') === 0)
+    for (let i = last + 1; fs.contents(file(2)).every((byte) => byte === 0); i++) await put(store, i, 1_000)
+    await digested(fs, 1)
+    await store.close()
+  })
 })
