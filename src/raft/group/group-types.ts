@@ -100,7 +100,10 @@ export interface GroupStatus {
   readonly sequence: number
   /** On the leader: every other replica. Empty elsewhere. */
   readonly progress: ReadonlyMap<ReplicaId, ReplicaProgress>
-  /** How often the group was recovered from a lost quorum, as far as this replica goes. */
+  /**
+   * The last recovery from a lost quorum that this replica goes along with; 0 for none. It grows with each, and no two are the
+   * same.
+   */
   readonly recoveryGeneration: number
   /** This replica lost what it had acknowledged: it takes part in nothing until it is replaced. */
   readonly quarantined: boolean

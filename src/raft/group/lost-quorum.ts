@@ -1,3 +1,5 @@
+import { crc32 } from '../../core/checksum.ts'
+import { encodePlain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { entryKinds, type GroupWrite } from '../../interfaces/log-store.ts'
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
@@ -18,7 +20,7 @@ export interface GroupReport {
   readonly incarnation: Incarnation
   /** The replica. */
   readonly replicaId: ReplicaId
-  /** How often the group was recovered from a lost quorum before. */
+  /** Which recovery from a lost quorum the replica took part in last; 0 for none. */
   readonly recoveryGeneration: number
   /** The latest term that the replica has seen. */
   readonly term: number
@@ -26,7 +28,7 @@ export interface GroupReport {
   readonly commitIndex: number
   /** Up to here its state machine has applied it. */
   readonly appliedIndex: number
-  /** Index of the last entry of its log. */
+  /** Index of the last entry of its log; where the disk has damaged some, of the last one before these. */
   readonly lastIndex: number
   /** Term of the last entry of its log. */
   readonly lastTerm: number
@@ -91,8 +93,10 @@ export function planRecovery(reports: readonly GroupReport[]): RecoveryPlan {
     if (survivors.has(replicaId)) refuse(`there are two reports of replica ${replicaId} of group ${groupId}`)
     survivors.add(replicaId)
   }
+  // One that is quarantined votes for nobody: it is no help to a quorum, but its log may be.
+  const voting = new Set(reports.flatMap((report) => (report.quarantined ? [] : [report.replicaId])))
   for (const { replicaId, configuration } of reports) {
-    if (configuration === undefined || !hasQuorum(configuration, survivors)) continue
+    if (configuration === undefined || !hasQuorum(configuration, voting)) continue
     refuse(
       `the survivors of group ${groupId} are a quorum by the configuration of replica ${replicaId}: nothing is lost, so start their hosts`,
     )
@@ -102,12 +106,40 @@ export function planRecovery(reports: readonly GroupReport[]): RecoveryPlan {
     .map((replica): ReplicaDescriptor => ({ ...replica, role: 'voter' }))
   return {
     groupId,
-    recoveryGeneration: recoveryGeneration + 1,
+    recoveryGeneration: nextGeneration(reports),
     source,
     term: 1 + Math.max(...reports.map(({ term }) => term)),
     configurationIndex: source.lastIndex + 1,
     configuration: makeConfiguration(before.generation + 1, replicas),
   }
+}
+
+/** A generation is the number of recoveries so far, times this, and what tells this one from any other. */
+const generationStep = 2 ** 32
+
+/**
+ * Recoveries that know nothing of each other must not make the same generation, or their histories would be taken for
+ * one: another operator has other survivors, and one that was given up halfway had other reports. So a generation tells of
+ * the very reports that it was made from.
+ */
+function nextGeneration(reports: readonly GroupReport[]): number {
+  const [{ groupId, recoveryGeneration }] = reports as readonly [GroupReport]
+  const told = reports
+    .map(({ replicaId, nodeId, incarnation, term, lastIndex, lastTerm }) => {
+      return [replicaId, nodeId, incarnation, term, lastIndex, lastTerm] as const
+    })
+    .sort(([a], [b]) => a - b)
+  const mark = crc32(encodePlain([groupId, recoveryGeneration, told]))
+  const generation = (Math.floor(recoveryGeneration / generationStep) + 1) * generationStep + mark
+  if (!Number.isSafeInteger(generation)) refuse(`group ${groupId} was recovered too often`)
+  return generation
+}
+
+/** Whether two generations come from recoveries of which neither knew of the other: they go on from the same one. */
+export function areApart(generation: number, other: number): boolean {
+  return (
+    Math.floor(generation / generationStep) === Math.floor(other / generationStep) && generation !== other
+  )
 }
 
 /** Whether these replicas alone could elect a leader under the configuration. */

@@ -16,8 +16,8 @@ export interface GroupMetadata {
   /** A snapshot may be replacing the state, after which the log is to be reset: start-up completes that. */
   readonly restoring: boolean
   /**
-   * How often the group was recovered from a lost quorum, as far as this replica goes: it listens to no replica of a lower
-   * generation, and one of a higher one has taken its place.
+   * The last recovery of the group from a lost quorum, as far as this replica goes; 0 for none. It listens to no replica of a
+   * lower generation, and one of a higher one has taken its place.
    */
   readonly recoveryGeneration: number
   /** The recovery generation in which the group goes on without this replica; 0 for none that it knows of. */

@@ -32,11 +32,14 @@ export class PeerBook {
     )
   }
 
-  /** Whether some replica lives there, as far as the configurations say; anybody, where none is known yet. */
-  isMember({ nodeId, incarnation }: PeerIdentity): boolean {
+  /**
+   * Whether some replica lives there, as far as the configurations say, or only the latest one; anybody, where none is known
+   * yet.
+   */
+  isMember({ nodeId, incarnation }: PeerIdentity, latestOnly = false): boolean {
     const { latest, committed } = this.configuration
     if (latest === undefined) return true
-    return [latest, committed].some((configuration) =>
+    return [latest, latestOnly ? undefined : committed].some((configuration) =>
       configuration?.replicas.some((r) => r.nodeId === nodeId && r.incarnation === incarnation),
     )
   }

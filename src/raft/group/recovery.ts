@@ -1,6 +1,7 @@
 import { KeelsonError } from '../../core/errors.ts'
 import {
   entryKinds,
+  type GroupWrite,
   type LogEntry,
   type LogPosition,
   type LogStore,
@@ -31,6 +32,7 @@ export interface RecoveredReplica {
  * what it had, since nothing is applied that is not durable in the log, and the replica is quarantined. So it is when
  * entries are damaged and could not be repaired.
  *
+ * @param flush makes the state durable as it was opened: it may have come from a cache
  * @throws KeelsonError `CORRUPTION`, `IO`
  */
 export async function recoverReplica(
@@ -38,6 +40,7 @@ export async function recoverReplica(
   found: RecoveredGroup,
   metadata: GroupMetadata,
   stored: GroupBookkeeping,
+  flush: () => Promise<void>,
 ): Promise<RecoveredReplica> {
   const { groupId } = found
   const { applied } = stored
@@ -70,6 +73,7 @@ export async function recoverReplica(
     hardState = { term: applied.term, votedFor: 0, commit: applied.index }
   }
   if (last !== found.last || next.quarantined !== metadata.quarantined || metadata.restoring) {
+    if (last !== found.last) await flush()
     await store.write([
       {
         groupId,
@@ -121,16 +125,21 @@ async function withoutLog(
 /**
  * Forgets damaged entries that the state machine has for certain: nobody needs them but a replica that is far behind, and
  * that one gets a snapshot. What is lost beyond is left to its caller.
+ *
+ * @param flush makes the state durable as it was opened. What it brought back may be in a cache alone, and the log is never
+ * compacted beyond what is durable
  */
 export async function forgetApplied(
   store: LogStore,
   found: RecoveredGroup,
   applied: LogPosition,
+  flush: () => Promise<void>,
 ): Promise<RecoveredGroup> {
   const { groupId, lost, metadata, ...rest } = found
   const run = lost?.findLast(({ first }) => first <= applied.index)
   // Only where log and state agree on what was applied is the one as good as the other.
   if (lost === undefined || run === undefined || !(await logHolds(store, found, applied))) return found
+  await flush()
   const through = { index: Math.min(run.last, applied.index), term: run.term }
   await store.compact(groupId, through)
   // With a write of the group the compaction is durable.
@@ -147,6 +156,32 @@ export async function forgetApplied(
       ? {}
       : { lost: [{ ...first, first: Math.max(first.first, through.index + 1) }, ...others] }),
   }
+}
+
+/**
+ * A damaged log as far as it is whole: up to the first entry that is lost. Nothing is changed by that.
+ *
+ * @param found after {@link forgetApplied}
+ */
+export async function wholePart(store: LogStore, found: RecoveredGroup): Promise<RecoveredGroup> {
+  const { lost, ...rest } = found
+  const first = lost?.[0]?.first
+  if (first === undefined) return found
+  const { groupId, compacted } = found
+  const index = first - 1
+  if (index === compacted.index) return { ...rest, last: compacted }
+  const [entry] = await store.read(groupId, index, index, readBytes)
+  return { ...rest, last: { index, term: entry?.term ?? 0 } }
+}
+
+/** What cuts a damaged log off behind its {@link wholePart}, as a part of a write of its group. */
+export async function cutAfter(
+  store: LogStore,
+  { groupId, compacted, last }: RecoveredGroup,
+): Promise<Pick<GroupWrite, 'reset' | 'entries'>> {
+  if (last.index === compacted.index) return { reset: compacted }
+  // An entry that is written once more replaces all that comes after it.
+  return { entries: await store.read(groupId, last.index, last.index, readBytes) }
 }
 
 /**

@@ -21,6 +21,7 @@ import { Applier, type EntryOutcome, type PositionedSnapshot } from './applier.t
 import type { GroupBookkeeping } from './bookkeeping.ts'
 import { checkForwarded, type ForwardedProposal, outcomeForPeer, type ReplicaMessage } from './forwarding.ts'
 import { LogCompactor } from './log-compactor.ts'
+import { areApart } from './lost-quorum.ts'
 import { encodeGroupMetadata, type GroupMetadata } from './metadata.ts'
 import { type Peer, PeerBook } from './peers.ts'
 import type { PendingProposal } from './pending-proposals.ts'
@@ -136,7 +137,7 @@ export class Replica {
     return this.#removed
   }
 
-  /** How often the group was recovered from a lost quorum, as far as this replica goes. */
+  /** The last recovery of the group from a lost quorum that this replica goes along with. */
   get recoveryGeneration(): number {
     return this.#metadata.recoveryGeneration
   }
@@ -299,10 +300,12 @@ export class Replica {
 
   /**
    * A replica of a higher recovery generation speaks: the group was recovered from a lost quorum without this one, which is
-   * no part of it any more. That is stored, and it stops. Only members that it knows are believed.
+   * no part of it any more. That is stored, and it stops. Only members that it knows are believed; and of a recovery that
+   * knew nothing of its own, only those that its own has kept, as the others are lost to it.
    */
   supersede(peer: PeerIdentity, recoveryGeneration: number): boolean {
-    if (!this.#peers.isMember(peer)) return false
+    const apart = areApart(recoveryGeneration, this.recoveryGeneration)
+    if (!this.#peers.isMember(peer, apart)) return false
     if (this.#failure !== undefined || recoveryGeneration <= this.#metadata.supersededBy) return true
     this.#metadata = { ...this.#metadata, supersededBy: recoveryGeneration }
     const metadata = encodeGroupMetadata(this.#metadata)

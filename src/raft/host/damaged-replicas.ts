@@ -5,8 +5,9 @@ import type { StateMachine } from '../../interfaces/state-machine.ts'
 import type { PeerIdentity } from '../../interfaces/transport.ts'
 import type { GroupId } from '../../model/ids.ts'
 import type { GroupBookkeeping } from '../group/bookkeeping.ts'
-import type { GroupMetadata } from '../group/metadata.ts'
+import { encodeGroupMetadata, type GroupMetadata } from '../group/metadata.ts'
 import { knownPeers, type RecoveredReplica } from '../group/recovery.ts'
+import { supersededError } from '../group/refusals.ts'
 import { EntryRepairs, type RepairPeer, type SendToHost } from './entry-repairs.ts'
 import type { GroupMessage } from './frame.ts'
 
@@ -20,6 +21,7 @@ export interface DamagedReplicasOptions {
     found: RecoveredGroup,
     metadata: GroupMetadata,
     stored: GroupBookkeeping,
+    machine: StateMachine,
   ) => Promise<RecoveredReplica>
   /** The replica can be started: whole again, or quarantined. */
   readonly ready: (
@@ -28,12 +30,15 @@ export interface DamagedReplicasOptions {
     stored: GroupBookkeeping,
     recovery: RecoveredReplica,
   ) => void
+  /** The group goes on without this replica; that is stored. */
+  readonly superseded: (groupId: GroupId, metadata: GroupMetadata) => void
   readonly failed: (groupId: GroupId, error: KeelsonError) => void
 }
 
 const maximumPeers = 256
 
 interface Damaged {
+  readonly found: RecoveredGroup
   readonly machine: StateMachine
   readonly metadata: GroupMetadata
   readonly peers: RepairPeer[]
@@ -73,23 +78,68 @@ export class DamagedReplicas {
   ): void {
     const { groupId } = found
     const controller = new AbortController()
-    const damaged: Damaged = { machine, metadata, peers: [], controller, done: Promise.resolve() }
+    const damaged: Damaged = { found, machine, metadata, peers: [], controller, done: Promise.resolve() }
     this.#damaged.set(groupId, damaged)
     damaged.done = this.#repair(found, stored, damaged).catch((error: unknown) => {
-      if (this.#damaged.get(groupId) !== damaged) return
+      if (!this.#isCurrent(groupId, damaged)) return
       this.#damaged.delete(groupId)
       this.#options.failed(groupId, toKeelsonError(error))
     })
   }
 
-  /** A replica speaks to one that is not open: it may have what is lost. */
-  heard({ nodeId, incarnation }: PeerIdentity, { groupId, recoveryGeneration, message }: GroupMessage): void {
+  /** A replica speaks to one that is not open: it may have what is lost, or have lost what is here. */
+  heard(identity: PeerIdentity, { groupId, recoveryGeneration, message }: GroupMessage): void {
+    const { nodeId, incarnation } = identity
     const damaged = this.#damaged.get(groupId)
-    if (damaged === undefined || damaged.peers.length >= maximumPeers) return
-    const { metadata, peers } = damaged
+    if (damaged === undefined) return
+    const { metadata, peers, found } = damaged
+    if (recoveryGeneration > metadata.recoveryGeneration) {
+      const known = peers.some((peer) => peer.nodeId === nodeId && peer.incarnation === incarnation)
+      if (known && !damaged.controller.signal.aborted) this.#supersede(damaged, recoveryGeneration)
+      return
+    }
     if (message.to !== metadata.replicaId || recoveryGeneration !== metadata.recoveryGeneration) return
     const peer = { replicaId: message.from, nodeId, incarnation }
-    if (!peers.some((other) => isSame(other, peer))) peers.push(peer)
+    const isKnown = peers.some((other) => isSame(other, peer))
+    // An id is bound to one life of one node for good.
+    if (!isKnown && peers.some((other) => other.replicaId === peer.replicaId)) return
+    if (!isKnown && peers.length < maximumPeers) peers.push(peer)
+    if (message.kind !== 'entriesRequest') return
+    const { replicaId } = metadata
+    const lastIndex = found.last.index
+    this.entries.requested(
+      { groupId, replicaId, recoveryGeneration, lastIndex, damaged: true },
+      peer,
+      message,
+    )
+  }
+
+  /** The group was recovered from a lost quorum without this replica: that is stored, and nothing is repaired any more. */
+  #supersede(damaged: Damaged, recoveryGeneration: number): void {
+    const { groupId } = damaged.found
+    const metadata = { ...damaged.metadata, supersededBy: recoveryGeneration }
+    const error = supersededError(groupId, metadata)
+    this.#options.env.logger.error({ groupId, replicaId: metadata.replicaId, error }, error.message)
+    damaged.controller.abort(error)
+    const isGivenUp = (): boolean => this.#damaged.get(groupId) !== damaged
+    damaged.done = damaged.done
+      .then(async () => {
+        if (isGivenUp()) return
+        await this.#options.log.write([{ groupId, metadata: encodeGroupMetadata(metadata) }])
+        if (isGivenUp()) return
+        this.#damaged.delete(groupId)
+        this.#options.superseded(groupId, metadata)
+      })
+      .catch((failure: unknown) => {
+        if (isGivenUp()) return
+        this.#damaged.delete(groupId)
+        this.#options.failed(groupId, toKeelsonError(failure))
+      })
+  }
+
+  /** The repair is wanted still. */
+  #isCurrent(groupId: GroupId, damaged: Damaged): boolean {
+    return this.#damaged.get(groupId) === damaged && !damaged.controller.signal.aborted
   }
 
   /** Gives up a repair, and waits until nothing of it is under way. */
@@ -112,8 +162,8 @@ export class DamagedReplicas {
     const configured = known !== undefined
     const job = { groupId, replicaId, recoveryGeneration, peers, configured, lost }
     const repaired = await this.entries.repair(job, damaged.controller.signal)
-    const recovery = await recover(repaired ? whole : found, metadata, stored)
-    if (this.#damaged.get(groupId) !== damaged) return
+    const recovery = await recover(repaired ? whole : found, metadata, stored, damaged.machine)
+    if (!this.#isCurrent(groupId, damaged)) return
     this.#damaged.delete(groupId)
     if (repaired) env.logger.info({ groupId, replicaId, lost }, 'damaged entries are there again')
     ready(groupId, damaged.machine, stored, recovery)

@@ -5,7 +5,6 @@ import type { LogEntry, LogStore, LostEntries } from '../../interfaces/log-store
 import type { PeerIdentity } from '../../interfaces/transport.ts'
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import type { GroupId, ReplicaId } from '../../model/ids.ts'
-import type { Replica } from '../group/replica.ts'
 import type { EntriesReply, EntriesRequest, GroupMessage, HostMessage } from './frame.ts'
 
 /** A replica that cannot be opened before its log is whole again. */
@@ -22,6 +21,16 @@ export interface RepairJob {
 
 /** Who may have what is lost. */
 export type RepairPeer = Pick<ReplicaDescriptor, 'replicaId' | 'nodeId' | 'incarnation'>
+
+/** A replica of this node that is asked. */
+export interface AskedReplica {
+  readonly groupId: GroupId
+  readonly replicaId: ReplicaId
+  readonly recoveryGeneration: number
+  readonly lastIndex: number
+  /** Its own log lacks entries. Of those it cannot say that nobody has them. */
+  readonly damaged: boolean
+}
 
 /** What {@link EntryRepairs} needs. */
 export interface EntryRepairOptions {
@@ -106,8 +115,8 @@ export class EntryRepairs {
     }
   }
 
-  /** A peer asks for entries of a replica that is open here. */
-  requested(replica: Replica, peer: PeerIdentity, request: EntriesRequest): void {
+  /** A peer asks for entries of a replica of this node. */
+  requested(replica: AskedReplica, peer: RepairPeer, request: EntriesRequest): void {
     void this.#answer(replica, peer, request)
   }
 
@@ -130,8 +139,18 @@ export class EntryRepairs {
   }
 
   async #turn(signal: AbortSignal): Promise<void> {
-    while (this.#running >= maximumAtATime) await new Promise<void>((resolve) => this.#waiting.push(resolve))
-    if (signal.aborted) this.#waiting.shift()?.()
+    while (this.#running >= maximumAtATime && !signal.aborted) {
+      const turn = deferred<void>()
+      this.#waiting.push(turn.resolve)
+      const release = onAbort(signal, turn.resolve)
+      await turn.promise
+      release()
+      if (!signal.aborted) continue
+      // Who is given up leaves its turn to the next.
+      const place = this.#waiting.indexOf(turn.resolve)
+      if (place >= 0) this.#waiting.splice(place, 1)
+      else this.#waiting.shift()?.()
+    }
     throwIfAborted(signal)
     this.#running++
   }
@@ -148,7 +167,12 @@ export class EntryRepairs {
         throwIfAborted(signal)
         if (answer === undefined) continue
         const entries = usable(answer, run)
-        if (entries.length > 0) return entries
+        if (entries.length > 0) {
+          // Asked first for what else is lost: others may not even answer.
+          job.peers.splice(job.peers.indexOf(peer), 1)
+          job.peers.unshift(peer)
+          return entries
+        }
         without.add(peer.replicaId)
       }
       // Nobody has it, or who might have it does not answer.
@@ -189,19 +213,20 @@ export class EntryRepairs {
     }
   }
 
-  async #answer(replica: Replica, peer: PeerIdentity, request: EntriesRequest): Promise<void> {
+  async #answer(replica: AskedReplica, peer: RepairPeer, request: EntriesRequest): Promise<void> {
     const { log, send, maximumMessageBytes } = this.#options
     const room = Math.min(maximumReplyBytes, Math.floor(maximumMessageBytes / 2))
     const count = Math.max(1, Math.min(maximumReplyEntries, Math.floor(room / roomPerEntry)))
     const { first, last, requestId } = request
     let entries: LogEntry[] = []
     try {
-      const end = Math.min(last, first + count - 1, replica.status().lastIndex)
+      const end = Math.min(last, first + count - 1, replica.lastIndex)
       if (first >= 1 && first <= end) entries = await log.read(replica.groupId, first, end, room)
     } catch (error) {
       // Compacted, or damaged here as well: then others may have it.
       if (!KeelsonError.hasCode(error, 'COMPACTED', 'NOT_FOUND', 'CORRUPTION')) return
     }
+    if (replica.damaged && entries.length === 0) return
     send(replica.groupId, replica.recoveryGeneration, peer, {
       kind: 'entriesReply',
       from: replica.replicaId,

@@ -113,7 +113,7 @@ export function messageBytes(message: HostMessage): number {
 /** A message with the group it is for. */
 export interface GroupMessage {
   readonly groupId: GroupId
-  /** How often the sender's group was recovered from a lost quorum. */
+  /** The last recovery from a lost quorum that the sender goes along with. */
   readonly recoveryGeneration: number
   readonly message: HostMessage
 }

@@ -55,7 +55,7 @@ export interface StoredGroup {
   readonly destroyed: boolean
   /** It lost what it had acknowledged: it takes part in nothing until it is replaced. */
   readonly quarantined: boolean
-  /** How often the group was recovered from a lost quorum. */
+  /** The last recovery from a lost quorum that it goes along with; 0 for none. */
   readonly recoveryGeneration: number
   /** The group was recovered from a lost quorum without it: it cannot be opened any more, only destroyed. */
   readonly superseded: boolean
@@ -187,10 +187,14 @@ export class RaftHost implements AsyncDisposable {
         this.#outbox.add(groupId, recoveryGeneration, peer, message)
         this.#loop.plan()
       },
-      recover: (found, metadata, stored) => this.#recover(found, metadata, stored),
+      recover: (found, metadata, stored, machine) => this.#recover(found, metadata, stored, machine),
       ready: (groupId, machine, stored, { metadata, restored }) => {
         const group = this.#groups.get(groupId)
         if (group !== undefined) this.#start(group, machine, stored, metadata, restored)
+      },
+      superseded: (groupId, metadata) => {
+        this.#stored.set(groupId, { metadata, recovered: undefined })
+        this.#groups.get(groupId)?.stop(supersededError(groupId, metadata))
       },
       failed: (groupId, error) => this.#groups.get(groupId)?.stop(error),
     })
@@ -216,7 +220,11 @@ export class RaftHost implements AsyncDisposable {
       },
       snapshotRequested: (replica, peer, request) => this.#snapshots.requested(replica, peer, request),
       unclaimed: (peer, message) => this.#damaged.heard(peer, message),
-      entriesRequested: (replica, peer, request) => this.#damaged.entries.requested(replica, peer, request),
+      entriesRequested: ({ groupId, replicaId, recoveryGeneration, core }, peer, request) => {
+        const { lastIndex } = core.status()
+        const asked = { groupId, replicaId, recoveryGeneration, lastIndex, damaged: false }
+        this.#damaged.entries.requested(asked, { replicaId: request.from, ...peer }, request)
+      },
       entriesReceived: (peer, message, reply) => this.#damaged.entries.received(peer, message, reply),
     })
     channel.onMessage((peer, bytes) => {
@@ -329,14 +337,15 @@ export class RaftHost implements AsyncDisposable {
       }
       return this.#orClose(stateMachine, async () => {
         const stored = readBookkeeping(await stateMachine.open())
-        const usable = await forgetApplied(this.#log, recovered, stored.applied)
+        const flush = async (): Promise<void> => stateMachine.flush()
+        const usable = await forgetApplied(this.#log, recovered, stored.applied, flush)
         if (usable.lost !== undefined && !found.metadata.quarantined) {
           this.#checkOpen()
           const group = this.#makeGroup(groupId)
           this.#damaged.repair(usable, found.metadata, stored, stateMachine)
           return group
         }
-        const recovery = await this.#recover(usable, found.metadata, stored)
+        const recovery = await this.#recover(usable, found.metadata, stored, stateMachine)
         this.#checkOpen()
         const group = this.#makeGroup(groupId)
         this.#start(group, stateMachine, stored, recovery.metadata, recovery.restored)
@@ -499,8 +508,10 @@ export class RaftHost implements AsyncDisposable {
     found: RecoveredGroup,
     stored: GroupMetadata,
     bookkeeping: GroupBookkeeping,
+    machine: StateMachine,
   ): Promise<RecoveredReplica> {
-    const recovery = await recoverReplica(this.#log, found, stored, bookkeeping)
+    const flush = async (): Promise<void> => machine.flush()
+    const recovery = await recoverReplica(this.#log, found, stored, bookkeeping, flush)
     if (recovery.quarantined) {
       this.#options.env.logger.error(
         { groupId: found.groupId, replicaId: stored.replicaId },

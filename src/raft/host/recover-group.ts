@@ -9,7 +9,7 @@ import {
   objectOption,
   stringOption,
 } from '../../core/options.ts'
-import type { LogStore, LogStoreFactory, RecoveredGroup } from '../../interfaces/log-store.ts'
+import type { GroupWrite, LogStore, LogStoreFactory, RecoveredGroup } from '../../interfaces/log-store.ts'
 import type { StateMachine } from '../../interfaces/state-machine.ts'
 import { type ClusterId, checkName, type GroupId, type NodeId } from '../../model/ids.ts'
 import { RaftCore } from '../core/raft.ts'
@@ -17,7 +17,7 @@ import type { Configuration } from '../core/types.ts'
 import { readBookkeeping } from '../group/bookkeeping.ts'
 import { type GroupReport, planRecovery, type RecoveryPlan, recoveryWrite } from '../group/lost-quorum.ts'
 import { decodeGroupMetadata, type GroupMetadata } from '../group/metadata.ts'
-import { recoverReplica } from '../group/recovery.ts'
+import { cutAfter, forgetApplied, recoverReplica, wholePart } from '../group/recovery.ts'
 import { supersededError } from '../group/refusals.ts'
 
 /** Which replica of which stopped host {@link inspectGroup} and {@link recoverGroup} work on. */
@@ -53,7 +53,10 @@ export interface RecoverGroupOptions extends StoppedGroupOptions {
 export interface GroupRecovery {
   /** The group. */
   readonly groupId: GroupId
-  /** What every message of the group carries from now on; who says less is not listened to. */
+  /**
+   * What every message of the group carries from now on; who says less is not listened to. It grows with each recovery, and
+   * no other one has the same.
+   */
   readonly recoveryGeneration: number
   /** The survivors, all of them voters. More are added like any others once the group has a leader. */
   readonly configuration: Configuration
@@ -87,7 +90,7 @@ const stoppedGroup = {
  */
 export async function inspectGroup(options: StoppedGroupOptions): Promise<GroupReport> {
   const checked = checkOptions<StoppedGroupOptions>('inspectGroup', options, stoppedGroup)
-  return withReplica(checked, async (_store, report) => report)
+  return withReplica(checked, async (_store, { report }) => report)
 }
 
 /**
@@ -119,7 +122,7 @@ export async function recoverGroup(options: RecoverGroupOptions): Promise<GroupR
   if (plan.groupId !== groupId) {
     throw new KeelsonError('INVALID_ARGUMENT', `the reports are of group ${plan.groupId}, not of ${groupId}`)
   }
-  return withReplica(checked, async (store, report) => {
+  return withReplica(checked, async (store, { report, cut }) => {
     const given = survivors.find(({ replicaId }) => replicaId === report.replicaId)
     if (given === undefined) {
       throw new KeelsonError(
@@ -130,7 +133,7 @@ export async function recoverGroup(options: RecoverGroupOptions): Promise<GroupR
     const repeated = isDone(plan, given, report)
     if (!repeated) {
       checkUnchanged(given, report)
-      await store.write([recoveryWrite(plan, report)])
+      await store.write([{ ...cut, ...recoveryWrite(plan, report) }])
     }
     const { recoveryGeneration, configuration, source } = plan
     const { lastIndex, commitIndex } = source
@@ -170,10 +173,16 @@ function checkUnchanged(given: GroupReport, report: GroupReport): void {
   )
 }
 
+interface Inspected {
+  readonly report: GroupReport
+  /** Drops what lies behind a damage, so that the log is as the report says. */
+  readonly cut: Pick<GroupWrite, 'reset' | 'entries'>
+}
+
 /** Opens log store and state machine of a replica, brings them together as a start does, and closes them. */
 async function withReplica<T>(
   options: StoppedGroupOptions,
-  act: (store: LogStore, report: GroupReport) => Promise<T>,
+  act: (store: LogStore, inspected: Inspected) => Promise<T>,
 ): Promise<T> {
   const { env, log, groupId, stateMachine } = options
   const clusterId = checkName(options.clusterId, 'a cluster id')
@@ -186,22 +195,30 @@ async function withReplica<T>(
   }
   if (metadata.supersededBy > 0) throw supersededError(groupId, metadata)
   try {
-    return await act(store, await reportOf(options, store, found, metadata))
+    return await act(store, await inspect(options, store, found, metadata))
   } finally {
     await stateMachine.close()
   }
 }
 
-async function reportOf(
+/**
+ * A log that the disk has damaged counts up to the damage. Nothing of it is given up by looking at it: the host may repair
+ * it yet.
+ */
+async function inspect(
   { env, nodeId, groupId, stateMachine }: StoppedGroupOptions,
   store: LogStore,
   found: RecoveredGroup,
   metadata: GroupMetadata,
-): Promise<GroupReport> {
+): Promise<Inspected> {
   const stored = readBookkeeping(await stateMachine.open())
-  const { restored, quarantined } = await recoverReplica(store, found, metadata, stored)
+  const flush = async (): Promise<void> => stateMachine.flush()
+  const usable = await forgetApplied(store, found, stored.applied, flush)
+  const whole = await wholePart(store, usable)
+  const { restored, quarantined } = await recoverReplica(store, whole, metadata, stored, flush)
   // Less than it knew to be committed: it is quarantined, though nobody has found out yet.
   const lacking = (restored.hardState?.commit ?? 0) > (restored.entries.at(-1) ?? restored.compacted).index
+  const damaged = usable.lost !== undefined
   const core = new RaftCore({
     replicaId: metadata.replicaId,
     restored: { ...restored, quarantined: quarantined || lacking },
@@ -209,7 +226,7 @@ async function reportOf(
     nowMs: 0,
   })
   const { term, commitIndex, appliedIndex, lastIndex, lastTerm, configuration } = core.status()
-  return {
+  const report: GroupReport = {
     groupId,
     nodeId,
     incarnation: store.incarnation,
@@ -220,7 +237,10 @@ async function reportOf(
     appliedIndex,
     lastIndex,
     lastTerm,
-    quarantined: quarantined || lacking,
+    quarantined: quarantined || (lacking && !damaged),
     configuration: configuration.latest,
   }
+  // Where the state was ahead of the log, that begins anew behind it already.
+  const cut = damaged && lastIndex === whole.last.index ? await cutAfter(store, whole) : {}
+  return { report, cut }
 }

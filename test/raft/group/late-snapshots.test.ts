@@ -67,7 +67,7 @@ test('a start that completes a restore writes the term of the snapshot down as w
   }
   const stored = readBookkeeping(bookkeepingAt(50, 3))
   const metadata = { ...newMetadata(3), restoring: true }
-  const { restored, quarantined } = await recoverReplica(store, found, metadata, stored)
+  const { restored, quarantined } = await recoverReplica(store, found, metadata, stored, async () => {})
   assert.equal(quarantined, false)
   assert.deepEqual(written[0]?.hardState, { term: 3, votedFor: 0, commit: 50 })
   assert.equal(decodeGroupMetadata(written[0]?.metadata as Uint8Array).restoring, false)
