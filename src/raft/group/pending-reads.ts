@@ -15,7 +15,7 @@ export interface PendingRead {
 export class PendingReads {
   #waiting: PendingRead[] = []
   readonly #requested = new Map<number, PendingRead[]>()
-  /** By ascending index: the core confirms in order, and its commit index never falls. */
+  /** By ascending index. What a follower asks by lease may be answered before what it asked without one. */
   #confirmed: { readonly index: number; readonly reads: PendingRead[] }[] = []
   #lastContext = 0
   #count = 0
@@ -50,7 +50,9 @@ export class PendingReads {
     const reads = this.#requested.get(context)
     if (reads === undefined) return
     this.#requested.delete(context)
-    this.#confirmed.push({ index, reads })
+    let at = this.#confirmed.length
+    while (at > 0 && (this.#confirmed[at - 1] as { index: number }).index > index) at--
+    this.#confirmed.splice(at, 0, { index, reads })
     this.applied(applied)
   }
 

@@ -172,4 +172,21 @@ suite('pending reads', () => {
     for (const { context } of requests.reverse()) reads.confirmed(context, 1, 1)
     assert.deepEqual(done, ['d', 'b', 'a', 'c'])
   })
+
+  test('that are answered out of order do not wait for each other', () => {
+    const reads = new PendingReads()
+    const done: string[] = []
+    const add = (name: string, mode: 'readIndex' | 'lease') =>
+      reads.add({ request: { mode, from: 'any' }, settle: () => done.push(name) })
+    add('by a round', 'readIndex')
+    add('by the lease', 'lease')
+    const [round, lease] = [reads.request(), reads.request()]
+    reads.confirmed(lease.context, 12, 5)
+    reads.confirmed(round.context, 10, 5)
+    reads.applied(10)
+    assert.deepEqual(done, ['by a round'])
+    reads.applied(12)
+    assert.deepEqual(done, ['by a round', 'by the lease'])
+    assert.equal(reads.count, 0)
+  })
 })
