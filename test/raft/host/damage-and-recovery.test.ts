@@ -195,6 +195,38 @@ suite('a damaged log', () => {
     })
   })
 
+  test('is repaired to the end however often its node crashes meanwhile', async () => {
+    let interrupted = 0
+    for (let seed = 1; seed <= 4; seed++) {
+      const cluster = makeCluster(seed)
+      await cluster.run(async () => {
+        await cluster.bootstrap(names)
+        await fill(cluster, 200)
+        await cluster.converged(names)
+        const node = cluster.node('n2')
+        const random = cluster.simulation.random('crashes')
+        node.crash()
+        damage(node, 0, 1)
+        await node.startAgain()
+        const before = node.store.recovered().get(1)
+        for (let crashes = 0; crashes < 6; crashes++) {
+          await cluster.sleep(random.integer(40))
+          node.crash(random.float() < 0.5 ? 'power' : 'kill')
+          await node.restart()
+          const { lost = [], last, hardState } = node.store.recovered().get(1) ?? assert.fail()
+          if (lost.length > 0 && lost.length < (before?.lost?.length ?? 0)) interrupted++
+          assert.ok(last.index >= (before?.last.index ?? 0), 'the log has not become shorter')
+          assert.ok((hardState?.term ?? 0) >= (before?.hardState?.term ?? 0), 'nor its term lower')
+        }
+        await cluster.until(() => node.group().status().replicaId !== 0, 'repaired', 60_000)
+        await cluster.propose(`${counter}+1`)
+        await cluster.converged(names)
+        for (const name of names) assert.equal(cluster.node(name).value(counter), 201)
+      })
+    }
+    assert.ok(interrupted > 0, 'some were half repaired')
+  })
+
   test('of a replica that was left behind is not repaired: it stops and says so', async () => {
     const cluster = makeCluster(6)
     await cluster.run(async () => {
