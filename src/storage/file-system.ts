@@ -76,7 +76,11 @@ export async function writeFileAtomically(
 ): Promise<void> {
   const temporary = `${directory}/${name}${temporarySuffix}`
   // Left over by an attempt that a crash cut short.
-  if ((await fs.status(temporary)) !== undefined) await fs.remove(temporary)
+  if ((await fs.status(temporary)) !== undefined) {
+    await fs.remove(temporary)
+    // Else the renaming could survive a power cut without the removal, and give the name to what was left over.
+    await fs.syncDirectory(directory)
+  }
   const file = await fs.open(temporary, 'new')
   try {
     await file.write(bytes, 0)

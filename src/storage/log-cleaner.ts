@@ -38,6 +38,9 @@ export interface LogCleanerParts {
 /** Groups that are looked at in one go, so that no more than a millisecond or two pass. */
 const groupsPerTurn = 2_000
 
+/** Blocks of a group that are looked at in one go. */
+const blocksPerTurn = 100_000
+
 /** What is moved before it is waited for. */
 const bytesPerFlush = 1024 * 1024
 
@@ -82,7 +85,10 @@ export class LogCleaner {
 
   #pays(): boolean {
     const { medium, index, cleanFromBytes } = this.#parts
-    return medium.storedBytes > cleanFromBytes + 2 * index.liveBytes && medium.boundary() !== undefined
+    if (medium.boundary() === undefined) return false
+    // Where there is no room for more, every part that can be given up counts.
+    if (medium.short) return medium.storedBytes > index.liveBytes + medium.maximumBatchBytes
+    return medium.storedBytes > cleanFromBytes + 2 * index.liveBytes
   }
 
   async #clean(): Promise<void> {
@@ -91,7 +97,7 @@ export class LogCleaner {
       let seen = 0
       for (const group of this.#parts.index.groups()) {
         this.#moveState(group, boundary)
-        await this.#moveEntries(group, boundary)
+        await this.moveEntries(group, boundary)
         if (++seen % groupsPerTurn === 0) await this.#turn()
         if (this.#stopped) return
       }
@@ -123,22 +129,31 @@ export class LogCleaner {
     }
   }
 
-  async #moveEntries(group: GroupLog, boundary: number): Promise<void> {
+  /** @internal */
+  async moveEntries(group: GroupLog, boundary: number): Promise<void> {
     const { index, reader } = this.#parts
+    const { blocks } = group
     let from = 0
     for (;;) {
-      const block = nextBefore(group, boundary, from)
-      if (block === undefined) return
+      const end = Math.min(blocks.count, blocks.find(from) + blocksPerTurn)
+      const block = nextBefore(group, boundary, from, end)
+      if (block === undefined) {
+        if (end === blocks.count) return
+        from = blocks.first(end)
+        await this.#turn()
+        if (this.#stopped || index.get(group.groupId) !== group) return
+        continue
+      }
       from = block.last + 1
       if (block.bytes === 0) {
-        this.#noteLost(group, block)
+        this.noteLost(group, block)
         continue
       }
       const entries: LogEntry[] = []
       await reader.read(group.groupId, [block], block.first, block.last, Number.POSITIVE_INFINITY, entries)
       if (this.#stopped || index.get(group.groupId) !== group) return
       // While it was read the log may have been cut at either end, or replaced: what is left of the block is moved.
-      const left = whatIsLeft(group, block)
+      const left = this.whatIsLeft(group, block)
       if (left !== undefined) {
         this.#write(
           group,
@@ -152,8 +167,12 @@ export class LogCleaner {
     }
   }
 
-  /** What is known of damaged entries must not go with the place where they were. */
-  #noteLost(group: GroupLog, { first, last }: Block): void {
+  /**
+   * What is known of damaged entries must not go with the place where they were.
+   *
+   * @internal
+   */
+  noteLost(group: GroupLog, { first, last }: Block): void {
     const { index, seed } = this.#parts
     const runs = group.lost(first, last)
     const { buffer, position } = this.#parts.open(recordOverheadBytes + runs.length * 16)
@@ -180,21 +199,25 @@ export class LogCleaner {
     }
   }
 
+  /**
+   * What is still alive of a block that was there before.
+   *
+   * @internal
+   */
+  whatIsLeft({ blocks }: GroupLog, before: Block): Block | undefined {
+    const i = blocks.find(before.first)
+    return i < blocks.count && blocks.position(i) === before.position ? blocks.at(i) : undefined
+  }
+
   #turn(): Promise<void> {
     return new Promise((resolve) => this.#parts.env.timers.defer(resolve))
   }
 }
 
-/** The next block, from that of an entry on, whose record lies before the boundary. */
-function nextBefore({ blocks }: GroupLog, boundary: number, from: number): Block | undefined {
-  for (let i = blocks.find(from); i < blocks.count; i++) {
+/** The next block, from that of an entry on up to a number, whose record lies before the boundary. */
+function nextBefore({ blocks }: GroupLog, boundary: number, from: number, end: number): Block | undefined {
+  for (let i = blocks.find(from); i < end; i++) {
     if (blocks.position(i) < boundary) return blocks.at(i)
   }
   return undefined
-}
-
-/** What is still alive of a block that was there before. */
-function whatIsLeft({ blocks }: GroupLog, before: Block): Block | undefined {
-  const i = blocks.find(before.first)
-  return i < blocks.count && blocks.position(i) === before.position ? blocks.at(i) : undefined
 }

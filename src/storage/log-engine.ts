@@ -112,7 +112,7 @@ export class LogEngine implements LogStore {
       seed: this.#seed,
       cleanFromBytes: parts.cleanFromBytes,
       open: (bytes) => {
-        medium.admit(this.#writer.queuedBytes + bytes)
+        medium.admit(this.#writer.queuedBytes + bytes, 'cleaning')
         return this.#writer.open(bytes)
       },
       flush: () => this.#writer.flush(),
@@ -261,7 +261,13 @@ export class LogEngine implements LogStore {
         `${queued} bytes wait already to be written to ${this.#parts.where}; wait for some of them`,
       )
     }
-    this.#medium.admit(queued + bytes)
+    try {
+      this.#medium.admit(queued + bytes, 'write')
+    } catch (error) {
+      // Perhaps there is something to give up.
+      this.#cleaner.consider()
+      throw error
+    }
   }
 
   #encodeEntries(

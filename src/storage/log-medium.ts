@@ -45,13 +45,15 @@ export interface LogMedium {
    * @throws KeelsonError `CORRUPTION`, `IO`
    */
   recover(replay: LogReplay): Promise<LogExtent>
+  /** There is no room for more than what is left of the last part. */
+  readonly short: boolean
   /**
-   * Refuses bytes for which there is certainly no room, before anything is done with them. A little is kept back for
-   * what gives room again.
+   * Refuses bytes for which there is certainly no room, before anything is done with them. A part of the room is kept back
+   * for what gives room again.
    *
    * @throws KeelsonError `DISK_FULL`
    */
-  admit(bytes: number): void
+  admit(bytes: number, purpose: 'write' | 'cleaning'): void
   /** Makes a batch durable. `bytes` do not change until it settles. What lies before `first` may go afterwards. */
   append(bytes: Uint8Array, position: number, first: number): Promise<void>
   /** Reads stretches that were appended and are not given up, each within one batch. */

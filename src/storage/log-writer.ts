@@ -91,8 +91,9 @@ export class LogWriter {
     return bytes
   }
 
-  /** The batch that takes so many bytes more. */
+  /** The batch that takes so many bytes more. @throws KeelsonError `STORE_POISONED`: it would never be written */
   open(bytes: number): Batch {
+    this.check()
     const last = this.#batches.at(-1)
     if (last !== undefined && last !== this.#underWay) {
       const limit = Math.min(batchTargetBytes, this.#parts.medium.maximumBatchBytes) - batchAlignment
@@ -167,7 +168,15 @@ export class LogWriter {
       'a write of the log store failed; the store stops',
     )
     const [failed, ...rest] = this.#batches.splice(0)
-    failed?.done.reject(error)
+    // Whatever it was, a part of the batch may be on the disk, and all of it may survive.
+    failed?.done.reject(
+      new KeelsonError(error.code, error.message, {
+        details: error.details,
+        retryable: false,
+        outcome: 'unknown',
+        cause: error,
+      }),
+    )
     for (const batch of rest) batch.done.reject(this.#poisoned(error))
   }
 

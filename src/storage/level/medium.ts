@@ -43,6 +43,8 @@ function positionOf(key: Uint8Array): number {
  */
 export class LevelMedium implements LogMedium {
   readonly maximumBatchBytes: number
+  /** LevelDB does not tell how much room there is. */
+  readonly short = false
   readonly #database: LevelDatabase
   readonly #where: string
   readonly #seed: number
@@ -75,7 +77,7 @@ export class LevelMedium implements LogMedium {
   }
 
   admit(): void {
-    // LevelDB does not tell how much room there is.
+    // Nothing is known that would speak against it.
   }
 
   async recover(replay: LogReplay): Promise<LogExtent> {

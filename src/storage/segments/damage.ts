@@ -20,6 +20,7 @@ export interface Place {
  * everything up to beyond the place was durable, or the very batch that belongs there, which the disk put elsewhere. What
  * a crash tears leaves neither: it was the last thing that was written.
  *
+ * @param own offset at which the batch that belongs to the place may lie
  * @returns what was found, in words
  */
 export function findWitness(
@@ -27,7 +28,7 @@ export function findWitness(
   from: number,
   { position }: Place,
   seed: number,
-  own: number | undefined,
+  own: number,
 ): string | undefined {
   for (let at = findBatch(bytes, from); at >= 0; at = findBatch(bytes, at + batchAlignment)) {
     const header = readBatchHeader(bytes, at, seed)

@@ -119,9 +119,14 @@ export class SegmentMedium implements LogMedium {
     return { end: found.end, first: found.first }
   }
 
-  admit(bytes: number): void {
+  get short(): boolean {
+    return this.#spareFailure !== undefined
+  }
+
+  admit(bytes: number, purpose: 'write' | 'cleaning'): void {
     const failure = this.#spareFailure
-    if (failure === undefined || bytes <= this.#room() - this.#parts.segmentBytes / 16) return
+    const kept = this.#parts.segmentBytes / (purpose === 'write' ? 8 : 32)
+    if (failure === undefined || bytes <= this.#room() - kept) return
     // Perhaps there is room by now.
     this.#prepare()
     throw new KeelsonError(

@@ -278,7 +278,8 @@ export class SegmentRecovery {
       if ((this.#headerOf(loaded)?.start ?? 0) > place.position) {
         return `${candidate.name} goes on behind this place, which therefore had been durable`
       }
-      const found = findWitness(loaded.bytes, segmentHeaderBytes, place, this.#seed, undefined)
+      // The first batch of a segment whose header was lost, as neither was synced, belongs there.
+      const found = findWitness(loaded.bytes, segmentHeaderBytes, place, this.#seed, segmentHeaderBytes)
       if (found !== undefined) return `in ${candidate.name} ${found}`
     }
     // It is made of what is durable, and removed before its segment goes on.

@@ -155,6 +155,35 @@ suite('a full disk', () => {
     await again.close()
   })
 
+  test('is helped by a compaction alone, as what it gives up is used again', async () => {
+    const fs = new MemoryFileSystem()
+    const store = await open(fs)
+    let index = 1
+    for (; index <= 60; index++) await put(store, index, 1_000)
+    await put(store, 1, 3_000, 7)
+    fs.fault = failing('open', full)
+    let refused: unknown
+    while (refused === undefined && index < 200) {
+      await put(store, index, 1_000).then(
+        () => index++,
+        (error: unknown) => {
+          refused = error
+        },
+      )
+    }
+    assert.ok(KeelsonError.hasCode(refused, 'DISK_FULL'), String(refused))
+    await store.compact(1, { index: index - 2, term: 1 })
+    for (let attempt = 0; attempt < 500; attempt++) await Promise.resolve()
+    const before = index
+    for (; index < before + 10; index++) await put(store, index, 1_000)
+    await store.close()
+    fs.fault = undefined
+    const again = await open(fs)
+    await assertEntries(again, before - 1, index - 1, 1_000)
+    await assertEntries(again, 1, 1, 3_000, 7)
+    await again.close()
+  })
+
   test('that shows in the middle of a write poisons the store', async () => {
     const fs = new MemoryFileSystem()
     const store = await open(fs)

@@ -4,7 +4,13 @@ import { SimulatedDisk } from '../../../src/simulation/disk.ts'
 import type { DiskQuality } from '../../../src/simulation/disk-quality.ts'
 import type { CrashKind, SimulatedProcess } from '../../../src/simulation/process.ts'
 import { Simulation } from '../../../src/simulation/simulation.ts'
-import { type SegmentsOptions, segments } from '../../../src/storage/segments/index.ts'
+import { type FileSystem, type SegmentsOptions, segments } from '../../../src/storage/segments/index.ts'
+
+/** What is between a store and its disk. */
+export interface MachineOptions {
+  /** Breaks something on purpose. */
+  readonly wrap?: (fs: FileSystem) => FileSystem
+}
 
 /** One machine in virtual time with a disk and a log of segments on it. */
 export class Machine {
@@ -12,8 +18,15 @@ export class Machine {
   readonly process: SimulatedProcess
   readonly disk: SimulatedDisk
   readonly options: SegmentsOptions
+  readonly #wrap: (fs: FileSystem) => FileSystem
 
-  constructor(seed: number, options: SegmentsOptions = {}, quality: Partial<DiskQuality> = {}) {
+  constructor(
+    seed: number,
+    options: SegmentsOptions = {},
+    quality: Partial<DiskQuality> = {},
+    { wrap = (fs) => fs }: MachineOptions = {},
+  ) {
+    this.#wrap = wrap
     this.simulation = new Simulation({ seed })
     this.process = this.simulation.process('n1')
     this.disk = new SimulatedDisk(
@@ -36,8 +49,9 @@ export class Machine {
     return { env: this.env, clusterId: 'c', nodeId: 'n' }
   }
 
-  open(): Promise<LogStore> {
-    return segments('log', { ...this.options, fileSystem: this.disk.fileSystem() })(this.context)
+  open(options: SegmentsOptions = {}, wrap: (fs: FileSystem) => FileSystem = this.#wrap): Promise<LogStore> {
+    const fileSystem = wrap(this.disk.fileSystem())
+    return segments('log', { ...this.options, ...options, fileSystem })(this.context)
   }
 
   /** Runs a scenario in virtual time. */
