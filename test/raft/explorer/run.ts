@@ -65,5 +65,7 @@ export function runWorld({ name, bounds }: NamedBounds, options: RunOptions = {}
 function describe(error: unknown): { invariant: string; message: string } {
   const message = error instanceof Error ? error.message : String(error)
   const invariant = KeelsonError.is(error) ? error.details.invariant : undefined
-  return { invariant: typeof invariant === 'string' ? invariant : 'exception', message }
+  if (typeof invariant === 'string') return { invariant, message }
+  const asserted = KeelsonError.hasCode(error, 'INVARIANT_VIOLATED')
+  return { invariant: asserted ? 'assertions of the core' : 'exception', message }
 }
