@@ -519,7 +519,13 @@ export class Replica {
       this.#listener.leadership(ready.leadership)
     }
     if (ready.configuration !== undefined) this.#listener.configuration(ready.configuration)
-    if (ready.quarantined === true) this.#listener.quarantined()
+    if (ready.quarantined === true) {
+      this.#port.env.logger.error(
+        { groupId: this.groupId, replicaId: this.replicaId },
+        'a replica lost what it had acknowledged and is quarantined; remove it and add a new one',
+      )
+      this.#listener.quarantined()
+    }
     if ((ready.removed === true || this.#isRemoved()) && !this.#removed) {
       this.#removed = true
       this.#listener.removed()
