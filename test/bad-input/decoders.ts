@@ -195,7 +195,7 @@ function messages(): Uint8Array {
   packer.add(2, { kind: 'appendReply', ...header, index: 5, accepted: false, hintIndex: 3, hintTerm: 1 })
   packer.add(3, { kind: 'heartbeat', ...header, round: 3, commit: 1, match: 2 })
   packer.add(3, { kind: 'snapshotOffer', ...header, position })
-  packer.add(3, { kind: 'snapshotRequest', ...header, position, requestId: 8 })
+  packer.add(3, { kind: 'snapshotRequest', ...header, position, requestId: 8, snapshotId: 9, nextPiece: 5 })
   packer.add(3, { kind: 'timeoutNow', ...header })
   return packer.finish()
 }
@@ -564,7 +564,19 @@ export const decoders: readonly Decoder[] = [
   {
     name: 'decodeSnapshotHeader',
     decode: decodeSnapshotHeader,
-    samples: [encodeSnapshotHeader({ groupId: 1, from: 1, to: 2, incarnation: 7, requestId: 8, position })],
+    samples: [
+      encodeSnapshotHeader({
+        groupId: 1,
+        recoveryGeneration: 2,
+        from: 1,
+        to: 2,
+        incarnation: 7,
+        requestId: 8,
+        position,
+        snapshotId: 9,
+        firstPiece: 5,
+      }),
+    ],
   },
   {
     name: 'decodeChangeState',

@@ -323,6 +323,8 @@ export const factories: readonly Factory[] = [
       maximumSnapshotTransfers: count,
       snapshotTimeoutMs: number,
       forwardProposals: flag,
+      snapshotBytesPerSecond: count,
+      snapshotWindowBytes: count,
     },
     valid: () => ({ env, log, clusterId: 'c', nodeId: 'n1', channel: idle }),
     make: (options) => RaftHost.open(options as never),

@@ -12,6 +12,10 @@ export interface SnapshotRequest extends MessageHeader {
   readonly position: LogPosition
   /** Comes back in the stream's header, so that a late stream is told from the one that is waited for. */
   readonly requestId: number
+  /** The view of which the rest is wanted, as a stream named it; 0 for a new one. */
+  readonly snapshotId: number
+  /** The number of the first piece that is wanted. */
+  readonly nextPiece: number
 }
 
 /**
@@ -63,9 +67,10 @@ export type HostMessage =
  * may add both and stay readable. What an older reader must not take lightly raises `oldestReader`, and the frame is
  * refused there.
  *
- * Version 3 added the pledge to the answer to a heartbeat, and questions for a read index.
+ * Version 3 added the pledge to the answer to a heartbeat, and questions for a read index; version 4 the place in a
+ * snapshot from which it is asked for.
  */
-export const frameVersion = 3
+export const frameVersion = 4
 const oldestReader = 2
 const headerBytes = 10
 
@@ -207,6 +212,7 @@ function writeFields(out: ByteWriter, message: HostMessage): void {
       return
     case 'snapshotRequest':
       out.varint(message.position.index).varint(message.position.term).varint(message.requestId)
+      out.varint(message.snapshotId).varint(message.nextPiece)
       return
     case 'entriesRequest':
       out.varint(message.first).varint(message.last).varint(message.requestId)
@@ -340,7 +346,8 @@ function readMessage(kind: HostMessage['kind'], bytes: Uint8Array): HostMessage 
       return { ...header, kind }
     case 'snapshotRequest': {
       const position = { index: reader.varint(), term: reader.varint() }
-      return { ...header, kind, position, requestId: reader.varint() }
+      const requestId = reader.varint()
+      return { ...header, kind, position, requestId, snapshotId: added(reader), nextPiece: added(reader) }
     }
     case 'entriesRequest':
       return {

@@ -49,6 +49,13 @@ export interface RaftHostOptions {
   readonly maximumSnapshotTransfers?: number
   /** A snapshot that stands still for so long is given up. Default: 10,000. */
   readonly snapshotTimeoutMs?: number
+  /** How fast this host sends snapshots, all together, and how fast it receives them. Default: 64 MiB a second. */
+  readonly snapshotBytesPerSecond?: number
+  /**
+   * Bytes of a snapshot that the receiver asks for at a time, and that the sender keeps in memory for a receiver whose
+   * connection breaks. Default: 4 MiB.
+   */
+  readonly snapshotWindowBytes?: number
 }
 
 /** What {@link RaftHost} uses where nothing is given. */
@@ -61,11 +68,17 @@ export const raftHostDefaults: {
   readonly maximumSnapshotTransfers: number
   /** See {@link RaftHostOptions.snapshotTimeoutMs}. */
   readonly snapshotTimeoutMs: number
+  /** See {@link RaftHostOptions.snapshotBytesPerSecond}. */
+  readonly snapshotBytesPerSecond: number
+  /** See {@link RaftHostOptions.snapshotWindowBytes}. */
+  readonly snapshotWindowBytes: number
 } = Object.freeze({
   forwardProposals: false,
   maximumGroups: 100_000,
   maximumSnapshotTransfers: 4,
   snapshotTimeoutMs: 10_000,
+  snapshotBytesPerSecond: 64 << 20,
+  snapshotWindowBytes: 4 << 20,
 })
 
 /** {@link RaftHostOptions} with everything filled in. */
@@ -81,6 +94,8 @@ export interface CheckedHostOptions {
   readonly maximumGroups: number
   readonly maximumSnapshotTransfers: number
   readonly snapshotTimeoutMs: number
+  readonly snapshotBytesPerSecond: number
+  readonly snapshotWindowBytes: number
 }
 
 const logMembers = ['write', 'read', 'recovered', 'close', 'incarnation'] as const
@@ -106,6 +121,8 @@ export function checkHostOptions(input: RaftHostOptions): CheckedHostOptions {
     maximumGroups: integerOption({ min: 1, fallback: d.maximumGroups }),
     maximumSnapshotTransfers: integerOption({ min: 1, max: 1000, fallback: d.maximumSnapshotTransfers }),
     snapshotTimeoutMs: numberOption({ min: 1, max: 3_600_000, fallback: d.snapshotTimeoutMs }),
+    snapshotBytesPerSecond: integerOption({ min: 1024, fallback: d.snapshotBytesPerSecond }),
+    snapshotWindowBytes: integerOption({ min: 1, max: 1 << 30, fallback: d.snapshotWindowBytes }),
   }) as Omit<CheckedHostOptions, 'raft' | 'limits'> & Pick<RaftHostOptions, 'raft' | 'limits'>
   return { ...checked, raft: checked.raft ?? {}, limits: checkGroupLimits(checked.limits) }
 }

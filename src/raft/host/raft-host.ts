@@ -176,7 +176,8 @@ export class RaftHost implements AsyncDisposable {
       incarnation: log.incarnation,
       maximumTransfers: options.maximumSnapshotTransfers,
       timeoutMs: options.snapshotTimeoutMs,
-      replica: (groupId) => this.#replicas.get(groupId),
+      bytesPerSecond: options.snapshotBytesPerSecond,
+      windowBytes: options.snapshotWindowBytes,
       sendRequest: (replica, peer, request) => this.#send(replica, peer, request),
     })
     this.#damaged = new DamagedReplicas({

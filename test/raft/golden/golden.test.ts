@@ -27,38 +27,45 @@ import {
   decodeSnapshotHeader,
   encodeSnapshot,
   encodeSnapshotHeader,
+  PieceChecker,
   SnapshotReader,
 } from '../../../src/raft/host/snapshot-wire.ts'
 import { bookkeeping1 } from './bookkeeping.ts'
 import { configuration1 } from './configuration.ts'
 import { envelope1 } from './envelope.ts'
-import { frame2, frame3 } from './frame.ts'
+import { frame2, frame3, frame4 } from './frame.ts'
 import { metadata1, metadata2 } from './metadata.ts'
 import {
   sampleConfiguration,
   sampleEnvelopes,
   sampleMessages2,
   sampleMessages3,
+  sampleMessages4,
   sampleMetadata,
   sampleSessionEntries,
   sampleSnapshot,
   sampleSnapshotHeader,
 } from './samples.ts'
 import { sessionEntry1 } from './session-entry.ts'
-import { snapshot1, snapshotHeader1 } from './snapshot.ts'
+import { snapshot2, snapshotHeader2 } from './snapshot.ts'
 
 // What each version of a format looks like. A change here is a new version; an old one is still read, or refused by name.
 
 const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'hex'))
 
 suite('golden', () => {
-  test('frames of versions 2 and 3, a message of each kind', () => {
+  test('frames of versions 2 to 4, a message of each kind', () => {
     const packer = new FramePacker(42)
-    for (const { groupId, recoveryGeneration, message } of sampleMessages3) {
+    for (const { groupId, recoveryGeneration, message } of sampleMessages4) {
       packer.add(groupId, message, recoveryGeneration)
     }
-    assert.equal(hex(packer.finish()), frame3)
+    assert.equal(hex(packer.finish()), frame4)
     const unknownMessages = 0
+    assert.deepEqual(decodeFrame(bytes(frame4), 42), {
+      version: 4,
+      messages: sampleMessages4,
+      unknownMessages,
+    })
     assert.deepEqual(decodeFrame(bytes(frame3), 42), {
       version: 3,
       messages: sampleMessages3,
@@ -106,15 +113,16 @@ suite('golden', () => {
     assert.deepEqual(decodeConfiguration(encodeConfiguration(first)), first)
   })
 
-  test('snapshots of version 1, header and pieces', async () => {
-    assert.equal(hex(encodeSnapshotHeader(sampleSnapshotHeader)), snapshotHeader1)
-    assert.deepEqual(decodeSnapshotHeader(bytes(snapshotHeader1)), sampleSnapshotHeader)
+  test('snapshots of version 2, header and pieces', async () => {
+    assert.equal(hex(encodeSnapshotHeader(sampleSnapshotHeader)), snapshotHeader2)
+    assert.deepEqual(decodeSnapshotHeader(bytes(snapshotHeader2)), sampleSnapshotHeader)
     const pieces: string[] = []
     for await (const piece of encodeSnapshot(sampleSnapshot, 64)) pieces.push(hex(piece))
-    assert.deepEqual(pieces, snapshot1)
+    assert.deepEqual(pieces, snapshot2)
+    const checker = new PieceChecker()
     const reader = new SnapshotReader(
       (async function* () {
-        for (const piece of snapshot1) yield bytes(piece)
+        for (const piece of snapshot2) yield checker.check(bytes(piece))
       })(),
     )
     assert.deepEqual(await reader.bookkeeping(), sampleSnapshot.bookkeeping)
@@ -167,7 +175,7 @@ suite('golden', () => {
     assert.throws(() => decodeSessionEntry(later(sessionEntry1[0] as string)), { code: 'FORMAT_VERSION' })
     assert.throws(() => decodeGroupMetadata(later(metadata2)), { code: 'FORMAT_VERSION' })
     assert.throws(() => decodeConfiguration(later(configuration1)), { code: 'FORMAT_VERSION' })
-    assert.throws(() => decodeSnapshotHeader(later(snapshotHeader1)), { code: 'PROTOCOL_VERSION' })
+    assert.throws(() => decodeSnapshotHeader(later(snapshotHeader2)), { code: 'PROTOCOL_VERSION' })
     for (const [key, value] of bookkeeping1) {
       if (key.startsWith('result/')) continue
       assert.throws(() => readBookkeeping(new Map([[key, later(value)]])), { code: 'FORMAT_VERSION' })

@@ -42,7 +42,14 @@ const messages: readonly HostMessage[] = [
   { ...header, kind: 'heartbeatReply', round: 77, pledgeMs: 0 },
   { ...header, kind: 'snapshotOffer', position: { index: 12, term: 3 } },
   { ...header, kind: 'timeoutNow' },
-  { ...header, kind: 'snapshotRequest', position: { index: 12, term: 3 }, requestId: 2 ** 35 },
+  {
+    ...header,
+    kind: 'snapshotRequest',
+    position: { index: 12, term: 3 },
+    requestId: 2 ** 35,
+    snapshotId: 0,
+    nextPiece: 0,
+  },
   { ...header, kind: 'superseded' },
   { ...header, kind: 'entriesRequest', first: 5, last: 300, requestId: 2 ** 35 },
   {
@@ -64,12 +71,27 @@ const inGroups = (list: readonly HostMessage[]): GroupMessage[] =>
 /** What frames of version 2 held. */
 export const sampleMessages2: readonly GroupMessage[] = inGroups(messages)
 
-/** And those of version 3. */
-export const sampleMessages3: readonly GroupMessage[] = inGroups([
+const messages3: readonly HostMessage[] = [
   ...messages,
   { ...header, kind: 'heartbeatReply', round: 78, pledgeMs: 100 },
   { ...header, kind: 'readIndex', requestId: 2 ** 48, lease: true },
   { ...header, kind: 'readIndexReply', requestId: 2 ** 48, index: 9 },
+]
+
+/** And those of version 3. */
+export const sampleMessages3: readonly GroupMessage[] = inGroups(messages3)
+
+/** And those of version 4. */
+export const sampleMessages4: readonly GroupMessage[] = inGroups([
+  ...messages3,
+  {
+    ...header,
+    kind: 'snapshotRequest',
+    position: { index: 12, term: 3 },
+    requestId: 2 ** 35,
+    snapshotId: 2 ** 40,
+    nextPiece: 300,
+  },
 ])
 
 export const sampleEnvelopes: readonly CommandEnvelope[] = [
@@ -111,11 +133,14 @@ export const sampleConfiguration: Configuration = makeConfiguration(
 
 export const sampleSnapshotHeader: SnapshotHeader = {
   groupId: 3,
+  recoveryGeneration: 2,
   from: 1,
   to: 9,
   incarnation: 2 ** 50,
   requestId: 4,
   position: { index: 77, term: 5 },
+  snapshotId: 2 ** 40,
+  firstPiece: 300,
 }
 
 export const sampleSnapshot: StateSnapshot = {

@@ -93,7 +93,6 @@ test('an offer that comes while a snapshot is being restored leaves the mark of 
     },
     async [Symbol.asyncDispose]() {},
   }
-  const held: Replica[] = []
   let requestId = 0
   const transfers = new SnapshotTransfers({
     env,
@@ -101,7 +100,8 @@ test('an offer that comes while a snapshot is being restored leaves the mark of 
     incarnation: 1,
     maximumTransfers: 4,
     timeoutMs: 1000,
-    replica: () => held[0],
+    bytesPerSecond: 1 << 20,
+    windowBytes: 1 << 20,
     sendRequest: (_replica, _peer, request) => {
       requestId = request.requestId
     },
@@ -130,7 +130,6 @@ test('an offer that comes while a snapshot is being restored leaves the mark of 
     },
     {} as never,
   )
-  held.push(replica)
   const offer = { from: 1, term: 2, position: { index: 40, term: 2 } }
   const body = async (): Promise<void> => {
     transfers.offered(replica, offer)
@@ -141,6 +140,9 @@ test('an offer that comes while a snapshot is being restored leaves the mark of 
       incarnation: 1,
       requestId,
       position: offer.position,
+      recoveryGeneration: 0,
+      snapshotId: 1,
+      firstPiece: 0,
     })
     const peer = { nodeId: 'n1', incarnation: 1, role: 'node' } as const
     const received = receive?.(peer, header, encodeSnapshot(endless, 1000))
@@ -151,6 +153,7 @@ test('an offer that comes while a snapshot is being restored leaves the mark of 
     assert.equal(replica.metadata.restoring, true)
     transfers.close()
     await assert.rejects(async () => received)
+    await sleep(env.timers, 1)
     assert.equal(replica.metadata.restoring, false)
   }
   await sim.until(body())

@@ -34,7 +34,14 @@ const messages: HostMessage[] = [
   { ...header, kind: 'heartbeatReply', round: 77, pledgeMs: 100 },
   { ...header, kind: 'snapshotOffer', position: { index: 12, term: 3 } },
   { ...header, kind: 'timeoutNow' },
-  { ...header, kind: 'snapshotRequest', position: { index: 12, term: 3 }, requestId: big },
+  {
+    ...header,
+    kind: 'snapshotRequest',
+    position: { index: 12, term: 3 },
+    requestId: big,
+    snapshotId: big,
+    nextPiece: 7,
+  },
   { ...header, kind: 'entriesRequest', first: 5, last: 300, requestId: big },
   {
     ...header,
@@ -60,7 +67,7 @@ test('a frame carries the messages of many groups', () => {
   const frame = packed()
   const decoded = decodeFrame(frame, 42)
   assert.deepEqual(decoded, {
-    version: 3,
+    version: 4,
     messages: messages.map((message, i) => ({ groupId: i + 1, recoveryGeneration: i % 3, message })),
     unknownMessages: 0,
   })
@@ -84,7 +91,7 @@ test('a frame of another version is refused, unless a later release wrote it for
 
 test('what only a later release knows is passed over', () => {
   const decoded = decodeFrame(extendFrame(packed()), 42)
-  assert.equal(decoded?.version, 4)
+  assert.equal(decoded?.version, 5)
   assert.equal(decoded.unknownMessages, messages.length)
   assert.deepEqual(
     decoded.messages.map(({ message }) => message),

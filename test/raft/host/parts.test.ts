@@ -16,6 +16,8 @@ import {
   decodeSnapshotHeader,
   encodeSnapshot,
   encodeSnapshotHeader,
+  PieceChecker,
+  type SnapshotPiece,
   SnapshotReader,
 } from '../../../src/raft/host/snapshot-wire.ts'
 import { Cluster } from '../support/host-cluster.ts'
@@ -61,11 +63,14 @@ suite('deadlines', () => {
 suite('snapshots on the wire', () => {
   const header = {
     groupId: 3,
+    recoveryGeneration: 1,
     from: 1,
     to: 9,
     incarnation: 2 ** 50,
     requestId: 4,
     position: { index: 77, term: 5 },
+    snapshotId: 12,
+    firstPiece: 3,
   }
 
   function snapshot(
@@ -91,8 +96,13 @@ suite('snapshots on the wire', () => {
     for (const piece of pieces) yield piece
   }
 
+  async function* checked(pieces: readonly Uint8Array[]): AsyncGenerator<SnapshotPiece> {
+    const checker = new PieceChecker()
+    for await (const piece of replay(pieces)) yield checker.check(piece)
+  }
+
   async function read(pieces: readonly Uint8Array[]) {
-    const reader = new SnapshotReader(replay(pieces))
+    const reader = new SnapshotReader(checked(pieces))
     const bookkeeping = await reader.bookkeeping()
     return { bookkeeping, chunks: await collect(reader.chunks()) }
   }
@@ -106,7 +116,7 @@ suite('snapshots on the wire', () => {
           maxLength: 6,
           selector: ([key]) => key,
         }),
-        fc.integer({ min: 16, max: 300 }),
+        fc.integer({ min: 24, max: 300 }),
         async (chunks, pairs, size) => {
           const bookkeeping = new Map(pairs)
           const pieces = await collect(encodeSnapshot(snapshot(chunks, bookkeeping), size))

@@ -1,49 +1,12 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { text } from '../../../src/core/bytes.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
-import type { RaftHostOptions } from '../../../src/raft/host/options.ts'
-import { Cluster, type ClusterNode } from '../support/host-cluster.ts'
+import { decodeSnapshotHeader, encodeSnapshotHeader } from '../../../src/raft/host/snapshot-wire.ts'
+import type { ClusterNode } from '../support/host-cluster.ts'
+import { fill, interceptStreams, lagging, makeCluster, metrics, restartWith } from '../support/lagging.ts'
 
 const names = ['n1', 'n2', 'n3']
-
-/** Commands that spread over many counters, so that a snapshot has many chunks. */
-async function fill(cluster: Cluster, count: number): Promise<void> {
-  for (let i = 0; i < count; i += 10) {
-    await Promise.all(Array.from({ length: 10 }, async (_, j) => cluster.propose(`c${(i + j) % 40}+1`)))
-  }
-}
-
-interface Lagging {
-  readonly cluster: Cluster
-  /** Down for so long that the log of the others does not reach back to it. */
-  readonly late: ClusterNode
-  readonly session: number
-}
-
-async function lagging(cluster: Cluster): Promise<Lagging> {
-  await cluster.bootstrap()
-  const leader = await cluster.leader()
-  await cluster.propose('a+1')
-  await cluster.converged(names)
-  const late = [...cluster.nodes.values()].find((node) => node !== leader) as ClusterNode
-  late.crash()
-  // Long enough to be given up: nothing is held for it.
-  await cluster.sleep(400)
-  const session = await (await cluster.leader()).group().openSession()
-  await cluster.propose('a+1', { commandId: { session, sequence: 1 } })
-  await fill(cluster, 200)
-  return { cluster, late, session }
-}
-
-function makeCluster(seed = 1, host: Partial<RaftHostOptions> = {}): Cluster {
-  return new Cluster({
-    seed,
-    host,
-    limits: { compactAfterEntries: 30, keptEntries: 3 },
-    raft: { maximumTailBytes: 0 },
-    maximumMessageBytes: 16 << 10,
-  })
-}
 
 function compactedIndex(node: ClusterNode): number {
   return node.group().replica?.status().compacted.index ?? 0
@@ -128,7 +91,7 @@ suite('snapshots', () => {
       })
       await late.restart()
       await cluster.converged(names)
-      assert.equal(stuck, 2)
+      assert.ok(stuck >= 1)
       assert.equal(late.machines.get(1)?.restores, 1)
       assert.equal(late.value('a'), 2)
     })
@@ -246,9 +209,231 @@ suite('snapshots', () => {
       })
       await late.restart()
       await cluster.converged(names)
-      assert.ok(damaged > 1)
+      assert.ok(damaged > 0)
       assert.equal(late.machines.get(1)?.restores, 1)
       assert.equal(late.value('a'), 2)
+    })
+  })
+
+  test('a transfer goes on after a broken connection where it was, in however many segments', async () => {
+    for (const snapshotWindowBytes of [1, 100, 4 << 20]) {
+      const cluster = makeCluster(9, { snapshotWindowBytes })
+      await cluster.run(async () => {
+        const { late } = await lagging(cluster)
+        const seen: string[] = []
+        let sent = 0
+        interceptStreams(cluster, late, async (chunk) => {
+          sent++
+          return chunk
+        })
+        let begun = 0
+        await restartWith(late, (machine) => {
+          const restore = machine.restore.bind(machine)
+          machine.restore = async (bookkeeping, chunks) => {
+            begun++
+            return restore(bookkeeping, chunks)
+          }
+          machine.onChunk = (chunk) => {
+            seen.push(text(chunk))
+            if (seen.length % 4 === 2) cluster.network.breakConnections(late.name)
+          }
+        })
+        await cluster.converged(names)
+        assert.equal(begun, 1, 'one restore, whatever broke')
+        assert.equal(new Set(seen).size, seen.length, 'no chunk came twice')
+        assert.ok(seen.length > 10)
+        assert.ok(sent >= seen.length)
+        assert.equal(late.value('a'), 2)
+        assert.match(metrics(late), /snapshots_total\{direction="received",outcome="done"\} 1/)
+        assert.match(metrics(late), /snapshot_segments_total [1-9]/)
+      })
+    }
+  })
+
+  test('a transfer whose sender lost its view begins again, and takes nothing of the one before', async () => {
+    const cluster = makeCluster(10, { snapshotWindowBytes: 100 })
+    await cluster.run(async () => {
+      const { late } = await lagging(cluster)
+      const leader = await cluster.leader()
+      let crashed = 0
+      let begun = 0
+      await restartWith(late, (machine) => {
+        const restore = machine.restore.bind(machine)
+        machine.restore = async (bookkeeping, chunks) => {
+          begun++
+          return restore(bookkeeping, chunks)
+        }
+        machine.onChunk = () => {
+          if (crashed++ === 5) leader.crash('kill')
+        }
+      })
+      await cluster.until(() => crashed > 5, 'the crash')
+      await cluster.sleep(50)
+      await leader.restart()
+      for (let i = 0; i < 60; i++) await cluster.propose(`c${i % 40}+1`)
+      await cluster.converged(names)
+      assert.ok(begun >= 2)
+      assert.equal(late.machines.get(1)?.restores, 1)
+      assert.deepEqual(late.machines.get(1)?.values, leader.machines.get(1)?.values)
+    })
+  })
+
+  test('a transfer keeps to its rate, and holds up neither heartbeats nor what the sender applies', async () => {
+    const cluster = makeCluster(11, { snapshotBytesPerSecond: 1_024, snapshotTimeoutMs: 60_000 })
+    await cluster.run(async () => {
+      const { late } = await lagging(cluster)
+      const leader = await cluster.leader()
+      const { term } = leader.group().status()
+      await late.restart()
+      const machine = late.machines.get(1)
+      assert.ok(machine !== undefined)
+      const from = cluster.simulation.nowMs
+      let slowest = 0
+      while (machine.restores === 0) {
+        const before = cluster.simulation.nowMs
+        await cluster.propose('a+1')
+        slowest = Math.max(slowest, cluster.simulation.nowMs - before)
+        await cluster.sleep(20)
+      }
+      const tookMs = cluster.simulation.nowMs - from
+      const bytes = Number(/snapshot_bytes_total\{direction="received"\} (\d+)/.exec(metrics(late))?.[1])
+      assert.ok(tookMs > ((bytes - 1_024) / 1_024) * 1_000 * 0.9, `${bytes} bytes in ${tookMs} ms`)
+      assert.ok(tookMs > 500 && slowest < 50, `${tookMs} ms, proposals up to ${slowest} ms`)
+      assert.equal(leader.group().status().term, term, 'the receiver heard its heartbeats')
+      await cluster.converged(names)
+    })
+  })
+
+  test('a damaged piece is asked for again, alone', async () => {
+    const cluster = makeCluster(12)
+    await cluster.run(async () => {
+      const { late } = await lagging(cluster)
+      let damaged = 0
+      let begun = 0
+      interceptStreams(cluster, late, async (chunk, count) => {
+        if (count !== 3 || damaged++ >= 3) return chunk
+        const copy = chunk.slice()
+        copy[7] = (copy[7] as number) ^ 4
+        return copy
+      })
+      await restartWith(late, (machine) => {
+        const restore = machine.restore.bind(machine)
+        machine.restore = async (bookkeeping, chunks) => {
+          begun++
+          return restore(bookkeeping, chunks)
+        }
+      })
+      await cluster.converged(names)
+      assert.ok(damaged >= 3)
+      assert.equal(begun, 1)
+    })
+  })
+
+  test('a snapshot older than the pending one is refused', async () => {
+    const cluster = makeCluster(13, { snapshotTimeoutMs: 1_000 })
+    await cluster.run(async () => {
+      const { late } = await lagging(cluster)
+      const refused: unknown[] = []
+      let older = 0
+      for (const node of cluster.nodes.values()) {
+        if (node === late) continue
+        const open = node.channel.openStream.bind(node.channel)
+        node.channel.openStream = async (peer, header, options) => {
+          if (older++ >= 2) return open(peer, header, options)
+          const read = decodeSnapshotHeader(header)
+          const position = { index: 5, term: read.position.term }
+          try {
+            const stream = await open(peer, encodeSnapshotHeader({ ...read, position }), options)
+            await stream.end()
+            return stream
+          } catch (error) {
+            refused.push(error)
+            throw error
+          }
+        }
+      }
+      await late.restart()
+      await cluster.converged(names)
+      assert.equal(refused.length, 2)
+      for (const error of refused) {
+        assert.ok(KeelsonError.hasCode(error, 'CONFLICT'))
+        assert.match(error.message, /older than the pending one/)
+      }
+      assert.equal(late.machines.get(1)?.restores, 1)
+    })
+  })
+
+  test('no more are received at a time than the limit says', async () => {
+    const cluster = makeCluster(14, { maximumSnapshotTransfers: 1 })
+    await cluster.run(async () => {
+      const groups = [1, 2, 3]
+      for (const groupId of groups) await cluster.bootstrap(names, groupId)
+      const leader = await cluster.leader(1)
+      const late = [...cluster.nodes.values()].find((node) => node !== leader) as ClusterNode
+      late.crash()
+      await cluster.sleep(400)
+      for (const groupId of groups) {
+        for (let i = 0; i < 100; i++) await cluster.propose(`c${i}+1`, { groupId })
+      }
+      late.process.restart()
+      await late.start()
+      let running = 0
+      let most = 0
+      for (const groupId of groups) {
+        const machine = late.machine(groupId)
+        const restore = machine.restore.bind(machine)
+        machine.restore = async (bookkeeping, chunks) => {
+          most = Math.max(most, ++running)
+          await cluster.sleep(30)
+          await restore(bookkeeping, chunks)
+          running--
+        }
+        await late.host.openGroup(groupId, { stateMachine: machine })
+      }
+      for (const groupId of groups) await cluster.converged(names, groupId)
+      for (const groupId of groups) assert.equal(late.machines.get(groupId)?.restores, 1)
+      assert.equal(most, 1)
+    })
+  })
+
+  test('a state that cannot be read on the sender, or not be restored on the receiver, is tried again', async () => {
+    const cluster = makeCluster(15)
+    await cluster.run(async () => {
+      const { late } = await lagging(cluster)
+      const leader = await cluster.leader()
+      const source = leader.machines.get(1)
+      assert.ok(source !== undefined)
+      const snapshot = source.snapshot.bind(source)
+      let broken = 0
+      let disposed = 0
+      source.snapshot = async () => {
+        const view = await snapshot()
+        const fails = broken++ < 2
+        return {
+          bookkeeping: view.bookkeeping,
+          async *chunks() {
+            for await (const chunk of view.chunks()) {
+              yield chunk
+              if (fails) throw new Error('the view cannot be read')
+            }
+          },
+          async [Symbol.asyncDispose]() {
+            disposed++
+          },
+        }
+      }
+      let failed = 0
+      await restartWith(late, (machine) => {
+        machine.onChunk = () => {
+          if (broken > 2 && failed++ < 2) throw new Error('the state cannot be written')
+        }
+      })
+      await cluster.converged(names)
+      assert.ok(broken >= 4)
+      assert.equal(late.machines.get(1)?.restores, 1)
+      await cluster.sleep(100)
+      assert.equal(disposed, broken, 'every view was closed')
+      assert.equal(late.group().status().stopped, undefined)
     })
   })
 
@@ -270,35 +455,3 @@ suite('snapshots', () => {
     })
   })
 })
-
-async function restartWith(
-  node: ClusterNode,
-  prepare: (machine: ReturnType<ClusterNode['machine']>) => void,
-): Promise<void> {
-  node.process.restart()
-  await node.start()
-  const machine = node.machine()
-  prepare(machine)
-  await node.host.openGroup(1, { stateMachine: machine })
-}
-
-/** Lets `change` see every chunk of the streams that the other nodes open, with its number within the stream. */
-function interceptStreams(
-  cluster: Cluster,
-  receiver: ClusterNode,
-  change: (chunk: Uint8Array, count: number) => Promise<Uint8Array>,
-): void {
-  for (const node of cluster.nodes.values()) {
-    if (node === receiver) continue
-    const open = node.channel.openStream.bind(node.channel)
-    node.channel.openStream = async (peer, header, options) => {
-      const stream = await open(peer, header, options)
-      let count = 0
-      return {
-        write: async (chunk, callOptions) => stream.write(await change(chunk, ++count), callOptions),
-        end: async (callOptions) => stream.end(callOptions),
-        destroy: () => stream.destroy(),
-      }
-    }
-  }
-}

@@ -879,6 +879,8 @@ export class Node {
       term: core.term,
       position: offer.position,
       requestId,
+      snapshotId: 0,
+      nextPiece: 0,
     }
     const packers = new Map<string, FramePacker>()
     this.pack(packers, peer, request)
