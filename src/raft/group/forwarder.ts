@@ -99,7 +99,7 @@ export class Forwarder {
     for (const forwarded of this.#waiting.values()) {
       const { sent } = forwarded
       if (sent === undefined) forwarded.againMs = Number.POSITIVE_INFINITY
-      else if (this.#mayRepeat(forwarded) && (sent.replicaId !== leader || sent.term !== term)) {
+      else if (this.mayRepeat(forwarded) && (sent.replicaId !== leader || sent.term !== term)) {
         this.#takeBack(forwarded)
       }
     }
@@ -109,7 +109,7 @@ export class Forwarder {
   peerLost(nodeId: NodeId): void {
     for (const forwarded of this.#waiting.values()) {
       if (forwarded.sent?.nodeId !== nodeId) continue
-      if (this.#mayRepeat(forwarded)) this.#takeBack(forwarded)
+      if (this.mayRepeat(forwarded)) this.#takeBack(forwarded)
       else this.#end(forwarded, outcomeUnknown('the connection to the leader broke'))
     }
   }
@@ -128,7 +128,7 @@ export class Forwarder {
     forwarded.sent = undefined
     if (outcome.outcome === 'unknown') forwarded.proposal.uncertain = true
     const refused = outcome.code === 'NOT_LEADER'
-    const lost = outcome.code === 'OUTCOME_UNKNOWN' && this.#mayRepeat(forwarded)
+    const lost = outcome.code === 'OUTCOME_UNKNOWN' && this.mayRepeat(forwarded)
     if (refused || lost) forwarded.againMs = nowMs + this.#options.limits.forwardTimeoutMs / 64
     else this.#end(forwarded, outcome)
   }
@@ -160,18 +160,18 @@ export class Forwarder {
   }
 
   /** A repetition has no effect of its own. @internal */
-  #mayRepeat({ proposal }: Forwarded): boolean {
+  mayRepeat({ proposal }: { readonly proposal: PendingProposal }): boolean {
     return proposal.forward === 'repeatedly'
   }
 
   /** Nothing that was refused a moment ago, unless the leader changed since; nothing twice that may be done. */
   #mayGo(forwarded: Forwarded): boolean {
     if (forwarded.againMs !== Number.POSITIVE_INFINITY) return false
-    return forwarded.proposal.uncertain !== true || this.#mayRepeat(forwarded)
+    return forwarded.proposal.uncertain !== true || this.mayRepeat(forwarded)
   }
 
   #proposeHere(forwarded: Forwarded): void {
-    if (forwarded.proposal.uncertain === true && !this.#mayRepeat(forwarded)) return
+    if (forwarded.proposal.uncertain === true && !this.mayRepeat(forwarded)) return
     this.#remove(forwarded)
     const refusal = this.#options.proposeHere(forwarded.proposal)
     if (refusal !== undefined) settle(forwarded.proposal, refusal, 0)
@@ -183,7 +183,7 @@ export class Forwarder {
     const { leader: to, term, replicaId: from } = core
     forwarded.sent = { replicaId: to, nodeId: peer.nodeId, term }
     // A message may be lost without a sound.
-    forwarded.againMs = this.#mayRepeat(forwarded)
+    forwarded.againMs = this.mayRepeat(forwarded)
       ? nowMs + limits.forwardTimeoutMs / 8
       : Number.POSITIVE_INFINITY
     send(peer, { kind: 'forward', from, to, term, forwardId: forwarded.id, entryKind: kind, data })

@@ -92,7 +92,7 @@ export class Incoming {
   /** @returns why the message was dropped, if it was */
   #route(peer: PeerIdentity, incoming: GroupMessage, nowMs: number): string | undefined {
     const { groupId, recoveryGeneration, message } = incoming
-    if (recoveryGeneration < this.#options.recoveryGenerationOf(groupId)) {
+    if (this.isOutdated(groupId, recoveryGeneration)) {
       this.#refuse(peer, incoming)
       return 'superseded'
     }
@@ -117,6 +117,11 @@ export class Incoming {
     if (message.kind === 'snapshotRequest') this.#options.snapshotRequested(replica, peer, message)
     else this.#options.entriesRequested(replica, peer, message)
     return undefined
+  }
+
+  /** Whether a message is of a time before the group was recovered from a lost quorum. @internal */
+  isOutdated(groupId: GroupId, recoveryGeneration: number): boolean {
+    return recoveryGeneration < this.#options.recoveryGenerationOf(groupId)
   }
 
   /**

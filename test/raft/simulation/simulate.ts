@@ -1,11 +1,13 @@
 // npm run simulate -- --seeds 1000 [--first N] [--workers N] [--lines N]
 // npm run simulate -- --trace [FILE] [--first N]
+// npm run simulate -- --hosts --seeds 200 [--first N] [--workers N]
 // npm run simulate -- --composition --seeds 200 [--first N] ...
 //
 // Runs the Raft core in the simulator, one seed after the other on each core of the machine, and prints a summary. A seed
 // that fails is printed with the last lines of its trace, and the command ends with code 1. `--trace` prints one seed
 // (`--first`) in full; `--trace FILE` writes each event of its replicas to a file, a line of JSON each, for others to hold
-// against a specification. `--composition` runs the whole control plane with its nodes instead.
+// against a specification. `--hosts` runs whole hosts, with their snapshots and forwarding; `--composition` runs the whole
+// control plane with its nodes.
 
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
@@ -13,6 +15,7 @@ import { parseArgs } from 'node:util'
 import { isMainThread, parentPort, Worker } from 'node:worker_threads'
 import { closest } from '../../../src/core/options.ts'
 import { simulateComposition } from '../../control-plane/simulation/simulate.ts'
+import { simulateHosts } from '../hosts/simulate.ts'
 import { type RunReport, runSeed } from './run.ts'
 import { Summary } from './summary.ts'
 
@@ -23,6 +26,7 @@ else parentPort?.on('message', (seed: number) => parentPort?.postMessage(runSeed
 
 async function main(): Promise<number> {
   if (process.argv.includes('--composition')) return simulateComposition(process.argv.slice(2))
+  if (process.argv.includes('--hosts')) return simulateHosts(process.argv.slice(2))
   const options = readOptions(process.argv.slice(2))
   if (options === undefined) return 2
   if (options.traceFile !== undefined) return writeEvents(options.first, options.traceFile)

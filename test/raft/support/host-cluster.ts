@@ -32,6 +32,10 @@ export interface ClusterOptions {
   readonly maximumMessageBytes?: number
   /** Where a node keeps its log. Default: a simulated log store, which keeps its contract whatever happens. */
   readonly log?: (node: ClusterNode) => LogStoreFactory
+  /** Sees every channel before its host does. */
+  readonly onChannel?: (node: ClusterNode) => void
+  /** Sees every state machine before it is opened. */
+  readonly onMachine?: (node: ClusterNode, machine: CounterMachine) => void
 }
 
 /** A disk as it was at some time, with the states of the groups. */
@@ -93,6 +97,7 @@ export class ClusterNode {
       resolve: network.resolve,
     })
     this.channel = this.transport.channel('raft', { traffic: 'control' })
+    options.onChannel?.(this)
     this.machines.clear()
     this.host = await RaftHost.open({
       env,
@@ -118,6 +123,7 @@ export class ClusterNode {
     if (disk === undefined) this.states.set(groupId, (disk = emptyDisk()))
     const machine = new CounterMachine(disk)
     this.machines.set(groupId, machine)
+    this.#cluster.options.onMachine?.(this, machine)
     return machine
   }
 
@@ -146,7 +152,7 @@ export class ClusterNode {
   /** What offline operations on this node's replica take. */
   offline(groupId = 1): StoppedGroupOptions {
     const { env, name } = this
-    const log = this.#logs.factory('raft')
+    const log = this.#cluster.options.log?.(this) ?? this.#logs.factory('raft')
     return { env, log, clusterId: 'test', nodeId: name, groupId, stateMachine: this.machine(groupId) }
   }
 

@@ -1,0 +1,167 @@
+import { utf8 } from '../../../src/core/bytes.ts'
+import { Applier } from '../../../src/raft/group/applier.ts'
+import type { CommandId } from '../../../src/raft/group/envelope.ts'
+import { Forwarder } from '../../../src/raft/group/forwarder.ts'
+import { Replica } from '../../../src/raft/group/replica.ts'
+import { SessionTable } from '../../../src/raft/group/session-table.ts'
+import { Incoming } from '../../../src/raft/host/incoming.ts'
+import { Transfer } from '../../../src/raft/host/snapshot-receiver.ts'
+import { View } from '../../../src/raft/host/snapshot-sender.ts'
+import { PieceChecker } from '../../../src/raft/host/snapshot-wire.ts'
+import { CounterMachine } from '../support/counter-machine.ts'
+import type { HostSettings } from './settings.ts'
+
+/** One bug, planted in what surrounds the core of a real host. */
+export interface HostBug {
+  readonly name: string
+  /** The seed that caught it last. */
+  readonly seed: number
+  /** Plants it. @returns what takes it out again */
+  readonly plant: () => () => void
+  readonly adjust?: (settings: HostSettings) => HostSettings
+}
+
+/** Replaces a method until the function that is returned is called. */
+function replace<T extends object, K extends keyof T>(prototype: T, name: K, method: T[K]): () => void {
+  const before = prototype[name]
+  prototype[name] = method
+  return () => {
+    prototype[name] = before
+  }
+}
+
+function all(...undo: readonly (() => void)[]): () => void {
+  return () => {
+    for (const each of undo) each()
+  }
+}
+
+const manySnapshots = (settings: HostSettings): HostSettings => ({
+  ...settings,
+  faultMs: 8_000,
+  interruption: 0.2,
+  limits: { ...settings.limits, compactAfterEntries: 20, keptEntries: 0, maximumLagEntries: 20 },
+  host: { ...settings.host, snapshotWindowBytes: 200, snapshotBytesPerSecond: 64 << 20 },
+})
+
+const lostQuorum = (settings: HostSettings): HostSettings => ({
+  ...settings,
+  faultMs: 1_000,
+  losesQuorum: true,
+})
+
+/** Every bug that the simulated hosts must catch. */
+export const hostBugs: readonly HostBug[] = [
+  {
+    name: 'commands are applied again when they are repeated',
+    seed: 3,
+    plant: () => {
+      const lookup = SessionTable.prototype.lookup
+      return replace(SessionTable.prototype, 'lookup', function broken(this: SessionTable, id: CommandId) {
+        const known = lookup.call(this, id)
+        return known.type === 'duplicate' ? { type: 'new' } : known
+      })
+    },
+  },
+  {
+    name: 'a forwarded command without an id is sent again',
+    seed: 5,
+    plant: () => replace(Forwarder.prototype, 'mayRepeat', () => true),
+    adjust: (settings) => ({ ...settings, forwards: true, blind: 3 }),
+  },
+  {
+    name: 'a damaged piece of a snapshot is taken',
+    seed: 4,
+    plant: () => replace(PieceChecker.prototype, 'isIntact', () => true),
+    adjust: (settings) => ({ ...manySnapshots(settings), damage: 0.2 }),
+  },
+  {
+    name: 'the rest of a snapshot is taken from another one',
+    seed: 15,
+    plant: () =>
+      all(
+        replace(PieceChecker.prototype, 'isIntact', () => true),
+        replace(Transfer.prototype, 'isAnother', function broken(this: Transfer, { snapshotId }) {
+          return snapshotId !== this.snapshotId && this.checker.count === 0
+        }),
+        replace(Transfer.prototype, 'continues', () => true),
+      ),
+    adjust: manySnapshots,
+  },
+  {
+    name: 'a sender goes on where it is, not where it was asked to',
+    seed: 15,
+    plant: () =>
+      all(
+        replace(PieceChecker.prototype, 'isIntact', () => true),
+        replace(
+          View.prototype,
+          'piece',
+          (() => {
+            const { piece } = View.prototype
+            return async function broken(this: View, number: number, signal: AbortSignal) {
+              // What was sent is forgotten at once, whether it arrived or not.
+              this.forgetBefore(number)
+              const sent = await piece.call(this, number, signal)
+              return sent
+            }
+          })(),
+        ),
+        replace(View.prototype, 'holds', () => true),
+      ),
+    adjust: manySnapshots,
+  },
+  {
+    name: 'a snapshot is read from a state that goes on changing',
+    seed: 2,
+    plant: () =>
+      replace(CounterMachine.prototype, 'snapshot', async function broken(this: CounterMachine) {
+        const { values, perChunk } = this
+        const names = [...values.keys()]
+        return {
+          bookkeeping: new Map(this.bookkeeping),
+          async *chunks() {
+            for (let at = 0; at < names.length; at += perChunk) {
+              const chunk = names.slice(at, at + perChunk).map((name) => [name, values.get(name)])
+              yield utf8(JSON.stringify(chunk))
+            }
+          },
+          async [Symbol.asyncDispose]() {},
+        }
+      }),
+    adjust: manySnapshots,
+  },
+  {
+    name: 'a transfer that was given up never ends',
+    seed: 2,
+    plant: () =>
+      replace(Transfer.prototype, 'end', function broken(this: Transfer) {
+        this.over = true
+      }),
+    adjust: manySnapshots,
+  },
+  {
+    name: 'nothing is noted before a restore',
+    seed: 12,
+    plant: () => replace(Replica.prototype, 'beginRestore', async () => {}),
+    adjust: (settings) => ({ ...manySnapshots(settings), interruption: 0.4 }),
+  },
+  {
+    name: 'the log is compacted although the state was not flushed',
+    seed: 1,
+    plant: () =>
+      replace(Applier.prototype, 'flush', async function broken(this: Applier) {
+        return this.applied
+      }),
+  },
+  {
+    name: 'lost members that come back are listened to, and not told',
+    seed: 2,
+    plant: () =>
+      all(
+        replace(Incoming.prototype, 'isOutdated', () => false),
+        replace(Replica.prototype, 'supersede', () => false),
+      ),
+    adjust: lostQuorum,
+  },
+]

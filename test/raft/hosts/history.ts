@@ -1,0 +1,77 @@
+import { text } from '../../../src/core/bytes.ts'
+import { readBookkeeping } from '../../../src/raft/group/bookkeeping.ts'
+import type { CounterMachine } from '../support/counter-machine.ts'
+
+/**
+ * Every command that any machine applied, by its index. What another one applies at that index must be the same, nothing
+ * is applied twice in one life of a machine, and a state that a snapshot brings is the one that the group had there.
+ */
+export class History {
+  readonly #broken: (invariant: string, problem: string) => never
+  readonly #commands = new Map<number, string>()
+  #ended = false
+  /** States that were compared. */
+  compared = 0
+
+  constructor(broken: (invariant: string, problem: string) => never) {
+    this.#broken = broken
+  }
+
+  /** Nothing is checked any more. */
+  end(): void {
+    this.#ended = true
+  }
+
+  watch(name: string, machine: CounterMachine): void {
+    let last = 0
+    const { open, apply, restore } = machine
+    machine.open = async () => {
+      const bookkeeping = await open.call(machine)
+      last = readBookkeeping(bookkeeping).applied.index
+      return bookkeeping
+    }
+    machine.apply = async (commands, seal) => {
+      for (const { index, data } of commands) {
+        if (index <= last) this.#fail('nothing is applied twice', `${name} applies ${index} after ${last}`)
+        last = index
+        this.#add(name, index, text(data))
+      }
+      return apply.call(machine, commands, seal)
+    }
+    machine.restore = async (bookkeeping, chunks) => {
+      await restore.call(machine, bookkeeping, chunks)
+      const { index } = readBookkeeping(bookkeeping).applied
+      if (index <= last) this.#fail('a restore goes forward', `${name} goes from ${last} to ${index}`)
+      last = index
+      this.#compare(name, index, machine.values)
+    }
+  }
+
+  #add(name: string, index: number, command: string): void {
+    const known = this.#commands.get(index)
+    if (known === undefined) this.#commands.set(index, command)
+    else if (known !== command) {
+      this.#fail('state machine safety', `${name} applies ${command} at ${index}, another one ${known}`)
+    }
+  }
+
+  #compare(name: string, at: number, found: ReadonlyMap<string, number>): void {
+    const values = new Map<string, number>()
+    for (const [index, command] of this.#commands) {
+      if (index > at) continue
+      const [counter, amount] = command.split('+') as [string, string]
+      values.set(counter, (values.get(counter) ?? 0) + Number(amount))
+    }
+    this.compared++
+    const counters = new Set([...values.keys(), ...found.keys()])
+    for (const counter of counters) {
+      if (values.get(counter) === found.get(counter)) continue
+      const difference = `${counter} = ${found.get(counter)}, not ${values.get(counter)}`
+      this.#fail('a restored state is one of the group', `${name} at ${at} has ${difference}`)
+    }
+  }
+
+  #fail(invariant: string, problem: string): void {
+    if (!this.#ended) this.#broken(invariant, problem)
+  }
+}

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { hostBugs } from './bugs.ts'
+import { type HostReport, runHosts } from './run.ts'
+import { faultNames } from './torment.ts'
+
+const seeds = Array.from({ length: 12 }, (_, i) => i + 1)
+
+suite('simulated hosts', () => {
+  const reports: HostReport[] = []
+
+  test('lose nothing, do nothing twice and serve again, under all faults', async () => {
+    for (const seed of seeds) {
+      const report = await runHosts({ seed })
+      reports.push(report)
+      assert.equal(report.failure, undefined, `seed ${seed}: ${report.failure?.stack}`)
+    }
+  })
+
+  test('one seed is one run', async () => {
+    for (const { seed, hash } of reports.slice(0, 2)) {
+      const again = await runHosts({ seed })
+      assert.equal(again.hash, hash)
+    }
+    assert.equal(new Set(reports.map(({ hash }) => hash)).size, reports.length)
+  })
+
+  test('every fault and everything of interest happens somewhere', () => {
+    const total = (name: string): number =>
+      reports.reduce((sum, { counts }) => sum + (counts.find(([what]) => what.startsWith(name))?.[1] ?? 0), 0)
+    const wanted = [
+      ...faultNames,
+      'restore begun',
+      'restore done',
+      'connections in a restore',
+      'crash in a restore',
+      'leader change in a restore',
+      'piece damaged',
+      'change addLearner',
+      'change promote',
+      'change remove',
+      'replica destroyed',
+      'quorum lost',
+      'superseded replica destroyed',
+      'lost member added anew',
+    ]
+    for (const what of wanted) assert.ok(total(what) > 0, `never: ${what}`)
+  })
+})
+
+suite('simulated hosts catch', () => {
+  for (const { name, seed, plant, adjust } of hostBugs) {
+    test(name, async () => {
+      for (let tried = seed; tried < seed + 40; tried++) {
+        const takeOut = plant()
+        const report = await runHosts({ seed: tried, adjust }).finally(takeOut)
+        if (report.failure === undefined) continue
+        // It must be the bug that is caught.
+        const without = await runHosts({ seed: tried, adjust })
+        assert.equal(without.failure, undefined, `seed ${tried} fails without it: ${without.failure?.stack}`)
+        return
+      }
+      assert.fail('survived')
+    })
+  }
+})

@@ -1,0 +1,75 @@
+import { between, chance, type SeededRandom } from '../../../src/core/random.ts'
+import type { RaftOptions } from '../../../src/raft/core/types.ts'
+import type { GroupLimits } from '../../../src/raft/group/limits.ts'
+import type { RaftHostOptions } from '../../../src/raft/host/options.ts'
+
+/** Everything that is drawn per seed, but for the faults that come and go. */
+export interface HostSettings {
+  /** Members of the bootstrap. */
+  readonly size: number
+  /** Nodes that wait to become members. */
+  readonly spares: number
+  readonly clients: number
+  /** Clients that give their commands no id. */
+  readonly blind: number
+  /** Proposals go to any node, which forwards them. */
+  readonly forwards: boolean
+  /** Nodes whose frames are those of a later release. */
+  readonly laterReleases: number
+  /** Counters that are there from the start, so that a snapshot has many chunks. */
+  readonly fillers: number
+  readonly faultMs: number
+  /** Mean time between two changes of the members; huge for none. */
+  readonly changeMs: number
+  /** Probability that something happens at a chunk of a snapshot that is restored. */
+  readonly interruption: number
+  /** Probability that a chunk of a stream is damaged on its way. */
+  readonly damage: number
+  /** In the end more than half of the voters are lost, and the group is recovered. */
+  readonly losesQuorum: boolean
+  readonly raft: Partial<RaftOptions>
+  readonly limits: Partial<GroupLimits>
+  readonly host: Partial<RaftHostOptions>
+  readonly maximumMessageBytes: number
+}
+
+export function drawHostSettings(random: SeededRandom): HostSettings {
+  const size = chance(random, 0.5) ? 3 : 5
+  const compactAfterEntries = 20 + random.integer(60)
+  return {
+    size,
+    spares: 1 + random.integer(2),
+    clients: 2 + random.integer(2),
+    blind: random.integer(2),
+    forwards: chance(random, 0.6),
+    laterReleases: chance(random, 0.4) ? 1 + random.integer(2) : 0,
+    fillers: 5 + random.integer(40),
+    faultMs: between(random, 5_000, 10_000),
+    changeMs: chance(random, 0.6) ? between(random, 300, 1_500) : 1e9,
+    interruption: chance(random, 0.7) ? random.float() * 0.2 : 0,
+    damage: chance(random, 0.3) ? random.float() * 0.05 : 0,
+    losesQuorum: chance(random, 0.4),
+    raft: {
+      preVote: chance(random, 0.85),
+      maximumTailBytes: chance(random, 0.7) ? random.integer(1_000) : 8 << 20,
+      ...(chance(random, 0.4)
+        ? { maximumInFlightMessages: 1 + random.integer(4), maximumAppendEntries: 1 + random.integer(10) }
+        : {}),
+    },
+    limits: {
+      compactAfterEntries,
+      keptEntries: random.integer(Math.min(20, compactAfterEntries)),
+      maximumLagEntries: compactAfterEntries * (1 + random.integer(4)),
+      maximumApplyEntries: 1 + random.integer(20),
+      forwardTimeoutMs: between(random, 400, 2_000),
+      lostLeadershipGraceMs: between(random, 50, 400),
+    },
+    host: {
+      snapshotTimeoutMs: between(random, 500, 3_000),
+      snapshotWindowBytes: chance(random, 0.6) ? 1 + random.integer(2_000) : 4 << 20,
+      snapshotBytesPerSecond: chance(random, 0.3) ? 2_000 + random.integer(20_000) : 64 << 20,
+      maximumSnapshotTransfers: 1 + random.integer(3),
+    },
+    maximumMessageBytes: 8_000 + random.integer(16_000),
+  }
+}

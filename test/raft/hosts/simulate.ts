@@ -1,0 +1,91 @@
+import { availableParallelism } from 'node:os'
+import { parseArgs } from 'node:util'
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
+import { type HostReport, runHosts } from './run.ts'
+
+const printedFailures = 5
+
+if (!isMainThread && workerData === 'hosts') {
+  parentPort?.on('message', (seed: number) => {
+    void runHosts({ seed }).then((report) => parentPort?.postMessage(report))
+  })
+}
+
+/** `npm run simulate -- --hosts`: whole hosts under faults, one seed after the other. @returns the exit code */
+export async function simulateHosts(argumentList: string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: argumentList,
+    options: {
+      hosts: { type: 'boolean', default: false },
+      seeds: { type: 'string', default: '100' },
+      first: { type: 'string', default: '1' },
+      workers: { type: 'string', default: String(availableParallelism()) },
+    },
+  })
+  const [seeds, first, workers] = [values.seeds, values.first, values.workers].map(Number) as [
+    number,
+    number,
+    number,
+  ]
+  if (![seeds, first, workers].every((value) => Number.isSafeInteger(value) && value > 0)) {
+    console.error('--seeds, --first and --workers take positive integers')
+    return 2
+  }
+  const reports: HostReport[] = []
+  await runAll(first, seeds, workers, (report) => {
+    reports.push(report)
+    const failed = reports.filter(({ failure }) => failure !== undefined)
+    if (report.failure !== undefined && failed.length <= printedFailures) {
+      console.log(`\nseed ${report.seed} FAILED: ${report.failure.message}\n${report.failure.stack}`)
+      console.log(`again: npm run simulate -- --hosts --seeds 1 --first ${report.seed}`)
+    }
+    if (reports.length % 20 === 0) console.log(`${reports.length} of ${seeds} seeds, ${failed.length} failed`)
+  })
+  return summary(reports)
+}
+
+function summary(reports: readonly HostReport[]): number {
+  const counts = new Map<string, number>()
+  for (const report of reports) {
+    for (const [what, count] of report.counts) counts.set(what, (counts.get(what) ?? 0) + count)
+  }
+  const commands = reports.reduce((sum, report) => sum + report.commands, 0)
+  const hours = reports.reduce((sum, { virtualMs }) => sum + virtualMs, 0) / 3_600_000
+  console.log(`\n${reports.length} seeds, ${hours.toFixed(2)} hours of virtual time, ${commands} commands`)
+  for (const [what, count] of [...counts].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    console.log(`  ${what.padEnd(60)} ${count.toLocaleString('en-US').padStart(12)}`)
+  }
+  const failed = reports.filter(({ failure }) => failure !== undefined).map(({ seed }) => seed)
+  console.log(failed.length === 0 ? 'everything held' : `FAILED: seeds ${failed.slice(0, 50).join(' ')}`)
+  return failed.length === 0 ? 0 : 1
+}
+
+async function runAll(
+  first: number,
+  count: number,
+  workers: number,
+  onReport: (report: HostReport) => void,
+): Promise<void> {
+  let next = first
+  let open = 0
+  await new Promise<void>((resolve, reject) => {
+    const feed = (worker: Worker): void => {
+      if (next < first + count) worker.postMessage(next++)
+      else {
+        open--
+        void worker.terminate()
+        if (open === 0) resolve()
+      }
+    }
+    for (let i = 0; i < Math.min(workers, count); i++) {
+      const worker = new Worker(new URL(import.meta.url), { workerData: 'hosts' })
+      open++
+      worker.on('error', reject)
+      worker.on('message', (report: HostReport) => {
+        onReport(report)
+        feed(worker)
+      })
+      feed(worker)
+    }
+  })
+}
