@@ -1,5 +1,6 @@
 import { mutants } from '../support/mutants.ts'
 import { coreBugs } from './core-bugs.ts'
+import { diskBugs } from './disk-bugs.ts'
 import { hostBugs } from './host-bugs.ts'
 import { leaseBugs } from './lease-bugs.ts'
 import { recoveryBugs } from './recovery-bugs.ts'
@@ -39,7 +40,6 @@ const manyChanges: Adjust = (settings, random) => ({
 
 /** Where to look for the bugs that would hide for long. */
 const corners: ReadonlyMap<string, Adjust> = new Map([
-  ['a change is made before the first commit of the term', manyChanges],
   ['a follower acknowledges its whole log', smallAppends],
   ['a follower commits beyond what was proven', smallAppends],
   ['a stale append truncates', cutOffLeaders],
@@ -60,6 +60,7 @@ export const bugs: readonly PlantedBug[] = [
     }),
   ),
   ...coreBugs,
+  ...diskBugs,
   ...leaseBugs,
   ...hostBugs,
   ...recoveryBugs,

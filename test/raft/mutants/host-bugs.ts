@@ -1,10 +1,11 @@
 import { chance } from '../../../src/core/random.ts'
-import type { LogEntry } from '../../../src/interfaces/log-store.ts'
+import { entryKinds, type LogEntry } from '../../../src/interfaces/log-store.ts'
 import { makeConfiguration } from '../../../src/raft/core/configuration.ts'
 import type { RaftCore } from '../../../src/raft/core/raft.ts'
 import type { RaftWrite } from '../../../src/raft/core/types.ts'
 import { decodeEnvelope, encodeEnvelope } from '../../../src/raft/group/envelope.ts'
 import type { CompactionLimits } from '../../../src/raft/group/log-compactor.ts'
+import type { HostMessage } from '../../../src/raft/host/frame.ts'
 import { Machine, MachineDisk } from '../simulation/machine.ts'
 import { Node, type Peer } from '../simulation/node.ts'
 import { Store } from '../simulation/store.ts'
@@ -116,6 +117,22 @@ export const hostBugs: readonly PlantedBug[] = [
     },
   },
   {
+    name: 'a destroyed replica begins again under its id',
+    mistake: 29,
+    Node: class extends Node {
+      override mayAdopt(message: HostMessage, recoveryGeneration: number): boolean {
+        // As if there were no tombstone.
+        return super.mayAdopt({ ...message, to: Number.MAX_SAFE_INTEGER }, recoveryGeneration)
+      }
+    },
+    adjust: (settings) => ({
+      ...settings,
+      nodes: 7,
+      operatorIntervalMs: 60,
+      emphasis: ['leader cut off', 'swizzle-clog'],
+    }),
+  },
+  {
     name: 'messages of a replica are taken from any node',
     mistake: 29,
     Node: class extends Node {
@@ -199,6 +216,27 @@ export const hostBugs: readonly PlantedBug[] = [
       }
     },
     adjust: (settings) => ({ ...settings, attemptMs: 60, thinkMs: 5 }),
+  },
+  {
+    name: 'the command of a session that is gone is taken for a new one',
+    mistake: undefined,
+    Node: class extends Node {
+      override applyBatch(core: RaftCore, batch: readonly LogEntry[]): void {
+        for (const entry of batch) {
+          const { commandId } = entry.kind === entryKinds.command ? decodeEnvelope(entry.data) : {}
+          const known = commandId === undefined || this.machine.knows(commandId)
+          super.applyBatch(core, [known ? entry : withoutCommandId(entry)])
+        }
+      }
+    },
+    adjust: (settings) => ({
+      ...settings,
+      attemptMs: 60,
+      thinkMs: 5,
+      clients: 6,
+      blindShare: 0,
+      maximumSessions: 2,
+    }),
   },
   {
     name: 'a late timer runs before the input that waits',

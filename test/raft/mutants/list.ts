@@ -13,6 +13,7 @@ import { isMainThread, parentPort, Worker } from 'node:worker_threads'
 import { bugs } from './bugs.ts'
 import { type Hunt, hunt } from './hunt.ts'
 import { recordedSeeds } from './recorded-seeds.ts'
+import { elsewhere, mistakesWithoutBug, safetyRules } from './rules.ts'
 
 interface Task {
   readonly at: number
@@ -54,6 +55,14 @@ async function main(): Promise<number> {
   console.log(
     `\n${hunts.length - survived.length} of ${hunts.length} bugs caught, of ${mistakes.size} mistakes of the list, in ${seconds} s`,
   )
+  if (values.only === '') {
+    for (const [mistake, reason] of elsewhere) console.log(`mistake ${mistake} has no bug here: ${reason}`)
+    const missing = mistakesWithoutBug()
+    if (missing.length > 0) console.log(`NO BUG for the mistakes ${missing.join(', ')}`)
+    const caught = new Set(hunts.flatMap(({ name, seed }) => (seed === undefined ? [] : [name])))
+    const held = safetyRules.filter(({ bugs: broken }) => broken.every((name) => caught.has(name)))
+    console.log(`${held.length} of ${safetyRules.length} safety rules are missed when they are broken`)
+  }
   for (const { name, seeds: tried } of survived) console.log(`SURVIVED ${tried} seeds: ${name}`)
   if (values.record) record(hunts)
   return survived.length === 0 ? 0 : 1

@@ -3,7 +3,7 @@ import { crc32 } from '../../../src/core/checksum.ts'
 import { entryKinds, type LogEntry, type LogPosition } from '../../../src/interfaces/log-store.ts'
 import { decodeConfiguration, encodeConfiguration } from '../../../src/raft/core/configuration.ts'
 import type { Configuration } from '../../../src/raft/core/types.ts'
-import { decodeEnvelope } from '../../../src/raft/group/envelope.ts'
+import { type CommandId, decodeEnvelope } from '../../../src/raft/group/envelope.ts'
 import { decodeSessionEntry } from '../../../src/raft/group/session-entry.ts'
 import { SessionTable } from '../../../src/raft/group/session-table.ts'
 
@@ -65,6 +65,11 @@ export class Machine {
       else this.#bookkeeping.set(key, value)
     }
     return outcome
+  }
+
+  /** Whether the session of a command is still there. */
+  knows(commandId: CommandId): boolean {
+    return this.#sessions.lookup(commandId).type !== 'unknown'
   }
 
   get(key: string): string | undefined {
@@ -190,6 +195,19 @@ export class MachineDisk {
     this.#flushed = state
     this.flushedIndex = index
     this.#since = []
+  }
+
+  /** For a backup: the state as the disk has it, with all that was applied so far. */
+  image(): MachineDisk {
+    const copy = new MachineDisk()
+    copy.restore(this)
+    return copy
+  }
+
+  restore(image: MachineDisk): void {
+    this.#flushed = image.#flushed
+    this.#since = image.#since.slice()
+    this.flushedIndex = image.flushedIndex
   }
 
   clear(): void {

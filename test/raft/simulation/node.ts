@@ -163,6 +163,8 @@ export class Node {
   /** Starts with what the disk has. */
   start(): void {
     this.env = this.process.environment
+    const { firstDamaged } = this.store
+    if (firstDamaged !== undefined) this.findsDamage(firstDamaged)
     this.record = this.store.record
     if (this.record !== undefined && this.record.supersededBy > 0 && !this.record.destroyed) return
     if (this.record === undefined || this.record.destroyed) {
@@ -216,6 +218,16 @@ export class Node {
     this.incarnation = this.world.freshIncarnation()
     this.orphan = false
     this.world.simulation.note(this.name, 'disk wiped, now incarnation', this.incarnation)
+  }
+
+  /**
+   * A record in the middle of the log is not what was written. What was acknowledged is gone, so this replica is over: its
+   * node comes back as one that has nothing, under a new incarnation.
+   */
+  findsDamage(index: number): void {
+    this.world.simulation.note(this.name, 'finds damage at', index)
+    this.world.count('damage found')
+    this.wipe()
   }
 
   /** How the group goes on without the quorum that it lost. */
@@ -566,7 +578,10 @@ export class Node {
 
   #carryOut(core: RaftCore, ready: Ready): void {
     if (!this.boundary('at the start of a turn')) return
-    if (ready.quarantined === true) this.#changeRecord({ quarantined: true })
+    if (ready.quarantined === true) {
+      this.world.count('replica quarantined')
+      this.#changeRecord({ quarantined: true })
+    }
     const writeFirst = chance(this.random, 0.5)
     if (!writeFirst) this.sendAll(ready.messages)
     this.withheld.push(...ready.messagesAfter)
@@ -688,11 +703,16 @@ export class Node {
     this.env.timers.schedule(this.random.float() * this.world.settings.applyDelayMs, () => {
       this.#applying = false
       if (this.core !== core) return
-      this.#toApply = this.#toApply.filter((entry) => entry.index > this.machine.applied.index)
+      this.#toApply = this.stillToApply(this.#toApply)
       const batch = this.#toApply.splice(0, this.world.settings.maximumApplyBatch)
       if (batch.length > 0) this.applyBatch(core, batch)
       this.#planApply()
     })
+  }
+
+  /** A snapshot may have come in between, which has what waited to be applied, and more. */
+  stillToApply(entries: readonly LogEntry[]): LogEntry[] {
+    return entries.filter((entry) => entry.index > this.machine.applied.index)
   }
 
   applyBatch(core: RaftCore, batch: readonly LogEntry[]): void {

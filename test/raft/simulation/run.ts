@@ -4,8 +4,8 @@ import { replicaOf } from '../../../src/raft/core/configuration.ts'
 import { drawSwarm, FaultInjector } from '../../../src/simulation/faults.ts'
 import { checkLinearizability } from '../../../src/simulation/linearizability.ts'
 import { counterModel, mapModel } from '../../../src/simulation/sequential-models.ts'
+import { allFaultKinds } from './fault-kinds.ts'
 import { loseQuorum, mayLoseQuorum, recoverFromLostQuorum } from './lost-quorum.ts'
-import { faultKinds } from './nemesis.ts'
 import { Operator } from './operator.ts'
 import { World, type WorldOptions } from './world.ts'
 
@@ -74,7 +74,7 @@ function play(world: World): void {
   const random = simulation.random('plan')
   // Few kinds of faults leave room for a run to get somewhere; many make it stumble.
   const probability = pick(random, [0.08, 0.2, 0.5])
-  const kinds = faultKinds(world)
+  const kinds = allFaultKinds(world)
   const stressed = kinds
     .filter(({ name }) => settings.emphasis.includes(name))
     .map((kind) => ({ ...kind, meanIntervalMs: kind.meanIntervalMs / 3 }))
@@ -159,7 +159,9 @@ function stallFollower(world: World): void {
   const leader = world.leader()
   const replicas = leader?.core?.configuration?.replicas ?? []
   const voters = replicas.filter(({ role }) => role === 'voter')
-  const up = voters.map((voter) => world.nodeOf(voter)).filter((node) => node !== undefined)
+  const up = voters
+    .map((voter) => world.nodeOf(voter))
+    .filter((node) => node?.core !== undefined && !node.core.quarantined)
   const follower = up.find((node) => node !== leader)
   if (follower === undefined || (up.length - 1) * 2 <= voters.length) return
   world.fault('stall in a healthy group')
@@ -174,7 +176,7 @@ function converged(world: World): boolean {
   const core = leader?.core
   if (core === undefined || core.appliedIndex < core.lastIndex) return false
   return (core.configuration?.replicas ?? []).every((replica) => {
-    if (world.lost.has(replica.replicaId)) return true
+    if (world.lost.has(replica.replicaId) && !world.forgetful.has(replica.replicaId)) return true
     if ([...world.dead].some(({ name }) => name === replica.nodeId)) return true
     if (world.nodes.get(replica.nodeId)?.buried(replica.replicaId) === true) return true
     const node = world.nodeOf(replica)

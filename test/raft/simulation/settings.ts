@@ -1,4 +1,4 @@
-import { between, chance, type SeededRandom } from '../../../src/core/random.ts'
+import { between, chance, pick, type SeededRandom } from '../../../src/core/random.ts'
 import type { RaftOptions } from '../../../src/raft/core/types.ts'
 import { type DiskQuality, diskDefaults } from '../../../src/simulation/disk-quality.ts'
 import type { LinkQuality } from '../../../src/simulation/network-conditions.ts'
@@ -109,7 +109,8 @@ export function drawSettings(random: SeededRandom): Settings {
     thinkMs: between(random, 1, 40),
     attemptMs: between(random, 100, 600),
     blindShare: chance(random, 0.5) ? 0.4 : 0,
-    keys: 1 + random.integer(4),
+    // One for all, or enough that most are written rarely.
+    keys: pick(random, [1, 2, 4, 40]),
     maximumSessions: chance(random, 0.3) ? 2 + random.integer(3) : 50,
     applyDelayMs: chance(random, 0.3) ? between(random, 1, 40) : 0.1,
     maximumApplyBatch: 1 + random.integer(30),

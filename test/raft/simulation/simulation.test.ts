@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { faultKinds } from './nemesis.ts'
+import { allFaultKinds } from './fault-kinds.ts'
 import { type RunReport, runSeed } from './run.ts'
 import { World } from './world.ts'
 
@@ -37,7 +37,7 @@ suite('a simulated Raft group', () => {
     const total = (pick: (report: RunReport) => readonly [string, number][], name: string): number =>
       reports.reduce((sum, report) => sum + (pick(report).find(([kind]) => kind === name)?.[1] ?? 0), 0)
     const faults = [
-      ...faultKinds(new World({ seed: 1 })).map(({ name }) => name),
+      ...allFaultKinds(new World({ seed: 1 })).map(({ name }) => name),
       'message lost',
       'message duplicated',
       'message reordered',
@@ -57,6 +57,8 @@ suite('a simulated Raft group', () => {
     ]
     for (const fault of faults) assert.ok(total(({ faults: all }) => all, fault) > 0, `never: ${fault}`)
     const events = [
+      'damage found',
+      'replica quarantined',
       'read served',
       'read served by a follower',
       'read at once',

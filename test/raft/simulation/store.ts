@@ -26,6 +26,12 @@ interface Pending {
   readonly done: (() => void) | undefined
 }
 
+/** What a backup of a disk has. */
+export interface StoreImage {
+  readonly durable: GroupLog
+  readonly record: ReplicaRecord | undefined
+}
+
 /** The durable log of one replica on a simulated disk, with callbacks: group commit, in order, poisoned by a failed sync. */
 export class Store {
   /** What a crash leaves for certain. */
@@ -42,6 +48,8 @@ export class Store {
   /** Called before and after a sync, where a crash is of interest. Returns whether the process lives on. */
   onBoundary: (where: string) => boolean = () => true
   #poisoned = false
+  /** What the device has in the place of durable records that were damaged: another record, or nothing that can be read. */
+  readonly #damaged = new Map<number, LogEntry | undefined>()
 
   constructor(disk: SimulatedDisk) {
     this.disk = disk
@@ -101,11 +109,47 @@ export class Store {
   }
 
   wipe(): void {
+    this.restore({ durable: emptyGroup(), record: undefined })
+  }
+
+  /** What the device has now, without what was not synced. */
+  image(): StoreImage {
+    return { durable: copyGroup(this.durable), record: this.durableRecord }
+  }
+
+  /** An earlier image, or none, comes in the place of everything. To be called while the process is down. */
+  restore({ durable, record }: StoreImage): void {
+    this.durable = copyGroup(durable)
+    this.durableRecord = record
+    this.#damaged.clear()
     this.crash(0)
-    this.durable = emptyGroup()
-    this.current = emptyGroup()
-    this.durableRecord = undefined
-    this.record = undefined
+  }
+
+  /** A durable record is destroyed, or overwritten by one that belongs elsewhere. To be called while the process is down. */
+  damage(index: number, instead: LogEntry | undefined): void {
+    this.#damaged.set(index, instead)
+  }
+
+  /** The first record that is not what was written there, as its checksum, its index and its group tell. */
+  get firstDamaged(): number | undefined {
+    return this.#damaged.size === 0 ? undefined : Math.min(...this.#damaged.keys())
+  }
+
+  /** Only a mutant takes damage for a torn tail. */
+  cutAt(index: number): void {
+    this.durable.entries.length = Math.max(0, index - this.durable.compacted.index - 1)
+    this.restore(this.image())
+  }
+
+  /** Only a mutant takes each record for what belongs in its place. */
+  believe(): void {
+    for (const [index, instead] of this.#damaged) {
+      const at = index - this.durable.compacted.index - 1
+      const lost = this.durable.entries[at]
+      if (instead !== undefined && lost !== undefined)
+        this.durable.entries[at] = { ...lost, data: instead.data }
+    }
+    this.restore(this.image())
   }
 
   drawKept(random: SeededRandom): number {

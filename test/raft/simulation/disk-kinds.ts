@@ -1,0 +1,145 @@
+import { pick, type SeededRandom } from '../../../src/core/random.ts'
+import type { LogEntry } from '../../../src/interfaces/log-store.ts'
+import type { FaultKind } from '../../../src/simulation/faults.ts'
+import type { MachineDisk } from './machine.ts'
+import type { Node } from './node.ts'
+import type { StoreImage } from './store.ts'
+import type { World } from './world.ts'
+
+/** A disk at some moment. */
+interface Image {
+  readonly store: StoreImage
+  readonly machine: MachineDisk
+  readonly generation: number
+}
+
+/** What disks do to records that they said were durable. */
+export function diskKinds(world: World): FaultKind[] {
+  const timeoutMs = world.settings.raft.electionTimeoutMs ?? 300
+  return [
+    {
+      name: 'bit rot',
+      meanIntervalMs: 2_500,
+      durationMs: [5, timeoutMs * 4],
+      begin: (random) => damage(world, random, () => undefined),
+    },
+    {
+      name: 'misdirected write',
+      meanIntervalMs: 2_500,
+      durationMs: [5, timeoutMs * 4],
+      // A whole record, with a right checksum, where another one belongs.
+      begin: (random) => damage(world, random, (entries) => pick(random, entries)),
+    },
+    {
+      name: 'lost sync',
+      meanIntervalMs: 1_000,
+      durationMs: [1, timeoutMs],
+      begin: (random) => goBack(world, random),
+    },
+    {
+      name: 'old disk restored',
+      meanIntervalMs: 2_000,
+      durationMs: [timeoutMs, timeoutMs * 10],
+      begin: (random) => goBack(world, random),
+    },
+    {
+      name: 'disk full',
+      meanIntervalMs: 10_000,
+      durationMs: [timeoutMs * 0.1, timeoutMs * 3],
+      begin: (random) => {
+        const alive = world.live().filter(({ process }) => process.state === 'running')
+        if (alive.length === 0) return undefined
+        const node = pick(random, alive)
+        const { syncFailureProbability } = node.disk.quality
+        // Nothing fits any more: it ends each time it tries to write, until there is room again.
+        node.disk.setQuality({ syncFailureProbability: 1 })
+        return () => node.disk.setQuality({ syncFailureProbability })
+      },
+    },
+  ]
+}
+
+/**
+ * The members, if one of them can be lost for good and nothing else can cost the quorum: all are voters and up, hold the
+ * same configuration, committed, and none was lost before.
+ */
+function whoAgree(world: World): Node[] {
+  const configuration = world.leader()?.core?.configuration
+  if (configuration === undefined || configuration.replicas.length < 3) return []
+  const nodes: Node[] = []
+  for (const replica of configuration.replicas) {
+    const node = world.nodeOf(replica)
+    const state = node?.core?.configurationState()
+    if (node?.core === undefined || node.core.quarantined || replica.role !== 'voter') return []
+    if (state?.latest?.generation !== configuration.generation) return []
+    if (state.committed?.generation !== configuration.generation) return []
+    if (world.lost.has(replica.replicaId)) return []
+    nodes.push(node)
+  }
+  return nodes
+}
+
+/** One record of a replica is not any more what was written, which its next start finds. */
+function damage(
+  world: World,
+  random: SeededRandom,
+  instead: (entries: readonly LogEntry[]) => LogEntry | undefined,
+): (() => void) | undefined {
+  const nodes = whoAgree(world).filter(({ store }) => store.durable.entries.length > 1)
+  if (nodes.length === 0) return undefined
+  const node = pick(random, nodes)
+  world.lost.add(node.core?.replicaId ?? 0)
+  node.process.crash('power')
+  const { entries } = node.store.durable
+  const lost = pick(random, entries)
+  const found = instead(entries.filter(({ index }) => index !== lost.index))
+  node.store.damage(lost.index, found)
+  world.simulation.note(node.name, 'has damage at', lost.index)
+  return () => world.restart(node)
+}
+
+/**
+ * A disk comes back as it was earlier: the syncs in between were lost, or somebody restored a backup. What a replica has
+ * voted cannot be found out again, and neither can what only it and one that is lost next have acknowledged; so this
+ * happens where term and vote are the same, and all others have everything that it had. It is to be found by those that
+ * remember what it acknowledged.
+ */
+function goBack(world: World, random: SeededRandom): (() => void) | undefined {
+  const followers = whoAgree(world).filter((node) => !node.leads)
+  if (followers.length === 0) return undefined
+  const node = pick(random, followers)
+  const { core } = node
+  const image: Image = {
+    store: node.store.image(),
+    machine: node.machineDisk.image(),
+    generation: core?.configuration?.generation ?? 0,
+  }
+  return () => {
+    if (world.calm || node.core !== core || core === undefined || !mayForget(world, node, image)) return
+    world.fault('durable entries forgotten')
+    world.lost.add(core.replicaId)
+    world.forgetful.add(core.replicaId)
+    node.process.crash('power')
+    node.store.restore(image.store)
+    node.machineDisk.restore(image.machine)
+    world.invariantsOf(node).reminted(core.replicaId)
+    world.restartLater(node)
+  }
+}
+
+function mayForget(world: World, node: Node, image: Image): boolean {
+  const nodes = whoAgree(world)
+  const { durable, durableRecord, record } = node.store
+  const before = image.store.durable
+  if (!nodes.includes(node) || node.leads || durableRecord?.restoring !== false) return false
+  if (record !== durableRecord || image.store.record !== record) return false
+  if (node.core?.configuration?.generation !== image.generation) return false
+  if (durable.hardState?.term !== before.hardState?.term) return false
+  if (durable.hardState?.votedFor !== before.hardState?.votedFor) return false
+  if (before.last.index >= durable.last.index) return false
+  return nodes.every((other) => {
+    const { compacted, entries } = other.store.durable
+    const { index, term } = durable.last
+    return index <= compacted.index || entries[index - compacted.index - 1]?.term === term
+  })
+}
