@@ -249,9 +249,14 @@ export class Judge {
     if (last === undefined || goal.priority >= repairPriority) return
     if (this.#nowMs() - last.atMs > this.#settings.dampingMs * 0.99) return
     if (goal.add?.nodeId !== last.goal.remove?.nodeId || goal.remove?.nodeId !== last.goal.add?.nodeId) return
-    // A drain, and one that was taken back, is another matter.
+    // A drain, and one that was taken back, is another matter: also when it was taken back after the move had been planned.
     if (this.#states.get(goal.remove?.nodeId ?? '')?.state !== 'active') return
-    if ((this.#states.get(goal.add?.nodeId ?? '')?.sinceMs ?? 0) > last.atMs) return
+    if (this.#changedSince(goal.remove?.nodeId, last.atMs) || this.#changedSince(goal.add?.nodeId, last.atMs))
+      return
     this.violated(`move ${jobId} of range ${goal.rangeId} undoes the last one within its damping time`)
+  }
+
+  #changedSince(nodeId: string | undefined, atMs: number): boolean {
+    return (this.#states.get(nodeId ?? '')?.sinceMs ?? 0) > atMs
   }
 }
