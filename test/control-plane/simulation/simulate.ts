@@ -6,8 +6,9 @@
 import { availableParallelism } from 'node:os'
 import { performance } from 'node:perf_hooks'
 import { parseArgs } from 'node:util'
-import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
+import { isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { closest } from '../../../src/core/options.ts'
+import { runSeeds } from '../../support/seed-workers.ts'
 import { faultsOf } from './faults.ts'
 import { type CompositionResult, type CompositionRun, runComposition } from './run.ts'
 import { World } from './world.ts'
@@ -36,7 +37,15 @@ export async function simulateComposition(argumentList: readonly string[]): Prom
   if (options === undefined) return 2
   const results: CompositionResult[] = []
   const startedMs = performance.now()
-  await runAll(options, (result) => {
+  const work = {
+    program: new URL(import.meta.url),
+    workerData: 'composition',
+    first: options.first,
+    seeds: options.seeds,
+    workers: options.workers,
+    runOf: (seed: number): CompositionRun => ({ seed, ...options.run }),
+  }
+  await runSeeds<CompositionRun, CompositionResult>(work, (result) => {
     results.push(result)
     const failed = results.filter(({ failure }) => failure !== undefined)
     const { seed, failure } = result
@@ -114,41 +123,6 @@ function readOptions(argumentList: readonly string[]): Options | undefined {
       faultMs: number('seconds') * 1_000,
     },
   }
-}
-
-/** What nobody caught, a rejection included, ends the worker and the command. */
-async function ask(worker: Worker, run: CompositionRun): Promise<CompositionResult> {
-  return new Promise((resolve, reject) => {
-    const done = (act: () => void): void => {
-      worker.off('message', onMessage)
-      worker.off('error', onError)
-      act()
-    }
-    const onMessage = (result: CompositionResult): void => done(() => resolve(result))
-    const onError = (error: unknown): void =>
-      done(() => reject(new Error(`seed ${run.seed} ended its worker`, { cause: error })))
-    worker.on('message', onMessage)
-    worker.on('error', onError)
-    worker.postMessage(run)
-  })
-}
-
-/** Each worker gets the next seed when it has finished one. */
-async function runAll(options: Options, onResult: (result: CompositionResult) => void): Promise<void> {
-  let next = options.first
-  const end = options.first + options.seeds
-  const work = async (): Promise<void> => {
-    const worker = new Worker(new URL(import.meta.url), { workerData: 'composition' })
-    try {
-      while (next < end) {
-        const seed = next++
-        onResult(await ask(worker, { seed, ...options.run }))
-      }
-    } finally {
-      await worker.terminate()
-    }
-  }
-  await Promise.all(Array.from({ length: Math.min(options.workers, options.seeds) }, work))
 }
 
 /** A fault that never happens in many seeds is a mistake of the simulation. */

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
-import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
+import { isMainThread, parentPort, workerData } from 'node:worker_threads'
+import { runSeeds } from '../../support/seed-workers.ts'
 import { type HostReport, runHosts } from './run.ts'
 
 const printedFailures = 5
@@ -32,15 +33,19 @@ export async function simulateHosts(argumentList: string[]): Promise<number> {
     return 2
   }
   const reports: HostReport[] = []
-  await runAll(first, seeds, workers, (report) => {
-    reports.push(report)
-    const failed = reports.filter(({ failure }) => failure !== undefined)
-    if (report.failure !== undefined && failed.length <= printedFailures) {
-      console.log(`\nseed ${report.seed} FAILED: ${report.failure.message}\n${report.failure.stack}`)
-      console.log(`again: npm run simulate -- --hosts --seeds 1 --first ${report.seed}`)
-    }
-    if (reports.length % 20 === 0) console.log(`${reports.length} of ${seeds} seeds, ${failed.length} failed`)
-  })
+  await runSeeds<number, HostReport>(
+    { program: new URL(import.meta.url), workerData: 'hosts', first, seeds, workers, runOf: (seed) => seed },
+    (report) => {
+      reports.push(report)
+      const failed = reports.filter(({ failure }) => failure !== undefined)
+      if (report.failure !== undefined && failed.length <= printedFailures) {
+        console.log(`\nseed ${report.seed} FAILED: ${report.failure.message}\n${report.failure.stack}`)
+        console.log(`again: npm run simulate -- --hosts --seeds 1 --first ${report.seed}`)
+      }
+      if (reports.length % 20 === 0)
+        console.log(`${reports.length} of ${seeds} seeds, ${failed.length} failed`)
+    },
+  )
   return summary(reports)
 }
 
@@ -58,34 +63,4 @@ function summary(reports: readonly HostReport[]): number {
   const failed = reports.filter(({ failure }) => failure !== undefined).map(({ seed }) => seed)
   console.log(failed.length === 0 ? 'everything held' : `FAILED: seeds ${failed.slice(0, 50).join(' ')}`)
   return failed.length === 0 ? 0 : 1
-}
-
-async function runAll(
-  first: number,
-  count: number,
-  workers: number,
-  onReport: (report: HostReport) => void,
-): Promise<void> {
-  let next = first
-  let open = 0
-  await new Promise<void>((resolve, reject) => {
-    const feed = (worker: Worker): void => {
-      if (next < first + count) worker.postMessage(next++)
-      else {
-        open--
-        void worker.terminate()
-        if (open === 0) resolve()
-      }
-    }
-    for (let i = 0; i < Math.min(workers, count); i++) {
-      const worker = new Worker(new URL(import.meta.url), { workerData: 'hosts' })
-      open++
-      worker.on('error', reject)
-      worker.on('message', (report: HostReport) => {
-        onReport(report)
-        feed(worker)
-      })
-      feed(worker)
-    }
-  })
 }

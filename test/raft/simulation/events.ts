@@ -14,7 +14,7 @@ export interface EventHeader {
   readonly timeMs: number
   readonly node: string
   readonly incarnation: number
-  /** How often the group was recovered from a lost quorum: each time begins another history. */
+  /** The recovery from a lost quorum that it goes along with, 0 for none: each begins another history. */
   readonly recovery: number
   readonly replica: number
   readonly role: RaftRole

@@ -12,9 +12,10 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
-import { isMainThread, parentPort, Worker } from 'node:worker_threads'
+import { isMainThread, parentPort } from 'node:worker_threads'
 import { closest } from '../../../src/core/options.ts'
 import { simulateComposition } from '../../control-plane/simulation/simulate.ts'
+import { runSeeds } from '../../support/seed-workers.ts'
 import { simulateHosts } from '../hosts/simulate.ts'
 import { type RunReport, runSeed } from './run.ts'
 import { Summary } from './summary.ts'
@@ -32,7 +33,11 @@ async function main(): Promise<number> {
   if (options.traceFile !== undefined) return writeEvents(options.first, options.traceFile)
   if (options.trace) return traceOne(options.first)
   const summary = new Summary(options.lines, (line) => console.log(line))
-  await runAll(options.first, options.seeds, options.workers, (report) => summary.add(report, options.seeds))
+  const { first, seeds, workers } = options
+  await runSeeds<number, RunReport>(
+    { program: new URL(import.meta.url), first, seeds, workers, runOf: (seed) => seed },
+    (report) => summary.add(report, seeds),
+  )
   summary.print()
   return summary.failures === 0 ? 0 : 1
 }
@@ -126,35 +131,4 @@ function traceOne(seed: number): number {
   summary.add(report, 1)
   summary.print()
   return report.failure === undefined ? 0 : 1
-}
-
-/** Each worker gets the next seed when it has finished one. */
-async function runAll(
-  first: number,
-  count: number,
-  workers: number,
-  onReport: (report: RunReport) => void,
-): Promise<void> {
-  let next = first
-  let open = 0
-  await new Promise<void>((resolve, reject) => {
-    const feed = (worker: Worker): void => {
-      if (next < first + count) worker.postMessage(next++)
-      else {
-        open--
-        void worker.terminate()
-        if (open === 0) resolve()
-      }
-    }
-    for (let i = 0; i < Math.min(workers, count); i++) {
-      const worker = new Worker(new URL(import.meta.url))
-      open++
-      worker.on('error', reject)
-      worker.on('message', (report: RunReport) => {
-        onReport(report)
-        feed(worker)
-      })
-      feed(worker)
-    }
-  })
 }
