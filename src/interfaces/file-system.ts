@@ -18,6 +18,11 @@ export interface OpenFile {
   write(bytes: Uint8Array, position: number): Promise<void>
   /** Makes what was written durable (`fdatasync`). After a failure nothing is known of what was written. */
   sync(): Promise<void>
+  /**
+   * Writes all of `bytes` and makes them, but nothing else, durable: one call of the system where there is one for it. After
+   * a failure nothing is known of them. Where it is absent, a write and a sync do the same.
+   */
+  writeThrough?(bytes: Uint8Array, position: number): Promise<void>
   /** Idempotent. */
   close(): Promise<void>
 }

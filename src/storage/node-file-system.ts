@@ -12,6 +12,7 @@ import {
   unlink,
   write,
 } from 'node:fs'
+import { platform } from 'node:process'
 import { promisify } from 'node:util'
 import type { FileStatus, FileSystem, OpenFile } from '../interfaces/file-system.ts'
 import { lockDirectory } from './directory-lock.ts'
@@ -86,9 +87,24 @@ export const nodeFileSystem: FileSystem = Object.freeze({
   lock: lockDirectory,
 })
 
+/**
+ * Opens the file of a descriptor once more, with `O_DSYNC`: by the descriptor, as the file may have another name by now.
+ * Linux alone has `/proc`, and elsewhere a sync may go further than `O_DSYNC` does: macOS empties the cache of the drive.
+ */
+async function openDurable(descriptor: number): Promise<number | undefined> {
+  if (platform !== 'linux') return undefined
+  try {
+    return await openFile(`/proc/self/fd/${descriptor}`, constants.O_RDWR | constants.O_DSYNC)
+  } catch {
+    return undefined
+  }
+}
+
 class NodeFile implements OpenFile {
   readonly #path: string
   readonly #descriptor: number
+  /** Of the same file, for writes that return when they are durable; undefined where there is no such thing. */
+  #durableDescriptor: Promise<number | undefined> | undefined
   #closed = false
 
   constructor(path: string, descriptor: number) {
@@ -109,11 +125,23 @@ class NodeFile implements OpenFile {
   }
 
   async write(bytes: Uint8Array, position: number): Promise<void> {
+    await this.#write(this.#descriptor, bytes, position)
+  }
+
+  /** One trip to the thread pool instead of two. */
+  async writeThrough(bytes: Uint8Array, position: number): Promise<void> {
+    this.#durableDescriptor ??= openDurable(this.#descriptor)
+    const descriptor = await this.#durableDescriptor
+    await this.#write(descriptor ?? this.#descriptor, bytes, position)
+    if (descriptor === undefined) await this.sync()
+  }
+
+  async #write(descriptor: number, bytes: Uint8Array, position: number): Promise<void> {
     let done = 0
     // The system may take a part and leave the reason for the next call to tell.
     while (done < bytes.length) {
       done += await this.#call<number>('writing', (callback) =>
-        write(this.#descriptor, bytes, done, bytes.length - done, position + done, callback),
+        write(descriptor, bytes, done, bytes.length - done, position + done, callback),
       )
     }
   }
@@ -125,9 +153,14 @@ class NodeFile implements OpenFile {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    await closeFile(this.#descriptor).catch((error: unknown) => {
-      throw ioError(error, `closing ${this.#path}`)
-    })
+    const durable = await this.#durableDescriptor
+    try {
+      if (durable !== undefined) await closeFile(durable)
+    } finally {
+      await closeFile(this.#descriptor).catch((error: unknown) => {
+        throw ioError(error, `closing ${this.#path}`)
+      })
+    }
   }
 
   #call<T>(

@@ -141,8 +141,12 @@ export class SegmentMedium implements LogMedium {
     if (bytes.length > this.#room()) await this.#roll(position, bytes.length)
     const active = this.#active()
     invariant(active.end === position, 'a batch begins where the one before ends')
-    await active.file.write(bytes, segmentHeaderBytes + position - active.start)
-    await active.file.sync()
+    const at = segmentHeaderBytes + position - active.start
+    // The first batch takes the header, which was written before it, along.
+    if (position === active.start || active.file.writeThrough === undefined) {
+      await active.file.write(bytes, at)
+      await active.file.sync()
+    } else await active.file.writeThrough(bytes, at)
     active.end += bytes.length
     this.#drop(first)
     if (this.#room() < active.size / 2) this.#prepare()
