@@ -58,8 +58,8 @@ interface Batch {
   readonly sources: (number | EntryOutcome)[]
   /** Ids of the commands that are executed, by their place in the results. */
   readonly ids: (CommandId | undefined)[]
-  /** Places of the commands with an id, to find a duplicate within the batch. */
-  readonly places: Map<string, number>
+  /** Places of the commands with an id, by session and sequence, to find a duplicate within the batch. */
+  readonly places: Map<number, Map<number, number>>
   readonly writes: BookkeepingWrite[]
 }
 
@@ -68,7 +68,7 @@ interface Batch {
  * state: applied position, configuration, lease sequence and client sessions. The one owner of its state machine.
  *
  * Invariant: the state is a function of the entries alone. How they fall into batches, which differs from replica to
- * replica, shows in nothing.
+ * replica, shows in nothing that the stored bookkeeping says, although results are stored as they came.
  */
 export class Applier {
   readonly #machine: StateMachine
@@ -368,7 +368,7 @@ export class Applier {
       this.#sessions.touch(commandId, envelope.acknowledgedBelow, entry.index)
       if (known.type === 'duplicate') return known.result
       if (known.type === 'pending')
-        return batch.places.get(placeKey(commandId)) ?? commandForgotten(commandId)
+        return batch.places.get(commandId.session)?.get(commandId.sequence) ?? commandForgotten(commandId)
       if (known.type === 'forgotten') return commandForgotten(commandId)
     }
     if (envelope.tokenSequence > 0 && !this.#fence.admits(envelope.tokenSequence)) {
@@ -377,7 +377,7 @@ export class Applier {
     const place = batch.commands.length
     if (commandId !== undefined) {
       this.#sessions.admit(commandId)
-      batch.places.set(placeKey(commandId), place)
+      notePlace(batch.places, commandId, place)
     }
     batch.commands.push({ index: entry.index, term: entry.term, data: envelope.payload })
     batch.ids.push(commandId)
@@ -422,8 +422,10 @@ class Transfer implements AsyncIterable<Uint8Array> {
   }
 }
 
-function placeKey(id: CommandId): string {
-  return `${id.session}/${id.sequence}`
+function notePlace(places: Batch['places'], { session, sequence }: CommandId, place: number): void {
+  const known = places.get(session)
+  if (known === undefined) places.set(session, new Map([[sequence, place]]))
+  else known.set(sequence, place)
 }
 
 function sessionUnknown(id: CommandId): KeelsonError {

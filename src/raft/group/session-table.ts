@@ -29,10 +29,24 @@ interface Session {
   /** Undefined while the command is being applied. */
   readonly results: Map<number, Uint8Array | undefined>
   bytes: number
+  /** Sequences whose results were recorded and are in no block yet. */
+  fresh: number[]
+  /** What is stored of the results. */
+  blocks: ResultBlock[]
 }
 
-const version = 1
+/** The results of one session in one batch, as one record of the bookkeeping. */
+interface ResultBlock {
+  readonly key: string
+  /** Its highest sequence: when that is forgotten, the block goes. */
+  readonly last: number
+}
+
+/** Of a session's record. With version 1 every result had a record of its own. */
+const version = 2
+const blockVersion = 1
 const sessionPrefix = 'session/'
+const blockPrefix = 'results/'
 const resultPrefix = 'result/'
 const isNew: SessionLookup = Object.freeze({ type: 'new' })
 const isPending: SessionLookup = Object.freeze({ type: 'pending' })
@@ -44,15 +58,17 @@ const isUnknown: SessionLookup = Object.freeze({ type: 'unknown' })
  * comes from a log entry, and depends on nothing but the entries so far, neither on how they were batched nor on local
  * options. So limits come inside the session entries.
  *
- * Changes are collected as small writes for the state machine's bookkeeping: one header per session, one record per
- * stored result.
+ * Changes are collected as writes for the state machine's bookkeeping: for each session that a batch used one header and one
+ * block of results, which is deleted when the last of them is forgotten. How results fall into blocks depends on the
+ * batches; what the table says does not: of a block, results below the session's floor do not count.
  */
 export class SessionTable {
   /** By last use, longest unused first. */
   readonly #sessions = new Map<number, Session>()
   #bytes = 0
   readonly #dirtySessions = new Set<number>()
-  readonly #dirty = new Map<string, Uint8Array | undefined>()
+  /** Records of sessions that have ended. */
+  readonly #deleted = new Set<string>()
 
   /** The table as it was stored. @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION` */
   static restore(bookkeeping: Bookkeeping): SessionTable {
@@ -64,18 +80,31 @@ export class SessionTable {
     sessions.sort((a, b) => a.lastUsed - b.lastUsed)
     for (const session of sessions) table.#sessions.set(session.id, session)
     for (const [key, value] of bookkeeping) {
-      if (!key.startsWith(resultPrefix)) continue
-      const [id, sequence] = key.slice(resultPrefix.length).split('/').map(Number)
+      const single = key.startsWith(resultPrefix)
+      if (!single && !key.startsWith(blockPrefix)) continue
+      const [id, first] = key
+        .slice((single ? resultPrefix : blockPrefix).length)
+        .split('/')
+        .map(Number)
       const session = table.#sessions.get(id as number)
-      if (session === undefined || !Number.isSafeInteger(sequence)) {
+      if (session === undefined || !Number.isSafeInteger(first)) {
         throw new KeelsonError('CORRUPTION', `the stored result ${JSON.stringify(key)} belongs to no session`)
       }
-      insertSorted(session.sequences, sequence as number)
-      session.results.set(sequence as number, copyBytes(value))
-      session.bytes += value.length
-      table.#bytes += value.length
+      const results: (readonly [number, Uint8Array])[] = single
+        ? [[first as number, value]]
+        : decodeBlock(key, first as number, value)
+      for (const [sequence, result] of results) table.#restore(session, sequence, result)
+      session.blocks.push({ key, last: (results.at(-1) as readonly [number, Uint8Array])[0] })
     }
     return table
+  }
+
+  #restore(session: Session, sequence: number, result: Uint8Array): void {
+    if (sequence < session.floor) return
+    insertSorted(session.sequences, sequence)
+    session.results.set(sequence, copyBytes(result))
+    session.bytes += result.length
+    this.#bytes += result.length
   }
 
   get size(): number {
@@ -153,7 +182,8 @@ export class SessionTable {
     session.results.set(id.sequence, kept)
     session.bytes += kept.length
     this.#bytes += kept.length
-    this.#dirty.set(resultKey(id.session, id.sequence), kept)
+    session.fresh.push(id.sequence)
+    this.#dirtySessions.add(session.id)
   }
 
   /** Applies a session entry. All results must be recorded before. @returns the sessions that ended by it */
@@ -171,12 +201,14 @@ export class SessionTable {
   /** What changed since the last call, for the bookkeeping. */
   takeWrites(): BookkeepingWrite[] {
     const writes: BookkeepingWrite[] = []
-    for (const [key, value] of this.#dirty) writes.push({ key, value })
+    for (const key of this.#deleted) writes.push({ key, value: undefined })
     for (const id of this.#dirtySessions) {
       const session = this.#sessions.get(id)
-      if (session !== undefined) writes.push({ key: sessionKey(id), value: encodeSession(session) })
+      if (session === undefined) continue
+      writeBlocks(session, writes)
+      writes.push({ key: sessionKey(id), value: encodeSession(session) })
     }
-    this.#dirty.clear()
+    this.#deleted.clear()
     this.#dirtySessions.clear()
     return writes
   }
@@ -196,6 +228,8 @@ export class SessionTable {
       sequences: [],
       results: new Map(),
       bytes: 0,
+      fresh: [],
+      blocks: [],
     }
     for (const other of this.#sessions.values()) {
       if (other.lastUsed >= unusedBefore && this.#sessions.size < maximumSessions) break
@@ -230,7 +264,8 @@ export class SessionTable {
     while (session.sequences.length > 0) this.#dropOldest(session)
     this.#sessions.delete(id)
     this.#dirtySessions.delete(id)
-    this.#dirty.set(sessionKey(id), undefined)
+    this.#deleted.add(sessionKey(id))
+    for (const { key } of session.blocks) this.#deleted.add(key)
     return true
   }
 
@@ -241,7 +276,6 @@ export class SessionTable {
     if (result === undefined) return
     session.bytes -= result.length
     this.#bytes -= result.length
-    this.#dirty.set(resultKey(session.id, sequence), undefined)
   }
 }
 
@@ -249,8 +283,50 @@ function sessionKey(id: number): string {
   return `${sessionPrefix}${id}`
 }
 
-function resultKey(id: number, sequence: number): string {
-  return `${resultPrefix}${id}/${sequence}`
+/** Stores what is new as one block, named after its first sequence, and deletes the blocks that nobody needs any more. */
+function writeBlocks(session: Session, writes: BookkeepingWrite[]): void {
+  const { id, floor, results } = session
+  session.blocks = session.blocks.filter(({ key, last }) => {
+    if (last < floor) writes.push({ key, value: undefined })
+    return last >= floor
+  })
+  const kept = session.fresh.filter((sequence) => results.has(sequence)).sort((a, b) => a - b)
+  session.fresh = []
+  const [first] = kept
+  if (first === undefined) return
+  const out = new ByteWriter(16 + kept.length * 16).u8(blockVersion)
+  let before = first
+  for (const sequence of kept) {
+    out.varint(sequence - before).bytes(results.get(sequence) as Uint8Array)
+    before = sequence
+  }
+  const key = `${blockPrefix}${id}/${first}`
+  session.blocks.push({ key, last: before })
+  writes.push({ key, value: out.finish() })
+}
+
+/** Sequences and results of a block, ascending, at least one. */
+function decodeBlock(key: string, first: number, value: Uint8Array): (readonly [number, Uint8Array])[] {
+  const reader = new ByteReader(value, `the stored results ${JSON.stringify(key)}`)
+  try {
+    const found = reader.u8()
+    if (found !== blockVersion) throw unknownVersion('a stored block of results', found)
+    const results: (readonly [number, Uint8Array])[] = []
+    let sequence = first
+    do {
+      const step = reader.varint()
+      if ((step === 0) !== (results.length === 0)) reader.fail('holds a result twice')
+      sequence += step
+      if (!Number.isSafeInteger(sequence)) reader.fail('holds a sequence above the safe integers')
+      results.push([sequence, reader.bytes()])
+    } while (reader.remaining > 0)
+    return results
+  } catch (error) {
+    if (KeelsonError.hasCode(error, 'FORMAT_VERSION')) throw error
+    throw new KeelsonError('CORRUPTION', `the stored results ${JSON.stringify(key)} cannot be read`, {
+      cause: error,
+    })
+  }
 }
 
 function insertSorted(sequences: number[], sequence: number): void {
@@ -273,7 +349,7 @@ function decodeSession(key: string, value: Uint8Array): Session {
   const reader = new ByteReader(value, `the stored session ${id}`)
   try {
     const found = reader.u8()
-    if (found !== version) throw unknownVersion('a stored session', found)
+    if (found !== 1 && found !== version) throw unknownVersion('a stored session', found)
     const session = {
       id,
       resultsPerSession: reader.varint(),
@@ -282,6 +358,8 @@ function decodeSession(key: string, value: Uint8Array): Session {
       sequences: [],
       results: new Map<number, Uint8Array | undefined>(),
       bytes: 0,
+      fresh: [],
+      blocks: [],
     }
     reader.end()
     if (!Number.isSafeInteger(id) || id <= 0) reader.fail('has no valid id')

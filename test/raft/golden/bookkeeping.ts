@@ -7,3 +7,10 @@ export const bookkeeping1: readonly [string, string][] = [
   ['result/300/2', '646f6e65'],
   ['session/300', '0106ad0201'],
 ]
+
+/** Since version 2 the results of a batch are one block. */
+export const bookkeeping2: readonly [string, string][] = [
+  ...bookkeeping1.slice(0, 4),
+  ['results/300/2', '010004646f6e65'],
+  ['session/300', '0206ad0201'],
+]

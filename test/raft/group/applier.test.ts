@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { emptyBytes, text, utf8 } from '../../../src/core/bytes.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
-import { entryKinds, type LogEntry } from '../../../src/interfaces/index.ts'
+import { type Bookkeeping, entryKinds, type LogEntry } from '../../../src/interfaces/index.ts'
 import { encodeConfiguration, makeConfiguration } from '../../../src/raft/core/configuration.ts'
 import { Applier, type ApplierLimits, type EntryOutcome } from '../../../src/raft/group/applier.ts'
 import { readBookkeeping } from '../../../src/raft/group/bookkeeping.ts'
@@ -278,6 +278,15 @@ test('an older snapshot changes nothing, a broken one leaves the old state', asy
   assert.equal(to.machine.values.get('a'), 7)
 })
 
+/** What stored bookkeeping says: results lie in blocks, as they came in batches. */
+function meaning(bookkeeping: Bookkeeping): unknown {
+  const { sessions, ...rest } = readBookkeeping(bookkeeping)
+  const known = sessions
+    .sessionIds()
+    .map((id) => Array.from({ length: 9 }, (_, sequence) => sessions.lookup({ session: id, sequence })))
+  return [rest, sessions.sessionIds(), sessions.bytes, known]
+}
+
 test('how entries fall into batches shows in nothing', async () => {
   const step = fc.record({
     kind: fc.constantFrom('plain', 'id', 'id', 'id', 'id', 'noop', 'register', 'trim'),
@@ -319,7 +328,7 @@ test('how entries fall into batches shows in nothing', async () => {
         await parts.idle()
         assert.deepEqual(whole.failures, [])
         assert.deepEqual(whole.machine.executed, parts.machine.executed)
-        assert.deepEqual(whole.machine.bookkeeping, parts.machine.bookkeeping)
+        assert.deepEqual(meaning(whole.machine.bookkeeping), meaning(parts.machine.bookkeeping))
         assert.deepEqual([...whole.outcomes.values()].map(said), [...parts.outcomes.values()].map(said))
       },
     ),

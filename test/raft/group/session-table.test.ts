@@ -155,7 +155,51 @@ test('a table restored from its writes is the same table', () => {
   )
 })
 
+test('the results of a batch are one block, which goes with the last of them', () => {
+  const table = new SessionTable()
+  register(table, 1)
+  for (const sequence of [1, 2, 4]) execute(table, 1, sequence, 1 + sequence)
+  const keys = (): string[] => table.takeWrites().map(({ key, value }) => (value ? '+' : '-') + key)
+  assert.deepEqual(keys(), ['+results/1/1', '+session/1'])
+  execute(table, 1, 3, 6)
+  assert.deepEqual(keys(), ['+results/1/3', '+session/1'])
+  table.touch({ session: 1, sequence: 5 }, 4, 7)
+  assert.deepEqual(keys(), ['-results/1/3', '+session/1'])
+  table.touch({ session: 1, sequence: 6 }, 5, 8)
+  assert.deepEqual(keys(), ['-results/1/1', '+session/1'])
+  execute(table, 1, 7, 9)
+  keys()
+  table.apply({ type: 'evict', sessions: [1] }, 10)
+  assert.deepEqual(keys(), ['-session/1', '-results/1/7'])
+})
+
+test('of a stored block, what the client acknowledged does not come back', () => {
+  const table = new SessionTable()
+  const stored = new Map<string, Uint8Array>()
+  const store = (): void => {
+    for (const { key, value } of table.takeWrites()) {
+      if (value === undefined) stored.delete(key)
+      else stored.set(key, value)
+    }
+  }
+  register(table, 1)
+  for (const sequence of [1, 2, 3]) execute(table, 1, sequence, 1 + sequence)
+  store()
+  table.touch({ session: 1, sequence: 4 }, 3, 5)
+  store()
+  const restored = SessionTable.restore(stored)
+  assert.equal(restored.lookup({ session: 1, sequence: 2 }).type, 'forgotten')
+  assert.equal(restored.lookup({ session: 1, sequence: 3 }).type, 'duplicate')
+  assert.equal(restored.bytes, table.bytes)
+})
+
 test('bookkeeping that cannot be read is corruption', () => {
+  const header = ['session/1', new Uint8Array([2, 10, 1, 1])] as const
+  const blocks = [[1], [1, 1, 0], [1, 0, 5, 1], [1, 0, 0, 0, 0], []]
+  for (const block of blocks) {
+    const damaged = new Map<string, Uint8Array>([[...header], ['results/1/1', new Uint8Array(block)]])
+    assert.throws(() => SessionTable.restore(damaged), { code: 'CORRUPTION' }, JSON.stringify(block))
+  }
   const stored = new Map([['session/1', new Uint8Array([1, 2])]])
   assert.throws(() => SessionTable.restore(stored), { code: 'CORRUPTION' })
   const orphan = new Map([['result/1/1', new Uint8Array(1)]])
