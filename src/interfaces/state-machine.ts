@@ -43,8 +43,9 @@ export interface StateMachine {
   /**
    * Applies commands in order. When the results are known it calls `seal` once, synchronously, with one result per
    * command, and stores the bookkeeping that it returns *atomically* with the effects: either all of the batch is
-   * there after a crash or nothing. The write need not be synced; the log repeats what was lost. `commands` may be
-   * empty, as bookkeeping alone may change.
+   * there after a crash or nothing. The write need not be synced, and may even go on when this resolves if the writes keep
+   * their order and every other call waits for it: the log repeats what was lost. `commands` may be empty, as
+   * bookkeeping alone may change.
    *
    * A command that the application refuses is a result, not an exception. An exception stops the replica.
    */

@@ -1,6 +1,7 @@
 import { decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { Revision, SessionId, Transaction } from '../../interfaces/metadata-store.ts'
+import { readCanonicalHead, readCanonicalTransaction } from './fast-transaction.ts'
 import { transactionFromFields, transactionToPlain } from './wire.ts'
 
 /**
@@ -53,11 +54,44 @@ export function encodeCommand(command: MetadataCommand): Uint8Array {
 }
 
 /**
+ * The command of a transaction as a client encoded it, which goes into the log as it is: made of the same bytes as
+ * {@link encodeCommand} would make. Undefined unless it is encoded exactly as this release does it. What a later one may
+ * have added must not get into the log unseen, where replicas of different releases would make different things of it.
+ */
+export function encodeTransactionCommand(
+  quotaBytes: number,
+  transaction: Uint8Array,
+): Uint8Array | undefined {
+  if (readCanonicalTransaction(transaction, 0) === undefined) return undefined
+  const head = encodePlain([commandVersion, types.indexOf('txn'), quotaBytes])
+  const command = new Uint8Array(head.length + transaction.length)
+  command.set(head)
+  // An array of four fields: the last one follows.
+  command[0] = 0x94
+  command.set(transaction, head.length)
+  return command
+}
+
+/** A transaction as {@link encodeCommand} writes it, read in one pass; undefined for anything else. */
+function readTransactionCommand(data: Uint8Array): MetadataCommand | undefined {
+  const head = readCanonicalHead(data, 4)
+  if (head === undefined) return undefined
+  const [version, type, quotaBytes] = head.numbers
+  if (version !== commandVersion || types[type as number] !== 'txn') return undefined
+  const transaction = readCanonicalTransaction(data, head.at)
+  return transaction === undefined
+    ? undefined
+    : { type: 'txn', quotaBytes: quotaBytes as number, transaction }
+}
+
+/**
  * The inverse of {@link encodeCommand}; byte arrays are views into `data`.
  *
  * @throws KeelsonError `UNSUPPORTED` for a later version or an unknown type: the replica must stop; `MALFORMED` for anything else
  */
 export function decodeCommand(data: Uint8Array): MetadataCommand {
+  const quickly = readTransactionCommand(data)
+  if (quickly !== undefined) return quickly
   const fields = new Fields(decodePlain(data, 'a metadata command', decodeLimits), 'a metadata command')
   const version = fields.uint('version')
   if (version !== commandVersion) {

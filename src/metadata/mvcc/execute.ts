@@ -35,7 +35,7 @@ function dispatch(state: MvccState, command: MetadataCommand): Uint8Array {
   switch (command.type) {
     case 'txn': {
       const result = transact(state, command.transaction, command.quotaBytes)
-      return encodeOutcome((out) => writeTransactionResult(out, result))
+      return encodeOutcome((out) => writeTransactionResult(out, result), expectedBytes(result))
     }
     case 'compact':
       compact(state, command.revision)
@@ -61,6 +61,17 @@ function dispatch(state: MvccState, command: MetadataCommand): Uint8Array {
       // The machine notes its hash at this place of the log; the state does not change.
       return encodeOutcome(() => {})
   }
+}
+
+/** Room for the answer, so that its buffer need not grow in most cases. */
+function expectedBytes({ results }: TransactionResult): number {
+  let bytes = 16
+  for (const result of results) {
+    bytes += 4
+    if (result.type === 'put' && result.previous !== undefined)
+      bytes += result.previous.key.length + result.previous.value.length + 24
+  }
+  return bytes
 }
 
 function transact(state: MvccState, transaction: Transaction, quotaBytes: number): TransactionResult {

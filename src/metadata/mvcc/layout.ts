@@ -76,9 +76,12 @@ export type Slot = 1 | 2
 /** Where the records of a state machine lie in its database, under a prefix of its own. */
 export class Layout {
   readonly #prefix: Uint8Array
+  /** Of the version records of each slot: on the hot path. */
+  readonly #versionPrefixes: readonly [Uint8Array, Uint8Array]
 
   constructor(prefix: Uint8Array) {
     this.#prefix = prefix
+    this.#versionPrefixes = [this.#key(1, recordKinds.version), this.#key(2, recordKinds.version)]
   }
 
   /** The record that says which slot is the state. It sorts before the slots. */
@@ -126,19 +129,26 @@ export class Layout {
 
   /** Versions sort by revision, then by their place in it. */
   version(slot: Slot, modRevision: number, sub: number): Uint8Array {
-    const key = this.#key(slot, recordKinds.version)
-    const out = new Uint8Array(key.length + 12)
-    out.set(key)
-    const view = new DataView(out.buffer)
-    view.setUint32(key.length, Math.floor(modRevision / 0x1_0000_0000))
-    view.setUint32(key.length + 4, modRevision % 0x1_0000_0000)
-    view.setUint32(key.length + 8, sub)
+    const prefix = this.#versionPrefixes[slot - 1] as Uint8Array
+    const at = prefix.length
+    const out = new Uint8Array(at + 12)
+    out.set(prefix)
+    putUint32(out, at, Math.floor(modRevision / 0x1_0000_0000))
+    putUint32(out, at + 4, modRevision % 0x1_0000_0000)
+    putUint32(out, at + 8, sub)
     return out
   }
 
   #key(slot: Slot, kind: number): Uint8Array {
     return concatBytes([this.#prefix, Uint8Array.of(slot, kind)])
   }
+}
+
+function putUint32(out: Uint8Array, at: number, value: number): void {
+  out[at] = value >>> 24
+  out[at + 1] = value >>> 16
+  out[at + 2] = value >>> 8
+  out[at + 3] = value
 }
 
 function bigEndian(value: number): Uint8Array {

@@ -48,7 +48,9 @@ const loadPage = 1_000
 
 /**
  * The metadata store's state machine: an MVCC state in memory with an image of it in an abstract-level. Every `apply`
- * writes what its commands changed, the new digest and the group's bookkeeping in one atomic batch.
+ * writes what its commands changed, the new digest and the group's bookkeeping in one atomic batch. It resolves when the
+ * batch is applied in memory and on its way to the database, behind the one before: a crash takes batches from the end, and
+ * the log repeats them.
  *
  * Opening reads the whole image back and compares its hash with the one that was stored: an image that lost a record
  * is refused with `CORRUPTION`.
@@ -67,6 +69,8 @@ export class MetadataStateMachine implements StateMachine {
   #verified: { readonly index: number; readonly digest: string } | undefined
   #opened = false
   #closed = false
+  /** The write that is under way, at most one. Never rejects: a failure stops the machine. */
+  #writing: Promise<void> = Promise.resolve()
 
   /**
    * Nothing is read before `open`, which the group calls.
@@ -173,18 +177,37 @@ export class MetadataStateMachine implements StateMachine {
         }
       }
       batch.put(this.#layout.numbers(this.#slot), encodeNumbers(state, state.digest()), byteEncodings)
-      await batch.write()
+      // The order of the writes is the order of the batches. What the database cannot take in waits here.
+      await this.#written()
     } catch (error) {
       // Memory and disk may differ now; only opening again makes them one.
       this.#stopped = toKeelsonError(error)
       await batch.close()
       throw this.#stopped
     }
+    this.#writing = this.#write(batch)
     this.#notify()
+  }
+
+  /** Never rejects. */
+  async #write(batch: StateBatch): Promise<void> {
+    try {
+      await batch.write()
+    } catch (error) {
+      this.#stopped ??= toKeelsonError(error)
+      await batch.close().catch(() => {})
+    }
+  }
+
+  /** Waits for the write that is under way. @throws KeelsonError when the machine has stopped */
+  async #written(): Promise<void> {
+    await this.#writing
+    if (this.#stopped !== undefined) throw this.#stopped
   }
 
   async flush(): Promise<void> {
     this.#checkUsable()
+    await this.#written()
     await this.#flush()
   }
 
@@ -204,6 +227,7 @@ export class MetadataStateMachine implements StateMachine {
 
   async restore(bookkeeping: Bookkeeping, chunks: AsyncIterable<Uint8Array>): Promise<void> {
     this.#checkUsable()
+    await this.#written()
     const slot: Slot = this.#slot === 1 ? 2 : 1
     await this.#database.clear({ ...this.#layout.within(slot), keyEncoding: 'view' })
     const state = await this.#fill(slot, bookkeeping, chunks)
@@ -232,6 +256,7 @@ export class MetadataStateMachine implements StateMachine {
 
   async destroy(): Promise<void> {
     this.#stopped = new KeelsonError('CLOSED', 'the state of this replica was destroyed')
+    await this.#writing
     const other: Slot = this.#slot === 1 ? 2 : 1
     // The pointer goes last, and leads to an empty slot until then: a crash on the way leaves an empty state.
     await this.#database.clear({ ...this.#layout.within(other), keyEncoding: 'view' })
@@ -244,10 +269,12 @@ export class MetadataStateMachine implements StateMachine {
   async close(): Promise<void> {
     this.#closed = true
     this.#listeners.clear()
+    await this.#writing
   }
 
   /** Reads the image again and compares it with memory. @throws KeelsonError `CORRUPTION` */
   async verify(): Promise<void> {
+    await this.#written()
     const { state } = await this.#load(this.#slot)
     if (state.digest() === this.#state.digest() && state.revision === this.#state.revision) return
     throw new KeelsonError(

@@ -96,6 +96,7 @@ function written(operation: Operation): { readonly key: Uint8Array; readonly end
 
 /** By their text alone, so that the answer does not depend on what the store holds. */
 function checkWritesApart(operations: readonly Operation[]): void {
+  if (operations.length < 2) return
   const writes = operations.flatMap(written).sort((a, b) => compareBytes(a.key, b.key))
   for (let i = 1; i < writes.length; i++) {
     // Until the first overlap the ends ascend with the starts, so that neighbours tell all.

@@ -176,6 +176,50 @@ describe('MetadataStateMachine', () => {
     assert.equal(again.machine.digest(), source.machine.digest())
   })
 
+  test('a write that fails behind a batch stops the machine, and what was flushed is there', async () => {
+    const one = await new Machine().open()
+    await one.apply(txn(put('a', '1')))
+    await one.machine.flush()
+    const flushed = one.machine.digest()
+    const batch = one.database.batch.bind(one.database) as () => ReturnType<typeof one.database.batch>
+    one.database.batch = (() => {
+      const made = batch()
+      made.write = async () => Promise.reject(new Error('the disk is gone'))
+      return made
+    }) as typeof one.database.batch
+    await one.apply(txn(put('b', '1')))
+    await assert.rejects(one.apply(txn(put('c', '1'))), /the disk is gone/)
+    await assert.rejects(one.machine.flush(), /the disk is gone/)
+    await assert.rejects(one.machine.snapshot(), /the disk is gone/)
+    await one.close()
+    const again = await new Machine(one.disk).open()
+    assert.equal(again.machine.digest(), flushed)
+  })
+
+  test('the batches reach the database one after the other, in their order', async () => {
+    const one = await new Machine().open()
+    const events: string[] = []
+    const batch = one.database.batch.bind(one.database) as () => ReturnType<typeof one.database.batch>
+    let count = 0
+    one.database.batch = (() => {
+      const made = batch()
+      const write = made.write.bind(made)
+      made.write = async () => {
+        const number = ++count
+        events.push(`begin ${number}`)
+        await Promise.resolve()
+        await write()
+        events.push(`end ${number}`)
+      }
+      return made
+    }) as typeof one.database.batch
+    for (let i = 0; i < 3; i++) await one.apply(txn(put('a', `${i}`)))
+    await one.close()
+    assert.deepEqual(events, ['begin 1', 'end 1', 'begin 2', 'end 2', 'begin 3', 'end 3'])
+    const again = await new Machine(one.disk).open()
+    assert.equal(again.machine.digest(), one.machine.digest())
+  })
+
   test('a broken transfer leaves the old state in use', async () => {
     const source = await new Machine().open()
     for (let i = 0; i < 5; i++) await source.apply(txn(put(`s${i}`, 'x')))
