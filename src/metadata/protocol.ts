@@ -42,6 +42,8 @@ export const methods: {
   readonly watch: 'metadata.watch'
   /** The hash of the state at the last verification, from any server. */
   readonly verified: 'metadata.verified'
+  /** Whether this server leads: 1 as soon as it does, 0 when it did not within so many milliseconds. */
+  readonly leads: 'metadata.leads'
 } = Object.freeze({
   batch: 'metadata.batch',
   open: 'metadata.open',
@@ -52,6 +54,7 @@ export const methods: {
   sessions: 'metadata.sessions',
   watch: 'metadata.watch',
   verified: 'metadata.verified',
+  leads: 'metadata.leads',
 })
 
 const decodeLimits = Object.freeze({ depth: 10, values: 200_000 })

@@ -122,6 +122,7 @@ export class MetadataServer implements Listenable<MetadataServerEvents>, AsyncDi
       maximumItemBytes: Math.min(64 * 1024, maximumBodyBytes),
     })
     const handlers = new RequestHandlers({
+      env,
       group,
       machine,
       sessions: this.#sessions,

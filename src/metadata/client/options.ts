@@ -1,3 +1,4 @@
+import type { CallOptions } from '../../core/async.ts'
 import type { Environment } from '../../core/environment.ts'
 import {
   checkOptions,
@@ -8,6 +9,14 @@ import {
 } from '../../core/options.ts'
 import type { Channel } from '../../interfaces/transport.ts'
 import type { NodeId } from '../../model/ids.ts'
+
+/** Asks a server. Fails with `UNREACHABLE`, `OUTCOME_UNKNOWN` after the timeout, or with what the server threw. */
+export type AskServer = (
+  peer: NodeId,
+  method: string,
+  body: Uint8Array,
+  options: CallOptions & { readonly timeoutMs: number },
+) => Promise<Uint8Array>
 
 /** Numbers of a client. Every one has a default in {@link clientTuningDefaults}. */
 export interface ClientTuning {

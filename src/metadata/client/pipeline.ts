@@ -11,8 +11,9 @@ import {
   encodeBatch,
   methods,
 } from '../protocol.ts'
-import type { ClientTuning } from './options.ts'
-import { type AskServer, isFinal, type Router, timedOut } from './router.ts'
+import type { LeaderFinder } from './leader-finder.ts'
+import type { AskServer, ClientTuning } from './options.ts'
+import { isFinal, type Router, timedOut } from './router.ts'
 
 /** What a {@link Pipeline} is made of. */
 export interface PipelineOptions {
@@ -20,6 +21,7 @@ export interface PipelineOptions {
   readonly tuning: ClientTuning
   readonly router: Router
   readonly ask: AskServer
+  readonly finder: LeaderFinder
   readonly closed: AbortSignal
 }
 
@@ -192,7 +194,7 @@ export class Pipeline {
   }
 
   async #send(batch: readonly Call[], session: number): Promise<void> {
-    const { router, ask, tuning } = this.#options
+    const { router, ask, finder, tuning } = this.#options
     const peer = router.leader()
     if (peer === undefined) {
       this.#again(batch, undefined, false)
@@ -205,7 +207,8 @@ export class Pipeline {
     try {
       const { attemptTimeoutMs: timeoutMs } = tuning
       const body = encodeBatch({ clientSession: session, acknowledgedBelow, items })
-      answers = decodeAll(await ask(peer, methods.batch, body, { timeoutMs }), batch.length)
+      const answer = finder.attempt(peer, ask(peer, methods.batch, body, { timeoutMs }))
+      answers = decodeAll(await answer, batch.length)
     } catch (thrown) {
       const error = toKeelsonError(thrown)
       this.#again(batch, error, this.#options.router.failed(peer, error))
@@ -285,11 +288,28 @@ export class Pipeline {
       return
     }
     if (this.#backoff !== undefined) return
-    const waitMs = this.#options.router.backoffMs(this.#failures++)
-    this.#backoff = this.#options.env.timers.schedule(waitMs, () => {
-      this.#backoff = undefined
-      this.#plan()
-    })
+    const { router, finder, env } = this.#options
+    const waitMs = router.backoffMs(this.#failures++)
+    const timer = env.timers.schedule(waitMs, () => this.#resume())
+    const stop = router.lost
+      ? finder.seek((leader) => {
+          router.found(leader)
+          this.#resume()
+        })
+      : undefined
+    this.#backoff = {
+      cancel: () => {
+        timer.cancel()
+        stop?.()
+      },
+    }
+  }
+
+  /** The wait between attempts is over. */
+  #resume(): void {
+    this.#backoff?.cancel()
+    this.#backoff = undefined
+    this.#plan()
   }
 
   #settle(call: Call, outcome: Uint8Array | KeelsonError): void {

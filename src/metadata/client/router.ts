@@ -1,16 +1,16 @@
-import { abortable, type CallOptions, joinSignals, sleep, throwIfAborted } from '../../core/async.ts'
+import {
+  abortable,
+  type CallOptions,
+  deferred,
+  joinSignals,
+  sleep,
+  throwIfAborted,
+} from '../../core/async.ts'
 import type { Environment } from '../../core/environment.ts'
 import { type ErrorCode, KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import type { NodeId } from '../../model/ids.ts'
-import type { ClientTuning } from './options.ts'
-
-/** Asks a server. Fails with `UNREACHABLE`, `OUTCOME_UNKNOWN` after the timeout, or with what the server threw. */
-export type AskServer = (
-  peer: NodeId,
-  method: string,
-  body: Uint8Array,
-  options: CallOptions & { readonly timeoutMs: number },
-) => Promise<Uint8Array>
+import type { LeaderFinder } from './leader-finder.ts'
+import type { AskServer, ClientTuning } from './options.ts'
 
 /** What a {@link Router} is made of. */
 export interface RouterOptions {
@@ -20,6 +20,7 @@ export interface RouterOptions {
   /** The server for what any server can answer, as long as it can. Default: one at random. */
   readonly sticky: NodeId | undefined
   readonly ask: AskServer
+  readonly finder: LeaderFinder
   /** Aborted when the store is closed, with its error. */
   readonly closed: AbortSignal
 }
@@ -86,6 +87,17 @@ export class Router {
     this.#budget = Math.min(maximumBudget, this.#budget + earnedPerCall)
   }
 
+  /** A server says that it leads. */
+  found(peer: NodeId): void {
+    this.#leader = peer
+    this.#hints = 0
+  }
+
+  /** Nobody is known to lead. */
+  get lost(): boolean {
+    return this.#leader === undefined
+  }
+
   /**
    * An attempt failed.
    *
@@ -98,6 +110,11 @@ export class Router {
       this.#leader = hint
       this.#hints++
       return news
+    }
+    const found = error.code === 'OUTCOME_UNKNOWN' ? error.details['leaderNodeId'] : undefined
+    if (typeof found === 'string' && found !== peer) {
+      this.found(found)
+      return true
     }
     if (error.code === 'OVERLOADED') return false
     if (this.#leader === peer) this.#leader = undefined
@@ -160,7 +177,9 @@ export class Router {
       if (peer !== undefined) {
         try {
           const timeoutMs = Math.max(1, Math.min(tuning.attemptTimeoutMs, Math.ceil(leftMs)))
-          const answer = await abortable(ask(peer, method, body, { timeoutMs, signal }), signal, 'unknown')
+          const asked = ask(peer, method, body, { timeoutMs, signal })
+          const attempt = to === 'leader' ? this.#options.finder.attempt(peer, asked) : asked
+          const answer = await abortable(attempt, signal, 'unknown')
           if (to === 'leader') this.leads(peer)
           return answer
         } catch (thrown) {
@@ -172,7 +191,28 @@ export class Router {
           if (this.failed(peer, error)) continue
         }
       }
-      await sleep(env.timers, Math.min(this.backoffMs(failures++), leftMs), signal)
+      await this.#pause(Math.min(this.backoffMs(failures++), leftMs), to, signal)
+    }
+  }
+
+  /** Waits, but for a leader that is found not longer. */
+  async #pause(delayMs: number, to: 'leader' | 'nearest', signal: AbortSignal): Promise<void> {
+    const { env, finder } = this.#options
+    if (to === 'nearest' || !this.lost) {
+      await sleep(env.timers, delayMs, signal)
+      return
+    }
+    const found = deferred<void>()
+    const stop = finder.seek((leader) => {
+      this.found(leader)
+      found.resolve()
+    })
+    const timer = env.timers.schedule(delayMs, () => found.resolve())
+    try {
+      await abortable(found.promise, signal)
+    } finally {
+      timer.cancel()
+      stop()
     }
   }
 

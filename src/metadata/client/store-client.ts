@@ -33,10 +33,11 @@ import {
 } from '../protocol.ts'
 import { checkRead, checkWatch, readOptions, watchOptions } from '../reads.ts'
 import { checkHolder, checkSession, checkTtl } from '../sessions/limits.ts'
-import type { ClientTuning } from './options.ts'
+import { LeaderFinder } from './leader-finder.ts'
+import type { AskServer, ClientTuning } from './options.ts'
 import { Pipeline } from './pipeline.ts'
 import { type OpenStream, ResumingWatch } from './resuming-watch.ts'
-import { type AskServer, Router } from './router.ts'
+import { Router } from './router.ts'
 
 /** What a replica in the same process answers without a network. */
 export interface LocalReplica {
@@ -70,8 +71,9 @@ export class StoreClient implements MetadataStore {
     const { env, tuning, servers, sticky, ask } = options
     const closed = this.#stop.signal
     this.#options = options
-    this.#router = new Router({ env, tuning, servers, sticky, ask, closed })
-    this.#pipeline = new Pipeline({ env, tuning, router: this.#router, ask, closed })
+    const finder = new LeaderFinder({ env, servers, ask, closed })
+    this.#router = new Router({ env, tuning, servers, sticky, ask, finder, closed })
+    this.#pipeline = new Pipeline({ env, tuning, router: this.#router, ask, finder, closed })
   }
 
   async get(key: Uint8Array, options: ReadOptions = {}): Promise<KeyValue | undefined> {

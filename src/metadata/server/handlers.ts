@@ -1,7 +1,8 @@
-import { type CallOptions, throwIfAborted } from '../../core/async.ts'
+import { type CallOptions, deferred, onAbort, throwIfAborted } from '../../core/async.ts'
+import type { Environment } from '../../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import type { RangeResult } from '../../interfaces/metadata-store.ts'
-import { encodeCommand, type MetadataCommand } from '../mvcc/commands.ts'
+import { encodeCommand, encodeTransactionCommand, type MetadataCommand } from '../mvcc/commands.ts'
 import type { MetadataStateMachine } from '../mvcc/state-machine.ts'
 import { openOutcome } from '../mvcc/wire.ts'
 import {
@@ -29,6 +30,7 @@ import type { SessionService } from './session-service.ts'
 
 /** What {@link RequestHandlers} are made of. */
 export interface HandlerOptions {
+  readonly env: Environment
   readonly group: MetadataGroup
   readonly machine: MetadataStateMachine
   readonly sessions: SessionService
@@ -36,6 +38,9 @@ export interface HandlerOptions {
   /** Largest answer. */
   readonly maximumBodyBytes: number
 }
+
+/** No question about who leads is kept for longer. */
+const maximumQuestionMs = 10_000
 
 /** Answers one request. */
 export type Handler = (body: Uint8Array, call: CallOptions) => Promise<Uint8Array>
@@ -88,6 +93,13 @@ export class RequestHandlers {
         },
       ],
       [
+        methods.leads,
+        async (body, call) => {
+          await this.#untilLeading(Math.min(decodeNumber(body), maximumQuestionMs), call)
+          return encodeNumber(group.token() === undefined ? 0 : 1)
+        },
+      ],
+      [
         methods.verified,
         async (body) => {
           checkEmpty(body)
@@ -103,6 +115,23 @@ export class RequestHandlers {
     return readRange(this.#options.machine.reader, read.select, read, this.#options.maximumBodyBytes * 0.9)
   }
 
+  /** Resolves when this server leads, the time is over, or nobody waits any more. */
+  async #untilLeading(waitMs: number, { signal }: CallOptions): Promise<void> {
+    const { env, group } = this.#options
+    if (group.token() !== undefined || signal?.aborted === true) return
+    const done = deferred<void>()
+    const end = (): void => done.resolve()
+    const timer = env.timers.schedule(waitMs, end)
+    const stopListening = group.on('token', (token) => {
+      if (token !== undefined) end()
+    })
+    const release = signal === undefined ? undefined : onAbort(signal, end)
+    await done.promise
+    timer.cancel()
+    stopListening()
+    release?.()
+  }
+
   async #propose(command: MetadataCommand, call: CallOptions): Promise<Uint8Array> {
     return this.#options.group.propose(encodeCommand(command), call)
   }
@@ -116,7 +145,7 @@ export class RequestHandlers {
         try {
           if (item.type === 'read') return await this.#read(decodeRead(item.body))
           const commandId = { session: clientSession, sequence: item.sequence }
-          const command = encodeCommand(this.#command(item))
+          const command = this.#command(item)
           return await this.#options.group.propose(command, { commandId, acknowledgedBelow })
         } catch (error) {
           return toKeelsonError(error)
@@ -126,15 +155,16 @@ export class RequestHandlers {
     return encodeAnswers(answers, this.#options.maximumBodyBytes)
   }
 
-  #command(item: BatchItem): MetadataCommand {
+  #command(item: BatchItem): Uint8Array {
     if (item.type === 'txn') {
       const { quotaBytes } = this.#options
-      return { type: 'txn', quotaBytes, transaction: decodeTransaction(item.body) }
+      const command = encodeTransactionCommand(quotaBytes, item.body)
+      return command ?? encodeCommand({ type: 'txn', quotaBytes, transaction: decodeTransaction(item.body) })
     }
     const { holder, ttlMs } = decodeGrant(item.body)
     checkHolder(holder)
     checkTtl(ttlMs)
-    return { type: 'grant', holder, ttlMs }
+    return encodeCommand({ type: 'grant', holder, ttlMs })
   }
 
   async #read(read: ReadRequest): Promise<Uint8Array> {

@@ -372,6 +372,45 @@ describe('MetadataClient', () => {
     })
   })
 
+  test('a leader that is silent costs an election and no timeout more', async () => {
+    await scenario({}, async (cluster) => {
+      const client = await cluster.client()
+      await write(client, 'k', '1')
+      const leader = await cluster.leader()
+      // A first silence, so that followers and client have heard of the leader lately.
+      await cluster.sleep(1_000)
+      leader.process.pause({ suspend: false })
+      const fromMs = cluster.simulation.nowMs
+      const [revision, { entries }] = await Promise.all([
+        write(client, 'k', '2'),
+        client.range({ key: utf8('k') }),
+      ])
+      const tookMs = cluster.simulation.nowMs - fromMs
+      // An attempt alone would wait for a second, and after it for as long as chance says.
+      assert.ok(tookMs < 900, `${tookMs} ms`)
+      assert.equal(entries.length, 1)
+      leader.process.resume()
+      await cluster.converged()
+      const { entries: now } = await client.range({ key: utf8('k') })
+      assert.deepEqual([now[0]?.version, now[0]?.modRevision], [2, revision], 'it took effect once')
+    })
+  })
+
+  test('a leader that is slow, while nobody else leads, is waited for', async () => {
+    await scenario({ servers: 1 }, async (cluster) => {
+      const client = await cluster.client()
+      await write(client, 'k', '1')
+      const only = await cluster.leader()
+      only.process.pause({ suspend: false })
+      const writing = write(client, 'k', '2')
+      await cluster.sleep(700)
+      only.process.resume()
+      const revision = await writing
+      const { entries } = await client.range({ key: utf8('k') })
+      assert.deepEqual([entries[0]?.version, entries[0]?.modRevision], [2, revision])
+    })
+  })
+
   test('an outage does not make it ask more, and all goes on after it', async () => {
     await scenario({ client: { callTimeoutMs: 60_000 } }, async (cluster) => {
       let asked = 0
