@@ -66,7 +66,8 @@ export function serveRequests(
   onAddresses: (addresses: Readonly<Record<string, string>>) => void,
 ): void {
   const send = (message: FromProcess): void => {
-    process.send?.(message)
+    // The orchestrator may be gone.
+    process.send?.(message, () => {})
   }
   process.on('disconnect', () => process.exit(0))
   process.on('message', (message: ToProcess) => {
