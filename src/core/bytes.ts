@@ -95,13 +95,18 @@ export function prefixEnd(prefix: Uint8Array): Uint8Array | undefined {
 /** Writes fixed and variable-length numbers and bytes into one growing buffer. Little endian. */
 export class ByteWriter {
   #buffer: Uint8Array
-  #view: DataView
+  /** Made when it is first needed, which for most small records is never. */
+  #lazyView: DataView | undefined
   #length = 0
 
   /** Begins with a buffer of `initialBytes`, which grows when it is full. */
   constructor(initialBytes = 256) {
     this.#buffer = new Uint8Array(initialBytes)
-    this.#view = new DataView(this.#buffer.buffer)
+  }
+
+  get #view(): DataView {
+    this.#lazyView ??= new DataView(this.#buffer.buffer)
+    return this.#lazyView
   }
 
   /** Bytes written so far. */
@@ -112,7 +117,7 @@ export class ByteWriter {
   /** Appends an unsigned integer of one byte. */
   u8(value: number): this {
     this.#reserve(1)
-    this.#view.setUint8(this.#length, value)
+    this.#buffer[this.#length] = value
     this.#length += 1
     return this
   }
@@ -128,7 +133,7 @@ export class ByteWriter {
   /** Appends an unsigned integer of four bytes. */
   u32(value: number): this {
     this.#reserve(4)
-    this.#view.setUint32(this.#length, value, true)
+    this.#setUint32(this.#length, value)
     this.#length += 4
     return this
   }
@@ -151,12 +156,14 @@ export class ByteWriter {
   /** A safe integer of at least 0 in one to eight bytes, seven bits each (LEB128). */
   varint(value: number): this {
     invariant(Number.isSafeInteger(value) && value >= 0, 'varint takes a safe integer of at least 0')
+    this.#reserve(8)
     let rest = value
     while (rest >= 0x80) {
-      this.u8((rest % 0x80) | 0x80)
+      this.#buffer[this.#length++] = (rest % 0x80) | 0x80
       rest = Math.floor(rest / 0x80)
     }
-    return this.u8(rest)
+    this.#buffer[this.#length++] = rest
+    return this
   }
 
   /** Bytes as they are. */
@@ -180,7 +187,7 @@ export class ByteWriter {
   /** Overwrites four bytes that were written before, for lengths and checksums known only at the end. */
   patchU32(at: number, value: number): this {
     invariant(at + 4 <= this.#length, 'a patch lies inside what was written')
-    this.#view.setUint32(at, value, true)
+    this.#setUint32(at, value)
     return this
   }
 
@@ -206,7 +213,14 @@ export class ByteWriter {
     const grown = new Uint8Array(Math.max(needed, this.#buffer.length * 2))
     grown.set(this.view())
     this.#buffer = grown
-    this.#view = new DataView(grown.buffer)
+    this.#lazyView = undefined
+  }
+
+  #setUint32(at: number, value: number): void {
+    this.#buffer[at] = value
+    this.#buffer[at + 1] = value >>> 8
+    this.#buffer[at + 2] = value >>> 16
+    this.#buffer[at + 3] = value >>> 24
   }
 }
 

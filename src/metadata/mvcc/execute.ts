@@ -35,7 +35,7 @@ function dispatch(state: MvccState, command: MetadataCommand): Uint8Array {
   switch (command.type) {
     case 'txn': {
       const result = transact(state, command.transaction, command.quotaBytes)
-      return encodeOutcome((out) => writeTransactionResult(out, result), expectedBytes(result))
+      return encodeOutcome((out) => writeTransactionResult(out, result))
     }
     case 'compact':
       compact(state, command.revision)
@@ -61,17 +61,6 @@ function dispatch(state: MvccState, command: MetadataCommand): Uint8Array {
       // The machine notes its hash at this place of the log; the state does not change.
       return encodeOutcome(() => {})
   }
-}
-
-/** Room for the answer, so that its buffer need not grow in most cases. */
-function expectedBytes({ results }: TransactionResult): number {
-  let bytes = 16
-  for (const result of results) {
-    bytes += 4
-    if (result.type === 'put' && result.previous !== undefined)
-      bytes += result.previous.key.length + result.previous.value.length + 24
-  }
-  return bytes
 }
 
 function transact(state: MvccState, transaction: Transaction, quotaBytes: number): TransactionResult {
@@ -113,7 +102,7 @@ function checkAgainstState(state: MvccState, operations: readonly Operation[], q
   let growth = 0
   let deleted = 0
   let answer = 0
-  const joining = new Map<SessionId, number>()
+  let joining: Map<SessionId, number> | undefined
   for (const operation of operations) {
     if (operation.type === 'put') {
       const before = state.latest(operation.key)
@@ -126,7 +115,9 @@ function checkAgainstState(state: MvccState, operations: readonly Operation[], q
           details: { session },
         })
       }
-      if (before?.session !== session) joining.set(session, (joining.get(session) ?? 0) + 1)
+      if (before?.session === session) continue
+      joining ??= new Map()
+      joining.set(session, (joining.get(session) ?? 0) + 1)
     } else if (operation.type === 'delete') {
       const page = state.latestRange(operation.select, noLimits)
       deleted += page.count
@@ -157,7 +148,7 @@ function checkAgainstState(state: MvccState, operations: readonly Operation[], q
     )
   }
   if (growth > 0) checkHistory(state)
-  for (const [session, more] of joining) {
+  for (const [session, more] of joining ?? []) {
     if (state.keysOfSession(session) + more <= commandLimits.keysPerSession) continue
     throw new KeelsonError(
       'LIMIT_EXCEEDED',

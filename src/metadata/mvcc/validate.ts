@@ -80,9 +80,14 @@ function checkOperation(operation: Operation): number {
   return 0
 }
 
+const noOperations: readonly Operation[] = Object.freeze([])
+const membersOfPut = ['type', 'key', 'value', 'session']
+const membersOfRange = ['type', 'select', 'limit']
+const membersOfDelete = ['type', 'select']
+
 function membersOf(operation: Operation | undefined): readonly string[] {
-  if (operation?.type === 'put') return ['type', 'key', 'value', 'session']
-  return operation?.type === 'range' ? ['type', 'select', 'limit'] : ['type', 'select']
+  if (operation?.type === 'put') return membersOfPut
+  return operation?.type === 'range' ? membersOfRange : membersOfDelete
 }
 
 /** What an operation may change, as a stretch from `key` up to but without `end`; null for no end. */
@@ -115,9 +120,9 @@ function showKey(key: Uint8Array): string {
 export function checkTransaction(transaction: Transaction): void {
   checkMembers(transaction, 'a transaction', ['if', 'then', 'else'])
   const compares = transaction.if ?? []
-  const branches = [transaction.then ?? [], transaction.else ?? []] as const
-  for (const list of [compares, ...branches])
-    if (!Array.isArray(list)) refuse('if, then and else of a transaction must be arrays')
+  const branches = [transaction.then ?? noOperations, transaction.else ?? noOperations] as const
+  if (!Array.isArray(compares) || !Array.isArray(branches[0]) || !Array.isArray(branches[1]))
+    refuse('if, then and else of a transaction must be arrays')
   const steps = compares.length + branches[0].length + branches[1].length
   if (steps > commandLimits.operations)
     tooMuch(

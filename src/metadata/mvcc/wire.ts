@@ -155,12 +155,18 @@ export function readTransactionResult(reader: ByteReader): TransactionResult {
   return { succeeded, revision, results }
 }
 
-/** What a command came to: its answer, or the error that it was refused with. */
-export function encodeOutcome(write: (out: ByteWriter) => void, expectedBytes = 32): Uint8Array {
-  const out = new ByteWriter(expectedBytes)
+/** Its room is used again and again. Nothing that writes to it makes another outcome meanwhile. */
+let scratch = new ByteWriter(1024)
+const largestScratch = 64 * 1024
+
+/** What a command came to: its answer, or the error that it was refused with. In a buffer of just its size. */
+export function encodeOutcome(write: (out: ByteWriter) => void): Uint8Array {
+  const out = scratch.clear()
   out.u8(outcomeOk)
   write(out)
-  return out.view()
+  const outcome = out.finish()
+  if (out.length > largestScratch) scratch = new ByteWriter(1024)
+  return outcome
 }
 
 const outcomeOk = 1
