@@ -5,7 +5,7 @@ import { mutants, runMutant } from './simulation/mutants.ts'
 /** The seed that caught it when this was written: tried first, so that a run of the tests is quick. */
 const recorded: Readonly<Record<string, number>> = {
   'the duties of a deposed leader go on, and no write compares its epoch': 2,
-  'ranges keep no barrier against old schema versions': 42,
+  'ranges keep no barrier against old schema versions': 13,
   'a session counts from when its renewal was answered': 9,
 }
 
