@@ -4,9 +4,16 @@ import { KeelsonError } from '../core/errors.ts'
 import type { WantedRange } from '../interfaces/range-host.ts'
 import type { RangeDescriptor, ReplicaDescriptor, ReplicaRole } from '../model/descriptors.ts'
 import type { NodeId } from '../model/ids.ts'
+import { isJoint } from '../model/replica-roles.ts'
 
+/**
+ * The first format knows voters and learners; the second the roles of a joint configuration as well. What the first can
+ * express is still written that way, for readers of an older release.
+ */
 const formatVersion = 1
-const roles: readonly ReplicaRole[] = ['voter', 'learner']
+const jointFormatVersion = 2
+/** By their numbers in the encoding; only ever added to. */
+const roles: readonly ReplicaRole[] = ['voter', 'learner', 'incoming', 'outgoing', 'demoting']
 const changeTypes = ['addLearner', 'promote', 'remove', 'transferLease'] as const
 
 /** A change with the generation and the epoch that guard it. */
@@ -15,11 +22,15 @@ export type WantedChange = NonNullable<WantedRange['change']>
 function open(bytes: Uint8Array, what: string): Fields {
   const fields = new Fields(decodePlain(bytes, what), what)
   const format = fields.uint('format')
-  if (format === formatVersion) return fields
+  if (format === formatVersion || format === jointFormatVersion) return fields
   throw new KeelsonError(
     'FORMAT_VERSION',
-    `${what} has format ${format}, but this release knows ${formatVersion}: run a newer release`,
+    `${what} has format ${format}, but this release knows ${jointFormatVersion}: run a newer release`,
   )
+}
+
+function formatOf({ replicas }: RangeDescriptor): number {
+  return isJoint(replicas) ? jointFormatVersion : formatVersion
 }
 
 function descriptorToPlain(range: RangeDescriptor): Plain {
@@ -42,7 +53,7 @@ function replicaFromFields(fields: Fields): ReplicaDescriptor {
     replicaId: fields.uint('replicaId'),
     nodeId: fields.string('nodeId'),
     incarnation: fields.uint('incarnation'),
-    role: roles[fields.oneOf('role', [0, 1])] as ReplicaRole,
+    role: roles[fields.oneOf('role', [0, 1, 2, 3, 4])] as ReplicaRole,
   }
 }
 
@@ -72,7 +83,7 @@ function changeFromFields(fields: Fields): WantedChange {
 
 /** A descriptor as a record of the directory or a message. */
 export function encodeRangeDescriptor(range: RangeDescriptor): Uint8Array {
-  return encodePlain([formatVersion, descriptorToPlain(range)])
+  return encodePlain([formatOf(range), descriptorToPlain(range)])
 }
 
 /** The inverse of {@link encodeRangeDescriptor}. @throws KeelsonError `MALFORMED`, `FORMAT_VERSION` */
@@ -83,7 +94,7 @@ export function decodeRangeDescriptor(bytes: Uint8Array): RangeDescriptor {
 /** What is wanted of a range on a node, as a record or a message. */
 export function encodeWantedRange(wanted: WantedRange): Uint8Array {
   return encodePlain([
-    formatVersion,
+    formatOf(wanted.descriptor),
     descriptorToPlain(wanted.descriptor),
     wanted.member,
     wanted.bootstrap,

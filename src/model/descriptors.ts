@@ -1,8 +1,22 @@
 import type { Incarnation, NodeId, RangeId, ReplicaId } from './ids.ts'
 import type { Locality } from './locality.ts'
 
-/** Part of a replica in its group: learners receive the log but neither vote nor count. */
-export type ReplicaRole = 'voter' | 'learner'
+/**
+ * Part of a replica in its group: learners receive the log but neither vote nor count. The last three exist while the
+ * group passes from one set of voters to another in a joint configuration, where a decision takes a majority of the
+ * outgoing voters and one of the incoming voters.
+ */
+export type ReplicaRole =
+  /** Votes; in a joint configuration in both halves. */
+  | 'voter'
+  /** Receives the log. */
+  | 'learner'
+  /** Votes in the incoming half, and is a voter once the joint configuration is left. */
+  | 'incoming'
+  /** Votes in the outgoing half, and is gone once the joint configuration is left. */
+  | 'outgoing'
+  /** Votes in the outgoing half, and is a learner once the joint configuration is left. */
+  | 'demoting'
 
 /** One copy of a group on a node. */
 export interface ReplicaDescriptor {

@@ -9,7 +9,10 @@ export { checkRaftOptions, defaultRaftOptions } from './core/options.ts'
 export type {
   Configuration,
   ConfigurationChange,
+  JointPhase,
   MembershipChange,
+  MembershipOptions,
+  RaftMember,
   RaftOptions,
   RaftRole,
   ReadMode,

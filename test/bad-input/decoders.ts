@@ -158,7 +158,21 @@ const rpc = new RpcEncoder(new BytePool())
 const seed = { clusterId: 'c', nodeId: 'n1' }
 const format = { name: 'segments', version: 1, oldest: 1 }
 const position = { index: 5, term: 2 }
-const configuration = { generation: 3, replicas: [replica] }
+const configuration = { generation: 3, replicas: [replica], changes: [] }
+const jointConfiguration = {
+  generation: 4,
+  replicas: [
+    { ...replica, priority: 3 },
+    { replicaId: 7, nodeId: 'n7', incarnation: 7, role: 'outgoing' as const },
+    { replicaId: 8, nodeId: 'n8', incarnation: 8, role: 'incoming' as const },
+    { replicaId: 9, nodeId: 'n9', incarnation: 9, role: 'learner' as const, autoPromote: true as const },
+  ],
+  changes: [
+    { type: 'remove' as const, replicaId: 7 },
+    { type: 'promote' as const, replicaId: 8 },
+  ],
+  joint: { autoLeave: true },
+}
 
 /** Plain values through their bytes. */
 function plainly(decode: (plain: Plain) => unknown): (bytes: Uint8Array) => unknown {
@@ -529,7 +543,10 @@ export const decoders: readonly Decoder[] = [
   {
     name: 'decodeConfiguration',
     decode: decodeConfiguration,
-    samples: [encodeConfiguration({ ...configuration, change: { type: 'promote', replicaId: 1 } })],
+    samples: [
+      encodeConfiguration({ ...configuration, changes: [{ type: 'promote', replicaId: 1 }] }),
+      encodeConfiguration(jointConfiguration),
+    ],
   },
   {
     name: 'readBookkeeping',

@@ -668,9 +668,33 @@ async function openGroup(): ReturnType<Subject['open']> {
       name: 'changeMembership',
       right: [{ type: 'promote', replicaId: 99 }],
       arguments: [{ kind: 'object', also: [...wrongChanges, { type: 'transferLease', replicaId: 1 }] }],
-      options: ['expectedGeneration'],
+      options: ['expectedGeneration', 'autoLeave'],
       call: group.changeMembership.bind(group),
     },
+    {
+      name: 'changeMembership',
+      right: [[{ type: 'promote', replicaId: 99 }]],
+      arguments: [
+        {
+          kind: 'array',
+          also: [
+            [null],
+            [{ type: 'addLearner', nodeId: 'n2', incarnation: 1, autoPromote: 1 }],
+            [{ type: 'addLearner', nodeId: 'n2', incarnation: 1, priority: '1' }],
+            [{ type: 'addLearner', nodeId: 'n2', incarnation: 1, priority: 1_001 }],
+            [{ type: 'setPriority', replicaId: 1, priority: -1 }],
+            [{ type: 'demote', replicaId: '1' }],
+            [{ type: 'promoteLater' }],
+            Array.from({ length: 65 }, () => ({ type: 'remove', replicaId: 1 })),
+          ],
+        },
+      ],
+      options: [],
+      call: group.changeMembership.bind(group),
+    },
+    option('changeMembership', 'autoLeave', ['no', 1, null], (options) =>
+      group.changeMembership({ type: 'remove', replicaId: 9 }, options),
+    ),
     option('changeMembership', 'expectedGeneration', ['1', -1, null, 1.5], (options) =>
       group.changeMembership({ type: 'remove', replicaId: 9 }, options),
     ),

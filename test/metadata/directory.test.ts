@@ -249,7 +249,7 @@ describe('directory records', () => {
             replicaId: fc.nat(),
             nodeId: fc.string(),
             incarnation: fc.maxSafeNat(),
-            role: fc.constantFrom('voter' as const, 'learner' as const),
+            role: fc.constantFrom('voter', 'learner', 'incoming', 'outgoing', 'demoting'),
           },
           plain,
         ),

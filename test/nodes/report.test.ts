@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { encodePlain, KeelsonError } from '../../src/core/index.ts'
+import type { ObservedReplica } from '../../src/interfaces/index.ts'
 import {
   decodeJoinRequest,
   decodeNodeRecord,
@@ -44,6 +45,22 @@ suite('reports', () => {
     assert.deepEqual(JSON.parse(JSON.stringify(got)), JSON.parse(JSON.stringify(sent)))
   })
 
+  test('of a range in a joint configuration are of a format of their own, others of the first', () => {
+    const plain = report(3, 4)
+    assert.equal(encodeNodeReport(plain)[1], 1)
+    const [replica] = plain.replicas
+    const replicas = (['voter', 'incoming', 'outgoing', 'demoting', 'learner'] as const).map((role, i) => ({
+      replicaId: i + 1,
+      nodeId: `db${i + 1}`,
+      incarnation: 5,
+      role,
+    }))
+    const joint: NodeReport = { ...plain, replicas: [{ ...(replica as ObservedReplica), replicas }] }
+    const bytes = encodeNodeReport(joint)
+    assert.equal(bytes[1], 2)
+    assert.deepEqual(decodeNodeReport(bytes).replicas[0]?.replicas, replicas)
+  })
+
   test('a damaged one is refused with a typed error, never a crash', () => {
     const good = encodeNodeReport(report(3, 4, [1, 2]))
     fc.assert(
@@ -61,7 +78,7 @@ suite('reports', () => {
       }),
       { numRuns: 3000 },
     )
-    assert.throws(() => decodeNodeReport(encodePlain([2])), { code: 'FORMAT_VERSION' })
+    assert.throws(() => decodeNodeReport(encodePlain([3])), { code: 'FORMAT_VERSION' })
     const names = Array.from({ length: 33 }, (_, i) => [`r${i}`, 1])
     const greedy = encodePlain([1, 'db1', 7, 1, 1, names, [], []])
     assert.throws(() => decodeNodeReport(greedy), { code: 'MALFORMED' })

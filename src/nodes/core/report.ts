@@ -2,8 +2,9 @@ import { checkArray, checkBytes, checkObject } from '../../core/arguments.ts'
 import { type DecodeLimits, decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { ObservedReplica } from '../../interfaces/range-host.ts'
-import type { Load, ReplicaDescriptor } from '../../model/descriptors.ts'
+import type { Load, ReplicaDescriptor, ReplicaRole } from '../../model/descriptors.ts'
 import { checkId, checkName, type Incarnation, type NodeId } from '../../model/ids.ts'
+import { isJoint } from '../../model/replica-roles.ts'
 import { checkVersion, plainAmounts, readAmounts } from './record.ts'
 
 /** What a node tells the leader with each heartbeat. It is kept in memory and never goes through the log. */
@@ -37,7 +38,14 @@ export const nodeReportLimits: Readonly<{
 }> = Object.freeze({ bytes: 16 * 1024 * 1024, replicas: 50_000, membersPerRange: 64, resources: 32 })
 
 const decodeLimits: DecodeLimits = Object.freeze({ depth: 8, values: 5_000_000 })
+/**
+ * The first format says of each member whether it votes; the second, written only where a range is in a joint configuration,
+ * gives the number of its role.
+ */
 const formatVersion = 1
+const jointFormatVersion = 2
+/** By their numbers in the encoding; only ever added to. */
+const roles: readonly ReplicaRole[] = ['learner', 'voter', 'incoming', 'outgoing', 'demoting']
 
 /** Encodes a report. @throws KeelsonError `LIMIT_EXCEEDED` */
 export function encodeNodeReport(report: NodeReport): Uint8Array {
@@ -49,15 +57,16 @@ export function encodeNodeReport(report: NodeReport): Uint8Array {
       `node ${report.nodeId} reports ${report.replicas.length} replicas, more than the ${nodeReportLimits.replicas} of a report; spread them over more nodes`,
     )
   }
+  const joint = report.replicas.some(({ replicas }) => isJoint(replicas))
   const bytes = encodePlain([
-    formatVersion,
+    joint ? jointFormatVersion : formatVersion,
     report.nodeId,
     report.incarnation,
     report.epoch,
     report.sequence,
     plainAmounts(report.load),
     plainAmounts(report.capacity),
-    report.replicas.map(plainObserved),
+    report.replicas.map((replica) => plainObserved(replica, joint)),
   ])
   if (bytes.length <= nodeReportLimits.bytes) return bytes
   throw new KeelsonError(
@@ -72,26 +81,32 @@ export function decodeNodeReport(bytes: Uint8Array): NodeReport {
     throw new KeelsonError('LIMIT_EXCEEDED', `a node report takes ${bytes.length} bytes, more than allowed`)
   }
   const fields = new Fields(decodePlain(bytes, 'a node report', decodeLimits), 'a node report')
-  checkVersion(fields.uint('version'), 'a node report')
+  const version = fields.uint('version')
+  if (version !== jointFormatVersion) checkVersion(version, 'a node report')
   const nodeId = checked(() => checkName(fields.string('nodeId'), 'a node id'))
   const incarnation = checked(() => checkId(fields.uint('incarnation'), 'an incarnation'))
   const epoch = fields.uint('epoch')
   const sequence = fields.uint('sequence')
   const load = readLoad(fields, 'load')
   const capacity = readLoad(fields, 'capacity')
-  const replicas = fields.list('replicas', readObserved)
+  const replicas = fields.list('replicas', (f) => readObserved(f, version))
   if (replicas.length > nodeReportLimits.replicas) {
     throw new KeelsonError('MALFORMED', `a node report holds ${replicas.length} replicas, more than allowed`)
   }
   return { nodeId, incarnation, epoch, sequence, load, capacity, replicas }
 }
 
-function plainObserved(replica: ObservedReplica): Plain {
+function plainObserved(replica: ObservedReplica, joint: boolean): Plain {
   return [
     replica.rangeId,
     replica.replicaId,
     replica.generation,
-    replica.replicas.map((each) => [each.replicaId, each.nodeId, each.incarnation, each.role === 'voter']),
+    replica.replicas.map((each) => [
+      each.replicaId,
+      each.nodeId,
+      each.incarnation,
+      joint ? roles.indexOf(each.role) : each.role === 'voter',
+    ]),
     replica.leaseHolder,
     replica.sequence,
     replica.caughtUp,
@@ -99,11 +114,11 @@ function plainObserved(replica: ObservedReplica): Plain {
   ]
 }
 
-function readObserved(fields: Fields): ObservedReplica {
+function readObserved(fields: Fields, version: number): ObservedReplica {
   const rangeId = checked(() => checkId(fields.uint('rangeId'), 'a range id'))
   const replicaId = fields.uint('replicaId')
   const generation = fields.uint('generation')
-  const replicas = fields.list('replicas', readReplica)
+  const replicas = fields.list('replicas', (f) => readReplica(f, version))
   if (replicas.length > nodeReportLimits.membersPerRange) {
     throw new KeelsonError(
       'MALFORMED',
@@ -122,13 +137,18 @@ function readObserved(fields: Fields): ObservedReplica {
   }
 }
 
-function readReplica(fields: Fields): ReplicaDescriptor {
+function readReplica(fields: Fields, version: number): ReplicaDescriptor {
   return {
     replicaId: fields.uint('replicaId'),
     nodeId: checked(() => checkName(fields.string('nodeId'), 'a node id')),
     incarnation: fields.uint('incarnation'),
-    role: fields.boolean('voter') ? 'voter' : 'learner',
+    role: readRole(fields, version),
   }
+}
+
+function readRole(fields: Fields, version: number): ReplicaRole {
+  if (version === formatVersion) return fields.boolean('voter') ? 'voter' : 'learner'
+  return roles[fields.oneOf('role', [0, 1, 2, 3, 4])] as ReplicaRole
 }
 
 function readLoad(fields: Fields, name: string): Load {

@@ -1,5 +1,4 @@
-import type { ReplicaId } from '../../model/ids.ts'
-import { votersOf } from './configuration.ts'
+import { type Electorate, electorateOf } from './electorate.ts'
 import type { Configuration } from './types.ts'
 
 /** A configuration and where it comes from. */
@@ -7,8 +6,8 @@ export interface PlacedConfiguration {
   /** The index of its entry, or of the snapshot or applied position that it was restored with. */
   readonly index: number
   readonly configuration: Configuration
-  /** The ids that count in it, ascending: asked for with every message. */
-  readonly voters: readonly ReplicaId[]
+  /** Who counts in it: asked for with every message. */
+  readonly electorate: Electorate
 }
 
 /**
@@ -39,7 +38,7 @@ export class ConfigurationHistory {
   }
 
   append(index: number, configuration: Configuration): void {
-    this.places.push({ index, configuration, voters: votersOf(configuration) })
+    this.places.push({ index, configuration, electorate: electorateOf(configuration) })
   }
 
   /** Entries from `index` on were cut off. */
@@ -56,7 +55,7 @@ export class ConfigurationHistory {
 
   /** A snapshot replaced the log: its configuration is the only one. */
   reset(index: number, configuration: Configuration): void {
-    this.places = [{ index, configuration, voters: votersOf(configuration) }]
+    this.places = [{ index, configuration, electorate: electorateOf(configuration) }]
   }
 
   clone(): ConfigurationHistory {

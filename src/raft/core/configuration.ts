@@ -1,26 +1,63 @@
-import { checkObject } from '../../core/arguments.ts'
 import { emptyBytes } from '../../core/bytes.ts'
 import { decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
-import { showValue } from '../../core/options.ts'
 import { entryKinds, type HardState, type LogEntry } from '../../interfaces/log-store.ts'
-import type { ReplicaDescriptor } from '../../model/descriptors.ts'
+import type { ReplicaRole } from '../../model/descriptors.ts'
 import { checkId, checkName, type ReplicaId } from '../../model/ids.ts'
-import type { Configuration, ConfigurationChange, MembershipChange } from './types.ts'
+import { isJoint, votesInIncoming, votesInOutgoing } from '../../model/replica-roles.ts'
+import type { Configuration, ConfigurationChange, JointPhase, RaftMember } from './types.ts'
 
-const version = 1
+/**
+ * Versions of the encoding. The first knows voters, learners and one change at a time; what it can express is still
+ * written that way, so that replicas of an older release understand it.
+ */
+const plainVersion = 1
+const version = 2
 /** Most replicas of one group. */
 export const maximumReplicas = 1000
-const changeTypes = ['addLearner', 'promote', 'remove'] as const
+/** Highest priority of a member. */
+export const maximumPriority = 1000
+/** By their numbers in the encoding; only ever added to. */
+export const changeTypes = [
+  'addLearner',
+  'promote',
+  'remove',
+  'promoteLater',
+  'demote',
+  'setPriority',
+  'leaveJoint',
+] as const
+const roles: readonly ReplicaRole[] = ['learner', 'voter', 'incoming', 'outgoing', 'demoting']
 
 /** The data of a configuration entry; also how a snapshot carries its configuration. */
 export function encodeConfiguration(configuration: Configuration): Uint8Array {
-  const replicas: Plain = configuration.replicas.map(
-    (r): Plain => [r.replicaId, r.nodeId, r.incarnation, r.role === 'voter' ? 1 : 0],
+  const { generation, replicas, changes, joint } = configuration
+  const changed = changes.map((change): Plain => [changeTypes.indexOf(change.type), change.replicaId])
+  if (isPlain(configuration)) {
+    const members = replicas.map((r): Plain => [r.replicaId, r.nodeId, r.incarnation, roles.indexOf(r.role)])
+    return encodePlain([plainVersion, generation, members, changed[0] ?? null])
+  }
+  const members = replicas.map(
+    (r): Plain => [
+      r.replicaId,
+      r.nodeId,
+      r.incarnation,
+      roles.indexOf(r.role),
+      r.autoPromote === true,
+      r.priority ?? 0,
+    ],
   )
-  const { change } = configuration
-  const changed: Plain = change === undefined ? null : [changeTypes.indexOf(change.type), change.replicaId]
-  return encodePlain([version, configuration.generation, replicas, changed])
+  return encodePlain([version, generation, members, changed, joint === undefined ? null : joint.autoLeave])
+}
+
+/** Whether the first version of the encoding can say all of it. */
+function isPlain({ replicas, changes, joint }: Configuration): boolean {
+  return (
+    joint === undefined &&
+    changes.length <= 1 &&
+    changes.every(({ type }) => changeTypes.indexOf(type) <= changeTypes.indexOf('remove')) &&
+    replicas.every(({ autoPromote, priority }) => autoPromote === undefined && priority === undefined)
+  )
 }
 
 /**
@@ -32,7 +69,7 @@ export function decodeConfiguration(data: Uint8Array): Configuration {
   const what = 'a Raft configuration'
   const fields = new Fields(decodePlain(data, what), what)
   const found = fields.uint('version')
-  if (found !== version) {
+  if (found !== plainVersion && found !== version) {
     throw new KeelsonError(
       'FORMAT_VERSION',
       `${what} has version ${found}, which this release does not know; upgrade this node, its state is unharmed`,
@@ -40,26 +77,47 @@ export function decodeConfiguration(data: Uint8Array): Configuration {
     )
   }
   const generation = fields.uint('generation')
-  const replicas = fields.list('replicas', (replica): ReplicaDescriptor => {
-    const replicaId = replica.uint('replicaId')
-    const nodeId = replica.string('nodeId')
-    const incarnation = replica.uint('incarnation')
-    const role = replica.oneOf('role', [0, 1]) === 1 ? 'voter' : 'learner'
-    return Object.freeze({ replicaId, nodeId, incarnation, role })
-  })
-  const change = fields.optional((f): ConfigurationChange => {
-    const inner = f.nested('change')
-    const type = changeTypes[inner.oneOf('type', [0, 1, 2])]
-    return Object.freeze({ type, replicaId: inner.uint('replicaId') })
-  })
-  const problem = configurationProblem({ generation, replicas })
+  const replicas = fields.list('replicas', (replica) => readMember(replica, found))
+  const changes =
+    found === plainVersion
+      ? (fields.optional((f) => [readChange(f.nested('change'), [0, 1, 2])]) ?? [])
+      : fields.list('changes', (f) => readChange(f, [0, 1, 2, 3, 4, 5, 6]))
+  const joint =
+    found === plainVersion ? undefined : fields.optional((f) => ({ autoLeave: f.boolean('joint') }))
+  const configuration = makeConfiguration(generation, replicas, changes, joint)
+  const problem = configurationProblem(configuration)
   if (problem !== undefined) throw new KeelsonError('MALFORMED', `${what} ${problem}`)
-  return makeConfiguration(generation, replicas, change)
+  return configuration
+}
+
+function readMember(fields: Fields, found: number): RaftMember {
+  const replicaId = fields.uint('replicaId')
+  const nodeId = fields.string('nodeId')
+  const incarnation = fields.uint('incarnation')
+  if (found === plainVersion) return { replicaId, nodeId, incarnation, role: readRole(fields, [0, 1]) }
+  const role = readRole(fields, [0, 1, 2, 3, 4])
+  const autoPromote = fields.boolean('autoPromote')
+  const priority = fields.uint('priority')
+  return { replicaId, nodeId, incarnation, role, ...marks(autoPromote, priority) }
+}
+
+function readRole(fields: Fields, numbers: readonly number[]): ReplicaRole {
+  return roles[fields.oneOf('role', numbers)] as ReplicaRole
+}
+
+function readChange(fields: Fields, numbers: readonly number[]): ConfigurationChange {
+  const type = changeTypes[fields.oneOf('type', numbers)] as ConfigurationChange['type']
+  return { type, replicaId: fields.uint('replicaId') }
+}
+
+/** The optional fields of a member, left out where they say nothing. */
+export function marks(autoPromote: boolean, priority: number): Pick<RaftMember, 'autoPromote' | 'priority'> {
+  return { ...(autoPromote ? { autoPromote } : {}), ...(priority === 0 ? {} : { priority }) }
 }
 
 /** What is wrong with a configuration, or undefined. */
 export function configurationProblem(configuration: Configuration): string | undefined {
-  const { generation, replicas } = configuration
+  const { generation, replicas, joint } = configuration
   if (!Number.isSafeInteger(generation) || generation < 1) return 'needs a generation of at least 1'
   if (replicas.length > maximumReplicas) return `has more than ${maximumReplicas} replicas`
   let last = 0
@@ -72,45 +130,46 @@ export function configurationProblem(configuration: Configuration): string | und
     } catch (thrown) {
       return `is wrong: ${(thrown as Error).message}`
     }
-    if (replica.role !== 'voter' && replica.role !== 'learner')
-      return `gives replica ${replica.replicaId} a role that is neither 'voter' nor 'learner'`
+    if (!roles.includes(replica.role)) return `gives replica ${replica.replicaId} a role that there is not`
     if (replica.replicaId <= last) return 'does not list its replicas by ascending id'
     if (nodes.has(replica.nodeId)) return `names the node ${replica.nodeId} twice`
+    if (replica.autoPromote === true && replica.role !== 'learner') return 'promotes a voter'
+    if (!isPriority(replica.priority ?? 0)) return `has a priority above ${maximumPriority}`
     nodes.add(replica.nodeId)
     last = replica.replicaId
   }
-  if (!replicas.some((replica) => replica.role === 'voter')) return 'has no voter'
+  if (!replicas.some(votesInIncoming)) return 'has no voter'
+  if (isJoint(replicas) && joint === undefined) return 'has voters of one half only, but is not joint'
+  if (joint !== undefined && !replicas.some(votesInOutgoing)) return 'has no outgoing voter'
   return undefined
+}
+
+export function isPriority(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0 && value <= maximumPriority
 }
 
 /** A frozen configuration. */
 export function makeConfiguration(
   generation: number,
-  replicas: readonly ReplicaDescriptor[],
-  change?: ConfigurationChange,
+  replicas: readonly RaftMember[],
+  changes: readonly ConfigurationChange[] = [],
+  joint?: JointPhase,
 ): Configuration {
-  const frozen = Object.freeze(replicas.slice())
-  return Object.freeze(
-    change === undefined
-      ? { generation, replicas: frozen }
-      : { generation, replicas: frozen, change: Object.freeze(change) },
-  )
-}
-
-/** The replica ids that count, ascending. */
-export function votersOf(configuration: Configuration | undefined): ReplicaId[] {
-  const voters: ReplicaId[] = []
-  for (const replica of configuration?.replicas ?? []) {
-    if (replica.role === 'voter') voters.push(replica.replicaId)
+  const configuration = {
+    generation,
+    replicas: Object.freeze(replicas.map((replica) => Object.freeze(replica))),
+    changes: Object.freeze(changes.map((change) => Object.freeze(change))),
   }
-  return voters
+  return Object.freeze(
+    joint === undefined ? configuration : { ...configuration, joint: Object.freeze(joint) },
+  )
 }
 
 /** The member with this id. */
 export function replicaOf(
   configuration: Configuration | undefined,
   replicaId: ReplicaId,
-): ReplicaDescriptor | undefined {
+): RaftMember | undefined {
   return configuration?.replicas.find((replica) => replica.replicaId === replicaId)
 }
 
@@ -127,14 +186,14 @@ export interface BootstrapState {
  *
  * @throws KeelsonError `INVALID_ARGUMENT`
  */
-export function bootstrapState(replicas: readonly ReplicaDescriptor[]): BootstrapState {
+export function bootstrapState(replicas: readonly RaftMember[]): BootstrapState {
   const sorted = replicas.slice().sort((a, b) => a.replicaId - b.replicaId)
   const configuration = makeConfiguration(1, sorted)
   const problem = configurationProblem(configuration)
   if (problem !== undefined) {
     throw new KeelsonError('INVALID_ARGUMENT', `the configuration of a bootstrap ${problem}`)
   }
-  const length = (sorted.at(-1) as ReplicaDescriptor).replicaId
+  const length = (sorted.at(-1) as RaftMember).replicaId
   if (length > maximumReplicas) {
     throw new KeelsonError(
       'INVALID_ARGUMENT',
@@ -148,28 +207,4 @@ export function bootstrapState(replicas: readonly ReplicaDescriptor[]): Bootstra
     entries.push({ index, term: 1, kind: entryKinds.noop, data: emptyBytes })
   }
   return { hardState: { term: 1, votedFor: 0, commit: length }, entries }
-}
-
-/**
- * Checks a change that somebody asks for, before it can get into a log, where every replica would have to read it.
- *
- * @throws KeelsonError `INVALID_ARGUMENT`
- */
-export function checkMembershipChange(change: MembershipChange): void {
-  checkObject(change, 'a change of the members')
-  switch (change.type) {
-    case 'addLearner':
-      checkName(change.nodeId, 'the node of a new learner')
-      checkId(change.incarnation, 'the incarnation of a new learner')
-      break
-    case 'promote':
-    case 'remove':
-      checkId(change.replicaId, 'the replica of a change of the members')
-      break
-    default:
-      throw new KeelsonError(
-        'INVALID_ARGUMENT',
-        `a change of the members is one of ${changeTypes.join(', ')}, not ${showValue((change as MembershipChange).type)}`,
-      )
-  }
 }

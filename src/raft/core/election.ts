@@ -1,4 +1,5 @@
 import type { ReplicaId } from '../../model/ids.ts'
+import { hasQuorum, mayHaveQuorum } from './electorate.ts'
 import { RaftPledges } from './pledges.ts'
 import type {
   MessageHeader,
@@ -165,9 +166,28 @@ export abstract class RaftElection extends RaftPledges {
   }
 
   handlePreVoteReply(reply: PreVoteReply): void {
-    if (reply.removed && !this.pendingRemoved) this.pendingRemoved = true
+    if (reply.removed) this.learnOfRemoval()
     if (this.role !== 'preCandidate' || reply.candidateTerm !== this.term + 1) return
     if (this.recordAnswer(reply.from, reply.granted)) this.decidePreVote()
+  }
+
+  /** A candidate whose removal is committed is told so: it cannot win, and must not go on raising terms. */
+  tellOfRemoval(candidate: ReplicaId, candidateTerm: number): void {
+    this.send({
+      kind: 'preVoteReply',
+      ...this.header(candidate),
+      candidateTerm,
+      granted: false,
+      removed: true,
+    })
+  }
+
+  /** Our removal is committed: whoever counts can do without us, so there is nothing to campaign for, ever. */
+  learnOfRemoval(): void {
+    if (this.toldRemoved) return
+    this.toldRemoved = true
+    this.pendingRemoved = true
+    if (this.role === 'candidate' || this.role === 'preCandidate') this.becomeFollower(this.term, 0)
   }
 
   handleVoteReply(reply: VoteReply): void {
@@ -208,19 +228,11 @@ export abstract class RaftElection extends RaftPledges {
     return this.durableTerm === this.term && this.durableVote === this.replicaId
   }
 
-  /** Counts the voters of the configuration in force. */
+  /** Counts the voters of the configuration in force: one's own vote, like any other, in each half that it belongs to. */
   tally(): Tally {
-    const voters = this.voters()
-    const majority = Math.floor(voters.length / 2) + 1
-    let granted = 0
-    let refused = 0
-    for (const voter of voters) {
-      const vote = this.votes.get(voter)
-      if (vote === true) granted++
-      else if (vote === false) refused++
-    }
-    if (granted >= majority) return 'won'
-    return voters.length - refused < majority ? 'lost' : 'open'
+    const electorate = this.electorate()
+    if (hasQuorum(electorate, (voter) => this.votes.get(voter) === true)) return 'won'
+    return mayHaveQuorum(electorate, (voter) => this.votes.get(voter) === false) ? 'open' : 'lost'
   }
 
   /**

@@ -2,9 +2,10 @@ import { equalBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { entryKinds, type LogEntry, type LogPosition } from '../../interfaces/log-store.ts'
 import type { ReplicaId } from '../../model/ids.ts'
-import { decodeConfiguration, votersOf } from './configuration.ts'
+import { decodeConfiguration, replicaOf } from './configuration.ts'
 import type { PlacedConfiguration } from './configuration-history.ts'
 import { DurableModel } from './durable-model.ts'
+import { electorateOf, hasQuorum, overlap } from './electorate.ts'
 import type { RaftCore } from './raft.ts'
 import type { Configuration, Message, RaftWrite } from './types.ts'
 
@@ -20,6 +21,9 @@ export type RaftInvariantName =
   | 'terms never regress'
   | 'commit never regresses'
   | 'configurations overlap'
+  | 'one change at a time'
+  | 'replica ids are minted once'
+  | 'promoted replicas have a log'
   | 'configuration of the log'
   | 'direct commit only of own term'
   | 'committed is durable on a majority'
@@ -81,6 +85,8 @@ export class RaftInvariants {
   /** Votes that left, by `voter/term`. */
   readonly #votes: Map<string, ReplicaId> = new Map()
   readonly #reads: Map<string, number> = new Map()
+  /** Whose each id of a committed configuration is or was, as `nodeId/incarnation`. */
+  readonly #owners: Map<ReplicaId, string> = new Map()
   /** All committed configurations, ascending. */
   readonly #configurations: CommittedConfiguration[] = []
   readonly #recovered: LogPosition | undefined
@@ -109,6 +115,7 @@ export class RaftInvariants {
     this.#checkTerm(core, before)
     this.#checkLog(core, before)
     this.#checkCommit(core, before)
+    this.#checkAppendedConfigurations(core, before)
     this.#checkLeadership(core, before)
     this.#checkConfigurationInForce(core)
     this.#checkCursors(core)
@@ -349,7 +356,8 @@ export class RaftInvariants {
     if (before === undefined) return
     const after = decodeConfiguration(entry.data)
     const forced = entry.index === this.#recovered?.index && entry.term === this.#recovered.term
-    if (after.generation !== before.generation + 1 || !(forced || overlap(before, after))) {
+    const overlaps = forced || overlap(electorateOf(before), electorateOf(after))
+    if (after.generation !== before.generation + 1 || !overlaps) {
       this.#fail(
         'configurations overlap',
         `generation ${after.generation} at ${entry.index} does not follow on ${before.generation}`,
@@ -388,7 +396,9 @@ export class RaftInvariants {
     this.#committed[index] = term
     if (earlier !== undefined && earlier !== 0) return
     const place = core.configurations.at(index)
-    if (place?.index === index && index > (this.#configurations.at(-1)?.index ?? 0)) {
+    const newest = this.#configurations.at(-1)
+    if (place?.index === index && index > (newest?.index ?? 0)) {
+      this.#checkMinted(newest?.configuration, place)
       this.#configurations.push({ ...place, committedIn: core.term })
     }
     for (const other of this.#seen.values()) {
@@ -398,6 +408,19 @@ export class RaftInvariants {
           `leader ${other.core.replicaId} of ${other.term} lacks ${index} of ${term}`,
         )
       }
+    }
+  }
+
+  /** An id is bound to one life of one node, and never comes back once it was removed. */
+  #checkMinted(before: Configuration | undefined, { index, configuration }: PlacedConfiguration): void {
+    for (const { replicaId, nodeId, incarnation } of configuration.replicas) {
+      const owner = `${nodeId}/${incarnation}`
+      const known = this.#owners.get(replicaId) ?? owner
+      const stays = replicaOf(before, replicaId) !== undefined || !this.#owners.has(replicaId)
+      if (known !== owner || !stays) {
+        this.#fail('replica ids are minted once', `the entry ${index} minted replica ${replicaId} again`)
+      }
+      this.#owners.set(replicaId, owner)
     }
   }
 
@@ -414,12 +437,51 @@ export class RaftInvariants {
     if (term !== core.term) {
       this.#fail('direct commit only of own term', `${core.replicaId} committed ${commitIndex} of ${term}`)
     }
-    const voters = votersOf(core.configuration)
-    const holders = voters.filter((voter) => this.#disks.get(voter)?.has(commitIndex, term) !== false)
-    if (holders.length * 2 <= voters.length) {
+    this.#checkDurable(core, commitIndex, core.configuration as Configuration)
+  }
+
+  /** The entry is on the disks of a quorum, judged by the members alone, whatever the core makes of them. */
+  #checkDurable(core: RaftCore, index: number, configuration: Configuration): void {
+    const term = core.log.termAt(index) as number
+    const holds = (voter: ReplicaId): boolean => this.#disks.get(voter)?.has(index, term) !== false
+    const electorate = electorateOf(configuration)
+    if (hasQuorum(electorate, holds)) return
+    const holders = electorate.voters.filter(holds)
+    this.#fail(
+      'committed is durable on a majority',
+      `${core.replicaId} committed ${index}, on the disks of ${holders.join(', ') || 'nobody'} only`,
+    )
+  }
+
+  /**
+   * A leader appends a configuration only when the one before is committed: above all, it leaves no joint one before. If both
+   * happened in this event, the one before was in force until then, and it must have been committed by its own quorum.
+   */
+  #checkAppendedConfigurations(core: RaftCore, before: Seen | undefined): void {
+    if (before === undefined || (!before.leads && core.role !== 'leader')) return
+    const { places } = core.configurations
+    for (let i = places.length - 1; i > 0; i--) {
+      const { index, configuration } = places[i] as PlacedConfiguration
+      const earlier = places[i - 1] as PlacedConfiguration
+      if (index <= before.lastIndex || core.log.termAt(index) !== core.term) return
+      if (earlier.index > core.commitIndex) {
+        this.#fail(
+          'one change at a time',
+          `${core.replicaId} appended generation ${configuration.generation} before ${earlier.configuration.generation} was committed`,
+        )
+      }
+      if (earlier.index > before.commitIndex) this.#checkDurable(core, earlier.index, earlier.configuration)
+      this.#checkPromoted(core, configuration)
+    }
+  }
+
+  /** Whoever gets a vote has the entry that added it on its disk, or had it when its disk still was what it is to be. */
+  #checkPromoted(core: RaftCore, { changes }: Configuration): void {
+    for (const { type, replicaId } of changes) {
+      if (type !== 'promote' || (this.#disks.get(replicaId)?.lastIndex ?? replicaId) >= replicaId) continue
       this.#fail(
-        'committed is durable on a majority',
-        `${core.replicaId} committed ${commitIndex}, on the disks of ${holders.join(', ') || 'nobody'} only`,
+        'promoted replicas have a log',
+        `${core.replicaId} promoted ${replicaId}, whose log ends before the entry that added it`,
       )
     }
   }
@@ -446,7 +508,7 @@ export class RaftInvariants {
       ({ index, committedIn }) => index >= since && committedIn < core.term,
     )
     if (committed === undefined) return
-    if (!overlap(committed.configuration, core.configuration as Configuration)) {
+    if (!overlap(electorateOf(committed.configuration), electorateOf(core.configuration as Configuration))) {
       this.#fail('configurations overlap', `${core.replicaId} was elected under a stale configuration`)
     }
   }
@@ -510,15 +572,6 @@ function sameEntry(a: LogEntry, b: LogEntry): boolean {
 
 function hasEntry(core: RaftCore, index: number, term: number): boolean {
   return index <= core.log.compacted.index || core.log.matches(index, term)
-}
-
-/** Every majority of the one has a voter of every majority of the other. */
-function overlap(a: Configuration, b: Configuration): boolean {
-  const votersA = votersOf(a)
-  const votersB = votersOf(b)
-  const all = new Set([...votersA, ...votersB])
-  const majority = (voters: readonly ReplicaId[]): number => Math.floor(voters.length / 2) + 1
-  return majority(votersA) + majority(votersB) > all.size
 }
 
 function moveKey<V>(map: Map<ReplicaId, V>, from: ReplicaId, to: ReplicaId): void {

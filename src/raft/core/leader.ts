@@ -2,9 +2,10 @@ import { emptyBytes } from '../../core/bytes.ts'
 import { invariant } from '../../core/invariant.ts'
 import { entryKinds, type LogEntry, type LogPosition } from '../../interfaces/log-store.ts'
 import type { ReplicaId } from '../../model/ids.ts'
+import { hasQuorum, quorumValue } from './electorate.ts'
 import { RaftFollower } from './follower.ts'
 import { memoryOf } from './log.ts'
-import { majorityValue, Progress } from './progress.ts'
+import { Progress } from './progress.ts'
 import type { AppendReply, Configuration, Fetch, HeartbeatReply, NeededSnapshot } from './types.ts'
 
 /** Entries that were cut from the log for a message, so that equal messages to several replicas share them. */
@@ -43,6 +44,8 @@ export abstract class RaftLeader extends RaftFollower {
   abstract giveUpLease(): void
   /** The replica that leadership is handed to may have caught up. */
   abstract continueTransfer(replicaId: ReplicaId): void
+  /** What the configuration in force has the leader do by itself, if its time has come. */
+  abstract continueMembership(): void
 
   /** The election is won. The first entry is a no-op: only through it may older ones be committed (section 5.4.2). */
   override becomeLeader(): void {
@@ -55,9 +58,27 @@ export abstract class RaftLeader extends RaftFollower {
     this.restoring = undefined
     this.trackMembers()
     this.uncommittedBytes = this.bytesBetween(this.commitIndex + 1, this.log.lastIndex)
-    this.appendAsLeader([
-      { index: this.log.lastIndex + 1, term: this.term, kind: entryKinds.noop, data: emptyBytes },
-    ])
+    const first = this.log.lastIndex + 1
+    this.appendAsLeader(this.noops(first, Math.max(first, this.highestMinted())))
+  }
+
+  /** Entries without an effect, from index `from` to `to`. */
+  noops(from: number, to: number): LogEntry[] {
+    const entries: LogEntry[] = []
+    for (let index = from; index <= to; index++) {
+      entries.push({ index, term: this.term, kind: entryKinds.noop, data: emptyBytes })
+    }
+    return entries
+  }
+
+  /**
+   * The highest replica id of the configurations in the log. An entry that adds several replicas mints the indexes after its
+   * own as well, and the no-ops that use them up may have been lost with its leader. The next leader makes up for them before
+   * it can add anything, so that no id is ever minted twice.
+   */
+  highestMinted(): ReplicaId {
+    const { places } = this.configurations
+    return Math.max(0, ...places.map(({ configuration }) => configuration.replicas.at(-1)?.replicaId ?? 0))
   }
 
   override leaveLeadership(): void {
@@ -194,9 +215,9 @@ export abstract class RaftLeader extends RaftFollower {
     return voter === this.replicaId ? this.ownMatchIndex() : this.progressOfVoter(voter).matchIndex
   }
 
-  /** The highest index that a majority of the voters in force has durably. */
+  /** The highest index that a quorum of the voters in force has durably. */
   quorumIndex(): number {
-    return majorityValue(this.voters().map((voter) => this.matchIndexOf(voter)))
+    return quorumValue(this.electorate(), (voter) => this.matchIndexOf(voter))
   }
 
   /** Counting replicas proves an entry committed only if it is of the leader's own term (section 5.4.2, figure 8). */
@@ -212,7 +233,8 @@ export abstract class RaftLeader extends RaftFollower {
   override committed(before: number): void {
     if (this.role !== 'leader') return
     this.uncommittedBytes -= this.bytesBetween(before + 1, this.commitIndex)
-    if (this.mustStepDownAsRemoved()) this.stepDownAsRemoved()
+    this.continueMembership()
+    if (this.role === 'leader' && this.mustStepDownAsRemoved()) this.stepDownAsRemoved()
   }
 
   /** A leader that is no voter any more leads until that is committed, and no longer. */
@@ -239,18 +261,16 @@ export abstract class RaftLeader extends RaftFollower {
     this.send({ kind: 'timeoutNow', ...this.header(to) })
   }
 
-  /** A majority of the voters, this one included if it is one, was heard within the least election timeout. */
+  /** A quorum of the voters, this one included if it is one, was heard within the least election timeout. */
   quorumIsActive(): boolean {
     const since = this.nowMs - this.options.electionTimeoutMs
-    const voters = this.voters()
-    let active = 0
-    for (const voter of voters) {
-      if (voter === this.replicaId || this.progressOfVoter(voter).lastHeardMs > since) active++
-    }
-    return active * 2 > voters.length
+    return hasQuorum(
+      this.electorate(),
+      (voter) => voter === this.replicaId || this.progressOfVoter(voter).lastHeardMs > since,
+    )
   }
 
-  /** CheckQuorum: a leader that hears of no majority cannot commit, and must not keep clients waiting (thesis, 6.2). */
+  /** CheckQuorum: a leader that hears of no quorum cannot commit, and must not keep clients waiting (thesis, 6.2). */
   checkQuorum(): void {
     if (this.options.checkQuorum && !this.quorumIsActive()) this.becomeFollower(this.term, 0)
   }
@@ -259,6 +279,7 @@ export abstract class RaftLeader extends RaftFollower {
 
   heartbeatTimedOut(): void {
     this.checkQuorum()
+    if (this.role === 'leader') this.continueMembership()
     if (this.role !== 'leader') return
     this.heartbeatDeadlineMs = this.nowMs + this.options.heartbeatIntervalMs
     this.startRound()

@@ -1,7 +1,7 @@
 import type { ReplicaId } from '../../model/ids.ts'
+import { hasQuorum } from './electorate.ts'
 import { RaftLeader } from './leader.ts'
 import type { Progress } from './progress.ts'
-import { majorityValue } from './progress.ts'
 import type { HeartbeatReply } from './types.ts'
 
 /** When a round of heartbeats left, by both clocks. */
@@ -77,7 +77,7 @@ export abstract class RaftLease extends RaftLeader {
   }
 
   isPledgedToMe(isPledged: (voter: ReplicaId) => boolean): boolean {
-    return majorityValue(this.voters().map((voter) => (isPledged(voter) ? 1 : 0))) === 1
+    return hasQuorum(this.electorate(), isPledged)
   }
 
   countsOn(progress: Progress | undefined): boolean {

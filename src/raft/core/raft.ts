@@ -12,6 +12,7 @@ import type {
   DeferredMessage,
   Fetch,
   MembershipChange,
+  MembershipOptions,
   Message,
   ProgressStatus,
   Proposal,
@@ -68,7 +69,11 @@ export class RaftCore extends RaftRequests implements RaftMachine {
         // Asking changes nothing: neither the term of the one who asks nor ours.
         return true
       case 'vote':
-        if (this.isRemoved(message.from) || this.refusesElections(message.transfer)) {
+        if (this.isRemoved(message.from)) {
+          this.tellOfRemoval(message.from, message.term)
+          return false
+        }
+        if (this.refusesElections(message.transfer)) {
           this.drop('needlessElection')
           return false
         }
@@ -148,13 +153,13 @@ export class RaftCore extends RaftRequests implements RaftMachine {
   }
 
   changeMembership(
-    change: MembershipChange,
-    options: { readonly expectedGeneration?: number },
+    changes: MembershipChange | readonly MembershipChange[],
+    options: MembershipOptions,
     nowMs: number,
   ): ChangeAccepted | Refused {
     this.observeTime(nowMs)
-    const reason = this.refusalOfChange(change, options.expectedGeneration)
-    return reason === undefined ? this.appendChange(change) : this.refuse(reason)
+    const answer = this.tryChange('type' in changes ? [changes] : changes, options)
+    return typeof answer === 'string' ? this.refuse(answer) : answer
   }
 
   requestRead(context: number, nowMs: number, request: ReadRequest = {}): Accepted | Refused {
@@ -418,7 +423,7 @@ export class RaftCore extends RaftRequests implements RaftMachine {
         matchIndex: p.matchIndex,
         nextIndex: p.nextIndex,
         recentlyActive: this.isRecentlyActive(p),
-        caughtUp: this.isCaughtUp(p),
+        caughtUp: this.mayPromote(replicaId),
         inFlightMessages: p.inFlight.messages,
         inFlightBytes: p.inFlight.bytes,
       })

@@ -1,6 +1,6 @@
 import type { ReplicaId } from '../../model/ids.ts'
+import { quorumValue } from './electorate.ts'
 import { RaftLease } from './lease.ts'
-import { majorityValue } from './progress.ts'
 import type { ReadIndexReply, ReadIndexRequest, ReadReady, ReadRequest, RefusalReason } from './types.ts'
 
 /** A follower's reads, all those of one turn, which its leader answers with one index. */
@@ -108,12 +108,10 @@ export abstract class RaftReads extends RaftLease {
     this.readBatches.push({ round: this.round, index: this.readIndex(), contexts, remote })
   }
 
-  /** The latest round that a majority of the voters in force answered; one's own answer needs no message. */
+  /** The latest round that a quorum of the voters in force answered; one's own answer needs no message. */
   confirmedRound(): number {
-    return majorityValue(
-      this.voters().map((voter) =>
-        voter === this.replicaId ? this.round : this.progressOfVoter(voter).ackedRound,
-      ),
+    return quorumValue(this.electorate(), (voter) =>
+      voter === this.replicaId ? this.round : this.progressOfVoter(voter).ackedRound,
     )
   }
 

@@ -1,30 +1,13 @@
 import { entryKinds, type LogEntry } from '../../interfaces/log-store.ts'
-import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import type { ReplicaId } from '../../model/ids.ts'
-import {
-  encodeConfiguration,
-  makeConfiguration,
-  maximumReplicas,
-  replicaOf,
-  votersOf,
-} from './configuration.ts'
+import { votesInIncoming } from '../../model/replica-roles.ts'
+import { replicaOf } from './configuration.ts'
 import { entryOverheadBytes } from './log.ts'
-import type { Progress } from './progress.ts'
-import { RaftReads } from './reads.ts'
-import type {
-  Accepted,
-  ChangeAccepted,
-  Configuration,
-  ConfigurationChange,
-  MembershipChange,
-  Proposal,
-  ProposalAccepted,
-  RefusalReason,
-  Refused,
-} from './types.ts'
+import { RaftMembership } from './membership.ts'
+import type { Accepted, Proposal, ProposalAccepted, RefusalReason, Refused } from './types.ts'
 
-/** What else callers ask of a leader: proposals, changes of the members, and to hand over. */
-export abstract class RaftRequests extends RaftReads {
+/** What else callers ask of a leader: proposals, and to hand over. */
+export abstract class RaftRequests extends RaftMembership {
   /** The replica that leadership is being handed to; 0 for none. Set until the outcome is known. */
   transferTo: ReplicaId = 0
   /** The term in which it was started. */
@@ -36,8 +19,7 @@ export abstract class RaftRequests extends RaftReads {
     return { accepted: false, reason, leader: this.role === 'leader' ? 0 : this.leader }
   }
 
-  /** True while a hand-over freezes the log: the heir must be able to catch up. */
-  isHandingOver(): boolean {
+  override isHandingOver(): boolean {
     return this.role === 'leader' && this.transferTo !== 0
   }
 
@@ -69,104 +51,11 @@ export abstract class RaftRequests extends RaftReads {
     return { accepted: true, term, firstIndex, lastIndex: this.log.lastIndex }
   }
 
-  // Membership: one change at a time (thesis, section 4.1)
-
-  /** The leader has committed an entry of its own term: it knows what is committed (Ongaro's note of 2015). */
-  override hasCommittedInTerm(): boolean {
-    return this.log.termAt(this.commitIndex) === this.term
-  }
-
-  /** Before, a configuration of an earlier term may still come to be committed beside the new one. */
-  mayChangeMembers(): boolean {
-    return this.hasCommittedInTerm()
-  }
-
-  /** The latest configuration is not committed yet. */
-  isChangePending(): boolean {
-    return this.configurations.latestIndex > this.commitIndex
-  }
-
-  refusalOfChange(
-    change: MembershipChange,
-    expectedGeneration: number | undefined,
-  ): RefusalReason | undefined {
-    const { configuration } = this
-    if (this.role !== 'leader' || configuration === undefined) return 'notLeader'
-    if (this.isHandingOver()) return 'transferring'
-    if (expectedGeneration !== undefined && expectedGeneration !== configuration.generation) {
-      return 'staleGeneration'
-    }
-    if (!this.mayChangeMembers()) return 'notReady'
-    if (this.isChangePending()) return 'changeInProgress'
-    if (change.type === 'addLearner') {
-      const taken = configuration.replicas.some((replica) => replica.nodeId === change.nodeId)
-      if (taken) return 'duplicateNode'
-      return configuration.replicas.length >= maximumReplicas ? 'groupFull' : undefined
-    }
-    const replica = replicaOf(configuration, change.replicaId)
-    if (replica === undefined) return 'unknownReplica'
-    if (change.type === 'promote') {
-      if (replica.role !== 'learner') return 'unknownReplica'
-      return this.isCaughtUp(this.progress.get(change.replicaId)) ? undefined : 'notCaughtUp'
-    }
-    const voters = votersOf(configuration)
-    return voters.length === 1 && voters[0] === change.replicaId ? 'lastVoter' : undefined
-  }
-
-  /** A learner may be promoted when it has nearly all that is committed and answers. */
-  isCaughtUp(progress: Progress | undefined): boolean {
-    return (
-      progress !== undefined &&
-      progress.state === 'replicate' &&
-      this.isRecentlyActive(progress) &&
-      progress.matchIndex + this.options.caughtUpEntries >= this.commitIndex
-    )
-  }
-
-  isRecentlyActive(progress: Progress): boolean {
-    return this.nowMs < progress.lastHeardMs + this.options.electionTimeoutMs
-  }
-
-  /** The configuration after a change; the entry that carries it has `index`, and so has a replica that it adds. */
-  changedConfiguration(before: Configuration, change: MembershipChange, index: number): Configuration {
-    const generation = before.generation + 1
-    if (change.type === 'addLearner') {
-      const { nodeId, incarnation } = change
-      const learner: ReplicaDescriptor = { replicaId: index, nodeId, incarnation, role: 'learner' }
-      return makeConfiguration(generation, [...before.replicas, learner], {
-        type: 'addLearner',
-        replicaId: index,
-      })
-    }
-    const { replicaId } = change
-    const note: ConfigurationChange = { type: change.type, replicaId }
-    if (change.type === 'remove') {
-      const rest = before.replicas.filter((replica) => replica.replicaId !== replicaId)
-      return makeConfiguration(generation, rest, note)
-    }
-    const replicas = before.replicas.map(
-      (replica): ReplicaDescriptor =>
-        replica.replicaId === replicaId ? { ...replica, role: 'voter' } : replica,
-    )
-    return makeConfiguration(generation, replicas, note)
-  }
-
-  appendChange(change: MembershipChange): ChangeAccepted {
-    const index = this.log.lastIndex + 1
-    const { term } = this
-    const configuration = this.changedConfiguration(this.configuration as Configuration, change, index)
-    const data = encodeConfiguration(configuration)
-    this.appendAsLeader([{ index, term, kind: entryKinds.configuration, data }])
-    return { accepted: true, term, index, configuration }
-  }
-
   // Handing over (thesis, section 3.10)
 
   startTransfer(to: ReplicaId): Accepted | Refused {
     if (this.role !== 'leader') return this.refuse('notLeader')
-    if (to !== this.replicaId && replicaOf(this.configuration, to)?.role !== 'voter') {
-      return this.refuse('unknownReplica')
-    }
+    if (to !== this.replicaId && !this.isHeir(to)) return this.refuse('unknownReplica')
     if (this.transferTo === to && this.isHandingOver()) return { accepted: true }
     if (this.isHandingOver()) return this.refuse('transferring')
     if (to === this.replicaId) {
@@ -199,9 +88,15 @@ export abstract class RaftRequests extends RaftReads {
     if (this.transferTo === 0) return
     if (this.term > this.transferTerm && this.leader !== 0) {
       this.endTransfer(this.leader === this.transferTo ? 'done' : 'failed')
-    } else if (this.role === 'leader' && replicaOf(this.configuration, this.transferTo)?.role !== 'voter') {
+    } else if (this.role === 'leader' && !this.isHeir(this.transferTo)) {
       this.endTransfer('failed')
     }
+  }
+
+  /** Leadership is handed to voters, and in a joint configuration not to those who are about to go. */
+  isHeir(replicaId: ReplicaId): boolean {
+    const replica = replicaOf(this.configuration, replicaId)
+    return replica !== undefined && votesInIncoming(replica)
   }
 
   override abandonRequests(): void {

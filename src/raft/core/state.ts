@@ -5,6 +5,7 @@ import { entryKinds, type HardState } from '../../interfaces/log-store.ts'
 import type { ReplicaId } from '../../model/ids.ts'
 import { decodeConfiguration, replicaOf } from './configuration.ts'
 import { ConfigurationHistory } from './configuration-history.ts'
+import { type Electorate, nobody } from './electorate.ts'
 import { RaftLog } from './log.ts'
 import { checkRaftOptions } from './options.ts'
 import type {
@@ -90,6 +91,8 @@ export abstract class RaftState {
   /** Parts of the next Ready. */
   pendingOffer: OfferedSnapshot | undefined = undefined
   pendingRemoved = false
+  /** A member told us that our removal is committed. */
+  toldRemoved = false
   pendingQuarantine = false
   /** What was reported last. */
   reportedLeadership: Leadership
@@ -170,14 +173,19 @@ export abstract class RaftState {
     return this.log.lastIndex
   }
 
-  /** The replicas whose votes and acknowledgements count now. */
-  voters(): readonly ReplicaId[] {
-    return this.configurations.latest?.voters ?? []
+  /** Whose votes and acknowledgements count now, and how they make a quorum. */
+  electorate(): Electorate {
+    return this.configurations.latest?.electorate ?? nobody
   }
 
-  /** True when this replica is a voter of the configuration in force. */
+  /** The replicas whose votes and acknowledgements count now, in whatever half of the configuration in force. */
+  voters(): readonly ReplicaId[] {
+    return this.electorate().voters
+  }
+
+  /** True when this replica is a voter of the configuration in force, in whatever half of it. */
   isVoter(): boolean {
-    return replicaOf(this.configuration, this.replicaId)?.role === 'voter'
+    return this.voters().includes(this.replicaId)
   }
 
   /** No entry was ever here, so none was acknowledged; and without a configuration it campaigns for nothing. */
@@ -263,15 +271,16 @@ export abstract class RaftState {
    * longest log (thesis, section 4.2.2). It then leads without counting itself, until its removal is committed.
    */
   maySeekElection(): boolean {
-    return this.role !== 'leader' && !this.quarantined && (this.isVoter() || this.isLeaving())
+    if (this.role === 'leader' || this.quarantined || this.toldRemoved) return false
+    return this.isVoter() || this.isLeaving()
   }
 
   /** The latest configuration takes this replica's vote away and is not known to be committed. */
   isLeaving(): boolean {
     const { latest } = this.configurations
     if (latest === undefined || latest.index <= this.commitIndex || this.isVoter()) return false
-    const before = this.configurations.at(latest.index - 1)?.configuration
-    return replicaOf(before, this.replicaId)?.role === 'voter'
+    const before = this.configurations.at(latest.index - 1)
+    return before?.electorate.voters.includes(this.replicaId) === true
   }
 
   /** Starts the election timer anew, with the timeout in force. */

@@ -1,7 +1,7 @@
 import type { CallOptions } from '../../core/async.ts'
 import type { KeelsonError } from '../../core/errors.ts'
 import type { GroupId, NodeId, ReplicaId } from '../../model/ids.ts'
-import type { Configuration, RaftRole, ReadMode } from '../core/types.ts'
+import type { Configuration, MembershipOptions, RaftRole, ReadMode } from '../core/types.ts'
 import type { CommandId } from './envelope.ts'
 
 /**
@@ -53,10 +53,7 @@ export interface ReadOptions extends CallOptions {
 }
 
 /** Options of {@link RaftGroup.changeMembership}. */
-export interface ChangeMembershipOptions extends CallOptions {
-  /** Refuses the change with `STALE_GENERATION` unless the latest configuration has this generation. */
-  readonly expectedGeneration?: number
-}
+export interface ChangeMembershipOptions extends CallOptions, MembershipOptions {}
 
 /** A replica of the group and the node it lives on. */
 export interface LeaderReference {

@@ -2,10 +2,10 @@ import { crc32 } from '../../core/checksum.ts'
 import { encodePlain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { entryKinds, type GroupWrite } from '../../interfaces/log-store.ts'
-import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import type { GroupId, Incarnation, NodeId, ReplicaId } from '../../model/ids.ts'
-import { encodeConfiguration, makeConfiguration, replicaOf, votersOf } from '../core/configuration.ts'
-import type { Configuration } from '../core/types.ts'
+import { encodeConfiguration, makeConfiguration, replicaOf } from '../core/configuration.ts'
+import { electorateOf, hasQuorum } from '../core/electorate.ts'
+import type { Configuration, RaftMember } from '../core/types.ts'
 import { encodeGroupMetadata, newMetadata } from './metadata.ts'
 
 /**
@@ -96,14 +96,13 @@ export function planRecovery(reports: readonly GroupReport[]): RecoveryPlan {
   // One that is quarantined votes for nobody: it is no help to a quorum, but its log may be.
   const voting = new Set(reports.flatMap((report) => (report.quarantined ? [] : [report.replicaId])))
   for (const { replicaId, configuration } of reports) {
-    if (configuration === undefined || !hasQuorum(configuration, voting)) continue
+    if (configuration === undefined) continue
+    if (!hasQuorum(electorateOf(configuration), (voter) => voting.has(voter))) continue
     refuse(
       `the survivors of group ${groupId} are a quorum by the configuration of replica ${replicaId}: nothing is lost, so start their hosts`,
     )
   }
-  const replicas = before.replicas
-    .filter(({ replicaId }) => survivors.has(replicaId))
-    .map((replica): ReplicaDescriptor => ({ ...replica, role: 'voter' }))
+  const replicas = before.replicas.filter(({ replicaId }) => survivors.has(replicaId)).map(asVoter)
   return {
     groupId,
     recoveryGeneration: nextGeneration(reports),
@@ -142,10 +141,10 @@ export function areApart(generation: number, other: number): boolean {
   )
 }
 
-/** Whether these replicas alone could elect a leader under the configuration. */
-function hasQuorum(configuration: Configuration, replicas: ReadonlySet<ReplicaId>): boolean {
-  const voters = votersOf(configuration)
-  return voters.filter((voter) => replicas.has(voter)).length * 2 > voters.length
+/** Whatever a survivor was, in whatever half of a joint configuration: from now on it counts. */
+function asVoter({ replicaId, nodeId, incarnation, priority }: RaftMember): RaftMember {
+  const voter = { replicaId, nodeId, incarnation, role: 'voter' } as const
+  return priority === undefined ? voter : { ...voter, priority }
 }
 
 /**

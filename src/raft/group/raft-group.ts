@@ -3,10 +3,10 @@ import { abortError, type CallOptions, onAbort, throwIfAborted } from '../../cor
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import { Events } from '../../core/events.ts'
-import { checkCall } from '../../core/options.ts'
+import { booleanOption, checkCall } from '../../core/options.ts'
 import { entryKinds } from '../../interfaces/log-store.ts'
 import { checkId, type GroupId, type ReplicaId } from '../../model/ids.ts'
-import { checkMembershipChange } from '../core/configuration.ts'
+import { checkMembershipChanges } from '../core/configuration-change.ts'
 import type { Configuration, MembershipChange, ReadMode, ReadRequest } from '../core/types.ts'
 import { staleSequence } from './applier.ts'
 import { type CommandId, encodeEnvelope } from './envelope.ts'
@@ -165,24 +165,31 @@ export class RaftGroup {
   }
 
   /**
-   * Adds a learner, promotes one, or removes a replica, and resolves when the new configuration is committed and applied
-   * here. One change at a time.
+   * Changes the members, with all changes of a list at once, and resolves with the new configuration when it is committed
+   * and applied here. Where more than one voter changes, a joint configuration comes first, in which decisions take the
+   * voters before and those after (section 4.3 of Ongaro's thesis); the leader, whoever leads by then, leaves it as soon as
+   * it is committed, and the call resolves after that. With `autoLeave: false` it resolves with the joint configuration,
+   * which stays until a change `leaveJoint`.
+   *
+   * One call at a time: the next one is refused until this one is done.
    *
    * @throws KeelsonError `NOT_LEADER`, `STALE_GENERATION`, `CONFLICT` (details.reason: `changeInProgress`, `notReady`,
-   * `notCaughtUp`, `duplicateNode`), `NOT_FOUND`, `INVALID_ARGUMENT` (the last voter), `OUTCOME_UNKNOWN`, `ABORTED`
+   * `notCaughtUp`, `duplicateNode`, `joint`, `notJoint`), `NOT_FOUND`, `INVALID_ARGUMENT` (the last voter; a list that
+   * contradicts itself), `OUTCOME_UNKNOWN`, `ABORTED`
    */
   async changeMembership(
-    change: MembershipChange,
+    changes: MembershipChange | readonly MembershipChange[],
     options: ChangeMembershipOptions = {},
   ): Promise<Configuration> {
-    checkCall('changeMembership', options, ['expectedGeneration'])
-    checkMembershipChange(change)
-    const { signal, expectedGeneration } = options
-    if (expectedGeneration !== undefined) checkInteger(expectedGeneration, 'expectedGeneration')
+    checkCall('changeMembership', options, ['expectedGeneration', 'autoLeave'])
+    checkMembershipChanges(changes)
+    const { signal, ...how } = options
+    if (how.expectedGeneration !== undefined) checkInteger(how.expectedGeneration, 'expectedGeneration')
+    if (how.autoLeave !== undefined) booleanOption()(how.autoLeave, 'autoLeave')
     throwIfAborted(signal)
     const replica = this.#running()
     return new Promise<Configuration>((resolve, reject) => {
-      const proposal = replica.changeMembership(change, expectedGeneration, (outcome) => {
+      const proposal = replica.changeMembership(changes, how, (outcome) => {
         if (outcome instanceof KeelsonError) reject(outcome)
         else resolve(outcome)
       })

@@ -101,9 +101,24 @@ export function refusalError(groupId: GroupId, reason: RefusalReason, leader: Le
       return new KeelsonError(
         'INVALID_ARGUMENT',
         `group ${groupId} would be left without a voter; add and promote another replica first`,
-        {
-          details,
-        },
+        { details },
+      )
+    case 'joint':
+      return new KeelsonError(
+        'CONFLICT',
+        `group ${groupId} is in a joint configuration; leave it (or wait until it is left), then decide again`,
+        { details },
+      )
+    case 'notJoint':
+      return new KeelsonError('CONFLICT', `group ${groupId} has no joint configuration to leave`, {
+        details,
+        retryable: false,
+      })
+    case 'invalidChange':
+      return new KeelsonError(
+        'INVALID_ARGUMENT',
+        `the changes asked of group ${groupId} are none, too many, out of range, or two of them concern one replica`,
+        { details },
       )
     case 'notCaughtUp':
       return new KeelsonError(

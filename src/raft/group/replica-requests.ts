@@ -1,3 +1,4 @@
+import { emptyBytes } from '../../core/bytes.ts'
 import type { Clock } from '../../core/clock.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { Random } from '../../core/random.ts'
@@ -7,6 +8,7 @@ import type {
   Configuration,
   Leadership,
   MembershipChange,
+  MembershipOptions,
   RaftMachine,
   Ready,
   Refused,
@@ -16,6 +18,7 @@ import { Forwarder } from './forwarder.ts'
 import type { ForwardReply, ReplicaMessage } from './forwarding.ts'
 import type { GroupLimits } from './limits.ts'
 import type { Peer } from './peers.ts'
+import { PendingJoints } from './pending-joints.ts'
 import { outcomeOf, outcomeUnknown, type PendingProposal, PendingProposals } from './pending-proposals.ts'
 import { type PendingRead, PendingReads } from './pending-reads.ts'
 import { type LeaderHint, notLeader, refusalError } from './refusals.ts'
@@ -55,6 +58,7 @@ export class ReplicaRequests {
   readonly #proposals = new PendingProposals()
   readonly #reads = new PendingReads()
   readonly #forwarder: Forwarder
+  readonly #joints = new PendingJoints()
   #transfers: PendingTransfer[] = []
   /** When proposals of an earlier leadership are given up, if they are still open. */
   #graceDeadlineMs = Number.POSITIVE_INFINITY
@@ -136,29 +140,54 @@ export class ReplicaRequests {
     return undefined
   }
 
-  /** `settle` gets the outcome when the entry of the new configuration is applied, or an error. */
+  /**
+   * `settle` gets the new configuration when its entry is applied; after a joint one that is left by itself, the one that
+   * follows it. Or an error.
+   *
+   * @returns what stands for the caller who waits, to be given to `abandon`
+   */
   changeMembership(
-    change: MembershipChange,
-    expectedGeneration: number | undefined,
+    changes: MembershipChange | readonly MembershipChange[],
+    options: MembershipOptions,
     nowMs: number,
     settle: (outcome: Configuration | KeelsonError) => void,
   ): PendingProposal | KeelsonError {
     // What was proposed before comes before it in the log.
     this.#submitAll(nowMs)
-    const options = expectedGeneration === undefined ? {} : { expectedGeneration }
-    const answer = this.#options.core.changeMembership(change, options, nowMs)
+    const answer = this.#options.core.changeMembership(changes, options, nowMs)
     this.#options.schedule()
     if (!answer.accepted) return this.#refused(answer)
-    const proposal: PendingProposal = {
-      kind: entryKinds.configuration,
-      data: new Uint8Array(0),
+    const { index, term, configuration } = answer
+    let reached = configuration
+    const place = { kind: entryKinds.configuration, data: emptyBytes }
+    const caller: PendingProposal = {
+      ...place,
+      index,
+      term,
+      settle: (outcome) => settle(outcome instanceof KeelsonError ? outcome : reached),
+    }
+    const tell = (outcome: EntryOutcome): void => {
+      const { settle: told } = caller
+      caller.settle = undefined
+      told?.(outcome, index)
+    }
+    const leave = (outcome: Configuration | KeelsonError): void => {
+      if (outcome instanceof KeelsonError) return tell(outcome)
+      reached = outcome
+      tell(emptyBytes)
+    }
+    const entry: PendingProposal = {
+      ...place,
       index: 0,
       term: 0,
-      settle: (outcome) => settle(outcome instanceof KeelsonError ? outcome : answer.configuration),
+      settle: (outcome) => {
+        if (outcome instanceof KeelsonError || configuration.joint?.autoLeave !== true) tell(outcome)
+        else this.#joints.add({ index, term, settle: leave })
+      },
     }
-    this.#proposals.add(proposal)
-    this.#proposals.appended(this.#proposals.takeWaiting(), answer.index, answer.term)
-    return proposal
+    this.#proposals.add(entry)
+    this.#proposals.appended(this.#proposals.takeWaiting(), index, term)
+    return caller
   }
 
   transferLeadership(to: ReplicaId, nowMs: number, waiting: PendingTransfer): KeelsonError | undefined {
@@ -205,13 +234,15 @@ export class ReplicaRequests {
 
   applied(entries: readonly LogEntry[], outcomes: readonly EntryOutcome[], appliedIndex: number): void {
     this.#proposals.applied(entries, outcomes)
+    this.#joints.applied(entries)
     this.#reads.applied(appliedIndex)
-    if (!this.#proposals.hasAppended) this.#graceDeadlineMs = Number.POSITIVE_INFINITY
+    if (!this.#proposals.hasAppended && this.#joints.isEmpty) this.#graceDeadlineMs = Number.POSITIVE_INFINITY
   }
 
-  /** The state was replaced by a snapshot that reaches up to `index`. */
-  skippedTo(index: number): void {
+  /** The state was replaced by a snapshot that reaches up to `index`, with this configuration. */
+  skippedTo(index: number, configuration: Configuration): void {
     this.#proposals.skippedTo(index)
+    this.#joints.skippedTo(index, configuration)
     this.#reads.applied(index)
   }
 
@@ -222,6 +253,7 @@ export class ReplicaRequests {
     const { core } = this.#options
     const below = core.role === 'leader' ? core.term : Number.POSITIVE_INFINITY
     this.#proposals.failAppended(below, outcomeUnknown('leadership was lost before it was applied here'))
+    this.#joints.fail(below, () => jointNotLeft())
   }
 
   failAll(error: KeelsonError): void {
@@ -229,6 +261,7 @@ export class ReplicaRequests {
     this.#forwarder.failAll(without)
     this.#proposals.failWaiting(without)
     this.#proposals.failAppended(Number.POSITIVE_INFINITY, outcomeUnknown(error.message, error))
+    this.#joints.fail(Number.POSITIVE_INFINITY, () => jointNotLeft(error))
     this.#reads.failAll(without)
     for (const { reject } of this.#transfers) reject(without)
     this.#transfers = []
@@ -241,7 +274,7 @@ export class ReplicaRequests {
   #leadershipChanged({ role, term }: Leadership, nowMs: number): void {
     this.#forwarder.leadershipChanged()
     if (this.#forwarder.count > 0) this.#options.schedule()
-    const { oldestTerm } = this.#proposals
+    const oldestTerm = this.#joints.oldestTerm ?? this.#proposals.oldestTerm
     if (oldestTerm === undefined || (role === 'leader' && oldestTerm === term)) return
     const deadlineMs = nowMs + this.#options.limits.lostLeadershipGraceMs
     this.#graceDeadlineMs = Math.min(this.#graceDeadlineMs, deadlineMs)
@@ -296,6 +329,15 @@ export class ReplicaRequests {
       `this replica of group ${groupId} lost what it had acknowledged; remove it and add a new one`,
     )
   }
+}
+
+/** The change is in the log for good; only its end was not seen. */
+function jointNotLeft(cause?: KeelsonError): KeelsonError {
+  return new KeelsonError(
+    'OUTCOME_UNKNOWN',
+    'the change is committed, but this replica did not see the joint configuration end: the next leader ends it',
+    { cause },
+  )
 }
 
 /** The same error for what had no effect. */

@@ -11,6 +11,7 @@ import type {
   ConfigurationState,
   Fetch,
   MembershipChange,
+  MembershipOptions,
   Message,
   RaftMachine,
   RaftStatus,
@@ -220,14 +221,12 @@ export class Replica {
 
   /** `settle` gets the outcome when the entry of the new configuration is applied, or an error. */
   changeMembership(
-    change: MembershipChange,
-    expectedGeneration: number | undefined,
+    changes: MembershipChange | readonly MembershipChange[],
+    options: MembershipOptions,
     settle: (outcome: Configuration | KeelsonError) => void,
   ): PendingProposal | KeelsonError {
     if (this.#failure !== undefined) return this.#failure
-    return this.#guarded(() =>
-      this.#requests.changeMembership(change, expectedGeneration, this.#now(), settle),
-    )
+    return this.#guarded(() => this.#requests.changeMembership(changes, options, this.#now(), settle))
   }
 
   /** @returns why the transfer is refused, if it is */
@@ -435,7 +434,7 @@ export class Replica {
       }
       this.core.snapshotRestored(applied, configuration.configuration, this.#now())
       this.#compactor.reset(applied.index)
-      this.#requests.skippedTo(applied.index)
+      this.#requests.skippedTo(applied.index, configuration.configuration)
       this.#updateToken()
     })
     this.#port.schedule(this)

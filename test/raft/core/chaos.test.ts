@@ -7,7 +7,16 @@ const first = Number(process.env.KEELSON_CHAOS_FIRST ?? 1)
 
 suite('chaos', () => {
   test(`${seeds} random runs break no invariant and heal`, () => {
-    const total = { committed: 0, elections: 0, crashes: 0, snapshots: 0, changes: 0, reads: 0, fetches: 0 }
+    const total = {
+      committed: 0,
+      elections: 0,
+      crashes: 0,
+      snapshots: 0,
+      changes: 0,
+      joints: 0,
+      reads: 0,
+      fetches: 0,
+    }
     for (let seed = first; seed < first + seeds; seed++) {
       try {
         const report = chaos(seed, 1500)

@@ -10,6 +10,7 @@ import {
   makeConfiguration,
 } from '../../../src/raft/core/configuration.ts'
 import { checkRaftOptions, defaultRaftOptions } from '../../../src/raft/core/options.ts'
+import type { Configuration } from '../../../src/raft/core/types.ts'
 
 const voter = (replicaId: number): ReplicaDescriptor => ({
   replicaId,
@@ -20,11 +21,28 @@ const voter = (replicaId: number): ReplicaDescriptor => ({
 
 suite('configurations', () => {
   test('survive encoding', () => {
-    const configuration = makeConfiguration(7, [voter(1), { ...voter(9), role: 'learner' }], {
-      type: 'addLearner',
-      replicaId: 9,
-    })
+    const configuration = makeConfiguration(
+      7,
+      [voter(1), { ...voter(9), role: 'learner' }],
+      [{ type: 'addLearner', replicaId: 9 }],
+    )
     assert.deepEqual(decodeConfiguration(encodeConfiguration(configuration)), configuration)
+  })
+
+  test('are written in the first version as long as that can say all of it', () => {
+    const members = [voter(1), voter(2)]
+    const versionOf = (configuration: Configuration): number =>
+      encodeConfiguration(configuration)[1] as number
+    assert.equal(versionOf(makeConfiguration(1, members)), 1)
+    assert.equal(versionOf(makeConfiguration(2, members, [{ type: 'remove', replicaId: 3 }])), 1)
+    assert.equal(versionOf(makeConfiguration(2, members, [{ type: 'leaveJoint', replicaId: 0 }])), 2)
+    const two = [
+      { type: 'promote', replicaId: 1 },
+      { type: 'promote', replicaId: 2 },
+    ] as const
+    assert.equal(versionOf(makeConfiguration(2, members, two)), 2)
+    assert.equal(versionOf(makeConfiguration(2, [{ ...voter(1), priority: 1 }])), 2)
+    assert.equal(versionOf(makeConfiguration(2, members, [], { autoLeave: false })), 2)
   })
 
   test('that make no sense are refused', () => {
@@ -53,6 +71,15 @@ suite('configurations', () => {
       [1, 1, [[0, 'n1', 1, 1]], null],
       [1, 1, [[1, '../n1', 1, 1]], null],
       [1, 1, [[1, 'n1', 1, 1]], [3, 1]],
+      [1, 1, [[1, 'n1', 1, 2]], null],
+      // The second version: a joint role without a joint phase, a phase without outgoing voters, marks out of range.
+      [2, 1, [[1, 'n1', 1, 2, false, 0]], [], null],
+      [2, 1, [[1, 'n1', 1, 2, false, 0]], [], true],
+      [2, 1, [[1, 'n1', 1, 3, false, 0]], [], true],
+      [2, 1, [[1, 'n1', 1, 1, true, 0]], [], null],
+      [2, 1, [[1, 'n1', 1, 1, false, 1001]], [], null],
+      [2, 1, [[1, 'n1', 1, 5, false, 0]], [], null],
+      [2, 1, [[1, 'n1', 1, 1, false, 0]], [[8, 1]], null],
       'x',
     ]
     for (const value of bad) {
@@ -61,7 +88,7 @@ suite('configurations', () => {
         (thrown) => KeelsonError.hasCode(thrown, 'MALFORMED'),
       )
     }
-    const later = encodePlain([2, 1, [[1, 'n1', 1, 1]], null])
+    const later = encodePlain([3, 1, [[1, 'n1', 1, 1]], null])
     assert.throws(() => decodeConfiguration(later), { code: 'FORMAT_VERSION' })
   })
 

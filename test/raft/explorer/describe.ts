@@ -39,8 +39,8 @@ const leftOut: ReadonlySet<string> = new Set([
   'lastFetchId',
   // Nothing is compacted, so nobody is offered a snapshot.
   'offeredAtMs',
-  // Of a configuration in its place: the ids that count in it.
-  'voters',
+  // Of a configuration in its place: what follows from it.
+  'electorate',
   // A replica id belongs to one node.
   'nodeId',
   'incarnation',
@@ -164,8 +164,13 @@ function isConfiguration(value: object): value is Configuration {
 
 /** The order of replicas is that of their ids. */
 function describeConfiguration(configuration: Configuration): Shape {
-  const { generation, replicas, change } = configuration
-  const members: Shape[] = replicas.map(({ replicaId, role }) => ({ list: [{ id: replicaId }, role] }))
-  const step: Shape = change === undefined ? '' : { list: [change.type, { id: change.replicaId }] }
-  return { list: [String(generation), { set: members }, step] }
+  const { generation, replicas, changes, joint } = configuration
+  const members: Shape[] = replicas.map(({ replicaId, role, autoPromote, priority }) => ({
+    list: [{ id: replicaId }, `${role}${autoPromote === true ? '+' : ''}${priority ?? ''}`],
+  }))
+  const steps: Shape[] = changes.map(({ type, replicaId }) => ({
+    list: replicaId === 0 ? [type] : [type, { id: replicaId }],
+  }))
+  const phase = joint === undefined ? '' : `joint ${joint.autoLeave}`
+  return { list: [String(generation), { set: members }, { list: steps }, phase] }
 }

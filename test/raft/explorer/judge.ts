@@ -1,9 +1,8 @@
 import type { LogEntry } from '../../../src/interfaces/log-store.ts'
 import type { ReplicaId } from '../../../src/model/ids.ts'
-import { votersOf } from '../../../src/raft/core/configuration.ts'
+import { electorateOf, hasQuorum, overlap } from '../../../src/raft/core/electorate.ts'
 import type { RaftInvariantName } from '../../../src/raft/core/invariants.ts'
 import type { RaftCore } from '../../../src/raft/core/raft.ts'
-import type { Configuration } from '../../../src/raft/core/types.ts'
 import type { LogTable } from './log-table.ts'
 import { broken } from './member.ts'
 
@@ -90,7 +89,7 @@ export class Judge {
     this.checkLog(before)
     const [old, now] = [this.#logs.configuration(before), this.#logs.configuration(log)]
     if (old !== undefined && now !== undefined && old !== now) {
-      if (now.generation !== old.generation + 1 || !overlap(old, now)) {
+      if (now.generation !== old.generation + 1 || !overlap(electorateOf(old), electorateOf(now))) {
         throw broken(
           'configurations overlap',
           `generation ${now.generation} at ${this.#logs.length(log)} does not follow on ${old.generation}`,
@@ -124,15 +123,13 @@ export class Judge {
     return { log: own, terms }
   }
 
-  /** A leader committed by counting: a majority of its voters has everything up to there on their disks. */
+  /** A leader committed by counting: a quorum of its voters has everything up to there on their disks. */
   checkDurable(leader: Witness, all: readonly Witness[]): void {
     const { core } = leader
     if (core === undefined) return
     const committed = this.#logs.prefix(leader.log, core.commitIndex)
     const holders = all.filter(({ diskLog }) => this.#logs.isPrefix(committed, diskLog))
-    const voters = votersOf(core.configuration)
-    const count = voters.filter((voter) => holders.some(({ replicaId }) => replicaId === voter)).length
-    if (count * 2 > voters.length) return
+    if (hasQuorum(core.electorate(), (voter) => holders.some(({ replicaId }) => replicaId === voter))) return
     throw broken(
       'committed is durable on a majority',
       `${leader.replicaId} committed ${core.commitIndex}, on the disks of ${holders.map((h) => h.replicaId).join(', ') || 'nobody'} only`,
@@ -155,13 +152,13 @@ export class Judge {
     this.#complete.add(key)
   }
 
-  /** Nobody is elected under a configuration whose majorities could miss those of the committed one. */
+  /** Nobody is elected under a configuration whose quorums could miss those of the committed one. */
   checkElected(committed: Committed, { core, replicaId }: Witness): void {
     let index = committed.terms.length
     while (index > 0 && (committed.terms[index - 1] as number) >= (core?.term ?? 0)) index--
     const agreed = this.#logs.configuration(this.#logs.prefix(committed.log, index))
     const own = core?.configuration
-    if (agreed !== undefined && own !== undefined && overlap(agreed, own)) return
+    if (agreed !== undefined && own !== undefined && overlap(electorateOf(agreed), electorateOf(own))) return
     throw broken('configurations overlap', `${replicaId} was elected under a stale configuration`)
   }
 
@@ -169,12 +166,4 @@ export class Judge {
   entries(log: number): LogEntry[] {
     return this.#logs.entries(log)
   }
-}
-
-/** Every majority of the one has a voter of every majority of the other. */
-function overlap(a: Configuration, b: Configuration): boolean {
-  const [votersA, votersB] = [votersOf(a), votersOf(b)]
-  const all = new Set([...votersA, ...votersB])
-  const majority = (voters: readonly ReplicaId[]): number => Math.floor(voters.length / 2) + 1
-  return majority(votersA) + majority(votersB) > all.size
 }

@@ -68,9 +68,8 @@ function printInput(input: Input): string {
 }
 
 function printChange(change: MembershipChange): string {
-  return change.type === 'addLearner'
-    ? `add a learner on ${change.nodeId}`
-    : `${change.type} ${change.replicaId}`
+  if ('nodeId' in change) return `${change.type} on ${change.nodeId}`
+  return 'replicaId' in change ? `${change.type} ${change.replicaId}` : change.type
 }
 
 function printMember({ core, disk, writes, replicaId }: Member): string {
@@ -108,6 +107,6 @@ function printContent({ kind, data }: LogEntry): string {
 }
 
 function printConfiguration({ generation, replicas }: Configuration): string {
-  const members = replicas.map(({ replicaId, role }) => `${replicaId}${role === 'voter' ? '' : 'L'}`)
+  const members = replicas.map(({ replicaId, role }) => `${replicaId}${role === 'voter' ? '' : role[0]}`)
   return `configuration ${generation} of ${members.join(' ')}`
 }

@@ -31,13 +31,14 @@ import {
   SnapshotReader,
 } from '../../../src/raft/host/snapshot-wire.ts'
 import { bookkeeping1, bookkeeping2 } from './bookkeeping.ts'
-import { configuration1 } from './configuration.ts'
+import { configuration1, configuration2 } from './configuration.ts'
 import { envelope1 } from './envelope.ts'
 import { frame2, frame3, frame4 } from './frame.ts'
 import { metadata1, metadata2 } from './metadata.ts'
 import {
   sampleConfiguration,
   sampleEnvelopes,
+  sampleJointConfiguration,
   sampleMessages2,
   sampleMessages3,
   sampleMessages4,
@@ -113,6 +114,11 @@ suite('golden', () => {
     assert.deepEqual(decodeConfiguration(encodeConfiguration(first)), first)
   })
 
+  test('configurations of version 2: joint ones, and what the first cannot say', () => {
+    assert.equal(hex(encodeConfiguration(sampleJointConfiguration)), configuration2)
+    assert.deepEqual(decodeConfiguration(bytes(configuration2)), sampleJointConfiguration)
+  })
+
   test('snapshots of version 2, header and pieces', async () => {
     assert.equal(hex(encodeSnapshotHeader(sampleSnapshotHeader)), snapshotHeader2)
     assert.deepEqual(decodeSnapshotHeader(bytes(snapshotHeader2)), sampleSnapshotHeader)
@@ -177,6 +183,7 @@ suite('golden', () => {
     assert.throws(() => decodeSessionEntry(later(sessionEntry1[0] as string)), { code: 'FORMAT_VERSION' })
     assert.throws(() => decodeGroupMetadata(later(metadata2)), { code: 'FORMAT_VERSION' })
     assert.throws(() => decodeConfiguration(later(configuration1)), { code: 'FORMAT_VERSION' })
+    assert.throws(() => decodeConfiguration(later(configuration2)), { code: 'FORMAT_VERSION' })
     assert.throws(() => decodeSnapshotHeader(later(snapshotHeader2)), { code: 'PROTOCOL_VERSION' })
     const now = new Map(bookkeeping2.map(([key, value]) => [key, bytes(value)]))
     for (const [key, value] of bookkeeping2) {

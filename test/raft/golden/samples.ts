@@ -128,7 +128,25 @@ export const sampleConfiguration: Configuration = makeConfiguration(
     { replicaId: 1, nodeId: 'a', incarnation: 2 ** 50, role: 'voter' },
     { replicaId: 70, nodeId: 'db-2', incarnation: 5, role: 'learner' },
   ],
-  { type: 'addLearner', replicaId: 70 },
+  [{ type: 'addLearner', replicaId: 70 }],
+)
+
+export const sampleJointConfiguration: Configuration = makeConfiguration(
+  8,
+  [
+    { replicaId: 1, nodeId: 'n1', incarnation: 101, role: 'voter', priority: 3 },
+    { replicaId: 2, nodeId: 'n2', incarnation: 102, role: 'outgoing' },
+    { replicaId: 3, nodeId: 'n3', incarnation: 103, role: 'demoting' },
+    { replicaId: 9, nodeId: 'n9', incarnation: 109, role: 'incoming' },
+    { replicaId: 10, nodeId: 'n10', incarnation: 110, role: 'learner', autoPromote: true },
+  ],
+  [
+    { type: 'remove', replicaId: 2 },
+    { type: 'demote', replicaId: 3 },
+    { type: 'promote', replicaId: 9 },
+    { type: 'addLearner', replicaId: 10 },
+  ],
+  { autoLeave: true },
 )
 
 export const sampleSnapshotHeader: SnapshotHeader = {

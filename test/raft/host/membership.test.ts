@@ -10,7 +10,7 @@ import { Cluster, type ClusterNode } from '../support/host-cluster.ts'
 
 const names = ['n1', 'n2', 'n3']
 
-async function change(cluster: Cluster, wanted: MembershipChange) {
+async function change(cluster: Cluster, wanted: MembershipChange | readonly MembershipChange[]) {
   for (;;) {
     const leader = await cluster.leader()
     try {
@@ -96,6 +96,123 @@ suite('membership', () => {
       assert.ok(again > victimId, 'it comes back under a new id only')
       await cluster.converged([...names, 'n4'])
       assert.equal(victim.value('a'), 2)
+    })
+  })
+
+  test('voters are swapped in one joint step, and the call resolves when that is left', async () => {
+    const cluster = new Cluster()
+    await cluster.run(async () => {
+      await cluster.bootstrap()
+      await cluster.add('n4', 'n5')
+      const arriving = ['n4', 'n5'].map((name) => cluster.node(name))
+      for (const node of arriving) await node.host.awaitGroup(1, { stateMachine: node.machine() })
+      const added = await change(
+        cluster,
+        arriving.map(({ name, store }) => ({
+          type: 'addLearner',
+          nodeId: name,
+          incarnation: store.incarnation,
+        })),
+      )
+      assert.equal(added.generation, 2)
+      const learners = added.replicas.filter(({ role }) => role === 'learner')
+      const leader = await cluster.leader()
+      const leaderId = leader.group().status().replicaId
+      const leaving = added.replicas.filter(
+        ({ role, replicaId }) => role === 'voter' && replicaId !== leaderId,
+      )
+      const swapped = await change(cluster, [
+        ...learners.map(({ replicaId }) => ({ type: 'promote', replicaId }) as const),
+        ...leaving.map(({ replicaId }) => ({ type: 'remove', replicaId }) as const),
+      ])
+      assert.equal(swapped.generation, 4)
+      assert.equal(swapped.joint, undefined)
+      assert.deepEqual(
+        swapped.replicas.map(({ nodeId, role }) => `${nodeId} ${role}`),
+        [`${leader.name} voter`, 'n4 voter', 'n5 voter'],
+      )
+      assert.deepEqual((await cluster.leader()).group().status().configuration, swapped)
+      for (const { nodeId } of leaving) await cluster.node(nodeId).host.destroyGroup(1)
+      await cluster.propose('a+1')
+      await cluster.converged([leader.name, 'n4', 'n5'])
+    })
+  })
+
+  test('a leader that takes itself out with another one learns that it is done', async () => {
+    const cluster = new Cluster()
+    await cluster.run(async () => {
+      await cluster.bootstrap(['n1', 'n2', 'n3', 'n4'])
+      const leader = await cluster.leader()
+      const other = [...cluster.nodes.values()].find((node) => node !== leader) as ClusterNode
+      const after = await leader.group().changeMembership([
+        { type: 'remove', replicaId: leader.group().status().replicaId },
+        { type: 'demote', replicaId: other.group().status().replicaId },
+      ])
+      assert.deepEqual(after.replicas.map(({ role }) => role).sort(), ['learner', 'voter', 'voter'])
+      await cluster.until(() => leader.group().status().removed, 'the leader knows that it is out')
+      assert.notEqual(await cluster.leader(), leader)
+    })
+  })
+
+  test('a joint configuration that is left on demand stays until then', async () => {
+    const cluster = new Cluster()
+    await cluster.run(async () => {
+      await cluster.bootstrap()
+      const group = (await cluster.leader()).group()
+      const voter = [...cluster.nodes.values()].find((node) => node.group() !== group) as ClusterNode
+      const { replicaId } = voter.group().status()
+      await assert.rejects(change(cluster, { type: 'leaveJoint' }), { code: 'CONFLICT', retryable: false })
+      await assert.rejects(change(cluster, []), { code: 'INVALID_ARGUMENT' })
+      const joint = await group.changeMembership({ type: 'demote', replicaId }, { autoLeave: false })
+      assert.deepEqual(joint.joint, { autoLeave: false })
+      await assert.rejects(group.changeMembership({ type: 'remove', replicaId }), (error) => {
+        assert.ok(KeelsonError.hasCode(error, 'CONFLICT'))
+        assert.equal(error.details.reason, 'joint')
+        return true
+      })
+      await cluster.propose('a+1')
+      const left = await group.changeMembership({ type: 'leaveJoint' }, { expectedGeneration: 2 })
+      assert.equal(left.generation, 3)
+      assert.equal(left.replicas.find((each) => each.replicaId === replicaId)?.role, 'learner')
+    })
+  })
+
+  test('a caller whose leader falls while joint is told that it does not know, and may go away before', async () => {
+    const cluster = new Cluster()
+    await cluster.run(async () => {
+      await cluster.bootstrap(['n1', 'n2', 'n3', 'n4', 'n5'])
+      const leader = await cluster.leader()
+      const others = [...cluster.nodes.values()].filter((node) => node !== leader)
+      const replicaIds = others.map((node) => node.group().status().replicaId)
+      const joint = new Promise<void>((resolve) => {
+        const stop = leader.group().on('configuration', (configuration) => {
+          if (configuration.joint === undefined) return
+          stop()
+          resolve()
+        })
+      })
+      const removal = replicaIds.slice(0, 2).map((replicaId) => ({ type: 'remove', replicaId }) as const)
+      const outcome = leader.group().changeMembership(removal)
+      const seen = assert.rejects(outcome, { code: 'OUTCOME_UNKNOWN' })
+      await joint
+      leader.crash()
+      await cluster.until(() => cluster.serving() !== undefined, 'another leader')
+      await cluster.until(
+        () => (cluster.serving()?.group().status().configuration?.generation ?? 0) === 3,
+        'the next leader leaves the joint configuration',
+      )
+      leader.group().stop(new KeelsonError('CLOSED', 'over'))
+      await seen
+      const controller = new AbortController()
+      const next = await cluster.leader()
+      const lost = next
+        .group()
+        .changeMembership(
+          { type: 'demote', replicaId: replicaIds[3] as ReplicaId },
+          { signal: controller.signal },
+        )
+      controller.abort()
+      await assert.rejects(lost, { code: 'ABORTED', outcome: 'unknown' })
     })
   })
 

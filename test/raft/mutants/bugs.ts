@@ -3,6 +3,7 @@ import { coreBugs } from './core-bugs.ts'
 import { diskBugs } from './disk-bugs.ts'
 import { hostBugs } from './host-bugs.ts'
 import { leaseBugs } from './lease-bugs.ts'
+import { membershipBugs } from './membership-bugs.ts'
 import { recoveryBugs } from './recovery-bugs.ts'
 import type { PlantedBug } from './types.ts'
 
@@ -62,6 +63,7 @@ export const bugs: readonly PlantedBug[] = [
   ...coreBugs,
   ...diskBugs,
   ...leaseBugs,
+  ...membershipBugs,
   ...hostBugs,
   ...recoveryBugs,
 ].sort((a, b) => (a.mistake ?? 99) - (b.mistake ?? 99))

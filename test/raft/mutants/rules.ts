@@ -8,8 +8,6 @@ export interface SafetyRule {
 
 /** Mistakes of the list that no bug of the simulator can stand for, and why. */
 export const elsewhere: ReadonlyMap<number, string> = new Map([
-  [22, 'there are no joint configurations, so nothing is to be left'],
-  [23, 'there are no joint configurations, so nothing is left too early'],
   [37, 'groups do not rest: every leader sends heartbeats, so a silent peer is noticed'],
 ])
 

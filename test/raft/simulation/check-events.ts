@@ -1,4 +1,5 @@
 import type { HardState, LogEntry, LogPosition } from '../../../src/interfaces/log-store.ts'
+import { votesInIncoming, votesInOutgoing } from '../../../src/model/replica-roles.ts'
 import type { Configuration, Message, RaftRole } from '../../../src/raft/core/types.ts'
 import { type RaftEvent, traceFormat } from './events.ts'
 
@@ -382,6 +383,9 @@ function keyOf({ recovery }: RaftEvent, message: Message): string {
 }
 
 function isQuorum({ configurations }: Life, counts: (replicaId: number) => boolean): boolean {
-  const voters = (configurations.at(-1)?.configuration.replicas ?? []).filter(({ role }) => role === 'voter')
-  return voters.filter(({ replicaId }) => counts(replicaId)).length * 2 > voters.length
+  const replicas = configurations.at(-1)?.configuration.replicas ?? []
+  return [votesInIncoming, votesInOutgoing].every((votes) => {
+    const voters = replicas.filter(votes)
+    return voters.filter(({ replicaId }) => counts(replicaId)).length * 2 > voters.length
+  })
 }

@@ -1,5 +1,5 @@
 import { between, chance, type SeededRandom, shuffled } from '../../../src/core/random.ts'
-import { votersOf } from '../../../src/raft/core/configuration.ts'
+import { electorateOf } from '../../../src/raft/core/electorate.ts'
 import type { Configuration } from '../../../src/raft/core/types.ts'
 import { oneWay } from '../../../src/simulation/partitions.ts'
 import type { Node } from './node.ts'
@@ -12,7 +12,8 @@ const noticeMs = 10_000
 /** Whether this run goes on, after all is well, with the loss of more than its group can bear. */
 export function mayLoseQuorum(world: World): boolean {
   const configuration = world.leader()?.core?.configuration
-  if (configuration === undefined || votersOf(configuration).length < 2) return false
+  if (configuration === undefined || electorateOf(configuration).halves.some(({ length }) => length < 2))
+    return false
   return world.settings.losesQuorum
 }
 
@@ -31,8 +32,10 @@ export function loseQuorum(world: World): void {
   const members = shuffled(draw, configuration.replicas).filter(
     (replica) => world.nodeOf(replica) !== undefined && !world.lost.has(replica.replicaId),
   )
-  const voters = members.filter(({ role }) => role === 'voter')
-  const most = Math.min(voters.length - 1, Math.floor(votersOf(configuration).length / 2))
+  const voters = members.filter(({ role }) => role !== 'learner')
+  // So few that they are no majority of the smaller half, whoever they are.
+  const halves = electorateOf(configuration).halves.map(({ length }) => Math.floor(length / 2))
+  const most = Math.min(voters.length - 1, ...halves)
   const survivors = voters
     .slice(0, 1 + draw.integer(most))
     .concat(members.filter(({ role }) => role === 'learner' && chance(draw, 0.5)))
@@ -117,9 +120,9 @@ function goesOn(world: World, node: Node): boolean {
  * by themselves: these could not know that they are lost until they hear of it.
  */
 function comeBack(world: World, draw: SeededRandom, before: Configuration): Node[] {
-  const voters = votersOf(before)
+  const least = Math.min(...electorateOf(before).halves.map((half) => half.length))
   const lost = shuffled(draw, [...world.leftBehind])
-  const back = lost.slice(0, draw.integer(Math.floor(voters.length / 2) + 1))
+  const back = lost.slice(0, draw.integer(Math.floor(least / 2) + 1))
   for (const node of back) {
     world.simulation.scheduler.schedule(between(draw, 0, 4_000), () => {
       world.dead.delete(node)

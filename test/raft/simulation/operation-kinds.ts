@@ -1,5 +1,4 @@
 import { between, pick, type SeededRandom, shuffled } from '../../../src/core/random.ts'
-import { votersOf } from '../../../src/raft/core/configuration.ts'
 import type { FaultKind } from '../../../src/simulation/faults.ts'
 import { type BlockedLink, oneWay } from '../../../src/simulation/partitions.ts'
 import type { Node } from './node.ts'
@@ -80,7 +79,7 @@ function changesOfTwoLeaders(world: World, random: SeededRandom): (() => void) |
   const core = leader?.core
   const configuration = core?.configuration
   if (leader === undefined || core === undefined || configuration === undefined) return undefined
-  if (leader.process.state !== 'running' || votersOf(configuration).length !== 4) return undefined
+  if (leader.process.state !== 'running' || core.voters().length !== 4) return undefined
   const learner = configuration.replicas.find(({ role }) => role === 'learner')
   if (learner === undefined) {
     const spare = [...world.nodes.values()].find(

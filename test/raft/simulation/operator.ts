@@ -1,10 +1,21 @@
 import type { Environment } from '../../../src/core/environment.ts'
-import { chance, pick, type SeededRandom } from '../../../src/core/random.ts'
-import { replicaOf, votersOf } from '../../../src/raft/core/configuration.ts'
+import { chance, pick, type Random, type SeededRandom, shuffled } from '../../../src/core/random.ts'
+import { replicaOf } from '../../../src/raft/core/configuration.ts'
 import type { RaftCore } from '../../../src/raft/core/raft.ts'
 import type { Configuration, MembershipChange } from '../../../src/raft/core/types.ts'
 import type { Node } from './node.ts'
 import type { World } from './world.ts'
+
+/** Nodes that could be given a replica, in any order. */
+export function spareNodes(world: World, { replicas }: Configuration, random: Random): Node[] {
+  const spare = [...world.nodes.values()].filter(
+    (node) =>
+      node.running &&
+      (node.core?.isEmpty ?? (node.record === undefined || node.record.destroyed)) &&
+      replicas.every(({ nodeId }) => nodeId !== node.name),
+  )
+  return shuffled(random, spare)
+}
 
 /** Who changes the members and hands over leadership, while faults happen, and cleans up after what was removed. */
 export class Operator {
@@ -57,9 +68,9 @@ export class Operator {
     if (chance(this.#env.random, 0.2)) return this.#transfer(node, core)
     // Sometimes a second one before the first can be committed.
     for (let i = chance(this.#env.random, 0.3) ? 2 : 1; i > 0; i--) {
-      const change = this.#drawChange(core)
-      if (change === undefined) return this.#transfer(node, core)
-      this.#change(node, core, change)
+      const changes = this.#drawChanges(core)
+      if (changes.length === 0) return this.#transfer(node, core)
+      this.#change(node, core, changes)
     }
   }
 
@@ -72,9 +83,22 @@ export class Operator {
     node.changed()
   }
 
-  #drawChange(core: RaftCore): MembershipChange | undefined {
+  #drawChanges(core: RaftCore): MembershipChange[] {
     const { random } = this.#env
     const configuration = core.configuration as Configuration
+    const { jointShare, leaveProbability } = this.#world.settings
+    if (configuration.joint !== undefined) {
+      if (chance(random, leaveProbability)) return [{ type: 'leaveJoint' }]
+      // Refused, most of the time.
+      if (chance(random, 0.7)) return []
+    }
+    if (chance(random, jointShare)) return this.#drawSeveral(core, configuration)
+    const change = this.#drawChange(core, configuration)
+    return change === undefined ? [] : [change]
+  }
+
+  #drawChange(core: RaftCore, configuration: Configuration): MembershipChange | undefined {
+    const { random } = this.#env
     const { replicas } = configuration
     const lost = replicas.find(({ replicaId }) => this.#world.lost.has(replicaId))
     if (lost !== undefined) return { type: 'remove', replicaId: lost.replicaId }
@@ -82,36 +106,88 @@ export class Operator {
     if (learner !== undefined && chance(random, 0.8)) {
       return { type: chance(random, 0.85) ? 'promote' : 'remove', replicaId: learner.replicaId }
     }
-    const voters = votersOf(configuration)
-    const spare = [...this.#world.nodes.values()].filter(
-      (node) => node.running && this.#isSpare(node) && replicas.every(({ nodeId }) => nodeId !== node.name),
-    )
+    const voters = core.voters()
+    const spare = spareNodes(this.#world, configuration, random)
     const grow = spare.length > 0 && (voters.length <= 2 || chance(random, voters.length < 5 ? 0.8 : 0.4))
-    if (grow) {
-      const node = pick(random, spare)
-      return { type: 'addLearner', nodeId: node.name, incarnation: node.incarnation }
-    }
+    if (grow) return this.#addition(pick(random, spare))
     if (voters.length <= 2) return undefined
     // The leader itself more often than others: that is where the subtle cases are.
     const replicaId = chance(random, 0.35) ? core.replicaId : pick(random, voters)
-    return { type: 'remove', replicaId }
+    return { type: chance(random, 0.8) ? 'remove' : 'demote', replicaId }
   }
 
-  #isSpare(node: Node): boolean {
-    if (node.core !== undefined) return node.core.isEmpty
-    return node.record === undefined || node.record.destroyed
+  /** A replacement in one step, or whatever else comes of a handful of changes, so long as two voters are left. */
+  #drawSeveral(core: RaftCore, configuration: Configuration): MembershipChange[] {
+    const { random } = this.#env
+    const { replicas } = configuration
+    const changes: MembershipChange[] = []
+    const taken = new Set<number>()
+    const take = (candidates: readonly number[]): number | undefined => {
+      const free = candidates.filter((replicaId) => !taken.has(replicaId))
+      if (free.length === 0) return undefined
+      const replicaId = pick(random, free)
+      taken.add(replicaId)
+      return replicaId
+    }
+    const lost = replicas.filter(({ replicaId }) => this.#world.lost.has(replicaId))
+    for (const { replicaId } of lost) {
+      taken.add(replicaId)
+      changes.push({ type: 'remove', replicaId })
+    }
+    const spare = spareNodes(this.#world, configuration, random)
+    if (lost.length === 0 && chance(random, 0.25))
+      return spare.slice(0, 4).map((node) => this.#addition(node))
+    const learners = replicas.filter(({ role }) => role === 'learner').map(({ replicaId }) => replicaId)
+    const voters = replicas.filter(({ role }) => role !== 'learner').map(({ replicaId }) => replicaId)
+    let left = voters.length - lost.length
+    for (let i = 1 + random.integer(3); i > 0; i--) {
+      const draw = random.float()
+      if (draw < 0.4) {
+        const replicaId = take(learners)
+        if (replicaId === undefined) continue
+        changes.push({ type: 'promote', replicaId })
+        left++
+      } else if (draw < 0.6) {
+        const node = spare.pop()
+        if (node === undefined) continue
+        changes.push(this.#addition(node))
+      } else if (lost.length === 0 && left > 2) {
+        const replicaId = chance(random, 0.3) ? take([core.replicaId]) : take(voters)
+        if (replicaId === undefined) continue
+        changes.push({ type: chance(random, 0.7) ? 'remove' : 'demote', replicaId })
+        left--
+      }
+    }
+    return changes
   }
 
-  #change(node: Node, core: RaftCore, change: MembershipChange): void {
+  #addition(node: Node): Extract<MembershipChange, { readonly type: 'addLearner' }> {
+    return { type: 'addLearner', nodeId: node.name, incarnation: node.incarnation }
+  }
+
+  #change(node: Node, core: RaftCore, changes: readonly MembershipChange[]): void {
+    const { random } = this.#env
     const generation = core.configuration?.generation ?? 0
-    const expected = chance(this.#env.random, 0.1) ? generation - 1 : generation
-    const options = chance(this.#env.random, 0.7) ? { expectedGeneration: expected } : {}
-    const answer = core.changeMembership(change, options, node.nowMs)
-    this.#world.count(`change ${change.type} ${answer.accepted ? 'accepted' : answer.reason}`)
+    const expectedGeneration = chance(random, 0.1) ? generation - 1 : generation
+    const answer = core.changeMembership(
+      changes,
+      {
+        ...(chance(random, 0.7) ? { expectedGeneration } : {}),
+        ...(chance(random, this.#world.settings.jointShare * 0.4) ? { autoLeave: false } : {}),
+      },
+      node.nowMs,
+    )
+    const result = answer.accepted ? 'accepted' : answer.reason
+    for (const { type } of changes) this.#world.count(`change ${type} ${result}`)
     if (!answer.accepted) return
-    node.input('change', change.type, JSON.stringify(change))
+    const { joint } = answer.configuration
+    if (joint !== undefined)
+      this.#world.count(`joint ${joint.autoLeave ? 'left by itself' : 'left on demand'}`)
+    node.input('change', JSON.stringify(changes))
     node.changed()
-    if (change.type === 'addLearner' && chance(this.#regret, 0.3)) this.#takeBack(node, core, change, 0)
+    const [change] = changes
+    if (change?.type !== 'addLearner' || changes.length > 1) return
+    if (chance(this.#regret, 0.3)) this.#takeBack(node, core, change, 0)
   }
 
   /**

@@ -1,13 +1,15 @@
 import { KeelsonError } from '../../../src/core/errors.ts'
 import { pick } from '../../../src/core/random.ts'
+import type { ReplicaDescriptor } from '../../../src/model/descriptors.ts'
 import { replicaOf } from '../../../src/raft/core/configuration.ts'
 import { drawSwarm, FaultInjector } from '../../../src/simulation/faults.ts'
 import { checkLinearizability } from '../../../src/simulation/linearizability.ts'
 import { counterModel, mapModel } from '../../../src/simulation/sequential-models.ts'
 import { allFaultKinds } from './fault-kinds.ts'
 import { loseQuorum, mayLoseQuorum, recoverFromLostQuorum } from './lost-quorum.ts'
+import type { Node } from './node.ts'
 import { Operator } from './operator.ts'
-import { World, type WorldOptions } from './world.ts'
+import { halvesOf, World, type WorldOptions } from './world.ts'
 
 /** What a run did. */
 export interface RunReport {
@@ -157,13 +159,19 @@ function recover(world: World): void {
  */
 function stallFollower(world: World): void {
   const leader = world.leader()
-  const replicas = leader?.core?.configuration?.replicas ?? []
-  const voters = replicas.filter(({ role }) => role === 'voter')
-  const up = voters
-    .map((voter) => world.nodeOf(voter))
-    .filter((node) => node?.core !== undefined && !node.core.quarantined)
-  const follower = up.find((node) => node !== leader)
-  if (follower === undefined || (up.length - 1) * 2 <= voters.length) return
+  const halves = halvesOf(leader?.core?.configuration)
+  const upNode = (voter: ReplicaDescriptor): Node | undefined => {
+    const node = world.nodeOf(voter)
+    return node?.core !== undefined && !node.core.quarantined ? node : undefined
+  }
+  const follower = halves
+    .flat()
+    .map(upNode)
+    .find((node) => node !== undefined && node !== leader)
+  if (follower === undefined) return
+  const remains = (voter: ReplicaDescriptor): boolean =>
+    voter.nodeId !== follower.name && upNode(voter) !== undefined
+  if (halves.some((half) => half.filter(remains).length * 2 <= half.length)) return
   world.fault('stall in a healthy group')
   follower.process.pause()
   world.simulation.runSync({ untilMs: world.nowMs + 3 * (world.settings.raft.electionTimeoutMs ?? 300) })
@@ -175,6 +183,8 @@ function converged(world: World): boolean {
   const leader = world.leader()
   const core = leader?.core
   if (core === undefined || core.appliedIndex < core.lastIndex) return false
+  // Whoever entered it: it is left.
+  if (core.configuration?.joint?.autoLeave === true) return false
   return (core.configuration?.replicas ?? []).every((replica) => {
     if (world.lost.has(replica.replicaId) && !world.forgetful.has(replica.replicaId)) return true
     if ([...world.dead].some(({ name }) => name === replica.nodeId)) return true

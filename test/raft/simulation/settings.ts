@@ -54,6 +54,10 @@ export interface Settings {
   readonly leaseReads: number
   /** Part of the reads that come to a follower which it serves itself. */
   readonly followerReads: number
+  /** How many of the operator's changes are several at once; 0 for a group that never has a joint configuration. */
+  readonly jointShare: number
+  /** How likely the operator is to end a joint configuration that is not left by itself, whenever he looks. */
+  readonly leaveProbability: number
   /** Names of faults that are there for certain, and often. */
   readonly emphasis: readonly string[]
 }
@@ -128,6 +132,8 @@ export function drawSettings(random: SeededRandom): Settings {
     shortLease: chance(random, 0.7) ? 1 : between(random, 0.2, 1),
     leaseReads: leases ? random.float() : 0,
     followerReads: chance(random, 0.6) ? random.float() : 0,
+    jointShare: chance(random, 0.75) ? random.float() : 0,
+    leaveProbability: pick(random, [0.1, 0.7]),
     emphasis: [],
   }
 }

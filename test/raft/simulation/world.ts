@@ -5,7 +5,7 @@ import type { ReplicaDescriptor } from '../../../src/model/descriptors.ts'
 import { bootstrapState, replicaOf } from '../../../src/raft/core/configuration.ts'
 import { RaftInvariants } from '../../../src/raft/core/invariants.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
-import type { RaftCoreSetup } from '../../../src/raft/core/types.ts'
+import type { Configuration, RaftCoreSetup } from '../../../src/raft/core/types.ts'
 import { newMetadata } from '../../../src/raft/group/metadata.ts'
 import { SimulatedDisk } from '../../../src/simulation/disk.ts'
 import { MessageNetwork } from '../../../src/simulation/message-network.ts'
@@ -30,6 +30,14 @@ export interface WorldOptions {
   readonly onLine?: (line: string) => void
   /** Gets every event of every replica as a line of JSON. */
   readonly onEvent?: ((line: string) => void) | undefined
+}
+
+/** The voters whose majority every decision takes: one set, or the two of a joint configuration. */
+export function halvesOf(configuration: Configuration | undefined): ReplicaDescriptor[][] {
+  const replicas = configuration?.replicas ?? []
+  const incoming = replicas.filter(({ role }) => role === 'voter' || role === 'incoming')
+  if (configuration?.joint === undefined) return [incoming]
+  return [incoming, replicas.filter(({ role }) => role !== 'learner' && role !== 'incoming')]
 }
 
 /** A group of simulated replicas with its clients: everything of one run. */
@@ -200,10 +208,9 @@ export class World {
         this.lost.has(replica.replicaId) ||
         replica.nodeId === node.name ||
         [...this.dead].some(({ name }) => name === replica.nodeId)
-      const fatal = configurations.some(({ configuration }) => {
-        const voters = configuration.replicas.filter(({ role }) => role === 'voter')
-        return voters.filter(down).length * 2 >= voters.length
-      })
+      const fatal = configurations.some(({ configuration }) =>
+        halvesOf(configuration).some((half) => half.filter(down).length * 2 >= half.length),
+      )
       if (fatal) continue
       this.dead.add(node)
       this.fault('node stays down')
@@ -326,9 +333,11 @@ export class World {
     for (const core of this.#leading.keys()) {
       const node = this.live().find((other) => other.core === core)
       if (node === undefined) continue
-      const voters = (core.configuration?.replicas ?? []).filter(({ role }) => role === 'voter')
-      const reached = voters.filter((voter) => voter.nodeId === node.name || this.#connected(node, voter))
-      if (reached.length * 2 > voters.length || node.process.paused) this.#reachedMs.set(core, this.nowMs)
+      const reaches = halvesOf(core.configuration).every((half) => {
+        const reached = half.filter((voter) => voter.nodeId === node.name || this.#connected(node, voter))
+        return reached.length * 2 > half.length
+      })
+      if (reaches || node.process.paused) this.#reachedMs.set(core, this.nowMs)
       const aloneMs = this.nowMs - (this.#reachedMs.get(core) ?? this.nowMs)
       // Two timeouts of its own clock, which may be slow, and what was still under way when it was cut off.
       if (aloneMs > electionTimeoutMs * 3 + 500 + this.settings.link.reorderDelayMs) {

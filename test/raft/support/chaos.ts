@@ -3,7 +3,7 @@ import { utf8 } from '../../../src/core/bytes.ts'
 import { chance, pick, SeededRandom } from '../../../src/core/random.ts'
 import { entryKinds } from '../../../src/interfaces/log-store.ts'
 import type { ReplicaId } from '../../../src/model/ids.ts'
-import type { Message, RaftOptions } from '../../../src/raft/core/types.ts'
+import type { Configuration, MembershipChange, Message, RaftOptions } from '../../../src/raft/core/types.ts'
 import { Cluster, type CoreClass, type Replica } from './cluster.ts'
 
 /** What a run did, to see that a run that found nothing looked at something. */
@@ -13,6 +13,7 @@ export interface ChaosReport {
   readonly crashes: number
   readonly snapshots: number
   readonly changes: number
+  readonly joints: number
   readonly reads: number
   readonly fetches: number
   readonly cluster: Cluster
@@ -43,6 +44,7 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
   let crashes = 0
   let snapshots = 0
   let changes = 0
+  let joints = 0
   let fetches = 0
   let proposals = 0
   let nodes = size
@@ -52,6 +54,7 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
   const healing = random.float()
   const calm = chance(random, 0.5) ? 0.003 : 0
   const changeRate = random.float() * pick(random, [0.03, 0.03, 0.3])
+  const several = chance(random, 0.75) ? 0.3 + 0.7 * random.float() : 0
   let cut: (message: Message) => boolean = () => true
 
   const live = (): ReplicaId[] => [...cluster.replicas].filter(([, r]) => r.up).map(([id]) => id)
@@ -104,15 +107,34 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
   const change = (id: ReplicaId): void => {
     const { configuration } = cluster.core(id)
     if (cluster.core(id).role !== 'leader' || configuration === undefined) return
-    const replica = pick(random, configuration.replicas)
+    const list: MembershipChange[] = []
+    for (let i = chance(random, several) ? 2 + random.integer(2) : 1; i > 0; i--) {
+      const one = drawChange(configuration, i > 1 || list.length > 0)
+      const twice = list.some(
+        (other) => 'replicaId' in one && 'replicaId' in other && other.replicaId === one.replicaId,
+      )
+      if (!twice) list.push(one)
+    }
+    const leaves = configuration.joint !== undefined && chance(random, 0.5)
+    const autoLeave = !chance(random, several * 0.3)
+    const result = cluster.change(id, leaves ? { type: 'leaveJoint' } : list, { autoLeave })
+    if (!result.accepted) return
+    changes++
+    if (result.configuration.joint !== undefined) joints++
+  }
+  /** One of several had better make sense, or all of them are refused. */
+  const drawChange = ({ replicas }: Configuration, sensible: boolean): MembershipChange => {
+    const { replicaId, role } = pick(random, replicas)
     const draw = random.float()
-    const result =
-      draw < 0.4 && configuration.replicas.length < 6
-        ? cluster.change(id, { type: 'addLearner', nodeId: `n${++nodes}`, incarnation: 1 })
-        : draw < 0.75
-          ? cluster.change(id, { type: 'promote', replicaId: replica.replicaId })
-          : cluster.change(id, { type: 'remove', replicaId: replica.replicaId })
-    if (result.accepted) changes++
+    if (sensible && draw < 0.7) {
+      if (role === 'learner') return { type: 'promote', replicaId }
+      return { type: draw < 0.45 ? 'remove' : 'demote', replicaId }
+    }
+    if (draw < 0.4 && replicas.length < 6) {
+      return { type: 'addLearner', nodeId: `n${++nodes}`, incarnation: 1 }
+    }
+    if (draw < 0.75) return { type: 'promote', replicaId }
+    return { type: chance(random, several * 0.5) ? 'demote' : 'remove', replicaId }
   }
 
   for (let step = 0; step < steps; step++) {
@@ -168,6 +190,7 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
   for (const r of cluster.replicas.values()) setAutomatic(r)
   cluster.advance(5000)
   const leader = cluster.leader()
+  assert.notEqual(leader.configuration?.joint?.autoLeave, true, `seed ${seed}: a joint configuration stays`)
   cluster.propose(leader.replicaId, 'healed')
   const context = cluster.read(leader.replicaId)
   cluster.advance(2000)
@@ -184,7 +207,17 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
   let reads = 0
   for (const replica of cluster.replicas.values()) reads += replica.reads.length
   const { elections } = cluster.invariants
-  return { committed: leader.commitIndex, elections, crashes, snapshots, changes, reads, fetches, cluster }
+  return {
+    committed: leader.commitIndex,
+    elections,
+    crashes,
+    snapshots,
+    changes,
+    joints,
+    reads,
+    fetches,
+    cluster,
+  }
 }
 
 function setManual(replica: Replica): void {

@@ -18,6 +18,7 @@ import type {
   DeferredMessage,
   Fetch,
   MembershipChange,
+  MembershipOptions,
   Message,
   NeededSnapshot,
   OfferedSnapshot,
@@ -382,10 +383,10 @@ export class Cluster {
 
   change(
     id: ReplicaId,
-    change: MembershipChange,
-    options: { readonly expectedGeneration?: number } = {},
+    changes: MembershipChange | readonly MembershipChange[],
+    options: MembershipOptions = {},
   ): ChangeAccepted | Refused {
-    return this.on(id, (core) => core.changeMembership(change, options, this.now))
+    return this.on(id, (core) => core.changeMembership(changes, options, this.now))
   }
 
   read(id: ReplicaId, request: ReadRequest = {}): number {
@@ -424,7 +425,7 @@ export class Cluster {
     return [...this.replicas]
       .map(([id, { up, core }]) => {
         const members = core.configuration?.replicas.map(
-          (r) => `${r.replicaId}${r.role === 'voter' ? '' : 'L'}`,
+          (r) => `${r.replicaId}${r.role === 'voter' ? '' : r.role[0]}`,
         )
         const { log } = core
         return `${id}${up ? '' : ' down'}: ${core.role} of ${core.term}, vote ${core.votedFor}, leader ${core.leader}, log ${log.compacted.index}..${log.durableIndex}..${log.lastIndex}/${log.lastTerm}, commit ${core.commitIndex}, applied ${core.appliedIndex}, members ${members}${core.quarantined ? ', quarantined' : ''}`

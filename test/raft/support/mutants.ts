@@ -11,6 +11,7 @@ import type {
   MembershipChange,
   PreVoteRequest,
   RaftWrite,
+  RefusalReason,
   VoteRequest,
 } from '../../../src/raft/core/types.ts'
 import type { CoreClass } from './cluster.ts'
@@ -102,7 +103,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'reads are served without a confirmed round',
     mistake: 9,
-    from: 53,
+    from: 216,
     Core: class extends RaftCore {
       override canServeRead(): boolean {
         return true
@@ -112,7 +113,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'rounds of heartbeats are used again',
     mistake: 9,
-    from: 53,
+    from: 404,
     Core: class extends RaftCore {
       override startRound(): void {
         this.round = Math.min(this.round, 1)
@@ -173,7 +174,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'logs are compared by index before term',
     mistake: 14,
-    from: 95,
+    from: 416,
     Core: class extends RaftCore {
       override logIsUpToDate(_lastTerm: number, lastIndex: number): boolean {
         return lastIndex >= this.log.lastIndex
@@ -211,13 +212,14 @@ export const mutants: readonly Mutant[] = [
     Core: class extends RaftCore {
       override changedConfiguration(
         before: Configuration,
-        change: MembershipChange,
+        changes: readonly MembershipChange[],
         index: number,
-      ): Configuration {
-        const after = super.changedConfiguration(before, change, index)
-        if (change.type !== 'promote') return after
+        autoLeave: boolean,
+      ): Configuration | RefusalReason {
+        const after = super.changedConfiguration(before, changes, index, autoLeave)
+        if (changes[0]?.type !== 'promote' || typeof after === 'string') return after
         const replicas = after.replicas.filter((r) => r.role === 'voter' && r.replicaId > this.replicaId)
-        return replicas.length === 0 ? after : makeConfiguration(after.generation, replicas, after.change)
+        return replicas.length === 0 ? after : makeConfiguration(after.generation, replicas, after.changes)
       }
     },
   },

@@ -4,16 +4,18 @@ import { emptyBytes } from '../../../../src/core/bytes.ts'
 import type { EntryKind } from '../../../../src/interfaces/log-store.ts'
 import {
   bootstrapState,
-  checkMembershipChange,
   configurationProblem,
   decodeConfiguration,
   encodeConfiguration,
   makeConfiguration,
   maximumReplicas,
-  votersOf,
 } from '../../../../src/raft/core/configuration.ts'
+import {
+  changedConfiguration,
+  checkMembershipChanges,
+} from '../../../../src/raft/core/configuration-change.ts'
 import { ConfigurationHistory } from '../../../../src/raft/core/configuration-history.ts'
-import type { Fetch, MembershipChange } from '../../../../src/raft/core/types.ts'
+import type { Configuration, Fetch, MembershipChange } from '../../../../src/raft/core/types.ts'
 import { validateMessage } from '../../../../src/raft/core/validate.ts'
 import { Cluster, descriptor } from '../../support/cluster.ts'
 
@@ -157,7 +159,9 @@ suite('what happens rarely: leading', () => {
     cluster.propose(1, 'a')
     cluster.on(1, (core) => {
       assert.ok(core.transferLeadership(2, cluster.now).accepted)
-      core.appendChange({ type: 'remove', replicaId: 2 })
+      const before = core.configuration as Configuration
+      const after = changedConfiguration(before, [{ type: 'remove', replicaId: 2 }], 0, true)
+      core.appendConfiguration(after as Configuration)
     })
     cluster.settle()
     assert.deepEqual(cluster.replica(1).transfers, ['failed'])
@@ -166,17 +170,14 @@ suite('what happens rarely: leading', () => {
   })
 
   test('a group is full', () => {
-    const cluster = led()
-    const core = cluster.core(1)
     const members = Array.from({ length: maximumReplicas }, (_, i) =>
       descriptor(i + 1, i < 3 ? 'voter' : 'learner'),
     )
     const change = { type: 'addLearner', nodeId: 'one-more', incarnation: 1 } as const
-    cluster.judged = false
-    core.configurations.reset(1, makeConfiguration(1, members.slice(1)))
-    assert.equal(core.refusalOfChange(change, undefined), undefined)
-    core.configurations.reset(1, makeConfiguration(1, members))
-    assert.equal(core.refusalOfChange(change, undefined), 'groupFull')
+    const after = (replicas: typeof members): unknown =>
+      changedConfiguration(makeConfiguration(1, replicas), [change], 5_000, true)
+    assert.equal(typeof after(members.slice(1)), 'object')
+    assert.equal(after(members), 'groupFull')
   })
 })
 
@@ -213,19 +214,21 @@ suite('what happens rarely: configurations', () => {
   test('have limits', () => {
     const many = Array.from({ length: maximumReplicas + 1 }, (_, i) => descriptor(i + 1))
     const problem = `has more than ${maximumReplicas} replicas`
-    assert.equal(configurationProblem({ generation: 1, replicas: many }), problem)
+    assert.equal(configurationProblem(makeConfiguration(1, many)), problem)
     assert.throws(() => decodeConfiguration(encodeConfiguration(makeConfiguration(1, many))), malformed)
     assert.throws(() => bootstrapState(many), { code: 'INVALID_ARGUMENT' })
     assert.throws(() => bootstrapState([descriptor(maximumReplicas + 1)]), /ids 1 to n/)
   })
 
-  test('know two roles', () => {
+  test('know five roles', () => {
     const replicas = [{ ...descriptor(1), role: 'witness' as 'voter' }]
-    assert.match(configurationProblem({ generation: 1, replicas }) ?? '', /neither 'voter' nor 'learner'/)
+    assert.match(configurationProblem(makeConfiguration(1, replicas)) ?? '', /a role that there is not/)
   })
 
   test('that are not known have no voters', () => {
-    assert.deepEqual(votersOf(undefined), [])
+    const cluster = new Cluster(3)
+    cluster.startEmpty(9)
+    assert.deepEqual(cluster.core(9).voters(), [])
   })
 
   test('are rolled back to none, where there was none', () => {
@@ -245,16 +248,16 @@ suite('what happens rarely: configurations', () => {
       { type: 'promote', replicaId: 4 },
       { type: 'remove', replicaId: 4 },
     ]
-    for (const change of good) checkMembershipChange(change)
+    for (const change of good) checkMembershipChanges(change)
     const bad: unknown[] = [
       undefined,
       { type: 'addLearner', nodeId: '', incarnation: 4 },
       { type: 'addLearner', nodeId: 'n9', incarnation: 0 },
       { type: 'promote', replicaId: 0.5 },
-      { type: 'demote', replicaId: 4 },
+      { type: 'demolish', replicaId: 4 },
     ]
     for (const change of bad) {
-      assert.throws(() => checkMembershipChange(change as MembershipChange), { code: 'INVALID_ARGUMENT' })
+      assert.throws(() => checkMembershipChanges(change as MembershipChange), { code: 'INVALID_ARGUMENT' })
     }
   })
 })
