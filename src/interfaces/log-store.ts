@@ -67,6 +67,30 @@ export interface GroupWrite {
   readonly metadata?: Uint8Array
 }
 
+/**
+ * How large a write is by {@link LogStoreLimits}: an upper bound of what it takes in any store of ours, so that whoever keeps
+ * within the limits is never refused.
+ */
+export function groupWriteBytes({ entries, metadata }: GroupWrite): number {
+  let bytes = 256 + (metadata?.length ?? 0)
+  for (const { data } of entries ?? []) bytes += entryWriteBytes + data.length
+  return bytes
+}
+
+/** What an entry adds to {@link groupWriteBytes} beyond its data. */
+export const entryWriteBytes = 96
+
+/** What a store takes, in bytes as {@link groupWriteBytes} counts them. */
+export interface LogStoreLimits {
+  /** A single `write` may hold so many bytes, of all its groups together. A far larger one is refused with `LIMIT_EXCEEDED`. */
+  readonly writeBytes: number
+  /**
+   * All writes that have not resolved yet may hold so many bytes, at least `writeBytes`. Beyond it they may be refused with
+   * `OVERLOADED`.
+   */
+  readonly queuedBytes: number
+}
+
 /** Entries of one term that existed and that the disk has damaged. */
 export interface LostEntries {
   /** Log index of the first one. */
@@ -125,12 +149,15 @@ export type LogStoreFactory = (context: LogStoreContext) => Promise<LogStore>
 export interface LogStore extends AsyncDisposable {
   /** Drawn when the directory was created. */
   readonly incarnation: Incarnation
+  /** What it takes. It does not change while the store is open. */
+  readonly limits: LogStoreLimits
   /** What was found on opening, by group. Groups that were destroyed and left no metadata do not appear. */
   recovered(): ReadonlyMap<GroupId, RecoveredGroup>
   /**
-   * Makes changes of any number of groups durable in one act. Calls may overlap and resolve in order.
+   * Makes changes of any number of groups durable in one act. Calls may overlap and resolve in order. It is refused, with
+   * nothing done, beyond {@link LogStore.limits}: who has more to write splits it.
    *
-   * @throws KeelsonError `STORE_POISONED`, `DISK_FULL`, `LIMIT_EXCEEDED`, `CLOSED`
+   * @throws KeelsonError `STORE_POISONED`, `DISK_FULL`, `LIMIT_EXCEEDED`, `OVERLOADED`, `CLOSED`
    */
   write(batch: readonly GroupWrite[]): Promise<void>
   /**

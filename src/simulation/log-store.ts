@@ -1,16 +1,19 @@
+import { checkInteger, checkObject } from '../core/arguments.ts'
 import type { Deferred } from '../core/async.ts'
 import { deferred } from '../core/async.ts'
 import { copyBytes } from '../core/bytes.ts'
 import { KeelsonError } from '../core/errors.ts'
 import type { SeededRandom } from '../core/random.ts'
-import type {
-  GroupWrite,
-  LogEntry,
-  LogPosition,
-  LogStore,
-  LogStoreContext,
-  LogStoreFactory,
-  RecoveredGroup,
+import {
+  type GroupWrite,
+  groupWriteBytes,
+  type LogEntry,
+  type LogPosition,
+  type LogStore,
+  type LogStoreContext,
+  type LogStoreFactory,
+  type LogStoreLimits,
+  type RecoveredGroup,
 } from '../interfaces/log-store.ts'
 import type { GroupId, Incarnation } from '../model/ids.ts'
 import type { SimulatedDisk } from './disk.ts'
@@ -32,8 +35,12 @@ type Change =
 
 interface Pending {
   readonly change: Change
+  readonly bytes: number
   readonly done: Deferred<void> | undefined
 }
+
+/** What a simulated log store takes where nothing else is said. */
+const defaultLimits: LogStoreLimits = Object.freeze({ writeBytes: 16 << 20, queuedBytes: 64 << 20 })
 
 /** What the device has. */
 interface Image {
@@ -63,12 +70,15 @@ export class SimulatedLogs {
     })
   }
 
-  /** An adapter for a directory of this disk. */
-  factory(directory: string): LogStoreFactory {
-    return async (context) => this.#openStore(directory, context)
+  /** An adapter for a directory of this disk, whose stores take no more than `limits`. */
+  factory(directory: string, limits: LogStoreLimits = defaultLimits): LogStoreFactory {
+    checkObject(limits, 'the limits of a simulated log')
+    checkInteger(limits.writeBytes, 'writeBytes', 1)
+    checkInteger(limits.queuedBytes, 'queuedBytes', limits.writeBytes)
+    return async (context) => this.#openStore(directory, limits, context)
   }
 
-  #openStore(directory: string, context: LogStoreContext): LogStore {
+  #openStore(directory: string, limits: LogStoreLimits, context: LogStoreContext): LogStore {
     if (this.#open.has(directory)) {
       throw new KeelsonError(
         'DIRECTORY_LOCKED',
@@ -97,7 +107,7 @@ export class SimulatedLogs {
         `the directory ${directory} belongs to node ${image.nodeId}; name another one`,
       )
     }
-    const store = new SimulatedLogStore(this.#disk, image, () => {
+    const store = new SimulatedLogStore(this.#disk, image, limits, () => {
       if (this.#open.get(directory) === store) this.#open.delete(directory)
     })
     this.#open.set(directory, store)
@@ -107,6 +117,7 @@ export class SimulatedLogs {
 
 class SimulatedLogStore implements LogStore {
   readonly incarnation: Incarnation
+  readonly limits: LogStoreLimits
   readonly #disk: SimulatedDisk
   readonly #image: Image
   readonly #release: () => void
@@ -121,7 +132,8 @@ class SimulatedLogStore implements LogStore {
   #closed = false
   readonly #idle: Deferred<void>[] = []
 
-  constructor(disk: SimulatedDisk, image: Image, release: () => void) {
+  constructor(disk: SimulatedDisk, image: Image, limits: LogStoreLimits, release: () => void) {
+    this.limits = limits
     this.#disk = disk
     this.#image = image
     this.#release = release
@@ -154,7 +166,9 @@ class SimulatedLogStore implements LogStore {
       const before = bounds.get(write.groupId) ?? this.#groups.get(write.groupId) ?? emptyGroup()
       bounds.set(write.groupId, checkGroupWrite(before, write))
     }
-    return this.#submit({ type: 'write', batch: batch.map(copyWrite) })
+    const bytes = batch.reduce((sum, write) => sum + groupWriteBytes(write), 0)
+    this.#checkSize(bytes)
+    return this.#submit({ type: 'write', batch: batch.map(copyWrite) }, bytes)
   }
 
   async read(groupId: GroupId, from: number, to: number, maximumBytes: number): Promise<LogEntry[]> {
@@ -204,12 +218,12 @@ class SimulatedLogStore implements LogStore {
     }
     const change: Change = { type: 'compact', groupId, through }
     this.#apply(this.#groups, change)
-    this.#pending.push({ change, done: undefined })
+    this.#pending.push({ change, bytes: 0, done: undefined })
   }
 
   async destroy(groupId: GroupId, tombstone: Uint8Array): Promise<void> {
     this.#check()
-    return this.#submit({ type: 'destroy', groupId, tombstone: copyBytes(tombstone) })
+    return this.#submit({ type: 'destroy', groupId, tombstone: copyBytes(tombstone) }, tombstone.length)
   }
 
   async close(): Promise<void> {
@@ -248,10 +262,27 @@ class SimulatedLogStore implements LogStore {
     }
   }
 
-  async #submit(change: Change): Promise<void> {
+  #checkSize(bytes: number): void {
+    const { writeBytes, queuedBytes } = this.limits
+    if (bytes > writeBytes) {
+      throw new KeelsonError(
+        'LIMIT_EXCEEDED',
+        `a write of ${bytes} bytes exceeds the ${writeBytes} that one may hold; split it`,
+      )
+    }
+    const queued = this.#pending.reduce((sum, pending) => sum + pending.bytes, 0)
+    if (queued + bytes > queuedBytes) {
+      throw new KeelsonError(
+        'OVERLOADED',
+        `${queued} bytes wait already to be written; wait for some of them`,
+      )
+    }
+  }
+
+  async #submit(change: Change, bytes: number): Promise<void> {
     this.#apply(this.#groups, change)
     const done = deferred<void>()
-    this.#pending.push({ change, done })
+    this.#pending.push({ change, bytes, done })
     if (this.#syncing === 0) this.#sync()
     return done.promise
   }

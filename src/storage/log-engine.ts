@@ -2,7 +2,14 @@ import { checkBytes } from '../core/arguments.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { invariant } from '../core/invariant.ts'
-import type { GroupWrite, LogEntry, LogPosition, LogStore, RecoveredGroup } from '../interfaces/log-store.ts'
+import type {
+  GroupWrite,
+  LogEntry,
+  LogPosition,
+  LogStore,
+  LogStoreLimits,
+  RecoveredGroup,
+} from '../interfaces/log-store.ts'
 import { checkId, type GroupId, type Incarnation } from '../model/ids.ts'
 import { batchAlignment, batchHeaderBytes, checksumSeed } from './batch-format.ts'
 import {
@@ -57,6 +64,7 @@ export interface LogEngineParts {
  */
 export class LogEngine implements LogStore {
   readonly incarnation: Incarnation
+  readonly limits: LogStoreLimits
   readonly #medium: LogMedium
   readonly #parts: LogEngineParts
   readonly #seed: number
@@ -89,6 +97,12 @@ export class LogEngine implements LogStore {
   ) {
     const { env, adapter, medium } = parts
     this.incarnation = parts.incarnation
+    // What a write takes is at most what the port counts: 64 bytes and its data for each of at most three small records,
+    // and for each entry 24 bytes, its data, and at most a record of its own.
+    this.limits = Object.freeze({
+      writeBytes: medium.maximumBatchBytes - batchHeaderBytes - batchAlignment,
+      queuedBytes: parts.maximumQueuedBytes,
+    })
     this.#parts = parts
     this.#medium = medium
     this.#seed = checksumSeed(parts.incarnation)
@@ -127,7 +141,7 @@ export class LogEngine implements LogStore {
   async write(batch: readonly GroupWrite[]): Promise<void> {
     this.#check()
     const bytes = this.#checkBatch(batch)
-    const target = this.#writer.open(bytes)
+    const target = this.#admit(bytes)
     for (const write of batch) this.#encode(target, write)
     this.#writer.start()
     return target.done.promise
@@ -178,9 +192,9 @@ export class LogEngine implements LogStore {
     checkRepair(groupId, entries, (from, to) => group?.lost(from, to) ?? [])
     let data = 0
     for (const entry of entries) data += entryOverheadBytes + entry.data.length
-    const bytes = data + recordsFor(data) * recordOverheadBytes
+    const bytes = data + recordsFor(entries.length, data) * recordOverheadBytes
     this.#checkSize(bytes)
-    const target = this.#writer.open(bytes)
+    const target = this.#admit(bytes)
     this.#encodeEntries(target, recordTypes.movedEntries, groupId, entries)
     this.#writer.start()
     return target.done.promise
@@ -191,7 +205,7 @@ export class LogEngine implements LogStore {
     checkId(groupId, 'a group id')
     checkBytes(tombstone, 'a tombstone')
     this.#checkSize(recordOverheadBytes + tombstone.length)
-    const target = this.#writer.open(recordOverheadBytes + tombstone.length)
+    const target = this.#admit(recordOverheadBytes + tombstone.length)
     const at = target.position + target.buffer.length
     const copy = new Uint8Array(tombstone)
     writeBytes(target.buffer, recordTypes.destroyed, groupId, copy, this.#seed)
@@ -239,14 +253,14 @@ export class LogEngine implements LogStore {
       bytes += 4 * recordOverheadBytes + (write.metadata?.length ?? 0)
       let data = 0
       for (const entry of write.entries ?? []) data += entryOverheadBytes + entry.data.length
-      bytes += data + recordsFor(data) * recordOverheadBytes
+      bytes += data + recordsFor(write.entries?.length ?? 0, data) * recordOverheadBytes
     }
     this.#checkSize(bytes)
     return bytes
   }
 
   #checkSize(bytes: number): void {
-    const limit = this.#medium.maximumBatchBytes - batchHeaderBytes - batchAlignment
+    const limit = this.limits.writeBytes
     if (bytes > limit) {
       throw new KeelsonError(
         'LIMIT_EXCEEDED',
@@ -254,20 +268,27 @@ export class LogEngine implements LogStore {
         { details: { bytes, limit } },
       )
     }
-    const queued = this.#writer.queuedBytes
-    if (queued + bytes > this.#parts.maximumQueuedBytes) {
+    const queued = this.#writer.admittedBytes
+    if (queued + bytes > this.limits.queuedBytes) {
       throw new KeelsonError(
         'OVERLOADED',
         `${queued} bytes wait already to be written to ${this.#parts.where}; wait for some of them`,
       )
     }
     try {
-      this.#medium.admit(queued + bytes, 'write')
+      this.#medium.admit(this.#writer.queuedBytes + bytes, 'write')
     } catch (error) {
       // Perhaps there is something to give up.
       this.#cleaner.consider()
       throw error
     }
+  }
+
+  /** The batch for a write that was checked. */
+  #admit(bytes: number): Batch {
+    const batch = this.#writer.open(bytes)
+    batch.admitted += bytes
+    return batch
   }
 
   #encodeEntries(

@@ -80,9 +80,9 @@ function end(buffer: BatchBuffer, at: number, seed: number): number {
   return buffer.length - at
 }
 
-/** How many records entries with so much data take at most: any two neighbours hold more than the limit of one. */
-export function recordsFor(dataBytes: number): number {
-  return 1 + 2 * Math.ceil(dataBytes / dataPerRecord)
+/** How many records so many entries take at most: any two neighbours hold more data than the limit of one. */
+export function recordsFor(entries: number, dataBytes: number): number {
+  return Math.min(entries, 1 + 2 * Math.ceil(dataBytes / dataPerRecord))
 }
 
 /** How many of `entries`, from `from` on, go into one record. */

@@ -25,6 +25,8 @@ export interface Batch {
   readonly position: number
   /** What lies before it is not needed any more once this batch is durable. */
   first: number
+  /** Upper bound of what callers wrote into it, without what the store wrote by itself. */
+  admitted: number
   readonly done: Deferred<void>
 }
 
@@ -91,6 +93,13 @@ export class LogWriter {
     return bytes
   }
 
+  /** What callers wait for: what the store copies by itself takes nothing from what it promised them. */
+  get admittedBytes(): number {
+    let bytes = 0
+    for (const { admitted } of this.#batches) bytes += admitted
+    return bytes
+  }
+
   /** The batch that takes so many bytes more. @throws KeelsonError `STORE_POISONED`: it would never be written */
   open(bytes: number): Batch {
     this.check()
@@ -104,7 +113,7 @@ export class LogWriter {
     const buffer = this.#spares.pop() ?? new BatchBuffer(initialBufferBytes)
     buffer.restart(batchHeaderBytes)
     const position = last === undefined ? this.#durable : last.position + last.buffer.length
-    const batch = { buffer, position, first: this.#first, done: deferred<void>() }
+    const batch = { buffer, position, first: this.#first, admitted: 0, done: deferred<void>() }
     // Nobody may be waiting for it.
     batch.done.promise.catch(() => {})
     this.#batches.push(batch)

@@ -3,6 +3,7 @@ import type { ComplianceCase } from './compliance.ts'
 import { compactionCases } from './log-store/compaction.ts'
 import { crashCases } from './log-store/crashes.ts'
 import type { LogStoreSubject } from './log-store/harness.ts'
+import { limitCases } from './log-store/limits.ts'
 import { openingCases } from './log-store/opening.ts'
 import { readCases } from './log-store/reads.ts'
 import { writeCases } from './log-store/writes.ts'
@@ -19,7 +20,6 @@ export type { LogStorePlace, LogStoreSubject } from './log-store/harness.ts'
  */
 export function logStoreCompliance(subject: LogStoreSubject): readonly ComplianceCase[] {
   checkObject(subject, 'the subject of the suite', ['create'])
-  return [...openingCases, ...writeCases, ...readCases, ...compactionCases, ...crashCases].map(
-    ({ name, run }) => ({ name, run: () => run(subject) }),
-  )
+  const cases = [openingCases, writeCases, limitCases, readCases, compactionCases, crashCases].flat()
+  return cases.map(({ name, run }) => ({ name, run: () => run(subject) }))
 }

@@ -141,6 +141,7 @@ const jobType = { type: 'x', run: async () => '', encode: () => null, decode: ()
 const log = {
   incarnation: 7,
   recovered: () => new Map(),
+  limits: { writeBytes: 1 << 24, queuedBytes: 1 << 26 },
   write: async () => {},
   read: async () => [],
   close: async () => {},
@@ -854,8 +855,8 @@ export const factories: readonly Factory[] = [
   },
   {
     name: 'memoryLog',
-    options: { disk: { kind: 'port' }, name: text },
-    valid: () => ({ disk: new MemoryDisk() }),
+    options: { disk: { kind: 'port' }, name: text, maximumWriteBytes: count, maximumQueuedBytes: count },
+    valid: () => ({ disk: new MemoryDisk(), maximumWriteBytes: 8_192, maximumQueuedBytes: 8_192 }),
     make: (options) => void memoryLog(options as never),
   },
   {

@@ -2,13 +2,14 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { sleep } from '../../src/core/async.ts'
 import { nodeEnvironment } from '../../src/core/node-environment.ts'
-import type {
-  GroupWrite,
-  LogEntry,
-  LogPosition,
-  LogStore,
-  LogStoreContext,
-  LogStoreFactory,
+import {
+  type GroupWrite,
+  groupWriteBytes,
+  type LogEntry,
+  type LogPosition,
+  type LogStore,
+  type LogStoreContext,
+  type LogStoreFactory,
 } from '../../src/interfaces/log-store.ts'
 import { MemoryDisk, memoryLog } from '../../src/storage/memory/index.ts'
 import { logStoreCompliance } from '../../src/testing/index.ts'
@@ -25,6 +26,10 @@ class Wrapped implements LogStore {
 
   get incarnation(): number {
     return this.inner.incarnation
+  }
+
+  get limits(): LogStore['limits'] {
+    return this.inner.limits
   }
 
   recovered(): ReturnType<LogStore['recovered']> {
@@ -191,6 +196,38 @@ const mistakes: readonly [what: string, open: Open, name: string][] = [
       })(await log(context)),
     'a refused write leaves no trace',
   ],
+  [
+    'states that it takes more than it does',
+    async (log, context) =>
+      new (class extends Wrapped {
+        override get limits() {
+          return { ...this.inner.limits, writeBytes: this.inner.limits.writeBytes + 1 }
+        }
+      })(await log(context)),
+    'the largest write is taken, as one entry and as many, and one twice as large leaves no trace',
+  ],
+  [
+    'writes a part of what is too large',
+    async (log, context) =>
+      new (class extends Wrapped {
+        override async write(batch: readonly GroupWrite[]) {
+          const fits = batch.reduce((sum, write) => sum + groupWriteBytes(write), 0) <= this.limits.writeBytes
+          if (!fits) await this.inner.write([{ groupId: 2, metadata: new Uint8Array(1) }])
+          return this.inner.write(batch)
+        }
+      })(await log(context)),
+    'the largest write is taken, as one entry and as many, and one twice as large leaves no trace',
+  ],
+  [
+    'lets fewer writes wait than it states',
+    async (log, context) =>
+      new (class extends Wrapped {
+        override get limits() {
+          return { ...this.inner.limits, queuedBytes: 2 * this.inner.limits.queuedBytes }
+        }
+      })(await log(context)),
+    'as many bytes as the queue holds may wait, and once they are written as many again',
+  ],
 ]
 
 suite('the suite finds a log store that', () => {
@@ -198,7 +235,7 @@ suite('the suite finds a log store that', () => {
     test(what, async () => {
       const create = async () => {
         const disk = new MemoryDisk({ timers: env.timers, syncLatencyMs: () => 0.1 })
-        const log = memoryLog({ disk })
+        const log = memoryLog({ disk, maximumWriteBytes: 2 << 20, maximumQueuedBytes: 4 << 20 })
         return {
           open: (context: LogStoreContext) => open(log, context),
           crash: async () => disk.crash(keepNothing),

@@ -9,7 +9,12 @@ import {
   objectOption,
   optional,
 } from '../../core/options.ts'
-import type { LogStore, LogStoreFactory } from '../../interfaces/log-store.ts'
+import {
+  groupWriteBytes,
+  type LogStore,
+  type LogStoreFactory,
+  type LogStoreLimits,
+} from '../../interfaces/log-store.ts'
 import type { StateMachine } from '../../interfaces/state-machine.ts'
 import type { Channel } from '../../interfaces/transport.ts'
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
@@ -98,7 +103,7 @@ export interface CheckedHostOptions {
   readonly snapshotWindowBytes: number
 }
 
-const logMembers = ['write', 'read', 'recovered', 'close', 'incarnation'] as const
+const logMembers = ['write', 'read', 'recovered', 'close', 'incarnation', 'limits'] as const
 const channelMembers = ['send', 'onMessage', 'onLost', 'openStream', 'self', 'maximumMessageBytes'] as const
 
 function either<T>(members: readonly string[]): OptionCheck<T> {
@@ -162,21 +167,40 @@ export function checkDestruction(setup: unknown): { readonly stateMachine?: Stat
 
 /** What a host's own factory gave. @throws KeelsonError `INVALID_OPTION` */
 export function checkPorts(store: unknown, channel: unknown): void {
-  objectOption<LogStore>(logMembers)(store, "RaftHost.open: what option 'log' gave")
+  const { limits } = objectOption<LogStore>(logMembers)(store, "RaftHost.open: what option 'log' gave")
+  checkOptions<LogStoreLimits>(
+    'RaftHost.open: the limits of the log store',
+    limits,
+    { writeBytes: integerOption({ min: 1 }), queuedBytes: integerOption({ min: 1 }) },
+    ({ writeBytes, queuedBytes }, refuse) => {
+      if (queuedBytes < writeBytes) refuse("'queuedBytes' must be at least 'writeBytes'")
+    },
+  )
   objectOption<Channel>(channelMembers)(channel, "RaftHost.open: what option 'channel' gave")
 }
 
 const entryOverheadBytes = 24
 const frameOverheadBytes = 1024
 
+/** What one entry without data takes as a write of its own. */
+const largestEmptyEntry = groupWriteBytes({
+  groupId: 0,
+  entries: [{ index: 0, term: 0, kind: 0, data: new Uint8Array(0) }],
+})
+
 /**
- * The options of the cores, so that every append fits into one message of the channel. What was asked for is refused when
- * it does not; defaults are lowered.
+ * The options of the cores, so that every append fits into one message of the channel, and every entry into one write of the
+ * log store. What was asked for is refused when it does not; defaults are lowered.
  *
  * @throws KeelsonError `INVALID_OPTION`
  */
-export function fitRaftOptions(asked: Partial<RaftOptions>, maximumMessageBytes: number): RaftOptions {
+export function fitRaftOptions(
+  asked: Partial<RaftOptions>,
+  maximumMessageBytes: number,
+  maximumWriteBytes: number,
+): RaftOptions {
   const room = maximumMessageBytes - frameOverheadBytes
+  const roomForEntry = Math.min(room - entryOverheadBytes, maximumWriteBytes - largestEmptyEntry)
   const d = defaultRaftOptions
   const maximumAppendEntries =
     asked.maximumAppendEntries ?? Math.min(d.maximumAppendEntries, Math.floor(room / 4 / entryOverheadBytes))
@@ -185,17 +209,17 @@ export function fitRaftOptions(asked: Partial<RaftOptions>, maximumMessageBytes:
     ...asked,
     maximumAppendEntries,
     maximumAppendBytes: asked.maximumAppendBytes ?? Math.min(d.maximumAppendBytes, roomForData),
-    maximumEntryBytes: asked.maximumEntryBytes ?? Math.min(d.maximumEntryBytes, room - entryOverheadBytes),
+    maximumEntryBytes: asked.maximumEntryBytes ?? Math.min(d.maximumEntryBytes, roomForEntry),
   })
   // Names the option that does not fit.
   checkOptions<{ maximumAppendBytes: number; maximumEntryBytes: number }>(
-    'RaftHost.open: raft, over this channel,',
+    'RaftHost.open: raft, over this channel and with this log store,',
     { maximumAppendBytes: options.maximumAppendBytes, maximumEntryBytes: options.maximumEntryBytes },
     {
       maximumAppendBytes: integerOption({ min: 1, max: Math.max(1, roomForData) }),
       maximumEntryBytes: integerOption({
         min: maximumEnvelopeBytes,
-        max: Math.max(1, room - entryOverheadBytes),
+        max: Math.max(1, roomForEntry),
       }),
     },
   )

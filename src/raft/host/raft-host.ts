@@ -27,6 +27,7 @@ import type { ReplicaPort } from '../group/replica-port.ts'
 import { DamagedReplicas } from './damaged-replicas.ts'
 import type { HostMessage } from './frame.ts'
 import { Incoming } from './incoming.ts'
+import { LogGate } from './log-gate.ts'
 import {
   type CheckedHostOptions,
   checkBootstrap,
@@ -144,10 +145,11 @@ export class RaftHost implements AsyncDisposable {
   }
 
   /** Use {@link RaftHost.open}. @internal */
-  constructor(options: CheckedHostOptions, log: LogStore, channel: Channel) {
+  constructor(options: CheckedHostOptions, store: LogStore, channel: Channel) {
     const { env } = options
+    const log = new LogGate(store)
     this.#options = options
-    this.#raft = fitRaftOptions(options.raft, channel.maximumMessageBytes)
+    this.#raft = fitRaftOptions(options.raft, channel.maximumMessageBytes, log.limits.writeBytes)
     this.#log = log
     this.nodeId = options.nodeId
     this.incarnation = log.incarnation

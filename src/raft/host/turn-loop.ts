@@ -2,10 +2,11 @@ import { type Deferred, deferred } from '../../core/async.ts'
 import type { TimerHandle } from '../../core/clock.ts'
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError } from '../../core/errors.ts'
-import type { GroupWrite, LogStore } from '../../interfaces/log-store.ts'
+import { type GroupWrite, groupWriteBytes } from '../../interfaces/log-store.ts'
 import type { Replica } from '../group/replica.ts'
 import type { TurnSink } from '../group/replica-port.ts'
 import { Deadlines } from './deadlines.ts'
+import type { LogGate } from './log-gate.ts'
 import type { Outbox } from './outbox.ts'
 
 /** A write with whoever waits for it. */
@@ -23,7 +24,7 @@ interface Batch {
   bytes: number
 }
 
-/** A batch that has grown to this size is closed, so that it fits into whatever a store writes at a time. */
+/** A batch that has grown to this size is closed: what comes next may wait where it is in nobody's way. */
 const closedFromBytes = 4 << 20
 
 /** Bytes that may be on their way to the disk. What goes beyond waits here, where it is in nobody's way. */
@@ -31,7 +32,7 @@ const maximumBytesUnderWay = 24 << 20
 
 export interface TurnLoopOptions {
   readonly env: Environment
-  readonly log: LogStore
+  readonly log: LogGate
   readonly outbox: Outbox
   /** A write failed. Nothing more is written or sent. */
   readonly onFailure: (error: unknown) => void
@@ -47,7 +48,7 @@ export interface TurnLoopOptions {
  */
 export class TurnLoop {
   readonly #env: Environment
-  readonly #log: LogStore
+  readonly #log: LogGate
   readonly #outbox: Outbox
   readonly #onFailure: (error: unknown) => void
   readonly #deadlines = new Deadlines<Replica>()
@@ -69,7 +70,13 @@ export class TurnLoop {
     this.#outbox = options.outbox
     this.#onFailure = options.onFailure
     this.#sink = {
-      write: (replica, write, writeId) => this.#collect({ write, replica, writeId, done: undefined }),
+      write: (replica, write, writeId) => {
+        const bytes = groupWriteBytes(write)
+        const refusal = bytes > this.#log.limits.writeBytes ? this.#log.refusal(write) : undefined
+        // It is the replica that stops, not its host.
+        if (refusal !== undefined) throw refusal
+        this.#collect({ write, replica, writeId, done: undefined }, bytes)
+      },
       send: (replica, peer, message) =>
         this.#outbox.add(replica.groupId, replica.recoveryGeneration, peer, message),
     }
@@ -97,7 +104,7 @@ export class TurnLoop {
   async write(write: GroupWrite, replica?: Replica): Promise<void> {
     if (this.#stopped) throw hasStopped()
     const done = deferred<void>()
-    this.#batches.push({ items: [{ write, replica, writeId: 0, done }], bytes: sizeOf(write) })
+    this.#batches.push({ items: [{ write, replica, writeId: 0, done }], bytes: groupWriteBytes(write) })
     this.#writeOut()
     return done.promise
   }
@@ -143,7 +150,7 @@ export class TurnLoop {
     this.#armTimer()
   }
 
-  #collect(item: Item): void {
+  #collect(item: Item, bytes: number): void {
     let batch = this.#openBatch
     if (batch === undefined || batch.bytes >= closedFromBytes) {
       batch = { items: [], bytes: 0 }
@@ -151,7 +158,7 @@ export class TurnLoop {
       this.#batches.push(batch)
     }
     batch.items.push(item)
-    batch.bytes += sizeOf(item.write)
+    batch.bytes += bytes
   }
 
   /** Gives batches to the store, in order, one at a time at the least. */
@@ -224,11 +231,4 @@ export class TurnLoop {
 
 function hasStopped(): KeelsonError {
   return new KeelsonError('CLOSED', 'the write was given up: its group or the Raft host has stopped')
-}
-
-/** About as many bytes as the write takes on the disk. */
-function sizeOf(write: GroupWrite): number {
-  let bytes = 64 + (write.metadata?.length ?? 0)
-  for (const entry of write.entries ?? []) bytes += 32 + entry.data.length
-  return bytes
 }

@@ -7,4 +7,4 @@
 export { MemoryDisk, type MemoryDiskOptions, memoryDiskDefaults } from './disk.ts'
 export { type FileOperation, MemoryFileSystem, type MemoryFileSystemOptions } from './file-system.ts'
 export { MemoryLevel, type MemoryLevelOptions, memoryLevel } from './level.ts'
-export { type MemoryLogOptions, memoryLog } from './log.ts'
+export { type MemoryLogOptions, memoryLog, memoryLogDefaults } from './log.ts'

@@ -1,16 +1,18 @@
 import { checkBytes } from '../../core/arguments.ts'
 import { type Deferred, deferred } from '../../core/async.ts'
 import { KeelsonError } from '../../core/errors.ts'
-import { checkOptions, objectOption, optional, stringOption } from '../../core/options.ts'
-import type {
-  GroupWrite,
-  HardState,
-  LogEntry,
-  LogPosition,
-  LogStore,
-  LogStoreContext,
-  LogStoreFactory,
-  RecoveredGroup,
+import { checkOptions, integerOption, objectOption, optional, stringOption } from '../../core/options.ts'
+import {
+  type GroupWrite,
+  groupWriteBytes,
+  type HardState,
+  type LogEntry,
+  type LogPosition,
+  type LogStore,
+  type LogStoreContext,
+  type LogStoreFactory,
+  type LogStoreLimits,
+  type RecoveredGroup,
 } from '../../interfaces/log-store.ts'
 import { type ClusterId, checkId, type GroupId, type Incarnation, type NodeId } from '../../model/ids.ts'
 import { checkLogContext } from '../directory.ts'
@@ -31,7 +33,18 @@ export interface MemoryLogOptions {
   readonly disk?: MemoryDisk
   /** Name of the log on its disk. Default: `log`. */
   readonly name?: string
+  /** Largest write; more is refused with `LIMIT_EXCEEDED`. */
+  readonly maximumWriteBytes?: number
+  /** Bytes that may wait to be written; more are refused with `OVERLOADED`. */
+  readonly maximumQueuedBytes?: number
 }
+
+/** Defaults of {@link MemoryLogOptions}. */
+export const memoryLogDefaults: Readonly<Required<Omit<MemoryLogOptions, 'disk'>>> = Object.freeze({
+  name: 'log',
+  maximumWriteBytes: 16 * 1024 * 1024,
+  maximumQueuedBytes: 64 * 1024 * 1024,
+})
 
 interface Group {
   compacted: LogPosition
@@ -39,6 +52,12 @@ interface Group {
   entries: LogEntry[]
   hardState: HardState | undefined
   metadata: Uint8Array | undefined
+}
+
+/** Who waits for a sync, and with how much. */
+interface Waiter {
+  readonly done: Deferred<void>
+  readonly bytes: number
 }
 
 interface State {
@@ -54,25 +73,48 @@ interface State {
  * tests, development clusters and the simulator.
  */
 export function memoryLog(options: MemoryLogOptions = {}): LogStoreFactory {
-  const { disk, name } = checkOptions<{ disk: MemoryDisk | undefined; name: string }>('memoryLog', options, {
-    disk: optional(objectOption<MemoryDisk>(['mount', 'crash'])),
-    name: stringOption({ fallback: 'log' }),
+  const d = memoryLogDefaults
+  const checked = checkOptions<Required<Omit<MemoryLogOptions, 'disk'>> & { disk: MemoryDisk | undefined }>(
+    'memoryLog',
+    options,
+    {
+      disk: optional(objectOption<MemoryDisk>(['mount', 'crash'])),
+      name: stringOption({ fallback: d.name }),
+      maximumWriteBytes: integerOption({ min: 4_096, fallback: d.maximumWriteBytes }),
+      maximumQueuedBytes: integerOption({ min: 4_096, fallback: d.maximumQueuedBytes }),
+    },
+    ({ maximumWriteBytes, maximumQueuedBytes }, refuse) => {
+      if (maximumQueuedBytes < maximumWriteBytes) {
+        refuse("'maximumQueuedBytes' must be at least 'maximumWriteBytes'")
+      }
+    },
+  )
+  const own = checked.disk ?? new MemoryDisk()
+  const limits = Object.freeze({
+    writeBytes: checked.maximumWriteBytes,
+    queuedBytes: checked.maximumQueuedBytes,
   })
-  const own = disk ?? new MemoryDisk()
-  return async (context) => MemoryLogStore.open(own, name, checkLogContext(context))
+  return async (context) => MemoryLogStore.open(own, checked.name, limits, checkLogContext(context))
 }
 
 class MemoryLogStore implements LogStore {
   readonly incarnation: Incarnation
+  readonly limits: LogStoreLimits
   readonly #mount: MemoryMount<State>
   readonly #groups: Map<GroupId, Group>
   readonly #recovered: ReadonlyMap<GroupId, RecoveredGroup>
   #failure: KeelsonError | undefined
   #closed = false
   #syncing = false
-  #waiting: Deferred<void>[] = []
+  #waiting: Waiter[] = []
+  #queuedBytes = 0
 
-  static open(disk: MemoryDisk, name: string, context: LogStoreContext): MemoryLogStore {
+  static open(
+    disk: MemoryDisk,
+    name: string,
+    limits: LogStoreLimits,
+    context: LogStoreContext,
+  ): MemoryLogStore {
     const mount = disk.mount<State>(name, () => ({
       clusterId: undefined,
       nodeId: undefined,
@@ -80,14 +122,15 @@ class MemoryLogStore implements LogStore {
       groups: new Map(),
     }))
     try {
-      return new MemoryLogStore(mount, context)
+      return new MemoryLogStore(mount, limits, context)
     } catch (error) {
       mount.release()
       throw error
     }
   }
 
-  constructor(mount: MemoryMount<State>, { clusterId, nodeId }: LogStoreContext) {
+  constructor(mount: MemoryMount<State>, limits: LogStoreLimits, { clusterId, nodeId }: LogStoreContext) {
+    this.limits = limits
     const { state } = mount
     if (state.clusterId !== undefined && state.clusterId !== clusterId) {
       throw new KeelsonError(
@@ -131,11 +174,14 @@ class MemoryLogStore implements LogStore {
       const before = bounds.get(write.groupId) ?? boundsOf(this.#groups.get(write.groupId))
       bounds.set(write.groupId, checkGroupWrite(write, before))
     }
+    const bytes = batch.reduce((sum, write) => sum + groupWriteBytes(write), 0)
+    this.#checkSize(bytes)
     this.#record(
       batch.map((write) => this.#apply(write)),
-      batch.reduce((bytes, write) => bytes + sizeOf(write), 0),
+      bytes,
     )
-    await this.#synced()
+    this.#queuedBytes += bytes
+    await this.#synced(bytes)
   }
 
   async read(groupId: GroupId, from: number, to: number, maximumBytes: number): Promise<LogEntry[]> {
@@ -213,6 +259,23 @@ class MemoryLogStore implements LogStore {
     }
   }
 
+  #checkSize(bytes: number): void {
+    const { writeBytes, queuedBytes } = this.limits
+    if (bytes > writeBytes) {
+      throw new KeelsonError(
+        'LIMIT_EXCEEDED',
+        `a write of up to ${bytes} bytes exceeds the ${writeBytes} that one may hold; split it`,
+        { details: { bytes, limit: writeBytes } },
+      )
+    }
+    if (this.#queuedBytes + bytes > queuedBytes) {
+      throw new KeelsonError(
+        'OVERLOADED',
+        `${this.#queuedBytes} bytes wait already to be written; wait for some of them`,
+      )
+    }
+  }
+
   #record(undo: readonly (() => void)[], bytes = 0): void {
     this.#mount.record(bytes, () => {
       for (let i = undo.length - 1; i >= 0; i--) (undo[i] as () => void)()
@@ -223,11 +286,11 @@ class MemoryLogStore implements LogStore {
    * Waits until everything recorded so far is durable. One sync at a time covers all that wait when it starts; they are
    * told in their order.
    */
-  #synced(): Promise<void> {
-    const waiter = deferred<void>()
-    this.#waiting.push(waiter)
+  #synced(bytes = 0): Promise<void> {
+    const done = deferred<void>()
+    this.#waiting.push({ done, bytes })
     if (!this.#syncing) void this.#sync()
-    return waiter.promise
+    return done.promise
   }
 
   async #sync(): Promise<void> {
@@ -238,10 +301,13 @@ class MemoryLogStore implements LogStore {
       try {
         if (this.#failure !== undefined) throw this.#failure
         await this.#mount.sync()
-        for (const waiter of covered) waiter.resolve()
+        for (const { done, bytes } of covered) {
+          this.#queuedBytes -= bytes
+          done.resolve()
+        }
       } catch (error) {
         this.#failure = error as KeelsonError
-        for (const waiter of covered) waiter.reject(error)
+        for (const { done } of covered) done.reject(error)
       }
     }
     this.#syncing = false
@@ -295,10 +361,4 @@ function boundsOf(group: Group | undefined): LogBounds {
     compacted: group.compacted,
     last: last === undefined ? group.compacted : { index: last.index, term: last.term },
   }
-}
-
-function sizeOf(write: GroupWrite): number {
-  let bytes = 64 + (write.metadata?.length ?? 0)
-  for (const entry of write.entries ?? []) bytes += 32 + entry.data.length
-  return bytes
 }

@@ -219,16 +219,23 @@ suite('the outbox', () => {
 
 suite('options', () => {
   test('defaults are lowered to what the channel carries, wishes are refused', () => {
-    const small = fitRaftOptions({}, 64 << 10)
+    const small = fitRaftOptions({}, 64 << 10, 1 << 24)
     assert.ok(small.maximumEntryBytes < 64 << 10)
     assert.ok(small.maximumAppendBytes + small.maximumAppendEntries * 24 < 64 << 10)
-    assert.equal(fitRaftOptions({}, 64 << 20).maximumAppendBytes, defaultRaftOptions.maximumAppendBytes)
-    assert.throws(() => fitRaftOptions({ maximumEntryBytes: 1 << 20 }, 64 << 10), {
+    assert.equal(
+      fitRaftOptions({}, 64 << 20, 1 << 24).maximumAppendBytes,
+      defaultRaftOptions.maximumAppendBytes,
+    )
+    assert.throws(() => fitRaftOptions({ maximumEntryBytes: 1 << 20 }, 64 << 10, 1 << 24), {
       code: 'INVALID_OPTION',
       message: /maximumEntryBytes/,
     })
-    assert.throws(() => fitRaftOptions({ maximumAppendBytes: 1 << 20 }, 64 << 10), { code: 'INVALID_OPTION' })
-    assert.throws(() => fitRaftOptions({ heartbeatIntervalMs: 200 }, 64 << 20), { code: 'INVALID_OPTION' })
+    assert.throws(() => fitRaftOptions({ maximumAppendBytes: 1 << 20 }, 64 << 10, 1 << 24), {
+      code: 'INVALID_OPTION',
+    })
+    assert.throws(() => fitRaftOptions({ heartbeatIntervalMs: 200 }, 64 << 20, 1 << 24), {
+      code: 'INVALID_OPTION',
+    })
   })
 
   test('unknown and contradicting options are refused by name', async () => {

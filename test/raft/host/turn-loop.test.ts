@@ -5,6 +5,7 @@ import { KeelsonError } from '../../../src/core/errors.ts'
 import type { Channel, GroupWrite, LogStore } from '../../../src/interfaces/index.ts'
 import type { Replica } from '../../../src/raft/group/replica.ts'
 import type { TurnSink } from '../../../src/raft/group/replica-port.ts'
+import { LogGate } from '../../../src/raft/host/log-gate.ts'
 import { Outbox } from '../../../src/raft/host/outbox.ts'
 import { TurnLoop } from '../../../src/raft/host/turn-loop.ts'
 import { Simulation } from '../../../src/simulation/simulation.ts'
@@ -20,13 +21,14 @@ function world() {
   const env = simulation.environment('n1')
   const calls: Call[] = []
   const failures: unknown[] = []
-  const log = {
+  const log = new LogGate({
+    limits: { writeBytes: 64 << 20, queuedBytes: 256 << 20 },
     write: async (batch: readonly GroupWrite[]) => {
       const done = deferred<void>()
       calls.push({ groups: batch.map(({ groupId }) => groupId), done })
       return done.promise
     },
-  } as unknown as LogStore
+  } as unknown as LogStore)
   const channel = { maximumMessageBytes: 1 << 20, send: () => true } as unknown as Channel
   const outbox = new Outbox(channel, env.metrics)
   const loop = new TurnLoop({ env, log, outbox, onFailure: (error) => failures.push(error) })

@@ -1,10 +1,12 @@
 import { utf8 } from '../../../src/core/bytes.ts'
+import type { GroupWrite } from '../../../src/interfaces/log-store.ts'
 import { Applier } from '../../../src/raft/group/applier.ts'
 import type { CommandId } from '../../../src/raft/group/envelope.ts'
 import { Forwarder } from '../../../src/raft/group/forwarder.ts'
 import { Replica } from '../../../src/raft/group/replica.ts'
 import { SessionTable } from '../../../src/raft/group/session-table.ts'
 import { Incoming } from '../../../src/raft/host/incoming.ts'
+import { LogGate } from '../../../src/raft/host/log-gate.ts'
 import { Transfer } from '../../../src/raft/host/snapshot-receiver.ts'
 import { View } from '../../../src/raft/host/snapshot-sender.ts'
 import { PieceChecker } from '../../../src/raft/host/snapshot-wire.ts'
@@ -48,6 +50,14 @@ const lostQuorum = (settings: HostSettings): HostSettings => ({
   ...settings,
   faultMs: 1_000,
   losesQuorum: true,
+})
+
+const tinyStores = (settings: HostSettings): HostSettings => ({
+  ...settings,
+  faultMs: 10_000,
+  faults: ['crash while catching up'],
+  segmentBytes: 0,
+  storeLimits: { writeBytes: 700, queuedBytes: 8_000 },
 })
 
 /** Every bug that the simulated hosts must catch. */
@@ -153,6 +163,29 @@ export const hostBugs: readonly HostBug[] = [
       replace(Applier.prototype, 'flush', async function broken(this: Applier) {
         return this.applied
       }),
+  },
+  {
+    name: 'a write that is split commits what comes with its next piece',
+    seed: 1,
+    plant: () =>
+      replace(LogGate.prototype, 'justified', function broken(slices, hardState) {
+        const [first, ...others] = slices
+        return [{ ...(first as GroupWrite), hardState }, ...others]
+      }),
+    adjust: tinyStores,
+  },
+  {
+    name: 'a write that is split counts once its first piece is durable',
+    seed: 1,
+    plant: () => {
+      const { write } = LogGate.prototype
+      return replace(LogGate.prototype, 'write', async function broken(this: LogGate, batch) {
+        const [first, ...others] = this.parts(batch).map(async ([, part]) => write.call(this, part))
+        for (const other of others) other.catch(() => {})
+        return first
+      })
+    },
+    adjust: tinyStores,
   },
   {
     name: 'lost members that come back are listened to, and not told',

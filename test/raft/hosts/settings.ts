@@ -1,4 +1,5 @@
 import { between, chance, type SeededRandom } from '../../../src/core/random.ts'
+import type { LogStoreLimits } from '../../../src/interfaces/log-store.ts'
 import type { RaftOptions } from '../../../src/raft/core/types.ts'
 import type { GroupLimits } from '../../../src/raft/group/limits.ts'
 import type { RaftHostOptions } from '../../../src/raft/host/options.ts'
@@ -19,6 +20,8 @@ export interface HostSettings {
   /** Counters that are there from the start, so that a snapshot has many chunks. */
   readonly fillers: number
   readonly faultMs: number
+  /** The only kinds of faults; drawn where it is not said. */
+  readonly faults?: readonly string[]
   /** Mean time between two changes of the members; huge for none. */
   readonly changeMs: number
   /** Probability that something happens at a chunk of a snapshot that is restored. */
@@ -31,6 +34,10 @@ export interface HostSettings {
   readonly limits: Partial<GroupLimits>
   readonly host: Partial<RaftHostOptions>
   readonly maximumMessageBytes: number
+  /** What the log stores take; undefined for a lot. */
+  readonly storeLimits: LogStoreLimits | undefined
+  /** Real segments of this size on the simulated disks; 0 for simulated stores. */
+  readonly segmentBytes: number
 }
 
 export function drawHostSettings(random: SeededRandom): HostSettings {
@@ -71,5 +78,16 @@ export function drawHostSettings(random: SeededRandom): HostSettings {
       maximumSnapshotTransfers: 1 + random.integer(3),
     },
     maximumMessageBytes: 8_000 + random.integer(16_000),
+    ...drawStore(random),
+  }
+}
+
+/** Stores that take less than what comes in with one message, or in one turn. */
+function drawStore(random: SeededRandom): Pick<HostSettings, 'storeLimits' | 'segmentBytes'> {
+  const writeBytes = 700 + random.integer(2_000)
+  const queuedBytes = writeBytes + random.integer(8_000)
+  return {
+    storeLimits: chance(random, 0.5) ? { writeBytes, queuedBytes } : undefined,
+    segmentBytes: chance(random, 0.3) ? 16 * 1024 : 0,
   }
 }

@@ -8,7 +8,8 @@ import type { HostWorld } from './world.ts'
 export async function torment(world: HostWorld): Promise<void> {
   const { cluster, random } = world
   const until = cluster.simulation.nowMs + world.settings.faultMs
-  const kinds = shuffled(random, Object.keys(faults)).slice(0, 3 + random.integer(6))
+  const drawn = shuffled(random, Object.keys(faults)).slice(0, 3 + random.integer(6))
+  const kinds = world.settings.faults ?? drawn
   while (cluster.simulation.nowMs < until) {
     const kind = pick(random, kinds) as keyof typeof faults
     world.count(kind)
@@ -34,6 +35,25 @@ const faults = {
     const node = any(world)
     world.crash(node)
     await world.cluster.sleep(between(world.random, 500, 3_000))
+    world.revive(node)
+  },
+  'crash while catching up': async (world: HostWorld): Promise<void> => {
+    const node = any(world)
+    world.crash(node)
+    await world.cluster.sleep(between(world.random, 100, 1_500))
+    world.revive(node)
+    const lastIndex = (): number => (world.isOpen(node) ? node.group().status().lastIndex : 0)
+    for (let had = 0, waited = 0; waited < 4_000; waited++) {
+      await world.cluster.sleep(0.25)
+      had ||= lastIndex()
+      if (lastIndex() > had) break
+    }
+    // What it has got waits for the disk, and some of it is there after the power cut.
+    const end = node.disk.stall()
+    await world.cluster.sleep(between(world.random, 0, 5))
+    if (node.process.state !== 'crashed') node.crash('power')
+    end()
+    await world.cluster.sleep(between(world.random, 1, 50))
     world.revive(node)
   },
   'crash of all': async (world: HostWorld): Promise<void> => {

@@ -1,7 +1,9 @@
 import { KeelsonError } from '../../../src/core/errors.ts'
 import { chance, pick, type SeededRandom } from '../../../src/core/random.ts'
+import type { LogStoreFactory } from '../../../src/interfaces/log-store.ts'
 import type { RaftGroup } from '../../../src/raft/group/raft-group.ts'
 import { isolate } from '../../../src/simulation/partitions.ts'
+import { segments } from '../../../src/storage/segments/index.ts'
 import type { CounterMachine } from '../support/counter-machine.ts'
 import { Cluster, type ClusterNode } from '../support/host-cluster.ts'
 import { extendFrame } from '../support/later-release.ts'
@@ -40,11 +42,24 @@ export class HostWorld {
       limits: settings.limits,
       host: settings.host,
       maximumMessageBytes: settings.maximumMessageBytes,
+      logLimits: () => settings.storeLimits,
+      ...(settings.segmentBytes === 0 ? {} : { log: (node) => this.#segments(node) }),
       onChannel: (node) => this.#watchChannel(node),
       onMachine: (node, machine) => this.#watchMachine(node, machine),
     })
     this.random = this.cluster.simulation.random('world')
     this.names = Array.from({ length: settings.size + settings.spares }, (_, i) => `n${i + 1}`)
+  }
+
+  /** Real segments on the node's disk: tiny ones, so that a gathered write is larger than one of them. */
+  #segments(node: ClusterNode): LogStoreFactory {
+    const { segmentBytes } = this.settings
+    return segments('raft', {
+      segmentBytes,
+      maximumQueuedBytes: segmentBytes,
+      cleanFromBytes: 0,
+      fileSystem: node.disk.fileSystem(),
+    })
   }
 
   count(what: string): void {

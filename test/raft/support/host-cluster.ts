@@ -7,6 +7,7 @@ import type {
   GroupWrite,
   LogStore,
   LogStoreFactory,
+  LogStoreLimits,
   Transport,
 } from '../../../src/interfaces/index.ts'
 import type { ReplicaDescriptor } from '../../../src/model/descriptors.ts'
@@ -32,6 +33,8 @@ export interface ClusterOptions {
   readonly maximumMessageBytes?: number
   /** Where a node keeps its log. Default: a simulated log store, which keeps its contract whatever happens. */
   readonly log?: (node: ClusterNode) => LogStoreFactory
+  /** What the simulated log store of a node takes. Default: a lot. */
+  readonly logLimits?: (node: ClusterNode) => LogStoreLimits | undefined
   /** Sees every channel before its host does. */
   readonly onChannel?: (node: ClusterNode) => void
   /** Sees every state machine before it is opened. */
@@ -113,8 +116,12 @@ export class ClusterNode {
   }
 
   async openLog(): Promise<LogStore> {
-    const factory = this.#cluster.options.log?.(this) ?? this.#logs.factory('raft')
-    return factory({ env: this.env, clusterId: 'test', nodeId: this.name })
+    return this.#logFactory()({ env: this.env, clusterId: 'test', nodeId: this.name })
+  }
+
+  #logFactory(): LogStoreFactory {
+    const { log, logLimits } = this.#cluster.options
+    return log?.(this) ?? this.#logs.factory('raft', logLimits?.(this))
   }
 
   /** A state machine on this node's disk. */
@@ -152,7 +159,7 @@ export class ClusterNode {
   /** What offline operations on this node's replica take. */
   offline(groupId = 1): StoppedGroupOptions {
     const { env, name } = this
-    const log = this.#cluster.options.log?.(this) ?? this.#logs.factory('raft')
+    const log = this.#logFactory()
     return { env, log, clusterId: 'test', nodeId: name, groupId, stateMachine: this.machine(groupId) }
   }
 

@@ -33,3 +33,15 @@ for (const rotating of [false, true]) {
     for (const { name, run } of logStoreCompliance({ create })) test(name, run)
   })
 }
+
+suite('levelLog with tiny batches keeps its limits', () => {
+  const create = async () => {
+    const level = new MemoryLevel()
+    return {
+      open: levelLog(level, { maximumBatchBytes: 4_096, maximumQueuedBytes: 4_096, cleanFromBytes: 0 }),
+    }
+  }
+  for (const { name, run } of logStoreCompliance({ create })) {
+    if (name.includes('largest write') || name.includes('queue holds')) test(name, run)
+  }
+})

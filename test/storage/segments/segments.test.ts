@@ -21,3 +21,14 @@ suite('small segments on the disk', () => {
   }
   for (const { name, run } of logStoreCompliance({ create })) test(name, run)
 })
+
+suite('tiny segments on the disk keep their limits', () => {
+  const create = async () => {
+    const { path, remove } = await temporaryDirectory()
+    const options = { segmentBytes: 16 * 1024, maximumQueuedBytes: 16 * 1024, cleanFromBytes: 0 }
+    return { open: segments(`${path}/log`, options), dispose: remove }
+  }
+  for (const { name, run } of logStoreCompliance({ create })) {
+    if (name.includes('largest write') || name.includes('queue holds')) test(name, run)
+  }
+})
