@@ -86,6 +86,7 @@ export class LogEngine implements LogStore {
     const engine = new LogEngine(parts, index, index.recovered(parts.where), extent)
     // From now on an empty log is a loss.
     if (extent.end === 0) await engine.#writer.mark()
+    engine.#writer.proveLater()
     return engine
   }
 
@@ -224,6 +225,7 @@ export class LogEngine implements LogStore {
   }
 
   async #close(): Promise<void> {
+    this.#writer.stop()
     await this.#cleaner.stop()
     // Who waits for a write is told of its failure there.
     await this.#writer.flush().catch(() => {})

@@ -1,4 +1,5 @@
 import { type Deferred, deferred } from '../core/async.ts'
+import type { TimerHandle } from '../core/clock.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import type { Counter, Histogram } from '../core/metrics.ts'
@@ -35,6 +36,9 @@ const batchTargetBytes = 4 * 1024 * 1024
 
 const initialBufferBytes = 64 * 1024
 
+/** How long a last batch stays without one behind it that says that it was durable. */
+const provenAfterMs = 1_000
+
 /** A buffer that once had to be larger is not kept. */
 const largestKeptBuffer = 8 * 1024 * 1024
 
@@ -50,10 +54,14 @@ export class LogWriter {
   readonly #batches: Batch[] = []
   #underWay: Batch | undefined
   #running = false
+  #stopped = false
   #durable: number
   /** What lies before it is not needed any more. */
   #first: number
   #unproven = true
+  #provingTimer: TimerHandle | undefined
+  /** Where the log ended when the timer was started. */
+  #provingFrom = 0
   #failure: KeelsonError | undefined
 
   constructor(parts: LogWriterParts) {
@@ -84,6 +92,30 @@ export class LogWriter {
   /** The last batch has no other behind it that would prove, on the next opening, that it was durable. */
   get unproven(): boolean {
     return this.#unproven && this.#failure === undefined
+  }
+
+  /**
+   * When nothing more comes, writes an empty batch behind the last one, which says that it was durable: what is damaged of it
+   * later cannot pass for a write that a crash cut short. It is there within two seconds, and only where nothing else came.
+   */
+  proveLater(): void {
+    if (!this.unproven || this.#provingTimer !== undefined || this.#stopped) return
+    this.#provingFrom = this.#durable
+    this.#provingTimer = this.#parts.env.timers.schedule(provenAfterMs, () => {
+      this.#provingTimer = undefined
+      // What is under way starts it anew.
+      if (this.#batches.length > 0) return
+      if (this.#durable !== this.#provingFrom) this.proveLater()
+      // A failure is found out by whoever writes next.
+      else if (this.unproven) this.mark().catch(() => {})
+    })
+  }
+
+  /** Nothing is written any more by itself. */
+  stop(): void {
+    this.#stopped = true
+    this.#provingTimer?.cancel()
+    this.#provingTimer = undefined
   }
 
   /** A few batches at most wait, as each but the last is full. */
@@ -143,6 +175,7 @@ export class LogWriter {
         await this.#commit(batch)
         batch.done.resolve()
         this.#parts.committed()
+        this.proveLater()
       }
     } catch (error) {
       this.#fail(toKeelsonError(error))
@@ -172,6 +205,7 @@ export class LogWriter {
 
   #fail(error: KeelsonError): void {
     this.#failure = error
+    this.stop()
     this.#parts.env.logger.error(
       { store: this.#parts.where, error: error.toJSON() },
       'a write of the log store failed; the store stops',
