@@ -28,11 +28,13 @@ export type {
   ProposeOptions,
   RaftGroupEvents,
   ReadOptions,
+  ReplaceOptions,
   ReplicaProgress,
 } from './group/group-types.ts'
 export { checkGroupLimits, defaultGroupLimits, type GroupLimits } from './group/limits.ts'
 export type { GroupReport } from './group/lost-quorum.ts'
 export type { RaftGroup } from './group/raft-group.ts'
+export type { Replacement } from './group/replacement.ts'
 export { type RaftHostOptions, raftHostDefaults } from './host/options.ts'
 export { RaftHost, type RaftHostEvents, type StoredGroup } from './host/raft-host.ts'
 export {

@@ -699,6 +699,26 @@ async function openGroup(): ReturnType<Subject['open']> {
       group.changeMembership({ type: 'remove', replicaId: 9 }, options),
     ),
     {
+      name: 'replace',
+      right: [{ replicaId: 99, nodeId: 'n2', incarnation: 1 }],
+      arguments: [
+        {
+          kind: 'object',
+          also: [
+            { replicaId: 0, nodeId: 'n2', incarnation: 1 },
+            { replicaId: 1, nodeId: 'A B', incarnation: 1 },
+            { replicaId: 1, nodeId: 'n2', incarnation: '1' },
+          ],
+        },
+      ],
+      options: ['catchUpTimeoutMs'],
+      call: group.replace.bind(group),
+    },
+    option('replace', 'catchUpTimeoutMs', ['1', -1, null, 1.5], (options) =>
+      group.replace({ replicaId: 99, nodeId: 'n2', incarnation: 1 }, options),
+    ),
+    { name: 'forgetLeader', right: [], arguments: [], call: group.forgetLeader.bind(group) },
+    {
       name: 'transferLeadership',
       right: [1],
       arguments: [id],

@@ -8,6 +8,16 @@ export interface PlacedConfiguration {
   readonly configuration: Configuration
   /** Who counts in it: asked for with every message. */
   readonly electorate: Electorate
+  /** It has the leader do something without being asked: leave it, promote a learner, or yield to another voter. */
+  readonly wantsMore: boolean
+}
+
+function place(index: number, configuration: Configuration): PlacedConfiguration {
+  const { replicas, joint } = configuration
+  const wantsMore =
+    joint?.autoLeave === true ||
+    replicas.some(({ autoPromote, priority }) => autoPromote !== undefined || priority !== undefined)
+  return { index, configuration, electorate: electorateOf(configuration), wantsMore }
 }
 
 /**
@@ -31,14 +41,14 @@ export class ConfigurationHistory {
   /** The one in force at `index`; undefined when that is not known any more, or not yet. */
   at(index: number): PlacedConfiguration | undefined {
     for (let i = this.places.length - 1; i >= 0; i--) {
-      const place = this.places[i] as PlacedConfiguration
-      if (place.index <= index) return place
+      const found = this.places[i] as PlacedConfiguration
+      if (found.index <= index) return found
     }
     return undefined
   }
 
   append(index: number, configuration: Configuration): void {
-    this.places.push({ index, configuration, electorate: electorateOf(configuration) })
+    this.places.push(place(index, configuration))
   }
 
   /** Entries from `index` on were cut off. */
@@ -55,7 +65,7 @@ export class ConfigurationHistory {
 
   /** A snapshot replaced the log: its configuration is the only one. */
   reset(index: number, configuration: Configuration): void {
-    this.places = [{ index, configuration, electorate: electorateOf(configuration) }]
+    this.places = [place(index, configuration)]
   }
 
   clone(): ConfigurationHistory {

@@ -41,11 +41,15 @@ const times: ReadonlySet<string> = new Set([
   'lastHeardMs',
   'leaderHeardMs',
   'offeredAtMs',
+  'coveredAtMs',
+  'catchUpStartedMs',
   'checkedAtMs',
   'pledgedUntilMs',
   'leaseUntilMs',
   'atMs',
   'deadlineMs',
+  'yieldNotBeforeMs',
+  'yieldedAtMs',
 ])
 
 /** The same by the wall clock. */

@@ -1,4 +1,5 @@
 import type { ReplicaId } from '../../model/ids.ts'
+import { replicaOf } from './configuration.ts'
 import { hasQuorum, mayHaveQuorum } from './electorate.ts'
 import { RaftPledges } from './pledges.ts'
 import type {
@@ -237,13 +238,16 @@ export abstract class RaftElection extends RaftPledges {
 
   /**
    * The socket to the leader closed: it is forgotten, and a pre-vote starts at once. The voters take turns, two round
-   * trips apart, so that they do not split the votes. Those that are pledged wait for the end of their pledges, and a turn
-   * more, since the others' may end a little later. Without pre-votes a glitch would depose a leader that is well, so then
-   * nothing is hurried.
+   * trips apart, those of higher priority first, so that they do not split the votes. Those that are pledged wait for the
+   * end of their pledges, and a turn more, since the others' may end a little later. Without pre-votes a glitch would depose
+   * a leader that is well, so then nothing is hurried.
    */
   leaderWentDown(): void {
+    const { configuration } = this
+    const priorityOf = (voter: ReplicaId): number => replicaOf(configuration, voter)?.priority ?? 0
     const rank = this.voters()
       .filter((voter) => voter !== this.leader)
+      .sort((a, b) => priorityOf(b) - priorityOf(a) || a - b)
       .indexOf(this.replicaId)
     this.setLeader(0)
     if (!this.options.preVote || !this.maySeekElection()) return
@@ -252,6 +256,14 @@ export abstract class RaftElection extends RaftPledges {
     const fromMs = Math.max(this.nowMs, this.pledgedUntilMs)
     this.electionDeadlineMs = Math.min(this.electionDeadlineMs, fromMs + delay)
     if (fromMs + delay <= this.nowMs) this.electionTimedOut()
+  }
+
+  /**
+   * The caller knows better than the silence of its timers that the leader is gone: this replica no longer protects it, so
+   * that it can vote for another one. Its own timer runs on as it was.
+   */
+  dropLeader(): void {
+    if (this.role === 'follower') this.setLeader(0)
   }
 
   header(to: ReplicaId): MessageHeader {

@@ -23,12 +23,18 @@ export type RaftInvariantName =
   | 'configurations overlap'
   | 'one change at a time'
   | 'replica ids are minted once'
-  | 'promoted replicas have a log'
+  | 'promoted replicas have caught up'
   | 'configuration of the log'
   | 'direct commit only of own term'
   | 'committed is durable on a majority'
   | 'promises are durable'
   | 'linearizable reads'
+
+/** Where a log ended from a point of time on. */
+interface LengthOfLog {
+  readonly atMs: number
+  readonly lastIndex: number
+}
 
 /** What was last seen of a core, to find what is new. */
 interface Seen {
@@ -82,6 +88,10 @@ export class RaftInvariants {
   readonly #disks: Map<ReplicaId, DurableModel> = new Map()
   /** Of replicas that crashed: where their logs end at the least. */
   readonly #leastLastIndex: Map<ReplicaId, number> = new Map()
+  /** Of leaders: how long their logs were, from an election timeout ago on. */
+  readonly #lengths: Map<ReplicaId, LengthOfLog[]> = new Map()
+  /** Those of which the leader may know other things than their disks say: see `reminted`. */
+  readonly #reminted: Set<ReplicaId> = new Set()
   /** Votes that left, by `voter/term`. */
   readonly #votes: Map<string, ReplicaId> = new Map()
   readonly #reads: Map<string, number> = new Map()
@@ -117,6 +127,7 @@ export class RaftInvariants {
     this.#checkCommit(core, before)
     this.#checkAppendedConfigurations(core, before)
     this.#checkLeadership(core, before)
+    this.#noteLength(core, before)
     this.#checkConfigurationInForce(core)
     this.#checkCursors(core)
     this.#seen.set(core.replicaId, {
@@ -234,6 +245,8 @@ export class RaftInvariants {
    */
   reminted(replicaId: ReplicaId): void {
     this.crashed(replicaId)
+    this.#reminted.add(replicaId)
+    this.#lengths.delete(replicaId)
     this.#logs.delete(replicaId)
     this.#disks.delete(replicaId)
     this.#appliedThrough.delete(replicaId)
@@ -247,6 +260,7 @@ export class RaftInvariants {
    */
   renamed(from: ReplicaId, to: ReplicaId): void {
     this.reminted(to)
+    this.#reminted.delete(to)
     for (const map of [this.#seen, this.#logs, this.#disks, this.#appliedThrough, this.#leastLastIndex]) {
       moveKey<unknown>(map, from, to)
     }
@@ -380,7 +394,7 @@ export class RaftInvariants {
     this.#noteCommitted(commitIndex, core.term)
     const leads = core.role === 'leader' || before?.leads === true
     if (before !== undefined && leads && core.term === before.term && commitIndex > before.commitIndex) {
-      this.#checkDirectCommit(core)
+      this.#checkDirectCommit(core, before)
     }
   }
 
@@ -431,19 +445,32 @@ export class RaftInvariants {
     }
   }
 
-  #checkDirectCommit(core: RaftCore): void {
+  /**
+   * By the configuration that was in force before, or by one that came in this event: fewer voters may find that a majority
+   * of them has what the earlier ones waited for. One that is appended because of the commit comes after it.
+   */
+  #checkDirectCommit(core: RaftCore, before: Seen): void {
     const { commitIndex } = core
     const term = core.log.termAt(commitIndex) as number
     if (term !== core.term) {
       this.#fail('direct commit only of own term', `${core.replicaId} committed ${commitIndex} of ${term}`)
     }
-    this.#checkDurable(core, commitIndex, core.configuration as Configuration)
+    const { latest, places } = core.configurations
+    const inForce = core.configurations.at(before.lastIndex)
+    const isDurable = places
+      .filter((place) => place === inForce || place.index > before.lastIndex)
+      .some(({ configuration }) => hasQuorum(electorateOf(configuration), this.#holds(core, commitIndex)))
+    if (!isDurable) this.#checkDurable(core, commitIndex, (latest as PlacedConfiguration).configuration)
+  }
+
+  #holds(core: RaftCore, index: number): (voter: ReplicaId) => boolean {
+    const term = core.log.termAt(index) as number
+    return (voter) => this.#disks.get(voter)?.has(index, term) !== false
   }
 
   /** The entry is on the disks of a quorum, judged by the members alone, whatever the core makes of them. */
   #checkDurable(core: RaftCore, index: number, configuration: Configuration): void {
-    const term = core.log.termAt(index) as number
-    const holds = (voter: ReplicaId): boolean => this.#disks.get(voter)?.has(index, term) !== false
+    const holds = this.#holds(core, index)
     const electorate = electorateOf(configuration)
     if (hasQuorum(electorate, holds)) return
     const holders = electorate.voters.filter(holds)
@@ -471,19 +498,47 @@ export class RaftInvariants {
         )
       }
       if (earlier.index > before.commitIndex) this.#checkDurable(core, earlier.index, earlier.configuration)
-      this.#checkPromoted(core, configuration)
+      this.#checkPromoted(core, configuration, before.commitIndex)
     }
   }
 
-  /** Whoever gets a vote has the entry that added it on its disk, or had it when its disk still was what it is to be. */
-  #checkPromoted(core: RaftCore, { changes }: Configuration): void {
+  /**
+   * Whoever gets a vote has the entry that added it, and nearly all that is committed, on its disk: else the group would wait
+   * for it, perhaps for ever.
+   */
+  #checkPromoted(core: RaftCore, { changes }: Configuration, commitIndex: number): void {
     for (const { type, replicaId } of changes) {
-      if (type !== 'promote' || (this.#disks.get(replicaId)?.lastIndex ?? replicaId) >= replicaId) continue
+      const lastIndex = this.#disks.get(replicaId)?.lastIndex
+      if (type !== 'promote' || lastIndex === undefined || this.#reminted.has(replicaId)) continue
+      const enough = Math.min(commitIndex - core.options.caughtUpEntries, this.#lengthBefore(core))
+      if (lastIndex >= Math.max(replicaId, enough)) continue
       this.#fail(
-        'promoted replicas have a log',
-        `${core.replicaId} promoted ${replicaId}, whose log ends before the entry that added it`,
+        'promoted replicas have caught up',
+        `${core.replicaId} promoted ${replicaId}, whose log ends at ${lastIndex} where ${commitIndex} is committed`,
       )
     }
+  }
+
+  /** Where the log of this leader ended an election timeout ago, or when its term began. */
+  #lengthBefore(core: RaftCore): number {
+    const lengths = this.#lengths.get(core.replicaId) ?? []
+    const sinceMs = core.nowMs - core.options.electionTimeoutMs
+    return (lengths.findLast(({ atMs }) => atMs <= sinceMs) ?? lengths[0])?.lastIndex ?? 0
+  }
+
+  #noteLength(core: RaftCore, before: Seen | undefined): void {
+    const { replicaId, nowMs, lastIndex } = core
+    if (core.role !== 'leader') {
+      this.#lengths.delete(replicaId)
+      return
+    }
+    const known =
+      before?.leads === true && before.term === core.term ? this.#lengths.get(replicaId) : undefined
+    const lengths = known ?? [{ atMs: nowMs, lastIndex: before?.lastIndex ?? 0 }]
+    this.#lengths.set(replicaId, lengths)
+    if (lengths.at(-1)?.lastIndex !== lastIndex) lengths.push({ atMs: nowMs, lastIndex })
+    const sinceMs = nowMs - core.options.electionTimeoutMs
+    while (lengths.length > 1 && (lengths[1] as LengthOfLog).atMs <= sinceMs) lengths.shift()
   }
 
   #checkLeadership(core: RaftCore, before: Seen | undefined): void {

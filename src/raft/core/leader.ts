@@ -46,6 +46,8 @@ export abstract class RaftLeader extends RaftFollower {
   abstract continueTransfer(replicaId: ReplicaId): void
   /** What the configuration in force has the leader do by itself, if its time has come. */
   abstract continueMembership(): void
+  /** A voter that is to lead rather than this one may take over. */
+  abstract yieldIfDue(): void
 
   /** The election is won. The first entry is a no-op: only through it may older ones be committed (section 5.4.2). */
   override becomeLeader(): void {
@@ -155,6 +157,7 @@ export abstract class RaftLeader extends RaftFollower {
     const moved = index > progress.matchIndex
     progress.matchIndex = index
     progress.nextIndex = Math.max(progress.nextIndex, index + 1)
+    progress.continueCatchUp(this.log.lastIndex, this.nowMs)
     if (progress.state === 'probe') progress.becomeReplicate()
     else if (progress.state === 'replicate') progress.inFlight.freeThrough(index)
     else if (this.log.termAt(index) !== undefined) progress.becomeReplicate()
@@ -281,6 +284,7 @@ export abstract class RaftLeader extends RaftFollower {
     this.checkQuorum()
     if (this.role === 'leader') this.continueMembership()
     if (this.role !== 'leader') return
+    this.yieldIfDue()
     this.heartbeatDeadlineMs = this.nowMs + this.options.heartbeatIntervalMs
     this.startRound()
   }

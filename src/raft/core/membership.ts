@@ -76,14 +76,19 @@ export abstract class RaftMembership extends RaftReads {
     return progress !== undefined && progress.matchIndex >= replicaId
   }
 
-  /** It has nearly all that is committed, and answers. */
+  /** It answers, and has nearly all that is committed or, where much is written, what there was a short while ago. */
   isCaughtUp(progress: Progress | undefined): boolean {
     return (
       progress !== undefined &&
       progress.state === 'replicate' &&
       this.isRecentlyActive(progress) &&
-      progress.matchIndex + this.options.caughtUpEntries >= this.commitIndex
+      (progress.matchIndex + this.options.caughtUpEntries >= this.commitIndex || this.keepsUp(progress))
     )
+  }
+
+  /** What it lacks was appended within an election timeout: no voter may need longer than that to have the whole log. */
+  keepsUp(progress: Progress): boolean {
+    return progress.coveredAtMs > this.nowMs - this.options.electionTimeoutMs
   }
 
   isRecentlyActive(progress: Progress): boolean {
@@ -126,15 +131,25 @@ export abstract class RaftMembership extends RaftReads {
   }
 
   override continueMembership(): void {
-    if (this.isHandingOver()) return
-    if (this.leavesByItself() && this.mayLeaveJoint()) {
-      this.appendConfiguration(leftConfiguration(this.configuration as Configuration))
+    if (this.configurations.latest?.wantsMore !== true || this.isHandingOver()) return
+    if (this.configuration?.joint === undefined) this.promoteNext()
+    else if (this.leavesByItself() && this.mayLeaveJoint()) {
+      this.appendConfiguration(leftConfiguration(this.configuration))
     }
   }
 
   /** The configuration in force is to be left without anybody asking for it: whoever leads sees to that. */
   leavesByItself(): boolean {
     return this.configuration?.joint?.autoLeave === true
+  }
+
+  /** Makes a learner that is marked for it, and has caught up, a voter. The next one follows when that is committed. */
+  promoteNext(): void {
+    if (this.isChangePending() || !this.mayChangeMembers()) return
+    const learner = this.configuration?.replicas.find(
+      ({ replicaId, autoPromote }) => autoPromote === true && this.mayPromote(replicaId),
+    )
+    if (learner !== undefined) this.tryChange([{ type: 'promote', replicaId: learner.replicaId }], {})
   }
 
   /** As for any change: the joint configuration is committed, and so is an entry of this leader's own term. */

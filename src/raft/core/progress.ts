@@ -88,12 +88,30 @@ export class Progress {
   /** When it was last looked at whether messages on their way make headway, and `matchIndex` then. */
   checkedAtMs: number
   checkedMatch = 0
+  /** It has acknowledged all that this leader's log had at this time. */
+  coveredAtMs: number = -Infinity
+  /** When the round of catching up that is under way began, and where the log ended then. */
+  catchUpStartedMs: number
+  catchUpIndex: number
   inFlight: InFlight = new InFlight()
 
   constructor(nextIndex: number, nowMs: number) {
     this.nextIndex = nextIndex
+    this.catchUpIndex = nextIndex - 1
+    this.catchUpStartedMs = nowMs
     this.lastHeardMs = nowMs
     this.checkedAtMs = nowMs
+  }
+
+  /**
+   * Catching up goes in rounds (Ongaro's thesis, section 4.2.1): each ends when the replica has what the log had when it
+   * began, and the next one begins with what was appended meanwhile. A replica that keeps up with its leader has short ones.
+   */
+  continueCatchUp(lastIndex: number, nowMs: number): void {
+    if (this.matchIndex < this.catchUpIndex) return
+    this.coveredAtMs = this.catchUpStartedMs
+    this.catchUpStartedMs = nowMs
+    this.catchUpIndex = lastIndex
   }
 
   becomeProbe(nextIndex: number): void {
@@ -131,6 +149,9 @@ export class Progress {
     copy.fetchId = this.fetchId
     copy.checkedAtMs = this.checkedAtMs
     copy.checkedMatch = this.checkedMatch
+    copy.coveredAtMs = this.coveredAtMs
+    copy.catchUpStartedMs = this.catchUpStartedMs
+    copy.catchUpIndex = this.catchUpIndex
     copy.inFlight = this.inFlight.clone()
     return copy
   }

@@ -205,6 +205,11 @@ export class RaftCore extends RaftRequests implements RaftMachine {
     if (this.maySeekElection()) this.electionTimedOut()
   }
 
+  forgetLeader(nowMs: number): void {
+    this.observeTime(nowMs)
+    this.dropLeader()
+  }
+
   peerUnreachable(replicaId: ReplicaId, nowMs: number): void {
     this.observeTime(nowMs)
     const progress = this.progress.get(replicaId)

@@ -3,11 +3,11 @@ import type { ReplicaId } from '../../model/ids.ts'
 import { votesInIncoming } from '../../model/replica-roles.ts'
 import { replicaOf } from './configuration.ts'
 import { entryOverheadBytes } from './log.ts'
-import { RaftMembership } from './membership.ts'
+import { RaftPriorities } from './priorities.ts'
 import type { Accepted, Proposal, ProposalAccepted, RefusalReason, Refused } from './types.ts'
 
 /** What else callers ask of a leader: proposals, and to hand over. */
-export abstract class RaftRequests extends RaftMembership {
+export abstract class RaftRequests extends RaftPriorities {
   /** The replica that leadership is being handed to; 0 for none. Set until the outcome is known. */
   transferTo: ReplicaId = 0
   /** The term in which it was started. */
@@ -58,15 +58,16 @@ export abstract class RaftRequests extends RaftMembership {
     if (to !== this.replicaId && !this.isHeir(to)) return this.refuse('unknownReplica')
     if (this.transferTo === to && this.isHandingOver()) return { accepted: true }
     if (this.isHandingOver()) return this.refuse('transferring')
-    if (to === this.replicaId) {
-      this.transferOutcome = { to, outcome: 'done' }
-      return { accepted: true }
-    }
+    if (to === this.replicaId) this.transferOutcome = { to, outcome: 'done' }
+    else this.handOver(to)
+    return { accepted: true }
+  }
+
+  override handOver(to: ReplicaId): void {
     this.transferTo = to
     this.transferTerm = this.term
     this.transferDeadlineMs = this.nowMs + this.options.electionTimeoutMs
     this.continueTransfer(to)
-    return { accepted: true }
   }
 
   /** The heir has the whole log: it may campaign. Until then it is brought up to date like any other. */
@@ -81,6 +82,8 @@ export abstract class RaftRequests extends RaftMembership {
     this.transferOutcome = { to: this.transferTo, outcome }
     this.transferTo = 0
     this.transferDeadlineMs = Infinity
+    if (outcome === 'failed') this.yieldFailed()
+    if (this.role === 'leader') this.continueMembership()
   }
 
   /** A transfer that was started here ends when the next leader is known. */

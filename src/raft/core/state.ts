@@ -3,6 +3,7 @@ import { invariant } from '../../core/invariant.ts'
 import type { Random } from '../../core/random.ts'
 import { entryKinds, type HardState } from '../../interfaces/log-store.ts'
 import type { ReplicaId } from '../../model/ids.ts'
+import { votesInAnyHalf } from '../../model/replica-roles.ts'
 import { decodeConfiguration, replicaOf } from './configuration.ts'
 import { ConfigurationHistory } from './configuration-history.ts'
 import { type Electorate, nobody } from './electorate.ts'
@@ -206,6 +207,8 @@ export abstract class RaftState {
     // Nobody waits for what the old id had to say.
     this.outbox = []
     this.deferred = []
+    this.toldRemoved = false
+    this.pendingRemoved = false
   }
 
   /** Lets the clock of this core move forward, never back. */
@@ -286,7 +289,29 @@ export abstract class RaftState {
   /** Starts the election timer anew, with the timeout in force. */
   armElection(): void {
     const needed = this.leader !== 0 || this.maySeekElection()
-    this.electionDeadlineMs = needed ? this.nowMs + this.electionTimeoutMs : Infinity
+    this.electionDeadlineMs = needed
+      ? this.nowMs + this.electionTimeoutMs + this.deferenceMs()
+      : Number.POSITIVE_INFINITY
+  }
+
+  ownPriority(): number {
+    return replicaOf(this.configuration, this.replicaId)?.priority ?? 0
+  }
+
+  /**
+   * How much longer than others this replica waits for a leader that has fallen silent, so that voters of higher priority go
+   * first, if they are there. Only then: once there is no leader, each voter waits as long as any other, or one that
+   * campaigns again and again without a chance would keep those of lower priority, which have one, waiting for ever.
+   */
+  deferenceMs(): number {
+    const { latest } = this.configurations
+    if (latest?.wantsMore !== true || this.leader === 0) return 0
+    const own = this.ownPriority()
+    const defers = latest.configuration.replicas.some(
+      (replica) =>
+        replica.replicaId !== this.leader && votesInAnyHalf(replica) && (replica.priority ?? 0) > own,
+    )
+    return defers ? this.options.electionTimeoutMs : 0
   }
 
   /** Entries may be applied up to here: committed, and durable on this replica. */

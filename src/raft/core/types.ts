@@ -456,7 +456,7 @@ export interface ProgressStatus {
   readonly nextIndex: number
   /** An answer came within the last election timeout. */
   readonly recentlyActive: boolean
-  /** At most `caughtUpEntries` behind. */
+  /** It may be promoted: it has the entry that added it, and lacks little. */
   readonly caughtUp: boolean
   readonly inFlightMessages: number
   readonly inFlightBytes: number
@@ -549,7 +549,10 @@ export interface RaftOptions {
   readonly maximumPendingReads: number
   /** Memory for applied entries that stay for followers that are a little behind. */
   readonly maximumTailBytes: number
-  /** A learner that is at most this many entries behind the leader's commit index may be promoted. */
+  /**
+   * A learner that is at most this many entries behind the leader's commit index may be promoted; so may one that lacks only
+   * what was appended within the last `electionTimeoutMs`.
+   */
   readonly caughtUpEntries: number
 }
 
@@ -618,6 +621,11 @@ export interface RaftMachine {
    * its pledge to a leader has ended.
    */
   campaign(nowMs: number): void
+  /**
+   * On a follower: whoever led is gone, as the caller knows from elsewhere. From now on this replica votes for others as if
+   * it had never heard a leader; it campaigns no earlier by that. A leader that is there after all makes itself known again.
+   */
+  forgetLeader(nowMs: number): void
   /** A hint: what was sent to this replica lately may be lost. */
   peerUnreachable(replicaId: ReplicaId, nowMs: number): void
   /** A hint: the socket to this replica closed. If it leads, a pre-vote starts at once, staggered by voter. */

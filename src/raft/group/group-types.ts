@@ -55,6 +55,12 @@ export interface ReadOptions extends CallOptions {
 /** Options of {@link RaftGroup.changeMembership}. */
 export interface ChangeMembershipOptions extends CallOptions, MembershipOptions {}
 
+/** Options of {@link RaftGroup.replace}. */
+export interface ReplaceOptions extends CallOptions {
+  /** How long the new replica may take to catch up, in milliseconds. Default: ten minutes. */
+  readonly catchUpTimeoutMs?: number
+}
+
 /** A replica of the group and the node it lives on. */
 export interface LeaderReference {
   /** Its id within the group. */

@@ -5,7 +5,7 @@ import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import { Events } from '../../core/events.ts'
 import { booleanOption, checkCall } from '../../core/options.ts'
 import { entryKinds } from '../../interfaces/log-store.ts'
-import { checkId, type GroupId, type ReplicaId } from '../../model/ids.ts'
+import { checkId, checkName, type GroupId, type ReplicaId } from '../../model/ids.ts'
 import { checkMembershipChanges } from '../core/configuration-change.ts'
 import type { Configuration, MembershipChange, ReadMode, ReadRequest } from '../core/types.ts'
 import { staleSequence } from './applier.ts'
@@ -19,6 +19,7 @@ import type {
   ProposeOptions,
   RaftGroupEvents,
   ReadOptions,
+  ReplaceOptions,
   ReplicaProgress,
 } from './group-types.ts'
 import { LeaseFence } from './lease-fence.ts'
@@ -26,6 +27,7 @@ import type { GroupLimits } from './limits.ts'
 import type { PendingProposal } from './pending-proposals.ts'
 import type { PendingRead } from './pending-reads.ts'
 import { notLeader } from './refusals.ts'
+import { type Replacement, replaceReplica } from './replacement.ts'
 import type { Replica } from './replica.ts'
 import type { ReplicaListener } from './replica-port.ts'
 import { encodeSessionEntry, maximumEvictions } from './session-entry.ts'
@@ -37,6 +39,7 @@ export class RaftGroup {
   readonly #limits: GroupLimits
   readonly #forwards: boolean
   readonly #events: Events<RaftGroupEvents>
+  readonly #env: Environment
   #replica: Replica | undefined
   #stopped: KeelsonError | undefined
   #generation = 0
@@ -46,6 +49,7 @@ export class RaftGroup {
     this.groupId = groupId
     this.#forwards = forwards
     this.#limits = limits
+    this.#env = env
     this.#events = new Events(env.logger, [
       'leadership',
       'token',
@@ -201,6 +205,34 @@ export class RaftGroup {
   }
 
   /**
+   * Replaces a replica by one on another node, in one operation: adds a learner there, waits until it has caught up, and
+   * swaps the two in one joint step, so that the group never has a voter more or less. Level-triggered: it goes on from where
+   * the group stands, so after an error, and on another leader, it can simply be called again.
+   *
+   * @returns the configuration that has the one and not the other, committed
+   *
+   * @throws KeelsonError `NOT_LEADER`, `NOT_FOUND` (no such replica), `CONFLICT` (the node has a replica of another life of
+   * its data), `TIMEOUT` (the learner stays), `OUTCOME_UNKNOWN`, `ABORTED`
+   */
+  async replace(replacement: Replacement, options: ReplaceOptions = {}): Promise<Configuration> {
+    checkCall('replace', options, ['catchUpTimeoutMs'])
+    checkObject(replacement, 'a replacement')
+    checkId(replacement.replicaId, 'the replica that is replaced')
+    checkName(replacement.nodeId, 'the node of the new replica')
+    checkId(replacement.incarnation, 'the incarnation of the new replica')
+    if (options.catchUpTimeoutMs !== undefined) checkInteger(options.catchUpTimeoutMs, 'catchUpTimeoutMs')
+    throwIfAborted(options.signal)
+    this.#running()
+    const port = {
+      groupId: this.groupId,
+      env: this.#env,
+      status: () => this.status(),
+      changeMembership: this.changeMembership.bind(this),
+    }
+    return replaceReplica(port, replacement, options)
+  }
+
+  /**
    * Hands leadership to a voter and resolves when this replica has given it up to it. Proposals are refused meanwhile.
    *
    * @throws KeelsonError `NOT_LEADER`, `NOT_FOUND`, `TIMEOUT` (this replica leads on, if it can), `ABORTED`
@@ -227,6 +259,14 @@ export class RaftGroup {
       if (refusal !== undefined) reject(refusal)
       else if (signal !== undefined) whenAborted(signal, handle, () => reject(abortError(signal, 'unknown')))
     })
+  }
+
+  /**
+   * Says that whoever led the group is gone, as the caller knows from elsewhere: this replica, a follower, votes for others
+   * from now on as if it had never heard of it. Harmless when it is wrong: the leader's next message undoes it.
+   */
+  forgetLeader(): void {
+    this.#running().forgetLeader()
   }
 
   /** The group as this replica sees it now. Synchronous, no I/O. */

@@ -239,6 +239,11 @@ export class Replica {
     return this.#guarded(() => this.#requests.transferLeadership(to, this.#now(), { resolve, reject }))
   }
 
+  forgetLeader(): void {
+    this.#guarded(() => this.core.forgetLeader(this.#now()))
+    this.#port.schedule(this)
+  }
+
   // What comes in
 
   /**

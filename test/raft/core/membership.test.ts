@@ -84,7 +84,7 @@ suite('a member that is added', () => {
     const id = add(cluster, 1, 'n9')
     cluster.crash(id)
     cluster.propose(1, 'a', 'b', 'c', 'd')
-    cluster.settle()
+    cluster.advance(400)
     assert.equal(refusal(cluster, 1, { type: 'promote', replicaId: id }), 'notCaughtUp')
     cluster.restart(id)
     cluster.advance(200)

@@ -39,8 +39,13 @@ const leftOut: ReadonlySet<string> = new Set([
   'lastFetchId',
   // Nothing is compacted, so nobody is offered a snapshot.
   'offeredAtMs',
+  // So few entries are there that everybody has caught up.
+  'coveredAtMs',
+  'catchUpStartedMs',
+  'catchUpIndex',
   // Of a configuration in its place: what follows from it.
   'electorate',
+  'wantsMore',
   // A replica id belongs to one node.
   'nodeId',
   'incarnation',

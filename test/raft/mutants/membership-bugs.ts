@@ -1,6 +1,7 @@
 import type { SeededRandom } from '../../../src/core/random.ts'
 import type { ReplicaId } from '../../../src/model/ids.ts'
 import { type Electorate, hasQuorum, quorumValue } from '../../../src/raft/core/electorate.ts'
+import type { Progress } from '../../../src/raft/core/progress.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
 import type { Settings } from '../simulation/settings.ts'
 import type { PlantedBug } from './types.ts'
@@ -40,6 +41,14 @@ const jointChangesUnderFire = (settings: Settings, random: SeededRandom): Settin
 const fewVoters = (settings: Settings, random: SeededRandom): Settings => ({
   ...jointChangesUnderFire(settings, random),
   size: 3,
+})
+
+/** Learners that are promoted by the leader, while much is written. */
+const marksLearners = (settings: Settings, random: SeededRandom): Settings => ({
+  ...jointChanges(settings, random),
+  autoPromoteShare: 1,
+  thinkMs: 4,
+  raft: { ...settings.raft, caughtUpEntries: 5 },
 })
 
 /** Bugs of joint configurations and of what a leader does with the members by itself. */
@@ -191,6 +200,71 @@ export const membershipBugs: readonly PlantedBug[] = [
       }
     },
     adjust: jointChangesUnderFire,
+  },
+  {
+    name: 'a marked learner is promoted before it has caught up',
+    mistake: undefined,
+    Core: class extends RaftCore {
+      override isCaughtUp(): boolean {
+        return true
+      }
+    },
+    adjust: marksLearners,
+  },
+  {
+    name: 'a learner that has kept up once counts as caught up for ever',
+    mistake: undefined,
+    Core: class extends RaftCore {
+      override keepsUp(progress: Progress): boolean {
+        return progress.coveredAtMs > -Infinity
+      }
+    },
+    adjust: marksLearners,
+  },
+  {
+    name: 'marked learners stay learners',
+    mistake: undefined,
+    Core: class extends RaftCore {
+      override promoteNext(): void {}
+    },
+    adjust: (settings, random) => ({ ...jointChanges(settings, random), autoPromoteShare: 1 }),
+  },
+  {
+    name: 'only a voter of the highest priority campaigns',
+    mistake: undefined,
+    Core: class extends RaftCore {
+      override maySeekElection(): boolean {
+        const least = this.ownPriority()
+        const isHighest = this.configuration?.replicas.every(({ priority = 0 }) => priority <= least)
+        return super.maySeekElection() && isHighest === true
+      }
+    },
+    adjust: (settings) => ({ ...settings, priorities: true, size: 5, nodes: 7 }),
+  },
+  {
+    name: 'voters of low priority wait for the others although nobody leads',
+    mistake: 26,
+    Core: class extends RaftCore {
+      override deferenceMs(): number {
+        const least = this.ownPriority()
+        const defers = this.configuration?.replicas.some(({ priority = 0 }) => priority > least)
+        return defers === true ? this.options.electionTimeoutMs : 0
+      }
+    },
+    adjust: (settings) => ({ ...settings, priorities: true, mixedOptions: true }),
+  },
+  {
+    name: 'a leader yields to whoever has the higher priority, there or not, again and again',
+    mistake: 30,
+    Core: class extends RaftCore {
+      override canTakeOver(): boolean {
+        return true
+      }
+      override mayYield(): boolean {
+        return !this.isHandingOver()
+      }
+    },
+    adjust: (settings) => ({ ...settings, priorities: true, size: 5, nodes: 7 }),
   },
   {
     name: 'ids that were minted beyond the end of the log are minted again',

@@ -4,16 +4,24 @@ import type { AppendReply, Message } from '../../../src/raft/core/types.ts'
 import { checkEvents } from './check-events.ts'
 import type { RaftEvent } from './events.ts'
 import { runSeed } from './run.ts'
+import type { Settings } from './settings.ts'
+
+/** So much happens that some runs have everything, whatever else changes about them. */
+const adjust = (settings: Settings): Settings => ({
+  ...settings,
+  operatorIntervalMs: 80,
+  emphasis: ['leader cut off', 'crash by kill'],
+})
 
 function traceOf(seed: number): { readonly lines: string[]; readonly hash: string } {
   const lines: string[] = []
-  const { hash, failure } = runSeed({ seed, onEvent: (line) => lines.push(line) })
+  const { hash, failure } = runSeed({ seed, adjust, onEvent: (line) => lines.push(line) })
   assert.equal(failure, undefined, failure?.message)
   return { lines, hash }
 }
 
 suite('the trace of a run', () => {
-  const seeds = [1, 2, 5, 20, 27]
+  const seeds = [1, 3, 6, 7, 9]
   const traces = new Map(seeds.map((seed) => [seed, traceOf(seed)]))
   const linesOf = (seed: number): string[] => traces.get(seed)?.lines ?? []
 
@@ -37,7 +45,7 @@ suite('the trace of a run', () => {
 
   test('is the same each time, and changes nothing', () => {
     for (const [seed, { lines, hash }] of traces) {
-      assert.equal(runSeed({ seed }).hash, hash)
+      assert.equal(runSeed({ seed, adjust }).hash, hash)
       if (seed === 1) assert.deepEqual(traceOf(seed).lines, lines)
     }
   })

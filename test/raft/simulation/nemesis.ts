@@ -354,6 +354,19 @@ export function faultKinds(world: World): FaultKind[] {
       },
     },
     {
+      name: 'leader forgotten',
+      meanIntervalMs: 3_000,
+      durationMs: [0, 0],
+      begin: (random) => {
+        const node = running(random)
+        if (node?.core === undefined) return undefined
+        node.core.forgetLeader(node.nowMs)
+        node.input('told that the leader is gone')
+        node.changed()
+        return () => {}
+      },
+    },
+    {
       name: 'campaign without need',
       meanIntervalMs: 6_000,
       durationMs: [0, 0],

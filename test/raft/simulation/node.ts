@@ -143,11 +143,17 @@ export class Node {
     return this.env.clock.monotonicMs()
   }
 
-  /** Every second node may have shorter leases than the others. */
+  /**
+   * What this life runs with: every second node may have shorter leases than the others, and PreVote and CheckQuorum may be
+   * otherwise than on other nodes, and than before.
+   */
   raftOptions(): Partial<RaftOptions> {
-    const { raft, shortLease } = this.world.settings
-    if (shortLease === 1 || Number(this.name.slice(1)) % 2 === 0) return raft
-    return { ...raft, leaseMs: Math.ceil((raft.leaseMs ?? 100) * shortLease) }
+    const { raft, shortLease, mixedOptions } = this.world.settings
+    const mixed = mixedOptions
+      ? { preVote: chance(this.random, 0.5), checkQuorum: chance(this.random, 0.5) }
+      : {}
+    if (shortLease === 1 || Number(this.name.slice(1)) % 2 === 0) return { ...raft, ...mixed }
+    return { ...raft, ...mixed, leaseMs: Math.ceil((raft.leaseMs ?? 100) * shortLease) }
   }
 
   get running(): boolean {

@@ -102,7 +102,15 @@ export class Operator {
     const { replicas } = configuration
     const lost = replicas.find(({ replicaId }) => this.#world.lost.has(replicaId))
     if (lost !== undefined) return { type: 'remove', replicaId: lost.replicaId }
+    const { priorities, autoPromoteShare } = this.#world.settings
+    if (priorities && chance(random, 0.15)) {
+      return { type: 'setPriority', replicaId: pick(random, replicas).replicaId, priority: random.integer(4) }
+    }
     const learner = replicas.find(({ role }) => role === 'learner')
+    if (learner?.autoPromote === true && chance(random, 0.8)) return undefined
+    if (learner !== undefined && chance(random, autoPromoteShare * 0.3)) {
+      return { type: 'promoteLater', replicaId: learner.replicaId }
+    }
     if (learner !== undefined && chance(random, 0.8)) {
       return { type: chance(random, 0.85) ? 'promote' : 'remove', replicaId: learner.replicaId }
     }
@@ -162,7 +170,15 @@ export class Operator {
   }
 
   #addition(node: Node): Extract<MembershipChange, { readonly type: 'addLearner' }> {
-    return { type: 'addLearner', nodeId: node.name, incarnation: node.incarnation }
+    const { random } = this.#env
+    const { autoPromoteShare, priorities } = this.#world.settings
+    return {
+      type: 'addLearner',
+      nodeId: node.name,
+      incarnation: node.incarnation,
+      ...(priorities ? { priority: random.integer(4) } : {}),
+      ...(chance(random, autoPromoteShare) ? { autoPromote: true } : {}),
+    }
   }
 
   #change(node: Node, core: RaftCore, changes: readonly MembershipChange[]): void {

@@ -1,7 +1,10 @@
 import { KeelsonError } from '../../../src/core/errors.ts'
 import { pick } from '../../../src/core/random.ts'
 import type { ReplicaDescriptor } from '../../../src/model/descriptors.ts'
+import { votesInIncoming } from '../../../src/model/replica-roles.ts'
 import { replicaOf } from '../../../src/raft/core/configuration.ts'
+import type { RaftCore } from '../../../src/raft/core/raft.ts'
+import type { RaftMember } from '../../../src/raft/core/types.ts'
 import { drawSwarm, FaultInjector } from '../../../src/simulation/faults.ts'
 import { checkLinearizability } from '../../../src/simulation/linearizability.ts'
 import { counterModel, mapModel } from '../../../src/simulation/sequential-models.ts'
@@ -178,13 +181,28 @@ function stallFollower(world: World): void {
   follower.process.resume()
 }
 
+/** The leader has nothing left to do by itself: no joint configuration to leave, nobody to promote, nobody to yield to. */
+function settled(world: World, { configuration, replicaId }: RaftCore): boolean {
+  const { replicas = [], joint } = configuration ?? {}
+  if (joint?.autoLeave === true) return false
+  const isThere = (replica: RaftMember): boolean => {
+    const core = world.nodeOf(replica)?.core
+    return core !== undefined && !core.quarantined && !world.lost.has(replica.replicaId)
+  }
+  if (joint === undefined && replicas.some((replica) => replica.autoPromote === true && isThere(replica)))
+    return false
+  const own = replicaOf(configuration, replicaId)?.priority ?? 0
+  return !replicas.some(
+    (replica) => votesInIncoming(replica) && (replica.priority ?? 0) > own && isThere(replica),
+  )
+}
+
 /** All live members of the leader's configuration have applied all that is committed. */
 function converged(world: World): boolean {
   const leader = world.leader()
   const core = leader?.core
   if (core === undefined || core.appliedIndex < core.lastIndex) return false
-  // Whoever entered it: it is left.
-  if (core.configuration?.joint?.autoLeave === true) return false
+  if (!settled(world, core)) return false
   return (core.configuration?.replicas ?? []).every((replica) => {
     if (world.lost.has(replica.replicaId) && !world.forgetful.has(replica.replicaId)) return true
     if ([...world.dead].some(({ name }) => name === replica.nodeId)) return true

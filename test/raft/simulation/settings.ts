@@ -58,6 +58,12 @@ export interface Settings {
   readonly jointShare: number
   /** How likely the operator is to end a joint configuration that is not left by itself, whenever he looks. */
   readonly leaveProbability: number
+  /** How likely a learner is marked to be promoted by the leader itself. */
+  readonly autoPromoteShare: number
+  /** Members have priorities, which the operator changes now and then. */
+  readonly priorities: boolean
+  /** Each replica has PreVote and CheckQuorum on or off as it likes, another way after each start. */
+  readonly mixedOptions: boolean
   /** Names of faults that are there for certain, and often. */
   readonly emphasis: readonly string[]
 }
@@ -134,6 +140,9 @@ export function drawSettings(random: SeededRandom): Settings {
     followerReads: chance(random, 0.6) ? random.float() : 0,
     jointShare: chance(random, 0.75) ? random.float() : 0,
     leaveProbability: pick(random, [0.1, 0.7]),
+    autoPromoteShare: chance(random, 0.6) ? random.float() : 0,
+    priorities: chance(random, 0.4),
+    mixedOptions: chance(random, 0.4),
     emphasis: [],
   }
 }

@@ -5,7 +5,7 @@ import type { ReplicaDescriptor } from '../../../src/model/descriptors.ts'
 import { bootstrapState, replicaOf } from '../../../src/raft/core/configuration.ts'
 import { RaftInvariants } from '../../../src/raft/core/invariants.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
-import type { Configuration, RaftCoreSetup } from '../../../src/raft/core/types.ts'
+import type { Configuration, RaftCoreSetup, RaftMember } from '../../../src/raft/core/types.ts'
 import { newMetadata } from '../../../src/raft/group/metadata.ts'
 import { SimulatedDisk } from '../../../src/simulation/disk.ts'
 import { MessageNetwork } from '../../../src/simulation/message-network.ts'
@@ -328,9 +328,9 @@ export class World {
    * A leader that cannot reach a majority must not keep its clients waiting for ever. To be called from time to time.
    */
   checkIsolatedLeaders(): void {
-    const { electionTimeoutMs = 300, checkQuorum = true } = this.settings.raft
-    if (!checkQuorum) return
+    const { electionTimeoutMs = 300 } = this.settings.raft
     for (const core of this.#leading.keys()) {
+      if (!core.options.checkQuorum) continue
       const node = this.live().find((other) => other.core === core)
       if (node === undefined) continue
       const reaches = halvesOf(core.configuration).every((half) => {
@@ -373,12 +373,14 @@ export class World {
 
   #bootstrap(): void {
     const members = [...this.nodes.values()].slice(0, this.settings.size)
+    const random = this.simulation.random('priorities')
     const replicas = members.map(
-      (node, i): ReplicaDescriptor => ({
+      (node, i): RaftMember => ({
         replicaId: i + 1,
         nodeId: node.name,
         incarnation: node.incarnation,
         role: 'voter',
+        ...(this.settings.priorities && i > 0 ? { priority: random.integer(4) } : {}),
       }),
     )
     const state = bootstrapState(replicas)

@@ -36,7 +36,11 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
     preVote: chance(random, 0.8),
     checkQuorum: chance(random, 0.8),
   }
-  const cluster = new Cluster(size, { seed, options, ...(Core === undefined ? {} : { Core }) })
+  // A group may be in the middle of a change of its options: each replica as it was started last.
+  const mixed = chance(random, 0.3)
+  const optionsOf = (): Partial<RaftOptions> =>
+    mixed ? { preVote: chance(random, 0.5), checkQuorum: chance(random, 0.5) } : {}
+  const cluster = new Cluster(size, { seed, options, optionsOf, ...(Core === undefined ? {} : { Core }) })
   cluster.restores = false
   cluster.answersFetches = false
   cluster.awaits = true
@@ -54,6 +58,7 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
   const healing = random.float()
   const calm = chance(random, 0.5) ? 0.003 : 0
   const changeRate = random.float() * pick(random, [0.03, 0.03, 0.3])
+  const prefers = chance(random, 0.3)
   const several = chance(random, 0.75) ? 0.3 + 0.7 * random.float() : 0
   let cut: (message: Message) => boolean = () => true
 
@@ -93,7 +98,8 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
       cluster.on(id, (core) => core.transferLeadership(pick(random, [id, ...core.voters()]), cluster.now))
     else if (draw < 0.96)
       cluster.on(id, (core) => core.peerDown(pick(random, [...cluster.replicas.keys()]), cluster.now))
-    else if (draw < 0.98) cluster.on(id, (core) => core.campaign(cluster.now))
+    else if (draw < 0.975) cluster.on(id, (core) => core.campaign(cluster.now))
+    else if (draw < 0.98) cluster.on(id, (core) => core.forgetLeader(cluster.now))
     else {
       const replica = cluster.replica(id)
       const position = cluster.on(id, (core) => core.compact(core.appliedIndex - random.integer(4)))
@@ -131,8 +137,11 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
       return { type: draw < 0.45 ? 'remove' : 'demote', replicaId }
     }
     if (draw < 0.4 && replicas.length < 6) {
-      return { type: 'addLearner', nodeId: `n${++nodes}`, incarnation: 1 }
+      const nodeId = `n${++nodes}`
+      const priority = prefers ? random.integer(3) : 0
+      return { type: 'addLearner', nodeId, incarnation: 1, priority, autoPromote: chance(random, several) }
     }
+    if (prefers && chance(random, 0.2)) return { type: 'setPriority', replicaId, priority: random.integer(3) }
     if (draw < 0.75) return { type: 'promote', replicaId }
     return { type: chance(random, several * 0.5) ? 'demote' : 'remove', replicaId }
   }

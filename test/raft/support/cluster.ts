@@ -36,6 +36,8 @@ export type CoreClass = new (setup: RaftCoreSetup) => RaftCore
 export interface ClusterOptions {
   readonly seed?: number
   readonly options?: Partial<RaftOptions>
+  /** What one replica has otherwise, asked at each of its starts. */
+  readonly optionsOf?: (replicaId: ReplicaId) => Partial<RaftOptions>
   readonly learners?: readonly ReplicaId[]
   readonly Core?: CoreClass
 }
@@ -106,6 +108,7 @@ export class Cluster {
   readonly invariants: RaftInvariants = new RaftInvariants()
   readonly random: SeededRandom
   readonly options: Partial<RaftOptions>
+  readonly optionsOf: (replicaId: ReplicaId) => Partial<RaftOptions>
   readonly Core: CoreClass
   now = 0
   /** What the wall clocks show more than the monotonic ones. */
@@ -128,6 +131,7 @@ export class Cluster {
   constructor(size: number, options: ClusterOptions = {}) {
     this.random = new SeededRandom(options.seed ?? 1)
     this.options = options.options ?? {}
+    this.optionsOf = options.optionsOf ?? (() => ({}))
     this.Core = options.Core ?? RaftCore
     const members: ReplicaDescriptor[] = []
     for (let id = 1; id <= size; id++) {
@@ -163,7 +167,7 @@ export class Cluster {
         entries: disk.entries,
         quarantined: disk.quarantined,
       },
-      options: this.options,
+      options: { ...this.options, ...this.optionsOf(replicaId) },
       random: this.random.child(`${replicaId}/${this.random.uint32()}`),
       nowMs: this.now,
     })

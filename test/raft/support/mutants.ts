@@ -103,7 +103,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'reads are served without a confirmed round',
     mistake: 9,
-    from: 216,
+    from: 48,
     Core: class extends RaftCore {
       override canServeRead(): boolean {
         return true
@@ -113,7 +113,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'rounds of heartbeats are used again',
     mistake: 9,
-    from: 404,
+    from: 48,
     Core: class extends RaftCore {
       override startRound(): void {
         this.round = Math.min(this.round, 1)
@@ -174,7 +174,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'logs are compared by index before term',
     mistake: 14,
-    from: 416,
+    from: 9,
     Core: class extends RaftCore {
       override logIsUpToDate(_lastTerm: number, lastIndex: number): boolean {
         return lastIndex >= this.log.lastIndex
