@@ -195,6 +195,7 @@ export class CityNode implements RangeHost, SchemaHost, AsyncDisposable {
         sequence: status.sequence,
         caughtUp: [status.replicaId, ...caughtUp],
         load: { writes: writesServed },
+        swaps: true,
       })
     }
     return observed
@@ -313,6 +314,15 @@ export class CityNode implements RangeHost, SchemaHost, AsyncDisposable {
       if (change.type === 'transferLease') {
         if (change.replicaId !== group.status().replicaId)
           await group.transferLeadership(change.replicaId, { signal })
+      } else if (change.type === 'swap') {
+        const { promote, remove } = change
+        await group.changeMembership(
+          [
+            { type: 'promote', replicaId: promote },
+            { type: 'remove', replicaId: remove },
+          ],
+          { expectedGeneration: change.generation, signal },
+        )
       } else {
         await group.changeMembership(change, { expectedGeneration: change.generation, signal })
       }

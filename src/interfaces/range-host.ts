@@ -25,6 +25,17 @@ export type RangeChange =
       readonly replicaId: ReplicaId
     }
   | {
+      /**
+       * Gives a learner that has caught up its vote and takes a voter out, both at once, through a joint configuration. It is
+       * asked only of ranges all of whose replicas say that they can ({@link ObservedReplica.swaps}).
+       */
+      readonly type: 'swap'
+      /** The learner that becomes a voter. */
+      readonly promote: ReplicaId
+      /** The voter that goes. */
+      readonly remove: ReplicaId
+    }
+  | {
       /** Hands the lease on. */
       readonly type: 'transferLease'
       /** The voter that is to hold it. */
@@ -63,6 +74,8 @@ export interface ObservedReplica {
   readonly caughtUp: readonly ReplicaId[]
   /** What it costs its node, by resource name, in the host's own units; `bytes` is its size. */
   readonly load: Load
+  /** Its node knows the change `swap`. Absent: it does not, and voters are changed one at a time. */
+  readonly swaps?: boolean
 }
 
 /** How a host reports progress of long work. */

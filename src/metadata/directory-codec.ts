@@ -7,14 +7,14 @@ import type { NodeId } from '../model/ids.ts'
 import { isJoint } from '../model/replica-roles.ts'
 
 /**
- * The first format knows voters and learners; the second the roles of a joint configuration as well. What the first can
- * express is still written that way, for readers of an older release.
+ * The first format knows voters and learners; the second the roles of a joint configuration as well, and swaps. What the
+ * first can express is still written that way, for readers of an older release.
  */
 const formatVersion = 1
 const jointFormatVersion = 2
 /** By their numbers in the encoding; only ever added to. */
 const roles: readonly ReplicaRole[] = ['voter', 'learner', 'incoming', 'outgoing', 'demoting']
-const changeTypes = ['addLearner', 'promote', 'remove', 'transferLease'] as const
+const changeTypes = ['addLearner', 'promote', 'remove', 'transferLease', 'swap'] as const
 
 /** A change with the generation and the epoch that guard it. */
 export type WantedChange = NonNullable<WantedRange['change']>
@@ -29,8 +29,9 @@ function open(bytes: Uint8Array, what: string): Fields {
   )
 }
 
-function formatOf({ replicas }: RangeDescriptor): number {
-  return isJoint(replicas) ? jointFormatVersion : formatVersion
+function formatOf(range: RangeDescriptor | undefined, change?: WantedChange): number {
+  const joint = change?.type === 'swap' || (range !== undefined && isJoint(range.replicas))
+  return joint ? jointFormatVersion : formatVersion
 }
 
 function descriptorToPlain(range: RangeDescriptor): Plain {
@@ -70,14 +71,17 @@ function descriptorFromFields(fields: Fields): RangeDescriptor {
 function changeToPlain(change: WantedChange): Plain {
   const head = [changeTypes.indexOf(change.type), change.generation, change.epoch]
   if (change.type === 'addLearner') return [...head, change.nodeId, change.incarnation]
+  if (change.type === 'swap') return [...head, change.promote, change.remove]
   return [...head, change.replicaId]
 }
 
 function changeFromFields(fields: Fields): WantedChange {
-  const type = changeTypes[fields.oneOf('type', [0, 1, 2, 3])]
+  const type = changeTypes[fields.oneOf('type', [0, 1, 2, 3, 4])]
   const guard = { generation: fields.uint('generation'), epoch: fields.uint('epoch') }
   if (type === 'addLearner')
     return { type, nodeId: fields.string('nodeId'), incarnation: fields.uint('incarnation'), ...guard }
+  if (type === 'swap')
+    return { type, promote: fields.uint('promote'), remove: fields.uint('remove'), ...guard }
   return { type, replicaId: fields.uint('replicaId'), ...guard }
 }
 
@@ -94,7 +98,7 @@ export function decodeRangeDescriptor(bytes: Uint8Array): RangeDescriptor {
 /** What is wanted of a range on a node, as a record or a message. */
 export function encodeWantedRange(wanted: WantedRange): Uint8Array {
   return encodePlain([
-    formatOf(wanted.descriptor),
+    formatOf(wanted.descriptor, wanted.change),
     descriptorToPlain(wanted.descriptor),
     wanted.member,
     wanted.bootstrap,
@@ -127,7 +131,7 @@ export interface RangeWish {
 
 export function encodeRangeWish(wish: RangeWish): Uint8Array {
   return encodePlain([
-    formatVersion,
+    formatOf(undefined, wish.change),
     wish.change === undefined ? null : changeToPlain(wish.change),
     wish.bootstrap ?? null,
     wish.nodes,

@@ -5,8 +5,9 @@ import { KeelsonError } from '../core/errors.ts'
 import { checkCall, showValue } from '../core/options.ts'
 import type { Compare, KeyValue, MetadataStore, Operation } from '../interfaces/metadata-store.ts'
 import type { RangeChange, WantedRange } from '../interfaces/range-host.ts'
-import type { RangeDescriptor } from '../model/descriptors.ts'
+import type { RangeDescriptor, ReplicaRole } from '../model/descriptors.ts'
 import { checkId, checkName, type NodeId, type RangeId } from '../model/ids.ts'
+import { replicaRoles } from '../model/replica-roles.ts'
 import {
   decodeRangeDescriptor,
   decodeRangeWish,
@@ -162,7 +163,7 @@ export class RangeDirectory {
   ): Promise<boolean> {
     checkEpoch(epoch)
     checkCall('project', options)
-    checkDescriptor(descriptor)
+    checkDescriptor(descriptor, replicaRoles)
     return this.#change(epoch, descriptor.rangeId, options, (known, wish) => {
       if (descriptor.generation <= known.generation) return undefined
       if (!sameBounds(known, descriptor)) {
@@ -404,6 +405,10 @@ function checkChange(change: RangeChange): void {
       checkName(change.nodeId, 'the node of a new learner')
       checkId(change.incarnation, 'the incarnation of a new learner')
       break
+    case 'swap':
+      checkId(change.promote, 'the replica that a swap promotes')
+      checkId(change.remove, 'the replica that a swap removes')
+      break
     case 'promote':
     case 'remove':
     case 'transferLease':
@@ -411,12 +416,12 @@ function checkChange(change: RangeChange): void {
       break
     default:
       refuse(
-        `the change of a range is one of addLearner, promote, remove and transferLease, not ${showValue((change as RangeChange).type)}`,
+        `the change of a range is one of addLearner, promote, remove, swap and transferLease, not ${showValue((change as RangeChange).type)}`,
       )
   }
 }
 
-function checkDescriptor(range: RangeDescriptor): void {
+function checkDescriptor(range: RangeDescriptor, roles: readonly ReplicaRole[]): void {
   checkObject(range, 'a range')
   checkId(range.rangeId, 'a range id')
   checkBytes(range.start, `the start of range ${range.rangeId}`)
@@ -431,16 +436,21 @@ function checkDescriptor(range: RangeDescriptor): void {
     checkId(replica.replicaId, `a replica id of range ${range.rangeId}`)
     checkName(replica.nodeId, `a node id of range ${range.rangeId}`)
     checkId(replica.incarnation, `an incarnation of range ${range.rangeId}`)
-    if (replica.role !== 'voter' && replica.role !== 'learner')
-      refuse(`a replica of range ${range.rangeId} is a voter or a learner, not ${showValue(replica.role)}`)
+    if (!roles.includes(replica.role))
+      refuse(
+        `a replica of range ${range.rangeId} is one of ${roles.join(', ')}, not ${showValue(replica.role)}`,
+      )
     if (nodes.has(replica.nodeId)) refuse(`range ${range.rangeId} has two replicas on ${replica.nodeId}`)
     nodes.add(replica.nodeId)
   }
 }
 
+/** Roles of a range that is not on its way from one set of voters to another: what it may begin with. */
+const settledRoles: readonly ReplicaRole[] = ['voter', 'learner']
+
 /** The ranges in order, if they lie side by side. */
 function checkTiling(descriptors: readonly RangeDescriptor[]): readonly RangeDescriptor[] {
-  for (const range of checkArray(descriptors, 'the ranges to create')) checkDescriptor(range)
+  for (const range of checkArray(descriptors, 'the ranges to create')) checkDescriptor(range, settledRoles)
   const ranges = sortRanges(descriptors)
   if (ranges.length === 0) refuse('there is no range to create')
   if (new Set(ranges.map((range) => range.rangeId)).size !== ranges.length)

@@ -1,4 +1,13 @@
-import type { ReplicaDescriptor } from './descriptors.ts'
+import type { ReplicaDescriptor, ReplicaRole } from './descriptors.ts'
+
+/** All roles that a replica can have. */
+export const replicaRoles: readonly ReplicaRole[] = Object.freeze([
+  'voter',
+  'learner',
+  'incoming',
+  'outgoing',
+  'demoting',
+])
 
 /**
  * Whether a replica counts in the voters that a group is to have: those of its configuration, or of the incoming half of a

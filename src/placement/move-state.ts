@@ -25,7 +25,7 @@ export interface MoveState {
 }
 
 const kinds: readonly MoveKind[] = ['add', 'replace', 'remove', 'transferLease']
-const stepNames = ['now', 'addLearner', 'promote', 'transferLease', 'remove'] as const
+const stepNames = ['now', 'addLearner', 'promote', 'transferLease', 'remove', 'swap'] as const
 
 /** A checkpoint as plain data. */
 export function encodeMoveState(state: MoveState): Plain {
@@ -85,7 +85,7 @@ function readStep(fields: Fields): RecordedStep {
     what: fields.string('what'),
     generation: fields.uint('generation'),
     proof: fields.list('proof', (f) => ({
-      step: stepNames[f.oneOf('step', [0, 1, 2, 3, 4])],
+      step: stepNames[f.oneOf('step', [0, 1, 2, 3, 4, 5])],
       voters: f.uint('voters'),
       liveVoters: f.uint('liveVoters'),
       quorum: f.uint('quorum'),

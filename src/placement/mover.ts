@@ -170,6 +170,7 @@ class Mover {
       leaseHolder: holder?.replicaId,
       caughtUp: holder?.caughtUp ?? [],
       brought: this.#context.state.brought,
+      swaps: reports.length > 0 && reports.every(({ replica }) => replica.swaps === true),
       isUp,
       mayTake: (nodeId, incarnation) => {
         const found = node(nodeId)
@@ -288,7 +289,7 @@ export function leaseHolderOf(
 }
 
 function changeInWords(change: RangeChange): string {
-  return change.type === 'addLearner'
-    ? `addLearner ${change.nodeId}/${change.incarnation}`
-    : `${change.type} ${change.replicaId}`
+  if (change.type === 'addLearner') return `addLearner ${change.nodeId}/${change.incarnation}`
+  if (change.type === 'swap') return `swap ${change.promote} for ${change.remove}`
+  return `${change.type} ${change.replicaId}`
 }

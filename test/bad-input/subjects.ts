@@ -202,6 +202,7 @@ const wrongChanges = [
   { type: 'addLearner', nodeId: 'n2', incarnation: 0 },
   { type: 'promote' },
   { type: 'remove', replicaId: '1' },
+  { type: 'swap', promote: 1 },
 ]
 
 async function openDirectory(): ReturnType<Subject['open']> {

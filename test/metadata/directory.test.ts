@@ -15,7 +15,7 @@ import {
   memoryStore,
   RangeDirectory,
 } from '../../src/metadata/index.ts'
-import type { RangeDescriptor, ReplicaDescriptor } from '../../src/model/descriptors.ts'
+import type { RangeDescriptor, ReplicaDescriptor, ReplicaRole } from '../../src/model/descriptors.ts'
 import { until } from '../../src/testing/index.ts'
 import { VirtualTime } from './support/virtual-environment.ts'
 
@@ -104,6 +104,26 @@ describe('RangeDirectory', () => {
     assert.deepEqual(await directory.get(1), next)
     await assert.rejects(directory.project(epoch, range(1, 'a', 'n', 6)), code('INVALID_ARGUMENT'))
     await assert.rejects(directory.project(epoch, range(2, 'a', 'm', 6)), code('NOT_FOUND'))
+  })
+
+  test('projects a range on its way from one set of voters to another, but creates none', async () => {
+    const { directory, epoch } = await setUp()
+    const joint = range(1, 'a', 'm', 4)
+    const [first, second, third] = replicas('n1', 'n2', 'n3')
+    const passing = [
+      { ...first, role: 'outgoing' },
+      { ...second, role: 'demoting' },
+      { ...third, role: 'incoming' },
+    ] as ReplicaDescriptor[]
+    await assert.rejects(directory.create(epoch, [{ ...joint, replicas: passing }]), code('INVALID_ARGUMENT'))
+    await directory.create(epoch, [range(1, 'a', 'm', 3)])
+    assert.equal(await directory.project(epoch, { ...joint, replicas: passing }), true)
+    assert.deepEqual((await directory.get(1))?.replicas, passing)
+    const next = range(1, 'a', 'm', 5)
+    await assert.rejects(
+      directory.project(epoch, { ...next, replicas: [{ ...first, role: 'boss' } as never] }),
+      code('INVALID_ARGUMENT'),
+    )
   })
 
   test('projections that race end with the highest generation', async () => {
@@ -272,6 +292,7 @@ describe('directory records', () => {
       },
       plain,
     ),
+    fc.record({ type: fc.constant('swap' as const), promote: fc.nat(), remove: fc.nat(), ...guard }, plain),
   )
 
   test('come back as they were', () => {
@@ -288,6 +309,38 @@ describe('directory records', () => {
         },
       ),
     )
+  })
+
+  test('are read as every release has written them', () => {
+    const members = (...roles: ReplicaRole[]): ReplicaDescriptor[] =>
+      roles.map((role, i) => ({ replicaId: i + 1, nodeId: `n${i + 1}`, incarnation: 7, role }))
+    const first = { ...range(3, 'a', 'm', 4), replicas: members('voter', 'learner') }
+    const joint = {
+      ...range(3, 'a', 'm', 5),
+      replicas: members('voter', 'incoming', 'outgoing', 'demoting', 'learner'),
+    }
+    const promote = { type: 'promote', replicaId: 2, generation: 4, epoch: 9 } as const
+    const swap = { type: 'swap', promote: 2, remove: 1, generation: 4, epoch: 9 } as const
+    const wanted = { rangeId: 3, descriptor: first, member: true, bootstrap: false }
+    const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
+    const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'hex'))
+    for (const [descriptor, text] of [
+      [first, '92019503c40161c4016d04929401a26e3107009402a26e320701'],
+      [
+        joint,
+        '92029503c40161c4016d05959401a26e3107009402a26e3207029403a26e3307039404a26e3407049405a26e350701',
+      ],
+    ] as const) {
+      assert.equal(hex(encodeRangeDescriptor(descriptor)), text)
+      assert.deepEqual(decodeRangeDescriptor(bytes(text)), descriptor)
+    }
+    for (const [change, text] of [
+      [promote, '95019503c40161c4016d04929401a26e3107009402a26e320701c3c29401040902'],
+      [swap, '95029503c40161c4016d04929401a26e3107009402a26e320701c3c2950404090201'],
+    ] as const) {
+      assert.equal(hex(encodeWantedRange({ ...wanted, change })), text)
+      assert.deepEqual(decodeWantedRange(bytes(text)), { ...wanted, change })
+    }
   })
 
   test('refuse damage by name', () => {

@@ -61,6 +61,28 @@ suite('reports', () => {
     assert.deepEqual(decodeNodeReport(bytes).replicas[0]?.replicas, replicas)
   })
 
+  test('are read as every release has written them', () => {
+    const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'hex'))
+    const head = 'a36462310703049192a3637075cb3fe00000000000009192a56279746573cb426d1a94a2000000'
+    const first = decodeNodeReport(
+      bytes(`9801${head}9198030205929401a26e3107c39402a26e3207c2c3099201029192a5627974657364`),
+    )
+    assert.deepEqual(
+      first.replicas[0]?.replicas.map(({ role }) => role),
+      ['voter', 'learner'],
+    )
+    assert.equal(first.replicas[0]?.swaps, undefined)
+    // Says of itself that it can swap, or not: readers of an older release pass over that.
+    const later = `9802${head}9199030205959401a26e3107019402a26e3207029403a26e3307039404a26e3407049405a26e350700c3099201029192a5627974657364c3`
+    const second = decodeNodeReport(bytes(later))
+    assert.deepEqual(
+      second.replicas[0]?.replicas.map(({ role }) => role),
+      ['voter', 'incoming', 'outgoing', 'demoting', 'learner'],
+    )
+    assert.equal(second.replicas[0]?.swaps, true)
+    assert.equal(Buffer.from(encodeNodeReport(second)).toString('hex'), later)
+  })
+
   test('a damaged one is refused with a typed error, never a crash', () => {
     const good = encodeNodeReport(report(3, 4, [1, 2]))
     fc.assert(

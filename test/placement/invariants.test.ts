@@ -9,7 +9,13 @@ function replicas(text: string): ReplicaDescriptor[] {
     replicaId: Number(/\d+/.exec(word)?.[0] ?? i + 1),
     nodeId: word[0] as string,
     incarnation: 1,
-    role: word.includes('?') ? 'learner' : 'voter',
+    role: word.includes('?')
+      ? 'learner'
+      : word.includes('+')
+        ? 'incoming'
+        : word.includes('-')
+          ? 'outgoing'
+          : 'voter',
   }))
 }
 
@@ -28,6 +34,12 @@ suite('the invariants of placement', () => {
     judge(steps, 'a')
   })
 
+  test('accept a joint replacement, also of a dead node', () => {
+    const steps = ['a1 b2 c3', 'a1 b2 c3 d4?', 'a1- b2 c3 d4+', 'b2 c3 d4']
+    judge(steps)
+    judge(steps, 'a')
+  })
+
   test('say nothing about a range that had no quorum anyway', () => judge(['a1 b2 c3', 'a1 b2 c3 d4?'], 'ab'))
 
   const broken: [string, string[], string, number[]?][] = [
@@ -37,6 +49,10 @@ suite('the invariants of placement', () => {
     ['a generation twice', ['a1 b2 c3', 'a1 b2'], '', [1, 1]],
     ['a replica id that is used again', ['a1 b2 c3', 'a1 b2', 'a1 b2 c3?'], ''],
     ['a removal that loses the quorum', ['a1 b2 c3', 'a1 b2'], 'a'],
+    ['a joint step that loses the quorum of one half', ['a1 b2 c3 d4? e5?', 'a1 b2- c3- d4+ e5+'], 'de'],
+    ['a joint configuration of other voters', ['a1 b2 c3 d4?', 'a1 b2- d4+'], ''],
+    ['two joint configurations in a row', ['a1 b2 c3 d4?', 'a1 b2 c3- d4+', 'a1 b2- c3- d4+'], ''],
+    ['a joint configuration left for others', ['a1 b2 c3 d4?', 'a1 b2 c3- d4+', 'a1 b2 c3'], ''],
     ['a promotion that loses the quorum', ['a1 b2 c3 d4? e5?', 'a1 b2 c3 d4 e5?'], 'ad'],
   ]
   for (const [what, configurations, dead, generations] of broken) {

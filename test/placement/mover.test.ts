@@ -166,6 +166,48 @@ suite('a move', () => {
     world.plane.stop()
   })
 
+  test('swaps the two replicas at once where all of a range know how to', async () => {
+    const world = new World(6, { swaps: true })
+    await world.create(1)
+    const goal = world.replacement(true)
+    const leader = await world.lead({ plans: false })
+    const job = await world.move(goal)
+    const ended = await world.time.until(world.jobs.ended(job.jobId))
+    assert.equal(ended.status, 'succeeded', ended.lastError?.message)
+    const { add, remove } = goal
+    assert.deepEqual(
+      world.plane.history.map((line) => line.replace(/replica \d+/, 'another')),
+      [`1: learner on ${add.nodeId}`, '1: lease to another', `1: swap of ${remove.nodeId} for ${add.nodeId}`],
+    )
+    assert.ok(!world.nodesOf(1).includes(remove.nodeId))
+    assert.deepEqual(await world.directory.wantedFor(remove.nodeId), [])
+    const known = await world.directory.get(1)
+    assert.equal(known?.generation, world.plane.range(1).generation)
+    assert.ok(known?.replicas.every(({ role }) => role === 'voter'))
+    const { step } = decodeMoveState(ended.state)
+    assert.match(step?.what ?? '', /^swap/)
+    assert.ok(step?.proof.every((each) => each.liveVoters >= each.quorum && each.voters === 3))
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('repairs a dead node by swaps', async () => {
+    const world = new World(6, { swaps: true })
+    await world.create(6)
+    const leader = await world.lead()
+    const dead = world.plane.range(1).replicas[0]?.nodeId as string
+    world.plane.kill(dead)
+    await world.time.advance(3_000)
+    await world.atRest()
+    for (let rangeId = 1; rangeId <= 6; rangeId++) {
+      assert.ok(!world.nodesOf(rangeId).includes(dead))
+      assert.equal(world.nodesOf(rangeId).length, 3)
+    }
+    assert.ok(world.plane.history.some((line) => line.includes(`swap of ${dead} for`)))
+    await leader.close()
+    world.plane.stop()
+  })
+
   test('whose target dies while it catches up is given up, and the learner is taken back', async () => {
     const world = new World(6, { catchUpMs: 10_000 })
     await world.create(1)
@@ -242,9 +284,14 @@ suite('a move', () => {
     world.plane.stop()
   })
 
-  test('survives a crash of its owner at any call, and does nothing twice', async () => {
+  for (const swaps of [false, true]) {
+    test(`survives a crash of its owner at any call, and does nothing twice, swaps ${swaps}`, () =>
+      crashesEverywhere(swaps))
+  }
+
+  async function crashesEverywhere(swaps: boolean): Promise<void> {
     const run = async (fault: StoreFault | undefined, at: number): Promise<number> => {
-      const world = new World()
+      const world = new World(6, { swaps })
       await world.create(1)
       const goal = world.replacement(true)
       const expected = world
@@ -272,8 +319,10 @@ suite('a move', () => {
       assert.deepEqual(world.nodesOf(1), expected, what)
       assert.equal(world.plane.history.filter((line) => line.includes('learner on')).length, 1, what)
       assert.deepEqual(
-        world.plane.history.filter((line) => /voter on|removed from/.test(line)),
-        [`1: voter on ${goal.add.nodeId}`, `1: removed from ${goal.remove.nodeId}`],
+        world.plane.history.filter((line) => /voter on|removed from|swap of/.test(line)),
+        swaps
+          ? [`1: swap of ${goal.remove.nodeId} for ${goal.add.nodeId}`]
+          : [`1: voter on ${goal.add.nodeId}`, `1: removed from ${goal.remove.nodeId}`],
         what,
       )
       assert.deepEqual(await world.directory.wantedFor(goal.remove.nodeId), [], what)
@@ -283,11 +332,11 @@ suite('a move', () => {
       return faulty.calls
     }
     const calls = await run(undefined, 0)
-    assert.ok(calls > 20, `only ${calls} calls`)
+    assert.ok(calls > 15, `only ${calls} calls`)
     for (const fault of ['crash', 'crashAfter', 'unknown', 'lost'] as const) {
       for (let at = 1; at <= calls; at++) await run(fault, at)
     }
-  })
+  }
 
   test('a change that arrives after the range has moved on is refused', async () => {
     const world = new World()

@@ -10,7 +10,7 @@ function view(replicas: string, change: Partial<MoveView> = {}): MoveView {
       replicaId: i + 1,
       nodeId: word[0] as string,
       incarnation: 1,
-      role: word.includes('?') ? 'learner' : 'voter',
+      role: word.includes('?') ? 'learner' : word.includes('-') ? 'outgoing' : 'voter',
     }
     return { word, replica }
   })
@@ -27,6 +27,7 @@ function view(replicas: string, change: Partial<MoveView> = {}): MoveView {
     leaseHolder: parsed.find(({ word }) => word.includes('*'))?.replica.replicaId,
     caughtUp: parsed.filter(({ word }) => !/[~!]/.test(word)).map(({ replica }) => replica.replicaId),
     brought: undefined,
+    swaps: false,
     isUp,
     mayTake: isUp,
     ...change,
@@ -59,9 +60,9 @@ function brief(step: MoveStep): string {
     case 'want': {
       assert.ok(step.proof.every((each) => each.liveVoters >= each.quorum))
       const { change } = step
-      return change.type === 'addLearner'
-        ? `addLearner ${change.nodeId}`
-        : `${change.type} ${change.replicaId}`
+      if (change.type === 'addLearner') return `addLearner ${change.nodeId}`
+      if (change.type === 'swap') return `swap ${change.promote} for ${change.remove}`
+      return `${change.type} ${change.replicaId}`
     }
   }
 }
@@ -72,6 +73,18 @@ suite('the next step', () => {
     ['of a dead replica too', replace, view('a! b* c'), 'addLearner x'],
     ['waits for the learner', replace, view('a b* c x?~'), 'wait for x to catch up'],
     ['promotes it', replace, view('a b* c x?'), 'promote 4'],
+    ['swaps the two where that is known', replace, view('a b* c x?', { swaps: true }), 'swap 4 for 1'],
+    ['swaps a dead voter out', replace, view('a! b* c x?', { swaps: true }), 'swap 4 for 1'],
+    ['gives the lease away before a swap', replace, view('a* b c x?', { swaps: true }), 'transferLease 2'],
+    ['makes the heir of a lone voter a voter first', replace, view('a* x?', { swaps: true }), 'promote 2'],
+    [
+      'swaps nothing when a quorum would not stand',
+      replace,
+      view('a b* c! d! x?', { swaps: true }),
+      'wait for c d',
+    ],
+    ['waits while voters change places', replace, view('a- b* c x', { swaps: true }), 'wait for '],
+    ['waits even to undo it', remove, view('a- b* c'), 'wait for '],
     ['removes the old one', replace, view('a b* c x'), 'remove 1'],
     ['gives the lease away first', replace, view('a* b c x'), 'transferLease 2'],
     [

@@ -111,6 +111,7 @@ function plainObserved(replica: ObservedReplica, joint: boolean): Plain {
     replica.sequence,
     replica.caughtUp,
     plainAmounts(replica.load),
+    replica.swaps === true,
   ]
 }
 
@@ -134,6 +135,8 @@ function readObserved(fields: Fields, version: number): ObservedReplica {
     sequence: fields.uint('sequence'),
     caughtUp: fields.scalars('caughtUp', (f) => f.uint('replicaId')),
     load: readLoad(fields, 'load'),
+    // A node of an older release says nothing of it.
+    ...(fields.more && fields.boolean('swaps') ? { swaps: true } : {}),
   }
 }
 

@@ -1,6 +1,7 @@
 import { invariant } from '../../core/invariant.ts'
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import type { RangeId, ReplicaId } from '../../model/ids.ts'
+import { isJoint, votesInIncoming, votesInOutgoing } from '../../model/replica-roles.ts'
 import { quorumOf } from './quorum.ts'
 
 /** A configuration that a range has committed. */
@@ -15,8 +16,8 @@ export interface CommittedConfiguration {
 
 /**
  * Judges what placement does to ranges, one committed configuration after the other, as a simulation sees them: no two
- * replicas on a node, one voter at a time, generations without a gap, replica ids never used again, and never a step that
- * leaves a range without the quorum that it had.
+ * replicas on a node, one voter at a time or more of them jointly, generations without a gap, replica ids never used
+ * again, and never a step that leaves a range without the quorum that it had.
  */
 export class PlacementInvariants {
   readonly #last = new Map<RangeId, CommittedConfiguration>()
@@ -48,11 +49,23 @@ export class PlacementInvariants {
   }
 
   #checkChange(before: CommittedConfiguration, next: CommittedConfiguration): void {
-    const voters = (of: CommittedConfiguration): Set<ReplicaId> =>
-      new Set(of.replicas.filter((replica) => replica.role === 'voter').map((replica) => replica.replicaId))
-    const [old, now] = [voters(before), voters(next)]
-    const changed = [...old, ...now].filter((replicaId) => old.has(replicaId) !== now.has(replicaId))
-    invariant(changed.length <= 1, `range ${next.rangeId} changes one voter at a time`)
+    const [old, now] = [before.replicas, next.replicas]
+    const { rangeId } = next
+    if (isJoint(now)) {
+      invariant(!isJoint(old), `range ${rangeId} enters one joint configuration at a time`)
+      invariant(
+        sameVoters(old.filter(votesInIncoming), now.filter(votesInOutgoing)),
+        `the voters of range ${rangeId} count in the joint configuration that follows`,
+      )
+    } else if (isJoint(old)) {
+      invariant(
+        sameVoters(old.filter(votesInIncoming), now.filter(votesInIncoming)),
+        `range ${rangeId} leaves a joint configuration for its incoming voters`,
+      )
+    } else {
+      const changed = voterChanges(old, now)
+      invariant(changed <= 1, `range ${rangeId} changes one voter at a time, or more of them jointly`)
+    }
     const known = new Set(before.replicas.map((replica) => replica.replicaId))
     const highest = this.#highest.get(next.rangeId) ?? 0
     for (const { replicaId } of next.replicas) {
@@ -68,6 +81,20 @@ function hasQuorum(
   replicas: readonly ReplicaDescriptor[],
   canVote: (replica: ReplicaDescriptor) => boolean,
 ): boolean {
-  const voters = replicas.filter((replica) => replica.role === 'voter')
-  return voters.filter(canVote).length >= quorumOf(voters.length)
+  return [votesInIncoming, votesInOutgoing].every((votes) => {
+    const voters = replicas.filter(votes)
+    return voters.filter(canVote).length >= quorumOf(voters.length)
+  })
+}
+
+function voterChanges(old: readonly ReplicaDescriptor[], now: readonly ReplicaDescriptor[]): number {
+  const [before, after] = [old, now].map(
+    (replicas) => new Set(replicas.filter(votesInIncoming).map(({ replicaId }) => replicaId)),
+  ) as [Set<ReplicaId>, Set<ReplicaId>]
+  return [...new Set([...before, ...after])].filter((id) => before.has(id) !== after.has(id)).length
+}
+
+function sameVoters(a: readonly ReplicaDescriptor[], b: readonly ReplicaDescriptor[]): boolean {
+  const ids = new Set(a.map(({ replicaId }) => replicaId))
+  return a.length === b.length && b.every(({ replicaId }) => ids.has(replicaId))
 }

@@ -1,7 +1,7 @@
 /** A range after one step of a move. */
 export interface QuorumStep {
   /** What was done; `now` for the range before the move. */
-  readonly step: 'now' | 'addLearner' | 'promote' | 'transferLease' | 'remove'
+  readonly step: 'now' | 'addLearner' | 'promote' | 'transferLease' | 'remove' | 'swap'
   /** Voters after the step. */
   readonly voters: number
   /** Of those, voters on nodes that are up. */
@@ -19,6 +19,8 @@ export function quorumOf(voters: number): number {
 export interface VoterChange {
   /** A voter is added. */
   readonly adds: boolean
+  /** What is added and what goes change places in one joint step, in which both sets of voters count. */
+  readonly atOnce?: boolean
   /** What goes, when something goes. */
   readonly removes?: {
     /** Whether it votes. */
@@ -45,19 +47,30 @@ export function proveQuorum(
     steps.push({ step, voters: all, liveVoters: live, quorum: quorumOf(all) })
   }
   take('now')
+  const { removes } = change
+  if (change.atOnce === true && removes !== undefined) {
+    // Between the two steps the quorum of each is needed, and between them nothing else is.
+    if (!removes.up) live++
+    take('swap')
+    return proven(steps)
+  }
   if (change.adds) {
     take('addLearner')
     all++
     live++
     take('promote')
   }
-  if (change.removes !== undefined) {
-    if (change.removes.lease) take('transferLease')
-    if (change.removes.voter) {
+  if (removes !== undefined) {
+    if (removes.lease) take('transferLease')
+    if (removes.voter) {
       all--
-      if (change.removes.up) live--
+      if (removes.up) live--
     }
     take('remove')
   }
+  return proven(steps)
+}
+
+function proven(steps: readonly QuorumStep[]): readonly QuorumStep[] | undefined {
   return steps.every((step) => step.voters > 0 && step.liveVoters >= step.quorum) ? steps : undefined
 }

@@ -10,6 +10,7 @@ import type {
 } from '../../model/descriptors.ts'
 import type { NodeId, RangeId, ReplicaId } from '../../model/ids.ts'
 import { localityValue } from '../../model/locality.ts'
+import { votesInAnyHalf, votesInIncoming } from '../../model/replica-roles.ts'
 
 /** A node, as placement needs to know it. */
 export interface PlacementNode {
@@ -177,11 +178,11 @@ export function buildSnapshot(input: SnapshotInput): PlacementSnapshot {
       const same = node >= 0 && nodes[node]?.descriptor.incarnation === replica.incarnation
       const status = node < 0 || !same ? nodeBits.gone : (nodeStatus[node] as number)
       replicaStatus[at] =
-        (replica.role === 'voter' ? replicaBits.voter : 0) |
+        (votesInIncoming(replica) ? replicaBits.voter : 0) |
         ((status & nodeBits.up) !== 0 ? replicaBits.up : 0) |
         ((status & nodeBits.gone) !== 0 ? replicaBits.lost : 0) |
         ((status & nodeBits.leaving) !== 0 ? replicaBits.leaving : 0) |
-        (replica.replicaId === leaseHolder && replica.role === 'voter' ? replicaBits.lease : 0)
+        (replica.replicaId === leaseHolder && votesInAnyHalf(replica) ? replicaBits.lease : 0)
       at++
     }
     for (const [name, amount] of Object.entries(load ?? {})) {

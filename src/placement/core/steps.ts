@@ -1,6 +1,7 @@
 import type { RangeChange } from '../../interfaces/range-host.ts'
 import type { RangeDescriptor, ReplicaDescriptor } from '../../model/descriptors.ts'
 import type { Incarnation, NodeId, RangeId, ReplicaId } from '../../model/ids.ts'
+import { isJoint } from '../../model/replica-roles.ts'
 import type { PlannedMove } from './plan.ts'
 import { proveQuorum, type QuorumStep, type VoterChange } from './quorum.ts'
 import type { MoveKind } from './snapshot.ts'
@@ -59,6 +60,8 @@ export interface MoveView {
   readonly caughtUp: readonly ReplicaId[]
   /** Replica that this move brought, once it was seen. */
   readonly brought: ReplicaId | undefined
+  /** All replicas of the range know how to change places in one joint step. */
+  readonly swaps: boolean
   /** Whether a node holds its session, in this incarnation. */
   readonly isUp: (nodeId: NodeId, incarnation: Incarnation) => boolean
   /** Whether a node may be given a replica. */
@@ -105,9 +108,10 @@ export type MoveStep =
  * so a new leader goes on where the range stands.
  */
 export function nextStep(goal: MoveGoal, view: MoveView): MoveStep {
+  if (isJoint(view.descriptor.replicas)) return stepOfPassage()
   if (goal.kind === 'transferLease') return stepOfTransfer(goal, view)
   if (goal.add !== undefined) {
-    const step = stepOfAddition(goal.add, view)
+    const step = stepOfAddition(goal, goal.add, view)
     if (step !== undefined) return step
   }
   return stepOfRemoval(goal, view)
@@ -115,6 +119,7 @@ export function nextStep(goal: MoveGoal, view: MoveView): MoveStep {
 
 /** Takes back what a move began: a learner that it brought goes; a voter stays, and is the planner's. */
 export function undoStep(goal: MoveGoal, view: MoveView): MoveStep {
+  if (isJoint(view.descriptor.replicas)) return stepOfPassage()
   const { add } = goal
   const learner = view.descriptor.replicas.find(
     (replica) =>
@@ -131,8 +136,17 @@ export function undoStep(goal: MoveGoal, view: MoveView): MoveStep {
   )
 }
 
+/** Nothing is asked of a range between two sets of voters: it leaves that by itself. */
+function stepOfPassage(): MoveStep {
+  return { type: 'wait', waitingFor: [], why: 'its voters are changing places', copying: false }
+}
+
 /** The step that brings the new voter, or undefined when it is one. */
-function stepOfAddition(add: NonNullable<MoveGoal['add']>, view: MoveView): MoveStep | undefined {
+function stepOfAddition(
+  goal: MoveGoal,
+  add: NonNullable<MoveGoal['add']>,
+  view: MoveView,
+): MoveStep | undefined {
   const { nodeId, incarnation } = add
   const there = view.descriptor.replicas.find((replica) => replica.nodeId === nodeId)
   if (there === undefined) {
@@ -157,11 +171,44 @@ function stepOfAddition(add: NonNullable<MoveGoal['add']>, view: MoveView): Move
   if (!view.caughtUp.includes(there.replicaId)) {
     return { type: 'wait', waitingFor: [nodeId], why: `${nodeId} is catching up`, copying: true }
   }
+  const leaving = view.descriptor.replicas.find(({ replicaId }) => replicaId === goal.remove?.replicaId)
+  if (view.swaps && leaving?.role === 'voter') {
+    const swap = stepOfSwap(goal, there, leaving, view)
+    if (swap !== undefined) return swap
+  }
   return wantWithQuorum(
     view,
     { type: 'promote', replicaId: there.replicaId },
     { adds: true },
     `makes the learner on ${nodeId} a voter`,
+  )
+}
+
+/**
+ * A learner and a voter change places at once, so that the range never has a voter more, whose loss it could not bear as well,
+ * nor one less. Undefined for a lone voter that holds the lease: nobody else could take that before.
+ */
+function stepOfSwap(
+  goal: MoveGoal,
+  arriving: ReplicaDescriptor,
+  leaving: ReplicaDescriptor,
+  view: MoveView,
+): MoveStep | undefined {
+  if (leaving.replicaId === view.leaseHolder) {
+    const others = view.descriptor.replicas.some(
+      ({ role, replicaId }) => role === 'voter' && replicaId !== leaving.replicaId,
+    )
+    return others ? stepOfLeaving(goal, leaving, view) : undefined
+  }
+  return wantWithQuorum(
+    view,
+    { type: 'swap', promote: arriving.replicaId, remove: leaving.replicaId },
+    {
+      adds: true,
+      atOnce: true,
+      removes: { voter: true, up: view.isUp(leaving.nodeId, leaving.incarnation), lease: false },
+    },
+    `swaps the voter on ${leaving.nodeId} for the learner on ${arriving.nodeId}`,
   )
 }
 

@@ -7,6 +7,12 @@ import type {
   WantedRange,
 } from '../../../src/interfaces/range-host.ts'
 import type { ReplicaDescriptor } from '../../../src/model/descriptors.ts'
+import {
+  isJoint,
+  votesInAnyHalf,
+  votesInIncoming,
+  votesInOutgoing,
+} from '../../../src/model/replica-roles.ts'
 import { PlacementInvariants } from '../../../src/placement/index.ts'
 import type { NetworkConditions, Simulation } from '../../../src/simulation/index.ts'
 import { RangeRows } from './range-rows.ts'
@@ -32,6 +38,15 @@ export interface Truth {
 export interface DataPlaneBugs {
   /** A change is made whatever generation it was meant for. */
   readonly noGenerationCheck?: boolean
+  /** Two replicas change places without a joint configuration in between. */
+  readonly swapsAtOnce?: boolean
+}
+
+/** The members when a joint configuration is left. */
+function afterJoint(replicas: readonly ReplicaDescriptor[]): ReplicaDescriptor[] {
+  return replicas
+    .filter(({ role }) => role !== 'outgoing')
+    .map((replica) => (replica.role === 'incoming' ? { ...replica, role: 'voter' } : replica))
 }
 
 const electionMs = 300
@@ -50,6 +65,8 @@ export class MemoryDataPlane {
   readonly #bugs: DataPlaneBugs
   readonly #invariants = new PlacementInvariants()
   readonly #broken: (error: unknown) => void
+  /** Ranges know how to swap two replicas in one joint step. */
+  readonly #swaps: boolean
   changes = 0
   /** Changes that were refused as meant for another generation. */
   staleGenerations = 0
@@ -66,6 +83,7 @@ export class MemoryDataPlane {
     this.#sim = sim
     this.#conditions = conditions
     this.#random = sim.random('data plane')
+    this.#swaps = chance(sim.random('swaps'), 0.6)
     this.#broken = broken
     this.#bugs = bugs
     this.#tick()
@@ -115,6 +133,8 @@ export class MemoryDataPlane {
     }
     range.epoch = change.epoch
     const before = range.replicas
+    // A range in between two sets of voters takes no change.
+    if (isJoint(before)) return
     switch (change.type) {
       case 'addLearner': {
         // A node that is down or gone is a legal target: the learner then never catches up.
@@ -136,6 +156,19 @@ export class MemoryDataPlane {
         if (change.replicaId === range.leader) range.leader = 0
         range.replicas = before.filter(({ replicaId }) => replicaId !== change.replicaId)
         break
+      case 'swap': {
+        const arriving = before.find(({ replicaId }) => replicaId === change.promote)
+        const leaving = before.find(({ replicaId }) => replicaId === change.remove)
+        if (arriving?.role !== 'learner' || leaving?.role !== 'voter') return
+        if (!this.#caughtUp(range, change.promote)) return
+        const joint = before.map((replica): ReplicaDescriptor => {
+          if (replica === arriving) return { ...replica, role: 'incoming' }
+          return replica === leaving ? { ...replica, role: 'outgoing' } : replica
+        })
+        if (!this.#commands(nodeId, { ...range, replicas: joint })) return
+        range.replicas = this.#bugs.swapsAtOnce === true ? afterJoint(joint) : joint
+        break
+      }
       case 'transferLease': {
         const target = before.find(({ replicaId }) => replicaId === change.replicaId)
         if (target?.role !== 'voter' || target.nodeId === nodeId || !this.#meets(nodeId, target.nodeId))
@@ -185,6 +218,7 @@ export class MemoryDataPlane {
               .filter(({ replicaId, role }) => role === 'voter' || this.#caughtUp(range, replicaId))
               .map(({ replicaId }) => replicaId),
         load: {},
+        ...(this.#swaps ? { swaps: true } : {}),
       })
     }
   }
@@ -231,8 +265,22 @@ export class MemoryDataPlane {
 
   /** Whether a node meets a quorum of a range's voters. */
   #commands(nodeId: string, range: Truth): boolean {
-    const voters = range.replicas.filter(({ role }) => role === 'voter')
-    return voters.filter((voter) => this.#meets(nodeId, voter.nodeId)).length > voters.length / 2
+    return [votesInIncoming, votesInOutgoing].every((votes) => {
+      const voters = range.replicas.filter(votes)
+      return voters.filter((voter) => this.#meets(nodeId, voter.nodeId)).length > voters.length / 2
+    })
+  }
+
+  /** A leader leaves a joint configuration as soon as it can commit that. */
+  #leaveJoint(range: Truth): void {
+    const leader = leaderOf(range)
+    if (!isJoint(range.replicas) || leader === undefined || !this.#commands(leader.nodeId, range)) return
+    range.replicas = afterJoint(range.replicas)
+    if (leader.role === 'outgoing') range.leader = 0
+    range.generation++
+    this.changes++
+    this.#sim.note(leader.nodeId, 'left the joint configuration of range', range.rangeId, range.generation)
+    this.#judge(range)
   }
 
   #caughtUp(range: Truth, replicaId: number): boolean {
@@ -259,10 +307,13 @@ export class MemoryDataPlane {
   #tick(): void {
     for (const range of this.ranges.values()) {
       const leader = leaderOf(range)
-      if (leader?.role === 'voter' && this.#commands(leader.nodeId, range)) continue
+      if (leader !== undefined && votesInAnyHalf(leader) && this.#commands(leader.nodeId, range)) {
+        this.#leaveJoint(range)
+        continue
+      }
       range.leader = 0
       const able = range.replicas.filter(
-        ({ role, nodeId }) => role === 'voter' && this.#commands(nodeId, range),
+        (replica) => votesInAnyHalf(replica) && this.#commands(replica.nodeId, range),
       )
       if (able.length === 0 || this.#random.integer(2) === 0) continue
       range.leader = pick(this.#random, able).replicaId

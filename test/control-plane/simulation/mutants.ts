@@ -37,6 +37,11 @@ export const mutants: readonly Mutant[] = [
     bugs: { noGenerationCheck: true },
   },
   {
+    name: 'a range swaps two replicas without a joint configuration',
+    caughtBy: /changes one voter at a time/,
+    bugs: { swapsAtOnce: true },
+  },
+  {
     name: 'the directory takes any generation',
     caughtBy: /went back/,
     plant: () => {

@@ -2,7 +2,13 @@ import assert from 'node:assert/strict'
 import type { ObservedReplica, WantedRange } from '../../../src/interfaces/index.ts'
 import type { RangeDirectory } from '../../../src/metadata/index.ts'
 import type { NodeState, ReplicaDescriptor } from '../../../src/model/index.ts'
-import { parseLocality } from '../../../src/model/index.ts'
+import {
+  isJoint,
+  parseLocality,
+  votesInAnyHalf,
+  votesInIncoming,
+  votesInOutgoing,
+} from '../../../src/model/index.ts'
 import {
   PlacementInvariants,
   type PlacementNode,
@@ -36,6 +42,8 @@ export interface PlaneTuning {
   readonly reportMs: number
   readonly catchUpMs: number
   readonly electionMs: number
+  /** Ranges know how to swap two replicas in one joint step. */
+  readonly swaps: boolean
 }
 
 /**
@@ -59,7 +67,7 @@ export class DataPlane {
   constructor(time: VirtualTime, directory: RangeDirectory, tuning: Partial<PlaneTuning> = {}) {
     this.#time = time
     this.#directory = directory
-    this.tuning = { tickMs: 50, reportMs: 100, catchUpMs: 300, electionMs: 60, ...tuning }
+    this.tuning = { tickMs: 50, reportMs: 100, catchUpMs: 300, electionMs: 60, swaps: false, ...tuning }
     this.#every(this.tuning.tickMs, () => this.#tick())
     this.#every(this.tuning.reportMs, async () => this.#report())
   }
@@ -138,8 +146,10 @@ export class DataPlane {
   }
 
   hasQuorum(range: PlaneRange, replicas = range.replicas): boolean {
-    const voters = replicas.filter((replica) => replica.role === 'voter')
-    return voters.filter((voter) => this.canVote(voter)).length > voters.length / 2
+    return [votesInIncoming, votesInOutgoing].every((votes) => {
+      const voters = replicas.filter(votes)
+      return voters.filter((voter) => this.canVote(voter)).length > voters.length / 2
+    })
   }
 
   /** What a range does when it is told to change; also called by tests with what comes late. */
@@ -152,6 +162,7 @@ export class DataPlane {
       return
     }
     assert.ok(this.hasQuorum(range), 'a range without a quorum cannot change')
+    assert.ok(!isJoint(range.replicas), 'a range in between two sets of voters cannot change')
     range.epoch = change.epoch
     const { replicas } = range
     const say = (what: string): void => void this.history.push(`${wanted.rangeId}: ${what}`)
@@ -180,6 +191,21 @@ export class DataPlane {
         say(`removed from ${gone?.nodeId}`)
         break
       }
+      case 'swap': {
+        assert.ok(this.tuning.swaps, 'asks for a swap where nobody knows that')
+        assert.ok(this.#hasCaughtUp(range, change.promote), 'swaps in a learner that has not caught up')
+        assert.notEqual(change.remove, range.leader, 'swaps the lease holder out')
+        const [arriving, leaving] = [change.promote, change.remove].map((replicaId) =>
+          replicas.find((each) => each.replicaId === replicaId),
+        )
+        assert.deepEqual([arriving?.role, leaving?.role], ['learner', 'voter'])
+        range.replicas = replicas.map((each) => {
+          if (each === arriving) return { ...each, role: 'incoming' }
+          return each === leaving ? { ...each, role: 'outgoing' } : each
+        })
+        say(`swap of ${leaving?.nodeId} for ${arriving?.nodeId}`)
+        break
+      }
       case 'transferLease': {
         if (range.leader === change.replicaId) return
         assert.ok(replicas.some((each) => each.replicaId === change.replicaId && each.role === 'voter'))
@@ -205,7 +231,10 @@ export class DataPlane {
   }
 
   async #tick(): Promise<void> {
-    for (const range of this.ranges.values()) this.#elect(range)
+    for (const [rangeId, range] of this.ranges) {
+      this.#elect(range)
+      this.#leaveJoint(rangeId, range)
+    }
     for (const node of this.nodes.values()) {
       if (!node.up) continue
       for (const wanted of await this.#directory.wantedFor(node.nodeId)) {
@@ -237,6 +266,17 @@ export class DataPlane {
     if (leader?.nodeId === node.nodeId) this.change(wanted)
   }
 
+  /** Whoever leads a range leaves a joint configuration, when that is committed. */
+  #leaveJoint(rangeId: number, range: PlaneRange): void {
+    if (!isJoint(range.replicas) || range.leader === undefined || !this.hasQuorum(range)) return
+    range.replicas = range.replicas
+      .filter(({ role }) => role !== 'outgoing')
+      .map((each) => (each.role === 'incoming' ? { ...each, role: 'voter' } : each))
+    if (range.replicas.every(({ replicaId }) => replicaId !== range.leader)) range.leader = undefined
+    range.generation++
+    this.#committed(rangeId, range)
+  }
+
   #elect(range: PlaneRange): void {
     const leader = range.replicas.find((replica) => replica.replicaId === range.leader)
     if (leader !== undefined && this.canVote(leader) && this.hasQuorum(range)) return
@@ -245,7 +285,7 @@ export class DataPlane {
       return
     }
     if (!this.hasQuorum(range)) return
-    const voters = range.replicas.filter((replica) => replica.role === 'voter' && this.canVote(replica))
+    const voters = range.replicas.filter((replica) => votesInAnyHalf(replica) && this.canVote(replica))
     range.leader = voters[range.sequence % voters.length]?.replicaId
     range.sequence++
   }
@@ -277,6 +317,7 @@ export class DataPlane {
             ? range.replicas.map((r) => r.replicaId).filter((id) => this.#hasCaughtUp(range, id))
             : [],
           load: { bytes: 10 },
+          ...(this.tuning.swaps ? { swaps: true } : {}),
         })
       }
       this.#reports.set(node.nodeId, replicas)
