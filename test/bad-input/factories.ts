@@ -164,6 +164,7 @@ const raftOptions: Record<string, Option> = {
   electionTimeoutMs: number,
   heartbeatIntervalMs: number,
   roundTripMs: number,
+  commitNoticeMs: number,
   preVote: flag,
   checkQuorum: flag,
 }

@@ -146,13 +146,31 @@ export abstract class RaftElection extends RaftPledges {
   }
 
   handlePreVote(request: PreVoteRequest): void {
+    const granted = this.canGrantPreVote(request)
     this.send({
       kind: 'preVoteReply',
       ...this.header(request.from),
       candidateTerm: request.candidateTerm,
-      granted: this.canGrantPreVote(request),
+      granted,
       removed: this.isRemoved(request.from),
     })
+    if (granted && this.yieldsTo(request)) this.becomeFollower(this.term, 0)
+  }
+
+  /**
+   * Of two whose pre-votes cross both would be granted theirs, vote for themselves, and leave the term without a leader for
+   * an election timeout. So one of them gives way before it has voted: the one with the poorer log, or the higher
+   * id. It costs no safety, since a pre-vote is no vote, and no liveness: its election timer runs.
+   */
+  yieldsTo(rival: PreVoteRequest): boolean {
+    if (this.role !== 'preCandidate') return false
+    const equal = rival.lastTerm === this.log.lastTerm && rival.lastIndex === this.log.lastIndex
+    return !equal || this.isOutranked(rival.from)
+  }
+
+  /** Any order will do, as long as all replicas know the same. */
+  isOutranked(rival: ReplicaId): boolean {
+    return rival < this.replicaId
   }
 
   /** The request's term is ours by now. */

@@ -15,6 +15,9 @@ interface SharedSlice {
   readonly entries: LogEntry[]
 }
 
+/** So many entries are worth a message of their own, see {@link RaftLeader.noticeCommits}. */
+const fewCommits = 16
+
 /** How a leader replicates and commits: Raft sections 5.3 and 5.4.2, pipelined as in section 10.2 of the thesis. */
 export abstract class RaftLeader extends RaftFollower {
   /** Every other replica of the configuration in force; empty unless this replica leads. */
@@ -25,6 +28,8 @@ export abstract class RaftLeader extends RaftFollower {
   round = 0
   /** When the next round of heartbeats is due. Infinity unless this replica leads. */
   heartbeatDeadlineMs: number = Infinity
+  /** When replicas that were not told of a small commit are told. Infinity when there are none. */
+  noticeDeadlineMs: number = Infinity
   lastFetchId = 0
   fetches: Fetch[] = []
   neededSnapshots: NeededSnapshot[] = []
@@ -86,6 +91,7 @@ export abstract class RaftLeader extends RaftFollower {
   override leaveLeadership(): void {
     this.progress.clear()
     this.heartbeatDeadlineMs = Infinity
+    this.noticeDeadlineMs = Infinity
     this.uncommittedBytes = 0
     this.fetches = this.fetches.filter((fetch) => fetch.replicaId === this.replicaId)
     this.neededSnapshots = []
@@ -310,12 +316,36 @@ export abstract class RaftLeader extends RaftFollower {
 
   /** Sends to each replica what it can take now. Called once per Ready, so that a whole turn's proposals travel as one. */
   replicate(): void {
+    let untold = 0
     for (const [replicaId, progress] of this.progress) {
       if (progress.state === 'probe') this.probe(replicaId, progress)
       else if (progress.state === 'replicate') this.stream(replicaId, progress)
-      if (Math.min(this.commitIndex, progress.matchIndex) > progress.commitTold) {
-        this.sendHeartbeat(replicaId, progress, 0)
-      }
+      untold = Math.max(untold, this.untoldCommits(progress))
+    }
+    this.noticeCommits(untold)
+  }
+
+  /** Entries that a replica has and does not know to be committed. */
+  untoldCommits(progress: Progress): number {
+    return Math.min(this.commitIndex, progress.matchIndex) - progress.commitTold
+  }
+
+  /**
+   * Tells of commits that no other message told of. With few entries that can wait a little: where one proposal follows
+   * another, the next append tells, and nobody is woken twice. Many are told of at once, because a replica that applies
+   * them together with the next append answers that one late.
+   */
+  noticeCommits(untold: number): void {
+    if (untold <= 0) {
+      this.noticeDeadlineMs = Infinity
+      return
+    }
+    const delayMs = untold < fewCommits ? this.options.commitNoticeMs : 0
+    this.noticeDeadlineMs = Math.min(this.noticeDeadlineMs, this.nowMs + delayMs)
+    if (this.nowMs < this.noticeDeadlineMs) return
+    this.noticeDeadlineMs = Infinity
+    for (const [replicaId, progress] of this.progress) {
+      if (this.untoldCommits(progress) > 0) this.sendHeartbeat(replicaId, progress, 0)
     }
   }
 

@@ -43,6 +43,7 @@ export class RaftCore extends RaftRequests implements RaftMachine {
     return Math.min(
       this.electionDeadlineMs,
       this.heartbeatDeadlineMs,
+      this.noticeDeadlineMs,
       this.transferDeadlineMs,
       this.readDeadlineMs,
     )

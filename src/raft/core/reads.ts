@@ -149,6 +149,8 @@ export abstract class RaftReads extends RaftLease {
 
   /** Index 0: it cannot be answered. */
   answerRead({ from, requestId }: RemoteRead, index: number): void {
+    // Whoever asks waits until it has applied as much.
+    if (index > (this.progress.get(from)?.commitTold ?? index)) this.noticeDeadlineMs = this.nowMs
     this.send({ kind: 'readIndexReply', ...this.header(from), requestId, index })
   }
 

@@ -519,6 +519,8 @@ export interface RaftOptions {
   readonly checkQuorum: boolean
   /** Step of the staggered start of elections after a closed socket: voter i waits i · 2 of these. */
   readonly roundTripMs: number
+  /** How long a follower may wait to be told that a few entries are committed, when no other message to it says so. */
+  readonly commitNoticeMs: number
   /**
    * How long the lease of a leader lasts, from when it sent the messages that a quorum answered: an integer. As long, its
    * followers vote for nobody else, so a leader that dies costs about that. Of use only with `clockDriftBound`. Replicas

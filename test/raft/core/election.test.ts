@@ -331,6 +331,35 @@ suite('a leader whose socket closes', () => {
     assert.deepEqual(waits, [14, 28, 42])
   })
 
+  test('is replaced at once although the pre-votes of the others cross', () => {
+    const cluster = new Cluster(3)
+    cluster.elect(1)
+    cluster.advance(1000)
+    const { term } = cluster.core(1)
+    cluster.crash(1)
+    for (const id of [2, 3]) cluster.on(id, (core) => core.campaign(cluster.now))
+    for (const id of [2, 3]) assert.equal(cluster.core(id).role, 'preCandidate')
+    cluster.settle()
+    assert.equal(cluster.leader().replicaId, 2)
+    assert.equal(cluster.core(2).term, term + 1)
+  })
+
+  test('is replaced by the one with the better log when pre-votes cross, whatever the ids', () => {
+    const cluster = new Cluster(3)
+    cluster.elect(1)
+    cluster.advance(1000)
+    cluster.isolate(2)
+    cluster.propose(1, 'a')
+    cluster.settle()
+    cluster.crash(1)
+    cluster.heal()
+    const { term } = cluster.core(3)
+    for (const id of [2, 3]) cluster.on(id, (core) => core.campaign(cluster.now))
+    cluster.settle()
+    assert.equal(cluster.leader().replicaId, 3)
+    assert.equal(cluster.core(3).term, term + 1)
+  })
+
   test('keeps leading when only one follower lost it', () => {
     const cluster = new Cluster(3)
     cluster.elect(1)

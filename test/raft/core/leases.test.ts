@@ -279,6 +279,22 @@ suite('a follower reads', () => {
     assert.equal(cluster.sent('heartbeat').length, 2)
   })
 
+  test('and is told at once what it must have applied for that', () => {
+    const cluster = led(3, { commitNoticeMs: 5 })
+    cluster.advance(60)
+    cluster.propose(1, 'b')
+    cluster.settle()
+    const { commitIndex } = cluster.core(1)
+    assert.equal(cluster.core(2).commitIndex, commitIndex - 1)
+    cluster.read(2, { from: 'any', mode: 'lease' })
+    cluster.settle()
+    assert.deepEqual(
+      cluster.replica(2).reads.map(({ index }) => index),
+      [commitIndex],
+    )
+    assert.equal(cluster.core(2).commitIndex, commitIndex)
+  })
+
   test('and so does a learner', () => {
     const cluster = new Cluster(3, { learners: [3] })
     cluster.elect(1)

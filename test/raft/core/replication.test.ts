@@ -413,6 +413,38 @@ suite('a leader', () => {
     assert.equal(cluster.sent('heartbeatReply').length, 0)
   })
 
+  test('tells followers of a few commits with the next append, or a little later', () => {
+    const cluster = new Cluster(3, { options: { commitNoticeMs: 5 } })
+    cluster.elect(1)
+    cluster.advance(1000)
+    const before = cluster.core(3).commitIndex
+    cluster.log = []
+    cluster.propose(1, 'a')
+    cluster.settle()
+    assert.equal(cluster.core(1).commitIndex, before + 1)
+    assert.equal(cluster.core(3).commitIndex, before)
+    cluster.propose(1, 'b')
+    cluster.settle()
+    assert.equal(cluster.core(3).commitIndex, before + 1)
+    assert.equal(cluster.sent('heartbeat').length, 0)
+    assert.equal(cluster.core(1).nextDeadlineMs, cluster.now + 5)
+    cluster.advance(4)
+    assert.equal(cluster.core(3).commitIndex, before + 1)
+    cluster.advance(1)
+    assert.equal(cluster.core(3).commitIndex, before + 2)
+    assert.equal(cluster.core(1).noticeDeadlineMs, Infinity)
+  })
+
+  test('tells followers of many commits at once', () => {
+    const cluster = new Cluster(3, { options: { commitNoticeMs: 5 } })
+    cluster.elect(1)
+    cluster.advance(1000)
+    const before = cluster.core(3).commitIndex
+    cluster.propose(1, ...Array.from({ length: 16 }, (_, i) => `${i}`))
+    cluster.settle()
+    assert.equal(cluster.core(3).commitIndex, before + 16)
+  })
+
   test('sends what was proposed in one turn in one message, the same array to all and to the disk', () => {
     const cluster = new Cluster(3)
     cluster.elect(1)

@@ -77,6 +77,19 @@ const heartbeatIntervalMs = 1
 const raftOptions: Partial<RaftOptions> = {
   electionTimeoutMs: 1_000_000,
   heartbeatIntervalMs,
+  commitNoticeMs: 0,
+}
+
+/**
+ * Of two equal rivals the one with the higher id gives way: the one place where ids are compared. Here neither does, or
+ * worlds would not be the same in the mirror. What giving way leads to is seen all the same: a refused pre-vote leads there.
+ */
+function withoutRanks(Core: CoreClass): CoreClass {
+  return class extends Core {
+    override isOutranked(): boolean {
+      return false
+    }
+  }
 }
 
 /** Election timeouts are all the same: which one runs out first is not theirs to say. */
@@ -94,7 +107,7 @@ export class Members {
 
   constructor(bounds: Bounds, Core: CoreClass) {
     this.#bounds = bounds
-    this.#Core = Core
+    this.#Core = withoutRanks(Core)
   }
 
   /** The first members, in the order of their ids, and then nodes that have no replica. */

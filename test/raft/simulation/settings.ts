@@ -89,6 +89,7 @@ export function drawSettings(random: SeededRandom): Settings {
       preVote: chance(random, 0.85),
       checkQuorum: chance(random, 0.75),
       roundTripMs: between(random, 1, 10),
+      commitNoticeMs: chance(random, 0.5) ? between(random, 0, 20) : 0,
       maximumAppendEntries: tight ? 1 + random.integer(5) : 4096,
       maximumInFlightMessages: tight ? 1 + random.integer(5) : 128,
       maximumInFlightBytes: tight ? 50 + random.integer(500) : 8 << 20,

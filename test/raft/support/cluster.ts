@@ -130,7 +130,8 @@ export class Cluster {
 
   constructor(size: number, options: ClusterOptions = {}) {
     this.random = new SeededRandom(options.seed ?? 1)
-    this.options = options.options ?? {}
+    // Nobody has to let time pass to see what was committed.
+    this.options = { commitNoticeMs: 0, ...options.options }
     this.optionsOf = options.optionsOf ?? (() => ({}))
     this.Core = options.Core ?? RaftCore
     const members: ReplicaDescriptor[] = []
