@@ -11,6 +11,7 @@ import type {
 import { checkFlushable, flushLevel } from '../../storage/level/durability.ts'
 import { decodeCommand } from './commands.ts'
 import { execute } from './execute.ts'
+import { ImageWriter } from './image-writer.ts'
 import {
   byteEncodings,
   decodeNumbers,
@@ -20,13 +21,12 @@ import {
   Layout,
   recordKinds,
   type Slot,
-  type StateBatch,
   type StateDatabase,
 } from './layout.ts'
 import { MvccState } from './mvcc-state.ts'
 import { decodeSession } from './session-record.ts'
 import { encodeState, StateDecoder } from './snapshot-stream.ts'
-import type { ChangeSink, MvccReader } from './state-types.ts'
+import type { MvccReader } from './state-types.ts'
 import { decodeVersion } from './version.ts'
 import { encodeRefusal } from './wire.ts'
 
@@ -47,10 +47,9 @@ const restoreBatchBytes = 1024 * 1024
 const loadPage = 1_000
 
 /**
- * The metadata store's state machine: an MVCC state in memory with an image of it in an abstract-level. Every `apply`
- * writes what its commands changed, the new digest and the group's bookkeeping in one atomic batch. It resolves when the
- * batch is applied in memory and on its way to the database, behind the one before: a crash takes batches from the end, and
- * the log repeats them.
+ * The metadata store's state machine: an MVCC state in memory with an image of it in an abstract-level. What commands
+ * changed, the new digest and the group's bookkeeping go there in atomic batches of whole `apply`s, behind them: `apply`
+ * resolves when memory has it, a crash takes batches from the end, and the log repeats them.
  *
  * Opening reads the whole image back and compares its hash with the one that was stored: an image that lost a record
  * is refused with `CORRUPTION`.
@@ -69,8 +68,7 @@ export class MetadataStateMachine implements StateMachine {
   #verified: { readonly index: number; readonly digest: string } | undefined
   #opened = false
   #closed = false
-  /** The write that is under way, at most one. Never rejects: a failure stops the machine. */
-  #writing: Promise<void> = Promise.resolve()
+  readonly #image: ImageWriter
 
   /**
    * Nothing is read before `open`, which the group calls.
@@ -89,6 +87,9 @@ export class MetadataStateMachine implements StateMachine {
     checkFlushable(database)
     this.#database = database
     this.#layout = new Layout(utf8(prefix))
+    this.#image = new ImageWriter(database, this.#layout, () =>
+      encodeNumbers(this.#state, this.#state.digest()),
+    )
   }
 
   /** What is applied now. A restore replaces the object: ask for it again after every wait. */
@@ -146,6 +147,7 @@ export class MetadataStateMachine implements StateMachine {
     await this.#database.open()
     const pointer = await this.#get(this.#layout.pointer)
     this.#slot = pointer === undefined ? 1 : decodePointer(pointer)
+    this.#image.turn(this.#slot)
     // What an interrupted restore left behind.
     await this.#database.clear({ ...this.#layout.within(this.#slot === 1 ? 2 : 1), keyEncoding: 'view' })
     const loaded = await this.#load(this.#slot)
@@ -159,50 +161,32 @@ export class MetadataStateMachine implements StateMachine {
     seal: (results: readonly Uint8Array[]) => readonly BookkeepingWrite[],
   ): Promise<void> {
     this.#checkUsable()
-    const batch = this.#database.batch()
     const state = this.#state
     try {
-      state.attach(this.#batchSink(batch, this.#slot))
+      state.attach(this.#image.sink())
       const results = commands.map((command) => this.#execute(state, command))
       for (const { key, value } of seal(results)) {
-        const at = this.#layout.bookkeeping(this.#slot, key)
-        if (value === undefined) {
-          this.#bookkeeping.delete(key)
-          batch.del(at, { keyEncoding: 'view' })
-        } else {
-          // The group may reuse its buffer.
-          const copy = copyBytes(value)
-          this.#bookkeeping.set(key, copy)
-          batch.put(at, copy, byteEncodings)
-        }
+        // The group may reuse its buffer.
+        const copy = value === undefined ? undefined : copyBytes(value)
+        if (copy === undefined) this.#bookkeeping.delete(key)
+        else this.#bookkeeping.set(key, copy)
+        this.#image.keep(key, copy)
       }
-      batch.put(this.#layout.numbers(this.#slot), encodeNumbers(state, state.digest()), byteEncodings)
-      // The order of the writes is the order of the batches. What the database cannot take in waits here.
-      await this.#written()
+      // What the database cannot take in waits here.
+      if (this.#image.isFull) await this.#image.send()
     } catch (error) {
       // Memory and disk may differ now; only opening again makes them one.
       this.#stopped = toKeelsonError(error)
-      await batch.close()
+      await this.#image.abandon(this.#stopped)
       throw this.#stopped
     }
-    this.#writing = this.#write(batch)
     this.#notify()
   }
 
-  /** Never rejects. */
-  async #write(batch: StateBatch): Promise<void> {
-    try {
-      await batch.write()
-    } catch (error) {
-      this.#stopped ??= toKeelsonError(error)
-      await batch.close().catch(() => {})
-    }
-  }
-
-  /** Waits for the write that is under way. @throws KeelsonError when the machine has stopped */
+  /** Waits until the image is that of the state. @throws KeelsonError when a write failed */
   async #written(): Promise<void> {
-    await this.#writing
-    if (this.#stopped !== undefined) throw this.#stopped
+    await this.#image.send()
+    await this.#image.written()
   }
 
   async flush(): Promise<void> {
@@ -247,6 +231,7 @@ export class MetadataStateMachine implements StateMachine {
     }
     const old = this.#slot
     this.#slot = slot
+    this.#image.turn(slot)
     this.#state = state
     this.#bookkeeping = new Map(bookkeeping)
     this.#notify()
@@ -256,7 +241,7 @@ export class MetadataStateMachine implements StateMachine {
 
   async destroy(): Promise<void> {
     this.#stopped = new KeelsonError('CLOSED', 'the state of this replica was destroyed')
-    await this.#writing
+    await this.#image.abandon(this.#stopped)
     const other: Slot = this.#slot === 1 ? 2 : 1
     // The pointer goes last, and leads to an empty slot until then: a crash on the way leaves an empty state.
     await this.#database.clear({ ...this.#layout.within(other), keyEncoding: 'view' })
@@ -269,7 +254,8 @@ export class MetadataStateMachine implements StateMachine {
   async close(): Promise<void> {
     this.#closed = true
     this.#listeners.clear()
-    await this.#writing
+    // What cannot be written is in the log.
+    if (this.#opened && this.#stopped === undefined) await this.#written().catch(() => {})
   }
 
   /** Reads the image again and compares it with memory. @throws KeelsonError `CORRUPTION` */
@@ -296,7 +282,8 @@ export class MetadataStateMachine implements StateMachine {
   }
 
   #checkUsable(): void {
-    if (this.#stopped !== undefined) throw this.#stopped
+    const stopped = this.#stopped ?? this.#image.failure
+    if (stopped !== undefined) throw stopped
     if (this.#closed || !this.#opened)
       throw new KeelsonError('CLOSED', 'the state machine is not open; open it first')
   }
@@ -317,19 +304,6 @@ export class MetadataStateMachine implements StateMachine {
 
   async #get(key: Uint8Array): Promise<Uint8Array | undefined> {
     return this.#database.get(key, byteEncodings)
-  }
-
-  #batchSink(batch: StateBatch, slot: Slot): ChangeSink {
-    const layout = this.#layout
-    return {
-      putVersion: (version, record) =>
-        void batch.put(layout.version(slot, version.modRevision, version.sub), record, byteEncodings),
-      dropVersion: (version) =>
-        void batch.del(layout.version(slot, version.modRevision, version.sub), { keyEncoding: 'view' }),
-      putSession: (session, record) =>
-        void batch.put(layout.session(slot, session.sessionId), record, byteEncodings),
-      dropSession: (sessionId) => void batch.del(layout.session(slot, sessionId), { keyEncoding: 'view' }),
-    }
   }
 
   async #load(
