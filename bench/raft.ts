@@ -53,15 +53,19 @@ const rounds = Number(values.rounds)
 const wanted = (section: (typeof sections)[number]): boolean => values.only.split(',').includes(section)
 const store = values.store === 'level' ? 'level' : 'segments'
 const warmUpSeconds = Math.min(1, seconds)
+/** A server has long been compiled: with one operation at a time that alone would take minutes. */
+const compiling = { outstanding: 64, seconds: 6 }
 
 if (wanted('proposals') || wanted('reads') || wanted('client') || wanted('failover')) {
   await using cluster = await BenchCluster.start(store)
   if (wanted('proposals')) {
     title(`proposals in the leader's process: 3 processes, ${store}, fsync`)
+    await compile(cluster, 'propose')
     for (const count of counts) print(await inLeader(cluster, 'propose', count))
   }
   if (wanted('reads')) {
     title("linearizable reads in the leader's process, by ReadIndex")
+    await compile(cluster, 'readIndex')
     for (const count of counts) print(await inLeader(cluster, 'readIndex', count))
   }
   if (wanted('client')) await measureClient(cluster)
@@ -140,6 +144,13 @@ async function steadily<T>(attempt: () => Promise<T>): Promise<T> {
   }
 }
 
+async function compile(cluster: BenchCluster, operation: 'propose' | 'readIndex'): Promise<void> {
+  await steadily(async () => {
+    const leader = await cluster.leader(countingGroup)
+    return leader.load({ type: 'load', operation, ...compiling })
+  })
+}
+
 async function inLeader(
   cluster: BenchCluster,
   operation: 'propose' | 'readIndex',
@@ -173,6 +184,8 @@ async function measureClient(cluster: BenchCluster): Promise<void> {
   await etcdClient?.start()
   try {
     for (const operation of ['put', 'get'] as const) {
+      await cluster.client.load({ type: 'load', operation, ...compiling })
+      await etcdClient?.load({ type: 'load', operation, ...compiling })
       for (const count of counts) {
         const own: Measured[] = []
         const theirs: Measured[] = []

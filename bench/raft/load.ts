@@ -17,6 +17,9 @@ export interface Spent {
   readonly residentBytes: number
 }
 
+/** Rare enough that watching costs nothing beside what is watched. */
+const delayResolutionMs = 10
+
 /** Keeps `outstanding` operations under way for `seconds`. */
 export async function load(
   outstanding: number,
@@ -50,15 +53,15 @@ export async function load(
 /** Starts to watch what this process spends; the function returned says what it was. */
 export function watchSpending(): () => Spent {
   const cpu = process.cpuUsage()
-  const delay = monitorEventLoopDelay({ resolution: 1 })
+  const delay = monitorEventLoopDelay({ resolution: delayResolutionMs })
   delay.enable()
   return () => {
     const { user, system } = process.cpuUsage(cpu)
     delay.disable()
     return {
       cpuMicroseconds: user + system,
-      // The histogram counts the wait itself, of a millisecond.
-      loopDelayP99Ms: Math.max(0, delay.percentile(99) / 1e6 - 1),
+      // The histogram counts the wait itself.
+      loopDelayP99Ms: Math.max(0, delay.percentile(99) / 1e6 - delayResolutionMs),
       residentBytes: process.memoryUsage.rss(),
     }
   }

@@ -180,10 +180,14 @@ export function decodeGrant(body: Uint8Array): { readonly holder: string; readon
 /** The answer to one item: bytes, or why there are none. */
 export type BatchAnswer = Uint8Array | KeelsonError
 
+/** About what an error takes. */
+const room = 160
+
 /** Answers in the order of the items. Those that do not fit are answered by `OVERLOADED`: ask again. */
 export function encodeAnswers(answers: readonly BatchAnswer[], maximumBytes: number): Uint8Array {
-  const out = new ByteWriter(1024)
-  const room = 160
+  let bytes = 16
+  for (const answer of answers) bytes += answer instanceof KeelsonError ? room : answer.length + 9
+  const out = new ByteWriter(Math.min(bytes, maximumBytes))
   out.varint(answers.length)
   answers.forEach((answer, i) => {
     const encoded = answer instanceof KeelsonError ? encodeError(answer) : answer
@@ -192,7 +196,7 @@ export function encodeAnswers(answers: readonly BatchAnswer[], maximumBytes: num
     if (!fits) out.u8(2).bytes(encodeError(noRoom))
     else out.u8(answer instanceof KeelsonError ? 2 : 1).bytes(encoded)
   })
-  return out.finish()
+  return out.view()
 }
 
 const noRoom: KeelsonError = new KeelsonError('OVERLOADED', 'the answer had no room: ask again', {
@@ -200,14 +204,15 @@ const noRoom: KeelsonError = new KeelsonError('OVERLOADED', 'the answer had no r
 })
 
 export function decodeAnswers(bytes: Uint8Array): BatchAnswer[] {
-  const reader = new ByteReader(bytes, 'the answers to a batch')
+  // One copy for all of them.
+  const reader = new ByteReader(copyBytes(bytes), 'the answers to a batch')
   const count = reader.varint()
   const answers: BatchAnswer[] = []
   for (let i = 0; i < count; i++) {
     const mark = reader.u8()
     const body = reader.bytes()
     if (mark !== 1 && mark !== 2) reader.fail(`holds an answer of unknown kind ${mark}`)
-    answers.push(mark === 1 ? copyBytes(body) : decodeError(body))
+    answers.push(mark === 1 ? body : decodeError(body))
   }
   return answers
 }

@@ -12,6 +12,7 @@ import {
   encodeCluster,
   encodeServer,
 } from '../../src/control-plane/server-roster.ts'
+import { BytePool } from '../../src/core/byte-pool.ts'
 import { ByteReader, ByteWriter, text, utf8 } from '../../src/core/bytes.ts'
 import { decodePlain, encodePlain, type Plain } from '../../src/core/codec.ts'
 import { KeelsonError } from '../../src/core/errors.ts'
@@ -65,7 +66,6 @@ import { decodeSetting, encodeSetting, parseSettingKey, settingKey } from '../..
 import { checkIdentity, encodeIdentity } from '../../src/storage/directory.ts'
 import { decodeSegmentHeader, encodeSegmentHeader } from '../../src/storage/segments/segment-file.ts'
 import { decodePacket, encodePacket } from '../../src/swim/core/codec.ts'
-import { BytePool } from '../../src/transport/pool.ts'
 import { decodeRpc, RpcEncoder } from '../../src/transport/rpc/frames.ts'
 import { FrameReader, FrameWriter, streamRecord } from '../../src/transport/websocket/frame.ts'
 import {

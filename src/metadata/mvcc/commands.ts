@@ -1,3 +1,4 @@
+import { BytePool } from '../../core/byte-pool.ts'
 import { decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { Revision, SessionId, Transaction } from '../../interfaces/metadata-store.ts'
@@ -28,6 +29,7 @@ export interface CheckpointEntry {
 export const commandVersion = 1
 
 const types = ['txn', 'compact', 'grant', 'revoke', 'checkpoint', 'clear', 'verify', 'advance'] as const
+const pool = new BytePool()
 const decodeLimits = Object.freeze({ depth: 8, values: 100_000 })
 
 function body(command: MetadataCommand): readonly Plain[] {
@@ -53,6 +55,16 @@ export function encodeCommand(command: MetadataCommand): Uint8Array {
   return encodePlain([commandVersion, types.indexOf(command.type), ...body(command)])
 }
 
+/** How commands of transactions begin: with the same quota for as long as a server is up. */
+let transactionHead = headOf(0)
+
+function headOf(quotaBytes: number): { readonly quotaBytes: number; readonly head: Uint8Array } {
+  const head = encodePlain([commandVersion, types.indexOf('txn'), quotaBytes])
+  // An array of four fields: the last one follows.
+  head[0] = 0x94
+  return { quotaBytes, head }
+}
+
 /**
  * The command of a transaction as a client encoded it, which goes into the log as it is: made of the same bytes as
  * {@link encodeCommand} would make. Undefined unless it is encoded exactly as this release does it. What a later one may
@@ -63,11 +75,10 @@ export function encodeTransactionCommand(
   transaction: Uint8Array,
 ): Uint8Array | undefined {
   if (readCanonicalTransaction(transaction, 0) === undefined) return undefined
-  const head = encodePlain([commandVersion, types.indexOf('txn'), quotaBytes])
-  const command = new Uint8Array(head.length + transaction.length)
+  if (transactionHead.quotaBytes !== quotaBytes) transactionHead = headOf(quotaBytes)
+  const { head } = transactionHead
+  const command = pool.allocate(head.length + transaction.length)
   command.set(head)
-  // An array of four fields: the last one follows.
-  command[0] = 0x94
   command.set(transaction, head.length)
   return command
 }

@@ -1,3 +1,4 @@
+import { BytePool } from '../../core/byte-pool.ts'
 import { concatBytes, text, utf8 } from '../../core/bytes.ts'
 import { decodePlain, encodePlain, Fields } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
@@ -78,6 +79,7 @@ export class Layout {
   readonly #prefix: Uint8Array
   /** Of the version records of each slot: on the hot path. */
   readonly #versionPrefixes: readonly [Uint8Array, Uint8Array]
+  readonly #pool = new BytePool()
 
   constructor(prefix: Uint8Array) {
     this.#prefix = prefix
@@ -131,7 +133,7 @@ export class Layout {
   version(slot: Slot, modRevision: number, sub: number): Uint8Array {
     const prefix = this.#versionPrefixes[slot - 1] as Uint8Array
     const at = prefix.length
-    const out = new Uint8Array(at + 12)
+    const out = this.#pool.allocate(at + 12)
     out.set(prefix)
     putUint32(out, at, Math.floor(modRevision / 0x1_0000_0000))
     putUint32(out, at + 4, modRevision % 0x1_0000_0000)

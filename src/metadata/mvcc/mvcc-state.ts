@@ -1,3 +1,4 @@
+import { BytePool } from '../../core/byte-pool.ts'
 import { ByteWriter, compareBytes, copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { invariant } from '../../core/invariant.ts'
@@ -39,6 +40,8 @@ export class MvccState implements MvccReader {
   #history: (readonly Version[])[] = []
   readonly #sessions = new Map<SessionId, SessionEntry>()
   readonly #hash = new StateHash()
+  /** Records of versions, which nobody keeps. */
+  readonly #records = new BytePool()
   #revision: Revision
   #compactRevision: Revision
   #historyFrom: Revision
@@ -393,7 +396,7 @@ export class MvccState implements MvccReader {
     if (versions === undefined) this.#keys.set(version.key, [version])
     else versions.push(version)
     this.#changes().push(version)
-    const record = encodeVersion(version)
+    const record = encodeVersion(version, this.#records)
     this.#hash.add(record)
     this.#bytes += versionBytes(version)
     this.#versionCount++
@@ -412,7 +415,7 @@ export class MvccState implements MvccReader {
   }
 
   #drop(version: Version): void {
-    this.#hash.remove(encodeVersion(version))
+    this.#hash.remove(encodeVersion(version, this.#records))
     this.#bytes -= versionBytes(version)
     this.#versionCount--
     this.#sink?.dropVersion(version)

@@ -1,3 +1,4 @@
+import type { BytePool } from '../../core/byte-pool.ts'
 import { ByteReader, ByteWriter, copyBytes, emptyBytes } from '../../core/bytes.ts'
 import { crc32 } from '../../core/checksum.ts'
 import { KeelsonError } from '../../core/errors.ts'
@@ -61,9 +62,13 @@ export function versionBytes(version: Version): number {
 const formatVersion = 1
 const flagDeleted = 1
 
-/** A version as a record: checksum, format, then the fields. */
-export function encodeVersion(version: Version): Uint8Array {
-  const out = new ByteWriter(version.key.length + version.value.length + 48)
+/** Its room is used again and again. */
+let scratch = new ByteWriter(1024)
+const largestScratch = 64 * 1024
+
+/** A version as a record: checksum, format, then the fields. With a pool the record is one of its small arrays. */
+export function encodeVersion(version: Version, pool?: BytePool): Uint8Array {
+  const out = scratch.clear()
   out.u32(0).u8(formatVersion)
   out
     .u8(version.deleted ? flagDeleted : 0)
@@ -75,8 +80,9 @@ export function encodeVersion(version: Version): Uint8Array {
     .bytes(version.key)
     .bytes(version.value)
   out.patchU32(0, crc32(out.view().subarray(4)))
-  // The writer ends here, so its buffer needs no copy.
-  return out.view()
+  const record = pool === undefined ? out.finish() : pool.copy(out.view())
+  if (out.length > largestScratch) scratch = new ByteWriter(1024)
+  return record
 }
 
 /** The inverse of {@link encodeVersion}. @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION` */

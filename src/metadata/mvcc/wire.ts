@@ -1,3 +1,4 @@
+import { BytePool } from '../../core/byte-pool.ts'
 import { ByteReader, ByteWriter, copyBytes } from '../../core/bytes.ts'
 import type { Fields, Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
@@ -158,13 +159,14 @@ export function readTransactionResult(reader: ByteReader): TransactionResult {
 /** Its room is used again and again. Nothing that writes to it makes another outcome meanwhile. */
 let scratch = new ByteWriter(1024)
 const largestScratch = 64 * 1024
+const outcomes = new BytePool()
 
-/** What a command came to: its answer, or the error that it was refused with. In a buffer of just its size. */
+/** What a command came to: its answer, or the error that it was refused with. A small array of a pool. */
 export function encodeOutcome(write: (out: ByteWriter) => void): Uint8Array {
   const out = scratch.clear()
   out.u8(outcomeOk)
   write(out)
-  const outcome = out.finish()
+  const outcome = outcomes.copy(out.view())
   if (out.length > largestScratch) scratch = new ByteWriter(1024)
   return outcome
 }

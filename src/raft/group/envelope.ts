@@ -1,3 +1,4 @@
+import { BytePool } from '../../core/byte-pool.ts'
 import { ByteReader } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 
@@ -24,6 +25,7 @@ export interface CommandEnvelope {
 }
 
 const version = 1
+const pool = new BytePool()
 const hasToken = 1
 const hasCommandId = 2
 const knownFlags = hasToken | hasCommandId
@@ -64,7 +66,8 @@ export function encodeEnvelope(
     header +=
       varintBytes(commandId.session) + varintBytes(commandId.sequence) + varintBytes(acknowledgedBelow)
   }
-  const out = new Uint8Array(header + payload.length)
+  // Entries leave memory in the order in which they came.
+  const out = pool.allocate(header + payload.length)
   out[0] = version
   out[1] = (tokenSequence > 0 ? hasToken : 0) | (commandId === undefined ? 0 : hasCommandId)
   let at = 2

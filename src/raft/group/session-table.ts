@@ -177,11 +177,10 @@ export class SessionTable {
   record(id: CommandId, result: Uint8Array): void {
     const session = this.#sessions.get(id.session)
     if (session === undefined || !session.results.has(id.sequence)) return
-    // A small view can hold on to a large frame.
-    const kept = result.byteLength === result.buffer.byteLength ? result : copyBytes(result)
-    session.results.set(id.sequence, kept)
-    session.bytes += kept.length
-    this.#bytes += kept.length
+    // As it came, perhaps a part of something larger, until it has its place in a block.
+    session.results.set(id.sequence, result)
+    session.bytes += result.length
+    this.#bytes += result.length
     session.fresh.push(id.sequence)
     this.#dirtySessions.add(session.id)
   }
@@ -283,7 +282,13 @@ function sessionKey(id: number): string {
   return `${sessionPrefix}${id}`
 }
 
-/** Stores what is new as one block, named after its first sequence, and deletes the blocks that nobody needs any more. */
+/** Most bytes that a block adds to a result: two integers. */
+const resultOverheadBytes = 16
+
+/**
+ * Stores what is new as one block, named after its first sequence, and deletes the blocks that nobody needs any more. From
+ * then on the block is where the table has these results, too.
+ */
 function writeBlocks(session: Session, writes: BookkeepingWrite[]): void {
   const { id, floor, results } = session
   session.blocks = session.blocks.filter(({ key, last }) => {
@@ -294,15 +299,25 @@ function writeBlocks(session: Session, writes: BookkeepingWrite[]): void {
   session.fresh = []
   const [first] = kept
   if (first === undefined) return
-  const out = new ByteWriter(16 + kept.length * 16).u8(blockVersion)
+  let bytes = 1
+  for (const sequence of kept) bytes += (results.get(sequence) as Uint8Array).length + resultOverheadBytes
+  const out = new ByteWriter(bytes).u8(blockVersion)
+  const ends: number[] = []
   let before = first
   for (const sequence of kept) {
     out.varint(sequence - before).bytes(results.get(sequence) as Uint8Array)
+    ends.push(out.length)
     before = sequence
   }
+  const value = out.view()
+  kept.forEach((sequence, i) => {
+    const { length } = results.get(sequence) as Uint8Array
+    const end = ends[i] as number
+    results.set(sequence, value.subarray(end - length, end))
+  })
   const key = `${blockPrefix}${id}/${first}`
   session.blocks.push({ key, last: before })
-  writes.push({ key, value: out.finish() })
+  writes.push({ key, value })
 }
 
 /** Sequences and results of a block, ascending, at least one. */

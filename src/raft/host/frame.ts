@@ -132,14 +132,20 @@ export interface Frame {
   readonly unknownMessages: number
 }
 
+const smallFrameBytes = 256
+const largeFrameBytes = 256 * 1024
+
 /** Collects the messages of one turn for one peer. */
 export class FramePacker {
   readonly #out: ByteWriter
   readonly incarnation: Incarnation
 
-  constructor(incarnation: Incarnation) {
+  /** The frame begins with room for `expectedBytes`, within reason. */
+  constructor(incarnation: Incarnation, expectedBytes = 0) {
     this.incarnation = incarnation
-    this.#out = new ByteWriter(1024)
+    this.#out = new ByteWriter(
+      Math.max(smallFrameBytes, Math.min(expectedBytes + (expectedBytes >>> 2), largeFrameBytes)),
+    )
     this.#out.u8(frameVersion).u8(oldestReader).u53(incarnation)
   }
 

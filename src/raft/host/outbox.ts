@@ -10,6 +10,8 @@ export class Outbox {
   readonly #packers = new Map<NodeId, FramePacker>()
   readonly #sent: Counter
   readonly #dropped: Counter
+  /** The next frame will be about as long. */
+  #lastBytes = 0
 
   constructor(channel: Channel, metrics: Metrics) {
     this.#channel = channel
@@ -31,7 +33,7 @@ export class Outbox {
       packer = undefined
     }
     if (packer === undefined) {
-      packer = new FramePacker(peer.incarnation)
+      packer = new FramePacker(peer.incarnation, this.#lastBytes)
       this.#packers.set(peer.nodeId, packer)
     }
     packer.add(groupId, message, recoveryGeneration)
@@ -43,6 +45,7 @@ export class Outbox {
   }
 
   #send(nodeId: NodeId, packer: FramePacker): void {
+    this.#lastBytes = packer.length
     if (this.#channel.send(nodeId, packer.finish())) this.#sent.add()
     else this.#dropped.add()
   }

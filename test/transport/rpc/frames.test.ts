@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
+import { BytePool } from '../../../src/core/byte-pool.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
-import { BytePool } from '../../../src/transport/pool.ts'
 import { decodeRpc, RpcEncoder, type RpcFrame } from '../../../src/transport/rpc/frames.ts'
 
 const plain = { noNullPrototype: true } as const

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { deferred, sleep } from '../../../src/core/async.ts'
+import { BytePool } from '../../../src/core/byte-pool.ts'
 import { type ErrorCode, KeelsonError } from '../../../src/core/errors.ts'
 import { until } from '../../../src/testing/compliance.ts'
-import { BytePool } from '../../../src/transport/pool.ts'
 import { RpcEncoder, type RpcFrame } from '../../../src/transport/rpc/frames.ts'
 import { bytes, world } from './support.ts'
 

@@ -4,7 +4,7 @@ const largestPooled = poolBytes / 8
 /**
  * Gives out small arrays as parts of larger ones, as Node does for its Buffers: an allocation of its own costs more than
  * everything else that a small message goes through. No part is given out twice, so the arrays are as good as new ones;
- * who keeps a small one keeps 8 KiB.
+ * who keeps a small one keeps 8 KiB: for what does not live long, or dies in the order in which it was made. @internal
  */
 export class BytePool {
   #pool = new Uint8Array(poolBytes)
