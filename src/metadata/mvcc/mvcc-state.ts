@@ -36,8 +36,9 @@ const noEvents: readonly Version[] = Object.freeze([])
  */
 export class MvccState implements MvccReader {
   readonly #keys = new OrderedMap<Version[]>()
-  /** Events by revision, from `#historyFrom` on. */
+  /** Events by revision, from `#historyFrom` on, which stands at `#historyHead`. What is before that was cleared away. */
   #history: (readonly Version[])[] = []
+  #historyHead = 0
   readonly #sessions = new Map<SessionId, SessionEntry>()
   readonly #hash = new StateHash()
   /** Records of versions, which nobody keeps. */
@@ -123,7 +124,8 @@ export class MvccState implements MvccReader {
   }
 
   eventsOf(revision: Revision): readonly Version[] {
-    return this.#history[revision - this.#historyFrom] ?? noEvents
+    if (revision < this.#historyFrom) return noEvents
+    return this.#history[this.#historyHead + revision - this.#historyFrom] ?? noEvents
   }
 
   previousOf(version: Version): Version | undefined {
@@ -267,6 +269,7 @@ export class MvccState implements MvccReader {
       this.#keys.delete((versions[0] as Version).key)
     }
     this.#history = []
+    this.#historyHead = 0
     this.#revision = revision
     this.#compactRevision = revision
     this.#historyFrom = revision + 1
@@ -274,20 +277,30 @@ export class MvccState implements MvccReader {
 
   /** Clears whole revisions of superseded versions until about `events` events are gone. */
   clearGarbage(events: number): void {
-    const touched = new Map<string, Uint8Array>()
+    // Versions of a key share its array.
+    const touched = new Set<Uint8Array>()
     let seen = 0
     let revisions = 0
     while (this.#historyFrom + revisions < this.#compactRevision && seen < events) {
-      const changes = this.#history[revisions] as readonly Version[]
-      for (const version of changes) touched.set(mapKey(version.key), version.key)
+      const changes = this.#history[this.#historyHead + revisions] as readonly Version[]
+      for (const version of changes) touched.add(version.key)
       seen += changes.length + 1
       revisions++
     }
     if (revisions === 0) return
     this.#lastKey = undefined
     this.#historyFrom += revisions
-    this.#history = this.#history.slice(revisions)
-    for (const key of touched.values()) this.#trim(key)
+    this.#dropHistory(revisions)
+    for (const key of touched) this.#trim(key)
+  }
+
+  /** In constant time on average: the array is copied when most of it is gone. */
+  #dropHistory(revisions: number): void {
+    this.#history.fill(noEvents, this.#historyHead, this.#historyHead + revisions)
+    this.#historyHead += revisions
+    if (this.#historyHead * 2 < this.#history.length) return
+    this.#history = this.#history.slice(this.#historyHead)
+    this.#historyHead = 0
   }
 
   /** Takes in a stored session. */
@@ -310,7 +323,7 @@ export class MvccState implements MvccReader {
     const last = versions[versions.length - 1]
     if (last !== undefined && last.modRevision >= modRevision) damaged('versions of a key are out of order')
     if (modRevision >= this.#historyFrom) {
-      const at = modRevision - this.#historyFrom
+      const at = this.#historyHead + modRevision - this.#historyFrom
       if (this.#history[at] === noEvents) this.#history[at] = []
       const events = this.#history[at] as Version[]
       if (events[sub] !== undefined) damaged('two changes of a revision have one place')
