@@ -159,8 +159,8 @@ export abstract class RaftElection extends RaftPledges {
 
   /**
    * Of two whose pre-votes cross both would be granted theirs, vote for themselves, and leave the term without a leader for
-   * an election timeout. So one of them gives way before it has voted: the one with the poorer log, or the higher
-   * id. It costs no safety, since a pre-vote is no vote, and no liveness: its election timer runs.
+   * an election timeout. So one of them gives way before it has voted: the one with the poorer log, or the later turn. It
+   * costs no safety, since a pre-vote is no vote, and no liveness: its election timer runs.
    */
   yieldsTo(rival: PreVoteRequest): boolean {
     if (this.role !== 'preCandidate') return false
@@ -168,9 +168,18 @@ export abstract class RaftElection extends RaftPledges {
     return !equal || this.isOutranked(rival.from)
   }
 
-  /** Any order will do, as long as all replicas know the same. */
   isOutranked(rival: ReplicaId): boolean {
-    return rival < this.replicaId
+    const inTurn = this.votersInTurn()
+    return inTurn.indexOf(rival) < inTurn.indexOf(this.replicaId)
+  }
+
+  /** Any order will do, as long as all replicas know the same: those of higher priority first. */
+  votersInTurn(): ReplicaId[] {
+    const { configuration } = this
+    const priorityOf = (voter: ReplicaId): number => replicaOf(configuration, voter)?.priority ?? 0
+    return this.voters()
+      .slice()
+      .sort((a, b) => priorityOf(b) - priorityOf(a) || a - b)
   }
 
   /** The request's term is ours by now. */
@@ -261,11 +270,8 @@ export abstract class RaftElection extends RaftPledges {
    * a leader that is well, so then nothing is hurried.
    */
   leaderWentDown(): void {
-    const { configuration } = this
-    const priorityOf = (voter: ReplicaId): number => replicaOf(configuration, voter)?.priority ?? 0
-    const rank = this.voters()
+    const rank = this.votersInTurn()
       .filter((voter) => voter !== this.leader)
-      .sort((a, b) => priorityOf(b) - priorityOf(a) || a - b)
       .indexOf(this.replicaId)
     this.setLeader(0)
     if (!this.options.preVote || !this.maySeekElection()) return

@@ -133,6 +133,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a follower acknowledges its whole log',
     mistake: 12,
+    from: 159,
     Core: class extends RaftCore {
       override acknowledge(): void {
         super.acknowledge(this.log.lastIndex)
@@ -151,7 +152,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a stale append truncates',
     mistake: 13,
-    from: 60,
+    from: 304,
     Core: class extends RaftCore {
       override takeEntries(entries: readonly LogEntry[]): void {
         const first = entries[0]
