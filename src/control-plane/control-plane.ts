@@ -3,74 +3,31 @@ import { utf8 } from '../core/bytes.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
-import {
-  arrayOption,
-  checkCall,
-  checkOptions,
-  functionOption,
-  objectOption,
-  optional,
-} from '../core/options.ts'
-import type { DatagramFactory } from '../interfaces/datagram.ts'
-import type { LogStoreFactory } from '../interfaces/log-store.ts'
+import { checkCall } from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
-import type { PeerIdentity, Transport, TransportFactory } from '../interfaces/transport.ts'
-import type { JobType } from '../jobs/index.ts'
+import type { PeerIdentity } from '../interfaces/transport.ts'
 import { ControllerEpoch, MetadataServer, MetadataStateMachine } from '../metadata/index.ts'
-import { type ClusterId, type FoundingId, type NodeId, nameOption } from '../model/ids.ts'
+import { type ClusterId, type FoundingId, type NodeId } from '../model/ids.ts'
 import { decodeJoinRequest } from '../nodes/index.ts'
-import {
-  checkGroupLimits,
-  checkRaftOptions,
-  type GroupLimits,
-  type GroupStatus,
-  type RaftGroup,
-  RaftHost,
-  type RaftOptions,
-} from '../raft/index.ts'
-import { checkSchemaChangeTuning, type SchemaChangeTuning } from '../schema/index.ts'
-import { type ByteLevel, byteEncodings } from '../storage/level/database.ts'
+import { type GroupStatus, type RaftGroup, RaftHost } from '../raft/index.ts'
+import { checkSchemaChangeTuning } from '../schema/index.ts'
 import type { Swim } from '../swim/index.ts'
 import { Rpc } from '../transport/rpc.ts'
 import { AddressBook, isBootstrapQuestion } from './address-book.ts'
 import { Admin } from './admin.ts'
-import { type ClusterStart, clusterOption } from './cluster-start.ts'
+import { type ControlPlaneOptions, checkPlaneOptions } from './control-plane-options.ts'
 import { ensureFounding, learnFounding, storedFounding, storeFounding } from './founding.ts'
 import { openGossip } from './gossip.ts'
-import { callLeader } from './leader-calls.ts'
-import { checkPlacement, LeaderDuties, type PlacementOptions } from './leader-duties.ts'
-import { checkServerSecret, decodeServerJoin, encodeServerJoin, ServerAdmission } from './server-admission.ts'
+import { LeaderDuties } from './leader-duties.ts'
+import {
+  type BeginParts,
+  beginGroup,
+  foundingOf,
+  metadataGroupId,
+  refuseLeftovers,
+} from './metadata-group.ts'
+import { checkServerSecret, decodeServerJoin, ServerAdmission } from './server-admission.ts'
 import { encodeCluster, encodeServer, serverKey } from './server-roster.ts'
-
-/** Options of {@link ControlPlane.open}. */
-export interface ControlPlaneOptions {
-  /** Clock, timers, random numbers, logger and metrics. */
-  readonly env: Environment
-  /** The cluster that this server forms or joins. Peers of another one are refused with `FOREIGN_CLUSTER`. */
-  readonly clusterId: ClusterId
-  /** Name of this server, unique among servers and nodes and the same at every start. */
-  readonly nodeId: NodeId
-  /** What to do with an empty directory: `bootstrap(…)` or `join(…)`. */
-  readonly cluster: ClusterStart
-  /** Connects servers, nodes and clients: `webSocket(…)`, or a memory network's. */
-  readonly transport: TransportFactory
-  /** Gossip among servers and nodes; without it only sessions tell who is alive. */
-  readonly datagrams?: DatagramFactory
-  /** Where the log of the metadata group is kept: `segments(…)`, or another store. */
-  readonly log: LogStoreFactory
-  /** Holds the state of the metadata store, as `openLevel` opens it; it stays the caller's, who closes it afterwards. */
-  readonly database: ByteLevel
-  /** Tuning of the metadata group, the same on all servers. Default: `defaultRaftOptions`. */
-  readonly raft?: Partial<RaftOptions>
-  /** Limits of the metadata group: when its log is compacted, how much may wait. Default: `defaultGroupLimits`. */
-  readonly limits?: Partial<GroupLimits>
-  /** Where replicas go and how they are moved. Default: three voters, in equal shares. */
-  readonly placement?: PlacementOptions
-  /** How schema changes are carried out. Default: `defaultSchemaChangeTuning`. */
-  readonly schema?: Partial<SchemaChangeTuning>
-  /** Job types of the host program. */
-  readonly jobs?: readonly JobType<unknown>[]
-}
 
 /** Events of a {@link ControlPlane}. */
 export type ControlPlaneEvents = {
@@ -111,9 +68,6 @@ export interface ControlPlaneStatus {
   /** Ranges as the leader knows them; 0 on other servers. */
   readonly ranges: number
 }
-
-/** Id of the group that holds the metadata. */
-export const metadataGroupId = 1
 
 const takeUpTimeoutMs = 5_000
 const dutiesRetryMs = 200
@@ -525,141 +479,9 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
   }
 }
 
-/** @throws KeelsonError `INVALID_OPTION` */
-function checkPlaneOptions(options: ControlPlaneOptions): ControlPlaneOptions {
-  return checkOptions<{ readonly [K in keyof ControlPlaneOptions]-?: ControlPlaneOptions[K] | undefined }>(
-    'ControlPlane.open',
-    options,
-    {
-      env: objectOption<Environment>(['clock', 'timers', 'random', 'logger', 'metrics']),
-      clusterId: nameOption,
-      nodeId: nameOption,
-      cluster: clusterOption,
-      transport: functionOption<TransportFactory>(),
-      datagrams: optional(functionOption<DatagramFactory>()),
-      log: functionOption<LogStoreFactory>(),
-      database: objectOption<ByteLevel>(['open', 'get', 'batch', 'iterator', 'clear']),
-      raft: optional((value) => {
-        checkRaftOptions(value as Partial<RaftOptions>)
-        return value as Partial<RaftOptions>
-      }),
-      limits: optional((value) => checkGroupLimits(value as Partial<GroupLimits>)),
-      placement: optional(checkPlacement),
-      schema: optional((value) => checkSchemaChangeTuning(value as Partial<SchemaChangeTuning>)),
-      jobs: optional(arrayOption(objectOption<JobType<unknown>>(['type', 'run', 'encode', 'decode']))),
-    },
-  ) as ControlPlaneOptions
-}
-
-/**
- * A server whose log is gone but whose state is still there once belonged to a cluster: that one is not to be begun
- * again beside it, and its state not to be thrown away.
- */
-async function refuseLeftovers(database: ByteLevel, founding: FoundingId | undefined): Promise<void> {
-  const [found] = await database
-    .iterator({ ...byteEncodings, gte: utf8('metadata/'), lt: utf8('metadata0'), limit: 1 })
-    .all()
-  if (found === undefined && founding === undefined) return
-  throw new KeelsonError(
-    'ALREADY_BOOTSTRAPPED',
-    'the database holds the metadata of an earlier life of this server, but its log is gone. Restore the log; or join(…) the servers that are left; or give it an empty database if the cluster is to begin from nothing',
-  )
-}
-
-interface BeginParts {
-  readonly options: ControlPlaneOptions
-  readonly self: PeerIdentity
-  readonly book: AddressBook
-  readonly transport: Transport
-  readonly rpc: Rpc
-  readonly rafts: RaftHost
-}
-
 interface PlaneParts extends BeginParts {
   readonly group: RaftGroup
   readonly metadata: MetadataServer
   readonly swim: Swim | undefined
   readonly cleanup: Cleanup
-}
-
-/**
- * Asks the leader to take this server in, until it votes. The answer may never come: once it votes this server may itself
- * be the leader that the others name.
- */
-async function beAdmitted(parts: BeginParts, group: RaftGroup, call: CallOptions): Promise<void> {
-  const { options, self, book, rpc, transport } = parts
-  const server = { nodeId: self.nodeId, incarnation: self.incarnation, addresses: transport.addresses }
-  const request = encodeServerJoin({ server, secret: options.cluster.secret })
-  const asking = new AbortController()
-  const stop = (): void => asking.abort(call.signal?.reason)
-  const release = call.signal === undefined ? () => {} : onAbort(call.signal, stop)
-  if (call.signal?.aborted === true) stop()
-  const off = group.on('configuration', () => {
-    if (votes(group, self)) asking.abort()
-  })
-  try {
-    await callLeader(
-      { env: options.env, rpc, roster: book.roster, except: self.nodeId },
-      'join-server',
-      request,
-      { signal: asking.signal, idempotent: true },
-    )
-  } catch (error) {
-    if (call.signal?.aborted === true || !votes(group, self)) throw error
-  } finally {
-    off()
-    release()
-  }
-}
-
-/** The founding that a server gives to a cluster that has none: the life of its disk, which nobody else ever has. */
-function foundingOf(cluster: ClusterStart, self: PeerIdentity): FoundingId {
-  return (cluster.type === 'bootstrap' ? cluster.founding : undefined) ?? self.incarnation
-}
-
-/** Whether a server votes in the configuration that it knows to be committed. */
-function votes(group: RaftGroup, self: PeerIdentity): boolean {
-  const replicas = group.status().configuration?.replicas ?? []
-  return replicas.some(
-    ({ nodeId, incarnation, role }) =>
-      nodeId === self.nodeId && incarnation === self.incarnation && role === 'voter',
-  )
-}
-
-/** The metadata group, from the directory where there is one, else as the options say. */
-async function beginGroup(
-  parts: BeginParts,
-  machine: MetadataStateMachine,
-  call: CallOptions,
-): Promise<RaftGroup> {
-  const { options, rafts, self, book } = parts
-  const { env } = options
-  const ports = { env, transport: parts.transport, rpc: parts.rpc }
-  const setup = { stateMachine: machine }
-  const { cluster } = options
-  const known = rafts.stored().get(metadataGroupId)
-  const meet = cluster.type === 'bootstrap' ? cluster.others : cluster.seeds
-  if (known !== undefined && !known.destroyed) {
-    await book.meet(ports, meet, 1, call)
-    const group = await rafts.openGroup(metadataGroupId, setup)
-    // It may have stopped in the middle of being taken in.
-    if (!votes(group, self)) await beAdmitted(parts, group, call)
-    return group
-  }
-  if (cluster.type === 'bootstrap') {
-    await book.askBeforeBootstrap(ports, cluster.others, call)
-    const replica = {
-      replicaId: 1,
-      nodeId: self.nodeId,
-      incarnation: self.incarnation,
-      role: 'voter',
-    } as const
-    const group = await rafts.bootstrap(metadataGroupId, { ...setup, replicas: [replica] })
-    parts.transport.belongTo(foundingOf(cluster, self))
-    return group
-  }
-  await book.meet(ports, meet, Number.POSITIVE_INFINITY, call)
-  const group = await rafts.awaitGroup(metadataGroupId, setup)
-  await beAdmitted(parts, group, call)
-  return group
 }
