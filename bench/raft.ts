@@ -2,6 +2,7 @@
 //
 //   proposals   made in the leader's process; three processes over WebSocket with fsync
 //   reads       linearizable reads in the leader's process, by ReadIndex
+//   leases      the same by leader lease; gets of the client, and failovers, where leaders hold leases
 //   client      puts and linearizable gets of the metadata store through its network client, in another process
 //   memory      proposals in one process, network and logs in memory
 //   failover    how long writes are impossible after the leader is killed or stopped
@@ -34,14 +35,14 @@ interface Line {
   readonly leaderMebibytes: number
 }
 
-const sections = ['proposals', 'reads', 'client', 'memory', 'failover'] as const
+const sections = ['proposals', 'reads', 'client', 'memory', 'failover', 'leases'] as const
 const { values } = parseArgs({
   options: {
     only: { type: 'string', default: sections.join() },
     outstanding: { type: 'string', default: '1,16,64,256,1024,8192' },
     seconds: { type: 'string', default: '3' },
     rounds: { type: 'string', default: '1' },
-    failovers: { type: 'string', default: '5' },
+    failovers: { type: 'string', default: '20' },
     store: { type: 'string', default: 'segments' },
     etcd: { type: 'boolean', default: false },
     'etcd-binary': { type: 'string', default: 'etcd' },
@@ -68,8 +69,20 @@ if (wanted('proposals') || wanted('reads') || wanted('client') || wanted('failov
     await compile(cluster, 'readIndex')
     for (const count of counts) print(await inLeader(cluster, 'readIndex', count))
   }
-  if (wanted('client')) await measureClient(cluster)
-  if (wanted('failover')) await measureFailover(cluster)
+  if (wanted('client')) {
+    title(`metadata store through its network client: 3 processes, ${store}, fsync, and the client's`)
+    await measureClient(cluster, ['put', 'get'])
+  }
+  if (wanted('failover')) await measureFailover(cluster, '')
+}
+if (wanted('leases')) {
+  await using cluster = await BenchCluster.start(store, 0.001)
+  title("linearizable reads in the leader's process, by its lease")
+  await compile(cluster, 'leaseRead')
+  for (const count of counts) print(await inLeader(cluster, 'leaseRead', count))
+  title('metadata store through its network client, whose reads a lease confirms')
+  await measureClient(cluster, ['get'])
+  await measureFailover(cluster, ' and held a lease of 100 ms')
 }
 if (wanted('memory')) {
   title('proposals in one process, network and logs in memory')
@@ -78,12 +91,13 @@ if (wanted('memory')) {
   for (const count of counts) {
     const results = []
     for (let round = 0; round < rounds; round++) {
-      await load(count, warmUpSeconds, async () => cluster.leader.propose(payload))
-      const spent = watchSpending()
-      results.push({
-        result: await load(count, seconds, async () => cluster.leader.propose(payload)),
-        ...spent(),
+      const measured = await steadily(async () => {
+        await load(count, warmUpSeconds, async () => cluster.leader.propose(payload))
+        const spent = watchSpending()
+        const result = await load(count, seconds, async () => cluster.leader.propose(payload))
+        return { result, ...spent() }
       })
+      results.push(measured)
     }
     print(middle('propose', count, results))
   }
@@ -144,7 +158,10 @@ async function steadily<T>(attempt: () => Promise<T>): Promise<T> {
   }
 }
 
-async function compile(cluster: BenchCluster, operation: 'propose' | 'readIndex'): Promise<void> {
+async function compile(
+  cluster: BenchCluster,
+  operation: 'propose' | 'readIndex' | 'leaseRead',
+): Promise<void> {
   await steadily(async () => {
     const leader = await cluster.leader(countingGroup)
     return leader.load({ type: 'load', operation, ...compiling })
@@ -153,7 +170,7 @@ async function compile(cluster: BenchCluster, operation: 'propose' | 'readIndex'
 
 async function inLeader(
   cluster: BenchCluster,
-  operation: 'propose' | 'readIndex',
+  operation: 'propose' | 'readIndex' | 'leaseRead',
   outstanding: number,
 ): Promise<Line> {
   const results = []
@@ -168,8 +185,7 @@ async function inLeader(
   return middle(operation, outstanding, results)
 }
 
-async function measureClient(cluster: BenchCluster): Promise<void> {
-  title(`metadata store through its network client: 3 processes, ${store}, fsync, and the client's`)
+async function measureClient(cluster: BenchCluster, operations: readonly ('put' | 'get')[]): Promise<void> {
   await using etcd = values.etcd ? await EtcdCluster.start(values['etcd-binary']) : undefined
   const etcdClient =
     etcd === undefined
@@ -179,11 +195,12 @@ async function measureClient(cluster: BenchCluster): Promise<void> {
           directory: '',
           store,
           servers: [],
+          clockDriftBound: 0,
           etcd: await etcd.leader(),
         })
   await etcdClient?.start()
   try {
-    for (const operation of ['put', 'get'] as const) {
+    for (const operation of operations) {
       await cluster.client.load({ type: 'load', operation, ...compiling })
       await etcdClient?.load({ type: 'load', operation, ...compiling })
       for (const count of counts) {
@@ -239,9 +256,9 @@ async function cpuOf(pid: number): Promise<number> {
   return (Number(fields[11]) + Number(fields[12])) * 10_000
 }
 
-async function measureFailover(cluster: BenchCluster): Promise<void> {
+async function measureFailover(cluster: BenchCluster, how: string): Promise<void> {
   const times = Number(values.failovers)
-  title(`first write after the leader is gone, ${times} times each, in milliseconds`)
+  title(`first write after the leader is gone${how}, ${times} times each, in milliseconds`)
   console.log(
     `${'signal'.padEnd(10)}${'in the group: median'.padStart(22)}${'worst'.padStart(8)}` +
       `${'for a client: median'.padStart(24)}${'worst'.padStart(8)}`,

@@ -115,7 +115,7 @@ export class BenchCluster implements AsyncDisposable {
   readonly #directory: string
   readonly #addresses: Record<string, string> = {}
 
-  private constructor(directory: string, store: 'segments' | 'level') {
+  private constructor(directory: string, store: 'segments' | 'level', clockDriftBound: number) {
     this.#directory = directory
     const names = ['n1', 'n2', 'n3']
     const settings = (name: string): ProcessSettings => ({
@@ -123,13 +123,16 @@ export class BenchCluster implements AsyncDisposable {
       directory: join(directory, name),
       store,
       servers: names,
+      clockDriftBound,
     })
     this.servers = names.map((name) => new BenchProcess('server', settings(name)))
     this.client = new BenchProcess('client', settings('client'))
   }
 
-  static async start(store: 'segments' | 'level'): Promise<BenchCluster> {
-    const cluster = new BenchCluster(await mkdtemp(join(tmpdir(), 'keelson-bench-')), store)
+  /** With a bound above 0 the leaders hold leases. */
+  static async start(store: 'segments' | 'level', clockDriftBound = 0): Promise<BenchCluster> {
+    const directory = await mkdtemp(join(tmpdir(), 'keelson-bench-'))
+    const cluster = new BenchCluster(directory, store, clockDriftBound)
     try {
       await cluster.#begin()
       return cluster

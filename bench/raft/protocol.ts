@@ -12,7 +12,7 @@ export const durableGroup = 3
 export const clusterId = 'bench'
 
 /** What one operation of a load is. */
-export type Operation = 'propose' | 'readIndex' | 'put' | 'get'
+export type Operation = 'propose' | 'readIndex' | 'leaseRead' | 'put' | 'get'
 
 /** What the orchestrator asks of the processes. Each gets one answer with the same number. */
 export type Request =
@@ -56,6 +56,8 @@ export interface ProcessSettings {
   readonly directory: string
   readonly store: 'segments' | 'level'
   readonly servers: readonly string[]
+  /** How far clocks may drift apart: above 0, leaders read by lease. */
+  readonly clockDriftBound: number
   /** Of a client: it speaks to the etcd at this endpoint. */
   readonly etcd?: string
 }

@@ -20,7 +20,7 @@ import {
   settingsOfProcess,
 } from './protocol.ts'
 
-const { name: nodeId, directory, store } = settingsOfProcess()
+const { name: nodeId, directory, store, clockDriftBound } = settingsOfProcess()
 const env = nodeEnvironment()
 const payload = new Uint8Array(100).fill(120)
 const log = await (store === 'level' ? levelLog : segments)(join(directory, 'raft'))({
@@ -41,6 +41,7 @@ const host = await RaftHost.open({
   clusterId,
   nodeId,
   channel: transport.channel('raft', { traffic: 'control' }),
+  raft: { clockDriftBound },
 })
 const database = await openLevel(join(directory, 'state'))
 const machine = new MetadataStateMachine({ database, prefix: 'metadata/' })
@@ -88,8 +89,11 @@ async function answer(request: Request): Promise<Answer> {
     }
     case 'load': {
       const counting = group(countingGroup)
+      const readMode = request.operation === 'leaseRead' ? 'lease' : 'readIndex'
       const operation =
-        request.operation === 'propose' ? async () => counting.propose(payload) : async () => counting.read()
+        request.operation === 'propose'
+          ? async () => counting.propose(payload)
+          : async () => counting.read({ readMode })
       return load(request.outstanding, request.seconds, operation)
     }
     case 'watchSpending':
