@@ -23,6 +23,11 @@ export const defaultRaftOptions: RaftOptions = Object.freeze({
   caughtUpEntries: 1000,
 })
 
+/** For how long a replica with these options may pledge itself, in whole milliseconds; 0 where leases are off. */
+export function longestPledgeMs({ leaseMs, clockDriftBound }: RaftOptions): number {
+  return clockDriftBound > 0 ? Math.ceil(leaseMs * (1 + clockDriftBound)) : 0
+}
+
 /** Completes and checks {@link RaftOptions}. @throws KeelsonError `INVALID_OPTION` */
 export function checkRaftOptions(input: Partial<RaftOptions> = {}): RaftOptions {
   const d = defaultRaftOptions

@@ -16,7 +16,7 @@ export abstract class RaftPledges extends RaftState {
 
   constructor(setup: RaftCoreSetup) {
     super(setup)
-    this.pledgeAtStart()
+    this.pledgeAtStart(setup.restored.pledgedMs ?? 0)
   }
 
   /** Leases need a bound on the drift of clocks, and are used only where somebody has given one. */
@@ -24,9 +24,10 @@ export abstract class RaftPledges extends RaftState {
     return this.options.leaseMs > 0 && this.options.clockDriftBound > 0
   }
 
-  /** An earlier life may have pledged itself just before it ended. */
-  pledgeAtStart(): void {
+  /** An earlier life may have pledged itself just before it ended, and for longer than this one does. */
+  pledgeAtStart(formerMs: number): void {
     this.pledge()
+    if (formerMs > 0) this.pledgedUntilMs = Math.max(this.pledgedUntilMs, this.nowMs + formerMs)
   }
 
   /** From now on, for as long as any lease lasts that counts on it. */
@@ -44,8 +45,11 @@ export abstract class RaftPledges extends RaftState {
     return this.nowMs < this.pledgedUntilMs
   }
 
-  /** What an answer to the leader says of the pledge that was made with it. */
+  /**
+   * What an answer to the leader says of the pledge that was made with it. Before anything of this replica is durable, for how
+   * long it pledges itself is not either, and a next life would not know.
+   */
   pledgedMs(): number {
-    return this.leasesAreOn() ? this.options.leaseMs : 0
+    return this.leasesAreOn() && this.durableTerm > 0 ? this.options.leaseMs : 0
   }
 }

@@ -505,6 +505,8 @@ export interface RestoredState {
   readonly earlierTerms?: readonly LogPosition[]
   /** This replica was quarantined before. */
   readonly quarantined?: boolean
+  /** The longest that an earlier life may have pledged itself for, in milliseconds; with other options than now, perhaps. */
+  readonly pledgedMs?: number
 }
 
 /** Tuning of the algorithm. Durations in milliseconds of the monotonic clock that is passed in. */

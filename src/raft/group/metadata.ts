@@ -22,6 +22,11 @@ export interface GroupMetadata {
   readonly recoveryGeneration: number
   /** The recovery generation in which the group goes on without this replica; 0 for none that it knows of. */
   readonly supersededBy: number
+  /**
+   * The longest that this replica may have pledged itself for, in milliseconds: its next life votes for nobody for as long,
+   * whatever its options are by then. 0 where it never made a pledge.
+   */
+  readonly pledgeMs: number
 }
 
 /** 1 had no recovery generations. */
@@ -32,6 +37,7 @@ export function newMetadata(
   replicaId: ReplicaId,
   recoveryGeneration = 0,
   floor: ReplicaId = 0,
+  pledgeMs = 0,
 ): GroupMetadata {
   return {
     replicaId,
@@ -41,6 +47,7 @@ export function newMetadata(
     restoring: false,
     recoveryGeneration,
     supersededBy: 0,
+    pledgeMs,
   }
 }
 
@@ -76,7 +83,8 @@ export function comesAfter(
 }
 
 export function encodeGroupMetadata(metadata: GroupMetadata): Uint8Array {
-  const { replicaId, floor, destroyed, quarantined, restoring, recoveryGeneration, supersededBy } = metadata
+  const { replicaId, floor, destroyed, quarantined, restoring, recoveryGeneration, supersededBy, pledgeMs } =
+    metadata
   return encodePlain([
     version,
     replicaId,
@@ -86,6 +94,8 @@ export function encodeGroupMetadata(metadata: GroupMetadata): Uint8Array {
     recoveryGeneration,
     supersededBy,
     floor,
+    // Only where leases are on: what has none is as it was before there were pledges.
+    ...(pledgeMs > 0 ? [pledgeMs] : []),
   ])
 }
 
@@ -105,6 +115,7 @@ export function decodeGroupMetadata(bytes: Uint8Array): GroupMetadata {
       supersededBy: found === 1 ? 0 : fields.uint('supersededBy'),
       // Where it was not stored nobody knows of earlier ones, so only later ones are safe.
       floor: fields.more ? fields.uint('floor') : replicaId,
+      pledgeMs: fields.more ? fields.uint('pledgeMs') : 0,
     }
   } catch (error) {
     if (KeelsonError.hasCode(error, 'FORMAT_VERSION')) throw error

@@ -33,6 +33,7 @@ export interface RecoveredReplica {
  * entries are damaged and could not be repaired.
  *
  * @param flush makes the state durable as it was opened: it may have come from a cache
+ * @param pledgeMs for how long the replica may pledge itself from now on, which is durable before it starts
  * @throws KeelsonError `CORRUPTION`, `IO`
  */
 export async function recoverReplica(
@@ -41,6 +42,7 @@ export async function recoverReplica(
   metadata: GroupMetadata,
   stored: GroupBookkeeping,
   flush: () => Promise<void>,
+  pledgeMs = 0,
 ): Promise<RecoveredReplica> {
   const { groupId } = found
   const { applied } = stored
@@ -65,14 +67,16 @@ export async function recoverReplica(
     last = applied
   }
   if ((found.hardState?.term ?? 0) < applied.term && !metadata.restoring) quarantined = true
-  const next: GroupMetadata = { ...metadata, quarantined, restoring: false }
+  const longestPledgeMs = Math.max(metadata.pledgeMs, pledgeMs)
+  const next: GroupMetadata = { ...metadata, quarantined, restoring: false, pledgeMs: longestPledgeMs }
   let { hardState } = found
   // A snapshot may come from a later term than this replica knew. Written with the end of the mark, or the next start
   // would take the lower term for something that was lost.
   if (!quarantined && (hardState?.term ?? 0) < applied.term) {
     hardState = { term: applied.term, votedFor: 0, commit: applied.index }
   }
-  if (last !== found.last || next.quarantined !== metadata.quarantined || metadata.restoring) {
+  const isMarked = next.quarantined !== metadata.quarantined || longestPledgeMs !== metadata.pledgeMs
+  if (last !== found.last || isMarked || metadata.restoring) {
     if (last !== found.last) await flush()
     await store.write([
       {
@@ -92,6 +96,7 @@ export async function recoverReplica(
     entries: await readAll(store, groupId, from, last.index),
     earlierTerms: termsBetween(stored.termStarts, compacted.index, from - 1),
     quarantined,
+    pledgedMs: metadata.pledgeMs,
     ...(hardState === undefined ? {} : { hardState }),
     ...(configuration === undefined
       ? {}

@@ -15,6 +15,8 @@ export interface ReplicaPort<R> {
   readonly maximumEntryBytes: number
   /** How reads are confirmed that do not say it themselves. */
   readonly readMode: ReadMode
+  /** For how long a replica may pledge itself. */
+  readonly pledgeMs: number
   /** Something came in: the replica wants a turn, soon. */
   schedule(replica: R): void
   /** Writes beside the turns, after everything that was written before. Given up when the replica stops. */

@@ -57,6 +57,8 @@ export class Replica {
   #removed = false
   #failure: KeelsonError | undefined
   #appliedSinceTrim = 0
+  /** When the pledges of earlier lives, which were longer than those of this one, are over; Infinity for none. */
+  #formerPledgesEndMs = Number.POSITIVE_INFINITY
 
   constructor(
     groupId: GroupId,
@@ -73,6 +75,7 @@ export class Replica {
     this.#metadata = metadata
     this.#port = port
     this.#listener = listener
+    if (metadata.pledgeMs > port.pledgeMs) this.#formerPledgesEndMs = this.#now() + metadata.pledgeMs
     this.#peers = new PeerBook(this.core.status().configuration)
     const { limits, maximumEntryBytes } = port
     this.#requests = new ReplicaRequests({
@@ -371,12 +374,20 @@ export class Replica {
   turn(nowMs: number, sink: TurnSink<Replica>): void {
     if (this.#failure !== undefined) return
     this.#guarded(() => {
+      if (nowMs >= this.#formerPledgesEndMs) this.#forgetFormerPledges()
       this.#requests.submit(nowMs)
       this.core.observeWall(this.#port.env.clock.wallMs())
       const ready = this.core.takeReady()
       if (ready !== undefined) this.#carryOut(ready, nowMs, sink)
       else this.#writeMetadata(sink)
     })
+  }
+
+  /** The next life need not wait for them any more. */
+  #forgetFormerPledges(): void {
+    this.#formerPledgesEndMs = Number.POSITIVE_INFINITY
+    this.#metadata = { ...this.#metadata, pledgeMs: this.#port.pledgeMs }
+    this.#metadataDirty = true
   }
 
   /** Everything up to this write is durable. A turn should follow. */

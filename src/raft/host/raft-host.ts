@@ -6,6 +6,7 @@ import type { Channel, PeerIdentity } from '../../interfaces/transport.ts'
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import { checkId, type GroupId, type Incarnation, type NodeId, type ReplicaId } from '../../model/ids.ts'
 import { bootstrapState } from '../core/configuration.ts'
+import { longestPledgeMs } from '../core/options.ts'
 import { RaftCore } from '../core/raft.ts'
 import type { RaftOptions, RestoredState } from '../core/types.ts'
 import { type GroupBookkeeping, readBookkeeping } from '../group/bookkeeping.ts'
@@ -162,6 +163,7 @@ export class RaftHost implements AsyncDisposable {
       limits: options.limits,
       maximumEntryBytes: this.#raft.maximumEntryBytes,
       readMode: this.#raft.clockDriftBound > 0 ? 'lease' : 'readIndex',
+      pledgeMs: longestPledgeMs(this.#raft),
       schedule: (replica) => this.#loop.schedule(replica),
       write: async (replica, write) => this.#loop.write(write, replica),
       maximumMessageBytes: channel.maximumMessageBytes,
@@ -298,7 +300,7 @@ export class RaftHost implements AsyncDisposable {
       }
       return this.#orClose(stateMachine, async () => {
         const stored = await openMachine(groupId, stateMachine)
-        const metadata = newMetadata(self.replicaId)
+        const metadata = newMetadata(self.replicaId, 0, 0, longestPledgeMs(this.#raft))
         await this.#loop.write({ groupId, entries, hardState, metadata: encodeGroupMetadata(metadata) })
         this.#checkOpen()
         const restored = { hardState, entries, compacted: { index: 0, term: 0 }, appliedIndex: 0 }
@@ -514,7 +516,14 @@ export class RaftHost implements AsyncDisposable {
     machine: StateMachine,
   ): Promise<RecoveredReplica> {
     const flush = async (): Promise<void> => machine.flush()
-    const recovery = await recoverReplica(this.#log, found, stored, bookkeeping, flush)
+    const recovery = await recoverReplica(
+      this.#log,
+      found,
+      stored,
+      bookkeeping,
+      flush,
+      longestPledgeMs(this.#raft),
+    )
     if (recovery.quarantined) {
       this.#options.env.logger.error(
         { groupId: found.groupId, replicaId: stored.replicaId },
@@ -587,7 +596,7 @@ export class RaftHost implements AsyncDisposable {
     this.#waiting.delete(groupId)
     const restored = { compacted: { index: 0, term: 0 }, appliedIndex: 0, entries: [] }
     const floor = floorAfter(waiting.tombstone, recoveryGeneration)
-    const metadata = newMetadata(message.to, recoveryGeneration, floor)
+    const metadata = newMetadata(message.to, recoveryGeneration, floor, longestPledgeMs(this.#raft))
     const replica = this.#start(waiting.group, waiting.machine, waiting.stored, metadata, restored)
     // Durable before, or together with, whatever this replica promises first.
     replica.writeMetadata()

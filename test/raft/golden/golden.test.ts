@@ -34,7 +34,7 @@ import { bookkeeping1, bookkeeping2 } from './bookkeeping.ts'
 import { configuration1, configuration2 } from './configuration.ts'
 import { envelope1 } from './envelope.ts'
 import { frame2, frame3, frame4 } from './frame.ts'
-import { metadata1, metadata2 } from './metadata.ts'
+import { metadata1, metadata2, metadata2Pledged } from './metadata.ts'
 import {
   sampleConfiguration,
   sampleEnvelopes,
@@ -99,6 +99,9 @@ suite('golden', () => {
   test('metadata of groups, of versions 1 and 2', () => {
     assert.equal(hex(encodeGroupMetadata(sampleMetadata)), metadata2)
     assert.deepEqual(decodeGroupMetadata(bytes(metadata2)), sampleMetadata)
+    const pledged = { ...sampleMetadata, pledgeMs: 1_234 }
+    assert.equal(hex(encodeGroupMetadata(pledged)), metadata2Pledged)
+    assert.deepEqual(decodeGroupMetadata(bytes(metadata2Pledged)), pledged)
     assert.deepEqual(decodeGroupMetadata(bytes(metadata1)), {
       ...sampleMetadata,
       floor: sampleMetadata.replicaId,

@@ -2,3 +2,6 @@
 export const metadata1: string = '9501cb4210000000000000c3c2c3'
 
 export const metadata2: string = '9802cb4210000000000000c3c2c3030409'
+
+/** Of a replica that may have pledged itself. */
+export const metadata2Pledged: string = '9902cb4210000000000000c3c2c3030409cd04d2'

@@ -115,6 +115,7 @@ export const sampleSessionEntries: readonly SessionEntry[] = [
 export const sampleMetadata: GroupMetadata = {
   replicaId: 2 ** 34,
   floor: 9,
+  pledgeMs: 0,
   destroyed: true,
   quarantined: false,
   restoring: true,

@@ -122,6 +122,7 @@ test('an offer that comes while a snapshot is being restored leaves the mark of 
       limits: checkGroupLimits({}),
       maximumEntryBytes: 1000,
       readMode: 'readIndex',
+      pledgeMs: 0,
       schedule: () => {},
       write: async () => {},
       send: () => {},

@@ -85,6 +85,19 @@ export const leaseBugs: readonly PlantedBug[] = [
     adjust: withEmphasis('followers crash while the leader is cut off'),
   },
   {
+    name: 'a replica that starts with a shorter lease keeps no longer pledge of its former life',
+    mistake: undefined,
+    Core: class extends RaftCore {
+      override pledgeAtStart(): void {
+        super.pledgeAtStart(0)
+      }
+    },
+    adjust: (settings, random) => ({
+      ...withEmphasis('followers crash while the leader is cut off')(settings, random),
+      restartLease: 0.01,
+    }),
+  },
+  {
     name: 'a lease outlives the message that hands leadership over',
     mistake: undefined,
     Core: class extends RaftCore {

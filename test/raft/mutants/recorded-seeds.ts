@@ -42,6 +42,7 @@ export const recordedSeeds: Readonly<Record<string, number>> = {
   'a record is believed wherever it stands': 3,
   'a refusal takes back what was committed': 17,
   'a replica that starts again does not keep the pledges of its former life': 1,
+  'a replica that starts with a shorter lease keeps no longer pledge of its former life': 30,
   'a replica votes for itself in spite of its pledge': 74,
   'a replica whose disk forgot what it acknowledged is believed': 6,
   'a restart forgets the term and the vote': 1,

@@ -1,9 +1,10 @@
 import type { Environment } from '../../../src/core/environment.ts'
 import { invariant } from '../../../src/core/invariant.ts'
-import { chance, type SeededRandom } from '../../../src/core/random.ts'
+import { between, chance, type SeededRandom } from '../../../src/core/random.ts'
 import { entryKinds, type LogEntry } from '../../../src/interfaces/log-store.ts'
 import { replicaOf } from '../../../src/raft/core/configuration.ts'
 import type { RaftInvariants } from '../../../src/raft/core/invariants.ts'
+import { defaultRaftOptions, longestPledgeMs } from '../../../src/raft/core/options.ts'
 import type { RaftCore } from '../../../src/raft/core/raft.ts'
 import type {
   DeferredMessage,
@@ -81,6 +82,11 @@ export class Node {
   /** Changes when the disk is wiped. */
   incarnation: number
 
+  readonly #leaseRandom: SeededRandom
+  /** What this life has of the lease that is configured. */
+  #leaseShare = 1
+  #lives = 0
+
   // What one life has in memory.
   env: Environment
   core: RaftCore | undefined
@@ -117,6 +123,7 @@ export class Node {
     this.incarnation = incarnation
     this.process = world.simulation.process(name)
     this.random = world.simulation.random(`node ${name}`)
+    this.#leaseRandom = world.simulation.random(`lease ${name}`)
     this.disk = world.makeDisk(this.process)
     this.store = this.makeStore()
     this.machineDisk = this.makeMachineDisk()
@@ -144,16 +151,32 @@ export class Node {
   }
 
   /**
-   * What this life runs with: every second node may have shorter leases than the others, and PreVote and CheckQuorum may be
-   * otherwise than on other nodes, and than before.
+   * What this life runs with: every second node may have shorter leases than the others, and each life others than the one
+   * before; and PreVote and CheckQuorum may be otherwise than on other nodes, and than before.
    */
   raftOptions(): Partial<RaftOptions> {
-    const { raft, shortLease, mixedOptions } = this.world.settings
+    const { raft, mixedOptions } = this.world.settings
     const mixed = mixedOptions
       ? { preVote: chance(this.random, 0.5), checkQuorum: chance(this.random, 0.5) }
       : {}
-    if (shortLease === 1 || Number(this.name.slice(1)) % 2 === 0) return { ...raft, ...mixed }
-    return { ...raft, ...mixed, leaseMs: Math.ceil((raft.leaseMs ?? 100) * shortLease) }
+    return { ...raft, ...mixed, leaseMs: this.#leaseMs }
+  }
+
+  get #leaseMs(): number {
+    const { raft, shortLease } = this.world.settings
+    const share = Number(this.name.slice(1)) % 2 === 0 ? this.#leaseShare : this.#leaseShare * shortLease
+    return Math.ceil((raft.leaseMs ?? 100) * share)
+  }
+
+  /** For how long this life may pledge itself. */
+  get pledgeMs(): number {
+    return longestPledgeMs({ ...defaultRaftOptions, ...this.world.settings.raft, leaseMs: this.#leaseMs })
+  }
+
+  /** The operator has changed the lease while the process was down. */
+  #drawLease(): void {
+    const { restartLease } = this.world.settings
+    if (restartLease < 1) this.#leaseShare = between(this.#leaseRandom, restartLease, 1)
   }
 
   get running(): boolean {
@@ -169,6 +192,7 @@ export class Node {
   /** Starts with what the disk has. */
   start(): void {
     this.env = this.process.environment
+    if (this.#lives++ > 0) this.#drawLease()
     const { firstDamaged } = this.store
     if (firstDamaged !== undefined) this.findsDamage(firstDamaged)
     this.record = this.store.record
@@ -193,7 +217,12 @@ export class Node {
 
   /** A leader speaks to a replica that this empty node is to become. */
   adopt(replicaId: number, recoveryGeneration: number): void {
-    const record = newMetadata(replicaId, recoveryGeneration, floorAfter(this.record, recoveryGeneration))
+    const record = newMetadata(
+      replicaId,
+      recoveryGeneration,
+      floorAfter(this.record, recoveryGeneration),
+      this.pledgeMs,
+    )
     this.record = record
     this.world.simulation.note(this.name, 'becomes replica', replicaId)
     this.world.settleOwner(this, replicaId)

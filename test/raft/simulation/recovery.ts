@@ -29,11 +29,22 @@ export function recover(node: Node, record: ReplicaRecord): void {
       'the log is whole',
     )
   }
-  if (logHolds(node, applied)) return begin(node, record, machine, compacted)
+  if (logHolds(node, applied)) {
+    if (node.pledgeMs <= record.pledgeMs) return begin(node, record, machine, compacted)
+    // Durable before the first pledge of this life. What it remembers of its former ones is `record`.
+    const longer: ReplicaRecord = { ...record, pledgeMs: node.pledgeMs }
+    node.record = longer
+    store.writeRecord(longer, () => begin(node, longer, machine, compacted))
+    return
+  }
   // Nothing is applied that is not durable in the log, so without the mark the disk lost what it had.
   if (!record.restoring)
     node.world.broken(`${node.name}: applied ${applied.index}, which its log does not have`)
-  const next: ReplicaRecord = { ...record, restoring: false }
+  const next: ReplicaRecord = {
+    ...record,
+    restoring: false,
+    pledgeMs: Math.max(record.pledgeMs, node.pledgeMs),
+  }
   node.record = next
   store.write({ reset: applied }, () => {})
   store.writeRecord(next, () => begin(node, next, machine, applied))
@@ -74,6 +85,7 @@ function restoredState(
     entries,
     earlierTerms: termsBetween(machine.termStarts, compacted.index, from),
     quarantined: record.quarantined,
+    pledgedMs: record.pledgeMs,
     ...(current.hardState === undefined ? {} : { hardState: current.hardState }),
     ...(configuration === undefined ? {} : { configuration, configurationIndex: applied.index }),
   }

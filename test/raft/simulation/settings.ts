@@ -50,6 +50,8 @@ export interface Settings {
   readonly losesQuorum: boolean
   /** Leases of some nodes are shorter than those of others by this factor; 1 for none. */
   readonly shortLease: number
+  /** What a life that follows another has of the lease that is configured, at least; 1 for all of it. */
+  readonly restartLease: number
   /** Part of the reads of a leader that its lease may answer. */
   readonly leaseReads: number
   /** Part of the reads that come to a follower which it serves itself. */
@@ -144,6 +146,7 @@ export function drawSettings(random: SeededRandom): Settings {
     autoPromoteShare: chance(random, 0.6) ? random.float() : 0,
     priorities: chance(random, 0.4),
     mixedOptions: chance(random, 0.4),
+    restartLease: chance(random, 0.6) ? 1 : random.float(),
     emphasis: [],
   }
 }

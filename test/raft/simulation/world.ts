@@ -385,7 +385,7 @@ export class World {
     )
     const state = bootstrapState(replicas)
     members.forEach((node, i) => {
-      node.store.writeRecord(newMetadata(i + 1), () => {})
+      node.store.writeRecord(newMetadata(i + 1, 0, 0, node.pledgeMs), () => {})
       node.store.write({ entries: state.entries, hardState: state.hardState }, () => {})
       node.store.crash(Number.POSITIVE_INFINITY)
     })
