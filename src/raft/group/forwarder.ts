@@ -72,7 +72,7 @@ export class Forwarder {
         `group ${groupId} has ${this.count} proposals of ${this.#bytes} bytes on their way to the leader; back off, then try again`,
       )
     }
-    if (this.#lastId === 0) this.#lastId = this.#options.random.integer(2 ** 48)
+    if (this.#lastId === 0) this.#lastId = this.drawId()
     const id = ++this.#lastId
     this.#bytes += length
     const deadlineMs = nowMs + limits.forwardTimeoutMs
@@ -123,8 +123,7 @@ export class Forwarder {
       this.#end(forwarded, outcome, index)
       return
     }
-    // What an earlier attempt came to says nothing of the one that is on its way.
-    if (forwarded.sent?.replicaId !== from) return
+    if (!this.isOfThisAttempt(forwarded, from)) return
     forwarded.sent = undefined
     if (outcome.outcome === 'unknown') forwarded.proposal.uncertain = true
     const refused = outcome.code === 'NOT_LEADER'
@@ -157,6 +156,19 @@ export class Forwarder {
     for (const forwarded of this.#waiting.values()) {
       this.#end(forwarded, isUncertain(forwarded) ? outcomeUnknown(error.message, error) : error)
     }
+  }
+
+  /** What an earlier attempt came to says nothing of the one that is on its way. @internal */
+  isOfThisAttempt(
+    { sent }: { readonly sent: { readonly replicaId: ReplicaId } | undefined },
+    from: ReplicaId,
+  ): boolean {
+    return sent?.replicaId === from
+  }
+
+  /** @internal */
+  drawId(): number {
+    return this.#options.random.integer(2 ** 48)
   }
 
   /** A repetition has no effect of its own. @internal */

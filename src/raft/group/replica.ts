@@ -286,7 +286,7 @@ export class Replica {
 
   /** A member's proposal. Who does not lead says so: it goes one hop only. */
   #takeForwarded(peer: PeerIdentity, message: ForwardedProposal): void {
-    const { from, forwardId, entryKind, data } = message
+    const { from, forwardId } = message
     const reply = (outcome: EntryOutcome, index = 0): void => {
       const header = { from: this.replicaId, to: from, term: this.core.term }
       const fitting = outcomeForPeer(outcome, this.#port.maximumMessageBytes)
@@ -298,11 +298,16 @@ export class Replica {
     }
     try {
       checkForwarded(message)
-      const refusal = this.propose({ kind: entryKind, data, index: 0, term: 0, settle: reply })
+      const refusal = this.propose(this.proposalOf(message, reply))
       if (refusal !== undefined) reply(refusal)
     } catch (error) {
       reply(toKeelsonError(error))
     }
+  }
+
+  /** It is not forwarded once more: two replicas that take each other for the leader would never end. @internal */
+  proposalOf({ entryKind, data }: ForwardedProposal, settle: PendingProposal['settle']): PendingProposal {
+    return { kind: entryKind, data, index: 0, term: 0, settle }
   }
 
   /**

@@ -12,6 +12,7 @@ import {
   type PendingProposal,
   PendingProposals,
 } from '../../../src/raft/group/pending-proposals.ts'
+import { forwardingBugs } from '../support/forwarding-bugs.ts'
 
 const random = new SeededRandom(1)
 
@@ -298,4 +299,58 @@ test('an outcome is cut to what a message holds', () => {
   assert.ok(cut.message.length <= 50)
   assert.equal((outcomeForPeer(new Uint8Array(489), 1_000) as KeelsonError).outcome, 'unknown')
   assert.equal(outcomeForPeer(new Uint8Array(488), 1_000).constructor, Uint8Array)
+})
+
+/** What each of the bugs breaks that chance hardly ever shows. */
+const scenarios: Readonly<Record<string, () => void>> = {
+  'a leader that does not know what became of a command is taken to have refused it': () => {
+    const { forwarder, sent, propose, answer, codes, core } = follower()
+    propose('once')
+    forwarder.submit(0)
+    answer(outcomeUnknown('it does not lead any more'))
+    Object.assign(core, { leader: 3, term: 6 })
+    forwarder.leadershipChanged()
+    forwarder.submit(20)
+    assert.deepEqual(codes(), ['OUTCOME_UNKNOWN'])
+    assert.equal(sent.length, 1)
+  },
+  'the refusal of an earlier attempt ends the present one': () => {
+    const { forwarder, sent, propose, answer, codes, core } = follower()
+    propose('repeatedly')
+    forwarder.submit(0)
+    Object.assign(core, { leader: 3, term: 6 })
+    forwarder.leadershipChanged()
+    forwarder.submit(1)
+    assert.equal(sent.length, 2)
+    // The one that leads may do it all the same.
+    answer(overloadedHere, 0)
+    assert.deepEqual(codes(), [])
+    answer(utf8('done'), 1)
+    assert.deepEqual(codes(), ['done'])
+  },
+  'a next life numbers what it forwards as the one before did': () => {
+    const ids = [1, 2].map(() => {
+      const { forwarder, sent, propose } = follower()
+      propose('once')
+      forwarder.submit(0)
+      return sent[0]?.message.forwardId
+    })
+    assert.notEqual(ids[0], ids[1])
+  },
+}
+
+suite('a scenario catches that', () => {
+  for (const { name, seed, plant } of forwardingBugs) {
+    if (seed !== undefined) continue
+    test(name, () => {
+      const scenario = scenarios[name] as () => void
+      scenario()
+      const takeOut = plant()
+      try {
+        assert.throws(scenario, assert.AssertionError)
+      } finally {
+        takeOut()
+      }
+    })
+  }
 })

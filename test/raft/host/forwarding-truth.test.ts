@@ -1,124 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { text, utf8 } from '../../../src/core/bytes.ts'
-import { KeelsonError } from '../../../src/core/errors.ts'
-import { between, chance, pick } from '../../../src/core/random.ts'
-import { drawPartition, drawPartitionShape } from '../../../src/simulation/partitions.ts'
-import { Cluster } from '../support/host-cluster.ts'
-
-const names = ['n1', 'n2', 'n3']
-
-/** What the caller of a command was told; nothing by a process that died. */
-type Told = 'done' | 'none' | 'unknown'
-
-/**
- * Commands with and without ids, each on a counter of its own, from all nodes at once, which have room for few of them;
- * meanwhile leaders, connections and disks come and go.
- */
-async function survive(seed: number): Promise<string[]> {
-  const cluster = new Cluster({
-    seed,
-    host: { forwardProposals: true },
-    raft: { electionTimeoutMs: 150, heartbeatIntervalMs: 30, leaseMs: 60, clockDriftBound: 0.01 },
-    limits: {
-      maximumPendingProposals: 4,
-      maximumForwarded: 12,
-      forwardTimeoutMs: 800,
-      lostLeadershipGraceMs: 60,
-    },
-  })
-  const problems: string[] = []
-  await cluster.run(async () => {
-    await cluster.bootstrap(names)
-    await cluster.leader()
-    const random = cluster.simulation.random('commands')
-    const told = new Map<string, Told>()
-    const wrong: string[] = []
-    let session = 0
-    for (; session === 0; await cluster.sleep(50)) {
-      session =
-        (await cluster
-          .serving()
-          ?.group()
-          .openSession()
-          .catch(() => 0)) ?? 0
-    }
-    let sequence = 0
-    const call = (name: string): void => {
-      const node = cluster.node(pick(random, names))
-      const group = node.process.state === 'running' ? node.host.groups().get(1) : undefined
-      if (group === undefined) return
-      const commandId = chance(random, 0.6) ? { session, sequence: ++sequence } : undefined
-      told.set(name, 'unknown')
-      const options = commandId === undefined ? {} : { commandId }
-      group.propose(utf8(`${name}+1`), options).then(
-        (result) => {
-          told.set(name, 'done')
-          if (text(result) !== '1') wrong.push(`${name} was told ${text(result)}`)
-        },
-        (error: unknown) => told.set(name, KeelsonError.is(error) ? error.outcome : 'unknown'),
-      )
-    }
-    let over = false
-    const calls = (async () => {
-      for (let n = 0; !over; n++) {
-        for (let burst = random.integer(6); burst >= 0; burst--) call(`c${n}.${burst}`)
-        await cluster.sleep(between(random, 1, 25))
-      }
-    })()
-    await torment(cluster, 14)
-    over = true
-    await calls
-    await cluster.sleep(2_000)
-    await cluster.propose('end+1')
-    await cluster.converged(names)
-    const { values } = cluster.node(pick(random, names)).machines.get(1) ?? { values: new Map() }
-    for (const [name, outcome] of told) {
-      const count = values.get(name) ?? 0
-      if (count > 1) wrong.push(`${name} took effect ${count} times`)
-      if (outcome === 'done' && count === 0) wrong.push(`${name} was done, but had no effect`)
-      if (outcome === 'none' && count > 0) wrong.push(`${name} had an effect, but its caller was told none`)
-    }
-    const count = (outcome: Told): number => [...told.values()].filter((each) => each === outcome).length
-    assert.ok(count('done') > 100 && count('none') > 0, `seed ${seed}: ${count('done')}/${count('none')}`)
-    problems.push(...wrong.map((problem) => `seed ${seed}: ${problem}`))
-  })
-  return problems
-}
-
-async function torment(cluster: Cluster, rounds: number): Promise<void> {
-  const random = cluster.simulation.random('torment')
-  for (let round = 0; round < rounds; round++) {
-    const node = cluster.node(pick(random, names))
-    const leader = cluster.serving()
-    const kind = random.integer(6)
-    if (kind === 0) {
-      node.crash('kill')
-      await cluster.sleep(between(random, 5, 120))
-      await node.restart()
-    } else if (kind === 1) {
-      const heal = cluster.conditions.partition(drawPartition(random, drawPartitionShape(random), names))
-      await cluster.sleep(between(random, 50, 600))
-      heal()
-    } else if (kind === 2) {
-      cluster.network.breakConnections(node.name)
-    } else if (kind === 3) {
-      leader
-        ?.group()
-        .transferLeadership(1 + random.integer(names.length))
-        .catch(() => {})
-    } else if (kind === 4) {
-      const goOn = (leader ?? node).disk.stall()
-      await cluster.sleep(between(random, 10, 250))
-      goOn()
-    } else {
-      node.process.pause()
-      await cluster.sleep(between(random, 20, 400))
-      node.process.resume()
-    }
-    await cluster.sleep(between(random, 5, 200))
-  }
-}
+import { forwardingBugs } from '../support/forwarding-bugs.ts'
+import { survive } from '../support/forwarding-run.ts'
 
 suite('what a forwarded command came to', () => {
   test('is told as it is, whatever happens to leaders, connections and disks', async () => {
@@ -126,4 +9,21 @@ suite('what a forwarded command came to', () => {
     for (let seed = 1; seed <= 6; seed++) problems.push(...(await survive(seed)))
     assert.deepEqual(problems, [])
   })
+})
+
+suite('a run of forwarded commands catches that', () => {
+  for (const { name, seed, plant } of forwardingBugs) {
+    if (seed === undefined) continue
+    test(name, async () => {
+      for (let tried = seed; tried < seed + 30; tried++) {
+        const takeOut = plant()
+        const problems = await survive(tried).finally(takeOut)
+        if (problems.length === 0) continue
+        // It must be the bug that is caught.
+        assert.deepEqual(await survive(tried), [])
+        return
+      }
+      assert.fail('survived')
+    })
+  }
 })
