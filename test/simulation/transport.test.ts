@@ -46,6 +46,48 @@ suite('the simulated transport keeps the contract of transports', () => {
   }
 })
 
+test('a case of the suite that fails leaves no rejection that nobody handles', async () => {
+  const simulation = new Simulation({ seed: 1 })
+  const conditions = new NetworkConditions(simulation.random('network'), simulation.faults)
+  const network = new SimulatedTransports(simulation.scheduler, conditions, simulation.random('transports'))
+  const opened: Transport[] = []
+  const cases = transportCompliance(async () => ({
+    env: simulation.environment('observer'),
+    open: async ({ nodeId, incarnation = 1, role = 'node' }) => {
+      const process = simulation.process(`${nodeId}-${opened.length}`)
+      const transport = await network.factory(process)({
+        env: process.environment,
+        clusterId: 'test',
+        founding: undefined,
+        self: { nodeId, incarnation, role },
+        resolve: network.resolve,
+      })
+      opened.push(transport)
+      const channel = transport.channel.bind(transport)
+      // It loses every message, so the case fails while it writes to a stream that stands still.
+      transport.channel = (protocol, options) =>
+        Object.assign(channel(protocol, options), { send: () => true })
+      return transport
+    },
+    close: async () => {
+      for (const transport of opened) await transport.close()
+    },
+  }))
+  const unhandled: unknown[] = []
+  const note = (error: unknown): void => void unhandled.push(error)
+  process.on('unhandledRejection', note)
+  try {
+    const broken = cases.find(({ name }) => name === 'carries messages past a stream that stands still')
+    await assert.rejects(simulation.until((broken as (typeof cases)[number]).run(), 60_000), {
+      code: 'TIMEOUT',
+    })
+    await new Promise((resolve) => setImmediate(resolve))
+  } finally {
+    process.off('unhandledRejection', note)
+  }
+  assert.deepEqual(unhandled, [])
+})
+
 interface World {
   readonly simulation: Simulation
   readonly conditions: NetworkConditions

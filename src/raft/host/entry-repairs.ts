@@ -60,8 +60,11 @@ const answerMs = 1_000
 
 const pauseMs = 200
 
-/** Once a peer has said that it does not have the entries, the others get so long to say that they do. */
-const patienceMs = 30_000
+/** Once all peers that are known of have said that they do not have the entries, others get so long to speak. */
+const strangersMs = 30_000
+
+/** So often it is told what is wanted, and whom it waits for. */
+const reportEveryMs = 30_000
 
 /** Most bytes, and most entries, in one reply, where a message has room for them. */
 const maximumReplyBytes = 1024 * 1024
@@ -91,9 +94,10 @@ export class EntryRepairs {
   }
 
   /**
-   * Puts back what is lost.
+   * Puts back what is lost. It waits for whoever may have it, however long that one is away, and says so now and then: a
+   * replica that was given up would be lost for good, and perhaps the group with it.
    *
-   * @returns false when the peers do not have it any more: they have compacted it
+   * @returns false when none of the peers has it any more: they have compacted it
    * @throws KeelsonError when the log cannot be written, and the reason of `signal`
    */
   async repair(job: RepairJob, signal: AbortSignal): Promise<boolean> {
@@ -157,9 +161,10 @@ export class EntryRepairs {
 
   /** The first entries of a run, from whoever has them. */
   async #find(job: RepairJob, run: LostEntries, signal: AbortSignal): Promise<LogEntry[] | undefined> {
-    const { clock, timers } = this.#options.env
+    const { clock, timers, logger } = this.#options.env
     const without = new Set<ReplicaId>()
-    let deadlineMs = Number.POSITIVE_INFINITY
+    let reportAtMs = clock.monotonicMs() + reportEveryMs
+    let nobodyUntilMs = Number.POSITIVE_INFINITY
     for (;;) {
       for (const peer of job.peers) {
         if (without.has(peer.replicaId)) continue
@@ -176,10 +181,21 @@ export class EntryRepairs {
         without.add(peer.replicaId)
       }
       // Nobody has it, or who might have it does not answer.
-      if (job.configured && without.size === job.peers.length) return undefined
-      const nowMs = clock.monotonicMs()
-      if (without.size > 0) deadlineMs = Math.min(deadlineMs, nowMs + patienceMs)
-      if (nowMs >= deadlineMs) return undefined
+      if (without.size === job.peers.length && without.size > 0) {
+        if (job.configured) return undefined
+        // Where nobody knows who the others are, those who have not spoken for long are none.
+        nobodyUntilMs = Math.min(nobodyUntilMs, clock.monotonicMs() + strangersMs)
+        if (clock.monotonicMs() >= nobodyUntilMs) return undefined
+      } else nobodyUntilMs = Number.POSITIVE_INFINITY
+      if (clock.monotonicMs() >= reportAtMs) {
+        reportAtMs += reportEveryMs
+        const silent = job.peers.filter((peer) => !without.has(peer.replicaId)).map(({ nodeId }) => nodeId)
+        const { groupId, replicaId } = job
+        logger.warn(
+          { groupId, replicaId, first: run.first, last: run.last, silent, without: [...without] },
+          'a replica with damaged entries waits for a node that may have them; start that node, or replace this replica',
+        )
+      }
       await sleep(timers, pauseMs, signal)
     }
   }

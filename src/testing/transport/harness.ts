@@ -88,3 +88,13 @@ export async function refused(
   }
   assert.fail(`resolved instead of failing with ${codes.join(', ')}`)
 }
+
+/**
+ * Work that goes on beside a case, which waits for it later. When the case fails before that, what becomes of the work is
+ * nobody's business any more, and least of all the process's. @internal
+ */
+export function beside<T>(work: () => Promise<T>): Promise<T> {
+  const going = work()
+  going.catch(() => {})
+  return going
+}

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { deferred, sleep } from '../../core/async.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { until } from '../compliance.ts'
-import { collect, connect, refused, type TransportCase, two } from './harness.ts'
+import { beside, collect, connect, refused, type TransportCase, two } from './harness.ts'
 
 /** Streams: order, backpressure, and every way in which one ends. @internal */
 export const streamCases: Readonly<Record<string, TransportCase>> = {
@@ -36,13 +36,13 @@ export const streamCases: Readonly<Record<string, TransportCase>> = {
     const stream = await fromA.openStream('b', new Uint8Array(0))
     const chunk = new Uint8Array(64 * 1024)
     let written = 0
-    const writing = (async () => {
+    const writing = beside(async () => {
       for (let i = 0; i < 1_000; i++) {
         await stream.write(chunk)
         written++
       }
       await stream.end()
-    })()
+    })
     let before = -1
     while (written !== before) {
       before = written
@@ -65,9 +65,9 @@ export const streamCases: Readonly<Record<string, TransportCase>> = {
     fromB.onStream(async () => go.promise)
     const stream = await fromA.openStream('b', new Uint8Array(0))
     const abort = new AbortController()
-    const writing = (async () => {
+    const writing = beside(async () => {
       for (;;) await stream.write(new Uint8Array(100_000), { signal: abort.signal })
-    })()
+    })
     const received = collect(controlB)
     controlA.send('b', new Uint8Array([1]))
     await until(harness.env, 'the message', () => received.length === 1)
@@ -118,12 +118,12 @@ export const streamCases: Readonly<Record<string, TransportCase>> = {
       for await (const chunk of incoming) if (chunk.length > 0) break
     })
     const stream = await fromA.openStream('b', new Uint8Array(0))
-    const writing = (async () => {
+    const writing = beside(async () => {
       for (;;) {
         await stream.write(new Uint8Array(1_000))
         await sleep(harness.env.timers, 1)
       }
-    })()
+    })
     await refused(writing, 'ABORTED')
     await stream.end()
   },
@@ -160,13 +160,13 @@ export const streamCases: Readonly<Record<string, TransportCase>> = {
     })
     const stream = await fromA.openStream('b', new Uint8Array(0))
     await stream.write(new Uint8Array(3))
-    const ending = (async () => {
+    const ending = beside(async () => {
       for (;;) {
         await stream.write(new Uint8Array(3))
         await sleep(harness.env.timers, 1)
       }
-    })()
-    const broken = refused(ending, 'UNREACHABLE')
+    })
+    const broken = beside(() => refused(ending, 'UNREACHABLE'))
     await b.close()
     await broken
     assert.ok(KeelsonError.hasCode(await outcome.promise, 'UNREACHABLE'))
@@ -216,7 +216,7 @@ export const streamCases: Readonly<Record<string, TransportCase>> = {
     const stream = await fromA.openStream('b', new Uint8Array(0))
     await refused(stream.write(new Uint8Array(1), { signal: gone }), 'ABORTED')
     const abort = new AbortController()
-    const ending = refused(stream.end({ signal: abort.signal }), 'ABORTED')
+    const ending = beside(() => refused(stream.end({ signal: abort.signal }), 'ABORTED'))
     abort.abort()
     assert.equal((await ending).outcome, 'unknown')
     go.resolve()
