@@ -1,7 +1,7 @@
 import { checkArray, checkInteger, checkObject } from '../../core/arguments.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { invariant } from '../../core/invariant.ts'
-import { booleanOption, showValue } from '../../core/options.ts'
+import { showValue } from '../../core/options.ts'
 import type { ReplicaRole } from '../../model/descriptors.ts'
 import { checkId, checkName, type ReplicaId } from '../../model/ids.ts'
 import { votesInAnyHalf } from '../../model/replica-roles.ts'
@@ -185,8 +185,12 @@ function checkMembershipChange(change: MembershipChange): void {
       checkName(change.nodeId, 'the node of a new replica')
       checkId(change.incarnation, 'the incarnation of a new replica')
       if (change.priority !== undefined) checkInteger(change.priority, 'the priority of a new replica')
-      if (change.autoPromote !== undefined)
-        booleanOption()(change.autoPromote, 'autoPromote of a new replica')
+      if (typeof (change.autoPromote ?? false) !== 'boolean') {
+        throw new KeelsonError(
+          'INVALID_ARGUMENT',
+          `autoPromote of a new replica is true or false, not ${showValue(change.autoPromote)}`,
+        )
+      }
       return
     case 'setPriority':
       checkInteger(change.priority, 'the priority of a replica')

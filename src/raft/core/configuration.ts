@@ -173,6 +173,11 @@ export function replicaOf(
   return configuration?.replicas.find((replica) => replica.replicaId === replicaId)
 }
 
+/** Members are listed by ascending id, and there is always one. */
+export function highestReplicaId({ replicas }: Configuration): ReplicaId {
+  return (replicas.at(-1) as RaftMember).replicaId
+}
+
 /** What a member of a new group starts from: log and hard state, to be made durable before the first message. */
 export interface BootstrapState {
   readonly hardState: HardState
@@ -193,7 +198,7 @@ export function bootstrapState(replicas: readonly RaftMember[]): BootstrapState 
   if (problem !== undefined) {
     throw new KeelsonError('INVALID_ARGUMENT', `the configuration of a bootstrap ${problem}`)
   }
-  const length = (sorted.at(-1) as RaftMember).replicaId
+  const length = highestReplicaId(configuration)
   if (length > maximumReplicas) {
     throw new KeelsonError(
       'INVALID_ARGUMENT',

@@ -125,9 +125,9 @@ export class RaftInvariants {
     this.#checkTerm(core, before)
     this.#checkLog(core, before)
     this.#checkCommit(core, before)
+    this.#noteLength(core, before)
     this.#checkAppendedConfigurations(core, before)
     this.#checkLeadership(core, before)
-    this.#noteLength(core, before)
     this.#checkConfigurationInForce(core)
     this.#checkCursors(core)
     this.#seen.set(core.replicaId, {
@@ -246,7 +246,6 @@ export class RaftInvariants {
   reminted(replicaId: ReplicaId): void {
     this.crashed(replicaId)
     this.#reminted.add(replicaId)
-    this.#lengths.delete(replicaId)
     this.#logs.delete(replicaId)
     this.#disks.delete(replicaId)
     this.#appliedThrough.delete(replicaId)
@@ -521,17 +520,14 @@ export class RaftInvariants {
 
   /** Where the log of this leader ended an election timeout ago, or when its term began. */
   #lengthBefore(core: RaftCore): number {
-    const lengths = this.#lengths.get(core.replicaId) ?? []
+    const lengths = this.#lengths.get(core.replicaId) as [LengthOfLog, ...LengthOfLog[]]
     const sinceMs = core.nowMs - core.options.electionTimeoutMs
-    return (lengths.findLast(({ atMs }) => atMs <= sinceMs) ?? lengths[0])?.lastIndex ?? 0
+    return (lengths.findLast(({ atMs }) => atMs <= sinceMs) ?? lengths[0]).lastIndex
   }
 
   #noteLength(core: RaftCore, before: Seen | undefined): void {
     const { replicaId, nowMs, lastIndex } = core
-    if (core.role !== 'leader') {
-      this.#lengths.delete(replicaId)
-      return
-    }
+    if (core.role !== 'leader') return
     const known =
       before?.leads === true && before.term === core.term ? this.#lengths.get(replicaId) : undefined
     const lengths = known ?? [{ atMs: nowMs, lastIndex: before?.lastIndex ?? 0 }]

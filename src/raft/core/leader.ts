@@ -2,6 +2,7 @@ import { emptyBytes } from '../../core/bytes.ts'
 import { invariant } from '../../core/invariant.ts'
 import { entryKinds, type LogEntry, type LogPosition } from '../../interfaces/log-store.ts'
 import type { ReplicaId } from '../../model/ids.ts'
+import { highestReplicaId } from './configuration.ts'
 import { hasQuorum, quorumValue } from './electorate.ts'
 import { RaftFollower } from './follower.ts'
 import { memoryOf } from './log.ts'
@@ -85,7 +86,7 @@ export abstract class RaftLeader extends RaftFollower {
    */
   highestMinted(): ReplicaId {
     const { places } = this.configurations
-    return Math.max(0, ...places.map(({ configuration }) => configuration.replicas.at(-1)?.replicaId ?? 0))
+    return Math.max(0, ...places.map(({ configuration }) => highestReplicaId(configuration)))
   }
 
   override leaveLeadership(): void {

@@ -1,6 +1,6 @@
 import { entryKinds } from '../../interfaces/log-store.ts'
 import type { ReplicaId } from '../../model/ids.ts'
-import { encodeConfiguration, replicaOf } from './configuration.ts'
+import { encodeConfiguration, highestReplicaId, replicaOf } from './configuration.ts'
 import { changedConfiguration, leftConfiguration } from './configuration-change.ts'
 import type { Progress } from './progress.ts'
 import { RaftReads } from './reads.ts'
@@ -122,7 +122,7 @@ export abstract class RaftMembership extends RaftReads {
   appendConfiguration(configuration: Configuration): ChangeAccepted {
     const index = this.log.lastIndex + 1
     const { term } = this
-    const highest = configuration.replicas.at(-1)?.replicaId ?? 0
+    const highest = highestReplicaId(configuration)
     this.appendAsLeader([
       { index, term, kind: entryKinds.configuration, data: encodeConfiguration(configuration) },
       ...this.noops(index + 1, highest),

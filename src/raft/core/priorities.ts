@@ -2,7 +2,7 @@ import type { ReplicaId } from '../../model/ids.ts'
 import { votesInIncoming } from '../../model/replica-roles.ts'
 import { RaftMembership } from './membership.ts'
 import type { Progress } from './progress.ts'
-import type { RaftMember } from './types.ts'
+import type { Configuration, RaftMember } from './types.ts'
 
 /** Pauses after a hand-over that did not last, in election timeouts: the first one, and the longest. */
 const firstPause = 8
@@ -59,7 +59,7 @@ export abstract class RaftPriorities extends RaftMembership {
   preferredHeir(): RaftMember | undefined {
     let best: RaftMember | undefined
     let least = this.ownPriority()
-    for (const replica of this.configuration?.replicas ?? []) {
+    for (const replica of (this.configuration as Configuration).replicas) {
       const { replicaId, priority = 0 } = replica
       if (priority <= least || !votesInIncoming(replica) || !this.canTakeOver(this.progress.get(replicaId)))
         continue

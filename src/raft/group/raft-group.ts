@@ -263,10 +263,14 @@ export class RaftGroup {
 
   /**
    * Says that whoever led the group is gone, as the caller knows from elsewhere: this replica, a follower, votes for others
-   * from now on as if it had never heard of it. Harmless when it is wrong: the leader's next message undoes it.
+   * from now on as if it had never heard of it. Harmless when it is wrong: the leader's next message undoes it. Without
+   * effect on a replica that leads, or is still empty.
+   *
+   * @throws KeelsonError `CLOSED`, or why the group stopped
    */
   forgetLeader(): void {
-    this.#running().forgetLeader()
+    if (this.#stopped !== undefined) throw this.#stopped
+    this.#replica?.forgetLeader()
   }
 
   /** The group as this replica sees it now. Synchronous, no I/O. */

@@ -9,14 +9,45 @@ import {
   encodeConfiguration,
   makeConfiguration,
 } from '../../../src/raft/core/configuration.ts'
+import { checkMembershipChanges } from '../../../src/raft/core/configuration-change.ts'
 import { checkRaftOptions, defaultRaftOptions } from '../../../src/raft/core/options.ts'
-import type { Configuration } from '../../../src/raft/core/types.ts'
+import type { Configuration, MembershipChange } from '../../../src/raft/core/types.ts'
 
 const voter = (replicaId: number): ReplicaDescriptor => ({
   replicaId,
   nodeId: `n${replicaId}`,
   incarnation: 100 + replicaId,
   role: 'voter',
+})
+
+suite('changes that somebody asks for', () => {
+  test('are checked before they can get into a log', () => {
+    const right: MembershipChange[] = [
+      { type: 'addLearner', nodeId: 'n4', incarnation: 1 },
+      { type: 'addLearner', nodeId: 'n5', incarnation: 1, autoPromote: true, priority: 3 },
+      { type: 'promote', replicaId: 4 },
+      { type: 'promoteLater', replicaId: 5 },
+      { type: 'demote', replicaId: 1 },
+      { type: 'remove', replicaId: 2 },
+      { type: 'setPriority', replicaId: 3, priority: 9 },
+    ]
+    checkMembershipChanges(right)
+    checkMembershipChanges({ type: 'leaveJoint' })
+    const wrong = [
+      { type: 'addLearner', nodeId: 'n4', incarnation: 0 },
+      { type: 'addLearner', nodeId: 'n4', incarnation: 1, autoPromote: 'yes' },
+      { type: 'addLearner', nodeId: 'n4', incarnation: 1, priority: 0.5 },
+      { type: 'promote', replicaId: '4' },
+      { type: 'setPriority', replicaId: 3, priority: -1 },
+      { type: 'setPriority', replicaId: 0, priority: 1 },
+      { type: 'addVoter', nodeId: 'n4', incarnation: 1 },
+      null,
+    ]
+    for (const change of wrong) {
+      assert.throws(() => checkMembershipChanges(change as never), { code: 'INVALID_ARGUMENT' })
+      assert.throws(() => checkMembershipChanges([change as never]), { code: 'INVALID_ARGUMENT' })
+    }
+  })
 })
 
 suite('configurations', () => {

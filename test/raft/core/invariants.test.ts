@@ -385,6 +385,37 @@ suite('the invariants of a group', () => {
     })
   })
 
+  suite('members', () => {
+    test('have ids that never come back', () => {
+      const { judge, cluster, leader } = group()
+      judge.observe(leader)
+      assert.ok(cluster.change(1, { type: 'remove', replicaId: 3 }).accepted)
+      cluster.advance(200)
+      judge.observe(leader)
+      const again = makeConfiguration(3, [descriptor(1), descriptor(2), descriptor(3)])
+      cluster.on(1, (core) => core.appendConfiguration(again))
+      cluster.advance(200)
+      breaks('replica ids are minted once', () => judge.observe(leader))
+    })
+
+    test('get a vote when they have caught up', () => {
+      const cluster = new Cluster(4, { learners: [4], options: { caughtUpEntries: 1 } })
+      cluster.elect(1)
+      cluster.advance(100)
+      const judge = new RaftInvariants()
+      const leader = cluster.core(1)
+      judge.observe(leader)
+      // Whatever it says, its disk has nothing.
+      judge.issued(4, { writeId: 1 })
+      cluster.judged = false
+      assert.ok(cluster.change(1, { type: 'promote', replicaId: 4 }).accepted)
+      breaks('promoted replicas have caught up', () => judge.observe(leader))
+      judge.reminted(4)
+      judge.issued(4, { writeId: 1 })
+      judge.observe(leader)
+    })
+  })
+
   suite('a leader commits', () => {
     /** What it proposes is written nowhere. */
     const proposes = ({ cluster, judge, leader }: ReturnType<typeof group>): void => {

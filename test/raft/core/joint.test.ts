@@ -96,6 +96,29 @@ suite('a joint configuration', () => {
     assert.equal(latest(cluster, 2), '2')
   })
 
+  for (const autoLeave of [true, false]) {
+    test(`adds two voters at once, and is left ${autoLeave ? 'by itself' : 'explicitly'}`, () => {
+      const cluster = led(3)
+      const { index } = change(cluster, 1, add('n7', 'n8'))
+      cluster.advance(200)
+      const answer = change(cluster, 1, promote(index, index + 1), { autoLeave })
+      assert.equal(members(answer.configuration), `1 2 3 ${index}+ ${index + 1}+`)
+      cluster.advance(2000)
+      if (!autoLeave) {
+        for (const id of [1, index]) assert.equal(latest(cluster, id), `1 2 3 ${index}+ ${index + 1}+`)
+        change(cluster, 1, [{ type: 'leaveJoint' }])
+        cluster.advance(200)
+      }
+      for (const id of [1, 2, 3, index, index + 1]) {
+        assert.equal(latest(cluster, id), `1 2 3 ${index} ${index + 1}`)
+      }
+      for (const id of [2, 3]) cluster.crash(id)
+      cluster.propose(1, 'a')
+      cluster.advance(200)
+      assert.deepEqual(cluster.applied(index + 1), ['a'])
+    })
+  }
+
   test('is not needed for one voter, nor for learners', () => {
     const cluster = led(5, { learners: [4, 5] })
     const answer = change(cluster, 1, [...remove(4, 5), ...add('n8', 'n9')])
@@ -131,6 +154,8 @@ suite('a joint configuration', () => {
     assert.equal(refusal(cluster, 1, ...promote(4), ...remove(4)), 'invalidChange')
     assert.equal(refusal(cluster, 1, { type: 'leaveJoint' }, ...remove(2)), 'invalidChange')
     assert.equal(refusal(cluster, 1, ...remove(1, 2, 3)), 'lastVoter')
+    const lifeless = { type: 'addLearner', nodeId: 'n9', incarnation: 0 } as const
+    assert.equal(refusal(cluster, 1, lifeless), 'invalidChange')
     assert.equal(refusal(cluster, 1, { type: 'demote', replicaId: 4 }), 'unknownReplica')
     assert.equal(refusal(cluster, 1, { type: 'promote', replicaId: 2 }), 'unknownReplica')
     assert.equal(refusal(cluster, 1, ...add('n2')), 'duplicateNode')

@@ -39,6 +39,7 @@ suite('simulated hosts', () => {
       'change addLearner',
       'change promote',
       'change remove',
+      'change replace',
       'replica destroyed',
       'quorum lost',
       'superseded replica destroyed',

@@ -101,6 +101,7 @@ async function converge(world: HostWorld): Promise<void> {
     if (last === undefined || last.appliedIndex !== last.lastIndex) return false
     const { configuration, latestConfiguration } = last
     if (configuration?.generation !== latestConfiguration?.generation) return false
+    if (configuration?.joint !== undefined) return false
     return world.members().every((name) => {
       const node = cluster.node(name)
       return world.isOpen(node) && node.group().status().appliedIndex === last.appliedIndex

@@ -24,6 +24,12 @@ export interface HostSettings {
   readonly faults?: readonly string[]
   /** Mean time between two changes of the members; huge for none. */
   readonly changeMs: number
+  /** How many of them are replacements in one call. */
+  readonly replaceShare: number
+  /** How many learners the leader is to promote by itself. */
+  readonly autoPromoteShare: number
+  /** Members have priorities. */
+  readonly priorities: boolean
   /** Probability that something happens at a chunk of a snapshot that is restored. */
   readonly interruption: number
   /** Probability that a chunk of a stream is damaged on its way. */
@@ -42,6 +48,7 @@ export interface HostSettings {
 
 export function drawHostSettings(random: SeededRandom): HostSettings {
   const size = chance(random, 0.5) ? 3 : 5
+  const members = random.child('members')
   const compactAfterEntries = 20 + random.integer(60)
   return {
     size,
@@ -53,6 +60,9 @@ export function drawHostSettings(random: SeededRandom): HostSettings {
     fillers: 5 + random.integer(40),
     faultMs: between(random, 5_000, 10_000),
     changeMs: chance(random, 0.6) ? between(random, 300, 1_500) : 1e9,
+    replaceShare: chance(members, 0.7) ? members.float() : 0,
+    autoPromoteShare: chance(members, 0.5) ? members.float() : 0,
+    priorities: chance(members, 0.4),
     interruption: chance(random, 0.7) ? random.float() * 0.2 : 0,
     damage: chance(random, 0.3) ? random.float() * 0.05 : 0,
     losesQuorum: chance(random, 0.4),

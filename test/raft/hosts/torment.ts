@@ -1,4 +1,5 @@
 import { between, chance, pick, shuffled } from '../../../src/core/random.ts'
+import type { ReplicaDescriptor } from '../../../src/model/descriptors.ts'
 import type { MembershipChange } from '../../../src/raft/core/types.ts'
 import { drawPartition, drawPartitionShape } from '../../../src/simulation/partitions.ts'
 import type { ClusterNode } from '../support/host-cluster.ts'
@@ -86,6 +87,10 @@ const faults = {
   transfer: async (world: HostWorld): Promise<void> => {
     world.handOver(world.cluster.serving())
   },
+  'leader forgotten': async (world: HostWorld): Promise<void> => {
+    const node = any(world)
+    if (node.process.state === 'running' && world.isOpen(node)) node.group().forgetLeader()
+  },
   'store failure': async (world: HostWorld): Promise<void> => {
     const node = any(world)
     if (node.process.state !== 'running') return
@@ -101,13 +106,18 @@ const faults = {
 /** The names of all faults. */
 export const faultNames: readonly string[] = Object.keys(faults)
 
-/** Adds spare nodes, promotes them and removes others; what was removed is destroyed and waits to come back. */
+/** Adds spare nodes, promotes them, removes others, or does all of that at once; what was removed is destroyed and waits to come back. */
 export async function changeMembers(world: HostWorld): Promise<void> {
   const { cluster, random, settings } = world
   while (!world.calm) {
     await cluster.sleep(between(random, 0.2, 1.8) * settings.changeMs)
     const leader = cluster.serving()
     if (leader === undefined || world.calm) continue
+    if (chance(random, settings.replaceShare)) {
+      replaceOne(world, leader)
+      tidy(world)
+      continue
+    }
     const change = drawChange(world, leader)
     if (change === undefined) continue
     const done = leader.group().changeMembership(change)
@@ -119,21 +129,46 @@ export async function changeMembers(world: HostWorld): Promise<void> {
   }
 }
 
-function drawChange(world: HostWorld, leader: ClusterNode): MembershipChange | undefined {
-  const { random, cluster, settings } = world
+/** One member goes for a node that waits. It goes on for as long as it needs; another leader may get the same call. */
+function replaceOne(world: HostWorld, leader: ClusterNode): void {
   const replicas = leader.group().status().configuration?.replicas ?? []
-  const learner = replicas.find(({ role }) => role === 'learner')
-  if (learner !== undefined && chance(random, 0.8)) return { type: 'promote', replicaId: learner.replicaId }
-  const spare = world.names
-    .map((name) => cluster.node(name))
+  const spare = spareOf(world, replicas)
+  if (spare === undefined || replicas.length === 0) return
+  const { replicaId } = pick(world.random, replicas)
+  const replacement = { replicaId, nodeId: spare.name, incarnation: spare.store.incarnation }
+  leader
+    .group()
+    .replace(replacement, { catchUpTimeoutMs: 3_000 })
+    .then(
+      () => world.count('change replace'),
+      () => {},
+    )
+}
+
+function spareOf(world: HostWorld, replicas: readonly ReplicaDescriptor[]): ClusterNode | undefined {
+  return world.names
+    .map((name) => world.cluster.node(name))
     .find(
       (node) =>
         world.isOpen(node) &&
         node.group().status().replicaId === 0 &&
         replicas.every(({ nodeId }) => nodeId !== node.name),
     )
+}
+
+function drawChange(world: HostWorld, leader: ClusterNode): MembershipChange | undefined {
+  const { random, settings } = world
+  const replicas = leader.group().status().configuration?.replicas ?? []
+  const learner = replicas.find(({ role }) => role === 'learner')
+  if (settings.priorities && chance(random, 0.2)) {
+    return { type: 'setPriority', replicaId: pick(random, replicas).replicaId, priority: random.integer(3) }
+  }
+  if (learner?.autoPromote === true && chance(random, 0.7)) return undefined
+  if (learner !== undefined && chance(random, 0.8)) return { type: 'promote', replicaId: learner.replicaId }
+  const spare = spareOf(world, replicas)
   if (spare !== undefined && replicas.length <= settings.size && learner === undefined) {
-    return { type: 'addLearner', nodeId: spare.name, incarnation: spare.store.incarnation }
+    const autoPromote = chance(random, settings.autoPromoteShare)
+    return { type: 'addLearner', nodeId: spare.name, incarnation: spare.store.incarnation, autoPromote }
   }
   if (replicas.length <= settings.size) return undefined
   return { type: 'remove', replicaId: pick(random, replicas).replicaId }

@@ -34,6 +34,19 @@ const scenarios: readonly (readonly [scenario: string, file: string, ...tests: r
   ],
   ['add one', 'membership', 'has the index of its entry for an id, learns, is promoted and votes'],
   [
+    'add two (joint, auto-leave and explicit leave)',
+    'joint',
+    "adds two voters at once, and is left ${autoLeave ? 'by itself' : 'explicitly'}",
+    'is left by the next leader (mistake 22)',
+  ],
+  [
+    'replace the leader by transfer while joint',
+    'joint',
+    'leadership is handed to an incoming voter, not to one that goes',
+    'replaces all voters at once, and the one that led hands over',
+  ],
+  ['forget-leader', 'priorities', 'is not protected any more, until it is heard again'],
+  [
     'promoted learner must vote',
     'membership',
     'answers for a vote although it has not heard of its promotion',
