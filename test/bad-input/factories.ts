@@ -167,6 +167,7 @@ const raftOptions: Record<string, Option> = {
   commitNoticeMs: number,
   preVote: flag,
   checkQuorum: flag,
+  quiescence: flag,
 }
 const groupLimits: Record<string, Option> = {
   ...all(defaultGroupLimits, count),

@@ -17,6 +17,12 @@ export type Tally = 'won' | 'lost' | 'open'
 /** How a replica comes to lead: Raft section 5.2 and 5.4.1, with the pre-vote of Ongaro's thesis, section 9.6. */
 export abstract class RaftElection extends RaftPledges {
   abstract becomeLeader(): void
+  /** Somebody asks for votes against the leader that this replica follows. */
+  abstract leaderIsMissed(by: ReplicaId): void
+  /** Goes on by itself: somebody who led has gone. */
+  abstract wakeUp(): void
+  /** The replica takes part in no rest that this leader may believe it in. */
+  abstract replicaIsAwake(replicaId: ReplicaId): void
   /** A leader gives up its role: what it kept as one is void. */
   abstract leaveLeadership(): void
 
@@ -28,6 +34,7 @@ export abstract class RaftElection extends RaftPledges {
     if (term > this.term) this.adoptTerm(term)
     const led = this.role === 'leader'
     this.role = 'follower'
+    this.atRest = false
     this.votes.clear()
     this.setLeader(leader)
     this.electionTimeoutMs = this.drawElectionTimeout()
@@ -97,6 +104,7 @@ export abstract class RaftElection extends RaftPledges {
   }
 
   startCampaign(): void {
+    this.atRest = false
     this.votes.clear()
     this.setLeader(0)
     this.electionTimeoutMs = this.drawElectionTimeout()
@@ -110,7 +118,7 @@ export abstract class RaftElection extends RaftPledges {
 
   /** True while this replica leads or has heard a leader so lately that nobody may have missed it for long. */
   protectsLeader(): boolean {
-    if (this.role === 'leader') return true
+    if (this.role === 'leader' || this.atRest) return true
     return this.leader !== 0 && this.nowMs < this.leaderHeardMs + this.options.electionTimeoutMs
   }
 
@@ -146,6 +154,7 @@ export abstract class RaftElection extends RaftPledges {
   }
 
   handlePreVote(request: PreVoteRequest): void {
+    this.replicaIsAwake(request.from)
     const granted = this.canGrantPreVote(request)
     this.send({
       kind: 'preVoteReply',
@@ -274,6 +283,7 @@ export abstract class RaftElection extends RaftPledges {
       .filter((voter) => voter !== this.leader)
       .indexOf(this.replicaId)
     this.setLeader(0)
+    if (this.atRest) this.wakeUp()
     if (!this.options.preVote || !this.maySeekElection()) return
     const turn = this.isPledged() ? rank + 1 : rank
     const delay = Math.min(turn * 2 * this.options.roundTripMs, this.options.electionTimeoutMs)
@@ -287,7 +297,9 @@ export abstract class RaftElection extends RaftPledges {
    * that it can vote for another one. Its own timer runs on as it was.
    */
   dropLeader(): void {
-    if (this.role === 'follower') this.setLeader(0)
+    if (this.role !== 'follower') return
+    this.setLeader(0)
+    if (this.atRest) this.wakeUp()
   }
 
   header(to: ReplicaId): MessageHeader {

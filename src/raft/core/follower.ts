@@ -2,11 +2,11 @@ import { KeelsonError } from '../../core/errors.ts'
 import { entryKinds, type LogEntry, type LogPosition } from '../../interfaces/log-store.ts'
 import type { ReplicaId } from '../../model/ids.ts'
 import { decodeConfiguration } from './configuration.ts'
-import { RaftElection } from './election.ts'
+import { RaftCover } from './cover.ts'
 import type { AppendRequest, Configuration, Heartbeat, Message, SnapshotOffer } from './types.ts'
 
 /** How a replica follows: Raft sections 5.3 and 7. */
-export abstract class RaftFollower extends RaftElection {
+export abstract class RaftFollower extends RaftCover {
   /**
    * Takes the sender of an append, heartbeat or snapshot offer of this term for the leader. There is one leader a term,
    * so a message of a second one is nonsense.
@@ -17,6 +17,8 @@ export abstract class RaftFollower extends RaftElection {
       return false
     }
     if (this.role !== 'follower') this.becomeFollower(this.term, from)
+    this.atRest = false
+    this.endOlderCover()
     this.setLeader(from)
     this.leaderHeardMs = this.nowMs
     this.armElection()
@@ -127,11 +129,13 @@ export abstract class RaftFollower extends RaftElection {
     const { round } = heartbeat
     if (round === 0) return
     this.pledge()
+    const epoch = this.rest(heartbeat)
     this.send({
       kind: 'heartbeatReply',
       ...this.header(heartbeat.from),
       round,
       pledgeMs: this.pledgedMs(),
+      ...(epoch === 0 ? {} : { epoch }),
     })
   }
 

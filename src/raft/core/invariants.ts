@@ -29,6 +29,8 @@ export type RaftInvariantName =
   | 'committed is durable on a majority'
   | 'promises are durable'
   | 'linearizable reads'
+  | 'nothing is left to do at rest'
+  | 'nobody votes against a lease'
 
 /** Where a log ended from a point of time on. */
 interface LengthOfLog {
@@ -130,6 +132,7 @@ export class RaftInvariants {
     this.#checkLeadership(core, before)
     this.#checkConfigurationInForce(core)
     this.#checkCursors(core)
+    this.#checkRest(core)
     this.#seen.set(core.replicaId, {
       core,
       term: core.term,
@@ -139,6 +142,23 @@ export class RaftInvariants {
       truncations: core.log.truncations,
       lastIndex: core.lastIndex,
     })
+  }
+
+  /**
+   * A core that leads has just been told the time, and all that others have pledged to it: whoever its lease counts on has
+   * voted for nobody else since, under whatever term.
+   */
+  lease(core: RaftCore): void {
+    if (!core.holdsLease()) return
+    for (const [replicaId, progress] of core.progress) {
+      const voter = this.#seen.get(replicaId)
+      if (voter === undefined || voter.term <= core.term || voter.votedFor === 0) continue
+      if (!core.countsOn(progress)) continue
+      this.#fail(
+        'nobody votes against a lease',
+        `${core.replicaId} counts on ${replicaId} in term ${core.term}, which voted for ${voter.votedFor} in ${voter.term}`,
+      )
+    }
   }
 
   /** The host took this write from the core. Its entries are on the disk only after `durable`. */
@@ -599,6 +619,21 @@ export class RaftInvariants {
         `${core.replicaId}: applied ${appliedIndex}, handed out ${handedIndex}, committed ${commitIndex}, durable ${log.durableIndex}`,
       )
     }
+  }
+
+  /** A group at rest has no timers: whatever were left to do would never be done. */
+  #checkRest(core: RaftCore): void {
+    const { atRest, log, commitIndex, appliedIndex, role, nextDeadlineMs, readDeadlineMs } = core
+    if (!atRest) return
+    const isDone = commitIndex === log.lastIndex && appliedIndex === commitIndex && !log.hasUnwritten
+    const behind = [...core.progress.values()].some(
+      ({ matchIndex, down }) => matchIndex !== log.lastIndex && !down,
+    )
+    if (isDone && !behind && nextDeadlineMs === readDeadlineMs && role !== 'candidate') return
+    this.#fail(
+      'nothing is left to do at rest',
+      `${core.replicaId} rests as ${role} at ${log.lastIndex}, committed ${commitIndex}, applied ${appliedIndex}`,
+    )
   }
 
   #disk(replicaId: ReplicaId): DurableModel {

@@ -25,6 +25,8 @@ export abstract class RaftLeader extends RaftFollower {
   progress: Map<ReplicaId, Progress> = new Map()
   /** What the entries take that were appended and are not committed. */
   uncommittedBytes = 0
+  /** The term in which this replica led last, if it has asked others to rest in it; 0 if it has not. */
+  restTerm = 0
   /** The last round of heartbeats. Grows for as long as the process lives and is never used twice. */
   round = 0
   /** When the next round of heartbeats is due. Infinity unless this replica leads. */
@@ -44,6 +46,18 @@ export abstract class RaftLeader extends RaftFollower {
   abstract confirmReads(): void
   /** A round of heartbeats is about to go out. */
   abstract roundStarted(): void
+  /** There is nothing to say to whoever has all. */
+  abstract isIdle(): boolean
+  /** A replica has all that there is, and nothing is on its way to it. */
+  abstract hasAll(progress: Progress): boolean
+  /** Goes to rest, or wakes, if it is time for it. */
+  abstract settleRest(): void
+  /** Nothing more is sent to a replica that may rest. */
+  abstract leadNoMore(replicaId: ReplicaId): void
+  /** An answer to a heartbeat says whether the replica rests. */
+  abstract noteRest(progress: Progress, reply: HeartbeatReply): void
+  /** Reads that wait for a round to be answered. */
+  abstract get pendingReads(): number
   /** An answer to one of them says what the replica promises. */
   abstract takePledge(progress: Progress, reply: HeartbeatReply): void
   /** No lease any more in this term. */
@@ -58,6 +72,7 @@ export abstract class RaftLeader extends RaftFollower {
   /** The election is won. The first entry is a no-op: only through it may older ones be committed (section 5.4.2). */
   override becomeLeader(): void {
     this.role = 'leader'
+    this.restTerm = 0
     this.votes.clear()
     this.setLeader(this.replicaId)
     this.electionDeadlineMs = Infinity
@@ -118,7 +133,9 @@ export abstract class RaftLeader extends RaftFollower {
       }
     }
     for (const replicaId of this.progress.keys()) {
-      if (!members.has(replicaId)) this.progress.delete(replicaId)
+      if (members.has(replicaId)) continue
+      this.progress.delete(replicaId)
+      this.leadNoMore(replicaId)
     }
   }
 
@@ -148,6 +165,7 @@ export abstract class RaftLeader extends RaftFollower {
   progressOf(replicaId: ReplicaId): Progress | undefined {
     const progress = this.role === 'leader' ? this.progress.get(replicaId) : undefined
     if (progress === undefined) this.drop(this.role === 'leader' ? 'notAMember' : 'notLeading')
+    else if (progress.down) this.replicaIsAwake(replicaId)
     return progress
   }
 
@@ -193,6 +211,7 @@ export abstract class RaftLeader extends RaftFollower {
     if (reply.round > this.round) return this.drop('unknownRound')
     progress.lastHeardMs = this.nowMs
     this.takePledge(progress, reply)
+    this.noteRest(progress, reply)
     if (reply.round > progress.ackedRound) {
       progress.ackedRound = reply.round
       this.confirmReads()
@@ -276,8 +295,13 @@ export abstract class RaftLeader extends RaftFollower {
     const since = this.nowMs - this.options.electionTimeoutMs
     return hasQuorum(
       this.electorate(),
-      (voter) => voter === this.replicaId || this.progressOfVoter(voter).lastHeardMs > since,
+      (voter) => voter === this.replicaId || this.wasHeard(this.progressOfVoter(voter), since),
     )
+  }
+
+  /** For one that rests its node is heard: it is awake, or down, as soon as that is not the case. */
+  wasHeard(progress: Progress, sinceMs: number): boolean {
+    return progress.epoch !== 0 || progress.lastHeardMs > sinceMs
   }
 
   /** CheckQuorum: a leader that hears of no quorum cannot commit, and must not keep clients waiting (thesis, 6.2). */
@@ -304,15 +328,43 @@ export abstract class RaftLeader extends RaftFollower {
     this.round++
     this.roundStarted()
     this.bindReads()
-    for (const [replicaId, progress] of this.progress) this.sendHeartbeat(replicaId, progress, this.round)
+    const idle = this.isIdle()
+    if (idle) this.restTerm = this.term
+    // Those who rest have nothing to be told, unless a read wants to know whether they still follow.
+    const spares = idle && this.pendingReads === 0
+    for (const [replicaId, progress] of this.progress) {
+      if (!spares || (progress.epoch === 0 && !progress.down)) {
+        this.sendHeartbeat(replicaId, progress, this.round, idle && this.hasAll(progress))
+      }
+    }
     this.confirmReads()
   }
 
   /** Round 0 wants no answer: it only tells of the commit index. */
-  sendHeartbeat(to: ReplicaId, progress: Progress, round: number): void {
+  sendHeartbeat(to: ReplicaId, progress: Progress, round: number, idle = false): void {
+    if (!idle) this.disturb(progress)
     const match = progress.matchIndex
-    progress.commitTold = Math.min(match, this.commitIndex)
-    this.send({ kind: 'heartbeat', ...this.header(to), round, commit: progress.commitTold, match })
+    const commit = Math.min(match, this.commitIndex)
+    progress.commitTold = commit
+    this.send({
+      kind: 'heartbeat',
+      ...this.header(to),
+      round,
+      commit,
+      match,
+      ...(idle ? { idle } : {}),
+    })
+  }
+
+  /**
+   * Something is about to be sent that wakes the replica: from now on its node speaks for it no more, and what it has answered
+   * before says nothing of its rest.
+   */
+  disturb(progress: Progress): void {
+    if (!this.options.quiescence) return
+    if (progress.epoch !== 0) progress.lastHeardMs = this.nowMs
+    progress.epoch = 0
+    progress.restsFromRound = this.round + 1
   }
 
   /** Sends to each replica what it can take now. Called once per Ready, so that a whole turn's proposals travel as one. */
@@ -412,6 +464,7 @@ export abstract class RaftLeader extends RaftFollower {
       this.needSnapshot(to, progress)
       return false
     }
+    this.disturb(progress)
     this.send({ kind: 'append', ...this.header(to), prevIndex, prevTerm, entries, commit: this.commitIndex })
     if (entries.length > 0) {
       progress.commitTold = Math.max(progress.commitTold, Math.min(this.commitIndex, progress.matchIndex))
@@ -429,6 +482,7 @@ export abstract class RaftLeader extends RaftFollower {
   offerSnapshot(to: ReplicaId, progress: Progress): LogPosition {
     const term = this.log.termAt(progress.snapshotIndex)
     const position = term === undefined ? this.log.compacted : { index: progress.snapshotIndex, term }
+    this.disturb(progress)
     progress.offeredAtMs = this.nowMs
     progress.snapshotIndex = position.index
     this.send({ kind: 'snapshotOffer', ...this.header(to), position })

@@ -4,11 +4,15 @@ import { RaftLeader } from './leader.ts'
 import type { Progress } from './progress.ts'
 import type { HeartbeatReply } from './types.ts'
 
-/** When a round of heartbeats left, by both clocks. */
-interface SentRound {
-  readonly round: number
+/** When something left, by both clocks. */
+interface Sent {
   readonly atMs: number
   readonly wallMs: number
+}
+
+/** A round of heartbeats. */
+interface SentRound extends Sent {
+  readonly round: number
 }
 
 /**
@@ -52,8 +56,12 @@ export abstract class RaftLease extends RaftLeader {
   override takePledge(progress: Progress, reply: HeartbeatReply): void {
     const first = this.sentRounds[0]
     const sent = first === undefined ? undefined : this.sentRounds[reply.round - first.round]
-    if (sent === undefined) return
-    const durationMs = this.leaseDurationMs(reply.pledgeMs)
+    if (sent !== undefined) this.extendLease(progress, sent, reply.pledgeMs)
+  }
+
+  /** The replica pledged itself for `pledgeMs` when it got what was sent then. */
+  extendLease(progress: Progress, sent: Sent, pledgeMs: number): void {
+    const durationMs = this.leaseDurationMs(pledgeMs)
     const { atMs, wallMs } = this.leaseBegins(sent)
     if (atMs + durationMs <= progress.leaseUntilMs) return
     progress.leaseUntilMs = atMs + durationMs
@@ -61,7 +69,7 @@ export abstract class RaftLease extends RaftLeader {
   }
 
   /** The pledge began later, but nobody knows by how much. */
-  leaseBegins(sent: SentRound): SentRound {
+  leaseBegins(sent: Sent): Sent {
     return sent
   }
 

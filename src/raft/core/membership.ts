@@ -3,7 +3,7 @@ import type { ReplicaId } from '../../model/ids.ts'
 import { encodeConfiguration, highestReplicaId, replicaOf } from './configuration.ts'
 import { changedConfiguration, leftConfiguration } from './configuration-change.ts'
 import type { Progress } from './progress.ts'
-import { RaftReads } from './reads.ts'
+import { RaftQuiescence } from './quiescence.ts'
 import type {
   ChangeAccepted,
   Configuration,
@@ -18,10 +18,7 @@ import type {
  * joint is appended only once the joint one is committed: from then on nobody can be elected, and nothing be committed, by
  * the outgoing voters alone.
  */
-export abstract class RaftMembership extends RaftReads {
-  /** True while a hand-over freezes the log: the heir must be able to catch up. */
-  abstract isHandingOver(): boolean
-
+export abstract class RaftMembership extends RaftQuiescence {
   /** The leader has committed an entry of its own term: it knows what is committed (Ongaro's note of 2015). */
   override hasCommittedInTerm(): boolean {
     return this.log.termAt(this.commitIndex) === this.term
@@ -92,7 +89,7 @@ export abstract class RaftMembership extends RaftReads {
   }
 
   isRecentlyActive(progress: Progress): boolean {
-    return this.nowMs < progress.lastHeardMs + this.options.electionTimeoutMs
+    return this.wasHeard(progress, this.nowMs - this.options.electionTimeoutMs)
   }
 
   /** The configuration after the changes; the entry that carries it has `index`. Or why there is none. */

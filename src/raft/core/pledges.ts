@@ -13,6 +13,10 @@ import type { RaftCoreSetup } from './types.ts'
 export abstract class RaftPledges extends RaftState {
   /** Until then this replica votes for nobody, itself included. Never goes back, whatever happens to the term. */
   pledgedUntilMs: number = -Infinity
+  /** Nothing is said, and no timer runs here: the host watches over the nodes of the others. */
+  atRest = false
+  /** The epoch under which this node pledges itself for this replica to the leader that it follows; 0 for none. */
+  coverEpoch = 0
 
   constructor(setup: RaftCoreSetup) {
     super(setup)
@@ -42,7 +46,11 @@ export abstract class RaftPledges extends RaftState {
   }
 
   isPledged(): boolean {
-    return this.nowMs < this.pledgedUntilMs
+    return this.nowMs < this.pledgedUntilMs || (this.leasesAreOn() && this.isCovered())
+  }
+
+  isCovered(): boolean {
+    return this.coverEpoch !== 0
   }
 
   /**

@@ -81,6 +81,12 @@ export class Progress {
    */
   leaseUntilMs: number = -Infinity
   leaseUntilWallMs: number = -Infinity
+  /** It rests, and its node pledges itself for it under this epoch; 0 when it is awake, as far as is known. */
+  epoch = 0
+  /** Answers to earlier rounds of heartbeats do not tell whether it rests: something was sent since that wakes it. */
+  restsFromRound = 0
+  /** Its node is gone, and this replica is told when it is back. */
+  down = false
   /** The highest commit index that was sent to it. Never above `matchIndex`. */
   commitTold = 0
   /** The fetch that is under way for it; 0 for none. At most one. */
@@ -145,6 +151,9 @@ export class Progress {
     copy.ackedRound = this.ackedRound
     copy.leaseUntilMs = this.leaseUntilMs
     copy.leaseUntilWallMs = this.leaseUntilWallMs
+    copy.epoch = this.epoch
+    copy.restsFromRound = this.restsFromRound
+    copy.down = this.down
     copy.commitTold = this.commitTold
     copy.fetchId = this.fetchId
     copy.checkedAtMs = this.checkedAtMs

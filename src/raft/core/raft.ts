@@ -76,6 +76,8 @@ export class RaftCore extends RaftRequests implements RaftMachine {
         }
         if (this.refusesElections(message.transfer)) {
           this.drop('needlessElection')
+          this.replicaIsAwake(message.from)
+          this.leaderIsMissed(message.from)
           return false
         }
         this.becomeFollower(message.term, 0)
@@ -89,6 +91,13 @@ export class RaftCore extends RaftRequests implements RaftMachine {
       case 'snapshotOffer':
         this.becomeFollower(message.term, message.from)
         return true
+      case 'askLeading':
+        this.becomeFollower(message.term, 0)
+        return true
+      case 'notLeading':
+        this.handleNotLeading(message)
+        this.becomeFollower(message.term, 0)
+        return false
       default:
         // An answer from beyond our term has nothing more to say.
         this.becomeFollower(message.term, 0)
@@ -97,7 +106,8 @@ export class RaftCore extends RaftRequests implements RaftMachine {
   }
 
   mayHaveLowerTerm(message: Message): boolean {
-    return message.kind === 'preVote' || message.kind === 'preVoteReply'
+    const { kind } = message
+    return kind === 'preVote' || kind === 'preVoteReply' || kind === 'askLeading' || kind === 'notLeading'
   }
 
   /** The sender is behind: who leads or campaigns in an old term must learn of ours, or it stays there. */
@@ -142,6 +152,10 @@ export class RaftCore extends RaftRequests implements RaftMachine {
         return this.handleReadIndex(message)
       case 'readIndexReply':
         return this.handleReadIndexReply(message)
+      case 'askLeading':
+        return this.handleAskLeading(message)
+      case 'notLeading':
+        return this.handleNotLeading(message)
     }
   }
 
@@ -184,7 +198,9 @@ export class RaftCore extends RaftRequests implements RaftMachine {
 
   transferLeadership(to: ReplicaId, nowMs: number): Accepted | Refused {
     this.observeTime(nowMs)
-    return this.startTransfer(to)
+    const answer = this.startTransfer(to)
+    this.settleRest()
+    return answer
   }
 
   // Time and hints
@@ -214,12 +230,44 @@ export class RaftCore extends RaftRequests implements RaftMachine {
   peerUnreachable(replicaId: ReplicaId, nowMs: number): void {
     this.observeTime(nowMs)
     const progress = this.progress.get(replicaId)
-    if (progress?.state === 'replicate') progress.becomeProbe(progress.matchIndex + 1)
+    if (progress === undefined) return
+    if (progress.epoch === 0 && progress.state === 'replicate') progress.becomeProbe(progress.matchIndex + 1)
+    this.replicaIsAwake(replicaId)
   }
 
-  peerDown(replicaId: ReplicaId, nowMs: number): void {
-    this.peerUnreachable(replicaId, nowMs)
+  peerDown(replicaId: ReplicaId, nowMs: number, watched: boolean = false): void {
+    this.observeTime(nowMs)
+    const progress = this.progress.get(replicaId)
+    // Nothing is on its way to one that has everything.
+    if (progress === undefined || !this.hasAll(progress)) this.peerUnreachable(replicaId, nowMs)
+    this.nodeIsDown(replicaId, watched)
     if (this.role !== 'leader' && replicaId !== 0 && replicaId === this.leader) this.leaderWentDown()
+  }
+
+  peerUp(replicaId: ReplicaId, epoch: number, nowMs: number): void {
+    this.observeTime(nowMs)
+    this.nodeIsUp(replicaId, epoch)
+  }
+
+  coverEnded(epoch: number, untilMs: number, heardMs: number, nowMs: number): void {
+    this.observeTime(nowMs)
+    this.endCover(epoch, untilMs, heardMs)
+  }
+
+  mayUncover(nowMs: number): boolean {
+    this.observeTime(nowMs)
+    return this.coverIsInTheWay()
+  }
+
+  nodePledged(
+    replicaId: ReplicaId,
+    epoch: number,
+    sent: { readonly atMs: number; readonly wallMs: number },
+    pledgeMs: number,
+    nowMs: number,
+  ): void {
+    this.observeTime(nowMs)
+    this.takeNodePledge(replicaId, epoch, sent, pledgeMs)
   }
 
   // What the host has done
@@ -290,6 +338,7 @@ export class RaftCore extends RaftRequests implements RaftMachine {
       this.answerByLease()
       if (this.wantsRound()) this.startRound()
       this.replicate()
+      this.settleRest()
     } else this.askLeader()
     const write = this.takeWrite()
     const messagesAfter = this.takeDeferred()
@@ -448,6 +497,7 @@ export class RaftCore extends RaftRequests implements RaftMachine {
       compacted: this.log.compacted,
       configuration: this.configurationState(),
       quarantined: this.quarantined,
+      atRest: this.atRest,
       transferringTo: this.isHandingOver() ? this.transferTo : 0,
       progress,
       dropped: new Map(this.dropped),

@@ -58,7 +58,7 @@ export abstract class RaftReads extends RaftLease {
   }
 
   /** Reads that wait here, of whatever kind. */
-  get pendingReads(): number {
+  override get pendingReads(): number {
     let asked = this.unaskedReads.length
     for (const { contexts } of this.askedReads) asked += contexts.length
     return this.waitingReads.length + this.waitingRemote.length + this.boundReads + asked

@@ -200,6 +200,13 @@ export interface Heartbeat extends MessageHeader {
   readonly commit: number
   /** What the receiver has acknowledged to this leader in this term; it must still have it. */
   readonly match: number
+  /** The leader has nothing more to say: the receiver may go to rest, if its host lets it. Made by the core. */
+  readonly idle?: true
+  /**
+   * The epoch of the receiver's node under which it may rest. The sender's host puts it there if the message is idle, the
+   * receiver's host takes it away if the epoch has ended. Without it nobody rests.
+   */
+  readonly epoch?: number
 }
 
 /** The answer to a {@link Heartbeat}. */
@@ -212,6 +219,20 @@ export interface HeartbeatReply extends MessageHeader {
    * integer. 0 for no such promise.
    */
   readonly pledgeMs: number
+  /** Copied from the request when the sender rests from now on. */
+  readonly epoch?: number
+}
+
+/** A follower that hears nothing asks the one that it last rested under. */
+export interface AskLeading extends MessageHeader {
+  readonly kind: 'askLeading'
+  readonly ledTerm: number
+}
+
+/** The sender does not lead in `ledTerm` any more, and never will. */
+export interface NotLeading extends MessageHeader {
+  readonly kind: 'notLeading'
+  readonly ledTerm: number
 }
 
 /** The leader has compacted what the receiver needs: it should fetch a snapshot from the leader's host. */
@@ -258,6 +279,8 @@ export type Message =
   | TimeoutNow
   | ReadIndexRequest
   | ReadIndexReply
+  | AskLeading
+  | NotLeading
 
 /** {@link Message} kinds by name. */
 export type MessageKind = Message['kind']
@@ -477,6 +500,8 @@ export interface RaftStatus {
   readonly compacted: LogPosition
   readonly configuration: ConfigurationState
   readonly quarantined: boolean
+  /** Nothing is said, and no timer runs. */
+  readonly atRest: boolean
   /** Where leadership is being handed to; 0 for nowhere. */
   readonly transferringTo: ReplicaId
   /** On a leader: every other replica of the latest configuration. Empty elsewhere. */
@@ -535,6 +560,11 @@ export interface RaftOptions {
    * down for `leaseMs`.
    */
   readonly clockDriftBound: number
+  /**
+   * Groups in which there is nothing to say go to rest: their nodes tell each other that they are there, for all of them
+   * at once. Of use only with a host that does so, as `RaftHost`.
+   */
+  readonly quiescence: boolean
   /** Most bytes of data in one append message and in one fetch; a single larger entry travels alone. */
   readonly maximumAppendBytes: number
   /** Most entries in one append message. */
@@ -632,8 +662,40 @@ export interface RaftMachine {
   forgetLeader(nowMs: number): void
   /** A hint: what was sent to this replica lately may be lost. */
   peerUnreachable(replicaId: ReplicaId, nowMs: number): void
-  /** A hint: the socket to this replica closed. If it leads, a pre-vote starts at once, staggered by voter. */
-  peerDown(replicaId: ReplicaId, nowMs: number): void
+  /**
+   * A hint: the socket to this replica closed. If it leads, a pre-vote starts at once, staggered by voter. `watched`: the
+   * host calls `peerUp` when its node is back, so that a group may rest without it. Default: false.
+   */
+  peerDown(replicaId: ReplicaId, nowMs: number, watched?: boolean): void
+  /**
+   * The node of this replica is there, under this epoch; see `Heartbeat.epoch`. A leader speaks to the replica if it does
+   * not rest under it.
+   */
+  peerUp(replicaId: ReplicaId, epoch: number, nowMs: number): void
+  /** Nothing is said, and no timer runs: the host watches over the nodes of the others. */
+  readonly atRest: boolean
+  /**
+   * The epoch by which this follower's node pledges itself for it; 0 for none. While it is not 0 the replica votes for
+   * nobody, where leases are on.
+   */
+  readonly coverEpoch: number
+  /** Whose epoch that is. */
+  readonly coverLeader: ReplicaId
+  /**
+   * That epoch has ended, for good; nothing was pledged under it that lasts beyond `untilMs`, and the leader's node was
+   * heard last at `heardMs`. Wakes the replica.
+   */
+  coverEnded(epoch: number, untilMs: number, heardMs: number, nowMs: number): void
+  /** Whether a vote that is asked for now may be given if that epoch is ended first. */
+  mayUncover(nowMs: number): boolean
+  /** On a leader: the node of this replica answered what was sent at `sent`, and pledged itself under the epoch. */
+  nodePledged(
+    replicaId: ReplicaId,
+    epoch: number,
+    sent: { readonly atMs: number; readonly wallMs: number },
+    pledgeMs: number,
+    nowMs: number,
+  ): void
 
   /** Everything up to this write is durable. */
   persisted(writeId: number, nowMs: number): void

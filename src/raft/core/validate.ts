@@ -83,10 +83,16 @@ export function validateMessage(message: Message): void {
       number(message.commit, 'commit', 0)
       number(message.match, 'match', 0)
       if (message.commit > message.match) refuse('tells of a commit beyond what the receiver acknowledged')
+      number(message.epoch ?? 0, 'epoch', 0)
       break
     case 'heartbeatReply':
       number(message.round, 'round', 0)
       number(message.pledgeMs, 'pledge', 0)
+      number(message.epoch ?? 0, 'epoch', 0)
+      break
+    case 'askLeading':
+    case 'notLeading':
+      number(message.ledTerm, 'led term', 1)
       break
     case 'readIndex':
       number(message.requestId, 'request id', 1)

@@ -108,6 +108,8 @@ export interface GroupStatus {
    * same.
    */
   readonly recoveryGeneration: number
+  /** The group has nothing to say: no messages and no timers of its own, until something happens. */
+  readonly atRest: boolean
   /** This replica lost what it had acknowledged: it takes part in nothing until it is replaced. */
   readonly quarantined: boolean
   /** The removal of this replica is committed; `destroyGroup` may follow. */

@@ -292,6 +292,7 @@ export class RaftGroup {
       sequence: replica.applier.sequence,
       progress: status.progress,
       recoveryGeneration: replica.recoveryGeneration,
+      atRest: status.atRest,
       quarantined: status.quarantined,
       removed: replica.removed,
       stopped,
@@ -435,6 +436,7 @@ const waitingStatus: Omit<GroupStatus, 'stopped'> = Object.freeze({
   sequence: 0,
   progress: new Map<ReplicaId, ReplicaProgress>(),
   recoveryGeneration: 0,
+  atRest: false,
   quarantined: false,
   removed: false,
 })

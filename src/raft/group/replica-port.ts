@@ -1,10 +1,43 @@
 import type { Environment } from '../../core/environment.ts'
 import type { KeelsonError } from '../../core/errors.ts'
 import type { GroupWrite, LogStore } from '../../interfaces/log-store.ts'
+import type { NodeId } from '../../model/ids.ts'
 import type { ConfigurationState, Leadership, Message, OfferedSnapshot, ReadMode } from '../core/types.ts'
 import type { ReplicaMessage } from './forwarding.ts'
 import type { GroupLimits } from './limits.ts'
 import type { Peer } from './peers.ts'
+
+/** What a replica's host knows of other nodes. See NodeLiveness. */
+export interface NodeWatch {
+  /** The epoch under which replicas there may go to rest; 0 for none. */
+  epochFor(peer: Peer): number
+  /** Whether replicas here may go to rest under leaders there, under this epoch. */
+  supports(peer: Peer, epoch: number): boolean
+  /** Whether the node will be noticed when it comes back. */
+  watches(peer: Peer): boolean
+  /** Whether it has been silent for long. Never of one that is not watched. */
+  isGone(peer: Peer): boolean
+  /** What the node pledged last. */
+  supportOf(peer: Peer): NodePledge | undefined
+  /** A group that counts on the node went to rest, or woke up. */
+  count(peer: Peer, change: 1 | -1): void
+  /** A replica that may rest under leaders there is asked for its vote: ends that, if what was pledged has run out. */
+  uncover(nodeId: NodeId, nowMs: number): void
+}
+
+/** An epoch that is over: see `RaftMachine.coverEnded`. */
+export interface EndedCover {
+  readonly epoch: number
+  readonly untilMs: number
+  readonly heardMs: number
+}
+
+/** What a node has pledged for those of its replicas that rest under an epoch. */
+export interface NodePledge {
+  readonly epoch: number
+  readonly sent: { readonly atMs: number; readonly wallMs: number }
+  readonly pledgeMs: number
+}
 
 /** What a replica, an `R`, needs of its host. */
 export interface ReplicaPort<R> {
@@ -17,12 +50,13 @@ export interface ReplicaPort<R> {
   readonly readMode: ReadMode
   /** For how long a replica may pledge itself. */
   readonly pledgeMs: number
+  readonly nodes: NodeWatch
   /** Something came in: the replica wants a turn, soon. */
   schedule(replica: R): void
   /** Writes beside the turns, after everything that was written before. Given up when the replica stops. */
   write(replica: R, write: GroupWrite): Promise<void>
-  /** Sends a message that the core does not see, with the next turn. */
-  send(replica: R, peer: Peer, message: ReplicaMessage): void
+  /** Sends a message that the core does not see, or has not asked for, with the next turn. */
+  send(replica: R, peer: Peer, message: Message | ReplicaMessage): void
   /** Largest message to a peer. */
   readonly maximumMessageBytes: number
   /** The replica's log is behind the leader's: a snapshot should be asked for. */

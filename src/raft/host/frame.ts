@@ -43,6 +43,27 @@ export interface EntriesReply extends MessageHeader {
   readonly entries: readonly LogEntry[]
 }
 
+/** A node is there, and has replicas that lead some of the receiver's. See NodeLiveness. */
+export interface Beat {
+  readonly kind: 'beat'
+  /** Changes whenever something that the sender sent before may have been lost. */
+  readonly stream: number
+  /** Grows within the stream. */
+  readonly sequence: number
+}
+
+/** The answer to a {@link Beat}. */
+export interface BeatReply {
+  readonly kind: 'beatReply'
+  /** Copied from the beat. */
+  readonly stream: number
+  readonly sequence: number
+  /** Under which the sender pledges itself to the receiver for its replicas that rest. Another one ends the one before. */
+  readonly epoch: number
+  /** For how long, as in the answer to a heartbeat. */
+  readonly pledgeMs: number
+}
+
 /** What hosts send to each other: the messages of the cores and their own. */
 export type HostMessage =
   | Message
@@ -68,14 +89,17 @@ export type HostMessage =
  * refused there.
  *
  * Version 3 added the pledge to the answer to a heartbeat, and questions for a read index; version 4 the place in a
- * snapshot from which it is asked for.
+ * snapshot from which it is asked for; version 5 the epoch to
+ * heartbeats and their answers, and what nodes and groups that rest say. The signs of life of a node belong to no group:
+ * they stand as messages of group 1 without the first three fields of a body. A node of an earlier version answers none of
+ * them, so that no group with a replica there ever rests.
  */
-export const frameVersion = 4
+export const frameVersion = 5
 const oldestReader = 2
 const headerBytes = 10
 
 /** Kinds by their number on the wire. Never reorder. */
-const kinds: readonly HostMessage['kind'][] = [
+const kinds: readonly (HostMessage | Beat | BeatReply)['kind'][] = [
   'preVote',
   'preVoteReply',
   'vote',
@@ -94,8 +118,12 @@ const kinds: readonly HostMessage['kind'][] = [
   'forwardReply',
   'readIndex',
   'readIndexReply',
+  'askLeading',
+  'notLeading',
+  'beat',
+  'beatReply',
 ]
-const numberOf: ReadonlyMap<HostMessage['kind'], number> = new Map(kinds.map((kind, i) => [kind, i]))
+const numberOf: ReadonlyMap<(typeof kinds)[number], number> = new Map(kinds.map((kind, i) => [kind, i]))
 
 /** Most entries that a receiver takes in one append; what a sender puts there is an option below it. */
 export const maximumEntriesPerMessage: number = 1 << 17
@@ -115,6 +143,9 @@ export function messageBytes(message: HostMessage): number {
   return bytes
 }
 
+/** Most bytes that a sign of life takes in a frame. */
+export const beatBytes = 48
+
 /** A message with the group it is for. */
 export interface GroupMessage {
   readonly groupId: GroupId
@@ -128,6 +159,7 @@ export interface Frame {
   /** The sender's. */
   readonly version: number
   readonly messages: readonly GroupMessage[]
+  readonly beats: readonly (Beat | BeatReply)[]
   /** Messages of kinds that only a later release knows. */
   readonly unknownMessages: number
 }
@@ -167,6 +199,20 @@ export class FramePacker {
     out.patchU32(start - 4, out.length - start)
   }
 
+  /** A sign of life, or the answer to one. */
+  addBeat(beat: Beat | BeatReply): void {
+    const out = this.#out
+    out
+      .varint(1)
+      .u8(numberOf.get(beat.kind) as number)
+      .varint(0)
+      .u32(0)
+    const start = out.length
+    out.varint(beat.stream).varint(beat.sequence)
+    if (beat.kind === 'beatReply') out.varint(beat.epoch).varint(beat.pledgeMs)
+    out.patchU32(start - 4, out.length - start)
+  }
+
   /** The frame. The packer is used up. */
   finish(): Uint8Array {
     return this.#out.view()
@@ -200,9 +246,17 @@ function writeFields(out: ByteWriter, message: HostMessage): void {
       return
     case 'heartbeat':
       out.varint(message.round).varint(message.commit).varint(message.match)
+      out.varint(message.epoch ?? 0)
       return
     case 'heartbeatReply':
-      out.varint(message.round).varint(message.pledgeMs)
+      out
+        .varint(message.round)
+        .varint(message.pledgeMs)
+        .varint(message.epoch ?? 0)
+      return
+    case 'askLeading':
+    case 'notLeading':
+      out.varint(message.ledTerm)
       return
     case 'readIndex':
       out.varint(message.requestId).u8(message.lease ? 1 : 0)
@@ -266,6 +320,7 @@ export function decodeFrame(bytes: Uint8Array, self: Incarnation): Frame | undef
   if (version < oldestReader || reader.u8() > frameVersion) throw unknownFrame(version)
   if (reader.u53() !== self) return undefined
   const messages: GroupMessage[] = []
+  const beats: (Beat | BeatReply)[] = []
   let unknownMessages = 0
   while (reader.remaining > 0) {
     const groupId = reader.varint()
@@ -274,9 +329,10 @@ export function decodeFrame(bytes: Uint8Array, self: Incarnation): Frame | undef
     const recoveryGeneration = reader.varint()
     const body = reader.raw(reader.u32())
     if (kind === undefined) unknownMessages++
+    else if (kind === 'beat' || kind === 'beatReply') beats.push(readBeat(kind, body))
     else messages.push({ groupId, recoveryGeneration, message: readMessage(kind, body) })
   }
-  return { version, messages, unknownMessages }
+  return { version, messages, beats, unknownMessages }
 }
 
 function unknownFrame(version: number): KeelsonError {
@@ -337,10 +393,19 @@ function readMessage(kind: HostMessage['kind'], bytes: Uint8Array): HostMessage 
         hintIndex: reader.varint(),
         hintTerm: reader.varint(),
       }
-    case 'heartbeat':
-      return { ...header, kind, round: reader.varint(), commit: reader.varint(), match: reader.varint() }
-    case 'heartbeatReply':
-      return { ...header, kind, round: reader.varint(), pledgeMs: added(reader) }
+    case 'heartbeat': {
+      const beat = { round: reader.varint(), commit: reader.varint(), match: reader.varint() }
+      const epoch = added(reader)
+      return epoch === 0 ? { ...header, kind, ...beat } : { ...header, kind, ...beat, idle: true, epoch }
+    }
+    case 'heartbeatReply': {
+      const answer = { round: reader.varint(), pledgeMs: added(reader) }
+      const epoch = added(reader)
+      return epoch === 0 ? { ...header, kind, ...answer } : { ...header, kind, ...answer, epoch }
+    }
+    case 'askLeading':
+    case 'notLeading':
+      return { ...header, kind, ledTerm: reader.varint() }
     case 'readIndex':
       return { ...header, kind, requestId: reader.varint(), lease: reader.u8() === 1 }
     case 'readIndexReply':
@@ -382,6 +447,13 @@ function readMessage(kind: HostMessage['kind'], bytes: Uint8Array): HostMessage 
       return { ...header, kind, forwardId, index, outcome }
     }
   }
+}
+
+function readBeat(kind: (Beat | BeatReply)['kind'], bytes: Uint8Array): Beat | BeatReply {
+  const reader = new ByteReader(bytes, 'a sign of life of a node')
+  const beat = { stream: reader.varint(), sequence: reader.varint() }
+  if (kind === 'beat') return { kind, ...beat }
+  return { kind, ...beat, epoch: reader.varint(), pledgeMs: reader.varint() }
 }
 
 /** A number that an older release does not write: 0 there. */

@@ -6,6 +6,8 @@ import type { GroupId, Incarnation } from '../../model/ids.ts'
 import type { Peer } from '../group/peers.ts'
 import type { Replica } from '../group/replica.ts'
 import {
+  type Beat,
+  type BeatReply,
   decodeFrame,
   type EntriesReply,
   type EntriesRequest,
@@ -31,6 +33,7 @@ export interface IncomingOptions {
   readonly recoveryGenerationOf: (groupId: GroupId) => number
   /** Answers beside the replicas. */
   readonly answer: (groupId: GroupId, recoveryGeneration: number, to: Peer, message: HostMessage) => void
+  readonly beat: (peer: PeerIdentity, beat: Beat | BeatReply, nowMs: number) => void
   readonly snapshotRequested: (replica: Replica, peer: PeerIdentity, request: SnapshotRequest) => void
   readonly entriesRequested: (replica: Replica, peer: PeerIdentity, request: EntriesRequest) => void
   /** No replica takes this message. */
@@ -83,6 +86,7 @@ export class Incoming {
     }
     if (frame.unknownMessages > 0) this.#drop('unknownKind', peer, frame.unknownMessages)
     const nowMs = env.clock.monotonicMs()
+    for (const beat of frame.beats) this.#options.beat(peer, beat, nowMs)
     for (const message of frame.messages) {
       const reason = this.#route(peer, message, nowMs)
       if (reason !== undefined) this.#drop(reason, peer)

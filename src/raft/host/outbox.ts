@@ -2,7 +2,7 @@ import type { Counter, Metrics } from '../../core/metrics.ts'
 import type { Channel } from '../../interfaces/transport.ts'
 import type { GroupId, NodeId } from '../../model/ids.ts'
 import type { Peer } from '../group/peers.ts'
-import { FramePacker, type HostMessage, messageBytes } from './frame.ts'
+import { type Beat, type BeatReply, beatBytes, FramePacker, type HostMessage, messageBytes } from './frame.ts'
 
 /** Gathers the messages of a turn, of all groups, into one frame per peer, or more where one would be too large. */
 export class Outbox {
@@ -12,9 +12,12 @@ export class Outbox {
   readonly #dropped: Counter
   /** The next frame will be about as long. */
   #lastBytes = 0
+  readonly #onDropped: (nodeId: NodeId) => void
 
-  constructor(channel: Channel, metrics: Metrics) {
+  /** `onDropped` is told of each peer to which something was lost. */
+  constructor(channel: Channel, metrics: Metrics, onDropped: (nodeId: NodeId) => void) {
     this.#channel = channel
+    this.#onDropped = onDropped
     this.#sent = metrics.counter('keelson_raft_frames_sent_total', 'Frames of Raft messages that were sent')
     this.#dropped = metrics.counter(
       'keelson_raft_frames_dropped_total',
@@ -23,11 +26,25 @@ export class Outbox {
   }
 
   add(groupId: GroupId, recoveryGeneration: number, peer: Peer, message: HostMessage): void {
+    this.#packer(peer, messageBytes(message)).add(groupId, message, recoveryGeneration)
+  }
+
+  addBeat(peer: Peer, beat: Beat | BeatReply): void {
+    this.#packer(peer, beatBytes).addBeat(beat)
+  }
+
+  flush(): void {
+    const packers = [...this.#packers]
+    this.#packers.clear()
+    for (const [nodeId, packer] of packers) this.#send(nodeId, packer)
+  }
+
+  /** The frame for this peer, with room for so much more. */
+  #packer(peer: Peer, bytes: number): FramePacker {
     let packer = this.#packers.get(peer.nodeId)
     if (
       packer !== undefined &&
-      (packer.incarnation !== peer.incarnation ||
-        packer.length + messageBytes(message) > this.#channel.maximumMessageBytes)
+      (packer.incarnation !== peer.incarnation || packer.length + bytes > this.#channel.maximumMessageBytes)
     ) {
       this.#send(peer.nodeId, packer)
       packer = undefined
@@ -36,17 +53,16 @@ export class Outbox {
       packer = new FramePacker(peer.incarnation, this.#lastBytes)
       this.#packers.set(peer.nodeId, packer)
     }
-    packer.add(groupId, message, recoveryGeneration)
-  }
-
-  flush(): void {
-    for (const [nodeId, packer] of this.#packers) this.#send(nodeId, packer)
-    this.#packers.clear()
+    return packer
   }
 
   #send(nodeId: NodeId, packer: FramePacker): void {
     this.#lastBytes = packer.length
-    if (this.#channel.send(nodeId, packer.finish())) this.#sent.add()
-    else this.#dropped.add()
+    if (this.#channel.send(nodeId, packer.finish())) {
+      this.#sent.add()
+      return
+    }
+    this.#dropped.add()
+    this.#onDropped(nodeId)
   }
 }

@@ -29,6 +29,8 @@ import { DamagedReplicas } from './damaged-replicas.ts'
 import type { HostMessage } from './frame.ts'
 import { Incoming } from './incoming.ts'
 import { LogGate } from './log-gate.ts'
+import { NodeBeats } from './node-beats.ts'
+import { NodeLiveness } from './node-liveness.ts'
 import {
   type CheckedHostOptions,
   checkBootstrap,
@@ -113,9 +115,12 @@ export class RaftHost implements AsyncDisposable {
   readonly #tasks = new Set<Promise<void>>()
   readonly #port: ReplicaPort<Replica>
   readonly #outbox: Outbox
+  readonly #nodes: NodeBeats
   readonly #snapshots: SnapshotTransfers
   readonly #damaged: DamagedReplicas
   readonly #loop: TurnLoop
+  /** Nodes that were lost, and not heard since. */
+  readonly #gone = new Set<NodeId>()
   readonly #stopListening: () => void
   #failure: KeelsonError | undefined
   #closing: Promise<void> | undefined
@@ -155,7 +160,16 @@ export class RaftHost implements AsyncDisposable {
     this.nodeId = options.nodeId
     this.incarnation = log.incarnation
     this.#events = new Events(env.logger, ['stopped'])
-    this.#outbox = new Outbox(channel, env.metrics)
+    this.#outbox = new Outbox(channel, env.metrics, (nodeId) => this.#framesDropped(nodeId))
+    this.#nodes = new NodeBeats({
+      env,
+      liveness: new NodeLiveness({ ...this.#raft, random: env.random }),
+      replicas: () => this.#replicas.values(),
+      send: (peer, beat) => {
+        this.#outbox.addBeat(peer, beat)
+        this.#loop.plan()
+      },
+    })
     this.#loop = new TurnLoop({ env, log, outbox: this.#outbox, onFailure: (error) => this.#poisoned(error) })
     this.#port = {
       env,
@@ -164,6 +178,7 @@ export class RaftHost implements AsyncDisposable {
       maximumEntryBytes: this.#raft.maximumEntryBytes,
       readMode: this.#raft.clockDriftBound > 0 ? 'lease' : 'readIndex',
       pledgeMs: longestPledgeMs(this.#raft),
+      nodes: this.#nodes,
       schedule: (replica) => this.#loop.schedule(replica),
       write: async (replica, write) => this.#loop.write(write, replica),
       maximumMessageBytes: channel.maximumMessageBytes,
@@ -223,6 +238,7 @@ export class RaftHost implements AsyncDisposable {
         this.#outbox.add(groupId, recoveryGeneration, peer, message)
         this.#loop.plan()
       },
+      beat: (peer, beat, nowMs) => this.#nodes.received(peer, beat, nowMs),
       snapshotRequested: (replica, peer, request) => this.#snapshots.requested(replica, peer, request),
       unclaimed: (peer, message) => this.#damaged.heard(peer, message),
       entriesRequested: ({ groupId, replicaId, recoveryGeneration, core }, peer, request) => {
@@ -233,6 +249,7 @@ export class RaftHost implements AsyncDisposable {
       entriesReceived: (peer, message, reply) => this.#damaged.entries.received(peer, message, reply),
     })
     channel.onMessage((peer, bytes) => {
+      this.#gone.delete(peer.nodeId)
       if (this.#failure === undefined && this.#closing === undefined) incoming.receive(peer, bytes)
     })
     this.#stopListening = channel.onLost(({ peer }) => this.#peerLost(peer))
@@ -444,6 +461,7 @@ export class RaftHost implements AsyncDisposable {
 
   async #close(): Promise<void> {
     this.#stopListening()
+    this.#nodes.close()
     this.#snapshots.close()
     this.#loop.stop()
     const machines = [...this.#replicas.values(), ...this.#waiting.values()].map(({ machine }) => machine)
@@ -453,6 +471,7 @@ export class RaftHost implements AsyncDisposable {
     await Promise.all(released)
     // Groups that are just being opened or destroyed: they find the host closed, and need the log until they have.
     await Promise.all(this.#tasks)
+    this.#outbox.flush()
     const results = await Promise.allSettled(machines.map(async (machine) => machine.close()))
     await this.#log.close()
     this.#events.removeAll()
@@ -637,9 +656,18 @@ export class RaftHost implements AsyncDisposable {
     return this.#stored.get(groupId)?.metadata.recoveryGeneration ?? 0
   }
 
+  /** While a node cannot be reached every attempt fails anew: that is news only if it was heard since. */
   #peerLost(nodeId: NodeId): void {
     const nowMs = this.#options.env.clock.monotonicMs()
+    this.#nodes.lost(nodeId, nowMs)
+    if (this.#gone.has(nodeId)) return
+    this.#gone.add(nodeId)
     for (const replica of this.#replicas.values()) replica.peerLost(nodeId, nowMs)
+  }
+
+  /** The transport had no room. Whatever the node should have been told, of groups that rest too, it was not. */
+  #framesDropped(nodeId: NodeId): void {
+    this.#nodes.lost(nodeId, this.#options.env.clock.monotonicMs())
   }
 
   /** Nothing that the log says can be trusted any more: every group stops, loudly. */
@@ -653,6 +681,7 @@ export class RaftHost implements AsyncDisposable {
     )
     this.#failure = failure
     this.#options.env.logger.error({ error: failure }, 'the Raft log store failed; all groups stopped')
+    this.#nodes.close()
     this.#loop.stop()
     this.#snapshots.close()
     for (const group of this.#groups.values()) group.stop(failure)

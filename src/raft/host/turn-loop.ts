@@ -27,6 +27,12 @@ interface Batch {
 /** A batch that has grown to this size is closed: what comes next may wait where it is in nobody's way. */
 const closedFromBytes = 4 << 20
 
+/**
+ * Replicas that have their turn together; the others have theirs after the input that has come in meanwhile. When a node is
+ * lost everything that it led has something to do.
+ */
+const maximumReplicasPerTurn = 1024
+
 /** Bytes that may be on their way to the disk. What goes beyond waits here, where it is in nobody's way. */
 const maximumBytesUnderWay = 24 << 20
 
@@ -132,14 +138,28 @@ export class TurnLoop {
   #turn(): void {
     this.#planned = false
     if (this.#stopped) return
-    const replicas = this.#dirty
-    this.#dirty = new Set()
+    const replicas = this.#takeDirty()
     const nowMs = this.#env.clock.monotonicMs()
     for (const replica of replicas) {
       replica.turn(nowMs, this.#sink)
       this.#deadlines.update(replica)
     }
     this.#finish()
+    if (this.#dirty.size > 0) this.plan()
+  }
+
+  #takeDirty(): Iterable<Replica> {
+    const dirty = this.#dirty
+    if (dirty.size <= maximumReplicasPerTurn) {
+      this.#dirty = new Set()
+      return dirty
+    }
+    const first: Replica[] = []
+    for (const replica of dirty) {
+      dirty.delete(replica)
+      if (first.push(replica) === maximumReplicasPerTurn) break
+    }
+    return first
   }
 
   #finish(): void {

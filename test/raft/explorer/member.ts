@@ -78,6 +78,8 @@ const raftOptions: Partial<RaftOptions> = {
   electionTimeoutMs: 1_000_000,
   heartbeatIntervalMs,
   commitNoticeMs: 0,
+  // Groups that rest need hosts that watch over each other.
+  quiescence: false,
 }
 
 /**

@@ -33,15 +33,17 @@ import {
 import { bookkeeping1, bookkeeping2 } from './bookkeeping.ts'
 import { configuration1, configuration2 } from './configuration.ts'
 import { envelope1 } from './envelope.ts'
-import { frame2, frame3, frame4 } from './frame.ts'
+import { frame2, frame3, frame4, frame5 } from './frame.ts'
 import { metadata1, metadata2, metadata2Pledged } from './metadata.ts'
 import {
+  sampleBeats5,
   sampleConfiguration,
   sampleEnvelopes,
   sampleJointConfiguration,
   sampleMessages2,
   sampleMessages3,
   sampleMessages4,
+  sampleMessages5,
   sampleMetadata,
   sampleSessionEntries,
   sampleSnapshot,
@@ -57,26 +59,18 @@ const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'he
 suite('golden', () => {
   test('frames of versions 2 to 4, a message of each kind', () => {
     const packer = new FramePacker(42)
-    for (const { groupId, recoveryGeneration, message } of sampleMessages4) {
+    for (const { groupId, recoveryGeneration, message } of sampleMessages5) {
       packer.add(groupId, message, recoveryGeneration)
     }
-    assert.equal(hex(packer.finish()), frame4)
+    for (const beat of sampleBeats5) packer.addBeat(beat)
+    assert.equal(hex(packer.finish()), frame5)
+    const read = (frame: string): unknown => decodeFrame(bytes(frame), 42)
     const unknownMessages = 0
-    assert.deepEqual(decodeFrame(bytes(frame4), 42), {
-      version: 4,
-      messages: sampleMessages4,
-      unknownMessages,
-    })
-    assert.deepEqual(decodeFrame(bytes(frame3), 42), {
-      version: 3,
-      messages: sampleMessages3,
-      unknownMessages,
-    })
-    assert.deepEqual(decodeFrame(bytes(frame2), 42), {
-      version: 2,
-      messages: sampleMessages2,
-      unknownMessages,
-    })
+    const version5 = { version: 5, messages: sampleMessages5, beats: sampleBeats5, unknownMessages }
+    assert.deepEqual(read(frame5), version5)
+    assert.deepEqual(read(frame4), { version: 4, messages: sampleMessages4, beats: [], unknownMessages })
+    assert.deepEqual(read(frame3), { version: 3, messages: sampleMessages3, beats: [], unknownMessages })
+    assert.deepEqual(read(frame2), { version: 2, messages: sampleMessages2, beats: [], unknownMessages })
   })
 
   test('command envelopes of version 1', () => {

@@ -6,7 +6,7 @@ import type { Configuration } from '../../../src/raft/core/types.ts'
 import type { CommandEnvelope } from '../../../src/raft/group/envelope.ts'
 import type { GroupMetadata } from '../../../src/raft/group/metadata.ts'
 import type { SessionEntry } from '../../../src/raft/group/session-entry.ts'
-import type { GroupMessage, HostMessage } from '../../../src/raft/host/frame.ts'
+import type { Beat, BeatReply, GroupMessage, HostMessage } from '../../../src/raft/host/frame.ts'
 import type { SnapshotHeader } from '../../../src/raft/host/snapshot-wire.ts'
 
 // What the golden files hold, as values.
@@ -81,8 +81,7 @@ const messages3: readonly HostMessage[] = [
 /** And those of version 3. */
 export const sampleMessages3: readonly GroupMessage[] = inGroups(messages3)
 
-/** And those of version 4. */
-export const sampleMessages4: readonly GroupMessage[] = inGroups([
+const messages4: readonly HostMessage[] = [
   ...messages3,
   {
     ...header,
@@ -92,7 +91,24 @@ export const sampleMessages4: readonly GroupMessage[] = inGroups([
     snapshotId: 2 ** 40,
     nextPiece: 300,
   },
+]
+
+/** And those of version 4. */
+export const sampleMessages4: readonly GroupMessage[] = inGroups(messages4)
+
+/** And those of version 5. */
+export const sampleMessages5: readonly GroupMessage[] = inGroups([
+  ...messages4,
+  { ...header, kind: 'heartbeat', round: 79, commit: 6, match: 6, idle: true, epoch: 2 ** 50 },
+  { ...header, kind: 'heartbeatReply', round: 79, pledgeMs: 100, epoch: 2 ** 50 },
+  { ...header, kind: 'askLeading', ledTerm: 8 },
+  { ...header, kind: 'notLeading', ledTerm: 300 },
 ])
+
+export const sampleBeats5: readonly (Beat | BeatReply)[] = [
+  { kind: 'beat', stream: 2 ** 50, sequence: 300 },
+  { kind: 'beatReply', stream: 2 ** 50, sequence: 300, epoch: 2 ** 49, pledgeMs: 100 },
+]
 
 export const sampleEnvelopes: readonly CommandEnvelope[] = [
   { tokenSequence: 0, commandId: undefined, acknowledgedBelow: 0, payload: utf8('plain') },

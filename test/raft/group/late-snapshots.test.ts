@@ -123,6 +123,7 @@ test('an offer that comes while a snapshot is being restored leaves the mark of 
       maximumEntryBytes: 1000,
       readMode: 'readIndex',
       pledgeMs: 0,
+      nodes: {} as never,
       schedule: () => {},
       write: async () => {},
       send: () => {},

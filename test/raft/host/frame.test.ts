@@ -67,8 +67,9 @@ test('a frame carries the messages of many groups', () => {
   const frame = packed()
   const decoded = decodeFrame(frame, 42)
   assert.deepEqual(decoded, {
-    version: 4,
+    version: 5,
     messages: messages.map((message, i) => ({ groupId: i + 1, recoveryGeneration: i % 3, message })),
+    beats: [],
     unknownMessages: 0,
   })
   frame.fill(0)
@@ -91,7 +92,7 @@ test('a frame of another version is refused, unless a later release wrote it for
 
 test('what only a later release knows is passed over', () => {
   const decoded = decodeFrame(extendFrame(packed()), 42)
-  assert.equal(decoded?.version, 5)
+  assert.equal(decoded?.version, 6)
   assert.equal(decoded.unknownMessages, messages.length)
   assert.deepEqual(
     decoded.messages.map(({ message }) => message),

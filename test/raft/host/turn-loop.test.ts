@@ -30,7 +30,7 @@ function world() {
     },
   } as unknown as LogStore)
   const channel = { maximumMessageBytes: 1 << 20, send: () => true } as unknown as Channel
-  const outbox = new Outbox(channel, env.metrics)
+  const outbox = new Outbox(channel, env.metrics, () => {})
   const loop = new TurnLoop({ env, log, outbox, onFailure: (error) => failures.push(error) })
   const replica = (groupId: number, bytes: number) => {
     const persisted: number[] = []

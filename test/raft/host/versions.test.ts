@@ -4,6 +4,7 @@ import { utf8 } from '../../../src/core/bytes.ts'
 import { entryKinds } from '../../../src/interfaces/index.ts'
 import { encodeEnvelope } from '../../../src/raft/group/envelope.ts'
 import { FramePacker } from '../../../src/raft/host/frame.ts'
+import { asVersion4 } from '../support/earlier-release.ts'
 import { Cluster, type ClusterNode } from '../support/host-cluster.ts'
 import { extendFrame, unreadableFrame } from '../support/later-release.ts'
 
@@ -45,6 +46,45 @@ suite('a cluster of several releases', () => {
         assert.match(metrics, /dropped_total\{reason="unknownKind"\}/)
       })
     }
+  })
+
+  test('works with a node that tells nobody that it is there: groups rest only where it has no part', async () => {
+    const cluster = new Cluster({ raft: { clockDriftBound: 0.01 } })
+    await cluster.run(async () => {
+      const four = [...names, 'n4']
+      await cluster.add(...four)
+      const old = 'n3'
+      for (const name of four) {
+        const { channel } = cluster.node(name)
+        const send = channel.send.bind(channel)
+        channel.send = (peer, bytes) => send(peer, name === old || peer === old ? asVersion4(bytes) : bytes)
+      }
+      const others = ['n1', 'n2', 'n4']
+      await cluster.bootstrap(names, 1)
+      await cluster.bootstrap(others, 2)
+      for (const groupId of [1, 2]) await cluster.propose('a+1', { groupId })
+      const rests = (name: string, groupId: number): boolean =>
+        cluster.node(name).group(groupId).status().atRest
+      await cluster.until(() => others.every((name) => rests(name, 2)), 'the other group rests')
+      // Each of them leads the group of both releases once, and answers by lease.
+      for (const replicaId of [1, 2, 3]) {
+        const leader = await cluster.leader()
+        if (leader.group().status().replicaId !== replicaId) {
+          await leader.group().transferLeadership(replicaId)
+          await cluster.until(() => cluster.serving()?.group().status().replicaId === replicaId, 'it leads')
+        }
+        await cluster.propose('a+1')
+        await cluster.sleep(3_000)
+        const leads = await cluster.leader()
+        await leads.group().read({ readMode: 'lease' })
+        // It goes on with heartbeats to the one that hears nothing else, or to all if it is that one itself.
+        assert.equal(rests(leads.name, 1), false)
+        assert.equal(rests(old, 1), false)
+        assert.equal(leads.group().status().replicaId, replicaId, 'nobody disturbs it')
+      }
+      await cluster.converged(names)
+      assert.ok(others.every((name) => rests(name, 2)))
+    })
   })
 
   test('serves without a node that nobody can read, and says so', async () => {

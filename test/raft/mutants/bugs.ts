@@ -5,6 +5,7 @@ import { hostBugs } from './host-bugs.ts'
 import { leaseBugs } from './lease-bugs.ts'
 import { membershipBugs } from './membership-bugs.ts'
 import { recoveryBugs } from './recovery-bugs.ts'
+import { restBugs } from './rest-bugs.ts'
 import type { PlantedBug } from './types.ts'
 
 type Adjust = NonNullable<PlantedBug['adjust']>
@@ -64,6 +65,7 @@ export const bugs: readonly PlantedBug[] = [
   ...diskBugs,
   ...leaseBugs,
   ...membershipBugs,
+  ...restBugs,
   ...hostBugs,
   ...recoveryBugs,
 ].sort((a, b) => (a.mistake ?? 99) - (b.mistake ?? 99))

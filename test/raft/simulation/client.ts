@@ -88,7 +88,7 @@ export class Client {
 
   #think(): void {
     // A blind client that got no answer waits: each unknown outcome doubles the work of the checker.
-    const meanMs = this.#disappointed ? 1_000 : this.#world.settings.thinkMs
+    const meanMs = this.#disappointed ? 1_000 : this.#world.settings.thinkMs + this.#world.idleMs()
     this.#disappointed = false
     this.#env.timers.schedule(-Math.log(1 - this.#env.random.float()) * meanMs, () => {
       if (this.stopped || this.#call !== undefined) return

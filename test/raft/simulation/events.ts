@@ -221,8 +221,13 @@ function behind<T extends object, K extends keyof T>(
 }
 
 /** A message with its fields in one order, whether it was made or decoded. */
+/** How nodes pledge themselves for groups that rest is no matter of the algorithm, and their hosts have a hand in it. */
+const fieldsOfHosts = new Set(['idle', 'epoch'])
+
 function plain(message: Message): unknown {
-  const fields = Object.entries(message).sort(([a], [b]) => (a < b ? -1 : 1))
+  const fields = Object.entries(message)
+    .filter(([name]) => !fieldsOfHosts.has(name))
+    .sort(([a], [b]) => (a < b ? -1 : 1))
   return Object.fromEntries(
     fields.map(([name, value]) => [name, name === 'entries' ? (value as LogEntry[]).map(plainEntry) : value]),
   )

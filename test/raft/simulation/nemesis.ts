@@ -191,6 +191,62 @@ export function faultKinds(world: World): FaultKind[] {
       },
     },
     {
+      name: 'leader cut off from all but one, which comes and goes',
+      meanIntervalMs: 5_000,
+      durationMs: [timeoutMs * 4, timeoutMs * 12],
+      begin: (random) => {
+        const leader = world.leader()
+        const others = world.live().filter((node) => node !== leader && node.core?.isVoter() === true)
+        if (leader === undefined || others.length < 2) return undefined
+        const faithful = pick(random, others)
+        const far = world.names.filter((name) => name !== leader.name && name !== faithful.name)
+        const heal = world.conditions.partition([
+          ...oneWay([leader.name], far),
+          ...oneWay(far, [leader.name]),
+        ])
+        let mend = (): void => {}
+        let over = false
+        // The others want a leader, and need its vote. It was pledged to the old one a moment ago, or is again.
+        const campaign = (): void => {
+          const [node] = shuffled(
+            random,
+            world.live().filter(({ name, process }) => far.includes(name) && process.state === 'running'),
+          )
+          if (over || node?.core === undefined) return
+          node.core.campaign(node.nowMs)
+          node.input('told to campaign')
+          node.changed()
+        }
+        const next = (): void => {
+          mend()
+          mend = () => {}
+          if (over) return
+          const draw = random.float()
+          const durationMs = random.float() * timeoutMs
+          if (draw < 0.6) {
+            mend = world.conditions.partition([
+              ...(draw < 0.45 ? oneWay([leader.name], [faithful.name]) : []),
+              ...(draw > 0.15 ? oneWay([faithful.name], [leader.name]) : []),
+            ])
+          } else if (draw < 0.75 && faithful.process.state === 'running') {
+            faithful.process.crash(chance(random, 0.5) ? 'kill' : 'power')
+            const { life } = faithful.process
+            world.simulation.scheduler.schedule(1 + random.float() * timeoutMs * 0.1, () => {
+              if (faithful.process.life === life) world.restart(faithful)
+            })
+          }
+          world.simulation.scheduler.schedule(random.float() * durationMs, campaign)
+          world.simulation.scheduler.schedule(durationMs, next)
+        }
+        next()
+        return () => {
+          over = true
+          mend()
+          heal()
+        }
+      },
+    },
+    {
       name: 'followers crash while the leader is cut off',
       meanIntervalMs: 6_000,
       durationMs: [timeoutMs * 2, timeoutMs * 8],
@@ -346,8 +402,8 @@ export function faultKinds(world: World): FaultKind[] {
         if (node?.core === undefined) return undefined
         const replica = pick(random, [node.core.leader, ...node.core.voters()])
         if (replica === 0) return undefined
-        node.core.peerUnreachable(replica, node.nowMs)
-        if (chance(random, 0.5)) node.core.peerDown(replica, node.nowMs)
+        if (chance(random, 0.5)) node.core.peerUnreachable(replica, node.nowMs)
+        else node.connectionClosed(node.core, replica)
         node.input('connection closed to', replica)
         node.changed()
         return () => {}

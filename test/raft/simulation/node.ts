@@ -34,14 +34,18 @@ import {
 } from '../../../src/raft/group/metadata.ts'
 import { encodeSessionEntry } from '../../../src/raft/group/session-entry.ts'
 import {
+  type Beat,
+  type BeatReply,
   decodeFrame,
   FramePacker,
   type GroupMessage,
   type HostMessage,
   type SnapshotRequest,
 } from '../../../src/raft/host/frame.ts'
+import { type LivenessEvent, NodeLiveness } from '../../../src/raft/host/node-liveness.ts'
 import type { SimulatedDisk } from '../../../src/simulation/disk.ts'
 import type { CrashKind, SimulatedProcess } from '../../../src/simulation/process.ts'
+import { asVersion4 } from '../support/earlier-release.ts'
 import { encodeCommand, Machine, MachineDisk, type Outcome } from './machine.ts'
 import { recover } from './recovery.ts'
 import { IncomingSnapshot, OutgoingSnapshot } from './snapshots.ts'
@@ -95,6 +99,13 @@ export class Node {
   /** The record has changed and goes with the next write. */
   #recordDirty = false
   #learned = new Map<number, Peer>()
+  liveness: NodeLiveness | undefined
+  /** This life runs a release that writes frames of version 4. */
+  earlier = false
+  #livenessTimer: { readonly dueMs: number; cancel(): void } | undefined
+  /** While its replica leads and rests: the nodes that it counts on. */
+  #restsWith: readonly Peer[] | undefined
+  #atRest = false
   #turnPlanned = false
   #timer: { readonly dueMs: number; cancel(): void } | undefined
   withheld: DeferredMessage[] = []
@@ -195,6 +206,7 @@ export class Node {
     if (this.#lives++ > 0) this.#drawLease()
     const { firstDamaged } = this.store
     if (firstDamaged !== undefined) this.findsDamage(firstDamaged)
+    this.earlier = chance(this.random, this.world.settings.earlierShare)
     this.record = this.store.record
     if (this.record !== undefined && this.record.supersededBy > 0 && !this.record.destroyed) return
     if (this.record === undefined || this.record.destroyed) {
@@ -208,6 +220,7 @@ export class Node {
   /** The core of this life. */
   install(core: RaftCore, machine: Machine, record: ReplicaRecord): void {
     this.core = core
+    this.liveness = this.makeLiveness(core)
     this.machine = machine
     this.record = record
     this.judge((invariants) => invariants.restarted(core))
@@ -297,6 +310,11 @@ export class Node {
     this.record = undefined
     this.#recordDirty = false
     this.#learned = new Map()
+    this.liveness = undefined
+    this.#livenessTimer?.cancel()
+    this.#livenessTimer = undefined
+    this.#restsWith = undefined
+    this.#atRest = false
     this.#turnPlanned = false
     this.#timer?.cancel()
     this.#timer = undefined
@@ -347,8 +365,10 @@ export class Node {
   }
 
   receiveFrame(peer: Peer, bytes: Uint8Array): void {
-    const frame = decodeFrame(bytes, this.incarnation)
+    const frame = decodeFrame(this.earlier ? asVersion4(bytes) : bytes, this.incarnation)
     if (frame === undefined) return this.world.count('frame to another incarnation')
+    const { core } = this
+    if (core !== undefined) for (const beat of frame.beats) this.#takeBeat(core, peer, beat)
     for (const message of frame.messages) this.#receiveMessage(peer, message)
   }
 
@@ -372,7 +392,8 @@ export class Node {
     if (message.kind === 'entriesRequest' || message.kind === 'entriesReply') return
     this.input('step', message.kind, 'from', message.from, 'term', message.term)
     this.world.events?.received(this, core, message)
-    core.step(message, this.nowMs)
+    if (message.kind === 'vote' && !message.transfer) this.uncover(core)
+    core.step(this.checkEpoch(peer, message), this.nowMs)
     this.changed()
   }
 
@@ -410,6 +431,116 @@ export class Node {
     this.#forget()
     this.record = { ...record, supersededBy: recoveryGeneration }
     this.store.writeRecord(this.record, () => {})
+  }
+
+  // Signs of life between nodes
+
+  makeLiveness(core: RaftCore): NodeLiveness {
+    return new NodeLiveness({ ...core.options, random: this.env.random })
+  }
+
+  #armLiveness(): void {
+    const dueMs = this.liveness?.nextDeadlineMs ?? Number.POSITIVE_INFINITY
+    if (this.#livenessTimer?.dueMs === dueMs) return
+    this.#livenessTimer?.cancel()
+    this.#livenessTimer = undefined
+    if (dueMs === Number.POSITIVE_INFINITY) return
+    const timer = this.env.timers.schedule(dueMs - this.nowMs, () => {
+      this.#livenessTimer = undefined
+      this.env.timers.defer(() => this.#advanceLiveness())
+    })
+    this.#livenessTimer = { dueMs, cancel: () => timer.cancel() }
+  }
+
+  #advanceLiveness(): void {
+    const { core, liveness } = this
+    if (core === undefined || liveness === undefined) return
+    const { beats, events } = liveness.advance(this.nowMs, this.env.clock.wallMs())
+    for (const { to, beat } of beats) this.#sendBeat(to, beat)
+    this.#tellOfNodes(core, events)
+    this.#armLiveness()
+  }
+
+  #sendBeat(to: Peer, beat: Beat | BeatReply): void {
+    const packer = new FramePacker(to.incarnation)
+    packer.addBeat(beat)
+    const bytes = packer.finish()
+    this.sendPacket(to.nodeId, { type: 'frame', incarnation: this.incarnation, bytes })
+  }
+
+  #takeBeat(core: RaftCore, from: Peer, beat: Beat | BeatReply): void {
+    const { liveness } = this
+    if (liveness === undefined) return
+    if (beat.kind === 'beatReply') this.#tellOfNodes(core, liveness.replyReceived(from, beat, this.nowMs))
+    else {
+      const { reply, events } = liveness.beatReceived(from, beat, this.nowMs)
+      this.#tellOfNodes(core, events)
+      this.#sendBeat(from, reply)
+    }
+    this.#armLiveness()
+  }
+
+  #tellOfNodes(core: RaftCore, events: readonly LivenessEvent[]): void {
+    for (const event of events) {
+      this.input('node', event.type, 'peer' in event ? event.peer.nodeId : event.epoch)
+      if (event.type === 'coverEnded') {
+        core.coverEnded(event.epoch, event.untilMs, event.heardMs, this.nowMs)
+      } else if (core.role === 'leader') {
+        const { replicas = [] } = core.configuration ?? {}
+        const { peer } = event
+        const replica = replicas.find(
+          ({ nodeId, incarnation }) => nodeId === peer.nodeId && incarnation === peer.incarnation,
+        )
+        if (replica === undefined || replica.replicaId === core.replicaId) continue
+        if (event.type === 'supported') core.peerUp(replica.replicaId, event.epoch, this.nowMs)
+        else core.peerDown(replica.replicaId, this.nowMs, true)
+      }
+    }
+    if (events.length > 0) this.changed()
+  }
+
+  /** What came over the connection to a replica, or was sent over it, may be lost. */
+  connectionClosed(core: RaftCore, replicaId: number): void {
+    const peer = this.peerOf(replicaId)
+    if (peer === undefined) return core.peerDown(replicaId, this.nowMs)
+    this.#tellOfNodes(core, this.liveness?.lost(peer.nodeId) ?? [])
+    core.peerDown(replicaId, this.nowMs, this.liveness?.watches(peer))
+  }
+
+  /** A replica rests only under an epoch of its node that has not ended. */
+  checkEpoch(peer: Peer, message: Message): Message {
+    if (message.kind !== 'heartbeat' || message.epoch === undefined) return message
+    return this.liveness?.supports(peer, message.epoch) === true ? message : { ...message, epoch: 0 }
+  }
+
+  /** A vote needs the end of the epoch under which the replica may rest. */
+  uncover(core: RaftCore): void {
+    const leader = core.mayUncover(this.nowMs) ? this.peerOf(core.coverLeader) : undefined
+    if (leader === undefined || this.liveness?.mayEndEpoch(leader.nodeId, this.nowMs) !== true) return
+    this.#tellOfNodes(core, this.liveness.endEpoch(leader.nodeId))
+  }
+
+  takeNodePledges(core: RaftCore): void {
+    for (const replica of core.configuration?.replicas ?? []) {
+      const pledge = this.liveness?.supportOf(replica)
+      if (pledge !== undefined)
+        core.nodePledged(replica.replicaId, pledge.epoch, pledge.sent, pledge.pledgeMs, this.nowMs)
+    }
+  }
+
+  #countRest(core: RaftCore): void {
+    if (core.atRest !== this.#atRest) {
+      this.#atRest = core.atRest
+      this.world.count(`${core.role} ${core.atRest ? 'went to rest' : 'woke up'}`)
+    }
+    const rests = core.atRest && core.role === 'leader'
+    if (rests === (this.#restsWith !== undefined)) return
+    const peers = this.#restsWith ?? core.configuration?.replicas ?? []
+    this.#restsWith = rests ? peers : undefined
+    for (const peer of peers) {
+      if (peer.nodeId !== this.name) this.liveness?.count(peer, rests ? 1 : -1, this.nowMs)
+    }
+    this.#armLiveness()
   }
 
   /** Only what a leader sends makes a replica of an empty node, and never one that it was before. */
@@ -523,10 +654,12 @@ export class Node {
     const context = ++this.#lastContext
     this.judge((invariants) => invariants.readAsked(core.replicaId, context))
     this.observeWall(core)
+    if (core.role === 'leader') this.takeNodePledges(core)
     if (mode === 'lease' && chance(this.random, 0.5)) {
       const index = core.leaseReadIndex(this.nowMs, core.wallMs)
       if (index !== undefined && index <= this.machine.applied.index) {
         this.world.count('read at once')
+        this.judge((invariants) => invariants.lease(core))
         this.judge((invariants) => invariants.readServed(core.replicaId, context, index))
         this.reply(client, { attempt, value: this.machine.get(key), read: true })
         return true
@@ -604,8 +737,10 @@ export class Node {
     const { core } = this
     if (core === undefined) return
     this.observeWall(core)
+    if (core.role === 'leader') this.takeNodePledges(core)
     const ready = core.takeReady()
     this.world.observe(this, core)
+    this.#countRest(core)
     this.#armTimer(core)
     if (ready !== undefined) this.#carryOut(core, ready)
     if (this.#recordDirty && this.core === core) this.#writeRecord()
@@ -690,9 +825,30 @@ export class Node {
       }
       if (this.core !== undefined) this.world.events?.sent(this, this.core, message)
       this.judge((invariants) => invariants.sent(message))
-      this.pack(packers, peer, message)
+      this.pack(packers, peer, this.withEpoch(peer, message))
     }
     this.flushPackers(packers)
+  }
+
+  /** A replica may rest under an epoch of its node. */
+  withEpoch(peer: Peer, message: Message): Message {
+    if (message.kind !== 'heartbeat' || message.idle === undefined) return message
+    const epoch = this.liveness?.epochOf(peer, this.nowMs) ?? 0
+    // Those who rest already get no heartbeat, but their nodes must hear of this one.
+    for (const replica of this.core?.configuration?.replicas ?? []) {
+      if (replica.nodeId !== this.name) this.liveness?.epochOf(replica, this.nowMs)
+    }
+    this.#armLiveness()
+    if (epoch === 0 && this.liveness?.isGone(peer, this.nowMs) === true) {
+      const { core } = this
+      this.env.timers.defer(() => {
+        if (core === undefined || this.core !== core || this.liveness?.isGone(peer, this.nowMs) !== true)
+          return
+        core.peerDown(message.to, this.nowMs, true)
+        this.changed()
+      })
+    }
+    return { ...message, epoch }
   }
 
   pack(packers: Map<string, FramePacker>, peer: Peer, message: HostMessage): void {
@@ -713,7 +869,10 @@ export class Node {
   }
 
   sendPacket(to: string, packet: NodePacket): void {
-    this.world.network.send(this.name, to, packet)
+    if (packet.type === 'frame' && this.earlier) {
+      this.world.count('frame of an earlier version')
+      this.world.network.send(this.name, to, { ...packet, bytes: asVersion4(packet.bytes) })
+    } else this.world.network.send(this.name, to, packet)
   }
 
   // Applying

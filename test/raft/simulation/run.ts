@@ -88,6 +88,7 @@ function play(world: World): void {
   const operator = new Operator(world, settings.operatorIntervalMs)
   const patrol = (): void => {
     world.checkIsolatedLeaders()
+    world.checkLeases()
     simulation.scheduler.schedule(50, patrol)
   }
   for (const client of world.clients) client.start()

@@ -66,11 +66,26 @@ export interface Settings {
   readonly priorities: boolean
   /** Each replica has PreVote and CheckQuorum on or off as it likes, another way after each start. */
   readonly mixedOptions: boolean
+  /** Part of the time in which clients do nothing, so that the group goes to rest. */
+  readonly idleShare: number
+  /** Part of the lives of nodes in which they run a release that knows of no rest. */
+  readonly earlierShare: number
   /** Names of faults that are there for certain, and often. */
   readonly emphasis: readonly string[]
 }
 
 export function drawSettings(random: SeededRandom): Settings {
+  const settings = drawAwake(random)
+  return {
+    ...settings,
+    raft: { ...settings.raft, quiescence: chance(random, 0.8) },
+    idleShare: chance(random, 0.5) ? random.float() : 0,
+    earlierShare: chance(random, 0.25) ? random.float() : 0,
+  }
+}
+
+/** What groups that rest have nothing to do with. */
+function drawAwake(random: SeededRandom): Settings {
   const size = chance(random, 0.75) ? 5 : chance(random, 0.7) ? 3 : 1 + random.integer(4)
   const badNetwork = chance(random, 0.6)
   const badDisk = chance(random, 0.5)
@@ -147,6 +162,8 @@ export function drawSettings(random: SeededRandom): Settings {
     priorities: chance(random, 0.4),
     mixedOptions: chance(random, 0.4),
     restartLease: chance(random, 0.6) ? 1 : random.float(),
+    idleShare: 0,
+    earlierShare: 0,
     emphasis: [],
   }
 }

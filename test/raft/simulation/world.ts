@@ -78,6 +78,8 @@ export class World {
   /** By recovery generation and index. */
   readonly #chains = new Map<string, number>()
   readonly #leading = new Map<RaftCore, number>()
+  /** The last term in which each voted. */
+  readonly #voted = new WeakMap<RaftCore, number>()
   /** When a leader was last able to reach a majority, by true time. */
   readonly #reachedMs = new Map<RaftCore, number>()
   #ticks = 0
@@ -172,6 +174,10 @@ export class World {
   observe(node: Node, core: RaftCore): void {
     if (node.orphan) return
     this.invariantsOf(node).observe(core)
+    if (core.votedFor !== 0 && this.#voted.get(core) !== core.term) {
+      this.#voted.set(core, core.term)
+      this.checkLeases()
+    }
     if (core.role === 'leader') {
       this.#checkMembership(node, core)
       if (this.#leading.get(core) === core.term) return
@@ -310,6 +316,14 @@ export class World {
     node.process.setClockRate(1 + (chance(random, 0.5) ? Math.sign(draw) : draw) * clockDrift)
   }
 
+  /** How long clients wait from now on for all of them to have something to do again. */
+  idleMs(): number {
+    const periodMs = 3_000
+    const sinceMs = this.nowMs % periodMs
+    const idleUntilMs = periodMs * this.settings.idleShare
+    return sinceMs < idleUntilMs ? idleUntilMs - sinceMs : 0
+  }
+
   /** The nodes whose cores run. */
   live(): Node[] {
     return [...this.nodes.values()].filter((node) => node.running && node.core !== undefined)
@@ -322,6 +336,19 @@ export class World {
       if (node.leads && (best?.core?.term ?? 0) < (node.core?.term ?? 0)) best = node
     }
     return best
+  }
+
+  /** To be called from time to time: what leaders could answer by themselves just now must be true. */
+  checkLeases(): void {
+    for (const core of this.#leading.keys()) {
+      const node = this.live().find((other) => other.core === core)
+      if (node === undefined || node.process.paused || !core.leasesAreOn()) continue
+      const copy = core.clone()
+      copy.observeTime(node.nowMs)
+      node.observeWall(copy)
+      node.takeNodePledges(copy)
+      this.invariantsOf(node).lease(copy)
+    }
   }
 
   /**

@@ -103,7 +103,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'reads are served without a confirmed round',
     mistake: 9,
-    from: 48,
+    from: 143,
     Core: class extends RaftCore {
       override canServeRead(): boolean {
         return true
@@ -113,7 +113,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'rounds of heartbeats are used again',
     mistake: 9,
-    from: 48,
+    from: 564,
     Core: class extends RaftCore {
       override startRound(): void {
         this.round = Math.min(this.round, 1)
