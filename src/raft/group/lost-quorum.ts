@@ -94,12 +94,11 @@ export function planRecovery(reports: readonly GroupReport[]): RecoveryPlan {
     survivors.add(replicaId)
   }
   // One that is quarantined votes for nobody: it is no help to a quorum, but its log may be.
-  const voting = new Set(reports.flatMap((report) => (report.quarantined ? [] : [report.replicaId])))
-  for (const { replicaId, configuration } of reports) {
-    if (configuration === undefined) continue
-    if (!hasQuorum(electorateOf(configuration), (voter) => voting.has(voter))) continue
+  const voting = reports.filter(({ quarantined }) => !quarantined)
+  for (const report of reports) {
+    if (!canBeElected(report, voting)) continue
     refuse(
-      `the survivors of group ${groupId} are a quorum by the configuration of replica ${replicaId}: nothing is lost, so start their hosts`,
+      `the survivors of group ${groupId} are a quorum by the configuration of replica ${report.replicaId}: nothing is lost, so start their hosts`,
     )
   }
   const replicas = before.replicas.filter(({ replicaId }) => survivors.has(replicaId)).map(asVoter)
@@ -111,6 +110,21 @@ export function planRecovery(reports: readonly GroupReport[]): RecoveryPlan {
     configurationIndex: source.lastIndex + 1,
     configuration: makeConfiguration(before.generation + 1, replicas),
   }
+}
+
+/**
+ * Whether those who vote for a log like this are a quorum by its configuration. Survivors with a longer log do not: one that
+ * fell behind may know an old configuration in which they are a quorum, and yet nobody can win an election.
+ */
+function canBeElected(candidate: GroupReport, voting: readonly GroupReport[]): boolean {
+  if (candidate.configuration === undefined) return false
+  const { lastTerm, lastIndex } = candidate
+  const granted = new Set(
+    voting
+      .filter((report) => (report.lastTerm - lastTerm || report.lastIndex - lastIndex) <= 0)
+      .map(({ replicaId }) => replicaId),
+  )
+  return hasQuorum(electorateOf(candidate.configuration), (voter) => granted.has(voter))
 }
 
 /** A generation is the number of recoveries so far, times this, and what tells this one from any other. */

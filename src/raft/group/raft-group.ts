@@ -211,8 +211,8 @@ export class RaftGroup {
    *
    * @returns the configuration that has the one and not the other, committed
    *
-   * @throws KeelsonError `NOT_LEADER`, `NOT_FOUND` (no such replica), `CONFLICT` (the node has a replica of another life of
-   * its data), `TIMEOUT` (the learner stays), `OUTCOME_UNKNOWN`, `ABORTED`
+   * @throws KeelsonError `NOT_LEADER`, `NOT_FOUND` (no such replica), `CONFLICT` (the node has the very replica that goes, or
+   * one of another life of its data), `TIMEOUT` (the learner stays), `OUTCOME_UNKNOWN`, `ABORTED`
    */
   async replace(replacement: Replacement, options: ReplaceOptions = {}): Promise<Configuration> {
     checkCall('replace', options, ['catchUpTimeoutMs'])

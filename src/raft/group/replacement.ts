@@ -107,6 +107,13 @@ function nextStep(
       { retryable: false },
     )
   }
+  if (arriving === leaving) {
+    throw new KeelsonError(
+      'CONFLICT',
+      `replica ${replicaId} of group ${groupId} is on ${nodeId} itself, so a new one there could not catch up before it goes; replace it by one on another node, or remove it and add one`,
+      { retryable: false },
+    )
+  }
   const changes: MembershipChange[] = []
   // The swap is one step: where the one that goes is gone already, the other one is what it is to be.
   if (arriving.role === 'learner' && votes) {

@@ -307,6 +307,14 @@ suite('a plan of recovery', () => {
     assert.throws(() => planRecovery([report(1), report(2), report(3)]), { message: /are a quorum/ })
   })
 
+  test('is not stopped by an old configuration of one that fell behind, whom nobody would elect', () => {
+    const behind = { configuration: makeConfiguration(2, voters(1, 2, 3)), lastIndex: 10 }
+    const plan = planRecovery([report(1), report(2, behind)])
+    assert.deepEqual(plan.configuration.replicas, voters(1, 2))
+    const equal = { configuration: makeConfiguration(2, voters(1, 2, 3)) }
+    assert.throws(() => planRecovery([report(1), report(2, equal)]), { message: /are a quorum/ })
+  })
+
   test('makes a voter of a learner that survived', () => {
     const replicas = [
       ...voters(1, 2, 3),

@@ -160,6 +160,12 @@ suite('the replacement of a replica', () => {
       const replacement = replacementOf(idOf(other), spare)
       await assert.rejects(other.group().replace(replacement), { code: 'NOT_LEADER' })
       await assert.rejects(group.replace({ ...replacement, replicaId: 99 }), { code: 'NOT_FOUND' })
+      // To take it away first would leave the group a voter short, and nobody in its place.
+      await assert.rejects(group.replace(replacementOf(idOf(other), other)), {
+        code: 'CONFLICT',
+        retryable: false,
+      })
+      assert.equal(members(group.status().latestConfiguration as Configuration), 'n1, n2, n3')
       const learner = { type: 'addLearner', nodeId: 'n4', incarnation: replacement.incarnation + 1 } as const
       await group.changeMembership(learner)
       await assert.rejects(group.replace(replacement), { code: 'CONFLICT', retryable: false })
