@@ -366,7 +366,8 @@ export class Applier {
       const known = this.#sessions.lookup(commandId)
       if (known.type === 'unknown') return sessionUnknown(commandId)
       this.#sessions.touch(commandId, envelope.acknowledgedBelow, entry.index)
-      if (known.type === 'duplicate') return known.result
+      // Its caller may change it; what the session says must not change with it.
+      if (known.type === 'duplicate') return copyBytes(known.result)
       if (known.type === 'pending')
         return batch.places.get(commandId.session)?.get(commandId.sequence) ?? commandForgotten(commandId)
       if (known.type === 'forgotten') return commandForgotten(commandId)

@@ -29,7 +29,7 @@ interface Session {
   /** Undefined while the command is being applied. */
   readonly results: Map<number, Uint8Array | undefined>
   bytes: number
-  /** Sequences whose results were recorded and are in no block yet. */
+  /** Sequences whose results were recorded and are in no block yet, or in none any more. */
   fresh: number[]
   /** What is stored of the results. */
   blocks: ResultBlock[]
@@ -38,8 +38,10 @@ interface Session {
 /** The results of one session in one batch, as one record of the bookkeeping. */
 interface ResultBlock {
   readonly key: string
-  /** Its highest sequence: when that is forgotten, the block goes. */
-  readonly last: number
+  /** Its sequences, ascending: when the last is forgotten, the block goes. */
+  readonly sequences: readonly number[]
+  /** Length of the record. */
+  readonly bytes: number
 }
 
 /** Of a session's record. With version 1 every result had a record of its own. */
@@ -94,7 +96,7 @@ export class SessionTable {
         ? [[first as number, value]]
         : decodeBlock(key, first as number, value)
       for (const [sequence, result] of results) table.#restore(session, sequence, result)
-      session.blocks.push({ key, last: (results.at(-1) as readonly [number, Uint8Array])[0] })
+      session.blocks.push({ key, sequences: results.map(([sequence]) => sequence), bytes: value.length })
     }
     return table
   }
@@ -284,6 +286,16 @@ function sessionKey(id: number): string {
 
 /** Most bytes that a block adds to a result: two integers. */
 const resultOverheadBytes = 16
+/** A block of this size is made anew when a quarter of it or less is remembered. */
+const wastefulBytes = 4096
+
+/** A client that acknowledges out of order could else have a block of any size kept for a byte of it. */
+function isWasteful({ sequences, bytes }: ResultBlock, { floor, results }: Session): boolean {
+  if (bytes < wastefulBytes || (sequences[0] as number) >= floor) return false
+  let remembered = 0
+  for (const sequence of sequences) remembered += results.get(sequence)?.length ?? 0
+  return remembered * 4 <= bytes
+}
 
 /**
  * Stores what is new as one block, named after its first sequence, and deletes the blocks that nobody needs any more. From
@@ -291,9 +303,13 @@ const resultOverheadBytes = 16
  */
 function writeBlocks(session: Session, writes: BookkeepingWrite[]): void {
   const { id, floor, results } = session
-  session.blocks = session.blocks.filter(({ key, last }) => {
-    if (last < floor) writes.push({ key, value: undefined })
-    return last >= floor
+  session.blocks = session.blocks.filter((block) => {
+    const { key, sequences } = block
+    const over = (sequences.at(-1) as number) < floor
+    if (!over && !isWasteful(block, session)) return true
+    writes.push({ key, value: undefined })
+    if (!over) session.fresh.push(...sequences)
+    return false
   })
   const kept = session.fresh.filter((sequence) => results.has(sequence)).sort((a, b) => a - b)
   session.fresh = []
@@ -316,7 +332,7 @@ function writeBlocks(session: Session, writes: BookkeepingWrite[]): void {
     results.set(sequence, value.subarray(end - length, end))
   })
   const key = `${blockPrefix}${id}/${first}`
-  session.blocks.push({ key, last: before })
+  session.blocks.push({ key, sequences: kept, bytes: value.length })
   writes.push({ key, value })
 }
 

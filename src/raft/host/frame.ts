@@ -213,9 +213,11 @@ export class FramePacker {
     out.patchU32(start - 4, out.length - start)
   }
 
-  /** The frame. The packer is used up. */
+  /** The frame. The packer is used up. Frames may wait long for a slow peer, and their room with them. */
   finish(): Uint8Array {
-    return this.#out.view()
+    const frame = this.#out.view()
+    const room = frame.buffer.byteLength
+    return room > smallFrameBytes && frame.length * 4 < room ? this.#out.finish() : frame
   }
 }
 

@@ -96,6 +96,21 @@ test('commands are applied in order and their results go back', async () => {
   assert.equal(h.machine.batches, 1)
 })
 
+test('a caller that changes its result changes nothing for those who ask again', async () => {
+  const h = await start()
+  h.applier.enqueue([register(1, 1), command(2, 1, 'a+5', { id: [1, 1] })])
+  await h.idle()
+  for (let index = 2; index < 5; index++) {
+    const outcome = h.outcomes.get(index)
+    assert.equal(said(outcome), '5')
+    assert.ok(outcome instanceof Uint8Array)
+    outcome.fill(0x39)
+    h.applier.enqueue([command(index + 1, 1, 'a+5', { id: [1, 1] })])
+    await h.idle()
+  }
+  assert.equal(said(h.outcomes.get(5)), '5')
+})
+
 test('a command takes effect once, within one batch and across batches', async () => {
   const h = await start()
   h.applier.enqueue([

@@ -193,6 +193,43 @@ test('of a stored block, what the client acknowledged does not come back', () =>
   assert.equal(restored.bytes, table.bytes)
 })
 
+test('what a client acknowledged out of order is not kept for the little that it did not', () => {
+  const table = new SessionTable()
+  const stored = new Map<string, Uint8Array>()
+  const store = () => {
+    for (const { key, value } of table.takeWrites()) {
+      if (value === undefined) stored.delete(key)
+      else stored.set(key, value)
+    }
+  }
+  register(table, 1, { results: 100 })
+  for (let batch = 1; batch <= 20; batch++) {
+    execute(table, 1, batch, 2 * batch, 'x'.repeat(10_000))
+    execute(table, 1, 1_000 + batch, 2 * batch + 1, `late ${batch}`)
+    store()
+  }
+  table.touch({ session: 1, sequence: 2_000 }, 1_000, 100)
+  store()
+  let bytes = 0
+  for (const value of stored.values()) bytes += value.length
+  assert.ok(bytes < 1_000, `${bytes} bytes`)
+  const restored = SessionTable.restore(stored)
+  for (const each of [table, restored]) {
+    assert.equal(each.lookup({ session: 1, sequence: 20 }).type, 'forgotten')
+    for (let batch = 1; batch <= 20; batch++) {
+      const known = each.lookup({ session: 1, sequence: 1_000 + batch })
+      assert.ok(known.type === 'duplicate')
+      assert.deepEqual(known.result.slice(), utf8(`late ${batch}`))
+      assert.ok(known.result.buffer.byteLength < 1_000)
+    }
+    assert.equal(each.bytes, table.bytes)
+  }
+  // And what was made anew goes like any other.
+  table.touch({ session: 1, sequence: 3_000 }, 2_000, 101)
+  store()
+  assert.deepEqual([...stored.keys()], ['session/1'])
+})
+
 test('bookkeeping that cannot be read is corruption', () => {
   const header = ['session/1', new Uint8Array([2, 10, 1, 1])] as const
   const blocks = [[1], [1, 1, 0], [1, 0, 5, 1], [1, 0, 0, 0, 0], []]

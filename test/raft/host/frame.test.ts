@@ -140,3 +140,11 @@ test('the estimate of a message is never below its size', () => {
     assert.ok(packer.length - before <= messageBytes(message), message.kind)
   }
 })
+
+test('a small frame keeps no room for a large one, however much was expected', () => {
+  const packer = new FramePacker(42, 1 << 20)
+  packer.add(1, { ...header, kind: 'timeoutNow' })
+  const frame = packer.finish()
+  assert.ok(frame.buffer.byteLength <= 256)
+  assert.equal(decodeFrame(frame, 42)?.messages.length, 1)
+})
