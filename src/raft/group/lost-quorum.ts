@@ -63,7 +63,8 @@ function compareLogs(a: GroupReport, b: GroupReport): number {
  * that any survivor knows to be committed; a new configuration is put at its end, in a term that beats all others, and
  * the other survivors follow it as they would any leader.
  *
- * @throws KeelsonError `INVALID_ARGUMENT` for reports that do not belong together, or of a group that has its quorum
+ * @throws KeelsonError `INVALID_ARGUMENT` for reports that do not belong together, of a group that has its quorum, or of so many
+ *   quarantined replicas that they could go on without the best log
  */
 export function planRecovery(reports: readonly GroupReport[]): RecoveryPlan {
   const [first] = reports
@@ -101,6 +102,7 @@ export function planRecovery(reports: readonly GroupReport[]): RecoveryPlan {
       `the survivors of group ${groupId} are a quorum by the configuration of replica ${report.replicaId}: nothing is lost, so start their hosts`,
     )
   }
+  refuseRivals(source, reports)
   const replicas = before.replicas.filter(({ replicaId }) => survivors.has(replicaId)).map(asVoter)
   return {
     groupId,
@@ -125,6 +127,20 @@ function canBeElected(candidate: GroupReport, voting: readonly GroupReport[]): b
       .map(({ replicaId }) => replicaId),
   )
   return hasQuorum(electorateOf(candidate.configuration), (voter) => granted.has(voter))
+}
+
+/**
+ * After the recovery all survivors vote again, quarantined ones too, and until the source has reached them by their own
+ * configurations. Those that could elect one of themselves without it would commit their own entries in place of its.
+ */
+function refuseRivals(source: GroupReport, reports: readonly GroupReport[]): void {
+  const others = reports.filter((report) => report !== source)
+  const rival = others.find((report) => canBeElected(report, others))
+  if (rival === undefined) return
+  const quarantined = others.filter((report) => report.quarantined).map(({ replicaId }) => replicaId)
+  refuse(
+    `the replicas ${others.map(({ replicaId }) => replicaId).join(', ')} of group ${rival.groupId} could elect one of themselves past replica ${source.replicaId}, which has the best log that is left; leave out quarantined ones (${quarantined.join(', ')}) until they no longer are a quorum, and add them anew afterwards`,
+  )
 }
 
 /** A generation is the number of recoveries so far, times this, and what tells this one from any other. */

@@ -307,6 +307,18 @@ suite('a plan of recovery', () => {
     assert.throws(() => planRecovery([report(1), report(2), report(3)]), { message: /are a quorum/ })
   })
 
+  test('leaves out quarantined replicas that could elect one of themselves past the best log', () => {
+    const quarantined = [report(3, { quarantined: true }), report(4, { quarantined: true })] as const
+    const reports = [report(1, { lastIndex: 21 }), report(2), ...quarantined]
+    assert.throws(() => planRecovery(reports), {
+      code: 'INVALID_ARGUMENT',
+      message: /past replica 1.*\(3, 4\)/,
+    })
+    const plan = planRecovery(reports.slice(0, 3))
+    assert.equal(plan.source.replicaId, 1)
+    assert.deepEqual(plan.configuration.replicas, voters(1, 2, 3))
+  })
+
   test('is not stopped by an old configuration of one that fell behind, whom nobody would elect', () => {
     const behind = { configuration: makeConfiguration(2, voters(1, 2, 3)), lastIndex: 10 }
     const plan = planRecovery([report(1), report(2, behind)])

@@ -133,7 +133,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a follower acknowledges its whole log',
     mistake: 12,
-    from: 159,
+    from: 85,
     Core: class extends RaftCore {
       override acknowledge(): void {
         super.acknowledge(this.log.lastIndex)
