@@ -5,7 +5,7 @@
  *
  * @module
  */
-export { checkRaftOptions, defaultRaftOptions } from './core/options.ts'
+
 export type {
   Configuration,
   ConfigurationChange,
@@ -13,10 +13,9 @@ export type {
   MembershipChange,
   MembershipOptions,
   RaftMember,
-  RaftOptions,
-  RaftRole,
-  ReadMode,
-} from './core/types.ts'
+} from './core/membership-types.ts'
+export { checkRaftOptions, defaultRaftOptions } from './core/options.ts'
+export type { RaftOptions, RaftRole, ReadMode } from './core/types.ts'
 export type { CommandId } from './group/envelope.ts'
 export type {
   ChangeMembershipOptions,

@@ -13,13 +13,8 @@ import {
   marks,
   maximumReplicas,
 } from './configuration.ts'
-import type {
-  Configuration,
-  ConfigurationChange,
-  MembershipChange,
-  RaftMember,
-  RefusalReason,
-} from './types.ts'
+import type { Configuration, ConfigurationChange, MembershipChange, RaftMember } from './membership-types.ts'
+import type { RefusalReason } from './types.ts'
 
 /** Most changes in one entry. */
 export const maximumChanges = 64

@@ -1,5 +1,5 @@
 import { type Electorate, electorateOf } from './electorate.ts'
-import type { Configuration } from './types.ts'
+import type { Configuration } from './membership-types.ts'
 
 /** A configuration and where it comes from. */
 export interface PlacedConfiguration {

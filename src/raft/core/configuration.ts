@@ -5,7 +5,7 @@ import { entryKinds, type HardState, type LogEntry } from '../../interfaces/log-
 import type { ReplicaRole } from '../../model/descriptors.ts'
 import { checkId, checkName, type ReplicaId } from '../../model/ids.ts'
 import { isJoint, votesInIncoming, votesInOutgoing } from '../../model/replica-roles.ts'
-import type { Configuration, ConfigurationChange, JointPhase, RaftMember } from './types.ts'
+import type { Configuration, ConfigurationChange, JointPhase, RaftMember } from './membership-types.ts'
 
 /**
  * Versions of the encoding. The first knows voters, learners and one change at a time; what it can express is still

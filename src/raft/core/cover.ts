@@ -1,6 +1,6 @@
 import type { ReplicaId } from '../../model/ids.ts'
 import { RaftElection } from './election.ts'
-import type { AskLeading, Heartbeat, NotLeading, PreVoteRequest } from './types.ts'
+import type { AskLeading, Heartbeat, NotLeading, PreVoteRequest } from './messages.ts'
 
 /**
  * A follower at rest: it has all that its leader has and hears nothing from it, because the leader has nothing to say. The

@@ -1,7 +1,6 @@
 import type { ReplicaId } from '../../model/ids.ts'
 import { replicaOf } from './configuration.ts'
 import { hasQuorum, mayHaveQuorum } from './electorate.ts'
-import { RaftPledges } from './pledges.ts'
 import type {
   MessageHeader,
   PreVoteReply,
@@ -9,7 +8,8 @@ import type {
   TimeoutNow,
   VoteReply,
   VoteRequest,
-} from './types.ts'
+} from './messages.ts'
+import { RaftPledges } from './pledges.ts'
 
 /** Where a campaign stands. */
 export type Tally = 'won' | 'lost' | 'open'

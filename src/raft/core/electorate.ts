@@ -1,7 +1,7 @@
 import type { ReplicaId } from '../../model/ids.ts'
 import { votesInAnyHalf, votesInIncoming, votesInOutgoing } from '../../model/replica-roles.ts'
+import type { Configuration } from './membership-types.ts'
 import { majorityValue } from './progress.ts'
-import type { Configuration } from './types.ts'
 
 /**
  * Whose votes and acknowledgements count in a configuration. Everything that takes a quorum is decided by the functions

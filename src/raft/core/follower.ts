@@ -3,7 +3,8 @@ import { entryKinds, type LogEntry, type LogPosition } from '../../interfaces/lo
 import type { ReplicaId } from '../../model/ids.ts'
 import { decodeConfiguration } from './configuration.ts'
 import { RaftCover } from './cover.ts'
-import type { AppendRequest, Configuration, Heartbeat, Message, SnapshotOffer } from './types.ts'
+import type { Configuration } from './membership-types.ts'
+import type { AppendRequest, Heartbeat, Message, SnapshotOffer } from './messages.ts'
 
 /** How a replica follows: Raft sections 5.3 and 7. */
 export abstract class RaftFollower extends RaftCover {

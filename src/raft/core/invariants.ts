@@ -6,8 +6,10 @@ import { decodeConfiguration, replicaOf } from './configuration.ts'
 import type { PlacedConfiguration } from './configuration-history.ts'
 import { DurableModel } from './durable-model.ts'
 import { electorateOf, hasQuorum, overlap } from './electorate.ts'
+import type { Configuration } from './membership-types.ts'
+import type { Message } from './messages.ts'
 import type { RaftCore } from './raft.ts'
-import type { Configuration, Message, RaftWrite } from './types.ts'
+import type { RaftWrite } from './types.ts'
 
 /** The names under which {@link RaftInvariants} reports a violation, as `details.invariant` of the error. */
 export type RaftInvariantName =

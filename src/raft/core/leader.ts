@@ -6,8 +6,10 @@ import { highestReplicaId } from './configuration.ts'
 import { hasQuorum, quorumValue } from './electorate.ts'
 import { RaftFollower } from './follower.ts'
 import { memoryOf } from './log.ts'
+import type { Configuration } from './membership-types.ts'
+import type { AppendReply, HeartbeatReply } from './messages.ts'
 import { Progress } from './progress.ts'
-import type { AppendReply, Configuration, Fetch, HeartbeatReply, NeededSnapshot } from './types.ts'
+import type { Fetch, NeededSnapshot } from './types.ts'
 
 /** Entries that were cut from the log for a message, so that equal messages to several replicas share them. */
 interface SharedSlice {

@@ -1,8 +1,8 @@
 import type { ReplicaId } from '../../model/ids.ts'
 import { hasQuorum } from './electorate.ts'
 import { RaftLeader } from './leader.ts'
+import type { HeartbeatReply } from './messages.ts'
 import type { Progress } from './progress.ts'
-import type { HeartbeatReply } from './types.ts'
 
 /** When something left, by both clocks. */
 interface Sent {

@@ -2,15 +2,10 @@ import { entryKinds } from '../../interfaces/log-store.ts'
 import type { ReplicaId } from '../../model/ids.ts'
 import { encodeConfiguration, highestReplicaId, replicaOf } from './configuration.ts'
 import { changedConfiguration, leftConfiguration } from './configuration-change.ts'
+import type { Configuration, MembershipChange, MembershipOptions } from './membership-types.ts'
 import type { Progress } from './progress.ts'
 import { RaftQuiescence } from './quiescence.ts'
-import type {
-  ChangeAccepted,
-  Configuration,
-  MembershipChange,
-  MembershipOptions,
-  RefusalReason,
-} from './types.ts'
+import type { ChangeAccepted, RefusalReason } from './types.ts'
 
 /**
  * How the members of a group change: one configuration after the other (Ongaro's thesis, chapter 4), each in force from the

@@ -1,8 +1,8 @@
 import type { ReplicaId } from '../../model/ids.ts'
 import { votesInIncoming } from '../../model/replica-roles.ts'
 import { RaftMembership } from './membership.ts'
+import type { Configuration, RaftMember } from './membership-types.ts'
 import type { Progress } from './progress.ts'
-import type { Configuration, RaftMember } from './types.ts'
 
 /** Pauses after a hand-over that did not last, in election timeouts: the first one, and the longest. */
 const firstPause = 8

@@ -2,9 +2,10 @@ import type { LogEntry } from '../../interfaces/log-store.ts'
 import type { ReplicaId } from '../../model/ids.ts'
 import { votesInIncoming } from '../../model/replica-roles.ts'
 import { hasQuorum } from './electorate.ts'
+import type { RaftMember } from './membership-types.ts'
+import type { AskLeading, HeartbeatReply } from './messages.ts'
 import type { Progress } from './progress.ts'
 import { RaftReads } from './reads.ts'
-import type { AskLeading, HeartbeatReply, RaftMember } from './types.ts'
 
 /**
  * A leader at rest: all replicas have all that it has, so there is nothing to say, and nothing is said. It goes to rest only

@@ -4,16 +4,14 @@ import type { LogEntry, LogPosition } from '../../interfaces/log-store.ts'
 import type { ReplicaId } from '../../model/ids.ts'
 import { copyState, describeState } from './copy.ts'
 import { entryOverheadBytes, memoryOf } from './log.ts'
+import type { Configuration, MembershipChange, MembershipOptions } from './membership-types.ts'
+import type { Message } from './messages.ts'
 import { RaftRequests } from './requests.ts'
 import type {
   Accepted,
   ChangeAccepted,
-  Configuration,
   DeferredMessage,
   Fetch,
-  MembershipChange,
-  MembershipOptions,
-  Message,
   ProgressStatus,
   Proposal,
   ProposalAccepted,

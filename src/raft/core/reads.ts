@@ -1,7 +1,8 @@
 import type { ReplicaId } from '../../model/ids.ts'
 import { quorumValue } from './electorate.ts'
 import { RaftLease } from './lease.ts'
-import type { ReadIndexReply, ReadIndexRequest, ReadReady, ReadRequest, RefusalReason } from './types.ts'
+import type { ReadIndexReply, ReadIndexRequest } from './messages.ts'
+import type { ReadReady, ReadRequest, RefusalReason } from './types.ts'
 
 /** A follower's reads, all those of one turn, which its leader answers with one index. */
 interface RemoteRead {

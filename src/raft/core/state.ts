@@ -8,12 +8,12 @@ import { decodeConfiguration, replicaOf } from './configuration.ts'
 import { ConfigurationHistory } from './configuration-history.ts'
 import { type Electorate, nobody } from './electorate.ts'
 import { RaftLog } from './log.ts'
+import type { Configuration } from './membership-types.ts'
+import type { Message } from './messages.ts'
 import { checkRaftOptions } from './options.ts'
 import type {
-  Configuration,
   ConfigurationState,
   Leadership,
-  Message,
   OfferedSnapshot,
   RaftCoreSetup,
   RaftOptions,

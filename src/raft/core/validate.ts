@@ -2,7 +2,7 @@ import { KeelsonError } from '../../core/errors.ts'
 import { showValue } from '../../core/options.ts'
 import { entryKinds, type LogEntry } from '../../interfaces/log-store.ts'
 import { decodeConfiguration } from './configuration.ts'
-import type { Message, MessageKind } from './types.ts'
+import type { Message, MessageKind } from './messages.ts'
 
 /** Largest term and index that is believed: far beyond any real one, and far enough from the unsafe integers. */
 export const maximumNumber: number = 2 ** 52

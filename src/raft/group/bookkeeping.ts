@@ -4,7 +4,7 @@ import type { LogPosition } from '../../interfaces/log-store.ts'
 import type { Bookkeeping, BookkeepingWrite } from '../../interfaces/state-machine.ts'
 import type { ReplicaId } from '../../model/ids.ts'
 import { decodeConfiguration } from '../core/configuration.ts'
-import type { Configuration } from '../core/types.ts'
+import type { Configuration } from '../core/membership-types.ts'
 import { unknownVersion } from './envelope.ts'
 import { SessionTable } from './session-table.ts'
 

@@ -1,7 +1,8 @@
 import type { CallOptions } from '../../core/async.ts'
 import type { KeelsonError } from '../../core/errors.ts'
 import type { GroupId, NodeId, ReplicaId } from '../../model/ids.ts'
-import type { Configuration, MembershipOptions, RaftRole, ReadMode } from '../core/types.ts'
+import type { Configuration, MembershipOptions } from '../core/membership-types.ts'
+import type { RaftRole, ReadMode } from '../core/types.ts'
 import type { CommandId } from './envelope.ts'
 
 /**

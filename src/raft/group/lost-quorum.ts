@@ -5,7 +5,7 @@ import { entryKinds, type GroupWrite } from '../../interfaces/log-store.ts'
 import type { GroupId, Incarnation, NodeId, ReplicaId } from '../../model/ids.ts'
 import { encodeConfiguration, makeConfiguration, replicaOf } from '../core/configuration.ts'
 import { electorateOf, hasQuorum } from '../core/electorate.ts'
-import type { Configuration, RaftMember } from '../core/types.ts'
+import type { Configuration, RaftMember } from '../core/membership-types.ts'
 import { encodeGroupMetadata, newMetadata } from './metadata.ts'
 
 /**

@@ -1,7 +1,7 @@
 import type { KeelsonError } from '../../core/errors.ts'
 import { entryKinds, type LogEntry } from '../../interfaces/log-store.ts'
 import { decodeConfiguration } from '../core/configuration.ts'
-import type { Configuration } from '../core/types.ts'
+import type { Configuration } from '../core/membership-types.ts'
 
 /** Somebody who changed the members through a joint configuration that is left by itself. */
 export interface PendingJoint {

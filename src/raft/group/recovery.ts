@@ -10,7 +10,8 @@ import {
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import type { GroupId, ReplicaId } from '../../model/ids.ts'
 import { decodeConfiguration } from '../core/configuration.ts'
-import type { Configuration, RestoredState } from '../core/types.ts'
+import type { Configuration } from '../core/membership-types.ts'
+import type { RestoredState } from '../core/types.ts'
 import type { GroupBookkeeping } from './bookkeeping.ts'
 import { encodeGroupMetadata, type GroupMetadata } from './metadata.ts'
 

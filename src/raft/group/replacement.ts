@@ -4,7 +4,7 @@ import { KeelsonError } from '../../core/errors.ts'
 import type { GroupId, Incarnation, NodeId, ReplicaId } from '../../model/ids.ts'
 import { isJoint } from '../../model/replica-roles.ts'
 import { replicaOf } from '../core/configuration.ts'
-import type { Configuration, MembershipChange } from '../core/types.ts'
+import type { Configuration, MembershipChange } from '../core/membership-types.ts'
 import type { ChangeMembershipOptions, GroupStatus, ReplaceOptions } from './group-types.ts'
 import { notLeader } from './refusals.ts'
 

@@ -4,15 +4,8 @@ import { KeelsonError } from '../../core/errors.ts'
 import type { Random } from '../../core/random.ts'
 import { entryKinds, type LogEntry } from '../../interfaces/log-store.ts'
 import type { GroupId, NodeId, ReplicaId } from '../../model/ids.ts'
-import type {
-  Configuration,
-  Leadership,
-  MembershipChange,
-  MembershipOptions,
-  RaftMachine,
-  Ready,
-  Refused,
-} from '../core/types.ts'
+import type { Configuration, MembershipChange, MembershipOptions } from '../core/membership-types.ts'
+import type { Leadership, RaftMachine, Ready, Refused } from '../core/types.ts'
 import type { EntryOutcome } from './applier.ts'
 import { Forwarder } from './forwarder.ts'
 import type { ForwardReply, ReplicaMessage } from './forwarding.ts'

@@ -6,18 +6,9 @@ import type { Bookkeeping, StateMachine } from '../../interfaces/state-machine.t
 import type { PeerIdentity } from '../../interfaces/transport.ts'
 import type { GroupId, NodeId, ReplicaId } from '../../model/ids.ts'
 import { replicaOf } from '../core/configuration.ts'
-import type {
-  Configuration,
-  ConfigurationState,
-  Fetch,
-  MembershipChange,
-  MembershipOptions,
-  Message,
-  RaftMachine,
-  RaftStatus,
-  ReadMode,
-  Ready,
-} from '../core/types.ts'
+import type { Configuration, MembershipChange, MembershipOptions } from '../core/membership-types.ts'
+import type { Message } from '../core/messages.ts'
+import type { ConfigurationState, Fetch, RaftMachine, RaftStatus, ReadMode, Ready } from '../core/types.ts'
 import { Applier, type EntryOutcome, type PositionedSnapshot } from './applier.ts'
 import type { GroupBookkeeping } from './bookkeeping.ts'
 import { checkForwarded, type ForwardedProposal, outcomeForPeer, type ReplicaMessage } from './forwarding.ts'

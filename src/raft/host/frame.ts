@@ -3,7 +3,7 @@ import { KeelsonError } from '../../core/errors.ts'
 import type { EntryKind, LogEntry, LogPosition } from '../../interfaces/log-store.ts'
 import type { GroupId, Incarnation } from '../../model/ids.ts'
 import { decodeError, encodeError } from '../../transport/wire-error.ts'
-import type { Message, MessageHeader } from '../core/types.ts'
+import type { Message, MessageHeader } from '../core/messages.ts'
 import type { ReplicaMessage } from '../group/forwarding.ts'
 
 /** Asks the receiver's host to stream a snapshot of at least this position. The cores do not see it. */

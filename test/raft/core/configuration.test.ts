@@ -10,8 +10,8 @@ import {
   makeConfiguration,
 } from '../../../src/raft/core/configuration.ts'
 import { checkMembershipChanges } from '../../../src/raft/core/configuration-change.ts'
+import type { Configuration, MembershipChange } from '../../../src/raft/core/membership-types.ts'
 import { checkRaftOptions, defaultRaftOptions } from '../../../src/raft/core/options.ts'
-import type { Configuration, MembershipChange } from '../../../src/raft/core/types.ts'
 
 const voter = (replicaId: number): ReplicaDescriptor => ({
   replicaId,

@@ -11,7 +11,7 @@ import {
   overlap,
   quorumValue,
 } from '../../../src/raft/core/electorate.ts'
-import type { Configuration, MembershipChange, RaftMember } from '../../../src/raft/core/types.ts'
+import type { Configuration, MembershipChange, RaftMember } from '../../../src/raft/core/membership-types.ts'
 
 const ids = [1, 2, 3, 4, 5]
 

@@ -3,7 +3,7 @@ import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { KeelsonError } from '../../../src/core/errors.ts'
 import { encodeConfiguration, makeConfiguration } from '../../../src/raft/core/configuration.ts'
-import type { Message } from '../../../src/raft/core/types.ts'
+import type { Message } from '../../../src/raft/core/messages.ts'
 import { validateMessage } from '../../../src/raft/core/validate.ts'
 import { Cluster, descriptor } from '../support/cluster.ts'
 

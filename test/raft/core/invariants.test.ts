@@ -5,8 +5,8 @@ import { KeelsonError } from '../../../src/core/errors.ts'
 import { entryKinds, type LogEntry } from '../../../src/interfaces/log-store.ts'
 import { encodeConfiguration, makeConfiguration } from '../../../src/raft/core/configuration.ts'
 import { type RaftInvariantName, RaftInvariants } from '../../../src/raft/core/invariants.ts'
+import type { Message } from '../../../src/raft/core/messages.ts'
 import type { RaftCore } from '../../../src/raft/core/raft.ts'
-import type { Message } from '../../../src/raft/core/types.ts'
 import { Cluster, descriptor } from '../support/cluster.ts'
 
 /** Three replicas, of which 1 leads and has committed something: each test judges them anew and then breaks one. */

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { ReplicaId } from '../../../src/model/ids.ts'
 import type {
-  ChangeAccepted,
   Configuration,
   MembershipChange,
   MembershipOptions,
-} from '../../../src/raft/core/types.ts'
+} from '../../../src/raft/core/membership-types.ts'
+import type { ChangeAccepted } from '../../../src/raft/core/types.ts'
 import { Cluster, type ClusterOptions } from '../support/cluster.ts'
 
 const onDemand: MembershipOptions = { autoLeave: false }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { ReplicaId } from '../../../src/model/ids.ts'
 import { replicaOf } from '../../../src/raft/core/configuration.ts'
-import type { MembershipChange } from '../../../src/raft/core/types.ts'
+import type { MembershipChange } from '../../../src/raft/core/membership-types.ts'
 import { Cluster, type ClusterOptions } from '../support/cluster.ts'
 
 /** A group that 1 leads, whose members have these priorities. */

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { ReplicaId } from '../../../src/model/ids.ts'
-import type { Message, RaftOptions } from '../../../src/raft/core/types.ts'
+import type { Message } from '../../../src/raft/core/messages.ts'
+import type { RaftOptions } from '../../../src/raft/core/types.ts'
 import { Cluster } from '../support/cluster.ts'
 
 /** A cluster whose hosts let replicas rest: the epoch of each node is its replica's number times 100. */

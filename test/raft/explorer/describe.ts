@@ -1,8 +1,9 @@
 import { entryKinds, type HardState, type LogEntry } from '../../../src/interfaces/log-store.ts'
 import type { ReplicaId } from '../../../src/model/ids.ts'
 import { decodeConfiguration } from '../../../src/raft/core/configuration.ts'
+import type { Configuration } from '../../../src/raft/core/membership-types.ts'
+import type { Message } from '../../../src/raft/core/messages.ts'
 import type { RaftCore } from '../../../src/raft/core/raft.ts'
-import type { Configuration, Message } from '../../../src/raft/core/types.ts'
 import type { Member } from './member.ts'
 import type { Shape } from './shape.ts'
 

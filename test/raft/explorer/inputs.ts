@@ -1,4 +1,4 @@
-import type { Message } from '../../../src/raft/core/types.ts'
+import type { Message } from '../../../src/raft/core/messages.ts'
 import { descriptor } from '../support/cluster.ts'
 import type { Bounds } from './bounds.ts'
 import type { Input, Member } from './member.ts'

@@ -1,6 +1,6 @@
 import { entryKinds, type LogEntry } from '../../../src/interfaces/log-store.ts'
 import { decodeConfiguration } from '../../../src/raft/core/configuration.ts'
-import type { Configuration } from '../../../src/raft/core/types.ts'
+import type { Configuration } from '../../../src/raft/core/membership-types.ts'
 
 /**
  * Logs as numbers: 0 is the empty one, and equal logs have equal numbers. A log is its last entry and the log before it,

@@ -6,14 +6,10 @@ import { entryKinds, type HardState, type LogEntry } from '../../../src/interfac
 import type { ReplicaId } from '../../../src/model/ids.ts'
 import { bootstrapState } from '../../../src/raft/core/configuration.ts'
 import type { RaftInvariantName } from '../../../src/raft/core/invariants.ts'
+import type { MembershipChange } from '../../../src/raft/core/membership-types.ts'
+import type { Message } from '../../../src/raft/core/messages.ts'
 import type { RaftCore } from '../../../src/raft/core/raft.ts'
-import type {
-  DeferredMessage,
-  MembershipChange,
-  Message,
-  RaftOptions,
-  RaftWrite,
-} from '../../../src/raft/core/types.ts'
+import type { DeferredMessage, RaftOptions, RaftWrite } from '../../../src/raft/core/types.ts'
 import { type CoreClass, descriptor } from '../support/cluster.ts'
 import type { Bounds } from './bounds.ts'
 

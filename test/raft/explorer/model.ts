@@ -1,6 +1,6 @@
 import type { ReplicaId } from '../../../src/model/ids.ts'
+import type { Message } from '../../../src/raft/core/messages.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
-import type { Message } from '../../../src/raft/core/types.ts'
 import type { ExplorableModel } from '../../../src/simulation/explore.ts'
 import type { CoreClass } from '../support/cluster.ts'
 import type { Bounds } from './bounds.ts'

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { SeededRandom } from '../../../src/core/random.ts'
 import { bootstrapState } from '../../../src/raft/core/configuration.ts'
+import type { Message } from '../../../src/raft/core/messages.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
-import type { Message, Ready } from '../../../src/raft/core/types.ts'
+import type { Ready } from '../../../src/raft/core/types.ts'
 
 const replicas = [1, 2, 3].map((replicaId) => ({
   replicaId,

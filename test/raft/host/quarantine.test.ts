@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { utf8 } from '../../../src/core/bytes.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
-import type { MembershipChange } from '../../../src/raft/core/types.ts'
+import type { MembershipChange } from '../../../src/raft/core/membership-types.ts'
 import { Cluster, type ClusterNode } from '../support/host-cluster.ts'
 
 const names = ['n1', 'n2', 'n3']

@@ -1,6 +1,6 @@
 import { between, chance, pick, shuffled } from '../../../src/core/random.ts'
 import type { ReplicaDescriptor } from '../../../src/model/descriptors.ts'
-import type { MembershipChange } from '../../../src/raft/core/types.ts'
+import type { MembershipChange } from '../../../src/raft/core/membership-types.ts'
 import { drawPartition, drawPartitionShape } from '../../../src/simulation/partitions.ts'
 import type { ClusterNode } from '../support/host-cluster.ts'
 import type { HostWorld } from './world.ts'

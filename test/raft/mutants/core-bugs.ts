@@ -1,14 +1,8 @@
 import type { ReplicaId } from '../../../src/model/ids.ts'
+import type { AppendReply, Message, VoteRequest } from '../../../src/raft/core/messages.ts'
 import type { Progress } from '../../../src/raft/core/progress.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
-import type {
-  Accepted,
-  AppendReply,
-  Fetch,
-  Message,
-  Refused,
-  VoteRequest,
-} from '../../../src/raft/core/types.ts'
+import type { Accepted, Fetch, Refused } from '../../../src/raft/core/types.ts'
 import type { PlantedBug } from './types.ts'
 
 /** Bugs of the core that harm availability or need a whole host to show; those of safety are in support/mutants.ts. */

@@ -1,6 +1,7 @@
+import type { Message } from '../../../src/raft/core/messages.ts'
 import type { Progress } from '../../../src/raft/core/progress.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
-import type { Message, ReadReady } from '../../../src/raft/core/types.ts'
+import type { ReadReady } from '../../../src/raft/core/types.ts'
 import type { PlantedBug } from './types.ts'
 
 type Adjust = NonNullable<PlantedBug['adjust']>

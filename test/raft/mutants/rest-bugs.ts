@@ -1,6 +1,6 @@
+import type { HeartbeatReply } from '../../../src/raft/core/messages.ts'
 import type { Progress } from '../../../src/raft/core/progress.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
-import type { HeartbeatReply } from '../../../src/raft/core/types.ts'
 import type { Beat, BeatReply } from '../../../src/raft/host/frame.ts'
 import { type LivenessEvent, type LivenessPeer, NodeLiveness } from '../../../src/raft/host/node-liveness.ts'
 import { Node } from '../simulation/node.ts'

@@ -1,6 +1,8 @@
 import type { HardState, LogEntry, LogPosition } from '../../../src/interfaces/log-store.ts'
 import { votesInIncoming, votesInOutgoing } from '../../../src/model/replica-roles.ts'
-import type { Configuration, Message, RaftRole } from '../../../src/raft/core/types.ts'
+import type { Configuration } from '../../../src/raft/core/membership-types.ts'
+import type { Message } from '../../../src/raft/core/messages.ts'
+import type { RaftRole } from '../../../src/raft/core/types.ts'
 import { type RaftEvent, traceFormat } from './events.ts'
 
 /** What a trace was found to tell. */

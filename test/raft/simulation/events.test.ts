@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import type { AppendReply, Message } from '../../../src/raft/core/types.ts'
+import type { AppendReply, Message } from '../../../src/raft/core/messages.ts'
 import { checkEvents } from './check-events.ts'
 import type { RaftEvent } from './events.ts'
 import { runSeed } from './run.ts'

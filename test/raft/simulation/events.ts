@@ -1,6 +1,7 @@
 import type { LogEntry, LogPosition } from '../../../src/interfaces/log-store.ts'
+import type { Message } from '../../../src/raft/core/messages.ts'
 import type { RaftCore } from '../../../src/raft/core/raft.ts'
-import type { Message, RaftRole, RaftWrite } from '../../../src/raft/core/types.ts'
+import type { RaftRole, RaftWrite } from '../../../src/raft/core/types.ts'
 import type { Node } from './node.ts'
 
 /** Version of the schema; docs/simulation.md describes it. */

@@ -1,6 +1,6 @@
 import { between, chance, type SeededRandom, shuffled } from '../../../src/core/random.ts'
 import { electorateOf } from '../../../src/raft/core/electorate.ts'
-import type { Configuration } from '../../../src/raft/core/types.ts'
+import type { Configuration } from '../../../src/raft/core/membership-types.ts'
 import { oneWay } from '../../../src/simulation/partitions.ts'
 import type { Node } from './node.ts'
 import { inspect } from './recovery.ts'

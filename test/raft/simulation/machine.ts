@@ -2,7 +2,7 @@ import { ByteReader, ByteWriter, copyBytes, text, utf8 } from '../../../src/core
 import { crc32 } from '../../../src/core/checksum.ts'
 import { entryKinds, type LogEntry, type LogPosition } from '../../../src/interfaces/log-store.ts'
 import { decodeConfiguration, encodeConfiguration } from '../../../src/raft/core/configuration.ts'
-import type { Configuration } from '../../../src/raft/core/types.ts'
+import type { Configuration } from '../../../src/raft/core/membership-types.ts'
 import { type CommandId, decodeEnvelope } from '../../../src/raft/group/envelope.ts'
 import { decodeSessionEntry } from '../../../src/raft/group/session-entry.ts'
 import { SessionTable } from '../../../src/raft/group/session-table.ts'

@@ -4,12 +4,12 @@ import { between, chance, type SeededRandom } from '../../../src/core/random.ts'
 import { entryKinds, type LogEntry } from '../../../src/interfaces/log-store.ts'
 import { replicaOf } from '../../../src/raft/core/configuration.ts'
 import type { RaftInvariants } from '../../../src/raft/core/invariants.ts'
+import type { Message } from '../../../src/raft/core/messages.ts'
 import { defaultRaftOptions, longestPledgeMs } from '../../../src/raft/core/options.ts'
 import type { RaftCore } from '../../../src/raft/core/raft.ts'
 import type {
   DeferredMessage,
   Fetch,
-  Message,
   OfferedSnapshot,
   RaftOptions,
   RaftWrite,

@@ -1,8 +1,8 @@
 import type { Environment } from '../../../src/core/environment.ts'
 import { chance, pick, type Random, type SeededRandom, shuffled } from '../../../src/core/random.ts'
 import { replicaOf } from '../../../src/raft/core/configuration.ts'
+import type { Configuration, MembershipChange } from '../../../src/raft/core/membership-types.ts'
 import type { RaftCore } from '../../../src/raft/core/raft.ts'
-import type { Configuration, MembershipChange } from '../../../src/raft/core/types.ts'
 import type { Node } from './node.ts'
 import type { World } from './world.ts'
 

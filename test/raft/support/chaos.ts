@@ -3,7 +3,9 @@ import { utf8 } from '../../../src/core/bytes.ts'
 import { chance, pick, SeededRandom } from '../../../src/core/random.ts'
 import { entryKinds } from '../../../src/interfaces/log-store.ts'
 import type { ReplicaId } from '../../../src/model/ids.ts'
-import type { Configuration, MembershipChange, Message, RaftOptions } from '../../../src/raft/core/types.ts'
+import type { Configuration, MembershipChange } from '../../../src/raft/core/membership-types.ts'
+import type { Message } from '../../../src/raft/core/messages.ts'
+import type { RaftOptions } from '../../../src/raft/core/types.ts'
 import { Cluster, type CoreClass, type Replica } from './cluster.ts'
 
 /** What a run did, to see that a run that found nothing looked at something. */

@@ -11,15 +11,17 @@ import type { ReplicaDescriptor, ReplicaRole } from '../../../src/model/descript
 import type { ReplicaId } from '../../../src/model/ids.ts'
 import { bootstrapState, decodeConfiguration } from '../../../src/raft/core/configuration.ts'
 import { RaftInvariants } from '../../../src/raft/core/invariants.ts'
+import type {
+  Configuration,
+  MembershipChange,
+  MembershipOptions,
+} from '../../../src/raft/core/membership-types.ts'
+import type { Message } from '../../../src/raft/core/messages.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
 import type {
   ChangeAccepted,
-  Configuration,
   DeferredMessage,
   Fetch,
-  MembershipChange,
-  MembershipOptions,
-  Message,
   NeededSnapshot,
   OfferedSnapshot,
   ProposalAccepted,

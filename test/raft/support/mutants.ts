@@ -1,19 +1,11 @@
 import type { HardState, LogEntry, LogPosition } from '../../../src/interfaces/log-store.ts'
 import type { ReplicaId } from '../../../src/model/ids.ts'
 import { makeConfiguration } from '../../../src/raft/core/configuration.ts'
+import type { Configuration, MembershipChange } from '../../../src/raft/core/membership-types.ts'
+import type { AppendRequest, PreVoteRequest, VoteRequest } from '../../../src/raft/core/messages.ts'
 import type { Progress } from '../../../src/raft/core/progress.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
-import type {
-  AppendRequest,
-  Configuration,
-  DeferredMessage,
-  Fetch,
-  MembershipChange,
-  PreVoteRequest,
-  RaftWrite,
-  RefusalReason,
-  VoteRequest,
-} from '../../../src/raft/core/types.ts'
+import type { DeferredMessage, Fetch, RaftWrite, RefusalReason } from '../../../src/raft/core/types.ts'
 import type { CoreClass } from './cluster.ts'
 
 /** A core with one bug. `mistake` is its number in the list of mistakes of the reference. */

@@ -15,7 +15,8 @@ import {
   checkMembershipChanges,
 } from '../../../../src/raft/core/configuration-change.ts'
 import { ConfigurationHistory } from '../../../../src/raft/core/configuration-history.ts'
-import type { Configuration, Fetch, MembershipChange } from '../../../../src/raft/core/types.ts'
+import type { Configuration, MembershipChange } from '../../../../src/raft/core/membership-types.ts'
+import type { Fetch } from '../../../../src/raft/core/types.ts'
 import { validateMessage } from '../../../../src/raft/core/validate.ts'
 import { Cluster, descriptor } from '../../support/cluster.ts'
 
