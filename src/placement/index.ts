@@ -37,6 +37,16 @@ export type {
   PlanOptions,
 } from './core/plan.ts'
 export { plan } from './core/planner.ts'
+export type { EffectivePolicy, Sourced } from './core/policy/effective.ts'
+export type {
+  DomainLimit,
+  LabelMatch,
+  PlacementRule,
+  ReplicaPreference,
+  ReplicaRequirement,
+  RuleScope,
+} from './core/policy/rule.ts'
+export { RuleBook, type RuleBookInput, type RuleClass, type TableScope } from './core/policy/rule-book.ts'
 export {
   defaultPlacementLimits,
   defaultPlacementPolicy,

@@ -36,6 +36,7 @@ import {
   placementLimits,
   placementPolicy,
   plan,
+  RuleBook,
 } from '../../src/placement/index.ts'
 import {
   checkGroupLimits,
@@ -627,6 +628,31 @@ export const factories: readonly Factory[] = [
     valid: () => ({}),
     make: (options) => plan(buildSnapshot({ nodes: [], ranges: [], deadAfterMs: 0 }), {}, options as never),
     says: { limits: /placement limits/ },
+  },
+  {
+    name: 'RuleBook',
+    options: { rules: must('array'), tables: array, defaultVoters: count },
+    valid: () => ({ rules: [] }),
+    make: (options) => new RuleBook(options as never),
+  },
+  {
+    name: 'a rule of placement',
+    options: {
+      id: must('text'),
+      scope: must('object'),
+      override: flag,
+      voters: count,
+      nonVoters: { kind: 'count', but: [0] },
+      require: array,
+      prohibit: array,
+      prefer: array,
+      lead: array,
+      spread: array,
+      atMost: array,
+      survive: text,
+    },
+    valid: () => ({ id: 'all', scope: { type: 'cluster' } }),
+    make: (rule) => new RuleBook({ rules: [rule as never] }),
   },
   {
     name: 'balance',
