@@ -17,11 +17,7 @@ export abstract class RaftQuiescence extends RaftReads {
   /** True while a hand-over freezes the log: the heir must be able to catch up. */
   abstract isHandingOver(): boolean
 
-  /** All is committed, here and everywhere, and applied, and nothing has been begun that is not at its end. */
-  mayBeAtRest(): boolean {
-    return this.isIdle() && this.everybodyHasAll()
-  }
-
+  /** All is committed here, and applied, and nothing has been begun that is not at its end. */
   override isIdle(): boolean {
     const { lastIndex, durableIndex, hasUnwritten } = this.log
     return (
@@ -49,13 +45,6 @@ export abstract class RaftQuiescence extends RaftReads {
     return joint?.autoLeave === true || replicas.some(isWaitedFor)
   }
 
-  everybodyHasAll(): boolean {
-    for (const progress of this.progress.values()) {
-      if (!progress.down && !this.hasAll(progress)) return false
-    }
-    return true
-  }
-
   override hasAll(progress: Progress): boolean {
     return (
       progress.state === 'replicate' &&
@@ -66,24 +55,29 @@ export abstract class RaftQuiescence extends RaftReads {
     )
   }
 
+  /** It has said so, and there is nothing that it lacks. */
+  rests(progress: Progress): boolean {
+    return progress.epoch !== 0 && this.hasAll(progress)
+  }
+
   /** Every replica rests, but for those whose nodes are gone, and a quorum does. */
   everybodyRests(): boolean {
     for (const progress of this.progress.values()) {
-      if (progress.epoch === 0 && !progress.down) return false
+      if (!this.rests(progress) && !progress.down) return false
     }
     return this.quorumRests()
   }
 
   quorumRests(): boolean {
     const rests = (voter: ReplicaId): boolean =>
-      voter === this.replicaId || this.progressOfVoter(voter).epoch !== 0
+      voter === this.replicaId || this.rests(this.progressOfVoter(voter))
     return hasQuorum(this.electorate(), rests)
   }
 
   /** To be asked whenever something has happened: goes to rest, or wakes. */
   override settleRest(): void {
     if (this.role !== 'leader') return
-    const rests = this.everybodyRests() && this.pendingReads === 0 && this.mayBeAtRest()
+    const rests = this.everybodyRests() && this.pendingReads === 0 && this.isIdle()
     if (rests === this.atRest) return
     this.atRest = rests
     this.heartbeatDeadlineMs = rests ? Infinity : this.nowMs + this.options.heartbeatIntervalMs

@@ -477,6 +477,126 @@ suite('the invariants of a group', () => {
     })
   })
 
+  suite('nothing is left to do at rest', () => {
+    const rested = (): ReturnType<typeof group> => {
+      const judged = group()
+      judged.leader.atRest = true
+      judged.leader.heartbeatDeadlineMs = Infinity
+      judged.judge.observe(judged.leader)
+      return judged
+    }
+
+    test('no timer', () => {
+      const { judge, leader } = rested()
+      leader.heartbeatDeadlineMs = leader.nowMs + 50
+      breaks('nothing is left to do at rest', () => judge.observe(leader))
+    })
+
+    test('but for those of reads, which others were asked for', () => {
+      const { judge, cluster } = group()
+      const core = cluster.core(2)
+      core.atRest = true
+      core.electionDeadlineMs = Infinity
+      assert.ok(core.requestRead(1, cluster.now, { from: 'any' }).accepted)
+      core.askLeader()
+      assert.ok(core.nextDeadlineMs < Infinity)
+      judge.observe(core)
+    })
+
+    test('no campaign', () => {
+      const { judge, cluster } = group()
+      const core = cluster.core(2)
+      core.atRest = true
+      core.electionDeadlineMs = Infinity
+      judge.observe(core)
+      core.role = 'candidate'
+      breaks('nothing is left to do at rest', () => judge.observe(core))
+    })
+
+    test('nothing to commit, to apply or to write', () => {
+      const uncommitted = rested()
+      uncommitted.cluster.propose(1, 'b')
+      uncommitted.leader.atRest = true
+      breaks('nothing is left to do at rest', () => uncommitted.judge.observe(uncommitted.leader))
+      const unapplied = rested()
+      unapplied.leader.appliedIndex--
+      breaks('nothing is left to do at rest', () => unapplied.judge.observe(unapplied.leader))
+      const unwritten = rested()
+      unwritten.leader.log.append([entry(unwritten.leader.lastIndex + 1, unwritten.leader.term)])
+      unwritten.leader.commitIndex++
+      unwritten.leader.log.durableIndex++
+      unwritten.leader.handedIndex = unwritten.leader.appliedIndex = unwritten.leader.commitIndex
+      breaks('nothing is left to do at rest', () => unwritten.judge.observe(unwritten.leader))
+    })
+
+    test('no replica that lacks something, but for one whose node is gone', () => {
+      const { judge, leader } = rested()
+      const progress = leader.progress.get(3)
+      assert.ok(progress !== undefined)
+      progress.matchIndex--
+      progress.down = true
+      judge.observe(leader)
+      progress.down = false
+      breaks('nothing is left to do at rest', () => judge.observe(leader))
+    })
+  })
+
+  suite('nobody votes against a lease', () => {
+    /** A leader that has a lease, by what both others pledged to it just now. */
+    const leased = (): ReturnType<typeof group> => {
+      const cluster = new Cluster(3, { options: { leaseMs: 100, clockDriftBound: 0.1 } })
+      cluster.wallOffsetMs = 1_000_000
+      cluster.advance(120)
+      cluster.elect(1)
+      cluster.propose(1, 'a')
+      cluster.advance(60)
+      cluster.judged = false
+      const judge = new RaftInvariants()
+      for (const id of [1, 2, 3]) judge.observe(cluster.core(id))
+      assert.ok(cluster.core(1).holdsLease())
+      return { cluster, judge, leader: cluster.core(1) }
+    }
+    /** A replica goes on to a higher term, and votes for somebody there. */
+    const votes = ({ cluster, judge }: ReturnType<typeof group>, voter: number, votedFor: number): void => {
+      const core = cluster.core(voter)
+      core.term += 1
+      core.votedFor = votedFor
+      judge.observe(core)
+    }
+
+    test('of those that it counts on', () => {
+      const judged = leased()
+      judged.judge.lease(judged.leader)
+      votes(judged, 2, 3)
+      breaks('nobody votes against a lease', () => judged.judge.lease(judged.leader))
+    })
+
+    test('but a term without a vote takes nothing from it', () => {
+      const judged = leased()
+      votes(judged, 2, 0)
+      judged.judge.lease(judged.leader)
+    })
+
+    test('nor does the vote of one whose pledge has run out while others keep theirs', () => {
+      const judged = leased()
+      const progress = judged.leader.progress.get(2)
+      assert.ok(progress !== undefined)
+      progress.leaseUntilMs = judged.leader.nowMs
+      assert.ok(judged.leader.holdsLease())
+      votes(judged, 2, 3)
+      judged.judge.lease(judged.leader)
+    })
+
+    test('nor are those judged whose lives have ended, or a leader without a lease', () => {
+      const judged = leased()
+      judged.judge.crashed(2)
+      judged.judge.lease(judged.leader)
+      votes(judged, 3, 2)
+      judged.leader.giveUpLease()
+      judged.judge.lease(judged.leader)
+    })
+  })
+
   test('the whole history of a log that was compacted meanwhile', () => {
     const { judge, cluster } = group()
     const core = cluster.core(2)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { ReplicaId } from '../../../src/model/ids.ts'
+import { longestPledgeMs } from '../../../src/raft/core/options.ts'
 import type { RaftOptions } from '../../../src/raft/core/types.ts'
 import { Cluster } from '../support/cluster.ts'
 
@@ -231,10 +232,52 @@ suite('a pledged replica', () => {
     cluster.on(2, (core) => core.campaign(cluster.now))
     cluster.drain(2)
     assert.equal(cluster.core(2).role, 'follower')
-    cluster.now += 110
+    cluster.now += longestPledgeMs(cluster.core(2).options)
     assert.equal(cluster.core(2).isPledged(), true)
     cluster.on(2, (core) => core.advanceTo(cluster.now))
     assert.equal(cluster.core(2).isPledged(), false)
+  })
+
+  test('keeps the longer word of a former life when it starts with a shorter lease, or with none', () => {
+    for (const shorter of [{ leaseMs: 20 }, { leaseMs: 0 }, { clockDriftBound: 0 }]) {
+      let second: Partial<RaftOptions> = {}
+      const cluster = new Cluster(3, { options, optionsOf: (id) => (id === 2 ? second : {}) })
+      cluster.wallOffsetMs = wallAtZero
+      cluster.advance(120)
+      cluster.elect(1)
+      cluster.advance(50)
+      const pledgedMs = longestPledgeMs(cluster.core(2).options)
+      second = shorter
+      cluster.crash(2)
+      // Two lives without a pledge of their own do not make it shorter.
+      for (let life = 0; life < 2; life++) cluster.restart(2)
+      const two = cluster.core(2)
+      const ask = (): void => {
+        const { term, log } = two
+        const base = { from: 3, to: 2, lastIndex: log.lastIndex, lastTerm: log.lastTerm }
+        cluster.on(2, (core) =>
+          core.step({ kind: 'vote', ...base, term: term + 1, transfer: false }, cluster.now),
+        )
+      }
+      cluster.now += pledgedMs - 1
+      ask()
+      assert.equal(two.votedFor, 1)
+      cluster.now += 1
+      ask()
+      assert.equal(two.votedFor, 3)
+    }
+  })
+
+  test('has told for how long its word may last before it gave it', () => {
+    for (const clockDriftBound of [0, 0.0001, 0.1, 0.2]) {
+      for (const leaseMs of [1, 99, 100, 3_000]) {
+        const core = led(3, { leaseMs, clockDriftBound }).core(2)
+        const longestMs = longestPledgeMs(core.options)
+        assert.ok(Number.isInteger(longestMs))
+        assert.ok(core.pledgedUntilMs <= core.nowMs + longestMs)
+        assert.equal(longestMs > 0, core.pledgedUntilMs > -Infinity)
+      }
+    }
   })
 
   test('does not let a late timer of its own elect it', () => {
@@ -370,6 +413,32 @@ suite('a follower reads', () => {
     cluster.settle()
     const [before, after] = cluster.sent('readIndex').map(({ requestId }) => requestId)
     assert.ok(before !== undefined && after !== undefined && before !== after)
+  })
+
+  test('is answered although its replica was removed meanwhile, and hurries nobody', () => {
+    const cluster = led(4, { commitNoticeMs: 5 })
+    cluster.advance(60)
+    cluster.deliver = ({ kind }) => kind !== 'heartbeatReply'
+    const contexts = [cluster.read(4, { from: 'any' }), cluster.read(1)]
+    cluster.settle()
+    assert.ok(cluster.change(1, { type: 'remove', replicaId: 4 }).accepted)
+    cluster.settle()
+    assert.equal(cluster.core(1).configurationState().committed?.replicas.length, 3)
+    assert.equal(cluster.sent('readIndexReply').length, 0, 'nobody has confirmed its round')
+    cluster.heal()
+    cluster.log = []
+    cluster.now += 1
+    const round = cluster.core(1).round
+    for (const from of [2, 3]) {
+      const { term } = cluster.core(from)
+      const reply = { kind: 'heartbeatReply', from, to: 1, term, round, pledgeMs: 0 } as const
+      cluster.on(1, (core) => core.step(reply, cluster.now))
+    }
+    cluster.settle()
+    assert.equal(cluster.sent('readIndexReply', 4).length, 1)
+    assert.equal(cluster.sent('heartbeat').length, 0)
+    assert.equal(cluster.replica(1).reads[0]?.context, contexts[1])
+    assert.equal(cluster.replica(4).reads[0]?.context, contexts[0])
   })
 
   test('is asked for in vain by one who is no member, and of one who does not lead', () => {

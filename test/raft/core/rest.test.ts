@@ -353,6 +353,70 @@ suite('a group with nothing to say', () => {
     assert.equal(cluster.leader().replicaId, 1)
   })
 
+  test('speaks to a replica that answers although its node was given up', () => {
+    const cluster = rested()
+    const { term, round } = cluster.core(1)
+    cluster.crash(3)
+    cluster.on(1, (core) => core.peerDown(3, cluster.now, true))
+    cluster.settle()
+    assert.equal(cluster.core(1).atRest, true)
+    cluster.restart(3)
+    cluster.epochs.set(3, 333)
+    // It was on its way for long, but somebody must have sent it.
+    const answer = { kind: 'heartbeatReply', from: 3, to: 1, term, round, pledgeMs: 0, epoch: 300 } as const
+    cluster.on(1, (core) => core.step(answer, cluster.now))
+    assert.equal(cluster.core(1).atRest, false)
+    cluster.advance(110)
+    assert.deepEqual(cluster.resting(), [1, 2, 3])
+    assert.ok(cluster.log.every(({ from, to }) => from === 3 || to === 3))
+    assert.equal(cluster.core(1).progress.get(3)?.epoch, 333)
+  })
+
+  test('stays led when a connection to the leader breaks and the leader is well', () => {
+    for (const clockDriftBound of [0, 0.1]) {
+      const cluster = rested({ clockDriftBound })
+      cluster.advance(10_000)
+      const { term } = cluster.core(1)
+      cluster.on(2, (core) => core.peerDown(1, cluster.now))
+      assert.equal(cluster.core(2).atRest, false)
+      cluster.advance(650)
+      assert.deepEqual(cluster.resting(), [1, 2, 3])
+      assert.deepEqual([cluster.leader().replicaId, cluster.leader().term], [1, term])
+      assert.equal(cluster.sent('vote').length, 0)
+    }
+  })
+
+  test('is led by another soon after its connections break, where there are no leases to wait for', () => {
+    const cluster = rested()
+    cluster.advance(10_000)
+    cluster.crash(1)
+    for (const id of [2, 3]) cluster.on(id, (core) => core.peerDown(1, cluster.now))
+    assert.deepEqual([cluster.core(2).atRest, cluster.core(3).atRest], [false, false])
+    // Once to ask the leader whether it leads, once to see that it does not say so.
+    cluster.advance(1_250)
+    assert.ok(cluster.leader().replicaId > 1)
+  })
+
+  test('wakes where it is told that its leader is gone, and votes unless there is a lease', () => {
+    for (const [clockDriftBound, isFree] of [
+      [0, true],
+      [0.1, false],
+    ] as const) {
+      const cluster = rested({ clockDriftBound })
+      cluster.advance(10_000)
+      cluster.crash(1)
+      const two = cluster.core(2)
+      cluster.on(2, (core) => core.forgetLeader(cluster.now))
+      assert.deepEqual([two.atRest, two.leader], [false, 0])
+      assert.ok(two.electionDeadlineMs < Infinity, 'whoever is awake has a timer')
+      assert.equal(cluster.core(3).atRest, true, 'nobody has told it')
+      const { term, log } = two
+      const base = { from: 3, to: 2, term: term + 1, lastIndex: log.lastIndex, lastTerm: log.lastTerm }
+      cluster.on(2, (core) => core.step({ kind: 'vote', ...base, transfer: false }, cluster.now))
+      assert.equal(two.votedFor, isFree ? 3 : 1)
+    }
+  })
+
   test('makes no election of a replica that lost its rest', () => {
     const cluster = rested()
     cluster.crash(2)
@@ -420,6 +484,43 @@ suite('a leader at rest', () => {
     cluster.on(2, (core) => core.advanceTo(cluster.now + 70))
     cluster.now += 70
     vote(false)
+    assert.equal(two.votedFor, 3)
+  })
+
+  test('keeps the cover that another epoch than its own has no part in', () => {
+    const cluster = rested({ clockDriftBound: 0.1 })
+    cluster.advance(5_000)
+    const two = cluster.core(2)
+    const before = two.fingerprint()
+    // Of a former life of the leader's node, or of another node that led once.
+    cluster.on(2, (core) => core.coverEnded(199, cluster.now, cluster.now, cluster.now))
+    assert.deepEqual([two.atRest, two.coverEpoch], [true, 200])
+    assert.equal(two.fingerprint(), before)
+  })
+
+  test('may be voted against when its epoch ends, by one that is awake as well; which does not wait anew', () => {
+    const cluster = rested({ clockDriftBound: 0.1 })
+    cluster.advance(5_000)
+    cluster.deliver = () => false
+    const two = cluster.core(2)
+    const { term, log } = two
+    // A message of a new term without a leader has woken it.
+    cluster.on(2, (core) =>
+      core.step({ kind: 'voteReply', from: 3, to: 2, term: term + 1, granted: false }, cluster.now),
+    )
+    assert.deepEqual([two.atRest, two.coverEpoch], [false, 200])
+    const { electionDeadlineMs, leaderHeardMs } = two
+    const vote = (): void => {
+      const base = { from: 3, to: 2, term: term + 1, lastIndex: log.lastIndex, lastTerm: log.lastTerm }
+      cluster.on(2, (core) => core.step({ kind: 'vote', ...base, transfer: false }, cluster.now))
+    }
+    cluster.endEpoch(2, cluster.now + 70, cluster.now)
+    assert.equal(two.coverEpoch, 0)
+    assert.deepEqual([two.electionDeadlineMs, two.leaderHeardMs], [electionDeadlineMs, leaderHeardMs])
+    vote()
+    assert.equal(two.votedFor, 0, 'what was pledged under it lasts')
+    cluster.now += 70
+    vote()
     assert.equal(two.votedFor, 3)
   })
 

@@ -137,8 +137,8 @@ export const restBugs: readonly PlantedBug[] = [
         progress.restsFromRound = reply.round
         this.settleRest()
       }
-      override everybodyHasAll(): boolean {
-        return true
+      override rests(progress: Progress): boolean {
+        return progress.epoch !== 0
       }
     },
     adjust: (settings, random) => ({

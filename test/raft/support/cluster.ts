@@ -17,6 +17,7 @@ import type {
   MembershipOptions,
 } from '../../../src/raft/core/membership-types.ts'
 import type { Message } from '../../../src/raft/core/messages.ts'
+import { checkRaftOptions, longestPledgeMs } from '../../../src/raft/core/options.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
 import type {
   ChangeAccepted,
@@ -55,6 +56,8 @@ class Disk {
   appliedTerm = 0
   configuration: Configuration | undefined
   quarantined = false
+  /** For how long any life of the replica may have pledged itself. */
+  pledgeMs = 0
 
   write(write: RaftWrite): void {
     if (write.reset !== undefined) {
@@ -158,6 +161,9 @@ export class Cluster {
         disk.entries = []
       }
     }
+    const options = checkRaftOptions({ ...this.options, ...this.optionsOf(replicaId) })
+    const pledgedMs = disk.pledgeMs
+    disk.pledgeMs = Math.max(pledgedMs, longestPledgeMs(options))
     const core = new this.Core({
       replicaId,
       restored: {
@@ -169,8 +175,9 @@ export class Cluster {
         appliedIndex: disk.appliedIndex,
         entries: disk.entries,
         quarantined: disk.quarantined,
+        pledgedMs,
       },
-      options: { ...this.options, ...this.optionsOf(replicaId) },
+      options,
       random: this.random.child(`${replicaId}/${this.random.uint32()}`),
       nowMs: this.now,
     })
