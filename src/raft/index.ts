@@ -34,8 +34,9 @@ export { checkGroupLimits, defaultGroupLimits, type GroupLimits } from './group/
 export type { GroupReport } from './group/lost-quorum.ts'
 export type { RaftGroup } from './group/raft-group.ts'
 export type { Replacement } from './group/replacement.ts'
+export type { StoredGroup } from './host/hosted-groups.ts'
 export { type RaftHostOptions, raftHostDefaults } from './host/options.ts'
-export { RaftHost, type RaftHostEvents, type StoredGroup } from './host/raft-host.ts'
+export { RaftHost, type RaftHostEvents } from './host/raft-host.ts'
 export {
   type GroupRecovery,
   inspectGroup,

@@ -21,9 +21,8 @@ import type { PendingRead } from './pending-reads.ts'
 import { type LeaderHint, notLeader, supersededError } from './refusals.ts'
 import type { EndedCover, ReplicaListener, ReplicaPort, TurnSink } from './replica-port.ts'
 import { ReplicaRequests } from './replica-requests.ts'
+import { ReplicaRest } from './replica-rest.ts'
 import { encodeSessionEntry } from './session-entry.ts'
-
-const noReplicas: readonly ReplicaId[] = []
 
 /** Pause after a read of the log that failed, before it is tried again. */
 const fetchRetryMs = 100
@@ -42,16 +41,13 @@ export class Replica {
   readonly #requests: ReplicaRequests
   readonly #peers: PeerBook
   readonly #compactor: LogCompactor
+  readonly #rest: ReplicaRest<Replica>
   /** Messages that wait for their write, by ascending write id. */
   #withheld: { readonly writeId: number; readonly message: Message }[] = []
   #metadata: GroupMetadata
   #metadataDirty = false
   #token: number | undefined
   #removed = false
-  /** While this replica leads and rests: the configuration whose nodes it counts on. */
-  #restsWith: Configuration | undefined
-  /** Whom messages of this turn are for whose nodes are gone. */
-  #goneReplicas: readonly ReplicaId[] = noReplicas
   #failure: KeelsonError | undefined
   #appliedSinceTrim = 0
   /** When the pledges of earlier lives, which were longer than those of this one, are over; Infinity for none. */
@@ -74,6 +70,7 @@ export class Replica {
     this.#listener = listener
     if (metadata.pledgeMs > port.pledgeMs) this.#formerPledgesEndMs = this.#now() + metadata.pledgeMs
     this.#peers = new PeerBook(this.core.status().configuration)
+    this.#rest = new ReplicaRest(this, port)
     const { limits, maximumEntryBytes } = port
     this.#requests = new ReplicaRequests({
       groupId,
@@ -215,7 +212,7 @@ export class Replica {
   #mayReadAtOnce({ request }: PendingRead): boolean {
     if (request.mode !== 'lease' || this.core.role !== 'leader') return false
     const { clock } = this.#port.env
-    this.#takeNodePledges()
+    this.#rest.takeNodePledges()
     const index = this.core.leaseReadIndex(clock.monotonicMs(), clock.wallMs())
     return index !== undefined && index <= this.applier.applied.index
   }
@@ -257,8 +254,8 @@ export class Replica {
     if (message.to !== this.replicaId) return 'wrongReplica'
     if (!this.isBound(message.from, peer)) return 'wrongSender'
     try {
-      if (message.kind === 'vote' && !message.transfer) this.#uncover(nowMs)
-      this.core.step(this.#checkEpoch(peer, message), nowMs)
+      if (message.kind === 'vote' && !message.transfer) this.#rest.uncover(nowMs)
+      this.core.step(this.#rest.checkEpoch(peer, message), nowMs)
     } catch (error) {
       if (KeelsonError.hasCode(error, 'MALFORMED')) return 'malformed'
       // Something that only a later release can read is among it, too: this replica says so, and does no more.
@@ -355,12 +352,18 @@ export class Replica {
 
   /** A node that follows is there: replicas on it that do not rest under this epoch are spoken to. */
   nodeSupports(node: Peer, epoch: number, nowMs: number): void {
-    this.#onNode(node, (replicaId) => this.core.peerUp(replicaId, epoch, nowMs))
+    const replicaId = this.#rest.ledOn(node)
+    if (replicaId === 0) return
+    this.#guarded(() => this.core.peerUp(replicaId, epoch, nowMs))
+    this.#port.schedule(this)
   }
 
   /** Nothing is heard any more of a node that follows. */
   supportLost(node: Peer, nowMs: number): void {
-    this.#onNode(node, (replicaId) => this.core.peerDown(replicaId, nowMs, true))
+    const replicaId = this.#rest.ledOn(node)
+    if (replicaId === 0) return
+    this.#guarded(() => this.core.peerDown(replicaId, nowMs, true))
+    this.#port.schedule(this)
   }
 
   /** Goes on under another id, which is stored before or together with what is promised under it first. */
@@ -397,14 +400,13 @@ export class Replica {
     if (this.#failure !== undefined) return
     this.#guarded(() => {
       if (nowMs >= this.#formerPledgesEndMs) this.#forgetFormerPledges()
-      if (this.core.atRest) this.#takeNodePledges()
+      if (this.core.atRest) this.#rest.takeNodePledges()
       this.#requests.submit(nowMs)
       this.core.observeWall(this.#port.env.clock.wallMs())
       const ready = this.core.takeReady()
       if (ready !== undefined) this.#carryOut(ready, nowMs, sink)
       else this.#writeMetadata(sink)
-      if (this.#goneReplicas.length > 0) this.#doWithout(nowMs)
-      this.#countRest()
+      this.#rest.turnEnds(nowMs)
     })
   }
 
@@ -435,7 +437,7 @@ export class Replica {
     if (this.#failure !== undefined) return
     this.#failure = error
     this.#withheld = []
-    this.#stopLeading()
+    this.#rest.stop()
     void this.applier.stop()
     this.#requests.failAll(error)
     this.#updateToken()
@@ -592,90 +594,7 @@ export class Replica {
   #send(message: Message, sink: TurnSink<Replica>): void {
     const peer = this.peerOf(message.to)
     if (peer === undefined) return
-    if (message.kind !== 'heartbeat' || message.idle === undefined) sink.send(this, peer, message)
-    else {
-      const { nodes } = this.#port
-      const epoch = nodes.epochFor(peer)
-      this.#keepInTouch()
-      if (epoch === 0 && nodes.isGone(peer)) this.#goneReplicas = [...this.#goneReplicas, message.to]
-      sink.send(this, peer, { ...message, epoch })
-    }
-  }
-
-  // Rest
-
-  /** The group may rest without those whose nodes are gone. */
-  #doWithout(nowMs: number): void {
-    const gone = this.#goneReplicas
-    this.#goneReplicas = noReplicas
-    for (const replicaId of gone) this.core.peerDown(replicaId, nowMs, true)
-    this.#port.schedule(this)
-  }
-
-  /** Those who rest already hear no heartbeat as long as others keep the leader awake: their nodes must. */
-  #keepInTouch(): void {
-    for (const replica of this.configuration.latest?.replicas ?? []) {
-      if (replica.replicaId !== this.replicaId) this.#port.nodes.epochFor(replica)
-    }
-  }
-
-  /** A replica rests only under an epoch of its own node that has not ended. */
-  #checkEpoch(peer: PeerIdentity, message: Message): Message {
-    if (message.kind !== 'heartbeat' || message.epoch === undefined) return message
-    return this.#port.nodes.supports(peer, message.epoch) ? message : { ...message, epoch: 0 }
-  }
-
-  /** A vote needs the end of the epoch under which this replica may rest. */
-  #uncover(nowMs: number): void {
-    if (this.core.coverEpoch === 0 || !this.core.mayUncover(nowMs)) return
-    const leader = this.peerOf(this.core.coverLeader)
-    if (leader !== undefined) this.#port.nodes.uncover(leader.nodeId, nowMs)
-  }
-
-  /** What the other nodes have pledged holds for this group, too, where its replicas rest. */
-  #takeNodePledges(): void {
-    if (this.core.role !== 'leader') return
-    const nowMs = this.#now()
-    for (const replica of this.configuration.latest?.replicas ?? []) {
-      const { replicaId } = replica
-      const pledge = replicaId === this.replicaId ? undefined : this.#port.nodes.supportOf(replica)
-      if (pledge === undefined) continue
-      this.core.nodePledged(replicaId, pledge.epoch, pledge.sent, pledge.pledgeMs, nowMs)
-    }
-  }
-
-  /** The nodes that a group counts on while it rests are kept in touch with. */
-  #countRest(): void {
-    const rests = this.#failure === undefined && this.core.atRest && this.core.role === 'leader'
-    if (rests === (this.#restsWith !== undefined)) return
-    const configuration = this.#restsWith ?? this.configuration.latest
-    this.#restsWith = rests ? configuration : undefined
-    for (const replica of configuration?.replicas ?? []) {
-      if (replica.replicaId !== this.replicaId) this.#port.nodes.count(replica, rests ? 1 : -1)
-    }
-  }
-
-  /** Whoever rests under this replica would wait for it for as long as this node is there. */
-  #stopLeading(): void {
-    this.#countRest()
-    const { role, term } = this.core
-    if (role !== 'leader') return
-    for (const replica of this.configuration.latest?.replicas ?? []) {
-      const { replicaId: to } = replica
-      if (to === this.replicaId) continue
-      this.#port.send(this, replica, { kind: 'notLeading', from: this.replicaId, to, term, ledTerm: term })
-    }
-  }
-
-  /** Does something for the replica on a node, if this one leads. */
-  #onNode({ nodeId, incarnation }: Peer, act: (replicaId: ReplicaId) => void): void {
-    if (this.#failure !== undefined || this.core.role !== 'leader') return
-    const replica = this.configuration.latest?.replicas.find(
-      (each) => each.nodeId === nodeId && each.incarnation === incarnation,
-    )
-    if (replica === undefined || replica.replicaId === this.replicaId) return
-    this.#guarded(() => act(replica.replicaId))
-    this.#port.schedule(this)
+    sink.send(this, peer, this.#rest.withEpoch(peer, message))
   }
 
   async #fetch(fetch: Fetch): Promise<void> {
