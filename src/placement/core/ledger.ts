@@ -1,7 +1,8 @@
+import { nowhere } from './assignment.ts'
 import { nodeBits, type PlacementSnapshot, replicaBits } from './snapshot.ts'
 
 /** Nobody: where a replica comes from when it is new, or goes to when it vanishes. */
-export const nowhere = -1
+export { nowhere }
 
 /**
  * What the nodes hold when everything that is decided has happened: what is there, the moves in flight, and the moves of

@@ -1,0 +1,136 @@
+import { checkText } from '../../../core/arguments.ts'
+import { checkOptions, numberOption, optional, stringOption } from '../../../core/options.ts'
+import { type Assignment, nowhere } from '../assignment.ts'
+import type { BoundGoal, Goal, GoalSubject } from './goal.ts'
+import { BoundNodeGoal } from './node-goal.ts'
+
+/** Options of {@link balance}. */
+export interface BalanceOptions {
+  /** How far from its share a node may be before it is worth a move. Default: 0.05. */
+  readonly tolerance?: number
+  /** Resource in whose capacity the shares are measured. Default: that of a load dimension itself; else all are equal. */
+  readonly by?: string
+}
+
+interface Checked {
+  readonly tolerance: number
+  readonly by: string | undefined
+}
+
+/** What a node without a share pays for each thing that it gets: more than any balance is worth. */
+const withoutShare = 2 ** 40
+
+/**
+ * Gives every node its share of the replicas, the leases, or a load dimension. The cost is Σ amount²/share, which any move
+ * from a fuller to an emptier node lowers, so a sequence of such moves ends.
+ */
+export function balance(
+  what: 'replicas' | 'leases' | { readonly resource: string },
+  options: BalanceOptions = {},
+): Goal {
+  const resource =
+    what === 'replicas' || what === 'leases'
+      ? undefined
+      : checkText(what?.resource, 'what balance balances', 128)
+  const checked = checkOptions<Checked>('balance', options, {
+    tolerance: numberOption({ min: 0, max: 1, fallback: 0.05 }),
+    by: optional(stringOption({ maxLength: 128 })),
+  })
+  const name = `balance(${resource ?? (what as string)})`
+  return {
+    name,
+    bind: (assignment) =>
+      new BoundBalance(assignment, name, what === 'leases' ? 'leases' : 'replicas', resource, checked),
+  }
+}
+
+/** What a node has of a resource, for shares; a node without a limit has one like any other. */
+function shareOf(assignment: Assignment, node: number, by: string | undefined): number {
+  const { resources, capacity, eligible } = assignment.columns
+  if (eligible[node] !== 1) return 0
+  const r = by === undefined ? -1 : resources.indexOf(by)
+  const share = r < 0 ? 1 : (capacity[node * resources.length + r] as number)
+  return share === Number.POSITIVE_INFINITY ? 1 : share
+}
+
+class BoundBalance extends BoundNodeGoal implements BoundGoal {
+  readonly #assignment: Assignment
+  readonly #amount: (node: number) => number
+  readonly #share: Float64Array
+  readonly #shares: number
+  readonly #tolerance: number
+
+  constructor(
+    assignment: Assignment,
+    name: string,
+    judges: GoalSubject,
+    resource: string | undefined,
+    { tolerance, by }: Checked,
+  ) {
+    const { columns } = assignment
+    const width = columns.resources.length
+    const column = resource === undefined ? nowhere : columns.resources.indexOf(resource)
+    const share = Float64Array.from({ length: columns.nodeCount }, (_, node) =>
+      shareOf(assignment, node, by ?? resource),
+    )
+    super(assignment, {
+      name,
+      judges,
+      cost(usage, offset, node, replicas, leaders) {
+        const amount =
+          resource === undefined
+            ? judges === 'leases'
+              ? leaders
+              : replicas
+            : column < 0
+              ? 0
+              : (usage[offset + column] as number)
+        const of = share[node] as number
+        // A node without a share holds what it holds until something else takes it away, but gets nothing more.
+        return of === 0 ? amount * withoutShare : (amount * amount) / of
+      },
+    })
+    this.#assignment = assignment
+    this.#share = share
+    this.#shares = share.reduce((sum, each) => sum + each, 0)
+    this.#tolerance = tolerance
+    this.#amount = (node) => {
+      if (resource === undefined) {
+        return (judges === 'leases' ? assignment.leaderCount : assignment.replicaCount)[node] as number
+      }
+      return column < 0 ? 0 : (assignment.usage[node * width + column] as number)
+    }
+  }
+
+  /** What there is by share, wherever it is: what nodes that go hold will come to the others. */
+  #mean(): number {
+    if (this.#shares === 0) return 0
+    let sum = 0
+    for (let node = 0; node < this.#share.length; node++) sum += this.#amount(node)
+    return sum / this.#shares
+  }
+
+  override worthwhile(from: number, to: number): boolean {
+    const mean = this.#mean()
+    if (from >= 0 && this.#amount(from) > mean * (this.#share[from] as number) * (1 + this.#tolerance))
+      return true
+    return to >= 0 && this.#amount(to) < mean * (this.#share[to] as number) * (1 - this.#tolerance)
+  }
+
+  override pressure(node: number): number {
+    const of = this.#share[node] as number
+    return of === 0 ? 0 : this.#amount(node) / of - this.#mean()
+  }
+
+  /** Equal amounts by share (Cauchy–Schwarz). */
+  override lowerBound(): number {
+    const mean = this.#mean()
+    return mean * mean * this.#shares
+  }
+
+  override describe(_slot: number, node: number): string {
+    const fair = (this.#mean() * (this.#share[node] as number)).toFixed(1)
+    const what = this.name.slice('balance('.length, -1)
+    return `${this.#assignment.columns.nodeName(node)} has ${this.#amount(node)} ${what}, its share is ${fair}`
+  }
+}

@@ -1,0 +1,117 @@
+import type { Assignment, AssignmentObserver } from '../assignment.ts'
+
+/** What a goal judges: each range by itself, or how replicas or leases are shared among the nodes. */
+export type GoalSubject = 'ranges' | 'replicas' | 'leases'
+
+/** Something that a good placement has more of. */
+export interface Goal {
+  /** Short and constant: it stands in explanations and bounds. */
+  readonly name: string
+  /** The goal over an assignment, now and as it changes. */
+  bind(assignment: Assignment): BoundGoal
+}
+
+/** Something that every placement must satisfy. */
+export interface Rule {
+  /** Short and constant: it stands in explanations and refusals. */
+  readonly name: string
+  /** The rule over an assignment, now and as it changes. */
+  bind(assignment: Assignment): BoundRule
+}
+
+/** Cost of one node: a sum over nodes of such costs can be valued from the two nodes of a move alone. */
+export type NodeCost = (
+  /** Amounts in use, of which the node's begin at `offset`, in the order of the resources. Only to be read. */
+  usage: Float64Array,
+  offset: number,
+  node: number,
+  /** Replicas on the node. */
+  replicas: number,
+  /** Leads of the node. */
+  leaders: number,
+) => number
+
+/** Cost of amounts above thresholds: Σ over nodes and resources of weight × max(0, usage − threshold). */
+export interface AboveThreshold {
+  /** By resource. */
+  readonly weight: Float64Array
+  /** nodes × resources. */
+  readonly threshold: Float64Array
+}
+
+/** What a goal costs, in a form that the search can take together with that of others. */
+export interface GoalKernel {
+  /** The goal is exactly the sum of this over all nodes. */
+  readonly nodeCost?: NodeCost
+  /** The goal is exactly this. */
+  readonly above?: AboveThreshold
+  /** The goal is exactly the sum of these goals times these factors. */
+  readonly parts?: readonly { readonly goal: BoundGoal; readonly weight: number }[]
+}
+
+/**
+ * A goal over one assignment; lower is better. All that begins with `move`, `swap` or `lead` values a change that has not
+ * been made. Whatever keeps counters learns of changes through `moved` and `led`: {@link bindGoal} sees to it.
+ */
+export interface BoundGoal extends AssignmentObserver {
+  /** Short and constant: it stands in explanations and bounds. */
+  readonly name: string
+  /** What it judges. */
+  readonly judges: GoalSubject
+  /** What the goal costs now. */
+  total(): number
+  /** How much worse it gets when a replica goes to a node, or vanishes. */
+  moveDelta(slot: number, to: number): number
+  /** How much worse it gets when two replicas exchange their nodes. */
+  swapDelta(a: number, b: number): number
+  /** How much worse it gets when a slot takes the lead of its range. */
+  leadDelta(range: number, slot: number): number
+  /** Whether a move between two nodes that improves the goal is worth its work: the damping against thrashing. */
+  worthwhile(from: number, to: number): boolean
+  /** How much a node costs, where the search should look first; 0 for a goal that only judges ranges. */
+  pressure(node: number): number
+  /** How much better the range alone could be; 0 for a goal that only judges nodes. */
+  excess(range: number): number
+  /** No assignment costs less; 0 when nothing better is known. */
+  lowerBound(): number
+  /** Why a slot is well or badly off on a node, for people. */
+  describe(slot: number, node: number): string
+  /** How the search may value it together with other goals. */
+  readonly kernel?: GoalKernel
+}
+
+/** Limits of a node: a replica may come when what it brings stays within them. */
+export interface RuleLimits {
+  /** nodes × resources. */
+  readonly limit: Float64Array
+  /** By resource, 1 where a replica that goes holds its share until it has been copied. */
+  readonly transient: Uint8Array
+}
+
+/** A rule over one assignment. What is broken at the start may stay so but gets no worse, and is worth repairing. */
+export interface BoundRule extends AssignmentObserver {
+  /** Short and constant: it stands in explanations and refusals. */
+  readonly name: string
+  /** Whether a replica may go to a node. */
+  allows(slot: number, to: number): boolean
+  /** Whether two replicas may exchange their nodes. */
+  allowsSwap(a: number, b: number): boolean
+  /** Why a replica may not go to a node, in words. Undefined: it may. */
+  refusal(slot: number, to: number): string | undefined
+  /** Why a replica may not stay where it is, in words. Undefined: it may. */
+  evicts(slot: number): string | undefined
+  /** How much is broken, in the rule's own measure; 0 when it holds throughout. Counted anew. */
+  broken(): number
+  /** The rule is exactly this. */
+  readonly limits?: RuleLimits
+}
+
+/** Binds a goal, and has it told of every change. */
+export function bindGoal(assignment: Assignment, goal: Goal): BoundGoal {
+  return assignment.observe(goal.bind(assignment))
+}
+
+/** Binds a rule, and has it told of every change. */
+export function bindRule(assignment: Assignment, rule: Rule): BoundRule {
+  return assignment.observe(rule.bind(assignment))
+}
