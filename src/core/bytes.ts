@@ -184,6 +184,18 @@ export class ByteWriter {
     return this.bytes(utf8(value))
   }
 
+  /**
+   * Text of ASCII characters only, as {@link ByteWriter.string} writes it, without the detour through an encoder that costs
+   * more than short names do. Any other character is cut to its lowest byte.
+   */
+  ascii(value: string): this {
+    const { length } = value
+    this.varint(length).#reserve(length)
+    for (let i = 0; i < length; i++) this.#buffer[this.#length + i] = value.charCodeAt(i)
+    this.#length += length
+    return this
+  }
+
   /** Overwrites four bytes that were written before, for lengths and checksums known only at the end. */
   patchU32(at: number, value: number): this {
     invariant(at + 4 <= this.#length, 'a patch lies inside what was written')
@@ -312,6 +324,25 @@ export class ByteReader {
   /** Reads a length-prefixed string of UTF-8. */
   string(): string {
     return text(this.bytes())
+  }
+
+  /** Reads a length-prefixed string of at most `maximumLength` ASCII characters. */
+  ascii(maximumLength: number): string {
+    const length = this.varint()
+    if (length > maximumLength) this.fail(`holds a text of more than ${maximumLength} characters`)
+    const at = this.#advance(length)
+    let value = ''
+    for (let i = at; i < at + length; i++) {
+      const byte = this.#bytes[i] as number
+      if (byte > 0x7f) this.fail('holds a text that is not ASCII')
+      value += String.fromCharCode(byte)
+    }
+    return value
+  }
+
+  /** Goes past `length` bytes without looking at them. */
+  skip(length: number): void {
+    this.#advance(length)
   }
 
   /** Refuses input that goes on after what was read. */

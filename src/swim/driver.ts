@@ -1,4 +1,4 @@
-import { checkArray, checkBytes } from '../core/arguments.ts'
+import { checkArray, checkBytes, checkFunction, checkInteger, checkText } from '../core/arguments.ts'
 import { abortable, type CallOptions, type Deferred, deferred, throwIfAborted } from '../core/async.ts'
 import type { TimerHandle } from '../core/clock.ts'
 import type { Environment } from '../core/environment.ts'
@@ -7,38 +7,30 @@ import { Events, type Listenable } from '../core/events.ts'
 import { type Logger, type LogMethod, sparingly } from '../core/logger.ts'
 import { checkCall, showValue } from '../core/options.ts'
 import type { DatagramSocket } from '../interfaces/datagram.ts'
+import type { Channel } from '../interfaces/transport.ts'
 import { checkName, type NodeId } from '../model/ids.ts'
-import { isAddress } from './core/codec.ts'
+import { isAddress } from './core/message-codec.ts'
+import type { SwimPacket } from './core/output.ts'
 import { SwimCore } from './core/swim-core.ts'
 import type { SwimTuning } from './core/tuning.ts'
-import type { MemberState, SwimCounters, SwimEvent, SwimExplanation, SwimMember } from './core/types.ts'
+import type { MemberState, SwimDelivery, SwimEvent, SwimExplanation, SwimMember } from './core/types.ts'
+import { Deliveries } from './deliveries.ts'
+import type { QueryHandler, SwimEvents, SwimStatus } from './driver-types.ts'
 import { type CheckedSwimOptions, checkSwimOptions, type SwimOptions } from './options.ts'
+import { Queries, type QueryAnswer, type QueryOptions } from './queries.ts'
+import { loadSnapshot, Snapshots } from './snapshots.ts'
 import { SwimMetrics } from './swim-metrics.ts'
-
-/** Events of {@link Swim}. A type, not an interface, so that it is a map from names. */
-export type SwimEvents = {
-  /** A change of this node's view, after it took effect. */
-  change: (event: SwimEvent) => void
-}
-
-/** How a node's SWIM is doing. */
-export interface SwimStatus {
-  /** This node, as it tells others. */
-  readonly self: SwimMember
-  /** Lifeguard's local health score: 0 is healthy; the higher, the less this node trusts its own failed probes. */
-  readonly localHealth: number
-  /** Members by state, this node included. */
-  readonly members: Readonly<Record<MemberState, number>>
-  /** Updates that this node still spreads. */
-  readonly pendingUpdates: number
-  /** What it has done since it was opened. */
-  readonly counters: Readonly<SwimCounters>
-  /** What it runs with: the profile and what was overridden. */
-  readonly tuning: SwimTuning
-}
 
 /** A timer that fires later than this was held up, and so was the input that waits beside it. */
 const lateAfterMs = 10
+
+/** A timer that is late by this share of the probe timeout speaks against this process. */
+const lagShare = 0.25
+
+/** Largest packet that goes by a stream. */
+const maximumStreamBytes = 60_000
+
+const defaultQueryTimeoutMs = 5_000
 
 /** Rounds of waiting input that are let in before a late timer counts. */
 const maximumDrainRounds = 64
@@ -70,6 +62,13 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
   readonly #core: SwimCore
   readonly #events: Events<SwimEvents>
   readonly #metrics: SwimMetrics
+  readonly #deliveries: Deliveries
+  readonly #queries: Queries
+  readonly #handlers = new Map<string, QueryHandler>()
+  readonly #channel: Channel | undefined
+  readonly #snapshots: Snapshots | undefined
+  readonly #coalesceMs: number
+  #coalesced = new Map<NodeId, SwimEvent>()
   readonly #tuning: SwimTuning
   #timer: TimerHandle | undefined
   #armedForMs = Number.POSITIVE_INFINITY
@@ -84,11 +83,13 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
    * @throws KeelsonError `INVALID_OPTION`
    */
   static async open(options: SwimOptions): Promise<Swim> {
-    return new Swim(checkSwimOptions(options))
+    const checked = checkSwimOptions(options)
+    const before = await loadSnapshot(checked)
+    return new Swim(checked, before)
   }
 
-  private constructor(options: CheckedSwimOptions) {
-    const { env, socket, nodeId, incarnation, label, metadata, seeds, tuning } = options
+  private constructor(options: CheckedSwimOptions, before: Uint8Array | undefined) {
+    const { env, socket, nodeId, incarnation, label, metadata, seeds, tuning, channel } = options
     if (!isAddress(socket.address)) {
       throw new KeelsonError(
         'INVALID_OPTION',
@@ -100,7 +101,11 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
     this.#tuning = tuning
     this.#logger = env.logger.child({ module: 'swim', nodeId })
     this.#complain = sparingly(env.clock, this.#logger.warn.bind(this.#logger))
-    this.#events = new Events(this.#logger, ['change'])
+    this.#events = new Events(this.#logger, ['change', 'changes', 'told'])
+    this.#deliveries = new Deliveries(env, this.#logger)
+    this.#queries = new Queries(env)
+    this.#channel = channel
+    this.#coalesceMs = options.coalesceMs
     this.#metrics = new SwimMetrics(env.metrics, nodeId)
     const nowMs = env.clock.monotonicMs()
     const { address } = socket
@@ -113,9 +118,22 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
       tuning,
       random: env.random,
       nowMs,
+      coordinates: options.coordinates,
+      token: options.token,
+      streamPacketBytes:
+        channel === undefined ? 0 : Math.min(channel.maximumMessageBytes, maximumStreamBytes),
+      ...(options.admit === undefined ? {} : { admit: options.admit }),
+      ...(options.veto === undefined ? {} : { veto: options.veto }),
     })
+    this.#snapshots =
+      options.snapshots === undefined
+        ? undefined
+        : new Snapshots(env, this.#logger, options.snapshots, options.snapshotIntervalMs, () =>
+            this.#core.snapshot(),
+          )
     socket.onMessage((from, bytes) => this.#receive(from, bytes))
-    this.#core.join(seeds, nowMs)
+    channel?.onMessage((peer, bytes) => this.#receiveByStream(peer.nodeId, bytes))
+    this.#begin(before, seeds, nowMs)
     this.#pump()
   }
 
@@ -143,8 +161,39 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
   status(): SwimStatus {
     const members: Record<MemberState, number> = { alive: 0, suspect: 0, dead: 0, left: 0 }
     for (const { state } of this.#core.members()) members[state]++
-    const { self, localHealth, pendingUpdates, counters } = this.#core
-    return { self, localHealth, members, pendingUpdates, counters: { ...counters }, tuning: this.#tuning }
+    const { self, localHealth, pendingUpdates, counters, expelled } = this.#core
+    return {
+      self,
+      localHealth,
+      members,
+      pendingUpdates,
+      expelled,
+      eventsDropped: this.#deliveries.dropped,
+      counters: { ...counters },
+      tuning: this.#tuning,
+    }
+  }
+
+  /**
+   * The round trip to be expected to a member, in milliseconds, by network coordinates; it need never have been asked. Undefined
+   * while too little is known.
+   */
+  estimatedRoundTripMs(nodeId: NodeId): number | undefined {
+    return this.#core.estimatedRoundTripMs(nodeId)
+  }
+
+  /** Members alive, the nearest first by their expected round trips, those of which too little is known last. */
+  nearest(count: number): readonly SwimMember[] {
+    checkInteger(count, 'the number of members')
+    const distances = this.#core
+      .members()
+      .filter(({ nodeId, state }) => state === 'alive' && nodeId !== this.#core.self.nodeId)
+      .map(
+        (member) => [this.estimatedRoundTripMs(member.nodeId) ?? Number.POSITIVE_INFINITY, member] as const,
+      )
+    // Infinity from infinity is not a number.
+    distances.sort(([a], [b]) => (a === b ? 0 : a - b))
+    return distances.slice(0, count).map(([, member]) => member)
   }
 
   on<K extends keyof SwimEvents>(event: K, listener: SwimEvents[K]): () => void {
@@ -172,7 +221,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
   }
 
   /**
-   * Replaces what this node tells the others about itself, at most 512 bytes.
+   * Replaces what this node tells the others about itself, at most `maximumMetadataBytes`.
    *
    * @throws KeelsonError `CLOSED`, `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`
    */
@@ -194,6 +243,72 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
     checkName(nodeId, 'the member that is suspected')
     this.#core.suspectLocally(nodeId, this.#now())
     this.#pump()
+  }
+
+  /**
+   * Removes a member from the cluster for good, whatever state it is in: everybody holds it gone, and it stays out as long as
+   * it lives on its present data directory. False if it is not known or removed already.
+   *
+   * @throws KeelsonError `CLOSED`, `INVALID_ARGUMENT`
+   */
+  remove(nodeId: NodeId): boolean {
+    this.#mustBeOpen()
+    checkName(nodeId, 'the member that is removed')
+    const removed = this.#core.remove(nodeId, this.#now())
+    this.#pump()
+    return removed
+  }
+
+  /**
+   * Tells all members something, this one included: each gets it once, as an event `told`, some rounds of gossip later. At most
+   * 512 bytes; larger things belong into the metadata store. Members that join soon after may hear it too.
+   *
+   * @throws KeelsonError `CLOSED`, `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`
+   */
+  tell(name: string, payload: Uint8Array): void {
+    this.#mustBeOpen()
+    this.#core.tell(name, payload, this.#now())
+    this.#pump()
+  }
+
+  /**
+   * Asks all members something, this one included, and resolves with the answers that came: as soon as every member that is
+   * alive has answered, or after `timeoutMs`. It is spread by gossip, and answers come directly.
+   *
+   * @throws KeelsonError `CLOSED`, `ABORTED`, `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`, `OVERLOADED`
+   */
+  async ask(name: string, payload: Uint8Array, options: QueryOptions = {}): Promise<readonly QueryAnswer[]> {
+    this.#mustBeOpen()
+    checkCall('ask', options, ['timeoutMs'])
+    const { timeoutMs = defaultQueryTimeoutMs, signal } = options
+    checkInteger(timeoutMs, 'timeoutMs', 1)
+    throwIfAborted(signal)
+    this.#queries.mustHaveRoom()
+    const id = this.#core.ask(name, payload, this.#now())
+    const collected = this.#queries.collect(id, this.#core.membership.table.live, timeoutMs, signal)
+    this.#pump()
+    return collected
+  }
+
+  /**
+   * Answers queries of a name with what `handler` gives, at most 512 bytes, until the function that is returned is called.
+   * Members without a handler do not answer.
+   *
+   * @throws KeelsonError `CLOSED`, `INVALID_ARGUMENT`, also for a name that has a handler already
+   */
+  answer(name: string, handler: QueryHandler): () => void {
+    this.#mustBeOpen()
+    checkText(name, 'the name of a query', 64)
+    checkFunction(handler, `the handler of '${name}'`)
+    if (this.#handlers.has(name))
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `queries '${name}' have a handler already; take it away first`,
+      )
+    this.#handlers.set(name, handler)
+    return () => {
+      if (this.#handlers.get(name) === handler) this.#handlers.delete(name)
+    }
   }
 
   /**
@@ -232,8 +347,35 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
         'SWIM was closed before its goodbye had spread; the others take this member for dead after a while',
       ),
     )
+    this.#queries.close(
+      new KeelsonError('CLOSED', 'SWIM was closed while a query was open', { outcome: 'unknown' }),
+    )
+    this.#deliveries.close()
     this.#events.removeAll()
+    await this.#snapshots?.close()
     await this.#socket.close()
+  }
+
+  /** Looks for the members that an earlier life knew, and for the seeds. */
+  #begin(before: Uint8Array | undefined, seeds: readonly string[], nowMs: number): void {
+    try {
+      if (before !== undefined) {
+        this.#core.restore(before, seeds, nowMs)
+        return
+      }
+    } catch (error) {
+      this.#logger.warn({ error }, 'the snapshot of SWIM does not decode and is left out')
+    }
+    this.#core.join(seeds, nowMs)
+  }
+
+  #receiveByStream(nodeId: NodeId, bytes: Uint8Array): void {
+    if (this.#closing !== undefined) return
+    const address = this.#core.member(nodeId)?.address ?? ''
+    // Answers to a stranger would have nowhere to go.
+    if (address === '') return
+    this.#core.receive(address, bytes, this.#now(), nodeId)
+    this.#pump()
   }
 
   #receive(from: string, bytes: Uint8Array): void {
@@ -246,8 +388,14 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
     const lateMs = this.#now() - this.#armedForMs
     this.#timer = undefined
     this.#armedForMs = Number.POSITIVE_INFINITY
-    if (lateMs <= lateAfterMs) this.#advance()
-    else this.#drain(0)
+    if (lateMs <= lateAfterMs) {
+      this.#advance()
+      return
+    }
+    // Whoever is that late itself may have missed an answer; a longer standstill is noticed by the core.
+    const { probeTimeoutMs } = this.#tuning
+    if (lateMs > probeTimeoutMs * lagShare && lateMs <= probeTimeoutMs) this.#core.noteLag(this.#now())
+    this.#drain(0)
   }
 
   /**
@@ -276,21 +424,63 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
 
   /** Carries out what the core wants. */
   #pump(): void {
-    const { packets, events } = this.#core.takeOutput()
-    for (const { to, bytes } of packets) {
-      try {
-        this.#socket.send(to, bytes)
-      } catch (error) {
-        this.#complain({ to, error }, 'a SWIM packet could not be sent')
-      }
-    }
+    const { packets, events, deliveries } = this.#core.takeOutput()
+    for (const packet of packets) this.#send(packet)
     this.#arm()
-    this.#metrics.update(this.#core)
+    this.#metrics.update(this.#core, this.#now())
     if (this.#core.departed) this.#departure?.resolve()
     for (const event of events) {
       this.#log(event)
-      this.#events.emit('change', event)
+      this.#deliveries.add(() => this.#events.emit('change', event))
+      this.#coalesce(event)
     }
+    if (events.length > 0) this.#snapshots?.plan()
+    for (const delivery of deliveries) this.#deliveries.add(() => this.#deliver(delivery))
+  }
+
+  #send({ to, recipient, reliable, bytes }: SwimPacket): void {
+    try {
+      if (!reliable || recipient === undefined || this.#channel === undefined) this.#socket.send(to, bytes)
+      else this.#core.noteStream(recipient, this.#channel.send(recipient, bytes))
+    } catch (error) {
+      this.#complain({ to, error }, 'a SWIM packet could not be sent')
+    }
+  }
+
+  #deliver(delivery: SwimDelivery): void {
+    if (this.#closing !== undefined) return
+    if (delivery.kind === 'answer') {
+      this.#queries.take(delivery.id, delivery.responder, delivery.payload)
+      return
+    }
+    const { origin, name, payload } = delivery
+    if (delivery.kind === 'event') {
+      this.#events.emit('told', { nodeId: origin, time: delivery.time, name, payload })
+      return
+    }
+    try {
+      const answer = this.#handlers.get(name)?.(payload, origin)
+      if (answer === undefined) return
+      this.#core.answer(delivery, answer, this.#now())
+    } catch (error) {
+      this.#logger.error({ query: name, error }, 'the handler of a query threw')
+      return
+    }
+    this.#pump()
+  }
+
+  /** Gathers the changes of a short time. */
+  #coalesce(event: SwimEvent): void {
+    if (this.#coalesced.size === 0) {
+      this.#env.timers.schedule(this.#coalesceMs, () => {
+        const events = [...this.#coalesced.values()]
+        this.#coalesced = new Map()
+        this.#deliveries.add(() => this.#events.emit('changes', events))
+      })
+    }
+    const { nodeId } = event.member
+    this.#coalesced.delete(nodeId)
+    this.#coalesced.set(nodeId, event)
   }
 
   #arm(): void {
@@ -304,9 +494,9 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
     this.#timer = this.#env.timers.schedule(Math.max(0, deadlineMs - this.#now()), () => this.#onTimer())
   }
 
-  #log({ type, member, accusedBy }: SwimEvent): void {
+  #log({ type, member, accusedBy, reason }: SwimEvent): void {
     const { nodeId, incarnation, version, address } = member
-    const fields = { member: nodeId, incarnation, version, address, accusedBy }
+    const fields = { member: nodeId, incarnation, version, address, accusedBy, reason }
     if (type === 'conflict') this.#logger.error(fields, 'another living process uses the node id of this one')
     else this.#logger.info(fields, `member ${type}`)
   }

@@ -4,30 +4,50 @@
  *
  * @module
  */
-export {
-  type AccusationMessage,
-  type AliveMessage,
-  type DecodedPacket,
-  decodePacket,
-  encodePacket,
-  type LeftMessage,
-  type PacketSender,
-  type SwimMessage,
-  type SyncRecord,
-  type UpdateMessage,
-} from './core/codec.ts'
+export { decodePacket, encodePacket } from './core/codec.ts'
+export { type Coordinate, coordinateDimensions, distanceMs } from './core/coordinates.ts'
+export type { SwimCoreOptions } from './core/core-options.ts'
 export { type SwimFate, type SwimInvariantName, SwimInvariants } from './core/invariants.ts'
-export { SwimCore, type SwimCoreOptions } from './core/swim-core.ts'
+export type {
+  AccusationMessage,
+  AckMessage,
+  AliveMessage,
+  AnswerMessage,
+  ChunkMessage,
+  DecodedPacket,
+  FetchMessage,
+  HelloMessage,
+  IndirectPingMessage,
+  LeftMessage,
+  NackMessage,
+  OfferMessage,
+  PacketSender,
+  PingMessage,
+  QueryMessage,
+  RecallMessage,
+  RefusalMessage,
+  StateMessage,
+  SwimMessage,
+  SyncRecord,
+  UpdateMessage,
+  UserEventMessage,
+} from './core/messages.ts'
+export type { SwimOutput, SwimPacket } from './core/output.ts'
+export { Statement, type StatementFields } from './core/statement.ts'
+export { SwimCore } from './core/swim-core.ts'
 export { lanProfile, localProfile, type SwimTuning, wanProfile } from './core/tuning.ts'
 export type {
   MemberState,
+  ProtocolRange,
   SwimCounters,
+  SwimDelivery,
   SwimEvent,
   SwimEventType,
   SwimExplanation,
   SwimMember,
-  SwimOutput,
-  SwimPacket,
 } from './core/types.ts'
-export { Swim, type SwimEvents, type SwimStatus } from './driver.ts'
-export { type SwimOptions, type SwimProfile, swimProfiles } from './options.ts'
+export { Swim } from './driver.ts'
+export type { QueryHandler, SwimEvents, SwimStatus, SwimTold } from './driver-types.ts'
+export { KeyRotation, type KeyRotationOptions, type RotatingKeys } from './key-rotation.ts'
+export { type SwimOptions, type SwimProfile, type SwimSnapshotStore, swimProfiles } from './options.ts'
+export type { QueryAnswer, QueryOptions } from './queries.ts'

@@ -3,7 +3,9 @@ import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import {
   arrayOption,
+  booleanOption,
   checkOptions,
+  functionOption,
   integerOption,
   type NumberBounds,
   numberOption,
@@ -14,9 +16,12 @@ import {
   wordOption,
 } from '../core/options.ts'
 import type { DatagramSocket } from '../interfaces/datagram.ts'
+import type { Channel } from '../interfaces/transport.ts'
 import { type ClusterId, checkId, checkName, type Incarnation, type NodeId } from '../model/ids.ts'
-import { isAddress, maximumMetadataBytes, minimumPacketBytes } from './core/codec.ts'
+import { minimumPacketBytes } from './core/codec.ts'
+import { isAddress, maximumTokenBytes } from './core/message-codec.ts'
 import { lanProfile, localProfile, type SwimTuning, wanProfile } from './core/tuning.ts'
+import type { SwimMember } from './core/types.ts'
 
 /** Sets of defaults by name. */
 export type SwimProfile = 'lan' | 'wan' | 'local'
@@ -40,12 +45,48 @@ export interface SwimOptions extends Partial<SwimTuning> {
   readonly incarnation: Incarnation
   /** Name of the cluster. Packets with another one are dropped, so that clusters never merge by a wrong address. */
   readonly label: ClusterId
-  /** What this node tells the others about itself, at most 512 bytes. Default: nothing. */
+  /**
+   * What this node tells the others about itself, at most {@link SwimTuning.maximumMetadataBytes}; up to 512 bytes travel with
+   * every other news of it, longer ones are pulled by each member. Default: nothing.
+   */
   readonly metadata?: Uint8Array
   /** `host:port` addresses at which others may be found; this node's own may be among them. Default: none. */
   readonly seeds?: readonly string[]
   /** Default: `lan`. */
   readonly profile?: SwimProfile
+  /**
+   * The library's transport, for what datagrams do badly: whole views, long metadata, and a second try for a member that no
+   * datagram reaches, which is then `degraded` and not dead. Default: datagrams only.
+   */
+  readonly channel?: Channel
+  /** Shown to the seeds, whose hosts may ask for it: see `admit`. At most 256 bytes. Default: nothing. */
+  readonly token?: Uint8Array
+  /**
+   * Asked about a node that asks this one to be let in: says why it must stay out, or undefined for one that is welcome. Quick,
+   * and without side effects. Default: all are welcome.
+   */
+  readonly admit?: (candidate: SwimMember, token: Uint8Array) => string | undefined
+  /**
+   * Asked about every member that this node does not know yet, whoever tells of it, such as the members of another cluster that
+   * is about to merge with this one: says why it must not come into this node's view, or undefined. Default: all may.
+   */
+  readonly veto?: (candidate: SwimMember) => string | undefined
+  /** Estimates round trips by network coordinates: 19 bytes in each answer to a ping. Default: true. */
+  readonly coordinates?: boolean
+  /** Remembers over a restart where members were, so that a node finds its cluster without seeds. Default: nothing does. */
+  readonly snapshots?: SwimSnapshotStore
+  /** Time between two snapshots at least. Default: 10,000. */
+  readonly snapshotIntervalMs?: number
+  /** How long changes are gathered for the event `changes`. Default: 100. */
+  readonly coalesceMs?: number
+}
+
+/** Where a host keeps a node's snapshot: a file or a key, of some kilobytes. */
+export interface SwimSnapshotStore {
+  /** The last one that was saved; undefined when there is none. */
+  load(): Promise<Uint8Array | undefined>
+  /** Replaces it. */
+  save(snapshot: Uint8Array): Promise<void>
 }
 
 /** Checked options, complete. */
@@ -58,6 +99,14 @@ export interface CheckedSwimOptions {
   readonly metadata: Uint8Array
   readonly seeds: readonly string[]
   readonly tuning: SwimTuning
+  readonly channel: Channel | undefined
+  readonly token: Uint8Array
+  readonly admit: SwimOptions['admit']
+  readonly veto: SwimOptions['veto']
+  readonly coordinates: boolean
+  readonly snapshots: SwimSnapshotStore | undefined
+  readonly snapshotIntervalMs: number
+  readonly coalesceMs: number
 }
 
 const tuningBounds: Readonly<Record<keyof SwimTuning, NumberBounds & { readonly integer?: boolean }>> = {
@@ -74,10 +123,19 @@ const tuningBounds: Readonly<Record<keyof SwimTuning, NumberBounds & { readonly 
   gossipToDeadMs: { min: 0, max: 86_400_000 },
   reconnectIntervalMs: { min: 50, max: 86_400_000 },
   tombstoneMs: { min: 1_000, max: 31_536_000_000 },
+  expelRefutations: { min: 0, max: 16, integer: true },
+  expelWindowMs: { min: 1_000, max: 86_400_000 },
+  expelHoldMs: { min: 1_000, max: 86_400_000 },
+  maximumMetadataBytes: { min: 0, max: 2 ** 24, integer: true },
+  maximumMetadataCacheBytes: { min: 0, max: 2 ** 34, integer: true },
   maximumPacketBytes: { min: minimumPacketBytes, max: 65_507, integer: true },
   maximumMembers: { min: 2, max: 1_000_000, integer: true },
   maximumSyncBytesPerSecond: { min: 16_384, max: 2 ** 32, integer: true },
 }
+
+/** Options of which some have no default. */
+type AllSwimOptions = Required<Omit<SwimOptions, 'channel' | 'admit' | 'veto' | 'snapshots'>> &
+  Pick<CheckedSwimOptions, 'channel' | 'admit' | 'veto' | 'snapshots'>
 
 /** @throws KeelsonError `INVALID_OPTION` */
 export function checkSwimOptions(input: unknown): CheckedSwimOptions {
@@ -88,7 +146,7 @@ export function checkSwimOptions(input: unknown): CheckedSwimOptions {
       optional(integer === true ? integerOption(bounds) : numberOption(bounds)),
     ]),
   ) as { [K in keyof SwimTuning]-?: OptionCheck<number | undefined> }
-  const options = checkOptions<Required<SwimOptions>>(
+  const options = checkOptions<AllSwimOptions>(
     where,
     input,
     {
@@ -101,12 +159,25 @@ export function checkSwimOptions(input: unknown): CheckedSwimOptions {
       metadata: metadataOption,
       seeds: arrayOption(addressOption, { max: 1_000, fallback: [] }),
       profile: wordOption(['lan', 'wan', 'local'], 'lan'),
+      channel: optional(objectOption<Channel>(['send', 'onMessage', 'maximumMessageBytes'])),
+      token: tokenOption,
+      admit: optional(functionOption<NonNullable<SwimOptions['admit']>>()),
+      veto: optional(functionOption<NonNullable<SwimOptions['veto']>>()),
+      coordinates: booleanOption(true),
+      snapshots: optional(objectOption<SwimSnapshotStore>(['load', 'save'])),
+      snapshotIntervalMs: numberOption({ min: 100, max: 86_400_000, fallback: 10_000 }),
+      coalesceMs: numberOption({ min: 1, max: 60_000, fallback: 100 }),
     },
     (checked, refuse) => {
       const tuning = { ...swimProfiles[checked.profile], ...pickTuning(checked) }
       if (tuning.probeTimeoutMs >= tuning.probeIntervalMs) {
         refuse(
           `probeTimeoutMs (${tuning.probeTimeoutMs}) must be below probeIntervalMs (${tuning.probeIntervalMs}), or no time is left to ask others`,
+        )
+      }
+      if (checked.metadata.length > tuning.maximumMetadataBytes) {
+        refuse(
+          `metadata takes at most ${tuning.maximumMetadataBytes} bytes (maximumMetadataBytes), not ${checked.metadata.length}`,
         )
       }
       if (checked.socket.maximumPayloadBytes < minimumPacketBytes) {
@@ -119,6 +190,7 @@ export function checkSwimOptions(input: unknown): CheckedSwimOptions {
   const tuning = { ...swimProfiles[options.profile], ...pickTuning(options) }
   const { env, socket, nodeId, incarnation, label, metadata, seeds } = options
   const maximumPacketBytes = Math.min(tuning.maximumPacketBytes, socket.maximumPayloadBytes)
+  const { channel, token, admit, veto, coordinates, snapshots, snapshotIntervalMs, coalesceMs } = options
   return {
     env,
     socket,
@@ -127,6 +199,14 @@ export function checkSwimOptions(input: unknown): CheckedSwimOptions {
     label,
     metadata,
     seeds,
+    channel,
+    token,
+    admit,
+    veto,
+    coordinates,
+    snapshots,
+    snapshotIntervalMs,
+    coalesceMs,
     tuning: Object.freeze({ ...tuning, maximumPacketBytes }),
   }
 }
@@ -152,11 +232,14 @@ const addressOption: OptionCheck<string> = (value, name) => {
   throw new KeelsonError('INVALID_OPTION', `${name} takes an address like 'host:port', not '${address}'`)
 }
 
+const tokenOption: OptionCheck<Uint8Array> = (value, name) => {
+  const token = value === undefined ? new Uint8Array(0) : value
+  if (token instanceof Uint8Array && token.length <= maximumTokenBytes) return copyBytes(token)
+  throw new KeelsonError('INVALID_OPTION', `${name} takes a Uint8Array of at most ${maximumTokenBytes} bytes`)
+}
+
 const metadataOption: OptionCheck<Uint8Array> = (value, name) => {
   const metadata = value === undefined ? new Uint8Array(0) : value
-  if (metadata instanceof Uint8Array && metadata.length <= maximumMetadataBytes) return copyBytes(metadata)
-  throw new KeelsonError(
-    'INVALID_OPTION',
-    `${name} takes a Uint8Array of at most ${maximumMetadataBytes} bytes`,
-  )
+  if (metadata instanceof Uint8Array) return copyBytes(metadata)
+  throw new KeelsonError('INVALID_OPTION', `${name} takes a Uint8Array`)
 }

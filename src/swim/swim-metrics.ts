@@ -12,16 +12,21 @@ const counted: Readonly<Record<keyof SwimCounters, readonly [name: string, help:
   probes: ['probes_total', 'Probes begun'],
   failedProbes: ['failed_probes_total', 'Probes without an answer'],
   refutations: ['refutations_total', 'Accusations of this node that it refuted'],
+  expulsions: ['expulsions_total', 'Members expelled because they could not be reached reliably'],
+  membersVetoed: ['members_vetoed_total', 'Members that the host or their protocol did not let in'],
   syncsRefused: ['syncs_refused_total', 'Exchanges refused because their budget was spent'],
   membersRefused: ['members_refused_total', 'Members refused because there were too many'],
   stalls: ['stalls_total', 'Times that this process was stopped for longer than a probe may take'],
 }
+
+const updateEveryMs = 1_000
 
 /** Copies a core's counts into the host's metrics. */
 export class SwimMetrics {
   readonly #labels: { readonly node: string }
   readonly #counters: (readonly [keyof SwimCounters, Counter])[]
   readonly #seen: Record<string, number> = {}
+  #nextMs = Number.NEGATIVE_INFINITY
   readonly #health: Gauge
   readonly #live: Gauge
 
@@ -35,7 +40,10 @@ export class SwimMetrics {
     this.#live = metrics.gauge('keelson_swim_members', 'Members alive or under suspicion, this node included')
   }
 
-  update(core: SwimCore): void {
+  /** Copies what has changed, at most once in a while: rendering labels costs more than handling a packet. */
+  update(core: SwimCore, nowMs: number): void {
+    if (nowMs < this.#nextMs) return
+    this.#nextMs = nowMs + updateEveryMs
     for (const [key, counter] of this.#counters) {
       const value = core.counters[key]
       const grown = value - (this.#seen[key] ?? 0)
@@ -43,7 +51,13 @@ export class SwimMetrics {
       this.#seen[key] = value
       counter.add(grown, this.#labels)
     }
-    this.#health.set(core.localHealth, this.#labels)
-    this.#live.set(core.membership.table.live, this.#labels)
+    this.#set('health', this.#health, core.localHealth)
+    this.#set('live', this.#live, core.membership.table.live)
+  }
+
+  #set(name: string, gauge: Gauge, value: number): void {
+    if (this.#seen[name] === value) return
+    this.#seen[name] = value
+    gauge.set(value, this.#labels)
   }
 }

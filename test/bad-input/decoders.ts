@@ -66,6 +66,7 @@ import { decodeSetting, encodeSetting, parseSettingKey, settingKey } from '../..
 import { checkIdentity, encodeIdentity } from '../../src/storage/directory.ts'
 import { decodeSegmentHeader, encodeSegmentHeader } from '../../src/storage/segments/segment-file.ts'
 import { decodePacket, encodePacket } from '../../src/swim/core/codec.ts'
+import { decodeSnapshot, encodeSnapshot } from '../../src/swim/core/snapshot.ts'
 import { decodeRpc, RpcEncoder } from '../../src/transport/rpc/frames.ts'
 import { FrameReader, FrameWriter, streamRecord } from '../../src/transport/websocket/frame.ts'
 import {
@@ -77,6 +78,7 @@ import {
   encodeWelcome,
 } from '../../src/transport/websocket/handshake.ts'
 import { decodeError, encodeError } from '../../src/transport/wire-error.ts'
+import { everyMessage } from '../swim/support/samples.ts'
 
 /** Something that reads bytes of which it knows nothing. */
 export interface Decoder {
@@ -628,30 +630,12 @@ export const decoders: readonly Decoder[] = [
   {
     name: 'decodePacket',
     decode: (bytes) => decodePacket(bytes, 'c'),
-    samples: [
-      encodePacket('c', { nodeId: 'n1', incarnation: 7, version: 2 }, [
-        { kind: 'ping', sequence: 300, target: 'n2' },
-        { kind: 'alive', nodeId: 'n1', incarnation: 7, version: 2, address: 'host:1', metadata: value },
-        { kind: 'suspect', nodeId: 'n2', version: 3, accuser: 'n1' },
-        {
-          kind: 'state',
-          mask: 5,
-          wantReturn: true,
-          records: [
-            {
-              nodeId: 'n1',
-              incarnation: 7,
-              version: 2,
-              state: 'dead',
-              address: 'host:1',
-              metadata: value,
-              accusedVersion: 2,
-              ageMs: 5,
-            },
-          ],
-        },
-      ]),
-    ],
+    samples: [encodePacket('c', { nodeId: 'n1', incarnation: 7, version: 2 }, everyMessage)],
+  },
+  {
+    name: 'decodeSnapshot',
+    decode: decodeSnapshot,
+    samples: [encodeSnapshot({ version: 3, clock: 9, addresses: ['10.0.0.1:7946', '[::1]:1'] })],
   },
   {
     name: 'decodeRpc',

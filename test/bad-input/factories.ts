@@ -68,7 +68,7 @@ import {
 import { levelLog, openLevel } from '../../src/storage/level/index.ts'
 import { MemoryDisk, MemoryFileSystem, MemoryLevel, memoryLog } from '../../src/storage/memory/index.ts'
 import { segments } from '../../src/storage/segments/index.ts'
-import { lanProfile, Swim } from '../../src/swim/index.ts'
+import { KeyRotation, lanProfile, Swim } from '../../src/swim/index.ts'
 import { datagram, KeyRing } from '../../src/transport/datagram/index.ts'
 import { Rpc } from '../../src/transport/index.ts'
 import { memoryDatagrams, memoryNetwork } from '../../src/transport/memory/index.ts'
@@ -358,6 +358,14 @@ export const factories: readonly Factory[] = [
       metadata: { kind: 'bytes' },
       seeds: array,
       profile: { kind: 'word' },
+      channel: { kind: 'port' },
+      token: { kind: 'bytes' },
+      admit: call,
+      veto: call,
+      coordinates: flag,
+      snapshots: { kind: 'port' },
+      snapshotIntervalMs: number,
+      coalesceMs: number,
     },
     valid: () => ({
       env,
@@ -374,6 +382,22 @@ export const factories: readonly Factory[] = [
     }),
     make: (options) => Swim.open(options as never),
     says: { nodeId: /a node id/, incarnation: /an incarnation/, label: /a label/ },
+  },
+  {
+    name: 'KeyRotation',
+    options: {
+      env: environment,
+      swim: must('port'),
+      keys: must('port'),
+      checkIntervalMs: count,
+      timeoutMs: count,
+    },
+    valid: () => ({
+      env,
+      swim: { ask: async () => [], answer: () => () => {}, self: { nodeId: 'n1' } },
+      keys: new KeyRing([new Uint8Array(32)]),
+    }),
+    make: (options) => new KeyRotation(options as never),
   },
   {
     name: 'memoryStore',

@@ -999,10 +999,31 @@ async function openGossip(): ReturnType<Subject['open']> {
     {
       name: 'setMetadata',
       right: [value],
-      arguments: [{ ...bytes, also: [new Uint8Array(600)] }],
+      arguments: [{ ...bytes, also: [new Uint8Array(70_000)] }],
       call: swim.setMetadata.bind(swim),
     },
     { name: 'suspect', right: ['n2'], arguments: [name], call: swim.suspect.bind(swim) },
+    { name: 'remove', right: ['n2'], arguments: [name], call: swim.remove.bind(swim) },
+    {
+      name: 'tell',
+      right: ['news', value],
+      arguments: [text, { ...bytes, also: [new Uint8Array(600)] }],
+      call: swim.tell.bind(swim),
+    },
+    {
+      name: 'ask',
+      right: ['load', value],
+      arguments: [text, { ...bytes, also: [new Uint8Array(600)] }],
+      options: ['timeoutMs'],
+      call: swim.ask.bind(swim),
+    },
+    {
+      name: 'answer',
+      right: ['load', () => value],
+      arguments: [text, { kind: 'function' }],
+      call: swim.answer.bind(swim),
+    },
+    { name: 'nearest', right: [3], arguments: [count], call: swim.nearest.bind(swim), closed: 'ignores' },
     listening(swim, 'change'),
     ...[socket, udp].map(
       (each): Call => ({

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { text, utf8 } from '../../src/core/bytes.ts'
 import { MetricsRegistry } from '../../src/core/metrics.ts'
 import { SeededRandom } from '../../src/core/random.ts'
 import { NetworkConditions, SimulatedDatagrams, Simulation } from '../../src/simulation/index.ts'
@@ -124,9 +125,9 @@ suite('Swim in virtual time', () => {
     await world.startMany(3)
     const { metrics } = world.simulation.process('n0').environment
     assert.ok(metrics instanceof MetricsRegistry)
-    const text = metrics.text()
-    assert.match(text, /keelson_swim_members\{node="n0"\} 3/)
-    assert.match(text, /keelson_swim_packets_sent_total\{node="n0"\} [1-9]/)
+    const shown = metrics.text()
+    assert.match(shown, /keelson_swim_members\{node="n0"\} 3/)
+    assert.match(shown, /keelson_swim_packets_sent_total\{node="n0"\} [1-9]/)
   })
 
   test('a closed instance says so, and closing twice is once', async () => {
@@ -143,6 +144,128 @@ suite('Swim in virtual time', () => {
     await assert.rejects(swim.leave(), { code: 'CLOSED' })
   })
 
+  test('what one tells reaches all once, and all are asked', async () => {
+    const world = new World(8)
+    await world.startMany(6)
+    const told: string[] = []
+    for (const [nodeId, swim] of world.swims) {
+      swim.on('told', (event) => told.push(`${nodeId} ${event.nodeId} ${event.name}`))
+      if (nodeId !== 'n5')
+        swim.answer('load', (payload, asker) => utf8(`${nodeId} ${asker} ${text(payload)}`))
+    }
+    world.swim('n2').tell('deploy', utf8('v2'))
+    await world.simulation.runFor(3_000)
+    assert.deepEqual(
+      told.sort(),
+      ['n0', 'n1', 'n2', 'n3', 'n4', 'n5'].map((nodeId) => `${nodeId} n2 deploy`),
+    )
+    const answers = await world.simulation.until(world.swim('n1').ask('load', utf8('now')), 20_000)
+    assert.deepEqual(
+      answers.map(({ nodeId, payload }) => `${nodeId} ${text(payload)}`).sort(),
+      ['n0', 'n1', 'n2', 'n3', 'n4'].map((nodeId) => `${nodeId} ${nodeId} n1 now`),
+    )
+    // A second handler of one name would answer twice; one that throws answers not at all.
+    assert.throws(() => world.swim('n1').answer('load', () => undefined), { code: 'INVALID_ARGUMENT' })
+    world.swim('n3').answer('broken', () => {
+      throw new Error('on purpose')
+    })
+    world.swim('n4').answer('broken', () => utf8('fine'))
+    const some = await world.simulation.until(
+      world.swim('n3').ask('broken', utf8(''), { timeoutMs: 2_000 }),
+      20_000,
+    )
+    assert.deepEqual(
+      some.map(({ nodeId }) => nodeId),
+      ['n4'],
+    )
+    const controller = new AbortController()
+    const aborted = world.swim('n1').ask('nobody', utf8(''), { signal: controller.signal })
+    controller.abort()
+    await assert.rejects(aborted, { code: 'ABORTED' })
+  })
+
+  test('a node without a token is not let in, and hears why', async () => {
+    const world = new World(9)
+    const admit = (_: unknown, token: Uint8Array): string | undefined =>
+      text(token) === 'secret' ? undefined : 'show the token'
+    await world.start('n0', { admit, seeds: [] })
+    await world.start('n1', { token: utf8('secret') })
+    await world.start('n2', { token: utf8('wrong') })
+    await world.simulation.runFor(10_000)
+    assert.equal(world.swim('n0').status().members.alive, 2)
+    assert.equal(world.swim('n2').status().members.alive, 1)
+    const refused = world.events.find(({ type, observer }) => type === 'refused' && observer === 'n2')
+    assert.equal(refused?.reason, 'show the token')
+  })
+
+  test('a node finds its cluster again by its snapshot, without seeds', async () => {
+    const world = new World(10)
+    let saved: Uint8Array | undefined
+    const snapshots = {
+      load: async () => saved,
+      save: async (bytes: Uint8Array) => {
+        saved = bytes
+      },
+    }
+    await world.startMany(4)
+    await world.start('back', { snapshots, snapshotIntervalMs: 1_000 })
+    await world.simulation.runFor(10_000)
+    world.simulation.process('back').crash('kill')
+    await world.simulation.runFor(30_000)
+    assert.ok(saved)
+    const swim = await world.start('back', { snapshots, seeds: [] })
+    await world.simulation.runFor(5_000)
+    assert.equal(swim.status().members.alive, 5)
+    assert.ok(world.allHold('back', 'alive'))
+    // One that is damaged, or cannot be read, only costs the memory of it.
+    world.simulation.process('back').crash('kill')
+    saved = new Uint8Array([99])
+    await world.start('back', { snapshots, incarnation: 3 })
+    await world.simulation.runFor(10_000)
+    assert.ok(world.allHold('back', 'alive'))
+    world.simulation.process('back').crash('kill')
+    const broken = { ...snapshots, load: async () => Promise.reject(new Error('no disk')) }
+    await world.start('back', { snapshots: broken, incarnation: 4 })
+  })
+
+  test('changes come together, and slow listeners hold nothing up', async () => {
+    const world = new World(11)
+    await world.startMany(5)
+    const batches: string[][] = []
+    world.swim('n0').on('changes', (events) => batches.push(events.map(({ member }) => member.nodeId)))
+    for (const nodeId of ['n3', 'n4']) {
+      world.simulation.process(nodeId).crash('kill')
+      world.swims.delete(nodeId)
+    }
+    await world.simulation.runFor(40_000)
+    assert.ok(batches.length > 0 && batches.every((batch) => new Set(batch).size === batch.length))
+    assert.deepEqual(new Set(batches.flat()), new Set(['n3', 'n4']))
+  })
+
+  test('the nearest members are known without asking them', async () => {
+    const world = new World(12)
+    await world.startMany(4)
+    await world.simulation.runFor(120_000)
+    const swim = world.swim('n0')
+    assert.ok((swim.estimatedRoundTripMs('n1') ?? 0) > 0)
+    assert.equal(swim.nearest(10).length, 3)
+    assert.equal(swim.nearest(2).length, 2)
+    assert.ok(!swim.nearest(10).some(({ nodeId }) => nodeId === 'n0'))
+    assert.equal(swim.explain('n1')?.estimatedRoundTripMs, swim.estimatedRoundTripMs('n1'))
+  })
+
+  test('an operator removes a member for good', async () => {
+    const world = new World(13)
+    await world.startMany(4)
+    assert.ok(world.swim('n1').remove('n3'))
+    assert.ok(!world.swim('n1').remove('n3'))
+    assert.ok(!world.swim('n1').remove('nobody'))
+    await world.simulation.runFor(20_000)
+    assert.ok(world.events.some(({ type, observer }) => type === 'removed' && observer === 'n3'))
+    assert.equal(world.swim('n0').member('n3')?.state, 'left')
+    assert.match(world.swim('n0').explain('n3')?.text ?? '', /removed by an operator/)
+  })
+
   test('bad options are refused by name', async () => {
     const world = new World(7)
     const refused: [options: Record<string, unknown>, message: RegExp][] = [
@@ -151,7 +274,7 @@ suite('Swim in virtual time', () => {
       [{ nodeId: 'No Name' }, /'nodeId': a node id must be/],
       [{ incarnation: 0 }, /'incarnation': an incarnation must be a positive/],
       [{ label: '' }, /'label'/],
-      [{ metadata: new Uint8Array(513) }, /at most 512 bytes/],
+      [{ metadata: new Uint8Array(65_537) }, /at most 65536 bytes/],
       [{ metadata: 'text' }, /Uint8Array/],
       [{ seeds: ['nowhere'] }, /seeds.*'host:port'/],
       [{ profile: 'moon' }, /one of lan, wan, local/],
@@ -170,6 +293,6 @@ suite('Swim in virtual time', () => {
     await world.start('n0')
     const swim = world.swim('n0')
     assert.throws(() => swim.join(['nowhere']), { code: 'INVALID_ARGUMENT' })
-    assert.throws(() => swim.setMetadata(new SeededRandom(1).bytes(513)), { code: 'LIMIT_EXCEEDED' })
+    assert.throws(() => swim.setMetadata(new SeededRandom(1).bytes(65_537)), { code: 'LIMIT_EXCEEDED' })
   })
 })

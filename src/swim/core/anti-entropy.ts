@@ -1,30 +1,56 @@
 import { pick, type Random, shuffled } from '../../core/random.ts'
 import type { NodeId } from '../../model/ids.ts'
-import { encodeRecord, type SwimMessage, type SyncRecord } from './codec.ts'
 import { differingBuckets, maskHas } from './digest.ts'
 import { syncScale } from './formulas.ts'
-import { isLive, type MemberRecord } from './member-table.ts'
-import { aliveMessage, type Membership } from './membership.ts'
+import { isLive } from './member-table.ts'
+import type { Membership } from './membership.ts'
+import type { OfferMessage, StateMessage, SwimMessage, SyncRecord } from './messages.ts'
 import type { SendTo } from './prober.ts'
+import { type Entry, inlineMetadataBytes } from './statement.ts'
 
 /** Seeds that are asked at once. */
 const seedsAtOnce = 8
 
 /** Bytes of a `state` message besides its records. */
-const stateMessageBytes = 1 + 4 + 1 + 8
+const stateMessageBytes = 4 + 4 + 1 + 8
+
+/** Datagrams of one answer; what does not fit is for the next exchange, which compares what is still different. */
+const maximumDatagrams = 256
+
+/** Members of whom it is remembered that they have no streams. */
+const maximumStreamless = 1_024
+
+/** What the exchange of views is given besides the view. */
+export interface ExchangeRoom {
+  /** Bytes that a datagram has for messages. */
+  readonly datagramBytes: number
+  /** Bytes that a message by a stream has for messages; 0 where there are no streams. */
+  readonly streamBytes: number
+}
+
+/** What hosts told each other, as far as an offer says. */
+interface News {
+  readonly clock: number
+  digest(nowMs: number): number
+}
 
 /**
- * Push-pull anti-entropy over datagrams: two nodes compare digests of their views, 32 buckets in one packet, and tell
- * each other only the members of the buckets that differ. Equal views cost one packet. It lets a node join, repairs what
- * gossip lost, and, tried with the dead and with seeds, makes the halves of a partition one cluster again.
+ * Push-pull anti-entropy: two nodes compare digests of their views, 32 buckets in one packet, and tell each other only the
+ * members of the buckets that differ. Equal views cost one packet. It lets a node join, repairs what gossip lost, and,
+ * tried with the dead and with seeds, makes the halves of a partition one cluster again.
  */
 export class AntiEntropy {
   readonly #membership: Membership
   readonly #random: Random
   readonly #send: SendTo
-  /** Bytes that a packet has for messages. */
-  readonly #roomBytes: number
+  readonly #room: ExchangeRoom
+  readonly #token: Uint8Array
+  readonly #news: News
   #seeds: readonly string[] = []
+  /** Who was found at a seed's address last. */
+  readonly #owners = new Map<string, NodeId>()
+  /** Members to whom no stream could be had when one was wanted last. */
+  readonly #streamless = new Set<NodeId>()
   #syncAtMs: number | undefined
   #reconnectAtMs: number | undefined
   #joinAtMs: number | undefined
@@ -32,11 +58,21 @@ export class AntiEntropy {
   #budgetBytes: number
   #budgetAtMs: number
 
-  constructor(membership: Membership, random: Random, send: SendTo, roomBytes: number, nowMs: number) {
+  constructor(
+    membership: Membership,
+    random: Random,
+    send: SendTo,
+    room: ExchangeRoom,
+    token: Uint8Array,
+    news: News,
+    nowMs: number,
+  ) {
+    this.#news = news
     this.#membership = membership
     this.#random = random
     this.#send = send
-    this.#roomBytes = roomBytes
+    this.#room = room
+    this.#token = token
     this.#joinDelayMs = membership.tuning.probeIntervalMs
     this.#budgetBytes = membership.tuning.maximumSyncBytesPerSecond
     this.#budgetAtMs = nowMs
@@ -49,15 +85,16 @@ export class AntiEntropy {
 
   /** Sets the addresses at which others may be found, and asks them at once. */
   join(seeds: readonly string[], nowMs: number): void {
-    this.#seeds = [...new Set(seeds)].filter((seed) => seed !== this.#membership.self.address)
+    this.#seeds = [...new Set(seeds)].filter((seed) => seed !== this.#membership.statement.address)
+    this.#owners.clear()
     this.#joinDelayMs = this.#membership.tuning.probeIntervalMs
     this.#askSeeds(nowMs)
   }
 
   /** Plans what the present view calls for. After every input. */
   plan(nowMs: number): void {
-    const { peers, leaving, tuning, table } = this.#membership
-    if (leaving) {
+    const { peers, voice, tuning, table } = this.#membership
+    if (voice.leaving) {
       this.#syncAtMs = undefined
       this.#reconnectAtMs = undefined
       this.#joinAtMs = undefined
@@ -82,46 +119,68 @@ export class AntiEntropy {
       const intervalMs = tuning.syncIntervalMs * syncScale(table.live)
       this.#syncAtMs = nowMs + intervalMs * (0.75 + this.#random.float() / 2)
       const [partner] = table.pick(1, this.#random, ({ member }) => isLive(member))
-      if (partner !== undefined) this.#offer(partner.member.address, partner.member.nodeId)
+      if (partner !== undefined)
+        this.#send(partner.member.address, [this.offerOfView(nowMs)], partner.member.nodeId)
     }
     if (this.#reconnectAtMs !== undefined && nowMs >= this.#reconnectAtMs) {
       this.#reconnectAtMs = nowMs + tuning.reconnectIntervalMs * (0.75 + this.#random.float() / 2)
-      this.reconnect()
+      this.reconnect(nowMs)
     }
   }
 
   /** @internal Tries one that is held dead, or a seed where no member lives: it may be the other half of a partition. */
-  reconnect(): void {
+  reconnect(nowMs: number): void {
     const { table } = this.#membership
-    const covered = new Set<string>()
-    const candidates: string[] = []
-    for (const { member } of table.others) {
-      if (isLive(member)) covered.add(member.address)
-      else if (member.state === 'dead' && member.address !== '') candidates.push(member.address)
-    }
-    candidates.push(...this.#seeds.filter((seed) => !covered.has(seed)))
-    if (candidates.length > 0) this.#introduce(pick(this.#random, candidates))
+    const strangers = this.#seeds.filter((seed) => !this.#isCovered(seed))
+    // As often a seed as a dead member, however many of either there are: all dead may be gone for good.
+    const [dead] =
+      table.gone === 0
+        ? []
+        : table.pick(1, this.#random, ({ member }) => member.state === 'dead' && member.address !== '')
+    const candidates = dead === undefined ? [] : [dead.member.address]
+    if (strangers.length > 0) candidates.push(pick(this.#random, strangers))
+    if (candidates.length > 0) this.#introduce(pick(this.#random, candidates), nowMs)
   }
 
   /** Answers a peer's digests with our records of the buckets that differ. */
-  onOffer(from: string, theirs: Uint32Array, nowMs: number): void {
+  onOffer(from: string, sender: NodeId, theirs: Uint32Array, nowMs: number): void {
     const mask = differingBuckets(this.#membership.table.buckets, theirs)
-    if (mask !== 0) this.#sendState(from, mask, true, nowMs)
+    if (mask !== 0) this.#sendState(from, sender, mask, true, nowMs)
   }
 
-  onState(
-    from: string,
-    sender: NodeId,
-    message: Extract<SwimMessage, { kind: 'state' }>,
-    nowMs: number,
-  ): void {
+  onState(from: string, sender: NodeId, message: StateMessage, nowMs: number): void {
     for (const record of message.records) this.#membership.merge(record, sender, nowMs)
-    if (message.wantReturn) this.#sendState(from, message.mask, false, nowMs)
+    this.hurry(nowMs)
+    if (message.wantReturn) this.#sendState(from, sender, message.mask, false, nowMs)
   }
 
-  clone(membership: Membership, random: Random, send: SendTo): AntiEntropy {
-    const copy = new AntiEntropy(membership, random, send, this.#roomBytes, this.#budgetAtMs)
+  /**
+   * @internal Two views differed, so others do: the next exchange does not wait as long as a large cluster does at rest. After a
+   * storm of joins that is what tells the last ones.
+   */
+  hurry(nowMs: number): void {
+    if (this.#syncAtMs === undefined) return
+    const soonMs = nowMs + this.#membership.tuning.syncIntervalMs * (0.25 + this.#random.float() / 4)
+    this.#syncAtMs = Math.min(this.#syncAtMs, soonMs)
+  }
+
+  noteStream(nodeId: NodeId, works: boolean): void {
+    if (works || this.#streamless.size >= maximumStreamless) this.#streamless.delete(nodeId)
+    else this.#streamless.add(nodeId)
+  }
+
+  /** @internal */
+  offerOfView(nowMs: number): OfferMessage {
+    const { clock } = this.#news
+    const buckets = this.#membership.table.buckets.slice()
+    return { kind: 'offer', buckets, clock, news: this.#news.digest(nowMs) }
+  }
+
+  clone(membership: Membership, random: Random, send: SendTo, news: News): AntiEntropy {
+    const copy = new AntiEntropy(membership, random, send, this.#room, this.#token, news, this.#budgetAtMs)
     copy.#seeds = this.#seeds
+    for (const [seed, owner] of this.#owners) copy.#owners.set(seed, owner)
+    for (const nodeId of this.#streamless) copy.#streamless.add(nodeId)
     copy.#syncAtMs = this.#syncAtMs
     copy.#reconnectAtMs = this.#reconnectAtMs
     copy.#joinAtMs = this.#joinAtMs
@@ -132,45 +191,67 @@ export class AntiEntropy {
 
   #askSeeds(nowMs: number): void {
     const { tuning } = this.#membership
-    for (const seed of shuffled(this.#random, this.#seeds).slice(0, seedsAtOnce)) this.#introduce(seed)
+    for (const seed of shuffled(this.#random, this.#seeds).slice(0, seedsAtOnce)) this.#introduce(seed, nowMs)
     this.#joinAtMs = nowMs + this.#joinDelayMs * (0.5 + this.#random.float())
     this.#joinDelayMs = Math.min(this.#joinDelayMs * 2, tuning.reconnectIntervalMs)
   }
 
   /** An offer to somebody who may not know us: what we say of ourselves goes first. */
-  #introduce(address: string): void {
-    const { self, table } = this.#membership
-    this.#send(address, [aliveMessage(self), { kind: 'offer', buckets: table.buckets.slice() }])
+  #introduce(address: string, nowMs: number): void {
+    const messages: SwimMessage[] = [{ kind: 'hello', token: this.#token }]
+    // Who is held out does not speak up.
+    if (this.#membership.voice.state === 'member')
+      messages.push({ kind: 'alive', statement: this.#membership.statement })
+    this.#send(address, [...messages, this.offerOfView(nowMs)])
   }
 
-  #offer(address: string, recipient: NodeId): void {
-    this.#send(address, [{ kind: 'offer', buckets: this.#membership.table.buckets.slice() }], recipient)
+  /** Whether a member lives at a seed's address. */
+  #isCovered(seed: string): boolean {
+    const { table } = this.#membership
+    const owner = table.get(this.#owners.get(seed) ?? '')?.member
+    if (owner !== undefined && isLive(owner) && owner.address === seed) return true
+    for (const { member } of table.entries()) {
+      if (member.address !== seed || !isLive(member)) continue
+      this.#owners.set(seed, member.nodeId)
+      return true
+    }
+    return false
   }
 
-  #sendState(to: string, mask: number, wantReturn: boolean, nowMs: number): void {
+  #sendState(to: string, recipient: NodeId, mask: number, wantReturn: boolean, nowMs: number): void {
     if (!this.withinBudget(nowMs)) {
       this.#membership.counters.syncsRefused++
       return
     }
-    let first = true
+    const records = this.#recordsOf(mask, nowMs)
+    const bytes = records.reduce((sum, [, length]) => sum + length, 0)
+    // A stream where it saves packets.
+    const streams = this.#room.streamBytes > 0 && !this.#streamless.has(recipient)
+    const reliable = streams && bytes > this.#room.datagramBytes
+    const roomBytes = reliable ? this.#room.streamBytes : this.#room.datagramBytes
+    let packets = 0
     let chunk: SyncRecord[] = []
     let chunkBytes = stateMessageBytes
     const flush = (): void => {
-      this.#send(to, [{ kind: 'state', mask, wantReturn: wantReturn && first, records: chunk }])
+      const message = {
+        kind: 'state',
+        mask,
+        wantReturn: wantReturn && packets === 0,
+        records: chunk,
+      } as const
+      this.#send(to, [message], recipient, reliable)
       this.#budgetBytes -= chunkBytes
-      first = false
+      packets++
       chunk = []
       chunkBytes = stateMessageBytes
     }
-    for (const each of this.#membership.table.records()) {
-      if (!maskHas(mask, each.bucket)) continue
-      const record = this.#recordOf(each, nowMs)
-      const { length } = encodeRecord(record)
-      if (chunkBytes + length > this.#roomBytes) flush()
+    for (const [record, length] of records) {
+      if (chunkBytes + length > roomBytes) flush()
+      if (packets >= maximumDatagrams) return
       chunk.push(record)
       chunkBytes += length
     }
-    if (first || chunk.length > 0) flush()
+    if (packets === 0 || chunk.length > 0) flush()
   }
 
   /** @internal Whether another answer may be sent now. */
@@ -184,12 +265,42 @@ export class AntiEntropy {
     return this.#budgetBytes > 0
   }
 
-  #recordOf(record: MemberRecord, nowMs: number): SyncRecord {
-    const { member } = record
+  /** Members of these buckets with their encoded lengths, in random order so that no part always comes last. */
+  #recordsOf(mask: number, nowMs: number): [record: SyncRecord, length: number][] {
+    const found: [SyncRecord, number][] = []
+    for (const entry of this.#membership.table.entries()) {
+      if (!maskHas(mask, entry.bucket)) continue
+      const record = this.#recordOf(entry, nowMs)
+      found.push([record, recordBytes(record)])
+    }
+    return shuffled(this.#random, found)
+  }
+
+  #recordOf({ member, statement }: Entry, nowMs: number): SyncRecord {
+    const { nodeId, state, version } = member
+    const ageMs = nowMs - this.#membership.table.sinceMs(nodeId)
     return {
-      ...member,
-      accusedVersion: this.#membership.suspicions.get(member.nodeId)?.version ?? member.version,
-      ageMs: isLive(member) ? 0 : Math.max(0, Math.round(nowMs - record.sinceMs)),
+      statement,
+      state,
+      version,
+      accusedVersion: this.#membership.suspicions.get(nodeId)?.version ?? version,
+      ageMs: isLive(member) ? 0 : Math.max(0, Math.round(ageMs)),
     }
   }
+}
+
+/** A record's encoded length. */
+function recordBytes({ statement, version, accusedVersion, ageMs }: SyncRecord): number {
+  const { nodeId, address, metadataBytes } = statement
+  const numbers = [version, accusedVersion, ageMs, nodeId.length, statement.incarnation]
+  numbers.push(statement.version, address.length, metadataBytes)
+  let bytes = 3 + nodeId.length + address.length
+  for (const number of numbers) bytes += varintBytes(number)
+  return bytes + (metadataBytes <= inlineMetadataBytes ? metadataBytes : 4)
+}
+
+function varintBytes(value: number): number {
+  let bytes = 1
+  for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes++
+  return bytes
 }

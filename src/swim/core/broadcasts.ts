@@ -1,87 +1,116 @@
-import type { NodeId } from '../../model/ids.ts'
+import type { SwimMessage } from './messages.ts'
 
 /** No update is shorter, so less room than this holds none. */
-const smallestUpdateBytes = 4
+const smallestUpdateBytes = 5
+
+/** Updates in a row that may be too long for the room that is left before a packet is closed. */
+const maximumMisfits = 8
+
+/** Replaced updates that may lie in a level before it is swept. */
+const maximumStale = 64
 
 /** An update under way. */
 export interface Broadcast {
-  readonly about: NodeId
+  /** What it makes void: the name of a member, or something that is no name for other news. */
+  readonly key: string
+  readonly message: SwimMessage
   readonly bytes: Uint8Array
   transmits: number
 }
 
 /**
- * Updates that still travel. At most one per member, as a newer one replaces what it makes void, so the queue never
- * outgrows the cluster. Fewest transmissions go first, then the newest.
+ * News that still travels. At most one per key, as a newer one replaces what it makes void, so the queue never outgrows the
+ * cluster. Fewest transmissions go first, then the newest.
  */
 export class BroadcastQueue {
-  /** By number of transmissions, each in the order of arrival. */
-  readonly #levels: Map<NodeId, Broadcast>[] = []
-  readonly #byMember = new Map<NodeId, Broadcast>()
+  /** By number of transmissions, each in the order of arrival; what was replaced or went on is left out when it is met. */
+  readonly #levels: Broadcast[][] = []
+  readonly #byKey = new Map<string, Broadcast>()
 
   get size(): number {
-    return this.#byMember.size
+    return this.#byKey.size
   }
 
-  has(about: NodeId): boolean {
-    return this.#byMember.has(about)
+  has(key: string): boolean {
+    return this.#byKey.has(key)
   }
 
-  /** Queues an encoded update. */
-  put(about: NodeId, bytes: Uint8Array): void {
-    this.remove(about)
-    const broadcast: Broadcast = { about, bytes, transmits: 0 }
-    this.#byMember.set(about, broadcast)
-    this.#level(0).set(about, broadcast)
+  /** Queues an update with its encoded form. */
+  put(key: string, message: SwimMessage, bytes: Uint8Array): void {
+    const broadcast: Broadcast = { key, message, bytes, transmits: 0 }
+    this.#byKey.set(key, broadcast)
+    this.#add(broadcast)
   }
 
-  remove(about: NodeId): void {
-    const broadcast = this.#byMember.get(about)
-    if (broadcast === undefined) return
-    this.#byMember.delete(about)
-    this.#level(broadcast.transmits).delete(about)
+  remove(key: string): void {
+    this.#byKey.delete(key)
   }
 
   /** Updates that fit into `capacityBytes`; each counts as sent once more, and is dropped at `limit` transmissions. */
-  take(capacityBytes: number, limit: number): Uint8Array[] {
+  take(capacityBytes: number, limit: number): Broadcast[] {
     const chosen: Broadcast[] = []
+    if (this.#byKey.size === 0) return chosen
     let left = capacityBytes
-    for (const level of this.#levels) {
-      if (left < smallestUpdateBytes) break
-      if (level.size === 0) continue
-      for (const broadcast of [...level.values()].reverse()) {
-        if (broadcast.bytes.length > left) continue
+    let misfits = 0
+    for (let transmits = 0; transmits < this.#levels.length; transmits++) {
+      const level = this.#levels[transmits] as Broadcast[]
+      // From the newest on; what stays keeps its place.
+      let kept = level.length
+      for (let at = level.length - 1; at >= 0; at--) {
+        const broadcast = level[at] as Broadcast
+        const stale = !this.#isCurrent(broadcast, transmits)
+        if (!stale && (left < smallestUpdateBytes || misfits >= maximumMisfits)) break
+        kept = at
+        if (stale) continue
+        if (broadcast.bytes.length > left) {
+          misfits++
+          passed.push(broadcast)
+          continue
+        }
         chosen.push(broadcast)
         left -= broadcast.bytes.length
       }
+      level.length = kept
+      while (passed.length > 0) level.push(passed.pop() as Broadcast)
+      if (left < smallestUpdateBytes || misfits >= maximumMisfits) break
     }
     for (const broadcast of chosen) this.countTransmission(broadcast, limit)
-    return chosen.map(({ bytes }) => bytes)
+    return chosen
   }
 
   /** @internal */
   countTransmission(broadcast: Broadcast, limit: number): void {
-    const { about } = broadcast
-    this.#level(broadcast.transmits).delete(about)
     broadcast.transmits++
-    if (broadcast.transmits >= limit) this.#byMember.delete(about)
-    else this.#level(broadcast.transmits).set(about, broadcast)
+    if (broadcast.transmits >= limit) this.#byKey.delete(broadcast.key)
+    else this.#add(broadcast)
   }
 
   clone(): BroadcastQueue {
     const copy = new BroadcastQueue()
-    for (const level of this.#levels) {
-      for (const broadcast of level.values()) {
+    for (const [transmits, level] of this.#levels.entries()) {
+      for (const broadcast of level) {
+        if (!this.#isCurrent(broadcast, transmits)) continue
         const twin = { ...broadcast }
-        copy.#byMember.set(twin.about, twin)
-        copy.#level(twin.transmits).set(twin.about, twin)
+        copy.#byKey.set(twin.key, twin)
+        copy.#add(twin)
       }
     }
     return copy
   }
 
-  #level(transmits: number): Map<NodeId, Broadcast> {
-    while (this.#levels.length <= transmits) this.#levels.push(new Map())
-    return this.#levels[transmits] as Map<NodeId, Broadcast>
+  #add(broadcast: Broadcast): void {
+    const { transmits } = broadcast
+    while (this.#levels.length <= transmits) this.#levels.push([])
+    const level = this.#levels[transmits] as Broadcast[]
+    level.push(broadcast)
+    if (level.length <= this.#byKey.size * 2 + maximumStale) return
+    this.#levels[transmits] = level.filter((each) => this.#isCurrent(each, transmits))
+  }
+
+  #isCurrent(broadcast: Broadcast, transmits: number): boolean {
+    return broadcast.transmits === transmits && this.#byKey.get(broadcast.key) === broadcast
   }
 }
+
+/** Updates of a level that were too long for a packet; empty between calls. */
+const passed: Broadcast[] = []

@@ -1,13 +1,24 @@
 import type { NodeId } from '../../model/ids.ts'
-import type { SwimMember } from './types.ts'
+import type { MemberState } from './types.ts'
 
 /** Parts of a view that are compared one by one: as many as a mask has bits. */
 export const bucketCount = 32
 
-const stateRanks = { alive: 0, suspect: 1, dead: 2, left: 3 } as const
+/** Of two claims of one version the higher rank counts. */
+export const stateRanks: Readonly<Record<MemberState, number>> = { alive: 0, suspect: 1, dead: 2, left: 3 }
+
+/** What a digest is made of. */
+export interface DigestedStatement {
+  readonly nodeId: NodeId
+  readonly incarnation: number
+  readonly address: string
+  readonly metadata: Uint8Array
+  readonly metadataBytes: number
+  readonly metadataChecksum: number
+}
 
 /** Hashes what stands in a record; FNV-1a, then the finalizer of MurmurHash3, as sums of FNV values cancel too well. */
-export function digestOf(member: SwimMember): number {
+export function digestOf(said: DigestedStatement, state: MemberState, version: number): number {
   let hash = 0x811c9dc5
   const byte = (value: number): void => {
     hash = Math.imul(hash ^ value, 0x01000193)
@@ -23,14 +34,17 @@ export function digestOf(member: SwimMember): number {
     for (let i = 0; i < value.length; i++) byte(value.charCodeAt(i))
     byte(0x100)
   }
-  string(member.nodeId)
-  integer(member.version)
-  byte(stateRanks[member.state])
+  string(said.nodeId)
+  integer(version)
+  byte(stateRanks[state])
   // Of the dead only their death matters, and who merely heard of it does not know more.
-  if (member.state === 'alive' || member.state === 'suspect') {
-    integer(member.incarnation)
-    string(member.address)
-    for (const value of member.metadata) byte(value)
+  if (state === 'alive' || state === 'suspect') {
+    integer(said.incarnation)
+    string(said.address)
+    integer(said.metadataBytes)
+    // Long metadata count by their checksum, whether they have arrived or not.
+    integer(said.metadataChecksum)
+    if (said.metadataChecksum === 0) for (const value of said.metadata) byte(value)
   }
   return finalize(hash)
 }

@@ -13,9 +13,10 @@ export function suspicionMinimumMs(multiplier: number, members: number, probeInt
 
 /**
  * How many independent confirmations bring a suspicion down to its shortest: α − 2, or none in a cluster that is too
- * small to have so many witnesses.
+ * small to have so many witnesses, or where a suspicion never lasts longer than its shortest (β = 1).
  */
-export function confirmationsWanted(multiplier: number, members: number): number {
+export function confirmationsWanted(multiplier: number, members: number, maximumMultiplier: number): number {
+  if (maximumMultiplier <= 1) return 0
   const wanted = Math.max(0, multiplier - 2)
   return members - 2 < wanted ? 0 : wanted
 }

@@ -1,10 +1,13 @@
 import { KeelsonError } from '../../core/errors.ts'
 import type { NodeId } from '../../model/ids.ts'
+import { stateRanks } from './digest.ts'
+import { isExpulsion } from './expulsion.ts'
+import type { SwimOutput } from './output.ts'
 import type { SwimCore } from './swim-core.ts'
-import type { MemberState, SwimEvent, SwimMember, SwimOutput } from './types.ts'
+import type { SwimEvent, SwimMember } from './types.ts'
 
 /** What really happened to a node, as the simulator knows. */
-export type SwimFate = 'up' | 'crashed' | 'left'
+export type SwimFate = 'up' | 'crashed' | 'left' | 'removed'
 
 /** A broken invariant, by name. */
 export type SwimInvariantName =
@@ -12,18 +15,19 @@ export type SwimInvariantName =
   | 'only the owner raises its version'
   | 'who left stays away'
   | 'no false death on a healthy network'
+  | 'only the unreachable are expelled'
+  | 'who was removed stays away'
+  | 'what is told is told once'
+  | 'what is told is told to all'
+  | 'metadata arrive'
   | 'packets fit'
   | 'news spreads'
   | 'news comes to rest'
   | 'every crash is detected by all'
   | 'views are equal after quiet'
 
-interface Seen {
-  readonly version: number
-  readonly rank: number
-}
-
-const ranks: Readonly<Record<MemberState, number>> = { alive: 0, suspect: 1, dead: 2, left: 3 }
+/** What a node is told about itself. */
+const aboutSelf: ReadonlySet<string> = new Set(['conflict', 'expelled', 'removed', 'refused'])
 
 /**
  * Judges the members of a simulated cluster. After each input of a core call {@link SwimInvariants.check} with its output;
@@ -37,8 +41,14 @@ export class SwimInvariants {
   /** Highest version that each owner ever had, over its restarts. */
   readonly #owned = new Map<NodeId, number>()
   readonly #fates = new Map<NodeId, SwimFate>()
-  /** By process: a restarted node may see older things again. */
-  readonly #seen = new WeakMap<SwimCore, Map<NodeId, Seen>>()
+  /** By process, since a restarted node may see older things again: four times the version, and the rank of the state. */
+  readonly #seen = new WeakMap<SwimCore, Map<NodeId, number>>()
+  /** Nodes that really cannot be reached reliably, or could not not long ago. */
+  readonly #unreliable = new Set<NodeId>()
+  /** The version that removed a node for good. */
+  readonly #removedAt = new Map<NodeId, number>()
+  /** By process: the user events that were delivered. */
+  readonly #told = new WeakMap<SwimCore, Set<string>>()
 
   /** No member may send a packet of more than `maximumPacketBytes`. */
   constructor(maximumPacketBytes: number) {
@@ -50,15 +60,24 @@ export class SwimInvariants {
     this.#fates.set(nodeId, fate)
   }
 
+  /** Notes that a node can be reached only now and then, so that the others may expel it. */
+  setUnreliable(nodeId: NodeId, unreliable: boolean): void {
+    if (unreliable) this.#unreliable.add(nodeId)
+    else this.#unreliable.delete(nodeId)
+  }
+
   /** Judges what one core just did. */
   check(core: SwimCore, output: SwimOutput): void {
     const { self } = core
     this.#checkOwn(core)
-    for (const { bytes } of output.packets) {
-      if (bytes.length <= this.#maximumPacketBytes) continue
+    for (const { bytes, reliable } of output.packets) {
+      if (reliable || bytes.length <= this.#maximumPacketBytes) continue
       this.#fail('packets fit', self.nodeId, `sent a packet of ${bytes.length} bytes`)
     }
-    for (const event of output.events) if (event.type !== 'conflict') this.#checkEvent(core, event)
+    for (const delivery of output.deliveries) {
+      if (delivery.kind === 'event') this.#checkTold(core, `${delivery.origin} ${delivery.id}`, delivery.name)
+    }
+    for (const event of output.events) if (!aboutSelf.has(event.type)) this.#checkEvent(core, event)
   }
 
   /** Judges a cluster after a time without faults, long enough for suspicions, gossip and an exchange of views. */
@@ -70,7 +89,7 @@ export class SwimInvariants {
         const member = core.member(nodeId)
         if (fate === 'up') this.#checkLive(observer, nodeId, member)
         else if (member !== undefined && member.state !== 'dead' && member.state !== 'left') {
-          const name = fate === 'left' ? 'who left stays away' : 'every crash is detected by all'
+          const name = fate === 'crashed' ? 'every crash is detected by all' : 'who left stays away'
           this.#fail(name, observer, `holds ${nodeId} ${member.state}, which has ${fate}`)
         }
       }
@@ -94,8 +113,30 @@ export class SwimInvariants {
     this.#fail('news spreads', nodeId, `is known at version ${version} by ${know} of ${cores.length} only`)
   }
 
+  /** Judges whether all were told something, a while after it was told on a healthy network. */
+  checkTold(cores: readonly SwimCore[], name: string): void {
+    for (const core of cores) {
+      if (this.#told.get(core)?.has(name) === true) continue
+      this.#fail('what is told is told to all', core.self.nodeId, `was not told '${name}'`)
+    }
+  }
+
+  #checkTold(core: SwimCore, id: string, name: string): void {
+    const told = this.#told.get(core) ?? new Set()
+    this.#told.set(core, told)
+    if (told.has(id)) this.#fail('what is told is told once', core.self.nodeId, `was told '${name}' again`)
+    told.add(id).add(name)
+  }
+
   #checkLive(observer: NodeId, nodeId: NodeId, member: SwimMember | undefined): void {
-    if (member?.state === 'alive' && member.version === this.#owned.get(nodeId)) return
+    if (member?.state === 'alive' && member.version === this.#owned.get(nodeId)) {
+      if (member.metadata.length === member.metadataBytes) return
+      this.#fail(
+        'metadata arrive',
+        observer,
+        `has ${member.metadata.length} of ${member.metadataBytes} bytes of ${nodeId}`,
+      )
+    }
     const held = member === undefined ? 'unknown' : `${member.state} at version ${member.version}`
     this.#fail(
       'views are equal after quiet',
@@ -107,44 +148,56 @@ export class SwimInvariants {
   #checkOwn(core: SwimCore): void {
     const { nodeId, version } = core.self
     const seen = this.#seenBy(core)
-    if (version < (seen.get(nodeId)?.version ?? 0)) {
+    if (version < (seen.get(nodeId) ?? 0) / 4) {
       this.#fail('versions only grow', nodeId, `went back to version ${version} of itself`)
     }
-    seen.set(nodeId, { version, rank: 0 })
+    seen.set(nodeId, version * 4)
     this.#owned.set(nodeId, Math.max(version, this.#owned.get(nodeId) ?? 0))
   }
 
   #checkEvent(core: SwimCore, { type, member }: SwimEvent): void {
     const { nodeId, version, state } = member
     const observer = core.self.nodeId
+    // What a node says about itself was judged already.
+    if (nodeId === observer) return
     const seen = this.#seenBy(core)
     const before = seen.get(nodeId)
-    const rank = ranks[state]
-    if (before !== undefined) {
-      const back = version < before.version || (version === before.version && rank < before.rank)
-      if (back && before.rank === ranks.left) {
+    const now = version * 4 + stateRanks[state]
+    if (before !== undefined && now < before) {
+      if (before % 4 === stateRanks.left) {
         this.#fail('who left stays away', observer, `holds ${nodeId} ${state} again at version ${version}`)
       }
-      if (back)
-        this.#fail('versions only grow', observer, `takes ${nodeId} back to ${state} at version ${version}`)
+      this.#fail('versions only grow', observer, `takes ${nodeId} back to ${state} at version ${version}`)
     }
-    seen.set(nodeId, { version, rank })
-    if (version > (this.#owned.get(nodeId) ?? 0)) {
+    seen.set(nodeId, now)
+    if (isExpulsion(version)) {
+      if (state === 'dead' && !this.#unreliable.has(nodeId) && this.healthy) {
+        this.#fail('only the unreachable are expelled', observer, `expelled ${nodeId}, which can be reached`)
+      }
+    } else if (version > (this.#owned.get(nodeId) ?? 0)) {
       this.#fail(
         'only the owner raises its version',
         observer,
         `holds ${nodeId} at version ${version}, which it never had`,
       )
     }
-    if (type === 'failed' && this.healthy && this.#fates.get(nodeId) === 'up') {
+    const fate = this.#fates.get(nodeId)
+    if (type === 'left' && isExpulsion(version)) this.#removedAt.set(nodeId, version)
+    if (
+      type === 'joined' &&
+      fate === 'removed' &&
+      version > (this.#removedAt.get(nodeId) ?? Number.POSITIVE_INFINITY)
+    )
+      this.#fail('who was removed stays away', observer, `took ${nodeId} in again`)
+    if (type === 'failed' && this.healthy && fate === 'up') {
       this.#fail('no false death on a healthy network', observer, `declared ${nodeId} dead, which is up`)
     }
   }
 
-  #seenBy(core: SwimCore): Map<NodeId, Seen> {
+  #seenBy(core: SwimCore): Map<NodeId, number> {
     const known = this.#seen.get(core)
     if (known !== undefined) return known
-    const seen = new Map<NodeId, Seen>()
+    const seen = new Map<NodeId, number>()
     this.#seen.set(core, seen)
     return seen
   }

@@ -1,46 +1,55 @@
-import { pick, type Random, shuffled } from '../../core/random.ts'
+import { type Random, shuffled } from '../../core/random.ts'
 import type { NodeId } from '../../model/ids.ts'
-import { bucketCount, bucketOf, digestOf } from './digest.ts'
+import type { Coordinate } from './coordinates.ts'
+import { bucketCount } from './digest.ts'
+import type { Entry } from './statement.ts'
 import type { SwimMember } from './types.ts'
 
-/** A member with what only its observer knows. Statements are replaced whole, never changed in place. */
-export interface MemberRecord {
-  member: SwimMember
-  /** When it came into this state. */
-  sinceMs: number
+/** What only the observer of a member knows. */
+export interface MemberNotes {
   /** Who accused it last, for the dead. */
   accusedBy: readonly NodeId[]
   answeredAtMs: number | undefined
   roundTripMs: number | undefined
-  readonly bucket: number
-  digest: number
+  /** Since when it answers only by streams. */
+  degradedSinceMs: number | undefined
+  /** Where it says it is. */
+  coordinate: Coordinate | undefined
 }
 
 /** True for members that are probed and counted. */
-export function isLive(member: SwimMember): boolean {
+export function isLive(member: Pick<SwimMember, 'state'>): boolean {
   return member.state === 'alive' || member.state === 'suspect'
 }
 
+/** Blind draws for each member that is wanted, before everybody is looked at. */
+const drawsEach = 6
+
 /**
  * Everything that a node knows of the members, itself included, with a digest by bucket that is kept up to date.
+ *
+ * A member has a slot, a small number, as long as it is known; this node itself has slot 0. What stands in a slot is
+ * shared with other views, so that a view costs some dozens of bytes for each member.
  */
 export class MemberTable {
   readonly buckets: Uint32Array = new Uint32Array(bucketCount)
-  readonly #records = new Map<NodeId, MemberRecord>()
-  /** All but this node itself, in no order: random picks need an array. */
-  #others: MemberRecord[] = []
+  readonly #slots = new Map<NodeId, number>()
+  #entries: (Entry | undefined)[] = []
+  #sinceMs: number[] = []
+  #free: number[] = []
+  readonly #notes = new Map<NodeId, MemberNotes>()
   #live = 0
   #nextExpiryMs = Number.POSITIVE_INFINITY
   readonly #tombstoneMs: number
 
-  constructor(self: SwimMember, nowMs: number, tombstoneMs: number) {
+  constructor(self: Entry, nowMs: number, tombstoneMs: number) {
     this.#tombstoneMs = tombstoneMs
-    this.#insert(self, nowMs)
+    this.set(self, nowMs)
   }
 
   /** Members in all. */
   get size(): number {
-    return this.#records.size
+    return this.#slots.size
   }
 
   /** Members alive or under suspicion, this node included. */
@@ -48,8 +57,14 @@ export class MemberTable {
     return this.#live
   }
 
-  get others(): readonly MemberRecord[] {
-    return this.#others
+  /** Members dead or gone. */
+  get gone(): number {
+    return this.#slots.size - this.#live
+  }
+
+  /** Slots in use are below this. */
+  get slots(): number {
+    return this.#entries.length
   }
 
   /** When the next tombstone is due. */
@@ -57,108 +72,136 @@ export class MemberTable {
     return this.#nextExpiryMs
   }
 
-  get(nodeId: NodeId): MemberRecord | undefined {
-    return this.#records.get(nodeId)
+  get(nodeId: NodeId): Entry | undefined {
+    const slot = this.#slots.get(nodeId)
+    return slot === undefined ? undefined : this.#entries[slot]
   }
 
-  records(): IterableIterator<MemberRecord> {
-    return this.#records.values()
+  /** What stands in a slot. */
+  at(slot: number): Entry | undefined {
+    return this.#entries[slot]
+  }
+
+  slotOf(nodeId: NodeId): number | undefined {
+    return this.#slots.get(nodeId)
+  }
+
+  /** When a member came into its state. */
+  sinceMs(nodeId: NodeId): number {
+    return this.#sinceMs[this.#slots.get(nodeId) ?? -1] ?? 0
+  }
+
+  /** What this observer noted of a member. */
+  notes(nodeId: NodeId): Readonly<MemberNotes> | undefined {
+    return this.#notes.get(nodeId)
+  }
+
+  /** Notes something of a member. */
+  note(nodeId: NodeId, change: Partial<MemberNotes>): void {
+    const notes = this.#notes.get(nodeId)
+    if (notes !== undefined) Object.assign(notes, change)
+    else if (this.#slots.has(nodeId)) this.#notes.set(nodeId, { ...noNotes, ...change })
+  }
+
+  /** All members, this node first. */
+  *entries(): Generator<Entry> {
+    for (const entry of this.#entries) if (entry !== undefined) yield entry
   }
 
   /** Adds or replaces what is known of a member. `sinceMs` is when it came into its state. */
-  set(member: SwimMember, sinceMs: number): MemberRecord {
-    const record = this.#records.get(member.nodeId)
-    if (record === undefined) {
-      const added = this.#insert(member, sinceMs)
-      this.#others.push(added)
-      return added
-    }
-    this.#account(record, -1)
-    if (record.member.state !== member.state) record.sinceMs = sinceMs
-    record.member = member
-    record.digest = digestOf(member)
-    this.#account(record, 1)
-    this.#expect(record)
-    return record
+  set(entry: Entry, sinceMs: number): void {
+    const { nodeId, state } = entry.member
+    const known = this.#slots.get(nodeId)
+    const slot = known ?? this.#free.pop() ?? this.#entries.length
+    const before = known === undefined ? undefined : this.#entries[slot]
+    if (before !== undefined) this.#account(before, -1)
+    else this.#slots.set(nodeId, slot)
+    if (before?.member.state !== state) this.#sinceMs[slot] = sinceMs
+    this.#entries[slot] = entry
+    this.#account(entry, 1)
+    this.#expect(entry, this.#sinceMs[slot] as number)
   }
 
   /** Forgets tombstones that are due. */
   expire(nowMs: number): void {
     this.#nextExpiryMs = Number.POSITIVE_INFINITY
-    for (const record of this.#others.slice()) {
-      if (isLive(record.member)) continue
-      if (record.sinceMs + this.#tombstoneMs <= nowMs) this.#remove(record)
-      else this.#expect(record)
+    for (let slot = 1; slot < this.#entries.length; slot++) {
+      const entry = this.#entries[slot]
+      if (entry === undefined || isLive(entry.member)) continue
+      const sinceMs = this.#sinceMs[slot] as number
+      if (sinceMs + this.#tombstoneMs <= nowMs) this.#remove(slot, entry)
+      else this.#expect(entry, sinceMs)
     }
   }
 
   /** Forgets the oldest tombstone to make room. False if there is none. */
   evict(): boolean {
-    let oldest: MemberRecord | undefined
-    for (const record of this.#others) {
-      if (!isLive(record.member) && record.sinceMs < (oldest?.sinceMs ?? Number.POSITIVE_INFINITY))
-        oldest = record
+    if (this.gone === 0) return false
+    let oldest = 0
+    for (let slot = 1; slot < this.#entries.length; slot++) {
+      const entry = this.#entries[slot]
+      if (entry === undefined || isLive(entry.member)) continue
+      if (oldest === 0 || (this.#sinceMs[slot] as number) < (this.#sinceMs[oldest] as number)) oldest = slot
     }
-    if (oldest !== undefined) this.#remove(oldest)
-    return oldest !== undefined
+    if (oldest === 0) return false
+    this.#remove(oldest, this.#entries[oldest] as Entry)
+    return true
   }
 
   /** Up to `count` different members other than this node that satisfy `wanted`, at random. */
-  pick(count: number, random: Random, wanted: (record: MemberRecord) => boolean): MemberRecord[] {
-    const found: MemberRecord[] = []
-    if (this.#others.length === 0) return found
+  pick(count: number, random: Random, wanted: (entry: Entry) => boolean): Entry[] {
+    const found: Entry[] = []
+    const slots = this.#entries.length
+    if (this.#slots.size < 2) return found
     // A few blind draws find most of what is wanted without looking at everybody.
-    for (let draws = count * 4; draws > 0 && found.length < count; draws--) {
-      const record = pick(random, this.#others)
-      if (wanted(record) && !found.includes(record)) found.push(record)
+    for (let draws = count * drawsEach; draws > 0 && found.length < count; draws--) {
+      const entry = this.#entries[1 + random.integer(slots - 1)]
+      if (entry !== undefined && wanted(entry) && !found.includes(entry)) found.push(entry)
     }
     if (found.length >= count) return found
-    const rest = this.#others.filter((record) => wanted(record) && !found.includes(record))
+    const rest: Entry[] = []
+    for (let slot = 1; slot < slots; slot++) {
+      const entry = this.#entries[slot]
+      if (entry !== undefined && wanted(entry) && !found.includes(entry)) rest.push(entry)
+    }
     return [...found, ...shuffled(random, rest).slice(0, count - found.length)]
   }
 
   clone(): MemberTable {
-    const [self] = this.#records.values()
-    const copy = new MemberTable((self as MemberRecord).member, 0, this.#tombstoneMs)
-    copy.#records.clear()
-    for (const record of this.#records.values()) copy.#records.set(record.member.nodeId, { ...record })
-    copy.#others = this.#others.map(({ member }) => copy.#records.get(member.nodeId) as MemberRecord)
+    const copy = new MemberTable(this.#entries[0] as Entry, 0, this.#tombstoneMs)
+    for (const [nodeId, slot] of this.#slots) copy.#slots.set(nodeId, slot)
+    copy.#entries = this.#entries.slice()
+    copy.#sinceMs = this.#sinceMs.slice()
+    copy.#free = this.#free.slice()
+    for (const [nodeId, notes] of this.#notes) copy.#notes.set(nodeId, { ...notes })
     copy.buckets.set(this.buckets)
     copy.#live = this.#live
     copy.#nextExpiryMs = this.#nextExpiryMs
     return copy
   }
 
-  #insert(member: SwimMember, sinceMs: number): MemberRecord {
-    const record: MemberRecord = {
-      member,
-      sinceMs,
-      accusedBy: [],
-      answeredAtMs: undefined,
-      roundTripMs: undefined,
-      bucket: bucketOf(member.nodeId),
-      digest: digestOf(member),
-    }
-    this.#records.set(member.nodeId, record)
-    this.#account(record, 1)
-    this.#expect(record)
-    return record
+  #remove(slot: number, entry: Entry): void {
+    this.#account(entry, -1)
+    this.#slots.delete(entry.member.nodeId)
+    this.#notes.delete(entry.member.nodeId)
+    this.#entries[slot] = undefined
+    this.#free.push(slot)
   }
 
-  #remove(record: MemberRecord): void {
-    this.#account(record, -1)
-    this.#records.delete(record.member.nodeId)
-    this.#others = this.#others.filter((other) => other !== record)
+  #account({ bucket, digest, member }: Entry, sign: 1 | -1): void {
+    this.buckets[bucket] = (this.buckets[bucket] as number) + sign * digest
+    if (isLive(member)) this.#live += sign
   }
 
-  #account(record: MemberRecord, sign: 1 | -1): void {
-    const bucket = this.buckets[record.bucket] as number
-    this.buckets[record.bucket] = bucket + sign * record.digest
-    if (isLive(record.member)) this.#live += sign
+  #expect({ member }: Entry, sinceMs: number): void {
+    if (!isLive(member)) this.#nextExpiryMs = Math.min(this.#nextExpiryMs, sinceMs + this.#tombstoneMs)
   }
+}
 
-  #expect(record: MemberRecord): void {
-    if (isLive(record.member)) return
-    this.#nextExpiryMs = Math.min(this.#nextExpiryMs, record.sinceMs + this.#tombstoneMs)
-  }
+const noNotes: MemberNotes = {
+  accusedBy: [],
+  answeredAtMs: undefined,
+  roundTripMs: undefined,
+  degradedSinceMs: undefined,
+  coordinate: undefined,
 }

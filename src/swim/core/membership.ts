@@ -1,17 +1,20 @@
-import { equalBytes } from '../../core/bytes.ts'
-import type { NodeId } from '../../model/ids.ts'
+import type { Incarnation, NodeId } from '../../model/ids.ts'
 import { BroadcastQueue } from './broadcasts.ts'
-import type { AliveMessage, SyncRecord, UpdateMessage } from './codec.ts'
 import { encodeMessage } from './codec.ts'
+import { expulsionOf, FlapEvidence, isExpulsion, versionsInAdmission } from './expulsion.ts'
 import { confirmationsWanted, suspicionMinimumMs } from './formulas.ts'
 import { LocalHealth } from './health.ts'
-import { isLive, type MemberRecord, MemberTable } from './member-table.ts'
+import { isLive, MemberTable } from './member-table.ts'
+import type { AliveMessage, SyncRecord, UpdateMessage } from './messages.ts'
+import { OwnVoice } from './own-voice.ts'
+import { type Entry, Statement } from './statement.ts'
 import { Suspicion } from './suspicion.ts'
+import { Suspicions } from './suspicions.ts'
 import type { SwimTuning } from './tuning.ts'
 import type { SwimCounters, SwimEvent, SwimEventType, SwimMember } from './types.ts'
 
 /** A version is believed only this far above the one that is known, or one forged number would silence a member. */
-export const maximumVersionStep: number = 2 ** 32
+export const maximumVersionStep: number = versionsInAdmission * 2
 
 /**
  * Up to so many members each asks a suspect itself, just before it would declare it dead. Gossip of a refutation misses a
@@ -22,12 +25,15 @@ const lastCallMembers = 256
 
 const noBytes = new Uint8Array(0)
 
+/** Says why a member must stay out; undefined for one that is welcome. */
+export type Veto = (statement: Statement) => string | undefined
+
 /**
  * The rules by which a view changes: which statement beats which, what is news and travels on, when a suspicion becomes
  * a death. It knows no network and no timer but the deadlines of suspicions.
  *
  * Invariants: a member's version only grows; at one version its state only grows in the order alive, suspect, dead,
- * left; only a member itself raises its version.
+ * left; only a member itself raises its version, but for an expulsion, which puts it at the end of its admission.
  */
 export class Membership {
   readonly tuning: SwimTuning
@@ -35,52 +41,56 @@ export class Membership {
   readonly table: MemberTable
   readonly queue: BroadcastQueue
   readonly health: LocalHealth
-  readonly suspicions: Map<NodeId, Suspicion>
+  readonly suspicions: Suspicions
+  readonly evidence: FlapEvidence
+  /** @internal Says why a member that is not known must stay out. */
+  readonly veto: Veto
   events: SwimEvent[] = []
-  /**
-   * Set when a peer has something to learn about this node: it brought an accusation, be it one that was refuted long ago,
-   * or what a life before this one said.
-   */
-  answerDue = false
-  #self: SwimMember
-  /** Another process that spoke in our name, and the version by which we overruled it. */
-  #rival: { readonly name: string; readonly version: number } | undefined
+  /** What this node says about itself. */
+  readonly voice: OwnVoice
+  /** Statements whose long metadata have to be fetched. */
+  incomplete: Statement[] = []
+  readonly #expelled: Set<NodeId>
 
   constructor(
-    self: SwimMember,
+    self: Statement,
     nowMs: number,
     tuning: SwimTuning,
     counters: SwimCounters,
+    veto: Veto,
     from?: Membership,
   ) {
     this.tuning = tuning
     this.counters = counters
-    this.#self = from?.self ?? self
-    this.#rival = from === undefined ? undefined : from.#rival
-    this.table = from?.table.clone() ?? new MemberTable(self, nowMs, tuning.tombstoneMs)
+    this.veto = veto
+    this.#expelled = new Set(from === undefined ? [] : from.#expelled)
+    this.table = from?.table.clone() ?? new MemberTable(self.entry('alive'), nowMs, tuning.tombstoneMs)
     this.queue = from?.queue.clone() ?? new BroadcastQueue()
     this.health = from?.health.clone() ?? new LocalHealth(tuning.healthMaximum)
-    this.suspicions = new Map()
-    for (const [nodeId, suspicion] of from?.suspicions ?? []) this.suspicions.set(nodeId, suspicion.clone())
-    if (from === undefined) this.broadcast(aliveMessage(self))
+    this.evidence =
+      from?.evidence.clone() ??
+      new FlapEvidence({ refutations: tuning.expelRefutations, windowMs: tuning.expelWindowMs })
+    this.suspicions = from?.suspicions.clone() ?? new Suspicions()
+    this.voice = new OwnVoice(self, this, from?.voice)
+    if (from === undefined) this.broadcast({ kind: 'alive', statement: self })
   }
 
-  get self(): SwimMember {
-    return this.#self
+  get statement(): Statement {
+    return this.voice.statement
+  }
+
+  get nodeId(): NodeId {
+    return this.voice.statement.nodeId
   }
 
   /** Other members that are alive or under suspicion. */
   get peers(): number {
-    return this.table.live - (this.leaving ? 0 : 1)
-  }
-
-  get leaving(): boolean {
-    return this.#self.state === 'left'
+    return this.table.live - (isLive(this.voice.self) ? 1 : 0)
   }
 
   /** A copy that shares nothing that changes. */
   clone(counters: SwimCounters): Membership {
-    return new Membership(this.#self, 0, this.tuning, counters, this)
+    return new Membership(this.statement, 0, this.tuning, counters, this.veto, this)
   }
 
   /** Takes in an update, whoever brought it. */
@@ -96,7 +106,7 @@ export class Membership {
         this.applyDead(update.nodeId, update.version, update.accuser, nowMs)
         break
       case 'left':
-        this.applyLeft(update.nodeId, update.version, nowMs)
+        this.applyLeft(update.nodeId, update.incarnation, update.version, nowMs)
         break
     }
   }
@@ -106,180 +116,182 @@ export class Membership {
    * side of a partition holds all of us dead.
    */
   merge(record: SyncRecord, from: NodeId, nowMs: number): void {
-    const { nodeId, version } = record
-    if (isLive(record)) {
-      this.applyAlive({ kind: 'alive', ...statementOf(record) }, nowMs)
-      if (record.state === 'suspect') this.applySuspect(nodeId, record.accusedVersion, from, nowMs)
+    const { statement, state, version } = record
+    const { nodeId } = statement
+    if (state === 'alive' || state === 'suspect') {
+      this.applyAlive({ kind: 'alive', statement }, nowMs)
+      if (state === 'suspect') this.applySuspect(nodeId, record.accusedVersion, from, nowMs)
       return
     }
     const known = this.table.get(nodeId)
     if (known === undefined) {
-      if (record.ageMs < this.tuning.tombstoneMs && this.admits(0, version))
-        this.#bury(record, nowMs - record.ageMs)
-    } else if (record.state === 'left') this.applyLeft(nodeId, version, nowMs)
-    else if (isLive(known.member)) this.applySuspect(nodeId, version, from, nowMs)
+      if (nodeId !== this.nodeId && record.ageMs < this.tuning.tombstoneMs && this.admits(0, version))
+        this.#bury(statement.entry(state, version), nowMs - record.ageMs)
+    } else if (state === 'left') this.applyLeft(nodeId, statement.incarnation, version, nowMs)
+    else if (isLive(known.member) && !isExpulsion(version)) this.applySuspect(nodeId, version, from, nowMs)
     else this.applyDead(nodeId, version, from, nowMs)
   }
 
   /** @internal */
   applyAlive(update: AliveMessage, nowMs: number): void {
-    if (update.nodeId === this.#self.nodeId) {
-      this.answerClaim(update)
+    const said = update.statement
+    const { nodeId, version } = said
+    if (nodeId === this.nodeId) {
+      this.voice.answerClaim(said)
       return
     }
-    const record = this.table.get(update.nodeId)
-    const before = record?.member
-    if (!this.beats(update.version, before)) return
-    if (before === undefined && !this.makeRoom()) return
-    const suspicion = this.suspicions.get(update.nodeId)
+    const known = this.table.get(nodeId)
+    const before = known?.member
+    if (!this.beats(version, before)) return
+    if (before === undefined && !(this.isWelcome(said) && this.makeRoom())) return
+    const suspicion = this.suspicions.get(nodeId)
     // An accusation of a later statement than this one stands.
-    const stillSuspect = suspicion !== undefined && suspicion.version >= update.version
-    if (!stillSuspect) this.suspicions.delete(update.nodeId)
-    const member: SwimMember = { ...statementOf(update), state: stillSuspect ? 'suspect' : 'alive' }
-    const after = this.table.set(member, nowMs)
-    after.accusedBy = []
-    this.broadcast(update)
-    if (before === undefined || !isLive(before)) this.emit('joined', member)
-    else {
-      if (before.state === 'suspect' && !stillSuspect) this.emit('alive', member)
-      if (!sameContent(before, member)) this.emit('updated', member)
+    const stillSuspect = suspicion !== undefined && suspicion.version >= version
+    const statement = known === undefined ? said : keepMetadata(said, known.statement)
+    const accusers = this.#accusersOf(nodeId, before, nowMs)
+    if (suspicion !== undefined && !stillSuspect) this.suspicions.end(nodeId)
+    if (before !== undefined && !isLive(before)) {
+      this.#expelled.delete(nodeId)
+      this.table.note(nodeId, { accusedBy: [] })
     }
+    const entry = statement.entry(stillSuspect ? 'suspect' : 'alive')
+    this.table.set(entry, nowMs)
+    this.broadcast(update)
+    if (!statement.complete) this.incomplete.push(statement)
+    if (before === undefined || !isLive(before)) this.emit('joined', entry.member)
+    else {
+      if (before.state === 'suspect' && !stillSuspect) this.emit('alive', entry.member)
+      if (known !== undefined && !known.statement.sameContent(said)) this.emit('updated', entry.member)
+    }
+    if (!stillSuspect && accusers.length > 0)
+      this.weighEvidence(said, accusers, before?.state === 'dead', nowMs)
   }
 
   /** @internal */
   applySuspect(nodeId: NodeId, version: number, accuser: NodeId, nowMs: number): void {
-    if (nodeId === this.#self.nodeId) {
-      this.answerAccusation(version)
+    if (nodeId === this.nodeId) {
+      this.voice.answerAccusation(version, 'suspect', nowMs)
       return
     }
-    const record = this.table.get(nodeId)
-    if (record === undefined || !isLive(record.member) || !this.admits(record.member.version, version)) return
-    if (version < record.member.version) return
+    const known = this.table.get(nodeId)
+    if (known === undefined || !isLive(known.member) || !this.admits(known.member.version, version)) return
+    if (version < known.member.version) return
     const suspicion = this.suspicions.get(nodeId)
     if (suspicion !== undefined) {
-      suspicion.version = Math.max(suspicion.version, version)
-      if (suspicion.confirm(accuser)) this.broadcast({ kind: 'suspect', nodeId, version, accuser })
+      if (this.suspicions.confirm(suspicion, version, accuser))
+        this.broadcast({ kind: 'suspect', nodeId, version, accuser })
       return
     }
-    this.suspicions.set(nodeId, this.newSuspicion(version, accuser, nowMs))
-    const member: SwimMember = { ...record.member, state: 'suspect' }
-    this.table.set(member, nowMs)
+    this.suspicions.begin(nodeId, this.newSuspicion(version, accuser, nowMs))
+    const entry = known.statement.entry('suspect', known.member.version)
+    this.table.set(entry, nowMs)
     this.broadcast({ kind: 'suspect', nodeId, version, accuser })
-    this.emit('suspected', member, [accuser])
+    this.emit('suspected', entry.member, [accuser])
   }
 
   /** @internal */
   applyDead(nodeId: NodeId, version: number, accuser: NodeId, nowMs: number): void {
-    if (nodeId === this.#self.nodeId) {
-      this.answerAccusation(version)
+    if (nodeId === this.nodeId) {
+      this.voice.answerAccusation(version, 'dead', nowMs)
       return
     }
-    const record = this.table.get(nodeId)
-    if (record === undefined) {
-      if (this.admits(0, version)) this.#bury(rumour(nodeId, version, 'dead'), nowMs)
+    const known = this.table.get(nodeId)
+    if (known === undefined) {
+      if (this.admits(0, version)) this.#bury(rumour(nodeId, version).entry('dead'), nowMs)
       return
     }
-    const before = record.member
+    const before = known.member
     if (version < before.version || !this.admits(before.version, version)) return
     if (!isLive(before) && version === before.version) return
     const accusedBy = this.suspicions.get(nodeId)?.accusers ?? [accuser]
-    this.suspicions.delete(nodeId)
-    const member: SwimMember = { ...before, version, state: 'dead' }
-    this.table.set(member, nowMs).accusedBy = accusedBy
+    this.suspicions.end(nodeId)
+    if (isExpulsion(version)) {
+      this.#expelled.add(nodeId)
+      this.evidence.forget(nodeId)
+    }
+    const entry = known.statement.entry('dead', version)
+    this.table.set(entry, nowMs)
+    this.table.note(nodeId, { accusedBy })
     this.broadcast({ kind: 'dead', nodeId, version, accuser })
-    if (isLive(before)) this.emit('failed', member, accusedBy)
+    if (isLive(before)) this.emit('failed', entry.member, accusedBy)
   }
 
   /** @internal */
-  applyLeft(nodeId: NodeId, version: number, nowMs: number): void {
-    if (nodeId === this.#self.nodeId) {
-      this.answerAccusation(version)
+  applyLeft(nodeId: NodeId, incarnation: Incarnation, version: number, nowMs: number): void {
+    if (nodeId === this.nodeId) {
+      // A life before this one may have been removed; that says nothing about us.
+      this.voice.answerAccusation(
+        version,
+        incarnation === this.statement.incarnation ? 'left' : 'suspect',
+        nowMs,
+      )
       return
     }
-    const record = this.table.get(nodeId)
-    if (record === undefined) {
-      if (this.admits(0, version)) this.#bury(rumour(nodeId, version, 'left'), nowMs)
+    const known = this.table.get(nodeId)
+    if (known === undefined) {
+      if (this.admits(0, version)) this.#bury(rumour(nodeId, version, incarnation).entry('left'), nowMs)
       return
     }
-    const before = record.member
+    const before = known.member
     if (version < before.version || !this.admits(before.version, version)) return
     if (before.state === 'left' && version === before.version) return
-    this.suspicions.delete(nodeId)
-    const member: SwimMember = { ...before, version, state: 'left' }
-    this.table.set(member, nowMs).accusedBy = []
-    this.broadcast({ kind: 'left', nodeId, version })
-    if (before.state !== 'left') this.emit('left', member)
+    this.suspicions.end(nodeId)
+    const entry = known.statement.entry('left', version)
+    this.table.set(entry, nowMs)
+    this.#expelled.delete(nodeId)
+    if (this.table.notes(nodeId) !== undefined) this.table.note(nodeId, { accusedBy: [] })
+    this.broadcast({ kind: 'left', nodeId, incarnation: known.statement.incarnation, version })
+    if (before.state !== 'left') this.emit('left', entry.member)
   }
 
   /** Declares those dead whose time to refute is over. */
   expireSuspicions(nowMs: number): void {
+    if (this.suspicions.deadlineMs > nowMs) return
     for (const [nodeId, suspicion] of this.suspicions) {
       if (suspicion.deadlineMs > nowMs || suspicion.lastCallAtMs !== Number.POSITIVE_INFINITY) continue
-      this.applyDead(nodeId, suspicion.version, this.#self.nodeId, nowMs)
+      this.applyDead(nodeId, suspicion.version, this.nodeId, nowMs)
     }
-  }
-
-  /** When the next suspicion becomes a death, or calls for a last question. */
-  get suspicionDeadlineMs(): number {
-    let earliest = Number.POSITIVE_INFINITY
-    for (const suspicion of this.suspicions.values()) {
-      earliest = Math.min(earliest, suspicion.deadlineMs, suspicion.lastCallAtMs)
-    }
-    return earliest
   }
 
   /** Suspects who are to be asked a last time now. */
   lastCalls(nowMs: number): SwimMember[] {
-    const due: SwimMember[] = []
-    for (const [nodeId, suspicion] of this.suspicions) {
-      const record = this.table.get(nodeId)
-      if (record === undefined || suspicion.lastCallAtMs > nowMs) continue
-      suspicion.called(nowMs)
-      due.push(record.member)
-    }
-    return due
+    return this.suspicions.lastCalls(nowMs).flatMap((nodeId) => this.table.get(nodeId)?.member ?? [])
   }
 
-  /** Says something new about this node: a higher version beats everything that was said before. */
-  restate(
-    change: Partial<Pick<SwimMember, 'address' | 'metadata'>>,
-    above: number = this.#self.version,
-  ): void {
-    this.#self = { ...this.#self, ...change, version: above + 1 }
-    this.table.set(this.#self, 0)
-    this.broadcast(aliveMessage(this.#self))
-  }
-
-  /** Says goodbye. From now on nothing is refuted. */
-  sayGoodbye(nowMs: number): void {
-    this.#self = { ...this.#self, state: 'left' }
-    this.table.set(this.#self, nowMs)
-    this.broadcast({ kind: 'left', nodeId: this.#self.nodeId, version: this.#self.version })
+  /** Removes a member for good; false if it is not known, or gone already. Only another life of it can come back. */
+  remove(nodeId: NodeId, nowMs: number): boolean {
+    const known = this.table.get(nodeId)
+    if (known === undefined || nodeId === this.nodeId) return false
+    const { state, version } = known.member
+    if (state === 'left' && isExpulsion(version)) return false
+    const end = isExpulsion(version) ? version : expulsionOf(version)
+    this.applyLeft(nodeId, known.statement.incarnation, end, nowMs)
+    return true
   }
 
   /** True when a peer that speaks of itself so does not know all that is said about it. */
-  knowsBetter(about: MemberRecord, incarnation: number, version: number): boolean {
+  knowsBetter(about: Entry, incarnation: number, version: number): boolean {
     const { member } = about
     if (member.version !== version) return member.version > version
     return member.state !== 'alive' || member.incarnation !== incarnation
   }
 
   /** What we hold of a member, as an update. */
-  updateAbout(record: MemberRecord): UpdateMessage {
-    const { member } = record
+  updateAbout({ member, statement }: Entry): UpdateMessage {
     const { nodeId, version } = member
     const suspicion = this.suspicions.get(nodeId)
     if (suspicion !== undefined) {
-      const accuser = suspicion.accusers[0] ?? this.#self.nodeId
+      const accuser = suspicion.accusers[0] ?? this.nodeId
       return { kind: 'suspect', nodeId, version: suspicion.version, accuser }
     }
-    if (member.state === 'left') return { kind: 'left', nodeId, version }
-    if (member.state === 'dead') return { kind: 'dead', nodeId, version, accuser: this.#self.nodeId }
-    return aliveMessage(member)
+    if (member.state === 'left') return { kind: 'left', nodeId, incarnation: statement.incarnation, version }
+    if (member.state === 'dead') return { kind: 'dead', nodeId, version, accuser: this.nodeId }
+    return { kind: 'alive', statement }
   }
 
   /** @internal Whether a statement of a member beats what is known of it. */
   beats(version: number, known: SwimMember | undefined): boolean {
+    if (isExpulsion(version)) return false
     if (known === undefined) return this.admits(0, version)
     return version > known.version && this.admits(known.version, version)
   }
@@ -289,36 +301,15 @@ export class Membership {
     return version <= knownVersion + maximumVersionStep
   }
 
-  /** @internal Somebody doubts us or holds us gone. */
-  answerAccusation(version: number): void {
-    this.answerDue = true
-    if (version >= this.#self.version) this.refute(version)
-  }
-
-  /** @internal Speaks above an accusation. It costs a point of health, since a healthy node is rarely accused. */
-  refute(version: number): void {
-    if (this.leaving || !this.admits(this.#self.version, version)) return
-    this.health.add(1)
-    this.counters.refutations++
-    this.restate({}, version)
-  }
-
-  /**
-   * @internal A statement in our name. After a restart it is our own from an earlier life, and we speak above it once;
-   * one that then comes back higher is from another living process.
-   */
-  answerClaim(claim: AliveMessage): void {
-    if (this.leaving || claim.version < this.#self.version) return
-    if (claim.version === this.#self.version && sameContent(claim, this.#self)) return
-    if (!this.admits(this.#self.version, claim.version)) return
-    const name = `${claim.incarnation} ${claim.address}`
-    const mine = claim.incarnation === this.#self.incarnation && claim.address === this.#self.address
-    if (!mine && this.#rival?.name === name && claim.version > this.#rival.version) {
-      this.emit('conflict', { ...statementOf(claim), state: 'alive' })
-    }
-    this.answerDue = true
-    this.restate({}, claim.version)
-    if (!mine) this.#rival = { name, version: this.#self.version }
+  /** @internal A member refuted an accusation. Whoever does so again and again is expelled. */
+  weighEvidence(said: Statement, accusers: readonly NodeId[], wasDead: boolean, nowMs: number): void {
+    const { nodeId, version } = said
+    this.evidence.refuted(nodeId, accusers, wasDead, nowMs)
+    // Who is unwell itself judges nobody.
+    if (this.health.score > 1 || this.voice.state !== 'member') return
+    if (!this.evidence.convicts(nodeId, this.table.live, this.#expelled.size, nowMs)) return
+    this.counters.expulsions++
+    this.applyDead(nodeId, expulsionOf(version), this.nodeId, nowMs)
   }
 
   /** @internal */
@@ -329,19 +320,30 @@ export class Membership {
     return new Suspicion(version, accuser, nowMs, {
       minimumMs,
       maximumMs: minimumMs * suspicionMaximumMultiplier,
-      wanted: confirmationsWanted(suspicionMultiplier, members),
+      wanted: confirmationsWanted(suspicionMultiplier, members, suspicionMaximumMultiplier),
       lastCallMs: members <= lastCallMembers ? Math.min(probeTimeoutMs, minimumMs / 2) : 0,
     })
   }
 
   /** @internal */
   broadcast(update: UpdateMessage): void {
-    this.queue.put(update.nodeId, encodeMessage(update))
+    const nodeId = update.kind === 'alive' ? update.statement.nodeId : update.nodeId
+    this.queue.put(nodeId, update, encodeMessage(update))
   }
 
   /** @internal */
-  emit(type: SwimEventType, member: SwimMember, accusedBy: readonly NodeId[] = []): void {
-    this.events.push({ type, member, accusedBy })
+  emit(type: SwimEventType, member: SwimMember, accusedBy: readonly NodeId[] = [], reason?: string): void {
+    this.events.push(reason === undefined ? { type, member, accusedBy } : { type, member, accusedBy, reason })
+  }
+
+  /** @internal Whether a member that is not known may come in: it must speak our protocol, and the host has a say. */
+  isWelcome(said: Statement): boolean {
+    const { minimum, maximum } = said.protocols
+    const own = this.statement.protocols
+    const understood = minimum <= own.maximum && maximum >= own.minimum
+    if (understood && this.veto(said) === undefined) return true
+    this.counters.membersVetoed++
+    return false
   }
 
   /** @internal */
@@ -351,36 +353,28 @@ export class Membership {
     return false
   }
 
+  /** Who accused a member of whom a new statement came. */
+  #accusersOf(nodeId: NodeId, before: SwimMember | undefined, nowMs: number): readonly NodeId[] {
+    if (before?.state === 'suspect') return this.suspicions.get(nodeId)?.accusers ?? []
+    // A death that lies long back was one, or a partition.
+    if (before?.state !== 'dead' || isExpulsion(before.version)) return []
+    if (nowMs - this.table.sinceMs(nodeId) > this.tuning.expelWindowMs / 2) return []
+    return this.table.notes(nodeId)?.accusedBy ?? []
+  }
+
   /** Remembers a death that came to us without the life before it, so that late news of that life is not believed. */
-  #bury(record: SyncRecord, sinceMs: number): void {
-    if (!this.makeRoom()) return
-    this.table.set({ ...statementOf(record), state: record.state }, sinceMs)
+  #bury(entry: Entry, sinceMs: number): void {
+    if (this.makeRoom()) this.table.set(entry, sinceMs)
   }
 }
 
-function rumour(nodeId: NodeId, version: number, state: 'dead' | 'left'): SyncRecord {
-  return {
-    nodeId,
-    version,
-    state,
-    accusedVersion: version,
-    incarnation: 0,
-    address: '',
-    metadata: noBytes,
-    ageMs: 0,
-  }
+/** Of whoever only the death was heard of. */
+function rumour(nodeId: NodeId, version: number, incarnation = 0): Statement {
+  return new Statement({ nodeId, version, incarnation, address: '', metadata: noBytes })
 }
 
-/** What a member says about itself, as an update. */
-export function aliveMessage(member: SwimMember): AliveMessage {
-  return { kind: 'alive', ...statementOf(member) }
-}
-
-function statementOf(from: Omit<SwimMember, 'state'>): Omit<SwimMember, 'state'> {
-  const { nodeId, incarnation, version, address, metadata } = from
-  return { nodeId, incarnation, version, address, metadata }
-}
-
-function sameContent(a: Omit<SwimMember, 'state'>, b: Omit<SwimMember, 'state'>): boolean {
-  return a.incarnation === b.incarnation && a.address === b.address && equalBytes(a.metadata, b.metadata)
+/** A newer statement with the long metadata that have arrived for an older one, if they are the same. */
+function keepMetadata(newer: Statement, older: Statement): Statement {
+  if (newer.complete || !older.complete || !newer.sameMetadata(older)) return newer
+  return newer.with({ metadata: older.metadata })
 }

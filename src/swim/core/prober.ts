@@ -1,11 +1,27 @@
-import { type Random, shuffled } from '../../core/random.ts'
+import type { Random } from '../../core/random.ts'
 import type { NodeId } from '../../model/ids.ts'
-import type { SwimMessage } from './codec.ts'
-import { isLive, type MemberRecord } from './member-table.ts'
+import { type Coordinate, VivaldiPlace } from './coordinates.ts'
+import { isLive } from './member-table.ts'
 import type { Membership } from './membership.ts'
+import type { AckMessage, IndirectPingMessage, SwimMessage } from './messages.ts'
+import { ProbeOrder } from './probe-order.ts'
+import type { Entry } from './statement.ts'
 
 /** Sends messages in one packet to a member; its recipient's name is for buddy updates. */
-export type SendTo = (address: string, messages: readonly SwimMessage[], recipient?: NodeId) => void
+export type SendTo = (
+  address: string,
+  messages: readonly SwimMessage[],
+  recipient?: NodeId,
+  reliable?: boolean,
+) => void
+
+/** What a prober does beyond SWIM. */
+export interface ProberFeatures {
+  /** Estimates where members are, in round trips. */
+  readonly coordinates: boolean
+  /** Asks by a stream too when a datagram was not answered. */
+  readonly streams: boolean
+}
 
 /** The one probe that is under way. */
 export interface Probe {
@@ -15,6 +31,8 @@ export interface Probe {
   readonly version: number
   readonly startedMs: number
   readonly timeoutAtMs: number
+  /** A ping of a node that is held out: it judges our own paths and nobody else. */
+  readonly trial: boolean
   answered: boolean
   /** How many members were asked to try. */
   asked: number
@@ -46,15 +64,24 @@ export class Prober {
   readonly #membership: Membership
   readonly #random: Random
   readonly #send: SendTo
-  #order: NodeId[] = []
-  #next = 0
+  readonly #features: ProberFeatures
+  #order = new ProbeOrder()
   #sequence: number
   #probe: Probe | undefined
   #nextPeriodMs: number
   readonly #relays = new Map<number, Relay>()
+  #place = new VivaldiPlace()
 
   /** `from` makes it a copy, which draws nothing. */
-  constructor(membership: Membership, random: Random, send: SendTo, nowMs: number, from?: Prober) {
+  constructor(
+    membership: Membership,
+    random: Random,
+    send: SendTo,
+    features: ProberFeatures,
+    nowMs: number,
+    from?: Prober,
+  ) {
+    this.#features = features
     this.#membership = membership
     this.#random = random
     this.#send = send
@@ -72,6 +99,8 @@ export class Prober {
       earliest = probe.timeoutAtMs
     // Alone, or on the way out, there is nobody to ask.
     if (probe !== undefined || this.#active) earliest = Math.min(earliest, this.#nextPeriodMs)
+    // Held out, with nobody there to try the paths to: it waits for its time only.
+    else earliest = Math.min(earliest, this.#membership.voice.probation?.untilMs ?? earliest)
     for (const relay of this.#relays.values()) {
       earliest = Math.min(earliest, relay.nacked ? relay.endsAtMs : relay.nackAtMs)
     }
@@ -84,9 +113,15 @@ export class Prober {
     if (probe !== undefined && !probe.answered && probe.silentHelpers === undefined) {
       if (nowMs >= probe.timeoutAtMs) this.askOthers(probe, nowMs)
     }
+    const { peers, voice } = this.#membership
+    const { probation } = voice
+    if (probation !== undefined && peers === 0 && nowMs >= probation.untilMs)
+      this.#membership.voice.comeBack()
     if (nowMs < this.#nextPeriodMs) return
-    if (probe !== undefined && !probe.answered) this.conclude(probe, nowMs)
+    if (probe?.trial === true) this.#membership.voice.probation?.note(probe.answered)
+    else if (probe !== undefined && !probe.answered) this.conclude(probe, nowMs)
     this.#probe = undefined
+    if (this.#membership.voice.probation?.passed(nowMs) === true) this.#membership.voice.comeBack()
     if (this.#active) this.#begin(nowMs)
   }
 
@@ -97,42 +132,69 @@ export class Prober {
     this.#nextPeriodMs = Math.max(this.#nextPeriodMs, nowMs)
   }
 
-  onPing(from: string, sequence: number, target: NodeId, extra: readonly SwimMessage[]): void {
-    const self = this.#membership.self.nodeId
-    // An address may have a new owner: only the one who was meant answers.
-    if (target !== self) return
-    this.#send(from, [{ kind: 'ack', sequence, responder: self }, ...extra])
+  /** Where this node is, as far as it estimates. */
+  get coordinate(): Coordinate | undefined {
+    return this.#features.coordinates ? this.#place.coordinate : undefined
   }
 
-  onIndirectPing(from: string, sequence: number, target: NodeId, nowMs: number): void {
+  onPing(
+    from: string,
+    sequence: number,
+    target: NodeId,
+    sender: NodeId,
+    extra: readonly SwimMessage[],
+    reliable: boolean,
+  ): void {
+    const { nodeId } = this.#membership
+    // An address may have a new owner: only the one who was meant answers.
+    if (target !== nodeId) return
+    const { coordinate } = this
+    const ack: AckMessage =
+      coordinate === undefined
+        ? { kind: 'ack', sequence, responder: nodeId }
+        : { kind: 'ack', sequence, responder: nodeId, coordinate }
+    this.#send(from, [ack, ...extra], sender, reliable)
+  }
+
+  onIndirectPing(from: string, { sequence, target, patienceMs }: IndirectPingMessage, nowMs: number): void {
     const address = this.#membership.table.get(target)?.member.address ?? ''
     if (address === '' || this.#relays.size >= maximumRelays) {
       this.#send(from, [{ kind: 'nack', sequence }])
       return
     }
-    const { probeTimeoutMs, probeIntervalMs } = this.#membership.tuning
+    const { probeTimeoutMs, probeIntervalMs, healthMaximum } = this.#membership.tuning
+    const waitMs = Math.min(Math.max(patienceMs, 1), probeTimeoutMs * healthMaximum)
     const own = this.#nextSequence()
     this.#relays.set(own, {
       origin: from,
       originSequence: sequence,
       target,
-      nackAtMs: nowMs + probeTimeoutMs * nackShare,
-      endsAtMs: nowMs + probeIntervalMs * 2,
+      nackAtMs: nowMs + waitMs * nackShare,
+      endsAtMs: nowMs + waitMs + probeIntervalMs,
       nacked: false,
     })
     this.#send(address, [{ kind: 'ping', sequence: own, target }], target)
   }
 
-  onAck(sequence: number, responder: NodeId, sender: NodeId, nowMs: number): void {
+  onAck(message: AckMessage, sender: NodeId, nowMs: number, reliable: boolean): void {
+    const { sequence, responder, coordinate } = message
     const probe = this.#probe
     if (probe !== undefined && probe.sequence === sequence && probe.target === responder) {
+      const direct = sender === responder
+      if (!reliable) this.#noteDatagram(responder)
       if (probe.answered) return
       probe.answered = true
+      if (probe.trial) return
       this.#membership.health.add(-1)
-      const record = this.#membership.table.get(responder)
-      if (record !== undefined) {
-        record.answeredAtMs = nowMs
-        if (sender === responder) record.roundTripMs = nowMs - probe.startedMs
+      if (reliable) this.#noteStream(responder, nowMs)
+      const roundTripMs = nowMs - probe.startedMs
+      this.#membership.table.note(
+        responder,
+        direct && !reliable ? { answeredAtMs: nowMs, roundTripMs } : { answeredAtMs: nowMs },
+      )
+      if (direct && !reliable && coordinate !== undefined && this.#features.coordinates) {
+        this.#place.observe(responder, coordinate, roundTripMs, this.#random)
+        this.#membership.table.note(responder, { coordinate })
       }
       return
     }
@@ -154,43 +216,54 @@ export class Prober {
   /** @internal No direct answer in time: asks others to try, who may have a path where we have none. */
   askOthers(probe: Probe, nowMs: number): void {
     const { table, tuning, health } = this.#membership
-    // However late we are, they get their time.
-    const restMs = health.scaled(tuning.probeIntervalMs - tuning.probeTimeoutMs)
-    this.#nextPeriodMs = Math.max(this.#nextPeriodMs, nowMs + restMs)
+    const unscaledMs = tuning.probeIntervalMs - tuning.probeTimeoutMs
+    // Trials come at one pace, or the bad times would count for less than the good ones.
+    const restMs = probe.trial ? unscaledMs : health.scaled(unscaledMs)
+    this.extendPeriod(nowMs + restMs)
+    probe.silentHelpers = new Set()
+    if (probe.trial) return
     const helpers = table.pick(
       tuning.indirectProbes,
       this.#random,
       ({ member }) => member.state === 'alive' && member.nodeId !== probe.target,
     )
     probe.asked = helpers.length
-    probe.silentHelpers = new Set(helpers.map(({ member }) => member.nodeId))
+    const { sequence, target } = probe
+    // It must arrive before we judge.
+    const patienceMs = Math.min(health.scaled(tuning.probeTimeoutMs), restMs)
     for (const { member } of helpers) {
-      const message = { kind: 'indirectPing', sequence: probe.sequence, target: probe.target } as const
-      this.#send(member.address, [message], member.nodeId)
+      probe.silentHelpers.add(member.nodeId)
+      this.#send(member.address, [{ kind: 'indirectPing', sequence, target, patienceMs }], member.nodeId)
     }
+    const address = table.get(target)?.member.address ?? ''
+    if (this.#features.streams && address !== '')
+      this.#send(address, [{ kind: 'ping', sequence, target }], target, true)
+  }
+
+  /** @internal However late we are, those who are asked get their time. */
+  extendPeriod(untilMs: number): void {
+    this.#nextPeriodMs = Math.max(this.#nextPeriodMs, untilMs)
   }
 
   /** @internal The period is over without an answer. Helpers that kept silent too speak against ourselves. */
   conclude(probe: Probe, nowMs: number): void {
-    const { table, health, self, counters } = this.#membership
-    const record = table.get(probe.target)
-    if (record === undefined || !isLive(record.member)) return
+    const { table, health, nodeId, counters } = this.#membership
+    const target = table.get(probe.target)
+    if (target === undefined || !isLive(target.member)) return
     counters.failedProbes++
     health.add(probe.asked > 0 ? (probe.silentHelpers?.size ?? 1) : 1)
-    this.#membership.applySuspect(probe.target, probe.version, self.nodeId, nowMs)
+    this.#membership.applySuspect(probe.target, probe.version, nodeId, nowMs)
   }
 
   /** @internal The next live member of the shuffled round, in which each comes once. */
-  nextTarget(): MemberRecord | undefined {
+  nextTarget(): Entry | undefined {
     const { table } = this.#membership
     for (let rounds = 0; rounds < 2; rounds++) {
-      while (this.#next < this.#order.length) {
-        const record = table.get(this.#order[this.#next++] as NodeId)
-        if (record !== undefined && isLive(record.member)) return record
+      for (let slot = this.#order.next(); slot !== undefined; slot = this.#order.next()) {
+        const entry = table.at(slot)
+        if (entry !== undefined && isLive(entry.member)) return entry
       }
-      const live = table.others.filter(({ member }) => isLive(member))
-      this.#order = shuffled(this.#random, live).map(({ member }) => member.nodeId)
-      this.#next = 0
+      this.#order.begin(liveSlots(this.#membership), this.#random)
     }
     return undefined
   }
@@ -200,14 +273,14 @@ export class Prober {
     if (this.#nextPeriodMs < nowMs) {
       this.#nextPeriodMs = nowMs + this.#random.float() * this.#membership.tuning.probeIntervalMs
     }
-    const at = this.#next + this.#random.integer(this.#order.length - this.#next + 1)
-    this.#order.splice(at, 0, nodeId)
+    const slot = this.#membership.table.slotOf(nodeId)
+    if (slot !== undefined && slot > 0) this.#order.include(slot, this.#random)
   }
 
   clone(membership: Membership, random: Random, send: SendTo): Prober {
-    const copy = new Prober(membership, random, send, 0, this)
-    copy.#order = this.#order.slice()
-    copy.#next = this.#next
+    const copy = new Prober(membership, random, send, this.#features, 0, this)
+    copy.#order = this.#order.clone()
+    copy.#place = this.#place.clone()
     const probe = this.#probe
     if (probe !== undefined) {
       const silentHelpers = probe.silentHelpers === undefined ? undefined : new Set(probe.silentHelpers)
@@ -218,13 +291,14 @@ export class Prober {
   }
 
   get #active(): boolean {
-    return this.#membership.peers > 0 && !this.#membership.leaving
+    return this.#membership.peers > 0 && !this.#membership.voice.leaving
   }
 
   #begin(nowMs: number): void {
-    const { health, tuning, counters } = this.#membership
+    const { health, tuning, counters, voice } = this.#membership
+    const trial = voice.probation !== undefined
     // From now on, not from when it should have been: what was missed is not caught up with.
-    this.#nextPeriodMs = nowMs + health.scaled(tuning.probeIntervalMs)
+    this.#nextPeriodMs = nowMs + (trial ? tuning.probeIntervalMs : health.scaled(tuning.probeIntervalMs))
     const target = this.nextTarget()
     if (target === undefined) return
     counters.probes++
@@ -235,12 +309,30 @@ export class Prober {
       target: nodeId,
       version,
       startedMs: nowMs,
-      timeoutAtMs: nowMs + health.scaled(tuning.probeTimeoutMs),
+      timeoutAtMs: nowMs + (trial ? tuning.probeTimeoutMs : health.scaled(tuning.probeTimeoutMs)),
+      trial,
       answered: false,
       asked: 0,
       silentHelpers: undefined,
     }
     this.#send(address, [{ kind: 'ping', sequence, target: nodeId }], nodeId)
+  }
+
+  /** It answered by a stream, and by a datagram not in time. */
+  #noteStream(nodeId: NodeId, nowMs: number): void {
+    const { table } = this.#membership
+    if (table.notes(nodeId)?.degradedSinceMs !== undefined) return
+    table.note(nodeId, { degradedSinceMs: nowMs })
+    const entry = table.get(nodeId)
+    if (entry !== undefined) this.#membership.emit('degraded', entry.member)
+  }
+
+  #noteDatagram(nodeId: NodeId): void {
+    const { table } = this.#membership
+    if (table.notes(nodeId)?.degradedSinceMs === undefined) return
+    table.note(nodeId, { degradedSinceMs: undefined })
+    const entry = table.get(nodeId)
+    if (entry !== undefined) this.#membership.emit('restored', entry.member)
   }
 
   #advanceRelays(nowMs: number): void {
@@ -256,5 +348,12 @@ export class Prober {
   #nextSequence(): number {
     this.#sequence = (this.#sequence + 1) % 0x1_0000_0000
     return this.#sequence
+  }
+}
+
+function* liveSlots({ table }: Membership): Generator<number> {
+  for (let slot = 1; slot < table.slots; slot++) {
+    const entry = table.at(slot)
+    if (entry !== undefined && isLive(entry.member)) yield slot
   }
 }

@@ -24,12 +24,14 @@ export class Suspicion {
   /** Time that does not count, because we were not listening. */
   #forgivenMs = 0
   #calledAtMs: number | undefined
+  #timeoutMs: number
 
   constructor(version: number, accuser: NodeId, nowMs: number, bounds: SuspicionBounds) {
     this.version = version
     this.startedMs = nowMs
     this.#bounds = bounds
     this.#accusers = new Set([accuser])
+    this.#timeoutMs = this.#timeout()
   }
 
   get accusers(): readonly NodeId[] {
@@ -42,9 +44,7 @@ export class Suspicion {
   }
 
   get deadlineMs(): number {
-    const { minimumMs, maximumMs, wanted } = this.#bounds
-    const timeoutMs = suspicionTimeoutMs(minimumMs, maximumMs, wanted, this.#accusers.size - 1)
-    const deadlineMs = this.startedMs + this.#forgivenMs + timeoutMs
+    const deadlineMs = this.startedMs + this.#forgivenMs + this.#timeoutMs
     if (this.#calledAtMs === undefined) return deadlineMs
     return Math.max(deadlineMs, this.#calledAtMs + this.#bounds.lastCallMs)
   }
@@ -64,6 +64,7 @@ export class Suspicion {
   confirm(accuser: NodeId): boolean {
     if (this.missing === 0 || this.#accusers.has(accuser)) return false
     this.#accusers.add(accuser)
+    this.#timeoutMs = this.#timeout()
     return true
   }
 
@@ -78,8 +79,14 @@ export class Suspicion {
     const copy = new Suspicion(this.version, '', this.startedMs, this.#bounds)
     copy.#accusers.clear()
     for (const accuser of this.#accusers) copy.#accusers.add(accuser)
+    copy.#timeoutMs = this.#timeoutMs
     copy.#forgivenMs = this.#forgivenMs
     copy.#calledAtMs = this.#calledAtMs
     return copy
+  }
+
+  #timeout(): number {
+    const { minimumMs, maximumMs, wanted } = this.#bounds
+    return suspicionTimeoutMs(minimumMs, maximumMs, wanted, this.#accusers.size - 1)
   }
 }

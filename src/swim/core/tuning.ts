@@ -26,10 +26,23 @@ export interface SwimTuning {
   readonly reconnectIntervalMs: number
   /** How long the dead and those who left are remembered. */
   readonly tombstoneMs: number
+  /**
+   * Accusations that a member refuted within {@link SwimTuning.expelWindowMs} before it is expelled: it can be reached now and
+   * then, and is of no use. An accusation that had become a death counts twice. It comes back by itself when its paths are good again. 0 for never.
+   */
+  readonly expelRefutations: number
+  /** See {@link SwimTuning.expelRefutations}. */
+  readonly expelWindowMs: number
+  /** How long an expelled member stays away at least; twice as long each time, up to sixteen times. */
+  readonly expelHoldMs: number
   /** Largest datagram. 1,400 fits an Ethernet frame with room for encryption. */
   readonly maximumPacketBytes: number
   /** Members in all, the remembered dead included. */
   readonly maximumMembers: number
+  /** Longest metadata of a member; those above 512 bytes travel apart and are pulled by each member. */
+  readonly maximumMetadataBytes: number
+  /** Bytes of long metadata of others that are kept. */
+  readonly maximumMetadataCacheBytes: number
   /** Bytes a second that answers to anti-entropy may take: a forged question must not make a flood. */
   readonly maximumSyncBytesPerSecond: number
 }
@@ -49,8 +62,13 @@ export const lanProfile: SwimTuning = Object.freeze({
   gossipToDeadMs: 30_000,
   reconnectIntervalMs: 30_000,
   tombstoneMs: 86_400_000,
+  expelRefutations: 4,
+  expelWindowMs: 60_000,
+  expelHoldMs: 60_000,
   maximumPacketBytes: 1_400,
-  maximumMembers: 10_000,
+  maximumMembers: 20_000,
+  maximumMetadataBytes: 65_536,
+  maximumMetadataCacheBytes: 67_108_864,
   maximumSyncBytesPerSecond: 4_194_304,
 })
 
@@ -65,6 +83,8 @@ export const wanProfile: SwimTuning = Object.freeze({
   gossipFanout: 4,
   gossipToDeadMs: 60_000,
   reconnectIntervalMs: 60_000,
+  expelWindowMs: 300_000,
+  expelHoldMs: 300_000,
 })
 
 /** On one machine: memberlist's local defaults. */

@@ -10,6 +10,14 @@ import type { Incarnation, NodeId } from '../../model/ids.ts'
  */
 export type MemberState = 'alive' | 'suspect' | 'dead' | 'left'
 
+/** Versions of the protocol that a member speaks, both included. */
+export interface ProtocolRange {
+  /** The oldest. */
+  readonly minimum: number
+  /** The newest. */
+  readonly maximum: number
+}
+
 /** A member as one node sees it. */
 export interface SwimMember {
   /** Name of the member, unique in the cluster. */
@@ -24,8 +32,12 @@ export interface SwimMember {
   readonly version: number
   /** `host:port` at which it takes datagrams; empty when only its death was heard of. */
   readonly address: string
-  /** What the member tells about itself, in the host's own encoding. */
+  /** What the member tells about itself, in the host's own encoding; empty while long ones have not arrived. */
   readonly metadata: Uint8Array
+  /** Length of the metadata; above 512 they travel apart from the rest and arrive later. */
+  readonly metadataBytes: number
+  /** Versions of the protocol that the member speaks. */
+  readonly protocols: ProtocolRange
   /** What this node takes it to be. */
   readonly state: MemberState
 }
@@ -36,10 +48,27 @@ export interface SwimMember {
  * - `joined`: a member is alive that was unknown, dead or gone.
  * - `suspected`: a member is under suspicion. `alive`: it has refuted it.
  * - `failed`: a member was declared dead. `left`: it said goodbye.
- * - `updated`: its address, metadata or incarnation is another.
+ * - `updated`: its address, metadata or incarnation is another, or its long metadata have arrived.
+ * - `degraded`: it answers by streams, and by datagrams no more. `restored`: it answers by datagrams again.
+ * - `expelled`: the others hold us out, because we could not be reached reliably; `member` is this node. It comes back by itself
+ *   (`joined`) when its paths are good.
+ * - `removed`: an operator removed this life of us from the cluster. It does not come back.
+ * - `refused`: a seed did not let us in; `reason` says why.
  * - `conflict`: another living process uses our node id; `member` is what it says about itself.
  */
-export type SwimEventType = 'joined' | 'suspected' | 'alive' | 'failed' | 'left' | 'updated' | 'conflict'
+export type SwimEventType =
+  | 'joined'
+  | 'suspected'
+  | 'alive'
+  | 'failed'
+  | 'left'
+  | 'updated'
+  | 'degraded'
+  | 'restored'
+  | 'expelled'
+  | 'removed'
+  | 'refused'
+  | 'conflict'
 
 /** A change of one node's view. */
 export interface SwimEvent {
@@ -49,23 +78,50 @@ export interface SwimEvent {
   readonly member: SwimMember
   /** Who got no answer from it, for `suspected` and `failed`; otherwise empty. */
   readonly accusedBy: readonly NodeId[]
+  /** For people: why we were refused, or what became of a conflict; otherwise absent. */
+  readonly reason?: string
 }
 
-/** A datagram that is to be sent. */
-export interface SwimPacket {
-  /** `host:port` */
-  readonly to: string
-  /** The packet, label and all. */
-  readonly bytes: Uint8Array
-}
-
-/** What a core wants done, in this order: packets first, then events. */
-export interface SwimOutput {
-  /** To be sent, in any order. */
-  readonly packets: readonly SwimPacket[]
-  /** To be emitted, in this order. */
-  readonly events: readonly SwimEvent[]
-}
+/** What hosts told, asked or answered. */
+export type SwimDelivery =
+  | {
+      /** Somebody told all members something. */
+      readonly kind: 'event'
+      /** Who told it. */
+      readonly origin: NodeId
+      /** Lamport time: what was told because of something else has a higher one. */
+      readonly time: number
+      /** Tells apart what one origin told, over its restarts. */
+      readonly id: number
+      /** What it is about. */
+      readonly name: string
+      /** In the host's own encoding. */
+      readonly payload: Uint8Array
+    }
+  | {
+      /** Somebody asks all members something. */
+      readonly kind: 'query'
+      /** Who asks. */
+      readonly origin: NodeId
+      /** Where it takes answers. */
+      readonly address: string
+      /** Names the query in its answers. */
+      readonly id: number
+      /** What is asked. */
+      readonly name: string
+      /** In the host's own encoding. */
+      readonly payload: Uint8Array
+    }
+  | {
+      /** Somebody answered a query of ours. */
+      readonly kind: 'answer'
+      /** Names the query. */
+      readonly id: number
+      /** Who answered. */
+      readonly responder: NodeId
+      /** In the host's own encoding. */
+      readonly payload: Uint8Array
+    }
 
 /** Why a node holds a member to be what it is. */
 export interface SwimExplanation {
@@ -77,6 +133,14 @@ export interface SwimExplanation {
   readonly accusedBy: readonly NodeId[]
   /** More accusers that would shorten the suspicion. */
   readonly confirmationsWanted: number
+  /** Accusations that it refuted within the last {@link SwimTuning.expelWindowMs}. */
+  readonly recentRefutations: number
+  /** Others hold it out because it could not be reached reliably, or an operator removed it. */
+  readonly expelled: boolean
+  /** Since when it answers by streams only; undefined when it answers by datagrams, or not at all. */
+  readonly degradedForMs: number | undefined
+  /** The round trip to be expected by its coordinate and ours; undefined when one is not known. */
+  readonly estimatedRoundTripMs: number | undefined
   /** When it will be declared dead if it does not refute; undefined unless it is under suspicion. */
   readonly declaredDeadInMs: number | undefined
   /** Since when it last answered a probe of ours; undefined if it never did. */
@@ -109,8 +173,12 @@ export interface SwimCounters {
   failedProbes: number
   /** Accusations of this node that it answered with a newer statement. */
   refutations: number
+  /** Members that this node expelled because they could not be reached reliably. */
+  expulsions: number
   /** Anti-entropy answers that were refused because the budget for them was spent. */
   syncsRefused: number
+  /** Members that the host or their protocol did not let in. */
+  membersVetoed: number
   /** Members that were refused because there are {@link SwimTuning.maximumMembers} already. */
   membersRefused: number
   /** Times that this node itself was stopped for longer than a probe may take. */

@@ -1,5 +1,5 @@
 import { createHash, createSecretKey, type KeyObject } from 'node:crypto'
-import { hex } from '../../core/bytes.ts'
+import { copyBytes, hex } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 
 /** A key and the few bytes by which packets name it. */
@@ -7,6 +7,7 @@ export interface RingKey {
   readonly id: string
   readonly idBytes: Uint8Array
   readonly key: KeyObject
+  readonly secret: Uint8Array
 }
 
 const keyBytes = 32
@@ -17,13 +18,15 @@ export const keyIdBytes = 4
 
 /**
  * The keys of a cluster's gossip. One is used to send, all are accepted. To change keys without losing a packet: `add` the
- * new key on every node, then `use` it on every node, then `remove` the old one from every node.
+ * new key on every node, then `use` it on every node, then `remove` the old one from every node; `KeyRotation` of
+ * `keelson/swim` does so while the cluster runs.
  *
  * Keys are 32 random bytes. They are never logged; `ids` names them by the beginning of their hash.
  */
 export class KeyRing {
   readonly #keys = new Map<string, RingKey>()
   #primary: RingKey
+  #mismatches = 0
 
   /** The first key is used to send. @throws KeelsonError `INVALID_OPTION` */
   constructor(keys: readonly Uint8Array[]) {
@@ -60,6 +63,21 @@ export class KeyRing {
     this.#keys.delete(id)
   }
 
+  /** Packets that came under another key than the one that is used to send, or under one that is not known. */
+  get mismatches(): number {
+    return this.#mismatches
+  }
+
+  /** All keys, the one that is used to send first: for handing them to a node that has missed a change of keys. */
+  secrets(): readonly Uint8Array[] {
+    return this.ids.map((id) => copyBytes((this.#keys.get(id) as RingKey).secret))
+  }
+
+  /** @internal */
+  noteMismatch(): void {
+    this.#mismatches++
+  }
+
   /** The key to send with. @internal */
   get primary(): RingKey {
     return this.#primary
@@ -80,7 +98,8 @@ export class KeyRing {
         `a key ring holds at most ${maximumKeys} keys; remove an old one`,
       )
     }
-    const entry = { id, idBytes, key: createSecretKey(bytes) }
+    const secret = copyBytes(bytes)
+    const entry = { id, idBytes, key: createSecretKey(secret), secret }
     this.#keys.set(id, entry)
     return entry
   }

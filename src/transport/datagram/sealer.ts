@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { hex, utf8 } from '../../core/bytes.ts'
 import { crc32 } from '../../core/checksum.ts'
 import type { ClusterId } from '../../model/ids.ts'
-import { type KeyRing, keyIdBytes } from './key-ring.ts'
+import { type KeyRing, keyIdBytes, type RingKey } from './key-ring.ts'
 import { ReplayGuard } from './replay-window.ts'
 
 /** Why a packet was not delivered. */
@@ -12,8 +12,10 @@ export type PacketProblem = 'malformed' | 'foreign cluster' | 'unknown key' | 'f
 export interface Sealer {
   /** Bytes that it adds to a payload. */
   readonly overheadBytes: number
-  seal(payload: Uint8Array): Uint8Array
-  open(packet: Uint8Array): Uint8Array | PacketProblem
+  /** `to` is where the packet goes. */
+  seal(payload: Uint8Array, to: string): Uint8Array
+  /** `from` is where the packet came from. */
+  open(packet: Uint8Array, from: string): Uint8Array | PacketProblem
 }
 
 /** First byte of a packet: the format's version and whether it is encrypted. */
@@ -66,6 +68,8 @@ export class GcmSealer implements Sealer {
   readonly #ring: KeyRing
   readonly #label: Uint8Array
   readonly #guard = new ReplayGuard(maximumSessions)
+  /** By address: the key that was used there last, where it is not the one that we send with. */
+  readonly #olderKeys = new Map<string, string>()
   #session: Uint8Array = new Uint8Array(randomBytes(sessionBytes))
   #counter = 0
 
@@ -74,8 +78,8 @@ export class GcmSealer implements Sealer {
     this.#label = utf8(clusterId)
   }
 
-  seal(payload: Uint8Array): Uint8Array {
-    const { idBytes, key } = this.#ring.primary
+  seal(payload: Uint8Array, to = ''): Uint8Array {
+    const { idBytes, key } = this.#keyFor(to)
     const packet = new Uint8Array(this.overheadBytes + payload.length)
     packet[0] = formats.sealed
     packet.set(idBytes, 1)
@@ -93,10 +97,13 @@ export class GcmSealer implements Sealer {
     return packet
   }
 
-  open(packet: Uint8Array): Uint8Array | PacketProblem {
+  open(packet: Uint8Array, from = ''): Uint8Array | PacketProblem {
     if (packet.length < this.overheadBytes || packet[0] !== formats.sealed) return 'malformed'
     const found = this.#ring.find(hex(packet.subarray(1, 1 + keyIdBytes)))
-    if (found === undefined) return 'unknown key'
+    if (found === undefined) {
+      this.#ring.noteMismatch()
+      return 'unknown key'
+    }
     const header = packet.subarray(0, headerBytes)
     const nonce = header.subarray(1 + keyIdBytes)
     const body = packet.subarray(headerBytes, packet.length - tagBytes)
@@ -113,7 +120,28 @@ export class GcmSealer implements Sealer {
     const counter = new DataView(nonce.buffer, nonce.byteOffset).getUint32(sessionBytes)
     // Only what is authentic may move a window.
     if (!this.#guard.accept(session, counter)) return 'replayed'
+    this.#noteKey(from, found)
     return new Uint8Array(payload.buffer, payload.byteOffset, payload.byteLength)
+  }
+
+  /** Whoever sends with an older key has missed a change of keys: it is answered with a key that it knows. */
+  #keyFor(to: string): RingKey {
+    const { primary } = this.#ring
+    if (this.#olderKeys.size === 0) return primary
+    return this.#ring.find(this.#olderKeys.get(to) ?? '') ?? primary
+  }
+
+  #noteKey(from: string, { id }: RingKey): void {
+    if (id === this.#ring.primary.id) {
+      if (this.#olderKeys.size > 0) this.#olderKeys.delete(from)
+      return
+    }
+    this.#ring.noteMismatch()
+    this.#olderKeys.delete(from)
+    this.#olderKeys.set(from, id)
+    if (this.#olderKeys.size <= maximumSessions) return
+    const [oldest] = this.#olderKeys.keys()
+    this.#olderKeys.delete(oldest as string)
   }
 
   #count(): void {

@@ -93,7 +93,7 @@ class UdpSocket implements DatagramSocket {
       this.#drop('queue full')
       return
     }
-    this.#socket.send(this.#sealer.seal(bytes), port, host, (error) => {
+    this.#socket.send(this.#sealer.seal(bytes, formatAddress(host, port)), port, host, (error) => {
       if (error !== null) this.#drop('not sent')
     })
   }
@@ -117,13 +117,17 @@ class UdpSocket implements DatagramSocket {
       this.#drop('too large')
       return
     }
-    const payload = this.#sealer.open(new Uint8Array(packet.buffer, packet.byteOffset, packet.byteLength))
+    const sender = formatAddress(from.address, from.port)
+    const payload = this.#sealer.open(
+      new Uint8Array(packet.buffer, packet.byteOffset, packet.byteLength),
+      sender,
+    )
     if (typeof payload === 'string') {
       this.#drop(payload)
       return
     }
     try {
-      this.#handler(formatAddress(from.address, from.port), payload)
+      this.#handler(sender, payload)
     } catch (error) {
       this.#context.env.logger.error({ error }, 'a packet handler threw')
     }

@@ -4,55 +4,10 @@ import fc from 'fast-check'
 import { hex } from '../../../src/core/bytes.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
 import { SeededRandom } from '../../../src/core/random.ts'
-import { decodePacket, encodePacket, type SwimMessage } from '../../../src/swim/core/codec.ts'
-
-const sender = { nodeId: 'db1', incarnation: 300, version: 2 }
-
-const everyMessage: readonly SwimMessage[] = [
-  { kind: 'ping', sequence: 4_294_967_295, target: 'db2' },
-  { kind: 'ack', sequence: 1, responder: 'db2' },
-  { kind: 'indirectPing', sequence: 2, target: 'db3' },
-  { kind: 'nack', sequence: 2 },
-  {
-    kind: 'alive',
-    nodeId: 'db2',
-    incarnation: 9,
-    version: 5,
-    address: '[::1]:1',
-    metadata: new Uint8Array([1, 2]),
-  },
-  { kind: 'suspect', nodeId: 'db3', version: 5, accuser: 'db1' },
-  { kind: 'dead', nodeId: 'db3', version: 5, accuser: 'db1' },
-  { kind: 'left', nodeId: 'db4', version: 7 },
-  { kind: 'offer', buckets: Uint32Array.from({ length: 32 }, (_, i) => i * 0x0800_0001) },
-  {
-    kind: 'state',
-    mask: 0x8000_0001,
-    wantReturn: true,
-    records: [
-      {
-        nodeId: 'db2',
-        incarnation: 9,
-        version: 5,
-        state: 'suspect',
-        address: 'host:65535',
-        metadata: new Uint8Array([3]),
-        accusedVersion: 6,
-        ageMs: 0,
-      },
-      {
-        nodeId: 'db5',
-        incarnation: 0,
-        version: 1,
-        state: 'dead',
-        address: '',
-        metadata: new Uint8Array(0),
-        accusedVersion: 1,
-        ageMs: 86_400_000,
-      },
-    ],
-  },
-]
+import { decodePacket, encodePacket } from '../../../src/swim/core/codec.ts'
+import type { SwimMessage } from '../../../src/swim/core/messages.ts'
+import { everyMessage, samples, sender } from '../support/samples.ts'
+import { goldenHeader, goldenMessages } from './golden-packets.ts'
 
 function decodes(bytes: Uint8Array): boolean {
   try {
@@ -73,33 +28,45 @@ suite('SWIM packets', () => {
     assert.deepEqual(decoded, { sender, messages: everyMessage })
   })
 
-  test('the bytes of version 1 stay what they are', () => {
-    const golden = [
-      // header: version, label, node id, incarnation 300, version 2
-      '01 0463697479 03646231 ac02 02',
-      '01 ffffffff0f 03646232',
-      '02 01 03646232',
-      '03 02 03646233',
-      '04 02',
-      '05 03646232 09 05 075b3a3a315d3a31 020102',
-      '06 03646233 05 03646231',
-      '07 03646233 05 03646231',
-      '08 03646234 07',
-      `09 ${Array.from({ length: 32 }, (_, i) => {
-        const word = (i * 0x0800_0001) >>> 0
-        return [0, 8, 16, 24].map((shift) => ((word >>> shift) & 0xff).toString(16).padStart(2, '0')).join('')
-      }).join('')}`,
-      '0a 01000080 01 02',
-      '01 03646232 09 05 06 0a686f73743a3635353335 0103 00',
-      '02 03646235 00 01 01 00 00 80b89929',
-    ]
-    assert.equal(hex(encodePacket('city', sender, everyMessage)), golden.join('').replaceAll(' ', ''))
+  for (const [kind, golden] of Object.entries(goldenMessages)) {
+    test(`the bytes of a '${kind}' stay what they are`, () => {
+      const message = samples[kind as SwimMessage['kind']]
+      assert.equal(hex(encodePacket('city', sender, [message])), (goldenHeader + golden).replaceAll(' ', ''))
+      const bytes = Uint8Array.from((goldenHeader + golden).replaceAll(' ', '').match(/../g) ?? [], (pair) =>
+        Number.parseInt(pair, 16),
+      )
+      assert.deepEqual(decodePacket(bytes, 'city').messages, [message])
+    })
+  }
+
+  test('there are golden bytes of every kind', () => {
+    assert.deepEqual(Object.keys(goldenMessages), Object.keys(samples))
+  })
+
+  test('what a later release adds is gone past', () => {
+    const known = encodePacket('city', sender, [samples.ping])
+    // A message of an unknown kind, and a ping with a field at its end.
+    const later = [200, 3, 1, 2, 3, 1, 6, 1, 3, 0x64, 0x62, 0x32, 99]
+    const { messages } = decodePacket(new Uint8Array([...known, ...later]), 'city')
+    assert.deepEqual(messages, [samples.ping, { kind: 'ping', sequence: 1, target: 'db2' }])
+    // A content that is longer than its message says, and a message that is longer than the packet.
+    assert.throws(() => decodePacket(new Uint8Array([...known, 1, 2, 1, 3, 0x64, 0x62, 0x32]), 'city'), {
+      code: 'MALFORMED',
+    })
+    assert.throws(() => decodePacket(new Uint8Array([...known, 200, 3, 1]), 'city'), { code: 'MALFORMED' })
+  })
+
+  test('a range of versions is spoken', () => {
+    const bytes = encodePacket('city', sender, [samples.ping])
+    bytes[0] = 3
+    assert.throws(() => decodePacket(bytes, 'city'), { code: 'PROTOCOL_VERSION' })
+    assert.deepEqual(decodePacket(bytes, 'city', { minimum: 2, maximum: 3 }).messages, [samples.ping])
   })
 
   test('a foreign label and a foreign version are told apart from rubbish', () => {
     const bytes = encodePacket('city', sender, [])
     assert.throws(() => decodePacket(bytes, 'town'), { code: 'FOREIGN_CLUSTER' })
-    bytes[0] = 2
+    bytes[0] = 1
     assert.throws(() => decodePacket(bytes, 'city'), { code: 'PROTOCOL_VERSION' })
     assert.throws(() => decodePacket(new Uint8Array(0), 'city'), { code: 'MALFORMED' })
   })
@@ -132,42 +99,21 @@ suite('SWIM packets', () => {
   })
 
   test('limits: names, addresses, metadata, counts', () => {
+    const statement = samples.alive.statement
     const refused: SwimMessage[] = [
       { kind: 'ping', sequence: 1, target: 'Not A Name' },
       { kind: 'ping', sequence: 1, target: 'x'.repeat(65) },
-      {
-        kind: 'alive',
-        nodeId: 'a',
-        incarnation: 1,
-        version: 1,
-        address: 'nowhere',
-        metadata: new Uint8Array(1),
-      },
-      {
-        kind: 'alive',
-        nodeId: 'a',
-        incarnation: 1,
-        version: 1,
-        address: 'host:65536',
-        metadata: new Uint8Array(1),
-      },
-      {
-        kind: 'alive',
-        nodeId: 'a',
-        incarnation: 1,
-        version: 1,
-        address: `${'h'.repeat(300)}:1`,
-        metadata: new Uint8Array(1),
-      },
-      {
-        kind: 'alive',
-        nodeId: 'a',
-        incarnation: 1,
-        version: 1,
-        address: 'a:1',
-        metadata: new Uint8Array(513),
-      },
-      { kind: 'alive', nodeId: 'a', incarnation: 1, version: 1, address: '', metadata: new Uint8Array(1) },
+      { kind: 'alive', statement: statement.with({ address: 'nowhere' }) },
+      { kind: 'alive', statement: statement.with({ address: 'host:65536' }) },
+      { kind: 'alive', statement: statement.with({ address: `${'h'.repeat(300)}:1` }) },
+      { kind: 'alive', statement: statement.with({ address: '' }) },
+      { kind: 'alive', statement: statement.with({ protocols: { minimum: 3, maximum: 2 } }) },
+      { kind: 'alive', statement: statement.with({ protocols: { minimum: 0, maximum: 2 } }) },
+      { ...samples.event, payload: new Uint8Array(513) },
+      { ...samples.event, name: '' },
+      { ...samples.event, name: 'n'.repeat(65) },
+      { ...samples.answer, payload: new Uint8Array(513) },
+      { ...samples.hello, token: new Uint8Array(257) },
     ]
     for (const message of refused) {
       assert.throws(() => decodePacket(encodePacket('city', sender, [message]), 'city'), {
@@ -178,6 +124,7 @@ suite('SWIM packets', () => {
     const bomb = new Uint8Array([
       ...encodePacket('city', sender, []),
       10,
+      12,
       0,
       0,
       0,

@@ -41,10 +41,11 @@ suite('formulas', () => {
   })
 
   test('confirmations: α − 2, unless the cluster is too small', () => {
-    assert.equal(confirmationsWanted(4, 100), 2)
-    assert.equal(confirmationsWanted(4, 4), 2)
-    assert.equal(confirmationsWanted(4, 3), 0)
-    assert.equal(confirmationsWanted(1, 100), 0)
+    assert.equal(confirmationsWanted(4, 100, 6), 2)
+    assert.equal(confirmationsWanted(4, 4, 6), 2)
+    assert.equal(confirmationsWanted(4, 3, 6), 0)
+    assert.equal(confirmationsWanted(1, 100, 6), 0)
+    assert.equal(confirmationsWanted(4, 100, 1), 0)
   })
 
   test('exchange of views: rarer above 32 members', () => {

@@ -23,7 +23,7 @@ suite('which statement beats which', () => {
     hear(core, 'b', 2, { kind: 'dead', nodeId: 'a', version: 1, accuser: 'b' })
     hear(core, 'b', 3, alive('a', 1), { kind: 'suspect', nodeId: 'a', version: 1, accuser: 'b' })
     assert.equal(core.member('a')?.state, 'dead')
-    hear(core, 'b', 4, { kind: 'left', nodeId: 'a', version: 1 })
+    hear(core, 'b', 4, { kind: 'left', nodeId: 'a', incarnation: 1, version: 1 })
     hear(core, 'b', 5, { kind: 'dead', nodeId: 'a', version: 1, accuser: 'b' }, alive('a', 1))
     assert.equal(core.member('a')?.state, 'left')
     assert.deepEqual(happened(core), ['joined a', 'joined b', 'suspected a', 'failed a', 'left a'])
@@ -47,7 +47,7 @@ suite('which statement beats which', () => {
 
   test('a death that was heard of first keeps late news of the life before it out', () => {
     const core = makeCore()
-    hear(core, 'b', 0, { kind: 'left', nodeId: 'a', version: 3 })
+    hear(core, 'b', 0, { kind: 'left', nodeId: 'a', incarnation: 1, version: 3 })
     hear(core, 'b', 1, alive('a', 3), alive('a', 2))
     assert.deepEqual(happened(core), [])
     assert.equal(core.member('a')?.state, 'left')
@@ -67,7 +67,7 @@ suite('which statement beats which', () => {
 
   test('tombstones are forgotten after their time', () => {
     const core = makeCore({ tombstoneMs: 5_000 })
-    hear(core, 'b', 100, { kind: 'left', nodeId: 'a', version: 3 })
+    hear(core, 'b', 100, { kind: 'left', nodeId: 'a', incarnation: 1, version: 3 })
     runTo(core, 5_099)
     assert.equal(core.member('a')?.state, 'left')
     runTo(core, 5_100)
@@ -79,7 +79,7 @@ suite('which statement beats which', () => {
     hear(core, 'b', 0, alive('a', 1), alive('b', 1), alive('c', 1))
     assert.equal(core.member('c'), undefined)
     assert.equal(core.counters.membersRefused, 1)
-    hear(core, 'b', 1, { kind: 'left', nodeId: 'a', version: 1 }, alive('c', 1))
+    hear(core, 'b', 1, { kind: 'left', nodeId: 'a', incarnation: 1, version: 1 }, alive('c', 1))
     assert.equal(core.member('c')?.state, 'alive')
     assert.equal(core.member('a'), undefined)
   })
@@ -95,11 +95,11 @@ suite('about ourselves', () => {
     assert.equal(core.localHealth, 1)
     const [answer] = sentOf(core, 'alive')
     assert.equal(answer?.to, 'b:1')
-    assert.equal(answer?.message.version, 5)
+    assert.equal(answer?.message.statement.version, 5)
     hear(core, 'b', 2, { kind: 'dead', nodeId: 'self', version: 4, accuser: 'c' })
     assert.equal(core.self.version, 5, 'it was about an older version')
     assert.ok(
-      sentOf(core, 'alive').some(({ to, message }) => to === 'b:1' && message.version === 5),
+      sentOf(core, 'alive').some(({ to, message }) => to === 'b:1' && message.statement.version === 5),
       'but whoever brings it has not heard of the newer one',
     )
   })
@@ -150,7 +150,11 @@ suite('about ourselves', () => {
     )
     // Started anew, it does not know how far its versions have come.
     hearAs(core, { nodeId: 'a', incarnation: 2, version: 0 }, 3, ping)
-    assert.ok(sentOf(core, 'alive').some(({ message }) => message.nodeId === 'a' && message.version === 3))
+    assert.ok(
+      sentOf(core, 'alive').some(
+        ({ message }) => message.statement.nodeId === 'a' && message.statement.version === 3,
+      ),
+    )
     hear(core, 'b', 4, { kind: 'dead', nodeId: 'a', version: 3, accuser: 'b' })
     sent(core)
     hearAs(core, { nodeId: 'a', incarnation: 1, version: 3 }, 5, ping)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { SwimCore } from '../../../src/swim/core/swim-core.ts'
-import { alive, happened, hear, makeCore, runTo, sent, sentOf } from '../support/core.ts'
+import { alive, happened, hear, makeCore, runTo, said, sent, sentOf } from '../support/core.ts'
 
 /** Runs to the next probe of a core whose peers it is about; the ping, and when it was sent. */
 function nextPing(core: SwimCore): { to: string; sequence: number; target: string; atMs: number } {
@@ -102,7 +102,7 @@ suite('probes', () => {
     const core = makeCore()
     hear(core, 'a', 0, alive('a', 1), alive('b', 1))
     sent(core)
-    hear(core, 'a', 1, { kind: 'indirectPing', sequence: 77, target: 'b' })
+    hear(core, 'a', 1, { kind: 'indirectPing', sequence: 77, target: 'b', patienceMs: 500 })
     const [ping] = sentOf(core, 'ping')
     assert.equal(ping?.to, 'b:1')
     hear(core, 'b', 2, { kind: 'ack', sequence: ping?.message.sequence ?? 0, responder: 'b' })
@@ -110,7 +110,7 @@ suite('probes', () => {
       sentOf(core, 'ack').map(({ to, message }) => [to, message.sequence, message.responder]),
       [['a:1', 77, 'b']],
     )
-    hear(core, 'a', 10, { kind: 'indirectPing', sequence: 78, target: 'b' })
+    hear(core, 'a', 10, { kind: 'indirectPing', sequence: 78, target: 'b', patienceMs: 500 })
     runTo(core, 10 + 399)
     assert.deepEqual(sentOf(core, 'nack'), [])
     runTo(core, 10 + 400)
@@ -118,7 +118,7 @@ suite('probes', () => {
       sentOf(core, 'nack').map(({ to, message }) => [to, message.sequence]),
       [['a:1', 78]],
     )
-    hear(core, 'a', 500, { kind: 'indirectPing', sequence: 79, target: 'stranger' })
+    hear(core, 'a', 500, { kind: 'indirectPing', sequence: 79, target: 'stranger', patienceMs: 500 })
     assert.equal(sentOf(core, 'nack').length, 1, 'nobody makes us send packets to a third party')
   })
 
@@ -128,7 +128,7 @@ suite('probes', () => {
     hear(core, 'a', 1, { kind: 'suspect', nodeId: 'b', version: 1, accuser: 'a' })
     runTo(core, 900)
     sent(core)
-    hear(core, 'a', 901, { kind: 'indirectPing', sequence: 5, target: 'b' })
+    hear(core, 'a', 901, { kind: 'indirectPing', sequence: 5, target: 'b', patienceMs: 500 })
     const relayed = sent(core).filter(({ to }) => to === 'b:1')
     assert.deepEqual(
       relayed.slice(0, 2).map(({ message }) => message.kind),
@@ -170,37 +170,30 @@ suite('the exchange of views', () => {
     for (const name of names) hear(one, 'a', 0, alive(name, 1))
     sent(one)
     const buckets = one.membership.table.buckets.slice()
-    hear(one, 'a', 1, { kind: 'offer', buckets })
+    hear(one, 'a', 1, { kind: 'offer', buckets, clock: 0, news: 0 })
     assert.deepEqual(sentOf(one, 'state'), [])
     hear(one, 'a', 2, alive('m7', 2))
     sent(one)
-    hear(one, 'a', 3, { kind: 'offer', buckets })
+    hear(one, 'a', 3, { kind: 'offer', buckets, clock: 0, news: 0 })
     const states = sentOf(one, 'state')
     const records = states.flatMap(({ message }) => message.records)
     assert.ok(records.length < 30, `${records.length} of 200`)
-    assert.ok(records.some(({ nodeId, version }) => nodeId === 'm7' && version === 2))
+    assert.ok(records.some(({ statement }) => statement.nodeId === 'm7' && statement.version === 2))
     assert.equal(states[0]?.message.wantReturn, true)
   })
 
   test('a death that only the exchange tells of is a suspicion, and a goodbye is a goodbye', () => {
     const core = makeCore()
     hear(core, 'a', 0, alive('a', 1), alive('b', 1), alive('c', 1))
-    const record = {
-      incarnation: 1,
-      address: 'b:1',
-      metadata: new Uint8Array(0),
-      version: 1,
-      accusedVersion: 1,
-      ageMs: 5,
-    }
+    const record = { version: 1, accusedVersion: 1, ageMs: 5 }
     hear(core, 'a', 1, {
       kind: 'state',
       mask: 0,
       wantReturn: false,
       records: [
-        { ...record, nodeId: 'b', state: 'dead' },
-        { ...record, nodeId: 'c', state: 'left' },
-        { ...record, nodeId: 'd', state: 'dead' },
+        { ...record, statement: said('b', 1), state: 'dead' },
+        { ...record, statement: said('c', 1), state: 'left' },
+        { ...record, statement: said('d', 1), state: 'dead' },
       ],
     })
     assert.equal(core.member('b')?.state, 'suspect')
@@ -235,9 +228,9 @@ suite('the exchange of views', () => {
     const core = makeCore({ maximumSyncBytesPerSecond: 16_384 })
     for (let i = 0; i < 200; i++) hear(core, 'a', 0, alive(`m${i}`, 1))
     const buckets = new Uint32Array(32)
-    for (let i = 0; i < 100; i++) hear(core, 'a', 1, { kind: 'offer', buckets })
+    for (let i = 0; i < 100; i++) hear(core, 'a', 1, { kind: 'offer', buckets, clock: 0, news: 0 })
     assert.ok(core.counters.syncsRefused > 90)
-    hear(core, 'a', 5_000, { kind: 'offer', buckets })
+    hear(core, 'a', 5_000, { kind: 'offer', buckets, clock: 0, news: 0 })
     assert.ok(core.counters.syncsRefused < 100)
   })
 })

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { SeededRandom } from '../../../src/core/random.ts'
 import { encodePacket } from '../../../src/swim/core/codec.ts'
+import { Statement } from '../../../src/swim/core/statement.ts'
 import { SwimCore } from '../../../src/swim/core/swim-core.ts'
 import { lanProfile } from '../../../src/swim/core/tuning.ts'
 import { alive, hear, makeCore, runTo, sent } from '../support/core.ts'
@@ -10,7 +11,7 @@ suite('the core', () => {
   test('bad packets are counted by what is wrong with them, and change nothing', () => {
     const core = makeCore()
     const sender = { nodeId: 'a', incarnation: 1, version: 0 }
-    core.receive('a:1', new Uint8Array([1, 2, 3]), 0)
+    core.receive('a:1', new Uint8Array([2, 2, 3]), 0)
     core.receive('a:1', encodePacket('another', sender, [alive('a', 1)]), 0)
     const future = encodePacket('test', sender, [alive('a', 1)])
     future[0] = 9
@@ -31,7 +32,7 @@ suite('the core', () => {
       { kind: 'ping', sequence: 1, target: 'self' },
       alive('c', 1, [1, 2, 3]),
       { kind: 'suspect', nodeId: 'self', version: 0, accuser: 'b' },
-      { kind: 'offer', buckets: new Uint32Array(32) },
+      { kind: 'offer', buckets: new Uint32Array(32), clock: 0, news: 0 },
     ])
     for (let i = 1; i <= 5_000; i++) {
       const bytes = good.slice()
@@ -48,14 +49,14 @@ suite('the core', () => {
 
   test('metadata above the limit is refused', () => {
     const core = makeCore()
-    assert.throws(() => core.setMetadata(new Uint8Array(513), 0), { code: 'LIMIT_EXCEEDED' })
+    assert.throws(() => core.setMetadata(new Uint8Array(65_537), 0), { code: 'LIMIT_EXCEEDED' })
     core.setMetadata(new Uint8Array(512), 0)
     assert.equal(core.self.version, 1)
     const options = {
       nodeId: 'a',
       incarnation: 1,
       address: 'a:1',
-      metadata: new Uint8Array(513),
+      metadata: new Uint8Array(65_537),
       label: 'test',
       tuning: lanProfile,
       random: new SeededRandom(1),
@@ -65,23 +66,25 @@ suite('the core', () => {
   })
 
   test('the longest records fit into the smallest packets', () => {
-    const core = makeCore({ maximumPacketBytes: 1_100 })
+    const core = makeCore({ maximumPacketBytes: 1_150 })
     const name = (i: number): string => `${'n'.repeat(60)}${i}`.padEnd(64, 'x')
     for (let i = 0; i < 40; i++) {
       hear(core, 'a', 0, {
         kind: 'alive',
-        nodeId: name(i),
-        incarnation: Number.MAX_SAFE_INTEGER,
-        version: 2 ** 32,
-        address: `${'h'.repeat(240)}:65535`,
-        metadata: new Uint8Array(512),
+        statement: new Statement({
+          nodeId: name(i),
+          incarnation: Number.MAX_SAFE_INTEGER,
+          version: 2 ** 32,
+          address: `${'h'.repeat(240)}:65535`,
+          metadata: new Uint8Array(512),
+        }),
       })
     }
     assert.equal(core.members().length, 41)
-    hear(core, 'a', 1, { kind: 'offer', buckets: new Uint32Array(32) })
+    hear(core, 'a', 1, { kind: 'offer', buckets: new Uint32Array(32), clock: 0, news: 0 })
     const { packets } = core.takeOutput()
     assert.ok(packets.length >= 40)
-    for (const { bytes } of packets) assert.ok(bytes.length <= 1_100, `${bytes.length} bytes`)
+    for (const { bytes } of packets) assert.ok(bytes.length <= 1_150, `${bytes.length} bytes`)
   })
 
   test('a copy behaves as the original would, and does not touch it', () => {
@@ -99,8 +102,8 @@ suite('the core', () => {
     core.join(['s:1'], 0)
     for (let i = 0; i < 20; i++) hear(core, 'a', 0, alive(`m${i}`, 1))
     hear(core, 'a', 1, { kind: 'suspect', nodeId: 'm3', version: 1, accuser: 'a' })
-    hear(core, 'a', 1, { kind: 'left', nodeId: 'm4', version: 1 })
-    hear(core, 'a', 1, { kind: 'indirectPing', sequence: 1, target: 'm5' })
+    hear(core, 'a', 1, { kind: 'left', nodeId: 'm4', incarnation: 1, version: 1 })
+    hear(core, 'a', 1, { kind: 'indirectPing', sequence: 1, target: 'm5', patienceMs: 500 })
     runTo(core, 2_700)
     core.takeOutput()
     const copy = core.clone(random.clone())
@@ -119,7 +122,7 @@ suite('the core', () => {
     const core = makeCore()
     hear(core, 'a', 0, alive('a', 1), alive('b', 1), alive('c', 1), alive('d', 1), alive('e', 1))
     hear(core, 'b', 1_000, { kind: 'suspect', nodeId: 'a', version: 1, accuser: 'b' })
-    hear(core, 'b', 1_000, { kind: 'left', nodeId: 'd', version: 1 })
+    hear(core, 'b', 1_000, { kind: 'left', nodeId: 'd', incarnation: 1, version: 1 })
     const suspect = core.explain('a', 3_000)
     assert.equal(
       suspect?.text,

@@ -1,42 +1,42 @@
 import { SeededRandom } from '../../../src/core/random.ts'
-import {
-  decodePacket,
-  encodePacket,
-  type PacketSender,
-  type SwimMessage,
-} from '../../../src/swim/core/codec.ts'
+import { decodePacket, encodePacket } from '../../../src/swim/core/codec.ts'
+import type { SwimCoreOptions } from '../../../src/swim/core/core-options.ts'
+import type { PacketSender, SwimMessage } from '../../../src/swim/core/messages.ts'
+import { Statement } from '../../../src/swim/core/statement.ts'
 import { SwimCore } from '../../../src/swim/core/swim-core.ts'
 import { lanProfile, type SwimTuning } from '../../../src/swim/core/tuning.ts'
 
 export const label = 'test'
 
 /** A core called `self` at `self:1`. */
-export function makeCore(
-  tuning: Partial<SwimTuning> = {},
-  more: { nowMs?: number; incarnation?: number } = {},
-): SwimCore {
+export function makeCore(tuning: Partial<SwimTuning> = {}, more: Partial<SwimCoreOptions> = {}): SwimCore {
   return new SwimCore({
     nodeId: 'self',
-    incarnation: more.incarnation ?? 1,
+    incarnation: 1,
     address: 'self:1',
     metadata: new Uint8Array(0),
     label,
     tuning: { ...lanProfile, ...tuning },
     random: new SeededRandom(7),
-    nowMs: more.nowMs ?? 0,
+    nowMs: 0,
+    ...more,
   })
 }
 
 /** What a member says about itself. */
 export function alive(nodeId: string, version: number, metadata: readonly number[] = []): SwimMessage {
-  return {
-    kind: 'alive',
+  return { kind: 'alive', statement: said(nodeId, version, metadata) }
+}
+
+/** A statement of a member in its first life. */
+export function said(nodeId: string, version: number, metadata: readonly number[] = []): Statement {
+  return new Statement({
     nodeId,
     incarnation: 1,
     version,
     address: `${nodeId}:1`,
     metadata: new Uint8Array(metadata),
-  }
+  })
 }
 
 /** Lets a core hear messages from a peer. */

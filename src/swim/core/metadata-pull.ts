@@ -1,0 +1,185 @@
+import { crc32 } from '../../core/checksum.ts'
+import type { Random } from '../../core/random.ts'
+import type { NodeId } from '../../model/ids.ts'
+import type { ExchangeRoom } from './anti-entropy.ts'
+import { isLive } from './member-table.ts'
+import type { Membership } from './membership.ts'
+import type { ChunkMessage, FetchMessage } from './messages.ts'
+import type { SendTo } from './prober.ts'
+import type { Statement } from './statement.ts'
+
+/** Bytes of a chunk message besides its content and its name. */
+const chunkOverheadBytes = 40
+
+/** Members whose metadata are pulled at once; the others wait for their turn. */
+const maximumPulls = 16
+
+/** Questions without an answer before somebody else is asked, and before it is put off. */
+const triesEach = 2
+const maximumTries = 12
+
+interface Pull {
+  readonly statement: Statement
+  readonly bytes: Uint8Array
+  offset: number
+  /** Whom to ask first: it told us of them, and is nearer than the one that everybody asks. */
+  readonly teller: string
+  tries: number
+  retryAtMs: number
+}
+
+/**
+ * Fetches metadata that are too long for a packet, chunk by chunk, from whoever told of them or from their owner. They are
+ * named by the member's statement and checked against the checksum in it.
+ */
+export class MetadataPull {
+  readonly #membership: Membership
+  readonly #random: Random
+  readonly #send: SendTo
+  readonly #room: ExchangeRoom
+  readonly #pulls = new Map<NodeId, Pull>()
+  readonly #waiting = new Map<NodeId, string>()
+  /** Bytes of each member whose long metadata are kept. */
+  readonly #kept = new Map<NodeId, number>()
+
+  constructor(membership: Membership, random: Random, send: SendTo, room: ExchangeRoom) {
+    this.#membership = membership
+    this.#random = random
+    this.#send = send
+    this.#room = room
+  }
+
+  get deadlineMs(): number {
+    let earliest = Number.POSITIVE_INFINITY
+    for (const { retryAtMs } of this.#pulls.values()) earliest = Math.min(earliest, retryAtMs)
+    return earliest
+  }
+
+  /** Begins to fetch what a statement announces, after a short time in which others may get it too. */
+  want(statement: Statement, teller: string, nowMs: number): void {
+    const { nodeId, metadataBytes } = statement
+    const { maximumMetadataBytes, maximumMetadataCacheBytes, gossipIntervalMs } = this.#membership.tuning
+    if (statement.complete || metadataBytes > maximumMetadataBytes) return
+    if (this.#keptBytes() + metadataBytes > maximumMetadataCacheBytes) return
+    if (!this.#pulls.has(nodeId) && this.#pulls.size >= maximumPulls) {
+      this.#waiting.set(nodeId, teller)
+      return
+    }
+    this.#pulls.set(nodeId, {
+      statement,
+      bytes: new Uint8Array(metadataBytes),
+      offset: 0,
+      teller,
+      tries: 0,
+      retryAtMs: nowMs + this.#random.float() * gossipIntervalMs,
+    })
+  }
+
+  advanceTo(nowMs: number): void {
+    for (const [nodeId, pull] of this.#pulls) {
+      if (pull.retryAtMs > nowMs) continue
+      if (!this.#isWanted(nodeId, pull)) this.#end(nodeId, nowMs)
+      else if (pull.tries < maximumTries) this.#ask(nodeId, pull, nowMs)
+      else this.postpone(nodeId, pull, nowMs)
+    }
+  }
+
+  /** @internal Nobody answers: others get their turn first, or it is tried again much later. */
+  postpone(nodeId: NodeId, pull: Pull, nowMs: number): void {
+    if (this.#waiting.size > 0) {
+      this.#waiting.set(nodeId, '')
+      this.#end(nodeId, nowMs)
+      return
+    }
+    pull.tries = 0
+    pull.retryAtMs = nowMs + this.#membership.tuning.syncIntervalMs * (0.5 + this.#random.float())
+  }
+
+  /** Answers with the chunk that was asked for, if we have those metadata. */
+  onFetch(from: string, sender: NodeId, { nodeId, version, offset }: FetchMessage, reliable: boolean): void {
+    const statement = this.#membership.table.get(nodeId)?.statement
+    if (statement === undefined || statement.version !== version || !statement.complete) return
+    if (offset >= statement.metadata.length) return
+    const { datagramBytes, streamBytes } = this.#room
+    const room = (reliable ? streamBytes : datagramBytes) - chunkOverheadBytes - nodeId.length
+    const bytes = statement.metadata.subarray(offset, offset + room)
+    this.#send(from, [{ kind: 'chunk', nodeId, version, offset, bytes }], sender, reliable)
+  }
+
+  onChunk({ nodeId, version, offset, bytes }: ChunkMessage, nowMs: number): void {
+    const pull = this.#pulls.get(nodeId)
+    if (pull === undefined || pull.statement.version !== version || pull.offset !== offset) return
+    if (bytes.length === 0 || offset + bytes.length > pull.bytes.length) return
+    pull.bytes.set(bytes, offset)
+    pull.offset += bytes.length
+    pull.tries = 0
+    if (pull.offset < pull.bytes.length) {
+      this.#ask(nodeId, pull, nowMs)
+      return
+    }
+    if ((crc32(pull.bytes) || 1) === pull.statement.metadataChecksum)
+      this.accept(nodeId, pull.statement, pull.bytes)
+    this.#end(nodeId, nowMs)
+  }
+
+  /** @internal Puts what has arrived into the view. */
+  accept(nodeId: NodeId, statement: Statement, bytes: Uint8Array): void {
+    const { table } = this.#membership
+    const known = table.get(nodeId)
+    if (known === undefined || known.statement.complete || !known.statement.sameMetadata(statement)) return
+    this.#kept.set(nodeId, bytes.length)
+    const { state, version } = known.member
+    const entry = known.statement.with({ metadata: bytes }).entry(state, version)
+    table.set(entry, table.sinceMs(nodeId))
+    this.#membership.emit('updated', entry.member)
+  }
+
+  clone(membership: Membership, random: Random, send: SendTo): MetadataPull {
+    const copy = new MetadataPull(membership, random, send, this.#room)
+    for (const [nodeId, pull] of this.#pulls) copy.#pulls.set(nodeId, { ...pull, bytes: pull.bytes.slice() })
+    for (const [nodeId, teller] of this.#waiting) copy.#waiting.set(nodeId, teller)
+    for (const [nodeId, bytes] of this.#kept) copy.#kept.set(nodeId, bytes)
+    return copy
+  }
+
+  #keptBytes(): number {
+    let sum = 0
+    for (const [nodeId, bytes] of this.#kept) {
+      if (this.#membership.table.get(nodeId) === undefined) this.#kept.delete(nodeId)
+      else sum += bytes
+    }
+    return sum
+  }
+
+  #isWanted(nodeId: NodeId, { statement }: Pull): boolean {
+    const known = this.#membership.table.get(nodeId)
+    return known !== undefined && isLive(known.member) && known.statement.version === statement.version
+  }
+
+  #ask(nodeId: NodeId, pull: Pull, nowMs: number): void {
+    const { probeTimeoutMs } = this.#membership.tuning
+    const { version, address } = pull.statement
+    const asksTeller = Math.floor(pull.tries / triesEach) % 2 === 0
+    pull.tries++
+    pull.retryAtMs = nowMs + probeTimeoutMs * Math.min(pull.tries, 4)
+    const to = asksTeller && pull.teller !== '' ? pull.teller : address
+    const message = { kind: 'fetch', nodeId, version, offset: pull.offset } as const
+    this.#send(
+      to,
+      [message],
+      to === address ? nodeId : undefined,
+      this.#room.streamBytes > 0 && to === address,
+    )
+  }
+
+  #end(nodeId: NodeId, nowMs: number): void {
+    this.#pulls.delete(nodeId)
+    for (const [next, teller] of this.#waiting) {
+      this.#waiting.delete(next)
+      const statement = this.#membership.table.get(next)?.statement
+      if (statement === undefined || statement.complete) continue
+      this.want(statement, teller, nowMs)
+      return
+    }
+  }
+}

@@ -1,0 +1,111 @@
+import type { Random } from '../../core/random.ts'
+import type { NodeId } from '../../model/ids.ts'
+import { encodeMessage } from './codec.ts'
+import { syncScale } from './formulas.ts'
+import type { Membership } from './membership.ts'
+import type { AnswerMessage, QueryMessage, UserEventMessage } from './messages.ts'
+import type { SwimDelivery } from './types.ts'
+
+/** News of which it is remembered that they came. */
+const maximumRemembered = 2_048
+
+/** News that are kept for whoever missed them, and for how many exchanges of views. */
+const maximumKept = 64
+const keptExchanges = 8
+
+/** News that are older than this, counted in news, were forgotten and are not taken again. */
+const maximumAge = 1_024
+
+/**
+ * What hosts tell and ask all members: it spreads like an update, each once, and is ordered by Lamport time (as in serf). Whoever
+ * missed it hears it in the exchange of views, as long as it is recent; so a newcomer may hear what was told just before.
+ */
+export class Rumours {
+  readonly #membership: Membership
+  readonly #random: Random
+  #clock = 0
+  readonly #heard = new Set<string>()
+  #kept: { readonly message: UserEventMessage | QueryMessage; readonly heardMs: number }[] = []
+  deliveries: SwimDelivery[] = []
+
+  constructor(membership: Membership, random: Random) {
+    this.#membership = membership
+    this.#random = random
+  }
+
+  /** Lamport time of the newest that is known. */
+  get clock(): number {
+    return this.#clock
+  }
+
+  /** Tells all members something, this one included. */
+  tell(name: string, payload: Uint8Array, nowMs: number): void {
+    const origin = this.#membership.nodeId
+    const id = this.#random.uint32()
+    this.onEvent({ kind: 'event', origin, time: ++this.#clock, id, name, payload }, nowMs)
+  }
+
+  /** Asks all members something, this one included; the id by which answers name it. */
+  ask(name: string, payload: Uint8Array, nowMs: number): number {
+    const { nodeId: origin, address } = this.#membership.statement
+    const id = this.#random.uint32()
+    this.onQuery({ kind: 'query', origin, address, time: ++this.#clock, id, name, payload }, nowMs)
+    return id
+  }
+
+  onEvent(event: UserEventMessage, nowMs: number): void {
+    if (!this.isNews(event, nowMs)) return
+    const { origin, time, id, name, payload } = event
+    this.deliveries.push({ kind: 'event', origin, time, id, name, payload })
+  }
+
+  onQuery(query: QueryMessage, nowMs: number): void {
+    if (!this.isNews(query, nowMs)) return
+    const { origin, address, id, name, payload } = query
+    this.deliveries.push({ kind: 'query', origin, address, id, name, payload })
+  }
+
+  onAnswer({ id, payload }: AnswerMessage, responder: NodeId): void {
+    this.deliveries.push({ kind: 'answer', id, responder, payload })
+  }
+
+  /** What is recent enough that somebody may have missed it. */
+  recent(nowMs: number): readonly (UserEventMessage | QueryMessage)[] {
+    const { tuning, table } = this.#membership
+    const keptMs = tuning.syncIntervalMs * syncScale(table.live) * keptExchanges
+    this.#kept = this.#kept.filter(({ heardMs }) => nowMs - heardMs < keptMs)
+    return this.#kept.map(({ message }) => message)
+  }
+
+  /** A digest of the recent news: who has another one should be told, and asked. */
+  digest(nowMs: number): number {
+    if (this.#kept.length === 0) return 0
+    return this.recent(nowMs).reduce((sum, { id }) => (sum + id) >>> 0, 0)
+  }
+
+  /** Takes over the time of others, so that what this node tells comes after what it heard of. */
+  witness(time: number): void {
+    if (Number.isSafeInteger(time) && time <= this.#clock + 2 ** 32) this.#clock = Math.max(this.#clock, time)
+  }
+
+  /** @internal True for what was not heard before; it travels on. */
+  isNews(message: UserEventMessage | QueryMessage, nowMs: number): boolean {
+    const key = `!${message.origin} ${message.id}`
+    if (this.#heard.has(key) || message.time <= this.#clock - maximumAge) return false
+    this.witness(message.time)
+    this.#heard.add(key)
+    if (this.#heard.size > maximumRemembered) this.#heard.delete(this.#heard.keys().next().value as string)
+    this.#kept.push({ message, heardMs: nowMs })
+    if (this.#kept.length > maximumKept) this.#kept.shift()
+    this.#membership.queue.put(key, message, encodeMessage(message))
+    return true
+  }
+
+  clone(membership: Membership, random: Random): Rumours {
+    const copy = new Rumours(membership, random)
+    copy.#clock = this.#clock
+    for (const key of this.#heard) copy.#heard.add(key)
+    copy.#kept = this.#kept.slice()
+    return copy
+  }
+}

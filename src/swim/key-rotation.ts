@@ -1,0 +1,220 @@
+import { checkBytes } from '../core/arguments.ts'
+import { type CallOptions, throwIfAborted } from '../core/async.ts'
+import { ByteReader, ByteWriter, copyBytes } from '../core/bytes.ts'
+import type { TimerHandle } from '../core/clock.ts'
+import type { Environment } from '../core/environment.ts'
+import { KeelsonError } from '../core/errors.ts'
+import type { Logger } from '../core/logger.ts'
+import { checkCall, checkOptions, integerOption, objectOption } from '../core/options.ts'
+import { chance } from '../core/random.ts'
+import type { NodeId } from '../model/ids.ts'
+import type { Swim } from './driver.ts'
+
+/** The keys of a node's gossip: a `KeyRing` of `keelson/transport/datagram`. */
+export interface RotatingKeys {
+  /** Names of all keys, the one that is used to send first. */
+  readonly ids: readonly string[]
+  /** Packets that came under another key than the one that is used to send. */
+  readonly mismatches: number
+  /** Accepts a key from now on. */
+  add(key: Uint8Array): void
+  /** Sends with a key. */
+  use(key: Uint8Array): void
+  /** Accepts a key no more. */
+  remove(key: Uint8Array): void
+  /** All keys, the one that is used to send first: secrets. */
+  secrets(): readonly Uint8Array[]
+}
+
+/** Options of {@link KeyRotation}. */
+export interface KeyRotationOptions {
+  /** Clock, timers, random numbers, logger. */
+  readonly env: Environment
+  /** Where the members are. */
+  readonly swim: Swim
+  /** This node's keys, which its socket uses. */
+  readonly keys: RotatingKeys
+  /** How often a node looks whether others use a key that it does not. Default: 10,000. */
+  readonly checkIntervalMs?: number
+  /** How long a member has time to answer. Default: 5,000. */
+  readonly timeoutMs?: number
+}
+
+const queryName = 'keelson.keys'
+const operations = { list: 0, add: 1, use: 2, remove: 3 } as const
+/** Members that answer a node which asks for the keys. */
+const answersWanted = 8
+const maximumKeys = 12
+
+/**
+ * Changes the keys of a cluster's gossip while it runs, in two phases: first all members accept the new key, then all send with
+ * it; the old one is accepted until it is retired. What travels is encrypted with the key before.
+ *
+ * A node that was down or cut off meanwhile sends with the old key; the others answer it with that one, and it asks them for
+ * the new ones, as long as the old one is not retired.
+ */
+export class KeyRotation implements AsyncDisposable {
+  readonly #env: Environment
+  readonly #swim: Swim
+  readonly #keys: RotatingKeys
+  readonly #logger: Logger
+  readonly #timeoutMs: number
+  readonly #checkIntervalMs: number
+  readonly #stopAnswering: () => void
+  #timer: TimerHandle | undefined
+  #mismatches: number
+  #asked = false
+  #closed = false
+
+  /** Answers for this node from now on. @throws KeelsonError `INVALID_OPTION`, `INVALID_ARGUMENT`, `CLOSED` */
+  constructor(options: KeyRotationOptions) {
+    const { env, swim, keys, checkIntervalMs, timeoutMs } = checkOptions<Required<KeyRotationOptions>>(
+      'KeyRotation',
+      options,
+      {
+        env: objectOption<Environment>(['clock', 'timers', 'random', 'logger', 'metrics']),
+        swim: objectOption<Swim>(['ask', 'answer']),
+        keys: objectOption<RotatingKeys>(['ids', 'mismatches', 'add', 'use', 'remove', 'secrets']),
+        checkIntervalMs: integerOption({ min: 100, max: 86_400_000, fallback: 10_000 }),
+        timeoutMs: integerOption({ min: 1, max: 3_600_000, fallback: 5_000 }),
+      },
+    )
+    this.#env = env
+    this.#swim = swim
+    this.#keys = keys
+    this.#logger = env.logger.child({ module: 'swim', nodeId: swim.self.nodeId })
+    this.#timeoutMs = timeoutMs
+    this.#checkIntervalMs = checkIntervalMs
+    this.#mismatches = keys.mismatches
+    this.#stopAnswering = swim.answer(queryName, (payload) => this.#answer(payload))
+    this.#plan()
+  }
+
+  /**
+   * Makes all members that are alive accept `key`, and then send with it. When it throws `UNREACHABLE` some member did not
+   * answer (details `missing`); nothing is lost, and it can be called again.
+   *
+   * @throws KeelsonError `UNREACHABLE`, `ABORTED`, `CLOSED`, `INVALID_ARGUMENT`
+   */
+  async rotate(key: Uint8Array, options: CallOptions = {}): Promise<void> {
+    checkBytes(key, 'a key')
+    checkCall('rotate', options)
+    await this.#phase('add', key, options)
+    await this.#phase('use', key, options)
+  }
+
+  /**
+   * Makes all members forget a key that is not used any more: once every node has the new one, or at once if the old one was
+   * stolen. A node that is down now then needs the new key from its operator.
+   *
+   * @throws KeelsonError `UNREACHABLE`, `ABORTED`, `CLOSED`, `INVALID_ARGUMENT`
+   */
+  async retire(key: Uint8Array, options: CallOptions = {}): Promise<void> {
+    checkBytes(key, 'a key')
+    checkCall('retire', options)
+    await this.#phase('remove', key, options)
+  }
+
+  /** Answers no more. Idempotent. */
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#timer?.cancel()
+    this.#stopAnswering()
+  }
+
+  /** Closes it, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #phase(operation: 'add' | 'use' | 'remove', key: Uint8Array, { signal }: CallOptions): Promise<void> {
+    throwIfAborted(signal)
+    const payload = new ByteWriter(64).u8(operations[operation]).bytes(key).finish()
+    const wanted = this.#swim.members().filter(({ state }) => state === 'alive' || state === 'suspect')
+    const answers = await this.#swim.ask(queryName, payload, {
+      timeoutMs: this.#timeoutMs,
+      ...(signal === undefined ? {} : { signal }),
+    })
+    const done = new Set<NodeId>(
+      answers.filter((answer) => answer.payload[0] === 1).map(({ nodeId }) => nodeId),
+    )
+    const missing = wanted.map(({ nodeId }) => nodeId).filter((nodeId) => !done.has(nodeId))
+    if (missing.length === 0) return
+    throw new KeelsonError(
+      'UNREACHABLE',
+      `the key could not be ${operation === 'add' ? 'added' : `${operation}d`} at ${missing.slice(0, 5).join(', ')}${missing.length > 5 ? ` and ${missing.length - 5} others` : ''}; call it again when they are well`,
+      { details: { missing: missing.slice(0, 100).join(','), phase: operation }, outcome: 'unknown' },
+    )
+  }
+
+  #answer(payload: Uint8Array): Uint8Array | undefined {
+    const reader = new ByteReader(payload, 'a question about keys')
+    const operation = reader.u8()
+    if (operation === operations.list) return this.#list(reader.ascii(64))
+    const key = copyBytes(reader.bytes())
+    try {
+      if (operation === operations.add) this.#keys.add(key)
+      else if (operation === operations.use) this.#keys.use(key)
+      else if (operation === operations.remove) this.#keys.remove(key)
+      else return undefined
+    } catch (error) {
+      this.#logger.warn({ error }, 'a change of the gossip keys was refused')
+      return new Uint8Array([0])
+    }
+    return new Uint8Array([1])
+  }
+
+  /** Our keys, for a node that sends with another one. A few members answer, and not all at once. */
+  #list(theirs: string): Uint8Array | undefined {
+    const [ours] = this.#keys.ids
+    if (theirs === ours) return undefined
+    const alive = this.#swim.status().members.alive
+    if (!chance(this.#env.random, answersWanted / alive)) return undefined
+    const secrets = this.#keys.secrets().slice(0, maximumKeys)
+    const out = new ByteWriter(512).u8(secrets.length)
+    for (const secret of secrets) out.bytes(secret)
+    return out.finish()
+  }
+
+  #plan(): void {
+    if (this.#closed) return
+    this.#timer = this.#env.timers.schedule(this.#checkIntervalMs, () => {
+      this.#plan()
+      const { mismatches } = this.#keys
+      if (mismatches === this.#mismatches || this.#asked) return
+      this.#mismatches = mismatches
+      this.#asked = true
+      this.#catchUp()
+        .catch((error: unknown) =>
+          this.#logger.warn({ error }, 'the gossip keys of the others are not known'),
+        )
+        .finally(() => {
+          this.#asked = false
+        })
+    })
+  }
+
+  /** Somebody uses another key: asks what the others have, and sends with what most of them send with. */
+  async #catchUp(): Promise<void> {
+    const [ours = ''] = this.#keys.ids
+    const payload = new ByteWriter(80).u8(operations.list).ascii(ours).finish()
+    const answers = await this.#swim.ask(queryName, payload, { timeoutMs: this.#timeoutMs })
+    const votes = new Map<string, { readonly key: Uint8Array; count: number }>()
+    for (const { payload: answer } of answers) {
+      const reader = new ByteReader(answer, 'the keys of a member')
+      const secrets = Array.from({ length: Math.min(reader.u8(), maximumKeys) }, () =>
+        copyBytes(reader.bytes()),
+      )
+      for (const secret of secrets) this.#keys.add(secret)
+      const [used] = secrets
+      if (used === undefined) continue
+      const vote = votes.get(used.join()) ?? { key: used, count: 0 }
+      vote.count++
+      votes.set(used.join(), vote)
+    }
+    // Those who send with our key did not answer: it takes most of the members, or as many as answer in a large cluster.
+    const [best] = [...votes.values()].sort((a, b) => b.count - a.count)
+    const wanted = Math.min(answersWanted / 2, this.#swim.status().members.alive / 2)
+    if (best !== undefined && best.count >= wanted) this.#keys.use(best.key)
+  }
+}

@@ -1,0 +1,242 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { SeededRandom } from '../../../src/core/random.ts'
+import { distanceMs, VivaldiPlace } from '../../../src/swim/core/coordinates.ts'
+import { decodeSnapshot } from '../../../src/swim/core/snapshot.ts'
+import { alive, happened, hear, hearAs, makeCore, runTo, said, sent, sentOf } from '../support/core.ts'
+
+const payload = new Uint8Array([1, 2, 3])
+
+suite('what hosts tell each other', () => {
+  test('is delivered once, here too, and travels on', () => {
+    const core = makeCore()
+    hear(core, 'a', 0, alive('a', 1))
+    core.tell('deploy', payload, 1)
+    const [told] = core.takeOutput().deliveries
+    assert.equal(told?.kind, 'event')
+    const message = { kind: 'event', origin: 'b', time: 9, id: 5, name: 'x', payload } as const
+    hear(core, 'a', 2, message, message)
+    const { deliveries } = core.takeOutput()
+    assert.deepEqual(deliveries, [{ kind: 'event', origin: 'b', time: 9, id: 5, name: 'x', payload }])
+    runTo(core, 3_000)
+    const travelled = sentOf(core, 'event').map(({ message: { origin, name } }) => `${origin} ${name}`)
+    assert.deepEqual(new Set(travelled), new Set(['self deploy', 'b x']))
+    core.tell('later', payload, 3_001)
+    const [later] = core.takeOutput().deliveries
+    assert.equal(later?.kind === 'event' ? later.time : 0, 10, 'it comes after what was heard of')
+  })
+
+  test('whoever missed it is told, and asked, in the exchange of views', () => {
+    const core = makeCore()
+    hear(core, 'a', 0, alive('a', 1))
+    core.tell('news', payload, 0)
+    sent(core)
+    const buckets = core.membership.table.buckets.slice()
+    const same = core.antiEntropy.offerOfView(1)
+    hear(core, 'a', 1, { ...same, buckets })
+    assert.deepEqual(sentOf(core, 'recall'), [])
+    hear(core, 'a', 2, { kind: 'offer', buckets, clock: 0, news: 0 })
+    const kinds = sent(core).map(({ message }) => message.kind)
+    assert.ok(kinds.includes('event') && kinds.includes('recall'))
+    hear(core, 'a', 3, { kind: 'recall' })
+    assert.ok(sentOf(core, 'event').length > 0)
+    // After some exchanges all have it.
+    runTo(core, 299_999)
+    sent(core)
+    hear(core, 'a', 300_000, { kind: 'recall' })
+    assert.equal(sentOf(core, 'event').length, 0)
+  })
+
+  test('a query is answered to its origin', () => {
+    const core = makeCore()
+    hear(core, 'a', 0, alive('a', 1))
+    hear(core, 'a', 1, { kind: 'query', origin: 'a', address: 'a:1', time: 1, id: 77, name: 'load', payload })
+    const [query] = core.takeOutput().deliveries
+    assert.ok(query?.kind === 'query')
+    core.answer(query, new Uint8Array([9]), 2)
+    const [answer] = sentOf(core, 'answer')
+    assert.equal(answer?.to, 'a:1')
+    assert.deepEqual(answer?.message, { kind: 'answer', id: 77, payload: new Uint8Array([9]) })
+    const id = core.ask('load', payload, 3)
+    core.takeOutput()
+    hear(core, 'a', 4, { kind: 'answer', id, payload })
+    assert.deepEqual(core.takeOutput().deliveries, [{ kind: 'answer', id, responder: 'a', payload }])
+  })
+
+  test('names and payloads have limits', () => {
+    const core = makeCore()
+    assert.throws(() => core.tell('two words', payload, 0), { code: 'INVALID_ARGUMENT' })
+    assert.throws(() => core.tell('n'.repeat(65), payload, 0), { code: 'INVALID_ARGUMENT' })
+    assert.throws(() => core.tell('n', new Uint8Array(513), 0), { code: 'LIMIT_EXCEEDED' })
+    assert.throws(() => core.ask('n', new Uint8Array(513), 0), { code: 'LIMIT_EXCEEDED' })
+  })
+})
+
+suite('who is let in', () => {
+  const seed = { nodeId: 'new', incarnation: 5, version: 0 }
+
+  test('a node that asks is shown to the host with its token, and told why not', () => {
+    const asked: string[] = []
+    const core = makeCore(
+      {},
+      {
+        admit: ({ nodeId }, token) => {
+          asked.push(`${nodeId} ${token.join()}`)
+          return token[0] === 7 ? undefined : 'no valid token'
+        },
+      },
+    )
+    const offer = { kind: 'offer', buckets: new Uint32Array(32), clock: 0, news: 0 } as const
+    hearAs(core, seed, 0, { kind: 'hello', token: new Uint8Array([1]) }, alive('new', 1), offer)
+    assert.deepEqual(
+      sent(core).map(({ to, message }) => [to, message]),
+      [['new:1', { kind: 'refusal', reason: 'no valid token' }]],
+    )
+    assert.equal(core.member('new'), undefined)
+    hearAs(core, seed, 1, { kind: 'hello', token: new Uint8Array([7]) }, alive('new', 1), offer)
+    assert.equal(core.member('new')?.state, 'alive')
+    assert.deepEqual(asked, ['new 1', 'new 7'])
+    // Without a statement of its own there is nothing to judge.
+    hearAs(core, { ...seed, nodeId: 'mute' }, 2, { kind: 'hello', token: payload }, offer)
+    sent(core)
+    assert.equal(core.counters.membersVetoed, 1)
+  })
+
+  test('a refusal is reported to a node that is alone', () => {
+    const core = makeCore()
+    hear(core, 'a', 0, { kind: 'refusal', reason: 'no valid token' })
+    const [event] = core.takeOutput().events
+    assert.equal(event?.type, 'refused')
+    assert.equal(event?.reason, 'no valid token')
+    hear(core, 'a', 1, alive('a', 1), { kind: 'refusal', reason: 'again' })
+    assert.deepEqual(happened(core), ['joined a'])
+  })
+
+  test('a veto keeps a member out whoever tells of it', () => {
+    const core = makeCore({}, { veto: ({ nodeId }) => (nodeId === 'b' ? 'of another cluster' : undefined) })
+    hear(core, 'a', 0, alive('a', 1), alive('b', 1), alive('c', 1))
+    assert.deepEqual(happened(core), ['joined a', 'joined c'])
+    assert.equal(core.counters.membersVetoed, 1)
+  })
+
+  test('a member that speaks no version of ours stays out', () => {
+    const core = makeCore()
+    const statement = said('a', 1).with({ protocols: { minimum: 9, maximum: 9 } })
+    hear(core, 'b', 0, { kind: 'alive', statement })
+    assert.equal(core.member('a'), undefined)
+  })
+})
+
+suite('long metadata', () => {
+  const long = new SeededRandom(3).bytes(3_000)
+
+  test('are pulled chunk by chunk, and wrong ones are not believed', () => {
+    const owner = makeCore({}, { nodeId: 'owner', address: 'owner:1', metadata: long })
+    const reader = makeCore()
+    const [announced] = [{ kind: 'alive', statement: owner.membership.statement } as const]
+    const bare = announced.statement.with({
+      metadata: new Uint8Array(0),
+      metadataBytes: announced.statement.metadataBytes,
+      metadataChecksum: announced.statement.metadataChecksum,
+    })
+    hear(reader, 'owner', 0, { kind: 'alive', statement: bare })
+    assert.equal(reader.member('owner')?.metadata.length, 0)
+    assert.equal(reader.member('owner')?.metadataBytes, 3_000)
+    const exchange = (untilMs: number, damage: boolean): number => {
+      let chunks = 0
+      for (let at = 0; at < untilMs; at += 50) {
+        reader.advanceTo(at)
+        for (const { message } of sentOf(reader, 'fetch')) hear(owner, 'self', at, message)
+        for (const { message } of sentOf(owner, 'chunk')) {
+          chunks++
+          const bytes = damage ? message.bytes.map((byte) => byte ^ 1) : message.bytes
+          hear(reader, 'owner', at, { ...message, bytes })
+        }
+      }
+      return chunks
+    }
+    assert.ok(exchange(3_000, true) >= 3)
+    assert.equal(reader.member('owner')?.metadata.length, 0, 'the checksum is wrong')
+    hear(reader, 'owner', 3_000, { kind: 'alive', statement: bare.with({ version: 1 }) })
+    owner.setMetadata(long, 3_000)
+    for (let at = 3_000; at < 6_000; at += 50) {
+      reader.advanceTo(at)
+      for (const { message } of sentOf(reader, 'fetch')) hear(owner, 'self', at, message)
+      for (const { message } of sentOf(owner, 'chunk')) hear(reader, 'owner', at, message)
+    }
+    assert.deepEqual(reader.member('owner')?.metadata, long)
+  })
+
+  test('above the limit are neither said nor pulled', () => {
+    assert.throws(() => makeCore({ maximumMetadataBytes: 2_000 }, { metadata: long }), {
+      code: 'LIMIT_EXCEEDED',
+    })
+    const core = makeCore({ maximumMetadataBytes: 2_000 })
+    const statement = said('a', 1).with({
+      metadata: new Uint8Array(0),
+      metadataBytes: 3_000,
+      metadataChecksum: 1,
+    })
+    hear(core, 'a', 0, { kind: 'alive', statement })
+    assert.equal(core.member('a')?.state, 'alive')
+    runTo(core, 5_000)
+    assert.equal(sentOf(core, 'fetch').length, 0)
+  })
+})
+
+suite('coordinates', () => {
+  test('places on a line find their distances', () => {
+    const random = new SeededRandom(4)
+    const at = [0, 10, 25, 60, 100]
+    const places = at.map(() => new VivaldiPlace())
+    for (let round = 0; round < 4_000; round++) {
+      const [i, j] = [random.integer(5), random.integer(5)]
+      if (i === j) continue
+      const roundTripMs = Math.abs((at[i] as number) - (at[j] as number)) + 1 + random.float()
+      places[i]?.observe(`n${j}`, (places[j] as VivaldiPlace).coordinate, roundTripMs, random)
+    }
+    for (const [i, j] of [
+      [0, 4],
+      [0, 1],
+      [2, 3],
+    ] as const) {
+      const expected = Math.abs((at[i] as number) - (at[j] as number)) + 1.5
+      const found = distanceMs((places[i] as VivaldiPlace).coordinate, (places[j] as VivaldiPlace).coordinate)
+      assert.ok(Math.abs(found - expected) < expected * 0.25 + 1, `${i} to ${j}: ${found}, not ${expected}`)
+    }
+  })
+
+  test('impossible round trips move nobody', () => {
+    const place = new VivaldiPlace()
+    const before = place.coordinate
+    const there = { vector: [5, 0, 0, 0, 0, 0, 0, 0], heightMs: 0, error: 0.1 }
+    for (const roundTripMs of [-1, Number.NaN, 1e9, Number.POSITIVE_INFINITY]) {
+      place.observe('a', there, roundTripMs, new SeededRandom(1))
+    }
+    place.observe('a', { ...there, vector: [Number.NaN] }, 5, new SeededRandom(1))
+    assert.deepEqual(place.coordinate, before)
+  })
+})
+
+suite('a snapshot', () => {
+  test('brings a node back above what it said, to where its members were', () => {
+    const core = makeCore()
+    hear(core, 'a', 0, alive('a', 1), alive('b', 1))
+    hear(core, 'a', 1, { kind: 'suspect', nodeId: 'self', version: 4, accuser: 'b' })
+    core.tell('x', payload, 2)
+    const bytes = core.snapshot()
+    assert.deepEqual(new Set(decodeSnapshot(bytes).addresses), new Set(['a:1', 'b:1']))
+    const again = makeCore({}, { incarnation: 2 })
+    again.restore(bytes, ['s:1'], 0)
+    assert.equal(again.self.version, 6)
+    assert.deepEqual(new Set(sentOf(again, 'offer').map(({ to }) => to)), new Set(['s:1', 'a:1', 'b:1']))
+    assert.throws(() => makeCore().restore(new Uint8Array([9]), [], 0), { code: 'MALFORMED' })
+  })
+
+  test('of a node that said goodbye holds nobody', () => {
+    const core = makeCore()
+    hear(core, 'a', 0, alive('a', 1))
+    core.leave(1)
+    assert.deepEqual(decodeSnapshot(core.snapshot()).addresses, [])
+  })
+})

@@ -1,0 +1,221 @@
+import { appendFileSync, existsSync, readFileSync } from 'node:fs'
+import { performance } from 'node:perf_hooks'
+import { SeededRandom, shuffled } from '../../../src/core/random.ts'
+import { Swarm } from '../swarm/swarm.ts'
+import { type Configuration, configurations } from './configurations.ts'
+import { holdUp } from './hold-up.ts'
+import { quantile, table } from './report.ts'
+
+// Lifeguard (Dadgar, Phillips, Currey, 2018), §V: 128 members, C of them held up for D, once ("threshold") or again and
+// again with I in between for at least 120 s ("interval").
+
+const members = 128
+const concurrencies = [1, 4, 8, 12, 16, 20, 24, 28, 32]
+const durationsMs = [128, 512, 2_048, 8_192, 32_768]
+const intervalsMs = [1, 4, 16, 64, 256, 1_024, 4_096, 16_384]
+const repetitions = 10
+const intervalRunMs = 120_000
+
+/** One run. Interval 0 stands for the threshold experiment. */
+interface Run {
+  readonly configuration: string
+  readonly concurrency: number
+  readonly durationMs: number
+  readonly intervalMs: number
+  readonly repetition: number
+}
+
+interface Result extends Run {
+  readonly falsePositives: number
+  readonly falseAtHealthy: number
+  /** Seconds until the first healthy member declared each that was held up dead, and until all had. */
+  readonly first: readonly number[]
+  readonly everywhere: readonly number[]
+  readonly messages: number
+  readonly bytes: number
+}
+
+export interface LifeguardOptions {
+  readonly file: string
+  /** `k/n`: the k-th of n slices. */
+  readonly slice: string
+  readonly minutes: number
+  readonly repetitions: number
+  readonly only: readonly string[]
+}
+
+/** All runs in an order of which every beginning is a fair sample: first one of each point of the grid. */
+function grid(wanted: readonly string[], times: number): Run[] {
+  const runs: Run[] = []
+  for (let repetition = 0; repetition < Math.min(times, repetitions); repetition++) {
+    const points = concurrencies.flatMap((concurrency) =>
+      durationsMs.flatMap((durationMs) =>
+        [0, ...intervalsMs].map((intervalMs) => ({ concurrency, durationMs, intervalMs, repetition })),
+      ),
+    )
+    for (const point of shuffled(new SeededRandom(repetition + 1), points)) {
+      // All configurations meet the same point one after the other, so that no table is lopsided.
+      for (const configuration of wanted) runs.push({ configuration, ...point })
+    }
+  }
+  return runs
+}
+
+function keyOf({ configuration, concurrency, durationMs, intervalMs, repetition }: Run): string {
+  return [configuration, concurrency, durationMs, intervalMs, repetition].join(' ')
+}
+
+/** Runs what is not in the file yet. Each result is a line of JSON, so that it can be stopped at any time. */
+export function lifeguard(options: LifeguardOptions): void {
+  const { file, minutes } = options
+  const [part, parts] = options.slice.split('/').map(Number) as [number, number]
+  const done = new Set(readResults(file).map(keyOf))
+  const wanted = configurations
+    .map(({ name }) => name)
+    .filter((name) => options.only.length === 0 || options.only.includes(name))
+  const formed = new Map<string, Swarm>()
+  const endMs = performance.now() + minutes * 60_000
+  let ran = 0
+  for (const [at, run] of grid(wanted, options.repetitions).entries()) {
+    if (at % parts !== part - 1 || done.has(keyOf(run))) continue
+    if (performance.now() > endMs) break
+    const configuration = configurations.find(({ name }) => name === run.configuration) as Configuration
+    const base = formed.get(configuration.name) ?? form(configuration)
+    formed.set(configuration.name, base)
+    appendFileSync(file, `${JSON.stringify(perform(run, configuration, base))}\n`)
+    ran++
+  }
+  console.log(`${ran} runs added to ${file}`)
+}
+
+function form({ tuning, alter }: Configuration): Swarm {
+  const swarm = new Swarm({ seed: 1, tuning, alter, judged: false })
+  swarm.startFormed(members)
+  swarm.run(15_000)
+  return swarm
+}
+
+function perform(run: Run, configuration: Configuration, base: Swarm): Result {
+  const { concurrency, durationMs, intervalMs, repetition } = run
+  const { tuning, alter, heldUp } = configuration
+  // Every configuration holds up the same members.
+  const seed = ((concurrency * 40_000 + durationMs) * 20_000 + intervalMs) * 16 + repetition
+  const random = new SeededRandom(seed).child('anomaly')
+  let startedMs = Number.POSITIVE_INFINITY
+  const firstAt = new Map<string, number>()
+  const heardBy = new Map<string, number>()
+  const lastAt = new Map<string, number>()
+  let falsePositives = 0
+  let falseAtHealthy = 0
+  const slow = new Set(shuffled(random, base.nodeIds).slice(0, concurrency))
+  const swarm = base.fork({
+    seed,
+    tuning,
+    alter,
+    judged: false,
+    onEvent: ({ type, member }, { nodeId }, atMs) => {
+      if (type !== 'failed' || atMs < startedMs) return
+      const atHealthy = !slow.has(nodeId)
+      if (!slow.has(member.nodeId)) {
+        falsePositives++
+        if (atHealthy) falseAtHealthy++
+        return
+      }
+      if (!atHealthy || intervalMs > 0) return
+      if (!firstAt.has(member.nodeId)) firstAt.set(member.nodeId, atMs)
+      heardBy.set(member.nodeId, (heardBy.get(member.nodeId) ?? 0) + 1)
+      lastAt.set(member.nodeId, atMs)
+    },
+  })
+  swarm.run(2_000 + random.float() * 3_000)
+  startedMs = swarm.nowMs
+  const { packetsSent, bytesSent } = swarm
+  const processes = [...slow].map((nodeId) => swarm.process(nodeId))
+  const cycleMs = durationMs + intervalMs
+  const cycles = intervalMs === 0 ? 1 : Math.ceil(intervalRunMs / cycleMs)
+  for (let cycle = 0; cycle < cycles; cycle++) {
+    for (const process of processes) holdUp(swarm, process, durationMs, heldUp)
+    swarm.run(cycleMs)
+  }
+  swarm.run(10_000)
+  const healthy = members - concurrency
+  const seconds = (at: number): number => (at - startedMs) / 1_000
+  return {
+    ...run,
+    falsePositives,
+    falseAtHealthy,
+    first: [...firstAt.values()].map(seconds),
+    everywhere: [...lastAt]
+      .filter(([nodeId]) => heardBy.get(nodeId) === healthy)
+      .map(([, at]) => seconds(at)),
+    messages: swarm.packetsSent - packetsSent,
+    bytes: swarm.bytesSent - bytesSent,
+  }
+}
+
+function readResults(file: string): Result[] {
+  if (!existsSync(file)) return []
+  return readFileSync(file, 'utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Result)
+}
+
+/** Prints the paper's tables from a file of results: only points that every configuration has run count. */
+export function reportLifeguard(file: string): void {
+  const results = readResults(file)
+  const names = configurations
+    .map(({ name }) => name)
+    .filter((name) => results.some((r) => r.configuration === name))
+  const counts = new Map<string, number>()
+  for (const result of results) {
+    const point = keyOf({ ...result, configuration: '' })
+    counts.set(point, (counts.get(point) ?? 0) + 1)
+  }
+  const fair = results.filter(
+    (result) => counts.get(keyOf({ ...result, configuration: '' })) === names.length,
+  )
+  const of = (name: string): Result[] => fair.filter(({ configuration }) => configuration === name)
+  const sum = (rows: readonly Result[], value: (row: Result) => number): number =>
+    rows.reduce((total, row) => total + value(row), 0)
+  const intervalRows = (name: string): Result[] => of(name).filter(({ intervalMs }) => intervalMs > 0)
+  const base = names[0] ?? ''
+  const baseFalse = sum(intervalRows(base), (row) => row.falsePositives)
+  const baseAtHealthy = sum(intervalRows(base), (row) => row.falseAtHealthy)
+  console.log(
+    `${intervalRows(base).length} interval runs and ${of(base).length - intervalRows(base).length} threshold runs of each`,
+  )
+  const rows = names.map((name) => {
+    const interval = intervalRows(name)
+    const threshold = of(name).filter(({ intervalMs }) => intervalMs === 0)
+    const first = threshold.flatMap((row) => row.first)
+    const everywhere = threshold.flatMap((row) => row.everywhere)
+    const wrong = sum(interval, (row) => row.falsePositives)
+    const wrongAtHealthy = sum(interval, (row) => row.falseAtHealthy)
+    const spread = (values: readonly number[]): string =>
+      [0.5, 0.99, 0.999].map((q) => quantile(values, q).toFixed(2)).join(' / ')
+    return [
+      name,
+      String(wrong),
+      String(wrongAtHealthy),
+      ((100 * wrong) / baseFalse).toFixed(2),
+      ((100 * wrongAtHealthy) / baseAtHealthy).toFixed(2),
+      spread(first),
+      spread(everywhere),
+      (sum(interval, (row) => row.messages) / 1e6).toFixed(2),
+      (sum(interval, (row) => row.bytes) / 2 ** 30).toFixed(3),
+    ]
+  })
+  const head = [
+    'configuration',
+    'FP',
+    'FP−',
+    '% FP',
+    '% FP−',
+    'first detection, s',
+    'everywhere, s',
+    'messages, M',
+    'GiB',
+  ]
+  console.log(table(head, rows))
+}

@@ -1,0 +1,154 @@
+import type { Alteration } from './swarm.ts'
+
+/** Mistakes that implementations of SWIM have made or could make, each planted by replacing one decision of a core. */
+export const mutants: Readonly<Record<string, Alteration>> = {
+  'takes any statement, however old': ({ membership }) => {
+    membership.beats = () => true
+  },
+  'raises the dead by a statement that is not newer': ({ membership }) => {
+    const { beats } = membership
+    membership.beats = (version, known) => {
+      const gone = known?.state === 'dead' || known?.state === 'left'
+      return gone ? version >= known.version : beats.call(membership, version, known)
+    }
+  },
+  'never refutes': ({ membership }) => {
+    membership.voice.refute = () => {}
+  },
+  'refutes without a higher version': ({ membership }) => {
+    membership.voice.refute = () => membership.broadcast({ kind: 'alive', statement: membership.statement })
+  },
+  'raises the version of others': ({ membership }) => {
+    const { applyDead } = membership
+    membership.applyDead = (nodeId, version, accuser, nowMs) => {
+      const raised = accuser === membership.nodeId ? version + 1 : version
+      applyDead.call(membership, nodeId, raised, accuser, nowMs)
+    }
+  },
+  'declares dead without a suspicion': ({ membership }) => {
+    const { applySuspect } = membership
+    membership.applySuspect = (nodeId, version, accuser, nowMs) => {
+      if (nodeId === membership.nodeId) applySuspect.call(membership, nodeId, version, accuser, nowMs)
+      else membership.applyDead(nodeId, version, accuser, nowMs)
+    }
+  },
+  'suspects without ever declaring dead': ({ membership }) => {
+    membership.expireSuspicions = (nowMs) => {
+      for (const [nodeId, { deadlineMs }] of membership.suspicions) {
+        if (deadlineMs <= nowMs) membership.suspicions.end(nodeId)
+      }
+    }
+  },
+  'takes the time of suspicions from a wall clock that is set': ({ membership }) => {
+    const { expireSuspicions } = membership
+    let startedMs: number | undefined
+    membership.expireSuspicions = (nowMs) => {
+      startedMs ??= nowMs
+      expireSuspicions.call(membership, nowMs - startedMs > 20_000 ? nowMs + 3_600_000 : nowMs)
+      for (const [nodeId, suspicion] of membership.suspicions) {
+        if (nowMs - startedMs > 20_000)
+          membership.applyDead(nodeId, suspicion.version, membership.nodeId, nowMs)
+      }
+    }
+  },
+  'holds the time that it was stopped against others': (core) => {
+    core.forgiveStall = () => {}
+    core.prober.askOthers = (probe) => {
+      probe.silentHelpers = new Set()
+    }
+    core.membership.newSuspicion = ((original) => (version: number, accuser: string, nowMs: number) => {
+      const suspicion = original.call(core.membership, version, accuser, nowMs - 60_000)
+      suspicion.called(nowMs - 60_000)
+      return suspicion
+    })(core.membership.newSuspicion)
+  },
+  'repeats its news for ever': ({ membership }) => {
+    const { queue } = membership
+    queue.countTransmission = ({ key, message, bytes }) => queue.put(key, message, bytes)
+  },
+  'fills packets beyond their size': ({ membership }) => {
+    const { take } = membership.queue
+    membership.queue.take = (capacity, limit) => take.call(membership.queue, capacity + 10_000, limit)
+  },
+  'probes the same member again and again': ({ prober, membership }) => {
+    prober.nextTarget = () => {
+      for (const entry of membership.table.entries()) {
+        if (entry.member.nodeId !== membership.nodeId && entry.member.state === 'alive') return entry
+      }
+      return undefined
+    }
+  },
+  'never tries the dead again': ({ antiEntropy }) => {
+    antiEntropy.reconnect = () => {}
+  },
+  'never exchanges views': ({ antiEntropy }) => {
+    antiEntropy.onOffer = () => {}
+  },
+  'forgets who left': ({ membership }) => {
+    const { applyLeft } = membership
+    membership.applyLeft = (nodeId, incarnation, version, nowMs) => {
+      applyLeft.call(membership, nodeId, incarnation, version, nowMs)
+      const known = membership.table.get(nodeId)
+      if (known?.member.state !== 'left') return
+      membership.table.set(known.statement.entry('dead', Math.max(0, version - 1)), nowMs)
+    }
+  },
+  'passes no updates on': ({ membership }) => {
+    const { broadcast } = membership
+    membership.broadcast = (update) => {
+      const about = update.kind === 'alive' ? update.statement.nodeId : update.nodeId
+      if (about === membership.nodeId) broadcast.call(membership, update)
+    }
+  },
+  'does not overrule its own earlier life': ({ membership }) => {
+    membership.voice.answerClaim = () => {}
+  },
+  'expels whoever was accused once': ({ membership }) => {
+    membership.evidence.convicts = () => true
+  },
+  'refutes its removal': ({ membership }) => {
+    membership.voice.obeyExpulsion = (version) => membership.voice.refute(version)
+  },
+  'comes back when it is told that it was removed': ({ membership }) => {
+    const { obeyExpulsion } = membership.voice
+    membership.voice.obeyExpulsion = (version, claim, nowMs) => {
+      if (claim === 'left') membership.voice.restate({}, version)
+      else obeyExpulsion.call(membership.voice, version, claim, nowMs)
+    }
+  },
+  'is told things twice': ({ rumours, membership }) => {
+    const { isNews } = rumours
+    rumours.isNews = (message, nowMs) => {
+      const travels = membership.queue.has(`!${message.origin} ${message.id}`)
+      return isNews.call(rumours, message, nowMs) || travels
+    }
+  },
+  'passes on nothing that it is told': ({ rumours, membership }) => {
+    const { isNews } = rumours
+    rumours.isNews = (message, nowMs) => {
+      const news = isNews.call(rumours, message, nowMs)
+      if (message.origin !== membership.nodeId) membership.queue.remove(`!${message.origin} ${message.id}`)
+      return news
+    }
+    rumours.recent = () => []
+  },
+  'never takes long metadata in': ({ metadataPull }) => {
+    metadataPull.accept = () => {}
+  },
+  'gives up its long metadata at the next statement': ({ membership }) => {
+    const { table } = membership
+    const set = table.set.bind(table)
+    table.set = (entry, sinceMs) => {
+      const { statement, member } = entry
+      const long = statement.metadataChecksum !== 0 && member.nodeId !== membership.nodeId
+      const bare = long
+        ? statement.with({
+            metadata: new Uint8Array(0),
+            metadataBytes: statement.metadataBytes,
+            metadataChecksum: statement.metadataChecksum,
+          })
+        : statement
+      set(bare.entry(member.state, member.version), sinceMs)
+    }
+  },
+}

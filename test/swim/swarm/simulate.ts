@@ -1,0 +1,114 @@
+// npm run simulate:swim -- --seeds 1000 [--first N] [--workers N] [--trace]
+// npm run simulate:swim -- --mutants [--record]
+//
+// Runs swarms of SWIM cores in virtual time, one seed after the other on each core of the machine. A seed that breaks an
+// invariant is printed, and the command ends with code 1. `--trace` prints one seed (`--first`) in full. `--mutants` plants
+// one mistake after the other and lets the seeds look for it; `--record` writes which seed found which.
+
+import { writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { isMainThread, parentPort } from 'node:worker_threads'
+import { runSeeds } from '../../support/seed-workers.ts'
+import { type Breach, breachOf, type Catch, hunt } from './hunt.ts'
+import { mutants } from './mutants.ts'
+import { recordedSeeds } from './recorded-seeds.ts'
+import { runScenario } from './scenario.ts'
+
+interface Task {
+  readonly seed: number
+  /** Looks for this mistake instead, from the seed on. */
+  readonly mutant?: string
+}
+
+interface Report extends Task {
+  readonly breach: Breach | Catch | undefined
+}
+
+const seedsEach = 60
+
+if (isMainThread) process.exitCode = await main()
+else parentPort?.on('message', (task: Task) => parentPort?.postMessage(perform(task)))
+
+function perform(task: Task): Report {
+  const { seed, mutant } = task
+  const alter = mutant === undefined ? undefined : mutants[mutant]
+  if (mutant === undefined || alter === undefined) return { ...task, breach: breachOf(seed) }
+  const recorded = recordedSeeds[mutant]
+  const again = recorded === undefined ? undefined : hunt(alter, recorded, 1)
+  return { ...task, breach: again ?? hunt(alter, 1, seedsEach) }
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      seeds: { type: 'string', default: '100' },
+      first: { type: 'string', default: '1' },
+      workers: { type: 'string', default: String(availableParallelism()) },
+      trace: { type: 'boolean', default: false },
+      mutants: { type: 'boolean', default: false },
+      record: { type: 'boolean', default: false },
+    },
+  })
+  const [seeds, first, workers] = [values.seeds, values.first, values.workers].map(Number) as [
+    number,
+    number,
+    number,
+  ]
+  for (const [name, value] of Object.entries({ seeds, first, workers })) {
+    if (Number.isSafeInteger(value) && value > 0) continue
+    console.error(`--${name} takes a positive integer`)
+    return 2
+  }
+  const program = new URL(import.meta.url)
+  if (values.trace) {
+    runScenario({ seed: first, onLine: (line) => console.log(line) })
+    return 0
+  }
+  if (values.mutants) return huntAll(program, workers, values.record)
+  let broken = 0
+  await runSeeds<Task, Report>(
+    { program, first, seeds, workers, runOf: (seed) => ({ seed }) },
+    ({ seed, breach }) => {
+      if (breach === undefined) return
+      broken++
+      console.log(`seed ${seed}: ${breach.message}`)
+    },
+  )
+  console.log(`${seeds - broken} of ${seeds} seeds kept every invariant`)
+  return broken === 0 ? 0 : 1
+}
+
+async function huntAll(program: URL, workers: number, record: boolean): Promise<number> {
+  const names = Object.keys(mutants)
+  const found = new Map<string, number>()
+  await runSeeds<Task, Report>(
+    {
+      program,
+      first: 0,
+      seeds: names.length,
+      workers,
+      runOf: (at) => ({ seed: 1, mutant: names[at] as string }),
+    },
+    ({ mutant = '', breach }) => {
+      const seed = breach !== undefined && 'seed' in breach ? breach.seed : undefined
+      if (seed !== undefined) found.set(mutant, seed)
+      console.log(
+        seed === undefined
+          ? `SURVIVED ${seedsEach} seeds: ${mutant}`
+          : `seed ${seed}: ${mutant}: ${breach?.message}`,
+      )
+    },
+  )
+  console.log(`${found.size} of ${names.length} mistakes caught`)
+  if (record) {
+    const lines = names.filter((name) => found.has(name)).map((name) => `  '${name}': ${found.get(name)},`)
+    const path = fileURLToPath(new URL('../../../../test/swim/swarm/recorded-seeds.ts', import.meta.url))
+    writeFileSync(
+      path,
+      `/** A seed that catches each planted mistake: \`npm run simulate:swim -- --mutants --record\` finds them. */\nexport const recordedSeeds: Readonly<Record<string, number>> = {\n${lines.join('\n')}\n}\n`,
+    )
+  }
+  return found.size === names.length ? 0 : 1
+}

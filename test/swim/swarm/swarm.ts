@@ -1,0 +1,428 @@
+import { SeededRandom } from '../../../src/core/random.ts'
+import type { SwimCoreOptions } from '../../../src/swim/core/core-options.ts'
+import { SwimInvariants } from '../../../src/swim/core/invariants.ts'
+import type { SwimPacket } from '../../../src/swim/core/output.ts'
+import { SwimCore } from '../../../src/swim/core/swim-core.ts'
+import { lanProfile, type SwimTuning } from '../../../src/swim/core/tuning.ts'
+import type { SwimEvent } from '../../../src/swim/core/types.ts'
+import { EventQueue } from './event-queue.ts'
+import { SwarmNetwork } from './network.ts'
+
+/** Changes a core before it begins, such as by replacing one of its decisions with a mistake. */
+export type Alteration = (core: SwimCore) => void
+
+export interface SwarmOptions {
+  readonly seed: number
+  readonly tuning?: Partial<SwimTuning>
+  readonly alter?: Alteration | undefined
+  /** Judges every output of every core. Default: true. */
+  readonly judged?: boolean
+  /** Every so many packets one is decoded from its bytes; the others are handed over as they were packed. Default: 32. */
+  readonly decodeEvery?: number
+  readonly core?: Partial<SwimCoreOptions>
+  /** Called at every event. */
+  readonly onEvent?: (event: SwimEvent, observer: SwarmProcess, atMs: number) => void
+}
+
+export interface StartOptions {
+  readonly address?: string
+  readonly incarnation?: number
+  readonly metadata?: Uint8Array
+  /** How fast its clock runs, and what it shows at the start. */
+  readonly rate?: number
+  readonly offsetMs?: number
+  readonly core?: Partial<SwimCoreOptions> | undefined
+}
+
+/** One simulated process. */
+export interface SwarmProcess {
+  readonly index: number
+  readonly nodeId: string
+  readonly core: SwimCore
+  readonly address: string
+  readonly rate: number
+  readonly offsetMs: number
+  alive: boolean
+  /** While it is stopped, what arrives waits here. */
+  inbox: Delivery[] | undefined
+  /** While its sends are held up, what it sends waits here. */
+  outbox: SwimPacket[] | undefined
+  wakeAtMs: number
+}
+
+interface Delivery {
+  readonly from: string
+  readonly packet: SwimPacket
+}
+
+/** What a stopped process can hold for later: a socket's buffer. */
+const inboxLimit = 2_000
+
+const metadata = new Uint8Array([1, 2, 3])
+
+/**
+ * Thousands of cores in virtual time over a simulated network. The same seed and the same calls give the same run. The
+ * invariants are checked after every input of a core.
+ */
+export class Swarm {
+  nowMs = 0
+  readonly random: SeededRandom
+  readonly network: SwarmNetwork
+  readonly invariants: SwimInvariants
+  readonly tuning: SwimTuning
+  packetsSent = 0
+  bytesSent = 0
+  packetsDelivered = 0
+  events = 0
+  readonly #options: SwarmOptions
+  readonly #processes = new Map<string, SwarmProcess>()
+  readonly #byAddress = new Map<string, SwarmProcess>()
+  readonly #queue = new EventQueue()
+  readonly #judged: boolean
+  readonly #decodeEvery: number
+  #order = 0
+  #ports = 0
+  #lives = 0
+
+  constructor(options: SwarmOptions) {
+    this.#options = options
+    this.random = new SeededRandom(options.seed)
+    this.network = new SwarmNetwork(this.random.child('network'))
+    this.tuning = { ...lanProfile, ...options.tuning }
+    this.invariants = new SwimInvariants(this.tuning.maximumPacketBytes)
+    this.#judged = options.judged ?? true
+    this.#decodeEvery = options.decodeEvery ?? 32
+  }
+
+  get nodeIds(): string[] {
+    return [...this.#processes.keys()]
+  }
+
+  processes(): IterableIterator<SwarmProcess> {
+    return this.#processes.values()
+  }
+
+  process(nodeId: string): SwarmProcess {
+    const process = this.#processes.get(nodeId)
+    if (process === undefined) throw new Error(`no node ${nodeId}`)
+    return process
+  }
+
+  /** Nodes that run, stopped ones included. */
+  get running(): string[] {
+    return [...this.#processes.values()].filter(({ alive }) => alive).map(({ nodeId }) => nodeId)
+  }
+
+  core(nodeId: string): SwimCore {
+    return this.process(nodeId).core
+  }
+
+  runningCores(): SwimCore[] {
+    return [...this.#processes.values()].filter(({ alive }) => alive).map(({ core }) => core)
+  }
+
+  /** Time as a process sees it. */
+  localMs(process: SwarmProcess): number {
+    return this.nowMs * process.rate + process.offsetMs
+  }
+
+  /** Starts a process, or starts it again in a new life. */
+  start(nodeId: string, seeds: readonly string[] = [], options: StartOptions = {}): SwimCore {
+    const life = ++this.#lives
+    const before = this.#processes.get(nodeId)
+    const address = options.address ?? addressOf(this.#ports++)
+    const rate = options.rate ?? 1
+    const offsetMs = (options.offsetMs ?? 0) - this.nowMs * (rate - 1)
+    const core = new SwimCore({
+      nodeId,
+      incarnation: options.incarnation ?? life,
+      address,
+      metadata: options.metadata ?? metadata,
+      label: 'test',
+      tuning: this.tuning,
+      random: this.random.child(`${nodeId} ${life}`),
+      nowMs: this.nowMs * rate + offsetMs,
+      ...this.#options.core,
+      ...options.core,
+    })
+    const process = this.#add(nodeId, core, {
+      index: before?.index ?? this.#processes.size,
+      address,
+      rate,
+      offsetMs,
+    })
+    core.join(seeds, this.localMs(process))
+    this.#settle(process)
+    return core
+  }
+
+  /** Starts `count` nodes that know each other already, as if they had joined long ago. */
+  startFormed(count: number): void {
+    const first = this.#ports
+    const started = Array.from({ length: count }, (_, i) => {
+      const nodeId = `n${i}`
+      const core = new SwimCore({
+        nodeId,
+        incarnation: ++this.#lives,
+        address: addressOf(first + i),
+        metadata,
+        label: 'test',
+        tuning: this.tuning,
+        random: this.random.child(nodeId),
+        nowMs: this.nowMs,
+        ...this.#options.core,
+      })
+      return core
+    })
+    this.#ports += count
+    const entries = started.map(({ membership }) => membership.statement.entry('alive'))
+    started.forEach((core, i) => {
+      const { table, queue, nodeId } = core.membership
+      queue.remove(nodeId)
+      // Each in another order, as it would have come to know them.
+      for (let j = 1; j < count; j++) {
+        const entry = entries[(i + j) % count]
+        if (entry !== undefined) table.set(entry, this.nowMs)
+      }
+      const process = this.#add(nodeId, core, { index: i, address: core.self.address, rate: 1, offsetMs: 0 })
+      core.join([], this.nowMs)
+      this.#settle(process)
+    })
+  }
+
+  /** A swarm that goes on from here with other luck: what is on its way is lost. */
+  fork(options: SwarmOptions): Swarm {
+    const copy = new Swarm(options)
+    copy.nowMs = this.nowMs
+    copy.#ports = this.#ports
+    copy.#lives = this.#lives
+    for (const { alive, nodeId, index, address, rate, offsetMs, core } of this.#processes.values()) {
+      if (!alive) continue
+      const twin = core.clone(copy.random.child(nodeId))
+      const process = copy.#add(nodeId, twin, { index, address, rate, offsetMs })
+      copy.#settle(process)
+    }
+    return copy
+  }
+
+  #add(
+    nodeId: string,
+    core: SwimCore,
+    place: Pick<SwarmProcess, 'index' | 'address' | 'rate' | 'offsetMs'>,
+  ): SwarmProcess {
+    this.#options.alter?.(core)
+    const process: SwarmProcess = {
+      nodeId,
+      core,
+      ...place,
+      alive: true,
+      inbox: undefined,
+      outbox: undefined,
+      wakeAtMs: Number.POSITIVE_INFINITY,
+    }
+    this.#processes.set(nodeId, process)
+    this.#byAddress.set(place.address, process)
+    this.invariants.setFate(nodeId, 'up')
+    return process
+  }
+
+  /** Starts `count` nodes within a time; all know the first one as their seed. */
+  startMany(count: number, withinMs = 1_000): void {
+    const first = this.start('n0')
+    for (let i = 1; i < count; i++) {
+      this.at(this.random.float() * withinMs, () => this.start(`n${i}`, [first.self.address]))
+    }
+  }
+
+  crash(nodeId: string): void {
+    const process = this.process(nodeId)
+    process.alive = false
+    if (this.#byAddress.get(process.address) === process) this.#byAddress.delete(process.address)
+    this.invariants.setFate(nodeId, 'crashed')
+  }
+
+  leave(nodeId: string): void {
+    const process = this.process(nodeId)
+    this.input(nodeId, (core, nowMs) => core.leave(nowMs))
+    this.invariants.setFate(nodeId, 'left')
+    const stop = (): void => {
+      if (!process.alive) return
+      if (!process.core.departed) {
+        this.at(100, stop)
+        return
+      }
+      process.alive = false
+      if (this.#byAddress.get(process.address) === process) this.#byAddress.delete(process.address)
+    }
+    this.at(100, stop)
+  }
+
+  /** Stops a process as SIGSTOP does: what is sent to it waits. */
+  pause(nodeId: string, forMs: number): void {
+    const process = this.process(nodeId)
+    if (!process.alive || process.inbox !== undefined) return
+    process.inbox = []
+    this.at(forMs, () => this.resume(process))
+  }
+
+  /** Lets a stopped process go on: like the driver, it first takes in what has waited. */
+  resume(process: SwarmProcess): void {
+    this.takeInbox(process)
+    if (!process.alive) return
+    process.core.advanceTo(this.localMs(process))
+    this.#settle(process)
+  }
+
+  /** Hands a process what has waited for it. */
+  takeInbox(process: SwarmProcess): void {
+    const waiting = process.inbox ?? []
+    process.inbox = undefined
+    if (process.alive) for (const { from, packet } of waiting) this.#deliver(process, from, packet)
+  }
+
+  /** Hands a process the first thing that has waited; false when nothing has, and from then on it takes things as they come. */
+  takeOne(process: SwarmProcess): boolean {
+    const waiting = process.inbox ?? []
+    const first = waiting.shift()
+    process.inbox = undefined
+    if (first === undefined) return false
+    if (process.alive) this.#deliver(process, first.from, first.packet)
+    process.inbox = waiting
+    return true
+  }
+
+  /** Calls a core with its own time and carries out what comes of it. */
+  input(nodeId: string, act: (core: SwimCore, nowMs: number) => void): void {
+    const process = this.process(nodeId)
+    if (!process.alive) return
+    act(process.core, this.localMs(process))
+    this.#settle(process)
+  }
+
+  /** Lets a process send what waited. */
+  flush(process: SwarmProcess): void {
+    const waiting = process.outbox ?? []
+    process.outbox = undefined
+    for (const packet of waiting) this.#transmit(process, packet)
+  }
+
+  at(delayMs: number, run: () => void): void {
+    this.#queue.push({ atMs: this.nowMs + delayMs, order: this.#order++, run })
+  }
+
+  run(forMs: number): void {
+    const untilMs = this.nowMs + forMs
+    const queue = this.#queue
+    for (let event = queue.next; event !== undefined && event.atMs <= untilMs; event = queue.next) {
+      queue.pop()
+      this.nowMs = event.atMs
+      this.events++
+      event.run()
+    }
+    this.nowMs = untilMs
+  }
+
+  /** Runs until `condition` holds; the time that it took, or undefined if it did not hold within `limitMs`. */
+  runUntil(condition: () => boolean, limitMs: number, stepMs = 50): number | undefined {
+    const startedMs = this.nowMs
+    while (this.nowMs - startedMs < limitMs) {
+      if (condition()) return this.nowMs - startedMs
+      this.run(stepMs)
+    }
+    return condition() ? this.nowMs - startedMs : undefined
+  }
+
+  /** True when every running node but itself holds `nodeId` in one of these states. */
+  allHold(nodeId: string, ...states: readonly string[]): boolean {
+    for (const { alive, core } of this.#processes.values()) {
+      if (!alive || core.self.nodeId === nodeId) continue
+      if (!states.includes(core.member(nodeId)?.state ?? 'unknown')) return false
+    }
+    return true
+  }
+
+  checkQuiet(): void {
+    this.invariants.checkQuiet(this.runningCores())
+  }
+
+  /** Carries out what a core wants after something was done to it directly. */
+  settle(process: SwarmProcess): void {
+    this.#settle(process)
+  }
+
+  #settle(process: SwarmProcess): void {
+    const { core } = process
+    const output = core.takeOutput()
+    if (this.#judged) this.invariants.check(core, output)
+    for (const packet of output.packets) {
+      if (process.outbox === undefined) this.#transmit(process, packet)
+      else process.outbox.push(packet)
+    }
+    const { onEvent } = this.#options
+    if (onEvent !== undefined) for (const event of output.events) onEvent(event, process, this.nowMs)
+    this.#schedule(process)
+  }
+
+  /** A wake that comes too early finds nothing to do and plans the right one; so only earlier ones are queued. */
+  #schedule(process: SwarmProcess): void {
+    const deadlineMs = process.core.nextDeadlineMs()
+    if (deadlineMs === Number.POSITIVE_INFINITY) return
+    // Rounding must not wake it just before its own time.
+    const dueMs = (deadlineMs - process.offsetMs) / process.rate
+    const wakeAtMs = Math.max(process.rate === 1 && process.offsetMs === 0 ? dueMs : dueMs + 1e-6, this.nowMs)
+    if (wakeAtMs >= process.wakeAtMs) return
+    process.wakeAtMs = wakeAtMs
+    this.#queue.push({ atMs: wakeAtMs, order: this.#order++, run: () => this.#wake(process, wakeAtMs) })
+  }
+
+  #wake(process: SwarmProcess, plannedMs: number): void {
+    if (process.wakeAtMs !== plannedMs) return
+    process.wakeAtMs = Number.POSITIVE_INFINITY
+    if (!process.alive || process.inbox !== undefined) return
+    process.core.advanceTo(this.localMs(process))
+    this.#settle(process)
+  }
+
+  #transmit(sender: SwarmProcess, packet: SwimPacket): void {
+    this.packetsSent++
+    this.bytesSent += packet.bytes.length
+    const receiver = this.#byAddress.get(packet.to)
+    if (receiver === undefined) return
+    for (const delayMs of this.network.delays(sender.index, receiver.index, packet.reliable)) {
+      this.#queue.push({
+        atMs: this.nowMs + delayMs,
+        order: this.#order++,
+        run: () => this.#arrive(sender, packet),
+      })
+    }
+  }
+
+  #arrive(sender: SwarmProcess, packet: SwimPacket): void {
+    const receiver = this.#byAddress.get(packet.to)
+    if (receiver === undefined || !receiver.alive) return
+    if (!this.network.reaches(sender.index, receiver.index)) return
+    this.#deliver(receiver, sender.address, packet)
+  }
+
+  #deliver(process: SwarmProcess, from: string, packet: SwimPacket): void {
+    if (process.inbox !== undefined) {
+      if (process.inbox.length < inboxLimit) process.inbox.push({ from, packet })
+      return
+    }
+    this.packetsDelivered++
+    const nowMs = this.localMs(process)
+    if (this.packetsDelivered % this.#decodeEvery === 0)
+      process.core.receive(
+        from,
+        packet.bytes,
+        nowMs,
+        packet.reliable ? packet.content.sender.nodeId : undefined,
+      )
+    else process.core.receivePacket(from, packet.content, nowMs, packet.reliable)
+    this.#settle(process)
+  }
+}
+
+function addressOf(number: number): string {
+  return `10.${number >>> 16}.${(number >>> 8) & 255}.${number & 255}:7946`
+}
