@@ -44,6 +44,11 @@ export class Deliveries {
         'listeners of SWIM are too slow: the oldest events are dropped',
       )
     }
+    // What was called makes room, also when the queue is never empty.
+    if (this.#at >= maximumWaiting) {
+      this.#waiting = this.#waiting.slice(this.#at)
+      this.#at = 0
+    }
     this.#waiting.push(deliver)
     this.#plan()
   }

@@ -1,39 +1,30 @@
 import { checkArray, checkBytes, checkFunction, checkInteger, checkText } from '../core/arguments.ts'
 import { abortable, type CallOptions, type Deferred, deferred, throwIfAborted } from '../core/async.ts'
-import type { TimerHandle } from '../core/clock.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
-import { Events, type Listenable } from '../core/events.ts'
+import type { Listenable } from '../core/events.ts'
 import { type Logger, type LogMethod, sparingly } from '../core/logger.ts'
 import { checkCall, showValue } from '../core/options.ts'
 import type { DatagramSocket } from '../interfaces/datagram.ts'
 import type { Channel } from '../interfaces/transport.ts'
 import { checkName, type NodeId } from '../model/ids.ts'
+import { Alarm } from './alarm.ts'
 import { isAddress } from './core/message-codec.ts'
 import type { SwimPacket } from './core/output.ts'
 import { SwimCore } from './core/swim-core.ts'
 import type { SwimTuning } from './core/tuning.ts'
-import type { MemberState, SwimDelivery, SwimEvent, SwimExplanation, SwimMember } from './core/types.ts'
-import { Deliveries } from './deliveries.ts'
+import type { MemberState, SwimDelivery, SwimExplanation, SwimMember } from './core/types.ts'
 import type { QueryHandler, SwimEvents, SwimStatus } from './driver-types.ts'
+import { HostSide } from './host-side.ts'
 import { type CheckedSwimOptions, checkSwimOptions, type SwimOptions } from './options.ts'
-import { Queries, type QueryAnswer, type QueryOptions } from './queries.ts'
+import type { QueryAnswer, QueryOptions } from './queries.ts'
 import { loadSnapshot, Snapshots } from './snapshots.ts'
 import { SwimMetrics } from './swim-metrics.ts'
-
-/** A timer that fires later than this was held up, and so was the input that waits beside it. */
-const lateAfterMs = 10
-
-/** A timer that is late by this share of the probe timeout speaks against this process. */
-const lagShare = 0.25
 
 /** Largest packet that goes by a stream. */
 const maximumStreamBytes = 60_000
 
 const defaultQueryTimeoutMs = 5_000
-
-/** Rounds of waiting input that are let in before a late timer counts. */
-const maximumDrainRounds = 64
 
 /**
  * Membership of a cluster by gossip: who is there, what each tells about itself, who seems to have failed.
@@ -60,19 +51,12 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
   readonly #logger: Logger
   readonly #complain: LogMethod
   readonly #core: SwimCore
-  readonly #events: Events<SwimEvents>
+  readonly #host: HostSide
+  readonly #alarm: Alarm
   readonly #metrics: SwimMetrics
-  readonly #deliveries: Deliveries
-  readonly #queries: Queries
-  readonly #handlers = new Map<string, QueryHandler>()
   readonly #channel: Channel | undefined
   readonly #snapshots: Snapshots | undefined
-  readonly #coalesceMs: number
-  #coalesced = new Map<NodeId, SwimEvent>()
   readonly #tuning: SwimTuning
-  #timer: TimerHandle | undefined
-  #armedForMs = Number.POSITIVE_INFINITY
-  #draining = false
   #departure: Deferred<void> | undefined
   #closing: Promise<void> | undefined
 
@@ -101,11 +85,13 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
     this.#tuning = tuning
     this.#logger = env.logger.child({ module: 'swim', nodeId })
     this.#complain = sparingly(env.clock, this.#logger.warn.bind(this.#logger))
-    this.#events = new Events(this.#logger, ['change', 'changes', 'told'])
-    this.#deliveries = new Deliveries(env, this.#logger)
-    this.#queries = new Queries(env)
     this.#channel = channel
-    this.#coalesceMs = options.coalesceMs
+    this.#host = new HostSide({
+      env,
+      logger: this.#logger,
+      coalesceMs: options.coalesceMs,
+      answer: (query, payload) => this.#answer(query, payload),
+    })
     this.#metrics = new SwimMetrics(env.metrics, nodeId)
     const nowMs = env.clock.monotonicMs()
     const { address } = socket
@@ -125,6 +111,8 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
       ...(options.admit === undefined ? {} : { admit: options.admit }),
       ...(options.veto === undefined ? {} : { veto: options.veto }),
     })
+    const { probeTimeoutMs } = tuning
+    this.#alarm = new Alarm({ env, core: this.#core, probeTimeoutMs, pump: () => this.#pump() })
     this.#snapshots =
       options.snapshots === undefined
         ? undefined
@@ -168,7 +156,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
       members,
       pendingUpdates,
       expelled,
-      eventsDropped: this.#deliveries.dropped,
+      eventsDropped: this.#host.dropped,
       counters: { ...counters },
       tuning: this.#tuning,
     }
@@ -197,7 +185,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
   }
 
   on<K extends keyof SwimEvents>(event: K, listener: SwimEvents[K]): () => void {
-    return this.#events.on(event, listener)
+    return this.#host.events.on(event, listener)
   }
 
   /**
@@ -263,7 +251,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
    * Tells all members something, this one included: each gets it once, as an event `told`, some rounds of gossip later. At most
    * 512 bytes; larger things belong into the metadata store. Members that join soon after may hear it too.
    *
-   * @throws KeelsonError `CLOSED`, `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`
+   * @throws KeelsonError `CLOSED`, `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`, `OVERLOADED` while 512 such travel already
    */
   tell(name: string, payload: Uint8Array): void {
     this.#mustBeOpen()
@@ -283,9 +271,9 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
     const { timeoutMs = defaultQueryTimeoutMs, signal } = options
     checkInteger(timeoutMs, 'timeoutMs', 1)
     throwIfAborted(signal)
-    this.#queries.mustHaveRoom()
+    this.#host.queries.mustHaveRoom()
     const id = this.#core.ask(name, payload, this.#now())
-    const collected = this.#queries.collect(id, this.#core.membership.table.live, timeoutMs, signal)
+    const collected = this.#host.queries.collect(id, this.#core.membership.table.live, timeoutMs, signal)
     this.#pump()
     return collected
   }
@@ -300,15 +288,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
     this.#mustBeOpen()
     checkText(name, 'the name of a query', 64)
     checkFunction(handler, `the handler of '${name}'`)
-    if (this.#handlers.has(name))
-      throw new KeelsonError(
-        'INVALID_ARGUMENT',
-        `queries '${name}' have a handler already; take it away first`,
-      )
-    this.#handlers.set(name, handler)
-    return () => {
-      if (this.#handlers.get(name) === handler) this.#handlers.delete(name)
-    }
+    return this.#host.handle(name, handler)
   }
 
   /**
@@ -340,18 +320,14 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    this.#timer?.cancel()
+    this.#alarm.close()
     this.#departure?.reject(
       new KeelsonError(
         'CLOSED',
         'SWIM was closed before its goodbye had spread; the others take this member for dead after a while',
       ),
     )
-    this.#queries.close(
-      new KeelsonError('CLOSED', 'SWIM was closed while a query was open', { outcome: 'unknown' }),
-    )
-    this.#deliveries.close()
-    this.#events.removeAll()
+    this.#host.close()
     await this.#snapshots?.close()
     await this.#socket.close()
   }
@@ -384,58 +360,15 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
     this.#pump()
   }
 
-  #onTimer(): void {
-    const lateMs = this.#now() - this.#armedForMs
-    this.#timer = undefined
-    this.#armedForMs = Number.POSITIVE_INFINITY
-    if (lateMs <= lateAfterMs) {
-      this.#advance()
-      return
-    }
-    // Whoever is that late itself may have missed an answer; a longer standstill is noticed by the core.
-    const { probeTimeoutMs } = this.#tuning
-    if (lateMs > probeTimeoutMs * lagShare && lateMs <= probeTimeoutMs) this.#core.noteLag(this.#now())
-    this.#drain(0)
-  }
-
-  /**
-   * Lets the answers that waited while this process was stopped in before their absence is held against anybody. One round
-   * takes what one turn of the event loop reads, so it goes on while there is more.
-   */
-  #drain(round: number): void {
-    this.#draining = true
-    const received = this.#core.counters.packetsReceived
-    this.#env.timers.defer(() => {
-      if (this.#closing !== undefined) return
-      if (this.#core.counters.packetsReceived > received && round < maximumDrainRounds) {
-        this.#drain(round + 1)
-        return
-      }
-      this.#draining = false
-      this.#advance()
-    })
-  }
-
-  #advance(): void {
-    if (this.#closing !== undefined) return
-    this.#core.advanceTo(this.#now())
-    this.#pump()
-  }
-
   /** Carries out what the core wants. */
   #pump(): void {
     const { packets, events, deliveries } = this.#core.takeOutput()
     for (const packet of packets) this.#send(packet)
-    this.#arm()
+    this.#alarm.set()
     this.#metrics.update(this.#core, this.#now())
     if (this.#core.departed) this.#departure?.resolve()
-    for (const event of events) {
-      this.#log(event)
-      this.#deliveries.add(() => this.#events.emit('change', event))
-      this.#coalesce(event)
-    }
+    this.#host.take(events, deliveries)
     if (events.length > 0) this.#snapshots?.plan()
-    for (const delivery of deliveries) this.#deliveries.add(() => this.#deliver(delivery))
   }
 
   #send({ to, recipient, reliable, bytes }: SwimPacket): void {
@@ -447,58 +380,10 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
     }
   }
 
-  #deliver(delivery: SwimDelivery): void {
+  #answer(query: SwimDelivery & { readonly kind: 'query' }, payload: Uint8Array): void {
     if (this.#closing !== undefined) return
-    if (delivery.kind === 'answer') {
-      this.#queries.take(delivery.id, delivery.responder, delivery.payload)
-      return
-    }
-    const { origin, name, payload } = delivery
-    if (delivery.kind === 'event') {
-      this.#events.emit('told', { nodeId: origin, time: delivery.time, name, payload })
-      return
-    }
-    try {
-      const answer = this.#handlers.get(name)?.(payload, origin)
-      if (answer === undefined) return
-      this.#core.answer(delivery, answer, this.#now())
-    } catch (error) {
-      this.#logger.error({ query: name, error }, 'the handler of a query threw')
-      return
-    }
+    this.#core.answer(query, payload, this.#now())
     this.#pump()
-  }
-
-  /** Gathers the changes of a short time. */
-  #coalesce(event: SwimEvent): void {
-    if (this.#coalesced.size === 0) {
-      this.#env.timers.schedule(this.#coalesceMs, () => {
-        const events = [...this.#coalesced.values()]
-        this.#coalesced = new Map()
-        this.#deliveries.add(() => this.#events.emit('changes', events))
-      })
-    }
-    const { nodeId } = event.member
-    this.#coalesced.delete(nodeId)
-    this.#coalesced.set(nodeId, event)
-  }
-
-  #arm(): void {
-    if (this.#draining) return
-    const deadlineMs = this.#core.nextDeadlineMs()
-    if (deadlineMs === this.#armedForMs) return
-    this.#timer?.cancel()
-    this.#timer = undefined
-    this.#armedForMs = deadlineMs
-    if (deadlineMs === Number.POSITIVE_INFINITY) return
-    this.#timer = this.#env.timers.schedule(Math.max(0, deadlineMs - this.#now()), () => this.#onTimer())
-  }
-
-  #log({ type, member, accusedBy, reason }: SwimEvent): void {
-    const { nodeId, incarnation, version, address } = member
-    const fields = { member: nodeId, incarnation, version, address, accusedBy, reason }
-    if (type === 'conflict') this.#logger.error(fields, 'another living process uses the node id of this one')
-    else this.#logger.info(fields, `member ${type}`)
   }
 
   #now(): number {

@@ -44,7 +44,6 @@ const queryName = 'keelson.keys'
 const operations = { list: 0, add: 1, use: 2, remove: 3 } as const
 /** Members that answer a node which asks for the keys. */
 const answersWanted = 8
-const maximumKeys = 12
 
 /**
  * Changes the keys of a cluster's gossip while it runs, in two phases: first all members accept the new key, then all send with
@@ -63,7 +62,11 @@ export class KeyRotation implements AsyncDisposable {
   readonly #stopAnswering: () => void
   #timer: TimerHandle | undefined
   #mismatches: number
-  #asked = false
+  /** The key that was used to send when it was looked at last. */
+  #used: string | undefined
+  #asking = false
+  /** Somebody uses another key for certain, or a question of ours found too few answers. */
+  #questioned = false
   #closed = false
 
   /** Answers for this node from now on. @throws KeelsonError `INVALID_OPTION`, `INVALID_ARGUMENT`, `CLOSED` */
@@ -86,6 +89,7 @@ export class KeyRotation implements AsyncDisposable {
     this.#timeoutMs = timeoutMs
     this.#checkIntervalMs = checkIntervalMs
     this.#mismatches = keys.mismatches
+    this.#used = keys.ids[0]
     this.#stopAnswering = swim.answer(queryName, (payload) => this.#answer(payload))
     this.#plan()
   }
@@ -164,15 +168,15 @@ export class KeyRotation implements AsyncDisposable {
     return new Uint8Array([1])
   }
 
-  /** Our keys, for a node that sends with another one. A few members answer, and not all at once. */
+  /** The key that we use, for a node that sends with another one. A few members answer, and not all at once. */
   #list(theirs: string): Uint8Array | undefined {
     const [ours] = this.#keys.ids
-    if (theirs === ours) return undefined
-    const alive = this.#swim.status().members.alive
-    if (!chance(this.#env.random, answersWanted / alive)) return undefined
-    const secrets = this.#keys.secrets().slice(0, maximumKeys)
-    const out = new ByteWriter(512).u8(secrets.length)
-    for (const secret of secrets) out.bytes(secret)
+    if (theirs !== ours) this.#questioned = true
+    if (!chance(this.#env.random, answersWanted / this.#alive)) return undefined
+    const out = new ByteWriter(40)
+    // Nothing to hand out is an answer too: it tells a node that others use the same key.
+    const [used] = this.#keys.secrets()
+    if (theirs !== ours && used !== undefined) out.bytes(used)
     return out.finish()
   }
 
@@ -180,41 +184,71 @@ export class KeyRotation implements AsyncDisposable {
     if (this.#closed) return
     this.#timer = this.#env.timers.schedule(this.#checkIntervalMs, () => {
       this.#plan()
-      const { mismatches } = this.#keys
-      if (mismatches === this.#mismatches || this.#asked) return
-      this.#mismatches = mismatches
-      this.#asked = true
+      if (this.#asking || !this.#hasDoubts()) return
+      this.#asking = true
+      this.#questioned = true
       this.#catchUp()
+        .then((decided) => {
+          this.#questioned = !decided
+        })
         .catch((error: unknown) =>
           this.#logger.warn({ error }, 'the gossip keys of the others are not known'),
         )
         .finally(() => {
-          this.#asked = false
+          this.#asking = false
         })
     })
   }
 
-  /** Somebody uses another key: asks what the others have, and sends with what most of them send with. */
-  async #catchUp(): Promise<void> {
+  /**
+   * Whether this node should ask. Of all who see packets under another key a few do; whoever hears such a question from a node
+   * that sends with another key than itself does so for certain, unless it has changed its key since.
+   */
+  #hasDoubts(): boolean {
+    const { mismatches, ids } = this.#keys
+    const changed = ids[0] !== this.#used
+    const grew = mismatches !== this.#mismatches
+    this.#mismatches = mismatches
+    this.#used = ids[0]
+    if (changed) this.#questioned = false
+    if (changed) return false
+    return this.#questioned || (grew && chance(this.#env.random, answersWanted / this.#alive))
+  }
+
+  get #alive(): number {
+    return this.#swim.status().members.alive
+  }
+
+  /**
+   * Somebody uses another key: asks what the others have, and sends with what most of them send with. False when too few
+   * answered, who may not know this node yet.
+   */
+  async #catchUp(): Promise<boolean> {
     const [ours = ''] = this.#keys.ids
     const payload = new ByteWriter(80).u8(operations.list).ascii(ours).finish()
     const answers = await this.#swim.ask(queryName, payload, { timeoutMs: this.#timeoutMs })
     const votes = new Map<string, { readonly key: Uint8Array; count: number }>()
-    for (const { payload: answer } of answers) {
+    let agreeing = 0
+    for (const { nodeId, payload: answer } of answers) {
+      if (nodeId === this.#swim.self.nodeId) continue
       const reader = new ByteReader(answer, 'the keys of a member')
-      const secrets = Array.from({ length: Math.min(reader.u8(), maximumKeys) }, () =>
-        copyBytes(reader.bytes()),
-      )
-      for (const secret of secrets) this.#keys.add(secret)
-      const [used] = secrets
-      if (used === undefined) continue
+      if (reader.remaining === 0) {
+        agreeing++
+        continue
+      }
+      const used = copyBytes(reader.bytes())
       const vote = votes.get(used.join()) ?? { key: used, count: 0 }
       vote.count++
       votes.set(used.join(), vote)
     }
-    // Those who send with our key did not answer: it takes most of the members, or as many as answer in a large cluster.
+    // It takes half of the members, or as many as answer in a large cluster.
     const [best] = [...votes.values()].sort((a, b) => b.count - a.count)
-    const wanted = Math.min(answersWanted / 2, this.#swim.status().members.alive / 2)
-    if (best !== undefined && best.count >= wanted) this.#keys.use(best.key)
+    const wanted = Math.min(answersWanted / 2, this.#alive / 2)
+    const differing = best?.count ?? 0
+    if (best !== undefined && differing > agreeing && differing >= wanted) {
+      this.#keys.add(best.key)
+      this.#keys.use(best.key)
+    }
+    return Math.max(agreeing, differing) >= Math.min(wanted, this.#alive - 1)
   }
 }

@@ -14,7 +14,10 @@ const counted: Readonly<Record<keyof SwimCounters, readonly [name: string, help:
   refutations: ['refutations_total', 'Accusations of this node that it refuted'],
   expulsions: ['expulsions_total', 'Members expelled because they could not be reached reliably'],
   membersVetoed: ['members_vetoed_total', 'Members that the host or their protocol did not let in'],
-  syncsRefused: ['syncs_refused_total', 'Exchanges refused because their budget was spent'],
+  requestsRefused: [
+    'requests_refused_total',
+    'Requests not answered: their budget was spent, or one packet held too many',
+  ],
   membersRefused: ['members_refused_total', 'Members refused because there were too many'],
   stalls: ['stalls_total', 'Times that this process was stopped for longer than a probe may take'],
 }

@@ -1,5 +1,7 @@
 import { pick, type Random, shuffled } from '../../core/random.ts'
 import type { NodeId } from '../../model/ids.ts'
+import type { AnswerBudget } from './answer-budget.ts'
+import { encodeMessage } from './codec.ts'
 import { differingBuckets, maskHas } from './digest.ts'
 import { syncScale } from './formulas.ts'
 import { isLive } from './member-table.ts'
@@ -26,6 +28,17 @@ export interface ExchangeRoom {
   readonly datagramBytes: number
   /** Bytes that a message by a stream has for messages; 0 where there are no streams. */
   readonly streamBytes: number
+}
+
+/** What an exchange works with. */
+export interface ExchangeParts {
+  readonly membership: Membership
+  readonly random: Random
+  readonly send: SendTo
+  readonly room: ExchangeRoom
+  readonly token: Uint8Array
+  readonly news: News
+  readonly budget: AnswerBudget
 }
 
 /** What hosts told each other, as far as an offer says. */
@@ -55,27 +68,17 @@ export class AntiEntropy {
   #reconnectAtMs: number | undefined
   #joinAtMs: number | undefined
   #joinDelayMs: number
-  #budgetBytes: number
-  #budgetAtMs: number
+  readonly #budget: AnswerBudget
 
-  constructor(
-    membership: Membership,
-    random: Random,
-    send: SendTo,
-    room: ExchangeRoom,
-    token: Uint8Array,
-    news: News,
-    nowMs: number,
-  ) {
-    this.#news = news
+  constructor({ membership, random, send, room, token, news, budget }: ExchangeParts) {
     this.#membership = membership
     this.#random = random
     this.#send = send
     this.#room = room
     this.#token = token
+    this.#news = news
+    this.#budget = budget
     this.#joinDelayMs = membership.tuning.probeIntervalMs
-    this.#budgetBytes = membership.tuning.maximumSyncBytesPerSecond
-    this.#budgetAtMs = nowMs
   }
 
   get deadlineMs(): number {
@@ -176,8 +179,8 @@ export class AntiEntropy {
     return { kind: 'offer', buckets, clock, news: this.#news.digest(nowMs) }
   }
 
-  clone(membership: Membership, random: Random, send: SendTo, news: News): AntiEntropy {
-    const copy = new AntiEntropy(membership, random, send, this.#room, this.#token, news, this.#budgetAtMs)
+  clone(parts: ExchangeParts): AntiEntropy {
+    const copy = new AntiEntropy(parts)
     copy.#seeds = this.#seeds
     for (const [seed, owner] of this.#owners) copy.#owners.set(seed, owner)
     for (const nodeId of this.#streamless) copy.#streamless.add(nodeId)
@@ -185,7 +188,6 @@ export class AntiEntropy {
     copy.#reconnectAtMs = this.#reconnectAtMs
     copy.#joinAtMs = this.#joinAtMs
     copy.#joinDelayMs = this.#joinDelayMs
-    copy.#budgetBytes = this.#budgetBytes
     return copy
   }
 
@@ -200,9 +202,15 @@ export class AntiEntropy {
   #introduce(address: string, nowMs: number): void {
     const messages: SwimMessage[] = [{ kind: 'hello', token: this.#token }]
     // Who is held out does not speak up.
-    if (this.#membership.voice.state === 'member')
-      messages.push({ kind: 'alive', statement: this.#membership.statement })
-    this.#send(address, [...messages, this.offerOfView(nowMs)])
+    const { voice, statement } = this.#membership
+    if (voice.state === 'member') messages.push({ kind: 'alive', statement })
+    const offer = this.offerOfView(nowMs)
+    const bytes = [...messages, offer].reduce((sum, message) => sum + encodeMessage(message).length, 0)
+    if (bytes <= this.#room.datagramBytes) this.#send(address, [...messages, offer])
+    else {
+      this.#send(address, messages)
+      this.#send(address, [offer])
+    }
   }
 
   /** Whether a member lives at a seed's address. */
@@ -219,8 +227,8 @@ export class AntiEntropy {
   }
 
   #sendState(to: string, recipient: NodeId, mask: number, wantReturn: boolean, nowMs: number): void {
-    if (!this.withinBudget(nowMs)) {
-      this.#membership.counters.syncsRefused++
+    if (!this.#budget.allows(nowMs)) {
+      this.#membership.counters.requestsRefused++
       return
     }
     const records = this.#recordsOf(mask, nowMs)
@@ -240,7 +248,7 @@ export class AntiEntropy {
         records: chunk,
       } as const
       this.#send(to, [message], recipient, reliable)
-      this.#budgetBytes -= chunkBytes
+      this.#budget.spend(chunkBytes)
       packets++
       chunk = []
       chunkBytes = stateMessageBytes
@@ -252,17 +260,6 @@ export class AntiEntropy {
       chunkBytes += length
     }
     if (packets === 0 || chunk.length > 0) flush()
-  }
-
-  /** @internal Whether another answer may be sent now. */
-  withinBudget(nowMs: number): boolean {
-    const perSecond = this.#membership.tuning.maximumSyncBytesPerSecond
-    this.#budgetBytes = Math.min(
-      perSecond,
-      this.#budgetBytes + ((nowMs - this.#budgetAtMs) / 1_000) * perSecond,
-    )
-    this.#budgetAtMs = nowMs
-    return this.#budgetBytes > 0
   }
 
   /** Members of these buckets with their encoded lengths, in random order so that no part always comes last. */
@@ -278,23 +275,29 @@ export class AntiEntropy {
 
   #recordOf({ member, statement }: Entry, nowMs: number): SyncRecord {
     const { nodeId, state, version } = member
-    const ageMs = nowMs - this.#membership.table.sinceMs(nodeId)
+    const { table, suspicions } = this.#membership
+    const ageMs = nowMs - table.sinceMs(nodeId)
+    const suspicion = suspicions.get(nodeId)
+    // By name, or one accuser would count as many who bring its accusation.
+    const accuser =
+      suspicion?.accusers[0] ?? (state === 'dead' ? table.notes(nodeId)?.accusedBy[0] : undefined)
     return {
       statement,
       state,
       version,
-      accusedVersion: this.#membership.suspicions.get(nodeId)?.version ?? version,
+      accusedVersion: suspicion?.version ?? version,
       ageMs: isLive(member) ? 0 : Math.max(0, Math.round(ageMs)),
+      accuser: accuser ?? '',
     }
   }
 }
 
 /** A record's encoded length. */
-function recordBytes({ statement, version, accusedVersion, ageMs }: SyncRecord): number {
+function recordBytes({ statement, version, accusedVersion, ageMs, accuser }: SyncRecord): number {
   const { nodeId, address, metadataBytes } = statement
   const numbers = [version, accusedVersion, ageMs, nodeId.length, statement.incarnation]
   numbers.push(statement.version, address.length, metadataBytes)
-  let bytes = 3 + nodeId.length + address.length
+  let bytes = 4 + nodeId.length + address.length + accuser.length
   for (const number of numbers) bytes += varintBytes(number)
   return bytes + (metadataBytes <= inlineMetadataBytes ? metadataBytes : 4)
 }

@@ -26,6 +26,8 @@ export class BroadcastQueue {
   /** By number of transmissions, each in the order of arrival; what was replaced or went on is left out when it is met. */
   readonly #levels: Broadcast[][] = []
   readonly #byKey = new Map<string, Broadcast>()
+  /** Updates of a level that were too long for a packet; empty between calls. */
+  readonly #passed: Broadcast[] = []
 
   get size(): number {
     return this.#byKey.size
@@ -64,14 +66,14 @@ export class BroadcastQueue {
         if (stale) continue
         if (broadcast.bytes.length > left) {
           misfits++
-          passed.push(broadcast)
+          this.#passed.push(broadcast)
           continue
         }
         chosen.push(broadcast)
         left -= broadcast.bytes.length
       }
       level.length = kept
-      while (passed.length > 0) level.push(passed.pop() as Broadcast)
+      while (this.#passed.length > 0) level.push(this.#passed.pop() as Broadcast)
       if (left < smallestUpdateBytes || misfits >= maximumMisfits) break
     }
     for (const broadcast of chosen) this.countTransmission(broadcast, limit)
@@ -111,6 +113,3 @@ export class BroadcastQueue {
     return broadcast.transmits === transmits && this.#byKey.get(broadcast.key) === broadcast
   }
 }
-
-/** Updates of a level that were too long for a packet; empty between calls. */
-const passed: Broadcast[] = []

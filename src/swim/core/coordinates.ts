@@ -29,7 +29,12 @@ const minimumHeightMs = 0.01
 /** A round trip above this says more about a stopped process than about a path. */
 const maximumRoundTripMs = 10_000
 /** Round trips of one member of which the median counts, so that one held-up packet moves nobody. */
-const samples = 3
+export const roundTripSamples = 3
+
+/** What counts of the last round trips to a member. */
+export function medianOf(roundTripsMs: readonly number[]): number {
+  return roundTripsMs.slice().sort((a, b) => a - b)[roundTripsMs.length >> 1] ?? Number.NaN
+}
 
 /**
  * Vivaldi (Dabek, Cox, Kaashoek, Morris, 2004, §3 and §5.4 for the height) with serf's median filter: each round trip pulls
@@ -41,16 +46,15 @@ export class VivaldiPlace {
     heightMs: minimumHeightMs,
     error: maximumError,
   }
-  readonly #recent = new Map<string, number[]>()
 
   get coordinate(): Coordinate {
     return this.#coordinate
   }
 
-  /** Takes in a round trip to a member and where that member says it is. */
-  observe(peer: string, theirs: Coordinate, roundTripMs: number, random: Random): void {
+  /** Takes in the median of the last round trips to a member and where that member says it is. */
+  observe(theirs: Coordinate, roundTripMs: number, random: Random): void {
     if (!(roundTripMs >= 0 && roundTripMs <= maximumRoundTripMs)) return
-    const rtt = Math.max(minimumHeightMs, this.#filtered(peer, roundTripMs))
+    const rtt = Math.max(minimumHeightMs, roundTripMs)
     const ours = this.#coordinate
     const distance = distanceMs(ours, theirs)
     const wrongness = Math.abs(distance - rtt) / rtt
@@ -79,23 +83,9 @@ export class VivaldiPlace {
     this.#coordinate = { vector, heightMs, error }
   }
 
-  /** Forgets a member that is gone. */
-  forget(peer: string): void {
-    this.#recent.delete(peer)
-  }
-
   clone(): VivaldiPlace {
     const copy = new VivaldiPlace()
     copy.#coordinate = this.#coordinate
-    for (const [peer, times] of this.#recent) copy.#recent.set(peer, times.slice())
     return copy
-  }
-
-  #filtered(peer: string, roundTripMs: number): number {
-    const times = this.#recent.get(peer) ?? []
-    times.push(roundTripMs)
-    if (times.length > samples) times.shift()
-    this.#recent.set(peer, times)
-    return times.slice().sort((a, b) => a - b)[times.length >> 1] as number
   }
 }

@@ -56,7 +56,7 @@ export const noCounts: SwimCounters = Object.freeze({
   failedProbes: 0,
   refutations: 0,
   expulsions: 0,
-  syncsRefused: 0,
+  requestsRefused: 0,
   membersVetoed: 0,
   membersRefused: 0,
   stalls: 0,

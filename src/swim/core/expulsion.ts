@@ -102,28 +102,33 @@ export class FlapEvidence {
 
   /** @internal Different accusers who do not accuse everybody. */
   witnesses(episodes: readonly Episode[], live: number, nowMs: number): number {
-    const limit = Math.max(2, live * maximumAccusedShare)
     const credible = new Set<NodeId>()
     for (const { accusers } of episodes) {
-      for (const accuser of accusers) {
-        let accused = 0
-        for (const atMs of this.#accused.get(accuser)?.values() ?? []) {
-          if (atMs > nowMs - this.#rule.windowMs) accused++
-        }
-        if (accused <= limit) credible.add(accuser)
-      }
+      for (const accuser of accusers) if (this.isCredible(accuser, live, nowMs)) credible.add(accuser)
     }
     return credible.size
   }
 
-  /** @internal When many flap at once it is the network that is bad, and expelling them would make it worse. */
+  /** @internal False for an accuser of so many that the fault is rather its own. */
+  isCredible(accuser: NodeId, live: number, nowMs: number): boolean {
+    let accused = 0
+    for (const atMs of this.#accused.get(accuser)?.values() ?? []) {
+      if (atMs > nowMs - this.#rule.windowMs) accused++
+    }
+    return accused <= Math.max(2, live * maximumAccusedShare)
+  }
+
+  /**
+   * @internal When many are accused at once, by members who do not accuse everybody, it is the network that is bad, and to expel
+   * them would make it worse.
+   */
   atFault(live: number, expelled: number, nowMs: number): boolean {
     const allowed = Math.max(1, Math.floor(live * maximumShare))
-    let flapping = 0
+    let accused = expelled
     for (const nodeId of this.#episodes.keys()) {
-      if (this.count(nodeId, nowMs) * 2 >= this.#rule.refutations) flapping++
+      if (this.witnesses(this.#recent(nodeId, nowMs), live, nowMs) > 0 && ++accused > allowed) return false
     }
-    return flapping + expelled <= allowed
+    return true
   }
 
   /** Forgets a member, because it is out. */

@@ -11,6 +11,8 @@ export interface MemberNotes {
   accusedBy: readonly NodeId[]
   answeredAtMs: number | undefined
   roundTripMs: number | undefined
+  /** The last ones, the newest last. */
+  recentMs: readonly number[]
   /** Since when it answers only by streams. */
   degradedSinceMs: number | undefined
   /** Where it says it is. */
@@ -202,6 +204,7 @@ const noNotes: MemberNotes = {
   accusedBy: [],
   answeredAtMs: undefined,
   roundTripMs: undefined,
+  recentMs: [],
   degradedSinceMs: undefined,
   coordinate: undefined,
 }

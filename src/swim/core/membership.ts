@@ -118,9 +118,11 @@ export class Membership {
   merge(record: SyncRecord, from: NodeId, nowMs: number): void {
     const { statement, state, version } = record
     const { nodeId } = statement
+    // Who only passes an accusation on is no witness of it.
+    const accuser = record.accuser === '' ? from : record.accuser
     if (state === 'alive' || state === 'suspect') {
       this.applyAlive({ kind: 'alive', statement }, nowMs)
-      if (state === 'suspect') this.applySuspect(nodeId, record.accusedVersion, from, nowMs)
+      if (state === 'suspect') this.applySuspect(nodeId, record.accusedVersion, accuser, nowMs)
       return
     }
     const known = this.table.get(nodeId)
@@ -128,8 +130,8 @@ export class Membership {
       if (nodeId !== this.nodeId && record.ageMs < this.tuning.tombstoneMs && this.admits(0, version))
         this.#bury(statement.entry(state, version), nowMs - record.ageMs)
     } else if (state === 'left') this.applyLeft(nodeId, statement.incarnation, version, nowMs)
-    else if (isLive(known.member) && !isExpulsion(version)) this.applySuspect(nodeId, version, from, nowMs)
-    else this.applyDead(nodeId, version, from, nowMs)
+    else if (isLive(known.member) && !isExpulsion(version)) this.applySuspect(nodeId, version, accuser, nowMs)
+    else this.applyDead(nodeId, version, accuser, nowMs)
   }
 
   /** @internal */
@@ -143,7 +145,8 @@ export class Membership {
     const known = this.table.get(nodeId)
     const before = known?.member
     if (!this.beats(version, before)) return
-    if (before === undefined && !(this.isWelcome(said) && this.makeRoom())) return
+    if (!this.#isKnownLife(known, said) && !this.isWelcome(said)) return
+    if (known === undefined && !this.makeRoom()) return
     const suspicion = this.suspicions.get(nodeId)
     // An accusation of a later statement than this one stands.
     const stillSuspect = suspicion !== undefined && suspicion.version >= version
@@ -334,6 +337,11 @@ export class Membership {
   /** @internal */
   emit(type: SwimEventType, member: SwimMember, accusedBy: readonly NodeId[] = [], reason?: string): void {
     this.events.push(reason === undefined ? { type, member, accusedBy } : { type, member, accusedBy, reason })
+  }
+
+  /** Of whom only the death was heard of, and whoever lives anew, has not been judged yet. */
+  #isKnownLife(known: Entry | undefined, said: Statement): boolean {
+    return known?.statement.incarnation === said.incarnation
   }
 
   /** @internal Whether a member that is not known may come in: it must speak our protocol, and the host has a say. */

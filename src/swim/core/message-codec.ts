@@ -71,7 +71,7 @@ export function writeMessage(out: ByteWriter, message: SwimMessage): void {
       out.ascii(message.name).bytes(message.payload)
       break
     case 'query':
-      out.ascii(message.origin).ascii(message.address).varint(message.time).varint(message.id)
+      out.ascii(message.origin).varint(message.time).varint(message.id)
       out.ascii(message.name).bytes(message.payload)
       break
     case 'answer':
@@ -146,7 +146,6 @@ export function readMessage(reader: ByteReader, kind: MessageKind, end: number):
       return {
         kind,
         origin: readName(reader),
-        address: readAddress(reader),
         time: reader.varint(),
         id: reader.varint(),
         name: readEventName(reader),
@@ -176,7 +175,7 @@ export function readMessage(reader: ByteReader, kind: MessageKind, end: number):
 /** One record of a `state` message. */
 export function writeRecord(out: ByteWriter, record: SyncRecord): void {
   out.u8(states.indexOf(record.state)).varint(record.version).varint(record.accusedVersion)
-  out.varint(record.ageMs)
+  out.varint(record.ageMs).ascii(record.accuser)
   writeStatement(out, record.statement)
 }
 
@@ -186,9 +185,10 @@ function readRecord(reader: ByteReader): SyncRecord {
   const version = reader.varint()
   const accusedVersion = reader.varint()
   const ageMs = reader.varint()
+  const accuser = readNameOrNone(reader)
   const live = state === 'alive' || state === 'suspect'
   const statement = readStatement(reader, live ? readAddress : readAddressOrNone)
-  return { statement, state, version, accusedVersion, ageMs }
+  return { statement, state, version, accusedVersion, ageMs, accuser }
 }
 
 function writeStatement(out: ByteWriter, said: Statement): void {
@@ -244,6 +244,11 @@ function readCoordinate(reader: ByteReader): Coordinate {
 function readName(reader: ByteReader): NodeId {
   const name = reader.ascii(64)
   return namePattern.test(name) ? name : reader.fail('holds something that is no node id')
+}
+
+function readNameOrNone(reader: ByteReader): NodeId {
+  const name = reader.ascii(64)
+  return name === '' || namePattern.test(name) ? name : reader.fail('holds something that is no node id')
 }
 
 function readAddressOrNone(reader: ByteReader): string {

@@ -109,14 +109,15 @@ export interface UserEventMessage {
   readonly payload: Uint8Array
 }
 
-/** A question to all members. */
+/**
+ * A question to all members. Answers go to where the one who answers knows the origin to be, so that nobody can make all
+ * members send packets to a third party.
+ */
 export interface QueryMessage {
-  /** Spreads like an update; answers go to `address`. */
+  /** Spreads like an update. */
   readonly kind: 'query'
   /** Who asks. */
   readonly origin: NodeId
-  /** Where it takes answers. */
-  readonly address: string
   /** Lamport time at which it was asked. */
   readonly time: number
   /** Tells apart what one origin asked, over its restarts. */
@@ -149,6 +150,8 @@ export interface SyncRecord {
   readonly accusedVersion: number
   /** How long it has been dead or gone, so that all forget it at the same time; 0 for the others. */
   readonly ageMs: number
+  /** Who got no answer from it, as the sender heard; empty when it is not known, and for members that are not accused. */
+  readonly accuser: NodeId
 }
 
 /** Asks whether the receiver's view is another than the sender's. */

@@ -1,6 +1,7 @@
 import { crc32 } from '../../core/checksum.ts'
 import type { Random } from '../../core/random.ts'
 import type { NodeId } from '../../model/ids.ts'
+import type { AnswerBudget } from './answer-budget.ts'
 import type { ExchangeRoom } from './anti-entropy.ts'
 import { isLive } from './member-table.ts'
 import type { Membership } from './membership.ts'
@@ -28,6 +29,15 @@ interface Pull {
   retryAtMs: number
 }
 
+/** What pulls work with. */
+export interface PullParts {
+  readonly membership: Membership
+  readonly random: Random
+  readonly send: SendTo
+  readonly room: ExchangeRoom
+  readonly budget: AnswerBudget
+}
+
 /**
  * Fetches metadata that are too long for a packet, chunk by chunk, from whoever told of them or from their owner. They are
  * named by the member's statement and checked against the checksum in it.
@@ -37,16 +47,19 @@ export class MetadataPull {
   readonly #random: Random
   readonly #send: SendTo
   readonly #room: ExchangeRoom
+  readonly #budget: AnswerBudget
   readonly #pulls = new Map<NodeId, Pull>()
   readonly #waiting = new Map<NodeId, string>()
   /** Bytes of each member whose long metadata are kept. */
   readonly #kept = new Map<NodeId, number>()
+  #keptBytes = 0
 
-  constructor(membership: Membership, random: Random, send: SendTo, room: ExchangeRoom) {
+  constructor({ membership, random, send, room, budget }: PullParts) {
     this.#membership = membership
     this.#random = random
     this.#send = send
     this.#room = room
+    this.#budget = budget
   }
 
   get deadlineMs(): number {
@@ -58,11 +71,12 @@ export class MetadataPull {
   /** Begins to fetch what a statement announces, after a short time in which others may get it too. */
   want(statement: Statement, teller: string, nowMs: number): void {
     const { nodeId, metadataBytes } = statement
-    const { maximumMetadataBytes, maximumMetadataCacheBytes, gossipIntervalMs } = this.#membership.tuning
+    const { maximumMetadataBytes, maximumMembers, gossipIntervalMs } = this.#membership.tuning
     if (statement.complete || metadataBytes > maximumMetadataBytes) return
-    if (this.#keptBytes() + metadataBytes > maximumMetadataCacheBytes) return
+    if (!this.#hasRoom(metadataBytes)) return
     if (!this.#pulls.has(nodeId) && this.#pulls.size >= maximumPulls) {
-      this.#waiting.set(nodeId, teller)
+      // Whoever is forgotten meanwhile leaves its place only in its turn.
+      if (this.#waiting.size < maximumMembers) this.#waiting.set(nodeId, teller)
       return
     }
     this.#pulls.set(nodeId, {
@@ -96,13 +110,19 @@ export class MetadataPull {
   }
 
   /** Answers with the chunk that was asked for, if we have those metadata. */
-  onFetch(from: string, sender: NodeId, { nodeId, version, offset }: FetchMessage, reliable: boolean): void {
+  onFetch(from: string, sender: NodeId, wanted: FetchMessage, reliable: boolean, nowMs: number): void {
+    const { nodeId, version, offset } = wanted
     const statement = this.#membership.table.get(nodeId)?.statement
     if (statement === undefined || statement.version !== version || !statement.complete) return
     if (offset >= statement.metadata.length) return
+    if (!this.#budget.allows(nowMs)) {
+      this.#membership.counters.requestsRefused++
+      return
+    }
     const { datagramBytes, streamBytes } = this.#room
     const room = (reliable ? streamBytes : datagramBytes) - chunkOverheadBytes - nodeId.length
     const bytes = statement.metadata.subarray(offset, offset + room)
+    this.#budget.spend(bytes.length)
     this.#send(from, [{ kind: 'chunk', nodeId, version, offset, bytes }], sender, reliable)
   }
 
@@ -127,28 +147,36 @@ export class MetadataPull {
     const { table } = this.#membership
     const known = table.get(nodeId)
     if (known === undefined || known.statement.complete || !known.statement.sameMetadata(statement)) return
-    this.#kept.set(nodeId, bytes.length)
+    this.#keep(nodeId, bytes.length)
     const { state, version } = known.member
     const entry = known.statement.with({ metadata: bytes }).entry(state, version)
     table.set(entry, table.sinceMs(nodeId))
     this.#membership.emit('updated', entry.member)
   }
 
-  clone(membership: Membership, random: Random, send: SendTo): MetadataPull {
-    const copy = new MetadataPull(membership, random, send, this.#room)
+  clone(parts: PullParts): MetadataPull {
+    const copy = new MetadataPull(parts)
     for (const [nodeId, pull] of this.#pulls) copy.#pulls.set(nodeId, { ...pull, bytes: pull.bytes.slice() })
     for (const [nodeId, teller] of this.#waiting) copy.#waiting.set(nodeId, teller)
     for (const [nodeId, bytes] of this.#kept) copy.#kept.set(nodeId, bytes)
+    copy.#keptBytes = this.#keptBytes
     return copy
   }
 
-  #keptBytes(): number {
-    let sum = 0
-    for (const [nodeId, bytes] of this.#kept) {
-      if (this.#membership.table.get(nodeId) === undefined) this.#kept.delete(nodeId)
-      else sum += bytes
+  /** Whether so many bytes more may be kept; those of members that are forgotten make room. */
+  #hasRoom(metadataBytes: number): boolean {
+    const limit = this.#membership.tuning.maximumMetadataCacheBytes
+    if (this.#keptBytes + metadataBytes <= limit) return true
+    for (const nodeId of this.#kept.keys()) {
+      if (this.#membership.table.get(nodeId) === undefined) this.#keep(nodeId, 0)
     }
-    return sum
+    return this.#keptBytes + metadataBytes <= limit
+  }
+
+  #keep(nodeId: NodeId, bytes: number): void {
+    this.#keptBytes += bytes - (this.#kept.get(nodeId) ?? 0)
+    if (bytes === 0) this.#kept.delete(nodeId)
+    else this.#kept.set(nodeId, bytes)
   }
 
   #isWanted(nodeId: NodeId, { statement }: Pull): boolean {

@@ -1,6 +1,6 @@
 import type { Random } from '../../core/random.ts'
 import type { NodeId } from '../../model/ids.ts'
-import { type Coordinate, VivaldiPlace } from './coordinates.ts'
+import { type Coordinate, medianOf, roundTripSamples, VivaldiPlace } from './coordinates.ts'
 import { isLive } from './member-table.ts'
 import type { Membership } from './membership.ts'
 import type { AckMessage, IndirectPingMessage, SwimMessage } from './messages.ts'
@@ -193,8 +193,10 @@ export class Prober {
         direct && !reliable ? { answeredAtMs: nowMs, roundTripMs } : { answeredAtMs: nowMs },
       )
       if (direct && !reliable && coordinate !== undefined && this.#features.coordinates) {
-        this.#place.observe(responder, coordinate, roundTripMs, this.#random)
-        this.#membership.table.note(responder, { coordinate })
+        const { table } = this.#membership
+        const recentMs = [...(table.notes(responder)?.recentMs ?? []), roundTripMs].slice(-roundTripSamples)
+        this.#place.observe(coordinate, medianOf(recentMs), this.#random)
+        table.note(responder, { coordinate, recentMs })
       }
       return
     }

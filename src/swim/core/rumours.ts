@@ -1,3 +1,4 @@
+import { KeelsonError } from '../../core/errors.ts'
 import type { Random } from '../../core/random.ts'
 import type { NodeId } from '../../model/ids.ts'
 import { encodeMessage } from './codec.ts'
@@ -13,8 +14,21 @@ const maximumRemembered = 2_048
 const maximumKept = 64
 const keptExchanges = 8
 
+/** News that travel at once; the oldest stops where it is when there are more. */
+const maximumTravelling = 1_024
+
+/** This node tells nothing new while so many travel: it would stop the news of others. */
+const maximumToAdd = 512
+
 /** News that are older than this, counted in news, were forgotten and are not taken again. */
 const maximumAge = 1_024
+
+/** Something that was heard not long ago. */
+interface KeptNews {
+  readonly message: UserEventMessage | QueryMessage
+  readonly bytes: number
+  readonly heardMs: number
+}
 
 /**
  * What hosts tell and ask all members: it spreads like an update, each once, and is ordered by Lamport time (as in serf). Whoever
@@ -25,7 +39,9 @@ export class Rumours {
   readonly #random: Random
   #clock = 0
   readonly #heard = new Set<string>()
-  #kept: { readonly message: UserEventMessage | QueryMessage; readonly heardMs: number }[] = []
+  #kept: KeptNews[] = []
+  /** Keys of what may still wait in the queue, the oldest first. */
+  #travelling: string[] = []
   deliveries: SwimDelivery[] = []
 
   constructor(membership: Membership, random: Random) {
@@ -38,6 +54,15 @@ export class Rumours {
     return this.#clock
   }
 
+  /** @throws KeelsonError `OVERLOADED` while too much travels already */
+  mustHaveRoom(): void {
+    if (this.#travelling.length < maximumToAdd || this.#stillTravelling() < maximumToAdd) return
+    throw new KeelsonError(
+      'OVERLOADED',
+      `${maximumToAdd} events and queries are on their way already; tell less often, or keep what changes often in the metadata store`,
+    )
+  }
+
   /** Tells all members something, this one included. */
   tell(name: string, payload: Uint8Array, nowMs: number): void {
     const origin = this.#membership.nodeId
@@ -47,9 +72,9 @@ export class Rumours {
 
   /** Asks all members something, this one included; the id by which answers name it. */
   ask(name: string, payload: Uint8Array, nowMs: number): number {
-    const { nodeId: origin, address } = this.#membership.statement
+    const origin = this.#membership.nodeId
     const id = this.#random.uint32()
-    this.onQuery({ kind: 'query', origin, address, time: ++this.#clock, id, name, payload }, nowMs)
+    this.onQuery({ kind: 'query', origin, time: ++this.#clock, id, name, payload }, nowMs)
     return id
   }
 
@@ -61,8 +86,8 @@ export class Rumours {
 
   onQuery(query: QueryMessage, nowMs: number): void {
     if (!this.isNews(query, nowMs)) return
-    const { origin, address, id, name, payload } = query
-    this.deliveries.push({ kind: 'query', origin, address, id, name, payload })
+    const { origin, id, name, payload } = query
+    this.deliveries.push({ kind: 'query', origin, id, name, payload })
   }
 
   onAnswer({ id, payload }: AnswerMessage, responder: NodeId): void {
@@ -70,17 +95,17 @@ export class Rumours {
   }
 
   /** What is recent enough that somebody may have missed it. */
-  recent(nowMs: number): readonly (UserEventMessage | QueryMessage)[] {
+  recent(nowMs: number): readonly KeptNews[] {
     const { tuning, table } = this.#membership
     const keptMs = tuning.syncIntervalMs * syncScale(table.live) * keptExchanges
     this.#kept = this.#kept.filter(({ heardMs }) => nowMs - heardMs < keptMs)
-    return this.#kept.map(({ message }) => message)
+    return this.#kept
   }
 
   /** A digest of the recent news: who has another one should be told, and asked. */
   digest(nowMs: number): number {
     if (this.#kept.length === 0) return 0
-    return this.recent(nowMs).reduce((sum, { id }) => (sum + id) >>> 0, 0)
+    return this.recent(nowMs).reduce((sum, { message }) => (sum + message.id) >>> 0, 0)
   }
 
   /** Takes over the time of others, so that what this node tells comes after what it heard of. */
@@ -95,10 +120,21 @@ export class Rumours {
     this.witness(message.time)
     this.#heard.add(key)
     if (this.#heard.size > maximumRemembered) this.#heard.delete(this.#heard.keys().next().value as string)
-    this.#kept.push({ message, heardMs: nowMs })
+    const bytes = encodeMessage(message)
+    this.#kept.push({ message, bytes: bytes.length, heardMs: nowMs })
     if (this.#kept.length > maximumKept) this.#kept.shift()
-    this.#membership.queue.put(key, message, encodeMessage(message))
+    const { queue } = this.#membership
+    queue.put(key, message, bytes)
+    this.#travelling.push(key)
+    if (this.#travelling.length > maximumTravelling && this.#stillTravelling() > maximumTravelling)
+      queue.remove(this.#travelling.shift() as string)
     return true
+  }
+
+  #stillTravelling(): number {
+    const { queue } = this.#membership
+    this.#travelling = this.#travelling.filter((key) => queue.has(key))
+    return this.#travelling.length
   }
 
   clone(membership: Membership, random: Random): Rumours {
@@ -106,6 +142,7 @@ export class Rumours {
     copy.#clock = this.#clock
     for (const key of this.#heard) copy.#heard.add(key)
     copy.#kept = this.#kept.slice()
+    copy.#travelling = this.#travelling.slice()
     return copy
   }
 }

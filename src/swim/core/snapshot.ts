@@ -14,6 +14,9 @@ export interface SwimSnapshot {
 const snapshotVersion = 1
 const maximumAddresses = 256
 
+/** What lies above is no number that a member came to by itself. */
+const largestNumber = 2 ** 52
+
 /** A snapshot as bytes. */
 export function encodeSnapshot({ version, clock, addresses }: SwimSnapshot): Uint8Array {
   const out = new ByteWriter(512)
@@ -32,6 +35,7 @@ export function decodeSnapshot(bytes: Uint8Array): SwimSnapshot {
     reader.fail(`has the format ${format}, and only ${snapshotVersion} is known`)
   const version = reader.varint()
   const clock = reader.varint()
+  if (version > largestNumber || clock > largestNumber) reader.fail('holds a number that nobody counts up to')
   const count = reader.varint()
   if (count > maximumAddresses) reader.fail(`holds more than ${maximumAddresses} addresses`)
   const addresses: string[] = []

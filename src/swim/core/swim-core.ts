@@ -1,10 +1,11 @@
 import { checkBytes, checkObject } from '../../core/arguments.ts'
-import { ByteWriter, copyBytes, emptyBytes } from '../../core/bytes.ts'
+import { copyBytes, emptyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { Random } from '../../core/random.ts'
 import type { NodeId } from '../../model/ids.ts'
+import { AnswerBudget } from './answer-budget.ts'
 import { AntiEntropy, type ExchangeRoom } from './anti-entropy.ts'
-import { decodePacket, encodeHeader, messageOverheadBytes, putMessage } from './codec.ts'
+import { decodePacket } from './codec.ts'
 import { distanceMs } from './coordinates.ts'
 import {
   checkMetadata,
@@ -15,14 +16,15 @@ import {
   type SwimCoreOptions,
 } from './core-options.ts'
 import { explain } from './explain.ts'
-import { retransmitLimit } from './formulas.ts'
 import { isLive } from './member-table.ts'
 import { Membership } from './membership.ts'
 import { maximumTokenBytes } from './message-codec.ts'
-import type { DecodedPacket, SwimMessage } from './messages.ts'
+import type { DecodedPacket } from './messages.ts'
 import { MetadataPull } from './metadata-pull.ts'
-import type { SwimOutput, SwimPacket } from './output.ts'
+import type { SwimOutput } from './output.ts'
+import { Packer } from './packer.ts'
 import { Prober } from './prober.ts'
+import { Reception } from './reception.ts'
 import { Rumours } from './rumours.ts'
 import { decodeSnapshot, encodeSnapshot } from './snapshot.ts'
 import { ownProtocols, Statement } from './statement.ts'
@@ -49,15 +51,16 @@ export class SwimCore {
   readonly rumours: Rumours
   /** @internal Long metadata. */
   readonly metadataPull: MetadataPull
+  /** @internal What packets are made of. */
+  readonly packer: Packer
+  /** @internal What becomes of packets that come. */
+  readonly reception: Reception
   /** What it has done since it was made. */
   readonly counters: SwimCounters
   readonly #options: SwimCoreOptions
   readonly #protocols: ProtocolRange
   readonly #random: Random
-  readonly #writer: ByteWriter = new ByteWriter(2_048)
-  #header: Uint8Array
-  #headerVersion: number
-  #packets: SwimPacket[] = []
+  readonly #budget: AnswerBudget
   #gossipAtMs: number | undefined
   /** Events up to here have been looked at for new members. */
   #eventsSeen = 0
@@ -79,27 +82,39 @@ export class SwimCore {
     const keepOut = (said: Statement): string | undefined => veto?.(said.entry('alive').member)
     this.membership =
       from?.membership.clone(this.counters) ?? new Membership(self, nowMs, tuning, this.counters, keepOut)
-    const send = this.send.bind(this)
-    this.#headerVersion = this.membership.statement.version
-    this.#header = encodeHeader(label, this.membership.statement)
     const streamPacketBytes = options.streamPacketBytes ?? 0
-    // A version may grow by seven bytes after this.
-    const overhead = this.#header.length + 7 + messageOverheadBytes
-    const room: ExchangeRoom = {
-      datagramBytes: tuning.maximumPacketBytes - overhead,
-      streamBytes: Math.max(0, streamPacketBytes - overhead),
+    this.packer = new Packer(this.membership, { label, protocols, streamPacketBytes })
+    const { packer, membership } = this
+    if (packer.introductionBytes(token) > tuning.maximumPacketBytes) {
+      throw new KeelsonError(
+        'LIMIT_EXCEEDED',
+        `the names of this node and its cluster, its address and its token do not fit into a packet of ${tuning.maximumPacketBytes} bytes with 512 bytes of metadata; shorten the token`,
+      )
     }
+    const send = packer.send.bind(packer)
     const features = { coordinates: options.coordinates ?? true, streams: streamPacketBytes > 0 }
-    this.rumours = from?.rumours.clone(this.membership, random) ?? new Rumours(this.membership, random)
+    const room: ExchangeRoom = {
+      datagramBytes: packer.datagramRoomBytes,
+      streamBytes: packer.streamRoomBytes,
+    }
+    this.#budget =
+      from === undefined ? new AnswerBudget(tuning.maximumSyncBytesPerSecond, nowMs) : from.#budget.clone()
+    this.rumours = from?.rumours.clone(membership, random) ?? new Rumours(membership, random)
+    const { rumours } = this
+    const parts = { membership, random, send, room, token, news: rumours, budget: this.#budget }
     this.prober =
-      from?.prober.clone(this.membership, random, send) ??
-      new Prober(this.membership, random, send, features, nowMs)
-    this.antiEntropy =
-      from?.antiEntropy.clone(this.membership, random, send, this.rumours) ??
-      new AntiEntropy(this.membership, random, send, room, token, this.rumours, nowMs)
-    this.metadataPull =
-      from?.metadataPull.clone(this.membership, random, send) ??
-      new MetadataPull(this.membership, random, send, room)
+      from?.prober.clone(membership, random, send) ?? new Prober(membership, random, send, features, nowMs)
+    this.antiEntropy = from?.antiEntropy.clone(parts) ?? new AntiEntropy(parts)
+    this.metadataPull = from?.metadataPull.clone(parts) ?? new MetadataPull(parts)
+    const { prober, antiEntropy, metadataPull } = this
+    this.reception = new Reception({
+      ...parts,
+      prober,
+      antiEntropy,
+      rumours,
+      metadataPull,
+      admit: options.admit,
+    })
     this.#gossipAtMs = from?.gossipAtMs
   }
 
@@ -211,9 +226,14 @@ export class SwimCore {
     this.#settle(nowMs)
   }
 
-  /** Tells all members something, this one included, each once. @throws KeelsonError `LIMIT_EXCEEDED`, `INVALID_ARGUMENT` */
+  /**
+   * Tells all members something, this one included, each once.
+   *
+   * @throws KeelsonError `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`, `OVERLOADED`
+   */
   tell(name: string, payload: Uint8Array, nowMs: number): void {
     checkNews(name, payload)
+    this.rumours.mustHaveRoom()
     this.rumours.tell(name, copyBytes(payload), nowMs)
     this.#settle(nowMs)
   }
@@ -221,26 +241,25 @@ export class SwimCore {
   /**
    * Asks all members something, this one included; the id that its answers carry.
    *
-   * @throws KeelsonError `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`
+   * @throws KeelsonError `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`, `OVERLOADED`
    */
   ask(name: string, payload: Uint8Array, nowMs: number): number {
     checkNews(name, payload)
+    this.rumours.mustHaveRoom()
     const id = this.rumours.ask(name, copyBytes(payload), nowMs)
     this.#settle(nowMs)
     return id
   }
 
-  /** Answers a query that was delivered. @throws KeelsonError `LIMIT_EXCEEDED` */
-  answer(
-    query: { readonly origin: NodeId; readonly address: string; readonly id: number },
-    payload: Uint8Array,
-    nowMs: number,
-  ): void {
+  /** Answers a query that was delivered, if its origin is a member. @throws KeelsonError `LIMIT_EXCEEDED` */
+  answer(query: { readonly origin: NodeId; readonly id: number }, payload: Uint8Array, nowMs: number): void {
     checkPayload(payload)
-    const { origin, address, id } = query
+    const { origin, id } = query
     const message = { kind: 'answer', id, payload: copyBytes(payload) } as const
+    // Where we know it to be: a forged query must not make all members send to a third party.
+    const address = this.membership.table.get(origin)?.member.address ?? ''
     if (origin === this.membership.nodeId) this.rumours.onAnswer(message, origin)
-    else this.send(address, [message], origin)
+    else if (address !== '') this.packer.send(address, [message], origin)
     this.#settle(nowMs)
   }
 
@@ -288,23 +307,7 @@ export class SwimCore {
 
   /** Takes in a packet that is decoded already. */
   receivePacket(from: string, packet: DecodedPacket, nowMs: number, reliable = false): void {
-    this.counters.packetsReceived++
-    const { membership } = this
-    membership.voice.answerDue = false
-    const ours = packet.sender.nodeId === membership.nodeId
-    if (!ours && !this.admits(from, packet)) return
-    for (const message of packet.messages) {
-      // Whoever speaks under our own name can only tell us that somebody does.
-      if (!ours) this.handle(from, packet, message, nowMs, reliable)
-      else if (message.kind === 'alive') membership.apply(message, nowMs)
-    }
-    // Whoever doubts us hears the answer from us, and not only from gossip, which may pass it by.
-    if (membership.voice.answerDue && !ours && membership.voice.state === 'member')
-      this.send(from, [{ kind: 'alive', statement: membership.statement }])
-    if (membership.incomplete.length > 0) {
-      for (const statement of membership.incomplete) this.metadataPull.want(statement, from, nowMs)
-      membership.incomplete = []
-    }
+    this.reception.take({ from, packet, nowMs, reliable })
     this.#settle(nowMs)
   }
 
@@ -338,11 +341,11 @@ export class SwimCore {
   /** What there is to do since the last call. */
   takeOutput(): SwimOutput {
     const output = {
-      packets: this.#packets,
+      packets: this.packer.packets,
       events: this.membership.events,
       deliveries: this.rumours.deliveries,
     }
-    if (this.#packets.length > 0) this.#packets = []
+    if (this.packer.packets.length > 0) this.packer.packets = []
     if (this.membership.events.length > 0) this.membership.events = []
     if (this.rumours.deliveries.length > 0) this.rumours.deliveries = []
     this.#eventsSeen = 0
@@ -359,87 +362,6 @@ export class SwimCore {
     const ours = this.prober.coordinate
     const theirs = this.membership.table.notes(nodeId)?.coordinate
     return ours === undefined || theirs === undefined ? undefined : distanceMs(ours, theirs)
-  }
-
-  /** @internal Whether a packet may be handled: a node that is not known and asks to be let in needs the host's consent. */
-  admits(from: string, packet: DecodedPacket): boolean {
-    const [hello, alive] = packet.messages
-    const { admit } = this.#options
-    if (hello?.kind !== 'hello' || admit === undefined) return true
-    const known = this.membership.table.get(packet.sender.nodeId)
-    if (known?.statement.incarnation === packet.sender.incarnation && isLive(known.member)) return true
-    if (alive?.kind !== 'alive' || alive.statement.nodeId !== packet.sender.nodeId) return false
-    const reason = admit(alive.statement.entry('alive').member, hello.token)
-    if (reason === undefined) return true
-    this.counters.membersVetoed++
-    this.send(from, [{ kind: 'refusal', reason }])
-    return false
-  }
-
-  /** @internal */
-  handle(from: string, packet: DecodedPacket, message: SwimMessage, nowMs: number, reliable: boolean): void {
-    const sender = packet.sender.nodeId
-    switch (message.kind) {
-      case 'ping':
-        this.prober.onPing(from, message.sequence, message.target, sender, this.correction(packet), reliable)
-        break
-      case 'ack':
-        this.prober.onAck(message, sender, nowMs, reliable)
-        break
-      case 'indirectPing':
-        this.prober.onIndirectPing(from, message, nowMs)
-        break
-      case 'nack':
-        this.prober.onNack(message.sequence, sender)
-        break
-      case 'offer':
-        this.antiEntropy.onOffer(from, sender, message.buckets, nowMs)
-        this.rumours.witness(message.clock)
-        if (message.news !== this.rumours.digest(nowMs)) {
-          this.#tellRecent(from, sender, nowMs)
-          this.send(from, [{ kind: 'recall' }], sender)
-        }
-        break
-      case 'recall':
-        this.#tellRecent(from, sender, nowMs)
-        break
-      case 'state':
-        this.antiEntropy.onState(from, sender, message, nowMs)
-        break
-      case 'event':
-        this.rumours.onEvent(message, nowMs)
-        break
-      case 'query':
-        this.rumours.onQuery(message, nowMs)
-        break
-      case 'answer':
-        this.rumours.onAnswer(message, sender)
-        break
-      case 'fetch':
-        this.metadataPull.onFetch(from, sender, message, reliable)
-        break
-      case 'chunk':
-        this.metadataPull.onChunk(message, nowMs)
-        break
-      case 'refusal':
-        this.#onRefusal(message.reason)
-        break
-      case 'hello':
-        break
-      default:
-        this.membership.apply(message, nowMs)
-    }
-  }
-
-  /**
-   * @internal What the sender of a packet should hear about itself: that it is suspected or held dead, or that a higher
-   * version of it is known, from before its restart.
-   */
-  correction(packet: DecodedPacket): SwimMessage[] {
-    const { nodeId, incarnation, version } = packet.sender
-    const known = this.membership.table.get(nodeId)
-    if (known === undefined || !this.membership.knowsBetter(known, incarnation, version)) return []
-    return [this.membership.updateAbout(known)]
   }
 
   /**
@@ -465,69 +387,9 @@ export class SwimCore {
           nowMs - table.sinceMs(member.nodeId) < tuning.gossipToDeadMs),
     )
     for (const { member } of partners) {
-      if (queue.size > 0) this.send(member.address, [], member.nodeId)
+      if (queue.size > 0) this.packer.send(member.address, [], member.nodeId)
     }
     this.#gossipAtMs = nowMs + tuning.gossipIntervalMs
-  }
-
-  /**
-   * @internal Makes one packet of these messages and as many waiting updates as fit. A recipient under suspicion hears that
-   * first (Lifeguard's buddy system), also when we ask on behalf of another.
-   */
-  send(to: string, messages: readonly SwimMessage[], recipient?: NodeId, reliable = false): void {
-    const { statement, queue, table, tuning } = this.membership
-    if (this.#headerVersion !== statement.version) {
-      this.#headerVersion = statement.version
-      this.#header = encodeHeader(this.#options.label, statement)
-    }
-    const out = this.#writer.clear().u8(this.#protocolFor(recipient)).raw(this.#header.subarray(1))
-    const content: SwimMessage[] = [...this.buddy(recipient), ...messages]
-    for (const message of content) putMessage(out, message)
-    // Who is not let in learns nothing.
-    if (queue.size > 0 && messages[0]?.kind !== 'refusal') {
-      const limit = retransmitLimit(tuning.retransmitMultiplier, table.live)
-      for (const update of queue.take(tuning.maximumPacketBytes - out.length, limit)) {
-        out.raw(update.bytes)
-        content.push(update.message)
-      }
-    }
-    const bytes = out.finish()
-    this.counters.packetsSent++
-    this.counters.bytesSent += bytes.length
-    const streams = this.#options.streamPacketBytes ?? 0
-    this.#packets.push({
-      to,
-      recipient,
-      reliable: reliable && streams > 0 && recipient !== undefined,
-      bytes,
-      content: { sender: statement, messages: content },
-    })
-  }
-
-  /** @internal */
-  buddy(recipient: NodeId | undefined): SwimMessage[] {
-    if (recipient === undefined || !this.membership.suspicions.has(recipient)) return []
-    const known = this.membership.table.get(recipient)
-    return known === undefined ? [] : [this.membership.updateAbout(known)]
-  }
-
-  /** The newest version that a recipient speaks too; the oldest of ours for whoever is not known. */
-  #protocolFor(recipient: NodeId | undefined): number {
-    const { minimum, maximum } = this.#protocols
-    if (minimum === maximum || recipient === undefined) return minimum
-    const theirs = this.membership.table.get(recipient)?.statement.protocols
-    return theirs === undefined ? minimum : Math.max(minimum, Math.min(maximum, theirs.maximum))
-  }
-
-  #tellRecent(to: string, recipient: NodeId, nowMs: number): void {
-    if (!this.antiEntropy.withinBudget(nowMs)) return
-    for (const news of this.rumours.recent(nowMs)) this.send(to, [news], recipient)
-  }
-
-  #onRefusal(reason: string): void {
-    const { peers, voice } = this.membership
-    // Who has found others needs nobody's consent any more.
-    if (peers === 0) this.membership.emit('refused', voice.self, [], reason)
   }
 
   /** Plans what the input made necessary. */

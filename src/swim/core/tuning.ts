@@ -43,7 +43,7 @@ export interface SwimTuning {
   readonly maximumMetadataBytes: number
   /** Bytes of long metadata of others that are kept. */
   readonly maximumMetadataCacheBytes: number
-  /** Bytes a second that answers to anti-entropy may take: a forged question must not make a flood. */
+  /** Bytes a second that views, news and metadata may take which others ask for: a forged question must not make a flood. */
   readonly maximumSyncBytesPerSecond: number
 }
 

@@ -103,8 +103,6 @@ export type SwimDelivery =
       readonly kind: 'query'
       /** Who asks. */
       readonly origin: NodeId
-      /** Where it takes answers. */
-      readonly address: string
       /** Names the query in its answers. */
       readonly id: number
       /** What is asked. */
@@ -175,8 +173,8 @@ export interface SwimCounters {
   refutations: number
   /** Members that this node expelled because they could not be reached reliably. */
   expulsions: number
-  /** Anti-entropy answers that were refused because the budget for them was spent. */
-  syncsRefused: number
+  /** Requests that were not answered, because the budget for answers was spent or one packet held too many of them. */
+  requestsRefused: number
   /** Members that the host or their protocol did not let in. */
   membersVetoed: number
   /** Members that were refused because there are {@link SwimTuning.maximumMembers} already. */

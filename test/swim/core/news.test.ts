@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { SeededRandom } from '../../../src/core/random.ts'
 import { distanceMs, VivaldiPlace } from '../../../src/swim/core/coordinates.ts'
-import { decodeSnapshot } from '../../../src/swim/core/snapshot.ts'
+import { decodeSnapshot, encodeSnapshot } from '../../../src/swim/core/snapshot.ts'
 import { alive, happened, hear, hearAs, makeCore, runTo, said, sent, sentOf } from '../support/core.ts'
 
 const payload = new Uint8Array([1, 2, 3])
@@ -47,10 +47,36 @@ suite('what hosts tell each other', () => {
     assert.equal(sentOf(core, 'event').length, 0)
   })
 
+  test('a flood of news is held within limits', () => {
+    const core = makeCore()
+    hear(core, 'a', 0, alive('a', 1))
+    for (let i = 0; i < 5_000; i++)
+      hear(core, 'a', 1, { kind: 'event', origin: 'a', time: 1 + (i >> 4), id: i, name: 'x', payload })
+    assert.ok(core.pendingUpdates > 1_000 && core.pendingUpdates <= 1_030, `${core.pendingUpdates}`)
+    const teller = makeCore()
+    hear(teller, 'a', 0, alive('a', 1))
+    const tell = (): void => {
+      for (let i = 0; i < 1_000; i++) teller.tell('x', payload, 1)
+    }
+    assert.throws(tell, { code: 'OVERLOADED' })
+    assert.ok(teller.takeOutput().deliveries.length >= 512)
+    runTo(teller, 600_000)
+    teller.tell('x', payload, 600_000)
+  })
+
+  test('a query of a stranger is not answered', () => {
+    const core = makeCore()
+    hear(core, 'a', 1, { kind: 'query', origin: 'b', time: 1, id: 77, name: 'load', payload })
+    const [query] = core.takeOutput().deliveries
+    assert.ok(query?.kind === 'query')
+    core.answer(query, payload, 2)
+    assert.deepEqual(sentOf(core, 'answer'), [])
+  })
+
   test('a query is answered to its origin', () => {
     const core = makeCore()
     hear(core, 'a', 0, alive('a', 1))
-    hear(core, 'a', 1, { kind: 'query', origin: 'a', address: 'a:1', time: 1, id: 77, name: 'load', payload })
+    hear(core, 'a', 1, { kind: 'query', origin: 'a', time: 1, id: 77, name: 'load', payload })
     const [query] = core.takeOutput().deliveries
     assert.ok(query?.kind === 'query')
     core.answer(query, new Uint8Array([9]), 2)
@@ -117,6 +143,9 @@ suite('who is let in', () => {
     hear(core, 'a', 0, alive('a', 1), alive('b', 1), alive('c', 1))
     assert.deepEqual(happened(core), ['joined a', 'joined c'])
     assert.equal(core.counters.membersVetoed, 1)
+    // Nor does one come in over its own tombstone.
+    hear(core, 'a', 1, { kind: 'dead', nodeId: 'b', version: 1, accuser: 'c' }, alive('b', 2))
+    assert.equal(core.member('b')?.state, 'dead')
   })
 
   test('a member that speaks no version of ours stays out', () => {
@@ -193,7 +222,7 @@ suite('coordinates', () => {
       const [i, j] = [random.integer(5), random.integer(5)]
       if (i === j) continue
       const roundTripMs = Math.abs((at[i] as number) - (at[j] as number)) + 1 + random.float()
-      places[i]?.observe(`n${j}`, (places[j] as VivaldiPlace).coordinate, roundTripMs, random)
+      places[i]?.observe((places[j] as VivaldiPlace).coordinate, roundTripMs, random)
     }
     for (const [i, j] of [
       [0, 4],
@@ -211,9 +240,9 @@ suite('coordinates', () => {
     const before = place.coordinate
     const there = { vector: [5, 0, 0, 0, 0, 0, 0, 0], heightMs: 0, error: 0.1 }
     for (const roundTripMs of [-1, Number.NaN, 1e9, Number.POSITIVE_INFINITY]) {
-      place.observe('a', there, roundTripMs, new SeededRandom(1))
+      place.observe(there, roundTripMs, new SeededRandom(1))
     }
-    place.observe('a', { ...there, vector: [Number.NaN] }, 5, new SeededRandom(1))
+    place.observe({ ...there, vector: [Number.NaN] }, 5, new SeededRandom(1))
     assert.deepEqual(place.coordinate, before)
   })
 })
@@ -231,6 +260,8 @@ suite('a snapshot', () => {
     assert.equal(again.self.version, 6)
     assert.deepEqual(new Set(sentOf(again, 'offer').map(({ to }) => to)), new Set(['s:1', 'a:1', 'b:1']))
     assert.throws(() => makeCore().restore(new Uint8Array([9]), [], 0), { code: 'MALFORMED' })
+    const far = encodeSnapshot({ version: 2 ** 53 - 1, clock: 0, addresses: [] })
+    assert.throws(() => makeCore().restore(far, [], 0), { code: 'MALFORMED' })
   })
 
   test('of a node that said goodbye holds nobody', () => {

@@ -185,7 +185,7 @@ suite('the exchange of views', () => {
   test('a death that only the exchange tells of is a suspicion, and a goodbye is a goodbye', () => {
     const core = makeCore()
     hear(core, 'a', 0, alive('a', 1), alive('b', 1), alive('c', 1))
-    const record = { version: 1, accusedVersion: 1, ageMs: 5 }
+    const record = { version: 1, accusedVersion: 1, ageMs: 5, accuser: '' }
     hear(core, 'a', 1, {
       kind: 'state',
       mask: 0,
@@ -200,6 +200,65 @@ suite('the exchange of views', () => {
     assert.equal(core.member('c')?.state, 'left')
     assert.equal(core.member('d')?.state, 'dead')
     assert.ok(!happened(core).includes('failed d'), 'nobody fails whom we never knew')
+  })
+
+  test('who brings an accusation in an exchange is no witness of it', () => {
+    const core = makeCore({ suspicionMultiplier: 5 })
+    const known = Array.from({ length: 20 }, (_, i) => alive(`m${i}`, 1))
+    hear(core, 'm0', 0, ...known)
+    const record = {
+      version: 1,
+      accusedVersion: 1,
+      ageMs: 0,
+      state: 'suspect',
+      statement: said('m9', 1),
+    } as const
+    for (const bringer of ['m0', 'm1', 'm2', 'm3'])
+      hear(core, bringer, 1, {
+        kind: 'state',
+        mask: 0,
+        wantReturn: false,
+        records: [{ ...record, accuser: 'm7' }],
+      })
+    assert.deepEqual(core.explain('m9', 2)?.accusedBy, ['m7'])
+    const suspicions = sentOf(core, 'suspect').map(({ message }) => message)
+    assert.ok(suspicions.every(({ accuser }) => accuser === 'm7'))
+    const buckets = new Uint32Array(32)
+    hear(core, 'm0', 3, { kind: 'offer', buckets, clock: 0, news: 0 })
+    const told = sentOf(core, 'state').flatMap(({ message }) => message.records)
+    assert.equal(told.find(({ statement }) => statement.nodeId === 'm9')?.accuser, 'm7')
+  })
+
+  test('one packet is answered a few times only', () => {
+    const core = makeCore()
+    hear(core, 'a', 0, alive('a', 1))
+    const pings = Array.from(
+      { length: 40 },
+      (_, i) => ({ kind: 'ping', sequence: i, target: 'self' }) as const,
+    )
+    hear(core, 'a', 1, ...pings)
+    assert.equal(sentOf(core, 'ack').length, 16)
+    assert.equal(core.counters.requestsRefused, 24)
+  })
+
+  test('an introduction that is too long for one packet goes in two, and one that never fits is refused', () => {
+    const label = 'l'.repeat(64)
+    const address = `${'h'.repeat(230)}:7946`
+    const token = new Uint8Array(256)
+    const more = { label, address, token, nodeId: 'n'.repeat(64), metadata: new Uint8Array(512) }
+    assert.throws(() => makeCore({ maximumPacketBytes: 1_150 }, more), { code: 'LIMIT_EXCEEDED' })
+    const core = makeCore({ maximumPacketBytes: 1_300 }, more)
+    core.join(['x:1'], 0)
+    const { packets } = core.takeOutput()
+    assert.deepEqual(
+      packets.map(({ content }) => content.messages[0]?.kind),
+      ['hello', 'offer'],
+    )
+    assert.equal(packets[0]?.content.messages[1]?.kind, 'alive', 'who asks to be let in says who it is')
+    assert.ok(packets.every(({ bytes }) => bytes.length <= 1_300))
+    const fits = makeCore({ maximumPacketBytes: 1_150 }, { ...more, token: new Uint8Array(8), label: 'l' })
+    fits.join(['x:1'], 0)
+    assert.ok(fits.takeOutput().packets.every(({ bytes }) => bytes.length <= 1_150))
   })
 
   test('seeds are asked until one answers, ever more rarely', () => {
@@ -229,8 +288,12 @@ suite('the exchange of views', () => {
     for (let i = 0; i < 200; i++) hear(core, 'a', 0, alive(`m${i}`, 1))
     const buckets = new Uint32Array(32)
     for (let i = 0; i < 100; i++) hear(core, 'a', 1, { kind: 'offer', buckets, clock: 0, news: 0 })
-    assert.ok(core.counters.syncsRefused > 90)
+    assert.ok(core.counters.requestsRefused > 90)
     hear(core, 'a', 5_000, { kind: 'offer', buckets, clock: 0, news: 0 })
-    assert.ok(core.counters.syncsRefused < 100)
+    assert.ok(core.counters.requestsRefused < 100)
+    for (let i = 0; i < 100; i++) hear(core, 'a', 5_001, { kind: 'offer', buckets, clock: 0, news: 0 })
+    sent(core)
+    hear(core, 'a', 5_002, { kind: 'recall' })
+    assert.deepEqual(sent(core), [], 'one budget for all that is asked for')
   })
 })

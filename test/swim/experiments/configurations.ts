@@ -21,9 +21,10 @@ function plain(core: SwimCore, buddy: boolean): void {
   const { membership, prober } = core
   const answerAccusation = membership.voice.answerAccusation.bind(membership.voice)
   core.forgiveStall = () => {}
-  core.correction = () => []
-  if (!buddy) core.buddy = () => []
+  core.reception.correction = () => []
+  if (!buddy) core.packer.buddy = () => []
   prober.extendPeriod = () => {}
+  core.antiEntropy.hurry = () => {}
   membership.voice.answerAccusation = (version, claim, nowMs) => {
     answerAccusation(version, claim, nowMs)
     membership.voice.answerDue = false

@@ -56,6 +56,7 @@ export const samples: { readonly [K in SwimMessage['kind']]: SwimMessage & { rea
         version: 5,
         accusedVersion: 6,
         ageMs: 0,
+        accuser: 'db1',
       },
       {
         statement: new Statement({
@@ -70,6 +71,7 @@ export const samples: { readonly [K in SwimMessage['kind']]: SwimMessage & { rea
         version: 0xffff_ffff,
         accusedVersion: 0xffff_ffff,
         ageMs: 86_400_000,
+        accuser: '',
       },
     ],
   },
@@ -84,7 +86,6 @@ export const samples: { readonly [K in SwimMessage['kind']]: SwimMessage & { rea
   query: {
     kind: 'query',
     origin: 'db1',
-    address: '10.0.0.1:7946',
     time: 301,
     id: 8,
     name: 'load',

@@ -1,0 +1,174 @@
+import type { NodeId } from '../../model/ids.ts'
+import type { AnswerBudget } from './answer-budget.ts'
+import type { AntiEntropy } from './anti-entropy.ts'
+import type { SwimCoreOptions } from './core-options.ts'
+import { isLive } from './member-table.ts'
+import type { Membership } from './membership.ts'
+import type { DecodedPacket, SwimMessage } from './messages.ts'
+import type { MetadataPull } from './metadata-pull.ts'
+import type { Prober, SendTo } from './prober.ts'
+import type { Rumours } from './rumours.ts'
+
+/** Messages of one packet that are answered: a packet holds hundreds, and honest ones hold a few. */
+const maximumRequests = 16
+
+const requests: ReadonlySet<SwimMessage['kind']> = new Set([
+  'ping',
+  'indirectPing',
+  'offer',
+  'state',
+  'recall',
+  'fetch',
+])
+
+/** Whom packets concern. */
+export interface ReceptionParts {
+  readonly membership: Membership
+  readonly prober: Prober
+  readonly antiEntropy: AntiEntropy
+  readonly rumours: Rumours
+  readonly metadataPull: MetadataPull
+  readonly budget: AnswerBudget
+  readonly send: SendTo
+  readonly admit: SwimCoreOptions['admit']
+}
+
+/** Where a packet comes from. */
+export interface Arrival {
+  readonly from: string
+  readonly packet: DecodedPacket
+  /** It came by a stream. */
+  readonly reliable: boolean
+  readonly nowMs: number
+}
+
+/** Takes packets in: lets their senders in or not, and hands each message to whom it concerns. */
+export class Reception {
+  readonly #parts: ReceptionParts
+
+  constructor(parts: ReceptionParts) {
+    this.#parts = parts
+  }
+
+  take(arrival: Arrival): void {
+    const { from, packet, nowMs } = arrival
+    const { membership, metadataPull, send } = this.#parts
+    membership.counters.packetsReceived++
+    membership.voice.answerDue = false
+    const ours = packet.sender.nodeId === membership.nodeId
+    if (!ours && !this.admits(from, packet)) return
+    let asked = 0
+    for (const message of packet.messages) {
+      if (requests.has(message.kind) && ++asked > maximumRequests) membership.counters.requestsRefused++
+      // Whoever speaks under our own name can only tell us that somebody does.
+      else if (!ours) this.handle(arrival, message)
+      else if (message.kind === 'alive') membership.apply(message, nowMs)
+    }
+    // Whoever doubts us hears the answer from us, and not only from gossip, which may pass it by.
+    if (membership.voice.answerDue && !ours && membership.voice.state === 'member')
+      send(from, [{ kind: 'alive', statement: membership.statement }])
+    if (membership.incomplete.length === 0) return
+    for (const statement of membership.incomplete) metadataPull.want(statement, from, nowMs)
+    membership.incomplete = []
+  }
+
+  /** @internal Whether a packet may be handled: a node that is not known and asks to be let in needs the host's consent. */
+  admits(from: string, packet: DecodedPacket): boolean {
+    const [hello, alive] = packet.messages
+    const { admit, membership, send } = this.#parts
+    if (hello?.kind !== 'hello' || admit === undefined) return true
+    const known = membership.table.get(packet.sender.nodeId)
+    if (known?.statement.incarnation === packet.sender.incarnation && isLive(known.member)) return true
+    if (alive?.kind !== 'alive' || alive.statement.nodeId !== packet.sender.nodeId) return false
+    const reason = admit(alive.statement.entry('alive').member, hello.token)
+    if (reason === undefined) return true
+    membership.counters.membersVetoed++
+    send(from, [{ kind: 'refusal', reason }])
+    return false
+  }
+
+  /** @internal */
+  handle({ from, packet, nowMs, reliable }: Arrival, message: SwimMessage): void {
+    const { membership, prober, antiEntropy, rumours, metadataPull, send } = this.#parts
+    const sender = packet.sender.nodeId
+    switch (message.kind) {
+      case 'ping':
+        prober.onPing(from, message.sequence, message.target, sender, this.correction(packet), reliable)
+        break
+      case 'ack':
+        prober.onAck(message, sender, nowMs, reliable)
+        break
+      case 'indirectPing':
+        prober.onIndirectPing(from, message, nowMs)
+        break
+      case 'nack':
+        prober.onNack(message.sequence, sender)
+        break
+      case 'offer':
+        antiEntropy.onOffer(from, sender, message.buckets, nowMs)
+        rumours.witness(message.clock)
+        if (message.news !== rumours.digest(nowMs)) {
+          this.#tellRecent(from, sender, nowMs)
+          send(from, [{ kind: 'recall' }], sender)
+        }
+        break
+      case 'recall':
+        this.#tellRecent(from, sender, nowMs)
+        break
+      case 'state':
+        antiEntropy.onState(from, sender, message, nowMs)
+        break
+      case 'event':
+        rumours.onEvent(message, nowMs)
+        break
+      case 'query':
+        rumours.onQuery(message, nowMs)
+        break
+      case 'answer':
+        rumours.onAnswer(message, sender)
+        break
+      case 'fetch':
+        metadataPull.onFetch(from, sender, message, reliable, nowMs)
+        break
+      case 'chunk':
+        metadataPull.onChunk(message, nowMs)
+        break
+      case 'refusal':
+        this.#onRefusal(message.reason)
+        break
+      case 'hello':
+        break
+      default:
+        membership.apply(message, nowMs)
+    }
+  }
+
+  /**
+   * @internal What the sender of a packet should hear about itself: that it is suspected or held dead, or that a higher
+   * version of it is known, from before its restart.
+   */
+  correction({ sender }: DecodedPacket): SwimMessage[] {
+    const { membership } = this.#parts
+    const known = membership.table.get(sender.nodeId)
+    if (known === undefined || !membership.knowsBetter(known, sender.incarnation, sender.version)) return []
+    return [membership.updateAbout(known)]
+  }
+
+  #tellRecent(to: string, recipient: NodeId, nowMs: number): void {
+    const { rumours, budget, membership, send } = this.#parts
+    for (const { message, bytes } of rumours.recent(nowMs)) {
+      if (!budget.allows(nowMs)) {
+        membership.counters.requestsRefused++
+        return
+      }
+      budget.spend(bytes)
+      send(to, [message], recipient)
+    }
+  }
+
+  #onRefusal(reason: string): void {
+    const { peers, voice } = this.#parts.membership
+    // Who has found others needs nobody's consent any more.
+    if (peers === 0) this.#parts.membership.emit('refused', voice.self, [], reason)
+  }
+}
