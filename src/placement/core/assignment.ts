@@ -11,7 +11,7 @@ export interface Domains {
   readonly of: Int32Array
   /** How many there are. */
   readonly count: number
-  /** What each is called. */
+  /** What each is called; empty for that of the nodes that do not name the tier. */
   readonly names: readonly string[]
 }
 
@@ -53,6 +53,8 @@ export interface PlacementColumns {
   readonly eligible: Uint8Array
   /** Table of each range, as a small number. Undefined: nothing is known of tables. */
   readonly tableOf: Int32Array | undefined
+  /** Class of rules of each range, by the number that a `RuleBook` gives it. Undefined: all have those of the cluster. */
+  readonly ruleClass: Int32Array | undefined
   /** The domains of one tier of locality. */
   domains(tier: string): Domains
   /** The value of a node's label, if it has it. */

@@ -13,6 +13,10 @@ interface ColumnsShape {
   readonly missing?: number
   readonly zones?: number
   readonly leaderLoad?: boolean
+  /** Part of the replicas that do not vote. */
+  readonly learners?: number
+  /** Classes of rules. */
+  readonly classes?: number
 }
 
 /** Columns drawn at random, all amounts small whole numbers. Nodes have room for a little more than the average. */
@@ -33,6 +37,9 @@ export function drawColumns(random: Random, shape: ColumnsShape = {}): Placement
     random.float() < missing ? nowhere : random.integer(nodeCount),
   )
   const lost = Uint8Array.from(home, () => (random.float() < missing ? replicaBits.lost : 0))
+  const learner = Uint8Array.from(home, () =>
+    shape.learners !== undefined && random.float() < shape.learners ? 1 : 0,
+  )
   const load = Float64Array.from({ length: slotCount * width }, () => random.integer(10))
   const total = load.reduce((sum, each) => sum + each, 0)
   const zones = shape.zones ?? 3
@@ -62,12 +69,17 @@ export function drawColumns(random: Random, shape: ColumnsShape = {}): Placement
     moveBytes: Float64Array.from(rangeOf, () => random.integer(100)),
     status: Uint8Array.from(
       rangeOf,
-      (_, slot) => replicaBits.voter | replicaBits.up | (lost[slot] as number),
+      (_, slot) => (learner[slot] === 1 ? 0 : replicaBits.voter) | replicaBits.up | (lost[slot] as number),
     ),
     fixed: new Uint8Array(slotCount),
     eligible: Uint8Array.from({ length: nodeCount }, () => (random.integer(6) === 0 ? 0 : 1)),
+    ruleClass:
+      shape.classes === undefined
+        ? undefined
+        : Int32Array.from({ length: rangeCount }, () => random.integer(shape.classes as number)),
     tableOf: Int32Array.from({ length: rangeCount }, () => random.integer(3)),
     domains(tier) {
+      if (tier !== 'zone' && tier !== 'rack') return { of: new Int32Array(nodeCount), count: 1, names: [''] }
       const of = tier === 'zone' ? zoneOf : rackOf
       const count = tier === 'zone' ? zones : zones * 2
       return { of, count, names: Array.from({ length: count }, (_, i) => `${tier}-${i}`) }

@@ -10,6 +10,12 @@ import { nodeGoal } from '../../../src/placement/core/goals/node-goal.ts'
 import { rangeGoal } from '../../../src/placement/core/goals/range-goal.ts'
 import { spread, spreadAtLeast } from '../../../src/placement/core/goals/spread.ts'
 import { weighted } from '../../../src/placement/core/goals/weighted.ts'
+import { goalsOfBook } from '../../../src/placement/core/policy/book-goals.ts'
+import { domainLimits } from '../../../src/placement/core/policy/domain-limits.ts'
+import { requiredLabels } from '../../../src/placement/core/policy/required-labels.ts'
+import type { LabelMatch } from '../../../src/placement/core/policy/rule.ts'
+import { RuleBook } from '../../../src/placement/core/policy/rule-book.ts'
+import { replicaBits } from '../../../src/placement/core/snapshot.ts'
 
 /** A goal, and what it costs by its plain definition. */
 interface GoalCase {
@@ -21,6 +27,53 @@ interface GoalCase {
 interface RuleCase {
   readonly rule: Rule
   readonly violations: (assignment: Assignment) => readonly number[]
+}
+
+/** Rules of four classes: the cluster's, and those of three tables. */
+export const catalogueBook: RuleBook = new RuleBook({
+  rules: [
+    {
+      id: 'all',
+      scope: { type: 'cluster' },
+      spread: ['zone', 'rack'],
+      prefer: [{ match: on('disk', 'ssd') }],
+    },
+    {
+      id: 'first',
+      scope: { type: 'table', tableId: 1 },
+      voters: 5,
+      require: [
+        { match: [{ label: 'disk', in: ['ssd'] }], count: 1, role: 'voter' },
+        { match: on('zone', 'zone-0'), count: 2 },
+        { match: on('zone', 'zone-1'), count: 1 },
+      ],
+      survive: 'zone',
+      lead: [on('zone', 'zone-1'), [{ label: 'disk', notIn: ['hdd'] }]],
+    },
+    {
+      id: 'second',
+      scope: { type: 'table', tableId: 2 },
+      require: [{ match: [{ label: 'zone', notIn: ['zone-1'] }], role: 'voter' }],
+      prohibit: [[...on('rack', 'rack-0'), ...on('disk', 'ssd')]],
+      atMost: [{ tier: 'zone', replicas: 1 }],
+      prefer: [{ match: on('zone', 'zone-0'), weight: 5 }],
+    },
+    {
+      id: 'third',
+      scope: { type: 'table', tableId: 3 },
+      override: true,
+      atMost: [
+        { tier: 'zone', replicas: 2 },
+        { tier: 'rack', replicas: 1 },
+      ],
+      survive: 'rack',
+      spread: ['rack'],
+    },
+  ],
+})
+
+function on(label: string, ...values: string[]): LabelMatch[] {
+  return [{ label, in: values }]
 }
 
 interface Replica {
@@ -68,6 +121,138 @@ function pairs(assignment: Assignment, tiers: readonly string[]): number {
     }
   }
   return sum
+}
+
+function attribute(assignment: Assignment, node: number, name: string): string {
+  const { of, names } = assignment.columns.domains(name)
+  if (name !== 'disk') return names[of[node] as number] as string
+  return assignment.columns.label(node, 'disk') as string
+}
+
+function votersOf(assignment: Assignment, range: number): Replica[] {
+  const votes = (slot: number): boolean =>
+    ((assignment.columns.status[slot] as number) & replicaBits.voter) !== 0
+  return replicasOf(assignment).filter((each) => each.range === range && votes(each.slot))
+}
+
+function classOf(assignment: Assignment, range: number): number {
+  return assignment.columns.ruleClass?.[range] ?? 0
+}
+
+function eachRange(assignment: Assignment): number[] {
+  return Array.from({ length: assignment.columns.rangeCount }, (_, range) => range)
+}
+
+function tally(values: readonly string[]): number[] {
+  const counts = new Map<string, number>()
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1)
+  return [...counts.values()]
+}
+
+/** What the goals of {@link catalogueBook} cost, in their order. */
+const bookCosts: readonly ((assignment: Assignment) => number)[] = [
+  (assignment) =>
+    sum(
+      eachRange(assignment).flatMap((range) => {
+        const tier = [undefined, 'zone', undefined, 'rack'][classOf(assignment, range)]
+        if (tier === undefined) return []
+        const voters = votersOf(assignment, range)
+        const minority = Math.floor((voters.length - 1) / 2)
+        return tally(voters.map(({ node }) => attribute(assignment, node, tier))).map((count) =>
+          Math.max(0, count - Math.max(0, minority)),
+        )
+      }),
+    ),
+  ...[0, 1].map((level) => (assignment: Assignment) => {
+    const tierOf = (range: number): string | undefined =>
+      (classOf(assignment, range) === 3 ? ['rack'] : ['zone', 'rack'])[level]
+    return sum(
+      eachRange(assignment).flatMap((range) => {
+        const tier = tierOf(range)
+        if (tier === undefined) return []
+        const here = replicasOf(assignment).filter((each) => each.range === range)
+        return tally(here.map(({ node }) => attribute(assignment, node, tier))).map((n) => (n * (n - 1)) / 2)
+      }),
+    )
+  }),
+  (assignment) =>
+    sum(
+      replicasOf(assignment).map(({ range, node }) => {
+        const which = classOf(assignment, range)
+        if (which === 3) return 0
+        const slow = attribute(assignment, node, 'disk') === 'ssd' ? 0 : 1
+        return slow + (which === 2 && attribute(assignment, node, 'zone') !== 'zone-0' ? 5 : 0)
+      }),
+    ),
+  (assignment) =>
+    sum(
+      eachRange(assignment).map((range) => {
+        const leader = assignment.leader[range] as number
+        const node = leader < 0 ? nowhere : (assignment.place[leader] as number)
+        if (classOf(assignment, range) !== 1 || node < 0) return 0
+        if (attribute(assignment, node, 'zone') === 'zone-1') return 0
+        return attribute(assignment, node, 'disk') === 'hdd' ? 2 : 1
+      }),
+    ),
+]
+
+/** What {@link catalogueBook} requires and prohibits, each thing by itself. */
+function labelViolations(assignment: Assignment): number[] {
+  return eachRange(assignment).flatMap((range) => {
+    const here = replicasOf(assignment).filter((each) => each.range === range)
+    const voters = votersOf(assignment, range)
+    const is = (replica: Replica, name: string, ...values: string[]): boolean =>
+      values.includes(attribute(assignment, replica.node, name))
+    if (classOf(assignment, range) === 2) {
+      const barred = (replica: Replica): boolean =>
+        (voters.includes(replica) && is(replica, 'zone', 'zone-1')) ||
+        (is(replica, 'rack', 'rack-0') && is(replica, 'disk', 'ssd'))
+      return slotsOf(assignment, range).map((slot) => {
+        const replica = [...voters, ...here].find((each) => each.slot === slot)
+        if (replica === undefined) return 0
+        return barred(voters.find((each) => each.slot === slot) ?? replica) ? 1 : 0
+      })
+    }
+    if (classOf(assignment, range) !== 1) return slotsOf(assignment, range).map(() => 0)
+    const open = slotsOf(assignment, range).filter((slot) => (assignment.place[slot] as number) < 0)
+    const votes = (slot: number): boolean =>
+      ((assignment.columns.status[slot] as number) & replicaBits.voter) !== 0
+    const fast = Math.max(0, 1 - voters.filter((each) => is(each, 'disk', 'ssd')).length)
+    const near = Math.max(0, 2 - here.filter((each) => is(each, 'zone', 'zone-0')).length)
+    const far = Math.max(0, 1 - here.filter((each) => is(each, 'zone', 'zone-1')).length)
+    return [
+      fast - open.filter(votes).length,
+      near - open.length,
+      far - open.length,
+      near + far - open.length,
+    ].map((lack) => Math.max(0, lack))
+  })
+}
+
+function slotsOf(assignment: Assignment, range: number): number[] {
+  return [...assignment.columns.rangeOf.keys()].filter((slot) => assignment.columns.rangeOf[slot] === range)
+}
+
+function limitViolations(assignment: Assignment): number[] {
+  const limits = [
+    [],
+    [],
+    [{ tier: 'zone', most: 1 }],
+    [
+      { tier: 'zone', most: 2 },
+      { tier: 'rack', most: 1 },
+    ],
+  ]
+  return eachRange(assignment).flatMap((range) =>
+    (limits[classOf(assignment, range)] ?? []).flatMap(({ tier, most }) => {
+      const here = replicasOf(assignment).filter((each) => each.range === range)
+      return assignment.columns
+        .domains(tier)
+        .names.map((name) =>
+          Math.max(0, here.filter(({ node }) => attribute(assignment, node, tier) === name).length - most),
+        )
+    }),
+  )
 }
 
 const sum = (amounts: readonly number[]): number => amounts.reduce((total, each) => total + each, 0)
@@ -160,6 +345,10 @@ export function goalCatalogue(): GoalCase[] {
     { goal: spread(['zone', 'rack']), recompute: (assignment) => pairs(assignment, ['zone', 'rack']) },
     { goal: balance('replicas'), recompute: balanceCost(replicasOn, () => 1) },
     { goal: balance('leases'), recompute: balanceCost(leadsOf, () => 1) },
+    ...goalsOfBook(catalogueBook).map((goal, i) => ({
+      goal,
+      recompute: bookCosts[i] as (assignment: Assignment) => number,
+    })),
     {
       goal: weighted('sum', [
         { goal: safety, weight: 10 },
@@ -188,6 +377,8 @@ export function ruleCatalogue(): RuleCase[] {
     return counts.map((count) => Math.max(0, count - 1))
   }
   return [
+    { rule: requiredLabels(catalogueBook), violations: labelViolations },
+    { rule: domainLimits(catalogueBook), violations: limitViolations },
     { rule: exclusivity(), violations: (assignment) => together(assignment, (node) => node) },
     {
       rule: exclusivity('rack'),

@@ -4,17 +4,19 @@ import { SeededRandom } from '../../../../src/core/random.ts'
 import { Assignment, nowhere } from '../../../../src/placement/core/assignment.ts'
 import { bindGoal, bindRule } from '../../../../src/placement/core/goals/goal.ts'
 import { drawColumns } from '../../support/columns.ts'
-import { goalCatalogue, ruleCatalogue } from '../../support/goal-catalogue.ts'
+import { catalogueBook, goalCatalogue, ruleCatalogue } from '../../support/goal-catalogue.ts'
 
 const rounds = 60
 
 /** An assignment after some random changes. */
 function drawAssignment(seed: number, random: SeededRandom): Assignment {
   const columns = drawColumns(random, {
-    missing: seed % 4 === 0 ? 0.15 : 0,
+    missing: seed % 4 === 0 ? 0.4 : 0,
     replicas: seed % 5 === 0 ? 14 : 4,
     nodes: seed % 5 === 0 ? 16 : 6,
     leaderLoad: seed % 3 !== 0,
+    learners: seed % 2 === 0 ? 0.2 : 0,
+    classes: catalogueBook.classes.length,
   })
   return new Assignment(columns)
 }

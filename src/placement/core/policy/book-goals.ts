@@ -1,0 +1,144 @@
+import type { Assignment, Domains } from '../assignment.ts'
+import { nowhere } from '../assignment.ts'
+import type { Goal } from '../goals/goal.ts'
+import { type RangePlaces, rangeGoal } from '../goals/range-goal.ts'
+import { replicaBits } from '../snapshot.ts'
+import { votersPerDomain } from './conflicts.ts'
+import { matchingNodes } from './match.ts'
+import type { RuleBook, RuleClass } from './rule-book.ts'
+
+/** What a cost needs to know of the cluster, worked out once for each assignment and class. */
+type ByClass<T> = (assignment: Assignment, range: number) => T | undefined
+
+/** Prepares something for each class of a book, once for each assignment it is asked about. */
+function prepared<T>(
+  book: RuleBook,
+  prepare: (each: RuleClass, assignment: Assignment) => T | undefined,
+): ByClass<T> {
+  const known = new WeakMap<Assignment, readonly (T | undefined)[]>()
+  return (assignment, range) => {
+    let classes = known.get(assignment)
+    if (classes === undefined) {
+      classes = book.classes.map((each) => prepare(each, assignment))
+      known.set(assignment, classes)
+    }
+    return classes[assignment.columns.ruleClass?.[range] ?? 0]
+  }
+}
+
+/** A goal that judges each range by what was prepared for its class; nothing was for those it says nothing of. */
+function classGoal<T>(
+  name: string,
+  known: ByClass<T>,
+  cost: (part: T, places: RangePlaces, assignment: Assignment) => number,
+  judges?: 'ranges' | 'leases',
+): Goal {
+  return {
+    name,
+    bind(assignment) {
+      const goal = rangeGoal({
+        name,
+        ...(judges === undefined ? {} : { judges }),
+        cost(places) {
+          const part = known(assignment, places.range)
+          return part === undefined ? 0 : cost(part, places, assignment)
+        },
+      })
+      return goal.bind(assignment)
+    },
+  }
+}
+
+function isVoter(assignment: Assignment, slot: number): boolean {
+  return ((assignment.columns.status[slot] as number) & replicaBits.voter) !== 0
+}
+
+/** Voters in a domain beyond what may be lost with it, over all domains. */
+function beyondSurvival(of: Int32Array, places: RangePlaces, assignment: Assignment): number {
+  let voters = 0
+  for (let i = 0; i < places.count; i++) if (isVoter(assignment, places.slots[i] as number)) voters++
+  const most = votersPerDomain(voters)
+  let beyond = 0
+  for (let i = 0; i < places.count; i++) {
+    if (!isVoter(assignment, places.slots[i] as number)) continue
+    const domain = of[places.nodes[i] as number]
+    let earlier = 0
+    for (let j = 0; j < i; j++) {
+      if (of[places.nodes[j] as number] === domain && isVoter(assignment, places.slots[j] as number))
+        earlier++
+    }
+    if (earlier >= most) beyond++
+  }
+  return beyond
+}
+
+/**
+ * What the rules of a book strive for, the most important first: that ranges survive the loss of a domain, that replicas
+ * are spread, that they and the leaders are where they are liked. A goal that no rule speaks of is not there.
+ */
+export function goalsOfBook(book: RuleBook): readonly Goal[] {
+  const { classes } = book
+  const goals: Goal[] = []
+  if (classes.some(({ policy }) => policy.survive !== undefined)) {
+    const domains = prepared(book, ({ policy }, { columns }) =>
+      policy.survive === undefined ? undefined : columns.domains(policy.survive.value).of,
+    )
+    goals.push(classGoal('rules(survive)', domains, beyondSurvival))
+  }
+  const depth = Math.max(0, ...classes.map(({ policy }) => policy.spread?.value.length ?? 0))
+  for (let level = 0; level < depth; level++) {
+    const domains = prepared<Domains>(book, ({ policy }, { columns }) => {
+      const tier = policy.spread?.value[level]
+      return tier === undefined ? undefined : columns.domains(tier)
+    })
+    goals.push(classGoal(`rules(spread ${level + 1})`, domains, pairsTogether))
+  }
+  if (classes.some(({ policy }) => policy.prefer.length > 0)) {
+    const masks = prepared(book, ({ policy }, { columns }) =>
+      policy.prefer.map(({ value }) => ({
+        mask: matchingNodes(columns, value.match),
+        weight: value.weight ?? 1,
+      })),
+    )
+    goals.push(
+      classGoal('rules(prefer)', masks, (parts, places) => {
+        let cost = 0
+        for (const { mask, weight } of parts) {
+          for (let i = 0; i < places.count; i++) {
+            if (mask[places.nodes[i] as number] === 0) cost += weight
+          }
+        }
+        return cost
+      }),
+    )
+  }
+  if (classes.some(({ policy }) => (policy.lead?.value.length ?? 0) > 0)) {
+    const masks = prepared(book, ({ policy }, { columns }) =>
+      policy.lead?.value.map((match) => matchingNodes(columns, match)),
+    )
+    goals.push(
+      classGoal(
+        'rules(lead)',
+        masks,
+        (parts, { leader }) => {
+          if (leader === nowhere) return 0
+          const first = parts.findIndex((mask) => mask[leader] === 1)
+          return first < 0 ? parts.length : first
+        },
+        'leases',
+      ),
+    )
+  }
+  return goals
+}
+
+/** Pairs of replicas that share a domain. */
+function pairsTogether({ of }: Domains, places: RangePlaces): number {
+  let pairs = 0
+  for (let i = 0; i < places.count; i++) {
+    for (let j = 0; j < i; j++) {
+      if (of[places.nodes[i] as number] === of[places.nodes[j] as number]) pairs++
+    }
+  }
+  return pairs
+}
