@@ -138,6 +138,15 @@ export abstract class RaftFollower extends RaftCover {
       pledgeMs: this.pledgedMs(),
       ...(epoch === 0 ? {} : { epoch }),
     })
+    if (this.lacksProof(heartbeat.commit)) this.acknowledge(this.provenIndex)
+  }
+
+  /**
+   * What the leader takes for proven was proven to a former life of this replica, in the same term. It learns of that by an
+   * acknowledgement of less than it had, and proves it again.
+   */
+  lacksProof(commit: number): boolean {
+    return commit > this.provenIndex
   }
 
   /**

@@ -180,7 +180,7 @@ export abstract class RaftLeader extends RaftFollower {
 
   /** An acknowledgement is (term of the leader, index); the term was compared before. */
   acknowledged(replicaId: ReplicaId, progress: Progress, index: number): void {
-    if (index < progress.matchIndex) return
+    if (index < progress.matchIndex) return this.acknowledgedLess(replicaId, progress)
     const moved = index > progress.matchIndex
     progress.matchIndex = index
     progress.nextIndex = Math.max(progress.nextIndex, index + 1)
@@ -191,6 +191,15 @@ export abstract class RaftLeader extends RaftFollower {
     if (!moved) return
     this.maybeCommit()
     this.continueTransfer(replicaId)
+  }
+
+  /**
+   * A late answer, or one of a replica that has started again and does not know what it has proven. Where no append is on
+   * its way, nobody would tell it before the next proposal.
+   */
+  acknowledgedLess(replicaId: ReplicaId, progress: Progress): void {
+    if (progress.state !== 'replicate' || progress.inFlight.messages > 0 || progress.epoch !== 0) return
+    this.sendAppend(replicaId, progress, [])
   }
 
   /** The logs part at or before the request's preceding entry: goes back a term at a time, not an entry. */

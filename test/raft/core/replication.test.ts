@@ -636,6 +636,49 @@ suite('restarts', () => {
     for (const id of [1, 2, 3]) assert.deepEqual(cluster.applied(id), ['kept'])
   })
 
+  test('that nobody noticed do not keep a follower from learning what is committed', () => {
+    const cluster = new Cluster(3)
+    cluster.elect(1)
+    cluster.advance(100)
+    // It acknowledges an entry, and starts again before it hears that it is committed.
+    cluster.deliver = ({ kind, to }) => to !== 3 || kind === 'append'
+    cluster.propose(1, 'a')
+    cluster.settle()
+    assert.deepEqual(cluster.applied(1), ['a'])
+    assert.deepEqual(cluster.applied(3), [])
+    cluster.crash(3)
+    cluster.heal()
+    cluster.restart(3)
+    cluster.log = []
+    cluster.advance(200)
+    assert.deepEqual(cluster.applied(3), ['a'])
+    assert.equal(cluster.sent('append', 3).length, 1)
+  })
+
+  test('are not what a late answer tells of when an append is on its way', () => {
+    const cluster = new Cluster(3)
+    cluster.elect(1)
+    cluster.advance(100)
+    const late = (): void => {
+      cluster.log = []
+      const { term } = cluster.core(1)
+      const message = { kind: 'appendReply', from: 3, to: 1, term, index: 1, accepted: true } as const
+      cluster.on(1, (core) => core.step({ ...message, hintIndex: 0, hintTerm: 0 }, cluster.now))
+      cluster.drain(1)
+    }
+    late()
+    assert.deepEqual(
+      cluster.sent('append', 3).map(({ entries }) => entries.length),
+      [0],
+    )
+    cluster.settle()
+    cluster.deliver = ({ to }) => to !== 3
+    cluster.propose(1, 'a')
+    cluster.settle()
+    late()
+    assert.equal(cluster.sent('append', 3).length, 0)
+  })
+
   test('refuse a disk that contradicts itself', () => {
     const cluster = new Cluster(1)
     const { disk } = cluster.replica(1)

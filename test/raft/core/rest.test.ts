@@ -60,6 +60,16 @@ suite('a group with nothing to say', () => {
     assert.equal(cluster.core(1).status().progress.get(2)?.recentlyActive, true)
   })
 
+  test('is not woken by a late acknowledgement', () => {
+    const cluster = rested()
+    const { term } = cluster.core(1)
+    const late = { kind: 'appendReply', from: 3, to: 1, term, index: 1, accepted: true } as const
+    cluster.on(1, (core) => core.step({ ...late, hintIndex: 0, hintTerm: 0 }, cluster.now))
+    cluster.settle()
+    assert.deepEqual(cluster.resting(), [1, 2, 3])
+    assert.deepEqual(cluster.log, [])
+  })
+
   test('wakes up for a proposal, which commits, and goes to rest again', () => {
     const cluster = rested()
     cluster.advance(1_000_000)

@@ -18,6 +18,26 @@ export const coreBugs: readonly PlantedBug[] = [
     },
   },
   {
+    name: 'a follower that starts again does not ask for the proof of what it has',
+    mistake: undefined,
+    Core: class extends RaftCore {
+      override lacksProof(): boolean {
+        return false
+      }
+    },
+    // The last that happens is a start that nobody notices.
+    adjust: (settings) => ({
+      ...settings,
+      nodes: settings.size,
+      mixedReleases: true,
+      thinkMs: 1_000,
+      applyDelayMs: 40,
+      crashPointProbability: 0,
+      losesQuorum: false,
+      emphasis: [],
+    }),
+  },
+  {
     name: 'a promoted learner refuses to vote because it has not heard of its promotion',
     mistake: 21,
     Core: class extends RaftCore {

@@ -6,7 +6,7 @@ import type { RaftWrite } from '../../../src/raft/core/types.ts'
 import { decodeEnvelope, encodeEnvelope } from '../../../src/raft/group/envelope.ts'
 import type { CompactionLimits } from '../../../src/raft/group/log-compactor.ts'
 import type { HostMessage } from '../../../src/raft/host/frame.ts'
-import { Machine, MachineDisk } from '../simulation/machine.ts'
+import { asPresent, Machine, MachineDisk } from '../simulation/machine.ts'
 import { Node, type Peer } from '../simulation/node.ts'
 import { Store } from '../simulation/store.ts'
 import type { PlantedBug } from './types.ts'
@@ -39,6 +39,18 @@ export const hostBugs: readonly PlantedBug[] = [
       }
     },
     adjust: (settings) => ({ ...settings, disk: { ...settings.disk, syncFailureProbability: 0.02 } }),
+  },
+  {
+    name: 'a command of a version that is not known is passed over',
+    mistake: undefined,
+    Node: class extends Node {
+      override applyBatch(core: RaftCore, batch: readonly LogEntry[]): void {
+        const known = (entry: LogEntry): LogEntry =>
+          this.knows(entry) ? entry : { ...entry, kind: entryKinds.noop, data: new Uint8Array(0) }
+        super.applyBatch(core, batch.map(known))
+      }
+    },
+    adjust: (settings) => ({ ...settings, mixedReleases: true }),
   },
   {
     name: 'messages do not wait for the write that they promise',
@@ -223,7 +235,7 @@ export const hostBugs: readonly PlantedBug[] = [
     Node: class extends Node {
       override applyBatch(core: RaftCore, batch: readonly LogEntry[]): void {
         for (const entry of batch) {
-          const { commandId } = entry.kind === entryKinds.command ? decodeEnvelope(entry.data) : {}
+          const { commandId } = entry.kind === entryKinds.command ? decodeEnvelope(asPresent(entry.data)) : {}
           const known = commandId === undefined || this.machine.knows(commandId)
           super.applyBatch(core, [known ? entry : withoutCommandId(entry)])
         }
@@ -274,6 +286,6 @@ export const hostBugs: readonly PlantedBug[] = [
 /** The entry as it would be without client sessions. */
 function withoutCommandId(entry: LogEntry): LogEntry {
   if (entry.kind !== 1) return entry
-  const { payload } = decodeEnvelope(entry.data)
+  const { payload } = decodeEnvelope(asPresent(entry.data))
   return { ...entry, data: encodeEnvelope(payload, 0, undefined, 0) }
 }

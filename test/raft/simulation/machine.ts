@@ -130,7 +130,7 @@ export class Machine {
   }
 
   #command(entry: LogEntry): Outcome {
-    const { commandId, acknowledgedBelow, payload } = decodeEnvelope(entry.data)
+    const { commandId, acknowledgedBelow, payload } = decodeEnvelope(asPresent(entry.data))
     if (commandId === undefined) return { type: 'result', value: this.#run(payload) }
     const known = this.#sessions.lookup(commandId)
     if (known.type === 'unknown') return { type: 'sessionUnknown' }
@@ -227,4 +227,15 @@ export class MachineDisk {
     }
     return machine
   }
+}
+
+/** The version of commands that a later release writes, and how it reads them: they mean the same. */
+export const later = 2
+
+/** Its data as this release would have written it. */
+export function asPresent(data: Uint8Array): Uint8Array {
+  if (data[0] !== later) return data
+  const copy = copyBytes(data)
+  copy[0] = 1
+  return copy
 }

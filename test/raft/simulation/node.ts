@@ -46,7 +46,8 @@ import { type LivenessEvent, NodeLiveness } from '../../../src/raft/host/node-li
 import type { SimulatedDisk } from '../../../src/simulation/disk.ts'
 import type { CrashKind, SimulatedProcess } from '../../../src/simulation/process.ts'
 import { asVersion4 } from '../support/earlier-release.ts'
-import { encodeCommand, Machine, MachineDisk, type Outcome } from './machine.ts'
+import { extendFrame } from '../support/later-release.ts'
+import { encodeCommand, later, Machine, MachineDisk, type Outcome } from './machine.ts'
 import { recover } from './recovery.ts'
 import { IncomingSnapshot, OutgoingSnapshot } from './snapshots.ts'
 import { type ReplicaRecord, Store } from './store.ts'
@@ -90,6 +91,10 @@ export class Node {
   /** What this life has of the lease that is configured. */
   #leaseShare = 1
   #lives = 0
+  readonly #releaseRandom: SeededRandom
+  /** What this life speaks and writes. */
+  release = 1
+  #mustUpgrade = false
 
   // What one life has in memory.
   env: Environment
@@ -135,6 +140,8 @@ export class Node {
     this.process = world.simulation.process(name)
     this.random = world.simulation.random(`node ${name}`)
     this.#leaseRandom = world.simulation.random(`lease ${name}`)
+    this.#releaseRandom = world.simulation.random(`release ${name}`)
+    this.#upgrade(0.4)
     this.disk = world.makeDisk(this.process)
     this.store = this.makeStore()
     this.machineDisk = this.makeMachineDisk()
@@ -184,6 +191,39 @@ export class Node {
     return longestPledgeMs({ ...defaultRaftOptions, ...this.world.settings.raft, leaseMs: this.#leaseMs })
   }
 
+  /** There is a later release, and the operator may have installed it while the process was down. */
+  #upgrade(probability: number): void {
+    if (!this.world.settings.mixedReleases || this.release === later) return
+    if (!this.#mustUpgrade && !chance(this.#releaseRandom, probability)) return
+    this.release = later
+    this.world.count('node upgraded')
+  }
+
+  /**
+   * A leader of the later release writes commands of its version once most voters can read them: too early for those that
+   * cannot, which is what the operator should not do.
+   */
+  writesLater(core: RaftCore): boolean {
+    if (this.release !== later) return false
+    const { latest } = core.configurationState()
+    const voters = latest?.replicas.filter(({ role }) => role !== 'learner') ?? []
+    const upgraded = voters.filter(({ nodeId }) => this.world.nodes.get(nodeId)?.release === later)
+    return upgraded.length * 2 > voters.length
+  }
+
+  /** Whether this release can apply an entry. */
+  knows({ kind, data }: LogEntry): boolean {
+    return this.release === later || kind !== entryKinds.command || data[0] !== later
+  }
+
+  /** A command of a later release ends the replica, loudly. It is upgraded before it starts again. */
+  #stopAtUnknown(): void {
+    this.world.count('stopped at a command of a later release')
+    this.#mustUpgrade = true
+    this.process.crash('kill')
+    this.world.restartLater(this)
+  }
+
   /** The operator has changed the lease while the process was down. */
   #drawLease(): void {
     const { restartLease } = this.world.settings
@@ -203,10 +243,13 @@ export class Node {
   /** Starts with what the disk has. */
   start(): void {
     this.env = this.process.environment
-    if (this.#lives++ > 0) this.#drawLease()
+    if (this.#lives++ > 0) {
+      this.#drawLease()
+      this.#upgrade(0.4)
+    }
     const { firstDamaged } = this.store
     if (firstDamaged !== undefined) this.findsDamage(firstDamaged)
-    this.earlier = chance(this.random, this.world.settings.earlierShare)
+    this.earlier = chance(this.random, this.world.settings.earlierShare) && this.release !== later
     this.record = this.store.record
     if (this.record !== undefined && this.record.supersededBy > 0 && !this.record.destroyed) return
     if (this.record === undefined || this.record.destroyed) {
@@ -639,6 +682,10 @@ export class Node {
               request.acknowledgedBelow,
             ),
           }
+    if (request.type !== 'register' && this.writesLater(core)) {
+      proposal.data[0] = later
+      this.world.count('command of a later release')
+    }
     const answer = core.propose([proposal], this.nowMs)
     if (!answer.accepted) return refuse()
     this.input('proposed', answer.firstIndex, 'for', client)
@@ -863,7 +910,8 @@ export class Node {
 
   flushPackers(packers: ReadonlyMap<string, FramePacker>): void {
     for (const [key, packer] of packers) {
-      const bytes = packer.finish()
+      const finished = packer.finish()
+      const bytes = this.release === later ? extendFrame(finished) : finished
       this.sendPacket(key.slice(0, key.indexOf('/')), { type: 'frame', incarnation: this.incarnation, bytes })
     }
   }
@@ -910,6 +958,7 @@ export class Node {
   }
 
   applyBatch(core: RaftCore, batch: readonly LogEntry[]): void {
+    if (!batch.every((entry) => this.knows(entry))) return this.#stopAtUnknown()
     for (const entry of batch) {
       this.judge((invariants) => invariants.applied(core.replicaId, entry))
       const outcome = this.machine.apply(entry)

@@ -50,6 +50,8 @@ export interface Settings {
   readonly losesQuorum: boolean
   /** Leases of some nodes are shorter than those of others by this factor; 1 for none. */
   readonly shortLease: number
+  /** Nodes run one of two releases, and are upgraded one by one, as they start again. */
+  readonly mixedReleases: boolean
   /** What a life that follows another has of the lease that is configured, at least; 1 for all of it. */
   readonly restartLease: number
   /** Part of the reads of a leader that its lease may answer. */
@@ -81,6 +83,7 @@ export function drawSettings(random: SeededRandom): Settings {
     raft: { ...settings.raft, quiescence: chance(random, 0.8) },
     idleShare: chance(random, 0.5) ? random.float() : 0,
     earlierShare: chance(random, 0.25) ? random.float() : 0,
+    mixedReleases: chance(random, 0.4),
   }
 }
 
@@ -161,6 +164,7 @@ function drawAwake(random: SeededRandom): Settings {
     autoPromoteShare: chance(random, 0.6) ? random.float() : 0,
     priorities: chance(random, 0.4),
     mixedOptions: chance(random, 0.4),
+    mixedReleases: false,
     restartLease: chance(random, 0.6) ? 1 : random.float(),
     idleShare: 0,
     earlierShare: 0,
