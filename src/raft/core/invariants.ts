@@ -392,7 +392,8 @@ export class RaftInvariants {
     const after = decodeConfiguration(entry.data)
     const forced = entry.index === this.#recovered?.index && entry.term === this.#recovered.term
     const overlaps = forced || overlap(electorateOf(before), electorateOf(after))
-    if (after.generation !== before.generation + 1 || !overlaps) {
+    const follows = forced ? after.generation > before.generation : after.generation === before.generation + 1
+    if (!follows || !overlaps) {
       this.#fail(
         'configurations overlap',
         `generation ${after.generation} at ${entry.index} does not follow on ${before.generation}`,

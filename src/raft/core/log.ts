@@ -100,6 +100,11 @@ export class RaftLog {
     return runs[low]?.term
   }
 
+  /** The compacted position, and where each term begins after it. */
+  terms(): LogPosition[] {
+    return [this.compacted, ...this.runs]
+  }
+
   /** True when the log has an entry (or the compacted position) at `index` with `term`. */
   matches(index: number, term: number): boolean {
     return this.termAt(index) === term

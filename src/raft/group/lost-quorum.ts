@@ -1,7 +1,7 @@
 import { crc32 } from '../../core/checksum.ts'
 import { encodePlain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
-import { entryKinds, type GroupWrite } from '../../interfaces/log-store.ts'
+import { entryKinds, type GroupWrite, type LogPosition } from '../../interfaces/log-store.ts'
 import type { GroupId, Incarnation, NodeId, ReplicaId } from '../../model/ids.ts'
 import { encodeConfiguration, makeConfiguration, replicaOf } from '../core/configuration.ts'
 import { electorateOf, hasQuorum } from '../core/electorate.ts'
@@ -32,6 +32,8 @@ export interface GroupReport {
   readonly lastIndex: number
   /** Term of the last entry of its log. */
   readonly lastTerm: number
+  /** Where each term begins in its log, after the last position that was compacted: tells which entries two logs share. */
+  readonly terms: readonly LogPosition[]
   /** Its disk lost what it had acknowledged. */
   readonly quarantined: boolean
   /** The latest configuration of its log; undefined for a replica that never got one. */
@@ -58,10 +60,33 @@ function compareLogs(a: GroupReport, b: GroupReport): number {
   return a.lastTerm - b.lastTerm || a.lastIndex - b.lastIndex || b.replicaId - a.replicaId
 }
 
+/** Up to here the replica has what it knows to be committed. */
+function committedIn({ commitIndex, lastIndex }: GroupReport): number {
+  return Math.min(commitIndex, lastIndex)
+}
+
+/** The term of the entry at `index` of its log; undefined when that is not known, or there is none. */
+function termAt({ terms, lastIndex }: GroupReport, index: number): number | undefined {
+  return index > lastIndex ? undefined : terms.findLast((position) => position.index <= index)?.term
+}
+
 /**
- * How the group goes on with the survivors. Of all logs that are left the one that would win an election has everything
- * that any survivor knows to be committed; a new configuration is put at its end, in a term that beats all others, and
- * the other survivors follow it as they would any leader.
+ * The log with which the group goes on: the one that would win an election, among those that have all that any survivor
+ * knows to be committed. Where a majority votes these two are one; but without those that were lost a log may end in a later
+ * term which never had what was committed since in a still later one, by entries that are lost (figure 8 of the paper).
+ */
+function chooseSource(reports: readonly GroupReport[]): GroupReport {
+  const ahead = reports.reduce((best, report) => (committedIn(report) > committedIn(best) ? report : best))
+  const index = committedIn(ahead)
+  const term = termAt(ahead, index)
+  const whole = reports.filter((report) => report === ahead || termAt(report, index) === term)
+  return whole.reduce((best, report) => (compareLogs(report, best) > 0 ? report : best))
+}
+
+/**
+ * How the group goes on with the survivors. The best log that is left has everything that any survivor knows to be
+ * committed; a new configuration is put at its end, in a term that beats all others, and the other survivors follow it as
+ * they would any leader.
  *
  * @throws KeelsonError `INVALID_ARGUMENT` for reports that do not belong together, of a group that has its quorum, or of so many
  *   quarantined replicas that they could go on without the best log
@@ -74,13 +99,18 @@ export function planRecovery(reports: readonly GroupReport[]): RecoveryPlan {
     if (report.groupId !== groupId) {
       refuse(`the survivors' reports are of the groups ${groupId} and ${report.groupId}`)
     }
+    if (!Array.isArray(report.terms)) {
+      refuse(
+        `the report of replica ${report.replicaId} of group ${groupId} does not say where the terms of its log begin: inspect it with this release`,
+      )
+    }
     if (report.recoveryGeneration !== recoveryGeneration) {
       refuse(
         `the replicas ${first.replicaId} and ${report.replicaId} of group ${groupId} are of different recovery generations; only those of the newest belong to it`,
       )
     }
   }
-  const source = reports.reduce((best, report) => (compareLogs(report, best) > 0 ? report : best))
+  const source = chooseSource(reports)
   const before = source.configuration
   if (before === undefined) return refuse(`replica ${source.replicaId} of group ${groupId} is still empty`)
   const survivors = new Set<ReplicaId>()
@@ -110,7 +140,7 @@ export function planRecovery(reports: readonly GroupReport[]): RecoveryPlan {
     source,
     term: 1 + Math.max(...reports.map(({ term }) => term)),
     configurationIndex: source.lastIndex + 1,
-    configuration: makeConfiguration(before.generation + 1, replicas),
+    configuration: makeConfiguration(nextConfigurationGeneration(reports), replicas),
   }
 }
 
@@ -143,7 +173,7 @@ function refuseRivals(source: GroupReport, reports: readonly GroupReport[]): voi
   )
 }
 
-/** A generation is the number of recoveries so far, times this, and what tells this one from any other. */
+/** A recovery generation is the number of recoveries so far, times this, and what tells this one from any other. */
 const generationStep = 2 ** 32
 
 /**
@@ -161,6 +191,17 @@ function nextGeneration(reports: readonly GroupReport[]): number {
   const mark = crc32(encodePlain([groupId, recoveryGeneration, told]))
   const generation = (Math.floor(recoveryGeneration / generationStep) + 1) * generationStep + mark
   if (!Number.isSafeInteger(generation)) refuse(`group ${groupId} was recovered too often`)
+  return generation
+}
+
+/**
+ * Whoever was lost may have committed further configurations, and others may know of them: the range directory takes only
+ * what is above. So each recovery goes on with a block of generations of its own.
+ */
+function nextConfigurationGeneration(reports: readonly GroupReport[]): number {
+  const latest = Math.max(...reports.map(({ configuration }) => configuration?.generation ?? 0))
+  const generation = (Math.floor(latest / generationStep) + 1) * generationStep
+  if (!Number.isSafeInteger(generation)) refuse('the configuration was changed too often')
   return generation
 }
 

@@ -237,6 +237,7 @@ async function inspect(
     appliedIndex,
     lastIndex,
     lastTerm,
+    terms: core.log.terms(),
     quarantined: quarantined || (lacking && !damaged),
     configuration: configuration.latest,
   }

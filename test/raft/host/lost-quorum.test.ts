@@ -273,18 +273,26 @@ suite('a plan of recovery', () => {
     appliedIndex: 10,
     lastIndex: 20,
     lastTerm: 5,
+    terms: [
+      { index: 0, term: 0 },
+      { index: 1, term: changes.lastTerm ?? 5 },
+    ],
     quarantined: false,
     configuration: makeConfiguration(3, voters(1, 2, 3, 4, 5)),
     ...changes,
   })
 
   test('takes the log that would win an election, and a term above all', () => {
-    const reports = [report(1, { lastIndex: 90 }), report(2, { lastTerm: 6, lastIndex: 12, term: 9 })]
+    const terms = [
+      { index: 8, term: 4 },
+      { index: 9, term: 5 },
+      { index: 12, term: 6 },
+    ]
+    const reports = [report(1, { lastIndex: 90 }), report(2, { lastTerm: 6, lastIndex: 12, terms, term: 9 })]
     const plan = planRecovery(reports)
     assert.equal(plan.source.replicaId, 2)
     assert.equal(plan.configurationIndex, 13)
     assert.equal(plan.term, 10)
-    assert.equal(plan.configuration.generation, 4)
     assert.deepEqual(planRecovery(reports.reverse()), plan, 'whatever the order of the reports')
     assert.equal(planRecovery([report(4), report(2)]).source.replicaId, 2)
   })
@@ -299,6 +307,22 @@ suite('a plan of recovery', () => {
     }
     const last = report(1, { recoveryGeneration: 2 ** 53 - 1 })
     assert.throws(() => planRecovery([last]), { code: 'INVALID_ARGUMENT', message: /too often/ })
+  })
+
+  test('has a configuration of a generation above all that those who were lost may have committed', () => {
+    const older = makeConfiguration(2, voters(1, 2, 3, 4, 5))
+    const reports = [report(1), report(2, { configuration: older, lastIndex: 30 })]
+    const { configuration } = planRecovery(reports)
+    assert.ok(configuration.generation >= 1_000_000)
+    // So do those who recover it again, whatever it has changed since.
+    const { replicas } = configuration
+    for (const changes of [0, 1, 1_000]) {
+      const again = makeConfiguration(configuration.generation + changes, [...replicas, ...voters(8, 9)])
+      const plan = planRecovery([report(1, { configuration: again })])
+      assert.ok(plan.configuration.generation > configuration.generation + 1_000_000)
+    }
+    const last = makeConfiguration(Number.MAX_SAFE_INTEGER, voters(1, 2, 3))
+    assert.throws(() => planRecovery([report(1, { configuration: last })]), { message: /too often/ })
   })
 
   test('does not count on the votes of those that are quarantined', () => {
@@ -343,6 +367,7 @@ suite('a plan of recovery', () => {
     }
     refused([report(1), report(2, { groupId: 2 })], /groups 1 and 2/)
     refused([report(1), report(2, { recoveryGeneration: 1 })], /different recovery generations/)
+    refused([report(1, { terms: undefined as never })], /inspect it with this release/)
     refused([report(1), report(1)], /two reports/)
     refused([report(1), report(6)], /no member/)
     refused([report(1), report(2, { incarnation: 9 })], /no member/)

@@ -110,7 +110,7 @@ export function inspect(node: Node): GroupReport {
   const { term, commitIndex, appliedIndex, lastIndex, lastTerm, quarantined, configuration } = core.status()
   const { replicaId, recoveryGeneration } = record
   const who = { groupId: 1, nodeId: node.name, incarnation: node.incarnation, replicaId, recoveryGeneration }
-  const log = { term, commitIndex, appliedIndex, lastIndex, lastTerm }
+  const log = { term, commitIndex, appliedIndex, lastIndex, lastTerm, terms: core.log.terms() }
   return { ...who, ...log, quarantined, configuration: configuration.latest }
 }
 

@@ -110,7 +110,7 @@ export class Replica {
 /** A group in one process, in virtual time: messages travel at once and in order unless a test says otherwise. */
 export class Cluster {
   readonly replicas: Map<ReplicaId, Replica> = new Map()
-  readonly invariants: RaftInvariants = new RaftInvariants()
+  invariants: RaftInvariants = new RaftInvariants()
   readonly random: SeededRandom
   readonly options: Partial<RaftOptions>
   readonly optionsOf: (replicaId: ReplicaId) => Partial<RaftOptions>
