@@ -114,8 +114,15 @@ function nextStep(
       { retryable: false },
     )
   }
+  // The swap is one step: one that votes before the other one has gone did not come for it.
+  if (leaving !== undefined && arriving.role !== 'learner') {
+    throw new KeelsonError(
+      'CONFLICT',
+      `node ${nodeId} has a voter of group ${groupId} already, so the group would have one less without replica ${replicaId}; name a node that has none, or remove replica ${replicaId} if that is meant`,
+      { retryable: false },
+    )
+  }
   const changes: MembershipChange[] = []
-  // The swap is one step: where the one that goes is gone already, the other one is what it is to be.
   if (arriving.role === 'learner' && votes) {
     if (progress.get(arriving.replicaId)?.caughtUp !== true) return { type: 'wait' }
     changes.push({ type: 'promote', replicaId: arriving.replicaId })

@@ -165,6 +165,17 @@ suite('the replacement of a replica', () => {
         code: 'CONFLICT',
         retryable: false,
       })
+      // The third one votes already: without the other one there would be two.
+      const third = names
+        .map((name) => cluster.node(name))
+        .find((node) => ![leader, other].includes(node)) as ClusterNode
+      for (const leaving of [other, leader]) {
+        await assert.rejects(group.replace(replacementOf(idOf(leaving), third)), {
+          code: 'CONFLICT',
+          message: /has a voter of group 1 already/,
+          retryable: false,
+        })
+      }
       assert.equal(members(group.status().latestConfiguration as Configuration), 'n1, n2, n3')
       const learner = { type: 'addLearner', nodeId: 'n4', incarnation: replacement.incarnation + 1 } as const
       await group.changeMembership(learner)
