@@ -22,6 +22,7 @@ import {
   recordKinds,
   type Slot,
   type StateDatabase,
+  type StateIterator,
 } from './layout.ts'
 import { MvccState } from './mvcc-state.ts'
 import { decodeSession } from './session-record.ts'
@@ -40,6 +41,9 @@ export interface MetadataStateMachineOptions {
   /** Its keys start with this. Default: `metadata/`. */
   readonly prefix?: string
 }
+
+/** Reads the records of a slot as they are when it is made, by their kind. */
+type ImageView = Readonly<Record<keyof typeof recordKinds, StateIterator>>
 
 /** Sizes of what goes over the wire or into one batch. */
 const snapshotChunkBytes = 256 * 1024
@@ -69,6 +73,8 @@ export class MetadataStateMachine implements StateMachine {
   #opened = false
   #closed = false
   readonly #image: ImageWriter
+  /** Nothing is applied before it settles. */
+  #held: Promise<void> | undefined
 
   /**
    * Nothing is read before `open`, which the group calls.
@@ -150,7 +156,7 @@ export class MetadataStateMachine implements StateMachine {
     this.#image.turn(this.#slot)
     // What an interrupted restore left behind.
     await this.#database.clear({ ...this.#layout.within(this.#slot === 1 ? 2 : 1), keyEncoding: 'view' })
-    const loaded = await this.#load(this.#slot)
+    const loaded = await this.#read(this.#view(this.#slot))
     this.#state = loaded.state
     this.#bookkeeping = loaded.bookkeeping
     return new Map(this.#bookkeeping)
@@ -160,6 +166,7 @@ export class MetadataStateMachine implements StateMachine {
     commands: readonly Command[],
     seal: (results: readonly Uint8Array[]) => readonly BookkeepingWrite[],
   ): Promise<void> {
+    while (this.#held !== undefined) await this.#held
     this.#checkUsable()
     const state = this.#state
     try {
@@ -210,6 +217,7 @@ export class MetadataStateMachine implements StateMachine {
   }
 
   async restore(bookkeeping: Bookkeeping, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+    while (this.#held !== undefined) await this.#held
     this.#checkUsable()
     await this.#written()
     const slot: Slot = this.#slot === 1 ? 2 : 1
@@ -258,15 +266,40 @@ export class MetadataStateMachine implements StateMachine {
     if (this.#opened && this.#stopped === undefined) await this.#written().catch(() => {})
   }
 
-  /** Reads the image again and compares it with memory. @throws KeelsonError `CORRUPTION` */
+  /**
+   * Reads the image again and compares it with memory. Commands wait until what was applied is written, and go on while the
+   * image of that moment is read.
+   *
+   * @throws KeelsonError `CORRUPTION`
+   */
   async verify(): Promise<void> {
-    await this.#written()
-    const { state } = await this.#load(this.#slot)
-    if (state.digest() === this.#state.digest() && state.revision === this.#state.revision) return
+    const { view, digest, revision } = await this.#hold(async () => {
+      await this.#written()
+      // In one turn, so that nothing comes in between.
+      return { view: this.#view(this.#slot), digest: this.#state.digest(), revision: this.#state.revision }
+    })
+    const { state } = await this.#read(view)
+    if (state.digest() === digest && state.revision === revision) return
     throw new KeelsonError(
       'CORRUPTION',
       'the metadata store in memory differs from its image on disk; replace this replica',
     )
+  }
+
+  /** Nothing is applied meanwhile. */
+  async #hold<T>(act: () => Promise<T>): Promise<T> {
+    while (this.#held !== undefined) await this.#held
+    this.#checkUsable()
+    const acting = act()
+    this.#held = acting.then(
+      () => {},
+      () => {},
+    )
+    try {
+      return await acting
+    } finally {
+      this.#held = undefined
+    }
   }
 
   #execute(state: MvccState, command: Command): Uint8Array {
@@ -306,49 +339,46 @@ export class MetadataStateMachine implements StateMachine {
     return this.#database.get(key, byteEncodings)
   }
 
-  async #load(
-    slot: Slot,
-  ): Promise<{ readonly state: MvccState; readonly bookkeeping: Map<string, Uint8Array> }> {
-    const bookkeeping = new Map<string, Uint8Array>()
-    await this.#each(slot, recordKinds.bookkeeping, (key, value) => {
-      bookkeeping.set(this.#layout.bookkeepingName(key), copyBytes(value))
-    })
-    const record = await this.#get(this.#layout.numbers(slot))
-    if (record === undefined) {
-      let unexpected = false
-      for (const kind of [recordKinds.session, recordKinds.version]) {
-        await this.#each(slot, kind, () => {
-          unexpected = true
-        })
-      }
-      if (!unexpected) return { state: new MvccState(), bookkeeping }
-      throw new KeelsonError(
-        'CORRUPTION',
-        'the metadata store on disk lost the record of its revisions; replace this replica',
-      )
+  #view(slot: Slot): ImageView {
+    const over = (kind: number): StateIterator =>
+      this.#database.iterator({ ...this.#layout.within(slot, kind), ...byteEncodings })
+    return {
+      bookkeeping: over(recordKinds.bookkeeping),
+      session: over(recordKinds.session),
+      version: over(recordKinds.version),
+      numbers: over(recordKinds.numbers),
     }
-    const numbers = decodeNumbers(record)
-    const state = new MvccState(numbers)
-    await this.#each(slot, recordKinds.session, (_key, value) => {
-      state.loadSession(decodeSession(value), value)
-    })
-    await this.#each(slot, recordKinds.version, (_key, value) => {
-      state.loadVersion(decodeVersion(value), value)
-    })
-    state.checkLoaded(numbers.digest)
-    return { state, bookkeeping }
   }
 
-  async #each(slot: Slot, kind: number, visit: (key: Uint8Array, value: Uint8Array) => void): Promise<void> {
-    const iterator = this.#database.iterator({ ...this.#layout.within(slot, kind), ...byteEncodings })
+  async #read(
+    view: ImageView,
+  ): Promise<{ readonly state: MvccState; readonly bookkeeping: Map<string, Uint8Array> }> {
     try {
-      for (;;) {
-        const page = await iterator.nextv(loadPage)
-        if (page.length === 0) return
-        for (const [key, value] of page) visit(key, value)
+      const bookkeeping = new Map<string, Uint8Array>()
+      await each(view.bookkeeping, (key, value) => {
+        bookkeeping.set(this.#layout.bookkeepingName(key), copyBytes(value))
+      })
+      const [record] = await view.numbers.nextv(1)
+      if (record === undefined) {
+        const unexpected = [...(await view.session.nextv(1)), ...(await view.version.nextv(1))]
+        if (unexpected.length === 0) return { state: new MvccState(), bookkeeping }
+        throw new KeelsonError(
+          'CORRUPTION',
+          'the metadata store on disk lost the record of its revisions; replace this replica',
+        )
       }
+      const numbers = decodeNumbers(record[1])
+      const state = new MvccState(numbers)
+      await each(view.session, (_key, value) => {
+        state.loadSession(decodeSession(value), value)
+      })
+      await each(view.version, (_key, value) => {
+        state.loadVersion(decodeVersion(value), value)
+      })
+      state.checkLoaded(numbers.digest)
+      return { state, bookkeeping }
     } finally {
-      await iterator.close()
+      for (const iterator of Object.values(view)) await iterator.close()
     }
   }
 
@@ -386,5 +416,16 @@ export class MetadataStateMachine implements StateMachine {
       await batch.close()
       throw error
     }
+  }
+}
+
+async function each(
+  iterator: StateIterator,
+  visit: (key: Uint8Array, value: Uint8Array) => void,
+): Promise<void> {
+  for (;;) {
+    const page = await iterator.nextv(loadPage)
+    if (page.length === 0) return
+    for (const [key, value] of page) visit(key, value)
   }
 }

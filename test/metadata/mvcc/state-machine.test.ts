@@ -329,6 +329,27 @@ describe('MetadataStateMachine', () => {
     assert.throws(() => decodeCommand(encodePlain([1, 0, 1, [[], [[0]], []]])), code('MALFORMED'))
   })
 
+  test('compares memory and image of one moment, while commands and restores go on', async () => {
+    const source = await new Machine().open()
+    for (let i = 0; i < 100; i++) await source.apply(txn(put(`s${i}`, 'x')))
+    const snapshot = await source.machine.snapshot()
+    const parts = await collect(snapshot.chunks())
+    for (let seed = 0; seed < 30; seed++) {
+      const random = new SeededRandom(seed)
+      const one = await new Machine().open()
+      for (let i = 0; i < 50; i++) await one.apply(txn(put(`a${i}`, random.bytes(20_000))))
+      const verifying = [one.machine.verify(), one.machine.verify()]
+      for (let i = 0; i < 30; i++) {
+        // Some are so large that the image is written meanwhile.
+        await one.apply(txn(put(`b${i}`, random.bytes(random.integer(2) * 100_000))))
+        if (random.integer(10) === 0) verifying.push(one.machine.verify())
+        if (i === 20) await one.machine.restore(snapshot.bookkeeping, chunked(parts))
+      }
+      await Promise.all(verifying)
+      await one.machine.verify()
+    }
+  })
+
   test('keeps nothing of the frame that a command came in', async () => {
     const one = await new Machine().open()
     const frame = Buffer.from(encodeCommand(txn(put('a', '1'))))
