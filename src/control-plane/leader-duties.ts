@@ -9,8 +9,11 @@ import type { NodeId, RangeId } from '../model/ids.ts'
 import { NodeController, type RangeObservation } from '../nodes/index.ts'
 import {
   createRanges,
+  type MoveRates,
   type MoverTuning,
+  MoveThrottle,
   moveJob,
+  moveRates,
   PlacementController,
   type PlacementLimits,
   type PlacementPolicy,
@@ -32,6 +35,8 @@ export interface PlacementOptions
   readonly policy?: Partial<PlacementPolicy>
   /** How much may move at a time, where it differs from `defaultPlacementLimits`. */
   readonly limits?: Partial<PlacementLimits>
+  /** How fast replicas move, where it differs from `defaultMoveRates`. */
+  readonly rates?: Partial<MoveRates>
 }
 
 /**
@@ -47,12 +52,16 @@ export function checkPlacement(placement: unknown): PlacementOptions {
     {
       policy: optional((value) => placementPolicy(value as Partial<PlacementPolicy>)),
       limits: optional((value) => placementLimits(value as Partial<PlacementLimits>)),
+      rates: optional((value) => moveRates(value as Partial<MoveRates>)),
       intervalMs: number(1),
       deadAfterMs: number(0),
       retryAfterMs: number(0),
       dampingMs: number(0),
       pollIntervalMs: number(1),
       stepTimeoutMs: number(1),
+      leaseTimeoutMs: number(1),
+      jointTimeoutMs: number(1),
+      roomTimeoutMs: number(0),
       catchUpTimeoutMs: number(1),
       tidyTimeoutMs: number(0),
       settleMs: number(0),
@@ -96,6 +105,8 @@ export class LeaderDuties implements AsyncDisposable {
   readonly ranges: DirectoryCache
   /** Plans and begins moves. */
   readonly placement: PlacementController
+  /** Lets moves begin, as fast as the nodes can bear it. */
+  readonly throttle: MoveThrottle
   /** Runs the jobs of the cluster. */
   readonly runner: JobRunner
   /**
@@ -125,7 +136,8 @@ export class LeaderDuties implements AsyncDisposable {
         return this.replicasOf(nodeId)
       },
     })
-    const { policy, limits, ...tuning } = parts.placement
+    const { policy, limits, rates, ...tuning } = parts.placement
+    this.throttle = new MoveThrottle(rates)
     const observed = (rangeId: RangeId): readonly RangeObservation[] => this.nodes.reports.observed(rangeId)
     const move = moveJob({
       env,
@@ -133,7 +145,17 @@ export class LeaderDuties implements AsyncDisposable {
       observed,
       directory: this.directory,
       node: (nodeId) => this.nodes.node(nodeId),
-      ...pick(tuning, ['pollIntervalMs', 'stepTimeoutMs', 'catchUpTimeoutMs', 'tidyTimeoutMs', 'settleMs']),
+      throttle: this.throttle,
+      ...pick(tuning, [
+        'pollIntervalMs',
+        'stepTimeoutMs',
+        'leaseTimeoutMs',
+        'jointTimeoutMs',
+        'catchUpTimeoutMs',
+        'roomTimeoutMs',
+        'tidyTimeoutMs',
+        'settleMs',
+      ]),
     })
     this.placement = PlacementController.start({
       env,
@@ -208,7 +230,16 @@ export class LeaderDuties implements AsyncDisposable {
 
   /** Takes a node's report. @throws KeelsonError `MALFORMED`, `UNAUTHORIZED`, `EPOCH_ENDED` */
   takeReport(bytes: Uint8Array): void {
-    this.nodes.takeReport(bytes)
+    const { nodeId, load } = this.nodes.takeReport(bytes)
+    const { ioOverload, diskLatencyMs } = load
+    this.throttle.pressure(
+      nodeId,
+      {
+        ...(ioOverload === undefined ? {} : { ioOverload }),
+        ...(diskLatencyMs === undefined ? {} : { diskLatencyMs }),
+      },
+      this.#parts.env.clock.monotonicMs(),
+    )
   }
 
   /** Stops all duties and waits until none of them is under way. Idempotent. */

@@ -310,6 +310,7 @@ class Context implements JobContext<unknown> {
   readonly jobId: number
   readonly reason: string
   readonly epoch: number
+  readonly ending: 'failed' | 'cancelled' | undefined
   readonly signal: AbortSignal
   readonly #execution: Execution
   readonly #ports: ExecutionPorts
@@ -334,6 +335,7 @@ class Context implements JobContext<unknown> {
     this.jobId = job.jobId
     this.reason = job.reason
     this.epoch = ports.epoch.number
+    this.ending = job.ending
     this.signal = signal
     this.#state = type.decode(job.state)
     this.#progress = job.progress

@@ -29,6 +29,8 @@ export interface JobContext<State> {
   readonly epoch: number
   /** The last checkpoint. */
   readonly state: State
+  /** How the job will end, while it is being undone: a person cancelled it, or it failed. */
+  readonly ending: 'failed' | 'cancelled' | undefined
   /** Aborted when the owner stops, and when the job is to pause or is cancelled: end soon, by throwing. */
   readonly signal: AbortSignal
   /**

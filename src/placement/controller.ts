@@ -38,7 +38,8 @@ import {
 } from './core/snapshot.ts'
 import { goalOf } from './core/steps.ts'
 import { decodeMoveState, type MoveState } from './move-state.ts'
-import { leaseHolderOf, moveJobType, newestConfiguration, type ObserveRange } from './mover.ts'
+import { moveJobType } from './mover.ts'
+import { leaseHolderOf, newestConfiguration, type ObserveRange } from './range-reports.ts'
 
 /** Tuning of a {@link PlacementController}. */
 export interface PlacementTuning {

@@ -10,6 +10,7 @@ export {
   type PlacementControllerOptions,
   type PlacementTuning,
 } from './controller.ts'
+export type { RateAdaptation } from './core/adaptive-rate.ts'
 export { type AllocateInput, type Allocation, allocate } from './core/allocate.ts'
 export { explainRange, type RangeExplanation, type ReplicaExplanation } from './core/explain.ts'
 export {
@@ -69,21 +70,25 @@ export {
 export {
   describeGoal,
   goalOf,
+  type MemberChange,
   type MoveGoal,
   type MoveStep,
   type MoveView,
   nextStep,
+  type UndoOptions,
   undoStep,
 } from './core/steps.ts'
 export type { Rejection } from './core/targets.ts'
-export { type CreateRangesOptions, createRanges, type NewRange } from './create-ranges.ts'
-export type { MoveState, RecordedStep } from './move-state.ts'
 export {
-  defaultMoverTuning,
-  type MoverPorts,
-  type MoverTuning,
-  moveJob,
-  moveJobType,
-  type ObserveRange,
-  type ReportedReplica,
-} from './mover.ts'
+  type MoveRequest,
+  MoveThrottle,
+  type MoveVerdict,
+  type NodePressure,
+  type NodeRates,
+} from './core/throttle.ts'
+export { defaultMoveRates, type MoveRates, moveRates } from './core/throttle-options.ts'
+export { type CreateRangesOptions, createRanges, type NewRange } from './create-ranges.ts'
+export type { MoveState, RecordedStep, StepOutcome } from './move-state.ts'
+export { moveJob, moveJobType } from './mover.ts'
+export { defaultMoverTuning, type MoverPorts, type MoverTuning } from './mover-options.ts'
+export type { ObserveRange, ReportedReplica } from './range-reports.ts'

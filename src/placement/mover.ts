@@ -1,70 +1,25 @@
-import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
-import { checkOptions, functionOption, integerOption, objectOption } from '../core/options.ts'
-import type { ObservedReplica, RangeChange } from '../interfaces/range-host.ts'
 import type { JobContext, JobType } from '../jobs/job-type.ts'
-import type { RangeDirectory } from '../metadata/directory.ts'
-import type { ControllerEpoch } from '../metadata/epoch.ts'
-import type { RangeDescriptor } from '../model/descriptors.ts'
-import type { NodeId, RangeId, ReplicaId } from '../model/ids.ts'
-import type { PlacementNode } from './core/snapshot.ts'
+import type { RangeDescriptor, ReplicaDescriptor } from '../model/descriptors.ts'
+import type { NodeId } from '../model/ids.ts'
+import { isJoint } from '../model/replica-roles.ts'
+import { bytesInWords, CopyMeter, type CopyProgress, timeInWords } from './core/copy-meter.ts'
 import {
   describeGoal,
+  type MemberChange,
   type MoveGoal,
   type MoveStep,
   type MoveView,
   nextStep,
+  tookEffect,
   undoStep,
+  votesToSpare,
 } from './core/steps.ts'
-import { decodeMoveState, encodeMoveState, type MoveState } from './move-state.ts'
-
-/** A range as one node reported it. */
-export interface ReportedReplica {
-  /** The node that reported. */
-  readonly nodeId: NodeId
-  /** What it reported. */
-  readonly replica: ObservedReplica
-}
-
-/** What the nodes report of a range, newest report of each. */
-export type ObserveRange = (rangeId: RangeId) => readonly ReportedReplica[]
-
-/** Tuning of moves. */
-export interface MoverTuning {
-  /** How often the reports are looked at. */
-  readonly pollIntervalMs: number
-  /** How long one step may take until it shows in the reports. */
-  readonly stepTimeoutMs: number
-  /** How long a learner may take to catch up. */
-  readonly catchUpTimeoutMs: number
-  /** How long a removed replica may take to vanish before the node is left to itself. */
-  readonly tidyTimeoutMs: number
-  /** How long a move that is undone waits for a learner that it asked for to show up. */
-  readonly settleMs: number
-}
-
-/** Used when nothing else is given. */
-export const defaultMoverTuning: MoverTuning = Object.freeze({
-  pollIntervalMs: 250,
-  stepTimeoutMs: 60_000,
-  catchUpTimeoutMs: 3_600_000,
-  tidyTimeoutMs: 10_000,
-  settleMs: 3000,
-})
-
-/** What moves need. */
-export interface MoverPorts extends Partial<MoverTuning> {
-  /** Clock, timers, random numbers, logger and metrics. */
-  readonly env: Environment
-  /** The epoch of this leader: every write compares it. */
-  readonly epoch: ControllerEpoch
-  /** Where changes are asked for. */
-  readonly directory: RangeDirectory
-  /** What the nodes report of a range. */
-  readonly observed: ObserveRange
-  /** A node as it is now. */
-  readonly node: (nodeId: NodeId) => PlacementNode | undefined
-}
+import { repairPriority } from './core/survey.ts'
+import type { MoveRequest } from './core/throttle.ts'
+import { decodeMoveState, encodeMoveState, type MoveState, withOutcomes, withStep } from './move-state.ts'
+import { checkMoverPorts, type MoverPorts } from './mover-options.ts'
+import { leaseHolderOf, newestConfiguration } from './range-reports.ts'
 
 /** Name of the job type of moves. */
 export const moveJobType = 'placement.move'
@@ -76,26 +31,26 @@ export const moveJobType = 'placement.move'
  * @throws KeelsonError `INVALID_OPTION`
  */
 export function moveJob(ports: MoverPorts): JobType<MoveState> {
-  const fallback = defaultMoverTuning
-  const checked = checkOptions<Required<MoverPorts>>('moveJob', ports, {
-    env: objectOption<Environment>(['clock', 'timers']),
-    epoch: objectOption<ControllerEpoch>(['number', 'txn']),
-    directory: objectOption<RangeDirectory>(['get', 'want', 'project']),
-    observed: functionOption<ObserveRange>(),
-    node: functionOption<MoverPorts['node']>(),
-    pollIntervalMs: integerOption({ min: 1, fallback: fallback.pollIntervalMs }),
-    stepTimeoutMs: integerOption({ min: 1, fallback: fallback.stepTimeoutMs }),
-    catchUpTimeoutMs: integerOption({ min: 1, fallback: fallback.catchUpTimeoutMs }),
-    tidyTimeoutMs: integerOption({ min: 0, fallback: fallback.tidyTimeoutMs }),
-    settleMs: integerOption({ min: 0, fallback: fallback.settleMs }),
-  })
+  const checked = checkMoverPorts(ports)
   return {
     type: moveJobType,
     encode: encodeMoveState,
     decode: decodeMoveState,
-    run: (context) => new Mover(checked, context).drive(nextStep),
-    revert: (context) => new Mover(checked, context).drive(undoStep),
+    run: (context) => driveMove(checked, context, nextStep),
+    revert: (context) => {
+      const voters = context.ending === 'cancelled'
+      return driveMove(checked, context, (goal, view) => undoStep(goal, view, { voters }))
+    },
   }
+}
+
+/** Carries a move out by what `decide` says, until nothing is left to do. @internal */
+export async function driveMove(
+  ports: Required<MoverPorts>,
+  context: JobContext<MoveState>,
+  decide: (goal: MoveGoal, view: MoveView) => MoveStep,
+): Promise<string> {
+  return new Mover(ports, context).drive(decide)
 }
 
 /** One attempt at one move. */
@@ -103,8 +58,11 @@ class Mover {
   readonly #ports: Required<MoverPorts>
   readonly #context: JobContext<MoveState>
   readonly #goal: MoveGoal
+  readonly #meter = new CopyMeter()
   #known: RangeDescriptor | undefined
   #settled = false
+  /** When the move began to wait for room. */
+  #roomSinceMs: number | undefined
 
   constructor(ports: Required<MoverPorts>, context: JobContext<MoveState>) {
     this.#ports = ports
@@ -113,12 +71,28 @@ class Mover {
   }
 
   async drive(decide: (goal: MoveGoal, view: MoveView) => MoveStep): Promise<string> {
+    const { env, throttle } = this.#ports
+    const { jobId, signal } = this.#context
+    let failed = true
+    try {
+      const outcome = await this.#drive(decide)
+      failed = false
+      return outcome
+    } finally {
+      // A move that is interrupted says nothing of its nodes; what it began is taken up again.
+      const how = signal.aborted ? 'given up' : failed ? 'failed' : 'done'
+      throttle.ended(jobId, how, env.clock.monotonicMs())
+    }
+  }
+
+  async #drive(decide: (goal: MoveGoal, view: MoveView) => MoveStep): Promise<string> {
     const { env, pollIntervalMs } = this.#ports
     let standing = ''
     let sinceMs = env.clock.monotonicMs()
     for (;;) {
       const view = await this.#look()
       const step = decide(this.#goal, view)
+      await this.#record(step, view)
       if (step.type === 'done') {
         if (await this.#mayStillHappen(view)) continue
         await this.#tidy(view)
@@ -129,18 +103,132 @@ class Mover {
           retryable: false,
         })
       }
-      // A step that stays the same has a limited time.
-      const standsAt = `${view.descriptor.generation} ${step.type} ${step.why}`
+      const copied = this.#copied(step, view)
+      // A step that stays the same has a limited time; a copy that grows does not stay the same.
+      const standsAt = `${view.descriptor.generation} ${step.type} ${step.why} ${copied?.copiedBytes ?? ''}`
       if (standsAt !== standing) {
         standing = standsAt
         sinceMs = env.clock.monotonicMs()
       }
-      this.#checkTime(step, env.clock.monotonicMs() - sinceMs)
-      this.#context.progress(step.why)
-      this.#context.waitFor(step.type === 'wait' ? step.waitingFor : [])
+      if (step.type === 'want' && !this.#hasRoom(step, view)) {
+        sinceMs = env.clock.monotonicMs()
+        await this.#context.sleep(pollIntervalMs)
+        continue
+      }
+      await this.#checkTime(step, view, env.clock.monotonicMs() - sinceMs)
+      this.#tell(step, copied)
       if (step.type === 'want') await this.#want(step, view)
       await this.#context.sleep(pollIntervalMs)
     }
+  }
+
+  /** Says how far the move is, how long it may still take, and whom it waits for. */
+  #tell(step: Extract<MoveStep, { type: 'want' | 'wait' }>, copied: CopyProgress | undefined): void {
+    const fraction = fractionOf(step, copied)
+    if (copied === undefined) this.#context.progress(step.why, fraction)
+    else {
+      const { copiedBytes, totalBytes, etaMs } = copied
+      const eta = etaMs === undefined ? '' : `, about ${timeInWords(etaMs)} left`
+      const share = `${bytesInWords(copiedBytes)} of ${bytesInWords(totalBytes)}`
+      this.#context.progress(`${step.why}: ${share}${eta}`, fraction)
+    }
+    this.#context.waitFor(step.type === 'wait' ? step.waitingFor : [])
+  }
+
+  /** What has arrived at a learner that catches up, as far as it is reported. */
+  #copied(step: MoveStep, view: MoveView): CopyProgress | undefined {
+    if (step.type !== 'wait' || !step.copying) return undefined
+    const { observed, env } = this.#ports
+    const reports = observed(this.#goal.rangeId)
+    const source = reports.find(({ replica }) => replica.replicaId === view.leaseHolder)
+    const target = reports.find(({ nodeId }) => step.waitingFor.includes(nodeId))
+    this.#meter.sample(target?.replica.load.bytes, source?.replica.load.bytes, env.clock.monotonicMs())
+    return this.#meter.progress()
+  }
+
+  /**
+   * Whether the limits let a step begin. A copy that is under way counts for as long as its learner catches up; one that an
+   * earlier leader began is taken over as it is.
+   */
+  #hasRoom(step: Extract<MoveStep, { type: 'want' }>, view: MoveView): boolean {
+    const { env, throttle, roomTimeoutMs } = this.#ports
+    const nowMs = env.clock.monotonicMs()
+    const request = this.#request(step.change, view)
+    if (request === undefined) return true
+    const verdict = throttle.ask(request, nowMs)
+    if (verdict.type === 'go') {
+      this.#roomSinceMs = undefined
+      return true
+    }
+    this.#roomSinceMs ??= nowMs
+    this.#context.progress(`${step.why}; ${verdict.why}`)
+    this.#context.waitFor(verdict.nodes)
+    const { state } = this.#context
+    if (this.#goal.priority >= repairPriority || state.step !== undefined) return false
+    const giveUp = (why: string): never => {
+      throw new KeelsonError('CONFLICT', `${describeGoal(this.#goal)} is given up before it began: ${why}`, {
+        retryable: false,
+      })
+    }
+    if (throttle.mustGiveWay(request.id, repairPriority)) giveUp('a repair needs the room')
+    if (nowMs - this.#roomSinceMs >= roomTimeoutMs)
+      giveUp(`no room within ${roomTimeoutMs} ms (${verdict.why})`)
+    return false
+  }
+
+  /** What a change asks of the limits: copies and removals of replicas do, unless they are taken back. */
+  #request(change: MemberChange, view: MoveView): MoveRequest | undefined {
+    const { rangeId, priority } = this.#goal
+    const { jobId, ending } = this.#context
+    if (ending !== undefined) return undefined
+    const { replicas } = view.descriptor
+    const urgent = priority >= repairPriority && votesToSpare(view) <= 0
+    const common = { id: jobId, priority, urgent }
+    if (change.type === 'addLearner') {
+      const source = replicas.find(({ replicaId }) => replicaId === view.leaseHolder)
+      const bytes = this.#ports
+        .observed(rangeId)
+        .find(({ replica }) => replica.replicaId === view.leaseHolder)?.replica.load.bytes
+      const from = source === undefined ? {} : { from: source.nodeId }
+      return { ...common, ...from, kind: 'copy', to: change.nodeId, bytes: bytes ?? 0 }
+    }
+    const gone =
+      change.type === 'swap' || change.type === 'remove' ? this.#leaving(change, replicas) : undefined
+    // A node that is down deletes nothing.
+    if (gone === undefined || !view.isUp(gone.nodeId, gone.incarnation)) return undefined
+    return { ...common, kind: 'remove', to: gone.nodeId, bytes: 0 }
+  }
+
+  #leaving(
+    change: Extract<MemberChange, { type: 'swap' | 'remove' }>,
+    replicas: readonly ReplicaDescriptor[],
+  ): ReplicaDescriptor | undefined {
+    const gone = change.type === 'swap' ? change.remove : change.replicaId
+    return replicas.find(({ replicaId }) => replicaId === gone)
+  }
+
+  /** Notes what came of the step before, and ends or takes over what it occupies. */
+  async #record(step: MoveStep, view: MoveView): Promise<void> {
+    const { env, throttle } = this.#ports
+    const { jobId, state } = this.#context
+    const nowMs = env.clock.monotonicMs()
+    const copying = step.type === 'wait' && step.copying
+    const { add } = this.#goal
+    if (copying && add !== undefined && !throttle.isRunning(jobId)) {
+      const change = { type: 'addLearner', nodeId: add.nodeId, incarnation: add.incarnation } as const
+      const request = this.#request(change, view)
+      if (request !== undefined) throttle.adopt(request, nowMs)
+    }
+    const { generation } = view.descriptor
+    const next = withOutcomes(state, (each) => {
+      const done = each.change !== undefined && tookEffect(each.change, view)
+      // The copy goes on after its learner is there.
+      if (done) return copying && each === state.step ? 'asked' : 'done'
+      return generation === each.generation ? 'asked' : 'overtaken'
+    })
+    if (next === state) return
+    if (next.step?.outcome !== 'asked') throttle.ended(jobId, 'done', nowMs)
+    await this.#context.checkpoint(next)
   }
 
   /** The range as the newest report shows it; the directory is brought up to it. */
@@ -197,7 +285,10 @@ class Mover {
     const { generation } = view.descriptor
     const what = changeInWords(step.change)
     if (state.step?.what !== what || state.step.generation !== generation) {
-      await this.#context.checkpoint({ ...state, step: { what, generation, proof: step.proof } })
+      const atMs = this.#ports.env.clock.wallMs()
+      const { change, proof } = step
+      const next = { what, generation, proof, change, outcome: 'asked', atMs } as const
+      await this.#context.checkpoint(withStep(state, next))
     }
     try {
       await directory.want(epoch, this.#goal.rangeId, step.change, { expectedGeneration: generation, signal })
@@ -253,42 +344,48 @@ class Mover {
     this.#context.waitFor([])
   }
 
-  #checkTime(step: MoveStep, elapsedMs: number): void {
-    const { stepTimeoutMs, catchUpTimeoutMs } = this.#ports
-    const limitMs = step.type === 'wait' && step.copying ? catchUpTimeoutMs : stepTimeoutMs
+  /** @throws KeelsonError `TIMEOUT` with what was waited for, once a step has had its time */
+  async #checkTime(
+    step: Extract<MoveStep, { type: 'want' | 'wait' }>,
+    view: MoveView,
+    elapsedMs: number,
+  ): Promise<void> {
+    const limitMs = this.#limitOf(step, view)
     if (elapsedMs < limitMs) return
-    const why = step.type === 'want' || step.type === 'wait' ? step.why : ''
-    const names =
-      step.type === 'wait' && step.waitingFor.length > 0 ? ` (waited for ${step.waitingFor.join(', ')})` : ''
+    const { state } = this.#context
+    if (state.step?.outcome === 'asked')
+      await this.#context.checkpoint(withOutcomes(state, () => 'timed out'))
+    const waitingFor = step.type === 'wait' ? step.waitingFor : []
+    const names = waitingFor.length > 0 ? ` (waited for ${waitingFor.join(', ')})` : ''
+    const { generation } = view.descriptor
     throw new KeelsonError(
       'TIMEOUT',
-      `${describeGoal(this.#goal)}: no progress for ${limitMs} ms: ${why}${names}`,
-      { retryable: false },
+      `${describeGoal(this.#goal)}: no progress for ${limitMs} ms: ${step.why}${names}`,
+      {
+        retryable: false,
+        details: { generation, limitMs, step: step.type === 'want' ? step.change.type : 'wait' },
+      },
     )
   }
-}
 
-/** The newest configuration that is reported as committed. */
-export function newestConfiguration(reports: readonly ReportedReplica[]): ObservedReplica | undefined {
-  let newest: ObservedReplica | undefined
-  for (const { replica } of reports) {
-    if (newest === undefined || replica.generation > newest.generation) newest = replica
+  #limitOf(step: Extract<MoveStep, { type: 'want' | 'wait' }>, view: MoveView): number {
+    const { stepTimeoutMs, leaseTimeoutMs, jointTimeoutMs, catchUpTimeoutMs } = this.#ports
+    if (isJoint(view.descriptor.replicas)) return jointTimeoutMs
+    if (step.type === 'wait') return step.copying ? catchUpTimeoutMs : stepTimeoutMs
+    return step.change.type === 'transferLease' ? leaseTimeoutMs : stepTimeoutMs
   }
-  return newest
 }
 
-/** The replica that holds the lease: of several that believe it, the one with the highest sequence. */
-export function leaseHolderOf(
-  reports: readonly ReportedReplica[],
-): { readonly replicaId: ReplicaId; readonly caughtUp: readonly ReplicaId[] } | undefined {
-  let holder: ObservedReplica | undefined
-  for (const { replica } of reports) {
-    if (replica.leaseHolder && (holder === undefined || replica.sequence > holder.sequence)) holder = replica
-  }
-  return holder
+/** How far a move is when it takes a step. Most of its time is the copy's. */
+function fractionOf(
+  step: Extract<MoveStep, { type: 'want' | 'wait' }>,
+  copied: CopyProgress | undefined,
+): number {
+  if (step.type === 'wait') return step.copying ? 0.05 + 0.8 * (copied?.fraction ?? 0) : 0.9
+  return step.change.type === 'addLearner' ? 0 : step.change.type === 'remove' ? 0.95 : 0.9
 }
 
-function changeInWords(change: RangeChange): string {
+function changeInWords(change: MemberChange): string {
   if (change.type === 'addLearner') return `addLearner ${change.nodeId}/${change.incarnation}`
   if (change.type === 'swap') return `swap ${change.promote} for ${change.remove}`
   return `${change.type} ${change.replicaId}`

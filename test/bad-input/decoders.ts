@@ -537,9 +537,28 @@ export const decoders: readonly Decoder[] = [
             leaseTo: { replicaId: 1, nodeId: 'n1' },
           },
           brought: 5,
-          step: { what: 'w', generation: 3, proof: [{ step: 'now', voters: 3, liveVoters: 3, quorum: 2 }] },
+          step: {
+            what: 'w',
+            generation: 3,
+            proof: [{ step: 'now', voters: 3, liveVoters: 3, quorum: 2 }],
+            change: { type: 'swap', promote: 4, remove: 1 },
+            outcome: 'asked',
+            atMs: 5,
+          },
+          past: [
+            {
+              what: 'v',
+              generation: 2,
+              proof: [],
+              change: { type: 'addLearner', nodeId: 'n2', incarnation: 1 },
+              outcome: 'done',
+              atMs: 4,
+            },
+          ],
         }),
       ),
+      // Of a release before steps had outcomes.
+      encodePlain([1, 1, 2, ['n2', 1], null, null, 5, ['w', 3, [[0, 3, 3, 2]]]]),
     ],
   },
   {

@@ -9,6 +9,7 @@ import {
   createRanges,
   type MoveGoal,
   type MoverTuning,
+  MoveThrottle,
   moveJob,
   moveJobType,
   PlacementController,
@@ -62,7 +63,7 @@ class World {
     options: {
       store?: MetadataStore
       plans?: boolean
-      mover?: Partial<MoverTuning>
+      mover?: Partial<MoverTuning> & { throttle?: MoveThrottle }
       tuning?: Partial<PlacementTuning>
     } = {},
   ): Promise<Leader> {
@@ -99,7 +100,14 @@ class World {
     return { epoch, runner, placement, close }
   }
 
-  async move(goal: Omit<MoveGoal, 'priority'>): Promise<Job> {
+  /** A move that adds a replica on the first node that has none. */
+  addition(rangeId: number): Omit<MoveGoal, 'priority'> & Required<Pick<MoveGoal, 'add'>> {
+    const { replicas } = this.plane.range(rangeId)
+    const target = [...this.plane.nodes.keys()].find((name) => !replicas.some((r) => r.nodeId === name))
+    return { rangeId, kind: 'add', add: { nodeId: target as string, incarnation: 1 } }
+  }
+
+  async move(goal: Omit<MoveGoal, 'priority'> & Partial<Pick<MoveGoal, 'priority'>>): Promise<Job> {
     const type = { type: moveJobType, encode: encodeMoveState, decode: decodeMoveState, run: async () => '' }
     const state: MoveState = { goal: { priority: 1, ...goal } }
     return (await this.jobs.create(type, state, { reason: 'a test', key: `range/${goal.rangeId}` })).job
@@ -247,6 +255,152 @@ suite('a move', () => {
     world.plane.stop()
   })
 
+  test('that is cancelled after its learner got its vote takes the voter back, and says so', async () => {
+    const world = new World()
+    await world.create(1)
+    const before = world.nodesOf(1)
+    const leader = await world.lead({ plans: false })
+    const goal = world.replacement(true)
+    const job = await world.move(goal)
+    await world.time.untilTrue('the new voter is there', () => world.plane.history.length === 2)
+    await world.jobs.cancel(job.jobId, 'changed my mind')
+    const ended = await world.time.until(world.jobs.ended(job.jobId))
+    assert.equal(ended.status, 'cancelled')
+    assert.equal(ended.outcome, 'nothing is left of it')
+    assert.deepEqual(world.nodesOf(1), before)
+    const { step, past = [] } = decodeMoveState(ended.state)
+    assert.deepEqual(
+      [...past, step].map((each) => [each?.what.split(' ')[0], each?.outcome]),
+      [
+        ['addLearner', 'done'],
+        ['promote', 'done'],
+        // Asked before it was known that the learner had its vote: the range refused it.
+        ['remove', 'overtaken'],
+        ['remove', 'done'],
+      ],
+    )
+    assert.ok([...past, step].every((each) => (each?.proof.length ?? 0) > 1))
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('says how far its copy is and how long it still takes', async () => {
+    const world = new World(6, { catchUpMs: 60_000, bytes: 64 * 1024 * 1024 })
+    await world.create(1)
+    const leader = await world.lead({ plans: false })
+    const job = await world.move(world.replacement(false))
+    await world.time.untilTrue('the learner is there', () => world.plane.history.length === 1)
+    await world.time.advance(31_000)
+    const { progress } = (await world.jobs.get(job.jobId)) as Job
+    assert.match(
+      progress?.message ?? '',
+      /is catching up: 3\d\.\d MiB of 64\.0 MiB, about (2\d|30|31) s left/,
+    )
+    assert.ok(Math.abs((progress?.fraction ?? 0) - 0.45) < 0.03, `${progress?.fraction}`)
+    assert.equal((await world.time.until(world.jobs.ended(job.jobId))).status, 'succeeded')
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('that grows does not time out, one that stands still does', async () => {
+    for (const [bytes, status] of [
+      [1_000_000, 'succeeded'],
+      [0, 'failed'],
+    ] as const) {
+      const world = new World(6, { catchUpMs: 60_000, bytes })
+      await world.create(1)
+      const leader = await world.lead({ plans: false, mover: { catchUpTimeoutMs: 10_000 } })
+      const job = await world.move(world.replacement(false))
+      const ended = await world.time.until(world.jobs.ended(job.jobId))
+      assert.equal(ended.status, status, ended.lastError?.message)
+      if (status === 'failed') {
+        assert.match(
+          ended.lastError?.message ?? '',
+          /no progress for 10000 ms: db\d is catching up \(waited for/,
+        )
+        assert.equal(ended.outcome, 'nothing is left of it')
+      }
+      await leader.close()
+      world.plane.stop()
+    }
+  })
+
+  test('waits for room, and says for which; the next leader counts what is under way', async () => {
+    const world = new World(6, { catchUpMs: 20_000 })
+    await world.create(4)
+    const rates = { maximumCopies: 2 }
+    const first = await world.lead({ plans: false, mover: { throttle: new MoveThrottle(rates) } })
+    const jobs: Job[] = []
+    for (let rangeId = 1; rangeId <= 4; rangeId++) jobs.push(await world.move(world.addition(rangeId)))
+    await world.time.advance(5000)
+    const learners = (): number => world.plane.history.filter((line) => line.includes('learner on')).length
+    assert.equal(learners(), 2)
+    const waiting = (await world.jobs.get(jobs[3]?.jobId as number)) as Job
+    assert.match(
+      waiting.progress?.message ?? '',
+      /adds a learner on db\d; waits for room: 2 copies are under way/,
+    )
+    const second = await world.lead({ plans: false, mover: { throttle: new MoveThrottle(rates) } })
+    await world.time.until(first.close())
+    await world.time.advance(5000)
+    assert.equal(learners(), 2)
+    for (const { jobId } of jobs)
+      assert.equal((await world.time.until(world.jobs.ended(jobId))).status, 'succeeded')
+    await second.close()
+    world.plane.stop()
+  })
+
+  test('that only makes something better gives way to a repair that waits', async () => {
+    const world = new World(6, { catchUpMs: 20_000 })
+    await world.create(3)
+    const throttle = new MoveThrottle({ maximumCopies: 1 })
+    const leader = await world.lead({ plans: false, mover: { throttle } })
+    const running = await world.move(world.addition(1))
+    await world.time.advance(1000)
+    const better = await world.move(world.addition(2))
+    await world.time.advance(1000)
+    assert.equal((await world.jobs.get(better.jobId))?.status, 'running')
+    const repair = await world.move({ ...world.addition(3), priority: 12_000 })
+    const ended = await world.time.until(world.jobs.ended(better.jobId))
+    assert.equal(ended.status, 'failed')
+    assert.match(ended.lastError?.message ?? '', /given up before it began: a repair needs the room/)
+    assert.equal(ended.outcome, 'nothing is left of it')
+    for (const { jobId } of [running, repair])
+      assert.equal((await world.time.until(world.jobs.ended(jobId))).status, 'succeeded')
+    assert.equal(throttle.copies, 0)
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('that only makes something better does not wait for room for ever', async () => {
+    const world = new World(6, { catchUpMs: 100_000, bytes: 0 })
+    await world.create(2)
+    const throttle = new MoveThrottle({ maximumCopies: 1 })
+    const leader = await world.lead({ plans: false, mover: { throttle, roomTimeoutMs: 5000 } })
+    await world.move(world.addition(1))
+    await world.time.advance(1000)
+    const second = await world.move(world.addition(2))
+    const ended = await world.time.until(world.jobs.ended(second.jobId))
+    assert.match(ended.lastError?.message ?? '', /no room within 5000 ms \(waits for room: 1 copies/)
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('a copy that times out makes the limits of its nodes lower', async () => {
+    const world = new World(6, { catchUpMs: 600_000, bytes: 0 })
+    await world.create(1)
+    const throttle = new MoveThrottle({ startFactor: 1, maximumFactor: 1 })
+    const leader = await world.lead({ plans: false, mover: { throttle, catchUpTimeoutMs: 5000 } })
+    const goal = world.addition(1)
+    const job = await world.move(goal)
+    assert.equal((await world.time.until(world.jobs.ended(job.jobId))).status, 'failed')
+    const factors = new Map(throttle.nodes().map(({ nodeId, factor }) => [nodeId, factor]))
+    assert.equal(factors.get(goal.add.nodeId), 0.5)
+    assert.deepEqual([...factors.values()], [0.5, 0.5])
+    await leader.close()
+    world.plane.stop()
+  })
+
   test('waits for a quorum, names whom it waits for, and gives up in the end', async () => {
     const world = new World()
     await world.create(1)
@@ -337,6 +491,46 @@ suite('a move', () => {
       for (let at = 1; at <= calls; at++) await run(fault, at)
     }
   }
+
+  test('that is cancelled survives a crash of its owner at any call while it is undone', async () => {
+    const run = async (fault: StoreFault | undefined, at: number): Promise<number> => {
+      const world = new World(6)
+      await world.create(1)
+      const before = world.nodesOf(1)
+      const goal = world.replacement(true)
+      let armed = false
+      const faulty = new FaultyStore(world.store, (call) => (armed && call === at ? fault : undefined))
+      const first = await world.lead({ store: faulty, plans: false })
+      const job = await world.move(goal)
+      // Once after the learner, once after the voter.
+      await world.time.untilTrue('it has begun', () => world.plane.history.length === 1 + (at % 2))
+      faulty.calls = 0
+      armed = true
+      await world.jobs.cancel(job.jobId, 'changed my mind')
+      const ending = world.jobs.ended(job.jobId)
+      let finished: Job | undefined
+      void ending.then((ended) => {
+        finished = ended
+      })
+      await world.time.untilTrue('crashed or ended', () => faulty.crashed || finished !== undefined)
+      const second = faulty.crashed ? await world.lead({ plans: false }) : undefined
+      const ended = await world.time.until(ending)
+      const what = `${fault} at ${at}`
+      assert.equal(ended.status, 'cancelled', `${what}: ${ended.lastError?.message}`)
+      assert.equal(ended.outcome, 'nothing is left of it', what)
+      assert.deepEqual(world.nodesOf(1), before, what)
+      assert.deepEqual(await world.directory.wantedFor(goal.add.nodeId), [], what)
+      await second?.close()
+      if (!faulty.crashed) await first.close()
+      world.plane.stop()
+      return faulty.calls
+    }
+    const calls = Math.max(await run(undefined, 0), await run(undefined, 1))
+    assert.ok(calls > 8, `only ${calls} calls`)
+    for (const fault of ['crash', 'crashAfter', 'unknown', 'lost'] as const) {
+      for (let at = 1; at <= calls; at++) await run(fault, at)
+    }
+  })
 
   test('a change that arrives after the range has moved on is refused', async () => {
     const world = new World()

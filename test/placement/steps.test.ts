@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { ReplicaDescriptor } from '../../src/model/index.ts'
-import { type MoveGoal, type MoveStep, type MoveView, nextStep, undoStep } from '../../src/placement/index.ts'
+import { tookEffect, votesToSpare } from '../../src/placement/core/steps.ts'
+import {
+  type MemberChange,
+  type MoveGoal,
+  type MoveStep,
+  type MoveView,
+  nextStep,
+  undoStep,
+} from '../../src/placement/index.ts'
 
 /** `a b c* d?`: replicas 1…n on nodes a…d; `*` leads, `?` is a learner, `!` is dead, `~` lags behind. */
 function view(replicas: string, change: Partial<MoveView> = {}): MoveView {
@@ -152,4 +160,57 @@ suite('undoing', () => {
   for (const [what, given, expected] of cases) {
     test(what, () => assert.equal(brief(undoStep(replace, given)), expected))
   }
+
+  const cancelled: [what: string, view: MoveView, expected: string][] = [
+    ['takes the voter back as well that it brought', view('a b* c x', { brought: 4 }), 'remove 4'],
+    ['gives its lease away before', view('a b c x*', { brought: 4 }), 'transferLease 1'],
+    ['takes no voter back that replaces a dead one', view('a! b* c x', { brought: 4 }), 'done'],
+    ['takes no voter back that it did not bring', view('a b* c x'), 'done'],
+    ['takes none back where a quorum would not stand', view('a b* c! d! x', { brought: 5 }), 'done'],
+    ['takes nothing back once the old one is gone', { ...view('b* c d x'), brought: 4 }, 'done'],
+    ['waits while voters change places', view('a- b* c x', { brought: 4 }), 'wait for '],
+  ]
+  for (const [what, given, expected] of cancelled) {
+    const goal = what.includes('old one') ? { ...replace, remove: { replicaId: 9, nodeId: 'a' } } : replace
+    test(`by a person ${what}`, () => assert.equal(brief(undoStep(goal, given, { voters: true })), expected))
+  }
+
+  test('says what stays', () => {
+    const says = (goal: MoveGoal, given: MoveView, voters = true): string => {
+      const step = undoStep(goal, given, { voters })
+      assert.equal(step.type, 'done')
+      return step.outcome
+    }
+    assert.equal(says(replace, view('a b* c')), 'nothing is left of it')
+    assert.match(says(replace, view('a! b* c x', { brought: 4 })), /new voter on x stays beside the one on a/)
+    const done = { ...replace, remove: { replicaId: 9, nodeId: 'a' } }
+    assert.equal(
+      says(done, view('b* c d x', { brought: 4 })),
+      'the new voter on x stays; the replica on a is gone',
+    )
+    assert.equal(says(transfer, view('a b* c')), 'the lease stays on b')
+  })
+})
+
+suite('a step shows that it was made', () => {
+  const cases: [MemberChange, before: string, after: string][] = [
+    [{ type: 'addLearner', nodeId: 'd', incarnation: 1 }, 'a* b c', 'a* b c d?'],
+    [{ type: 'promote', replicaId: 4 }, 'a* b c d?', 'a* b c d'],
+    [{ type: 'remove', replicaId: 4 }, 'a* b c d', 'a* b c'],
+    [{ type: 'swap', promote: 4, remove: 2 }, 'a* b c d?', 'a* b- c d'],
+    [{ type: 'transferLease', replicaId: 2 }, 'a* b c', 'a b* c'],
+  ]
+  for (const [change, before, after] of cases) {
+    test(change.type, () => {
+      assert.equal(tookEffect(change, view(before)), false)
+      assert.equal(tookEffect(change, view(after)), true)
+    })
+  }
+
+  test('and what a range can still lose', () => {
+    assert.equal(votesToSpare(view('a* b c')), 1)
+    assert.equal(votesToSpare(view('a* b c!')), 0)
+    assert.equal(votesToSpare(view('a* b! c!')), -1)
+    assert.equal(votesToSpare(view('a* b c d? e!?')), 1)
+  })
 })

@@ -3,7 +3,7 @@ import type { RangeDescriptor, ReplicaDescriptor } from '../../model/descriptors
 import type { Incarnation, NodeId, RangeId, ReplicaId } from '../../model/ids.ts'
 import { isJoint } from '../../model/replica-roles.ts'
 import type { PlannedMove } from './plan.ts'
-import { proveQuorum, type QuorumStep, type VoterChange } from './quorum.ts'
+import { proveQuorum, type QuorumStep, quorumOf, type VoterChange } from './quorum.ts'
 import type { MoveKind } from './snapshot.ts'
 
 /** What a move is to achieve. */
@@ -36,6 +36,12 @@ export interface MoveGoal {
     readonly nodeId: NodeId
   }
 }
+
+/** A change of a range's members, or of who holds its lease: what a move asks a range for. */
+export type MemberChange = Extract<
+  RangeChange,
+  Readonly<Record<'type', 'addLearner' | 'promote' | 'remove' | 'swap' | 'transferLease'>>
+>
 
 /** The goal of a planned move. */
 export function goalOf(move: PlannedMove): MoveGoal {
@@ -80,7 +86,7 @@ export type MoveStep =
       /** A change is to be asked of the range, which provably keeps its quorum. */
       readonly type: 'want'
       /** The change to ask for. */
-      readonly change: RangeChange
+      readonly change: MemberChange
       /** The voters now and after each step: a quorum of them is alive throughout. */
       readonly proof: readonly QuorumStep[]
       /** Why this is the next step, in one line. */
@@ -117,23 +123,113 @@ export function nextStep(goal: MoveGoal, view: MoveView): MoveStep {
   return stepOfRemoval(goal, view)
 }
 
-/** Takes back what a move began: a learner that it brought goes; a voter stays, and is the planner's. */
-export function undoStep(goal: MoveGoal, view: MoveView): MoveStep {
+/** How a move is undone. */
+export interface UndoOptions {
+  /**
+   * Takes a voter back as well that the move brought, while the one that it was to replace is still there and alive: then the
+   * range is what it was before. It is what a person wants who cancels; a move that failed leaves it to the planner.
+   */
+  readonly voters?: boolean
+}
+
+/**
+ * Takes back what a move began, as far as that is safe, and says what stays. A learner that it brought goes; a voter goes
+ * only when the range then has again the voters that it had, all of a quorum alive; a lease stays where it is.
+ */
+export function undoStep(goal: MoveGoal, view: MoveView, options: UndoOptions = {}): MoveStep {
   if (isJoint(view.descriptor.replicas)) return stepOfPassage()
-  const { add } = goal
-  const learner = view.descriptor.replicas.find(
+  const brought = broughtBy(goal, view)
+  if (brought?.role === 'learner') {
+    return wantWithQuorum(
+      view,
+      { type: 'remove', replicaId: brought.replicaId },
+      { adds: false, removes: { voter: false, up: true, lease: false } },
+      `takes the learner on ${brought.nodeId} back`,
+    )
+  }
+  const back = options.voters === true && brought !== undefined ? stepBack(goal, brought, view) : undefined
+  return back ?? { type: 'done', outcome: whatStays(goal, view) }
+}
+
+/** The replica that a move brought, if it is there. */
+function broughtBy({ add }: MoveGoal, view: MoveView): ReplicaDescriptor | undefined {
+  return view.descriptor.replicas.find(
     (replica) =>
-      replica.role === 'learner' &&
-      (replica.replicaId === view.brought ||
-        (replica.nodeId === add?.nodeId && replica.incarnation === add.incarnation)),
+      replica.replicaId === view.brought ||
+      (replica.role === 'learner' &&
+        replica.nodeId === add?.nodeId &&
+        replica.incarnation === add.incarnation),
   )
-  if (learner === undefined) return { type: 'done', outcome: 'nothing is left of it' }
-  return wantWithQuorum(
+}
+
+/** Takes a voter back whose predecessor is still there, if that is safe. */
+function stepBack(goal: MoveGoal, brought: ReplicaDescriptor, view: MoveView): MoveStep | undefined {
+  const { replicas } = view.descriptor
+  const predecessor = replicas.find(({ replicaId }) => replicaId === goal.remove?.replicaId)
+  if (predecessor?.role !== 'voter' || !view.isUp(predecessor.nodeId, predecessor.incarnation))
+    return undefined
+  if (brought.replicaId === view.leaseHolder) return stepOfLeaving(goal, brought, view)
+  const step = wantWithQuorum(
     view,
-    { type: 'remove', replicaId: learner.replicaId },
-    { adds: false, removes: { voter: false, up: true, lease: false } },
-    `takes the learner on ${learner.nodeId} back`,
+    { type: 'remove', replicaId: brought.replicaId },
+    {
+      adds: false,
+      removes: { voter: true, up: view.isUp(brought.nodeId, brought.incarnation), lease: false },
+    },
+    `takes the voter on ${brought.nodeId} back`,
   )
+  return step.type === 'want' || view.leaseHolder === undefined ? step : undefined
+}
+
+/** What a move leaves behind that is not taken back, in words. */
+function whatStays(goal: MoveGoal, view: MoveView): string {
+  const { replicas } = view.descriptor
+  const brought = broughtBy(goal, view)
+  const stays: string[] = []
+  const leaves = replicas.some(({ replicaId }) => replicaId === goal.remove?.replicaId)
+  if (brought !== undefined) {
+    stays.push(
+      leaves && goal.remove !== undefined
+        ? `the new voter on ${brought.nodeId} stays beside the one on ${goal.remove.nodeId}, and the planner removes one too many`
+        : `the new voter on ${brought.nodeId} stays`,
+    )
+  }
+  if (goal.remove !== undefined && !leaves) stays.push(`the replica on ${goal.remove.nodeId} is gone`)
+  const holder = replicas.find(({ replicaId }) => replicaId === view.leaseHolder)
+  if (goal.leaseTo !== undefined && holder?.replicaId === goal.leaseTo.replicaId)
+    stays.push(`the lease stays on ${holder.nodeId}`)
+  return stays.length === 0 ? 'nothing is left of it' : stays.join('; ')
+}
+
+/** Whether a range shows that a change was made. */
+export function tookEffect(
+  change: MemberChange,
+  view: Pick<MoveView, 'descriptor' | 'leaseHolder'>,
+): boolean {
+  const { replicas } = view.descriptor
+  const roleOf = (replicaId: ReplicaId): ReplicaDescriptor['role'] | undefined =>
+    replicas.find((replica) => replica.replicaId === replicaId)?.role
+  switch (change.type) {
+    case 'addLearner':
+      return replicas.some(
+        ({ nodeId, incarnation }) => nodeId === change.nodeId && incarnation === change.incarnation,
+      )
+    case 'promote':
+      return roleOf(change.replicaId) === 'voter'
+    case 'remove':
+      return roleOf(change.replicaId) === undefined
+    case 'swap':
+      return ['voter', 'incoming'].includes(roleOf(change.promote) ?? '')
+    case 'transferLease':
+      return view.leaseHolder === change.replicaId
+  }
+}
+
+/** Votes that a range can lose before it stops; below zero when it has stopped. */
+export function votesToSpare(view: Pick<MoveView, 'descriptor' | 'isUp'>): number {
+  const voters = view.descriptor.replicas.filter(({ role }) => role === 'voter')
+  const live = voters.filter(({ nodeId, incarnation }) => view.isUp(nodeId, incarnation))
+  return live.length - quorumOf(voters.length)
 }
 
 /** Nothing is asked of a range between two sets of voters: it leaves that by itself. */
@@ -270,7 +366,7 @@ function stepOfTransfer(goal: MoveGoal, view: MoveView): MoveStep {
 }
 
 /** A change, if the range has a leader to make it and a quorum before and after; else whom it waits for. */
-function wantWithQuorum(view: MoveView, change: RangeChange, effect: VoterChange, why: string): MoveStep {
+function wantWithQuorum(view: MoveView, change: MemberChange, effect: VoterChange, why: string): MoveStep {
   const voters = view.descriptor.replicas.filter((replica) => replica.role === 'voter')
   const live = voters.filter((voter) => view.isUp(voter.nodeId, voter.incarnation))
   const proof = proveQuorum(voters.length, live.length, effect)

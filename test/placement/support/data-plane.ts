@@ -44,6 +44,8 @@ export interface PlaneTuning {
   readonly electionMs: number
   /** Ranges know how to swap two replicas in one joint step. */
   readonly swaps: boolean
+  /** Size of every range. */
+  readonly bytes: number
 }
 
 /**
@@ -55,6 +57,10 @@ export class DataPlane {
   readonly ranges = new Map<number, PlaneRange>()
   /** Everything that ranges did, in order. */
   readonly history: string[] = []
+  /** Told of what must never happen, and did. */
+  onFailure: (thrown: unknown) => void = (thrown) => {
+    throw thrown
+  }
   /** Changes that came too late, and were refused. */
   refused = 0
   readonly tuning: PlaneTuning
@@ -67,7 +73,15 @@ export class DataPlane {
   constructor(time: VirtualTime, directory: RangeDirectory, tuning: Partial<PlaneTuning> = {}) {
     this.#time = time
     this.#directory = directory
-    this.tuning = { tickMs: 50, reportMs: 100, catchUpMs: 300, electionMs: 60, swaps: false, ...tuning }
+    this.tuning = {
+      tickMs: 50,
+      reportMs: 100,
+      catchUpMs: 300,
+      electionMs: 60,
+      swaps: false,
+      bytes: 10,
+      ...tuning,
+    }
     this.#every(this.tuning.tickMs, () => this.#tick())
     this.#every(this.tuning.reportMs, async () => this.#report())
   }
@@ -226,7 +240,10 @@ export class DataPlane {
   #every(delayMs: number, run: () => Promise<void>): void {
     this.#time.env.timers.schedule(delayMs, () => {
       if (this.#stopped) return
-      void run().then(() => this.#every(delayMs, run))
+      void run().then(
+        () => this.#every(delayMs, run),
+        (thrown: unknown) => this.onFailure(thrown),
+      )
     })
   }
 
@@ -296,6 +313,13 @@ export class DataPlane {
     return (range.caughtUpAtMs.get(replicaId) ?? 0) <= this.#time.nowMs
   }
 
+  /** What a replica holds: all, or as much as has been copied. */
+  #bytesOf(range: PlaneRange, replicaId: number): number {
+    const { bytes, catchUpMs } = this.tuning
+    const left = (range.caughtUpAtMs.get(replicaId) ?? 0) - this.#time.nowMs
+    return left <= 0 ? bytes : Math.floor(bytes * Math.max(0, 1 - left / catchUpMs))
+  }
+
   async #report(): Promise<void> {
     for (const node of this.nodes.values()) {
       if (!node.up) continue
@@ -316,7 +340,7 @@ export class DataPlane {
           caughtUp: leads
             ? range.replicas.map((r) => r.replicaId).filter((id) => this.#hasCaughtUp(range, id))
             : [],
-          load: { bytes: 10 },
+          load: { bytes: this.#bytesOf(range, mine.replicaId) },
           ...(this.tuning.swaps ? { swaps: true } : {}),
         })
       }
