@@ -28,6 +28,7 @@ export {
 } from './core/goals.ts'
 export { type CommittedConfiguration, PlacementInvariants } from './core/invariants.ts'
 export { Ledger, nowhere } from './core/ledger.ts'
+export { Fleet } from './core/model/fleet.ts'
 export type {
   BlockedRange,
   CopyBound,
@@ -61,11 +62,17 @@ export {
   buildSnapshot,
   type MoveInFlight,
   type MoveKind,
+  type NodeTable,
+  nodeBits,
   type PlacementNode,
   type PlacementRange,
   type PlacementSnapshot,
+  type PlacementStore,
   type RangeHold,
+  type RangeReader,
+  replicaBits,
   type SnapshotInput,
+  type StoreView,
 } from './core/snapshot.ts'
 export {
   describeGoal,

@@ -770,7 +770,7 @@ suite('the placement controller', () => {
     const second = await world.lead({ tuning: { dampingMs: 5000 } })
     second.placement?.pause()
     await world.time.advance(1000)
-    const held = (): number[] => [...(second.placement?.snapshot().held ?? [])]
+    const held = (): number[] => [...(second.placement?.snapshot().ranges() ?? [])].map((range) => range.held)
     assert.deepEqual(held(), [1, 0])
     await world.time.advance(5000)
     assert.deepEqual(held(), [0, 0])

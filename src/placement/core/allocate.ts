@@ -1,6 +1,7 @@
 import { checkArray, checkMembers } from '../../core/arguments.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { checkId, type Incarnation, type NodeId, type RangeId } from '../../model/ids.ts'
+import { flatOf } from './flat.ts'
 import type { BoundGoal } from './goals.ts'
 import { Ledger, nowhere } from './ledger.ts'
 import { type PlacementPolicy, placementLimits, placementPolicy } from './policy.ts'
@@ -49,7 +50,7 @@ export function allocate(input: AllocateInput): readonly Allocation[] {
   const ranges: PlacementRange[] = [...existing]
   const counted = { nodes: input.nodes, deadAfterMs: Number.POSITIVE_INFINITY }
   // Goals over all nodes, with what is placed so far entered as it goes along.
-  const base = new Ledger(buildSnapshot({ ...counted, ranges }))
+  const base = new Ledger(flatOf(buildSnapshot({ ...counted, ranges })))
   for (const rangeId of input.rangeIds) {
     checkId(rangeId, 'a range id')
     if (known.has(rangeId))
@@ -74,11 +75,13 @@ function placeOne(input: AllocateInput, policy: PlacementPolicy, base: Ledger, r
       generation: 1,
       replicas: chosen.map((each, at) => ({ ...each, replicaId: at + 1, role: 'voter' as const })),
     }
-    const snapshot = buildSnapshot({
-      nodes: input.nodes,
-      ranges: [{ descriptor }],
-      deadAfterMs: Number.POSITIVE_INFINITY,
-    })
+    const snapshot = flatOf(
+      buildSnapshot({
+        nodes: input.nodes,
+        ranges: [{ descriptor }],
+        deadAfterMs: Number.POSITIVE_INFINITY,
+      }),
+    )
     const ledger = new Ledger(snapshot)
     ledger.replicas.set(base.replicas)
     ledger.leases.set(base.leases)

@@ -1,8 +1,9 @@
+import { type FlatSnapshot } from './flat.ts'
 import type { BoundGoal } from './goals.ts'
 import type { CopyBound, PlanBounds, PlannedMove } from './plan.ts'
 import type { PlacementPolicy } from './policy.ts'
 import { quorumOf } from './quorum.ts'
-import { type PlacementSnapshot, replicaBits } from './snapshot.ts'
+import { replicaBits } from './snapshot.ts'
 import { repairPriority } from './survey.ts'
 
 /** How far each goal is, as the ledger stands. */
@@ -12,7 +13,7 @@ export function goalDistances(goals: readonly BoundGoal[]): readonly number[] {
 
 /** Bounds of a plan. Ranges without a quorum are left out, since no plan can do anything for them. */
 export function measurePlan(
-  snapshot: PlacementSnapshot,
+  snapshot: FlatSnapshot,
   policy: PlacementPolicy,
   moves: readonly PlannedMove[],
   goals: readonly BoundGoal[],

@@ -1,9 +1,10 @@
+import { type FlatSnapshot, nodeName } from './flat.ts'
 import type { BoundGoal } from './goals.ts'
 import { Ledger, nowhere } from './ledger.ts'
 import type { BlockedRange, PlannedMove } from './plan.ts'
 import type { PlacementLimits, PlacementPolicy } from './policy.ts'
 import { proveQuorum, type QuorumStep } from './quorum.ts'
-import { nodeName, type PlacementSnapshot, replicaBits } from './snapshot.ts'
+import { replicaBits } from './snapshot.ts'
 import { type Need, needPriority, RangeSurvey, repairPriority } from './survey.ts'
 import { Targets } from './targets.ts'
 
@@ -12,7 +13,7 @@ const maximumBlocked = 50
 
 /** A plan in the making: what is decided so far, and what the cluster looks like once it has happened. @internal */
 export class Draft {
-  readonly snapshot: PlacementSnapshot
+  readonly snapshot: FlatSnapshot
   readonly policy: PlacementPolicy
   readonly limits: PlacementLimits
   readonly ledger: Ledger
@@ -31,7 +32,7 @@ export class Draft {
   /** Repairs that are planned or wait for room. */
   repairs = 0
 
-  constructor(snapshot: PlacementSnapshot, policy: PlacementPolicy, limits: PlacementLimits, seed: number) {
+  constructor(snapshot: FlatSnapshot, policy: PlacementPolicy, limits: PlacementLimits, seed: number) {
     this.snapshot = snapshot
     this.policy = policy
     this.limits = limits

@@ -1,11 +1,12 @@
 import { KeelsonError } from '../../core/errors.ts'
 import type { NodeId, RangeId, ReplicaId } from '../../model/ids.ts'
 import type { Draft } from './draft.ts'
+import { findRange, nodeName } from './flat.ts'
 import { nowhere } from './ledger.ts'
 import type { BlockedRange, PlannedMove, PlanOptions } from './plan.ts'
 import { draftOf, plan } from './planner.ts'
 import type { PlacementPolicy } from './policy.ts'
-import { findRange, nodeName, type PlacementSnapshot, replicaBits } from './snapshot.ts'
+import { type PlacementSnapshot, replicaBits } from './snapshot.ts'
 import type { Rejection } from './targets.ts'
 
 /** Why a replica is where it is. */
@@ -43,18 +44,19 @@ const maximumOthers = 100
  * @throws KeelsonError `NOT_FOUND`
  */
 export function explainRange(
-  snapshot: PlacementSnapshot,
+  input: PlacementSnapshot,
   rangeId: RangeId,
   policy: Partial<PlacementPolicy> = {},
   options: PlanOptions = {},
 ): RangeExplanation {
+  const draft = draftOf(input, policy, options)
+  const { snapshot } = draft
   const range = findRange(snapshot, rangeId)
   if (range < 0)
     throw new KeelsonError(
       'NOT_FOUND',
       `the snapshot has no range ${rangeId}; look for its id in the directory`,
     )
-  const draft = draftOf(snapshot, policy, options)
   const need = draft.survey.read(range).need()
   const { firstReplica, replicaIds, replicaNode, replicaStatus } = snapshot
   const replicas: ReplicaExplanation[] = []
@@ -74,7 +76,7 @@ export function explainRange(
     others.push({ nodeId: nodeName(snapshot, node), why })
   }
   const underWay = snapshot.moves[snapshot.moveOf[range] as number]
-  const planned = plan(snapshot, policy, options)
+  const planned = plan(input, policy, options)
   const next: PlannedMove | BlockedRange | undefined =
     underWay !== undefined
       ? { rangeId, why: `a move is under way: ${underWay.kind}` }

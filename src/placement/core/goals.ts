@@ -1,7 +1,8 @@
 import { checkArray, checkText } from '../../core/arguments.ts'
 import { checkOptions, numberOption, optional, stringOption, wordOption } from '../../core/options.ts'
+import { domainsOf, nodeName } from './flat.ts'
 import { type Ledger, nowhere } from './ledger.ts'
-import { domainsOf, nodeName, replicaBits } from './snapshot.ts'
+import { replicaBits } from './snapshot.ts'
 
 /**
  * Something that a good placement has more of. Goals stand in an order: a later one never costs an earlier one anything.

@@ -1,8 +1,9 @@
 import type { Draft } from './draft.ts'
+import { nodeName } from './flat.ts'
 import type { BoundGoal } from './goals.ts'
 import { nowhere } from './ledger.ts'
 import { NodeIndex } from './node-index.ts'
-import { nodeName, replicaBits } from './snapshot.ts'
+import { replicaBits } from './snapshot.ts'
 
 /** Ranges of an overfull node that are looked at for the best one to move. */
 const maximumExamined = 64

@@ -1,5 +1,6 @@
 import { nowhere } from './assignment.ts'
-import { nodeBits, type PlacementSnapshot, replicaBits } from './snapshot.ts'
+import { type FlatSnapshot } from './flat.ts'
+import { nodeBits, replicaBits } from './snapshot.ts'
 
 /** Nobody: where a replica comes from when it is new, or goes to when it vanishes. */
 export { nowhere }
@@ -9,8 +10,8 @@ export { nowhere }
  * the plan so far. The one mutable part of planning.
  */
 export class Ledger {
-  /** The cluster that the ledger began with. */
-  readonly snapshot: PlacementSnapshot
+  /** The cluster that the ledger began with. @internal */
+  readonly snapshot: FlatSnapshot
   /** Replicas that count, by node. Lost ones count nowhere. */
   readonly replicas: Float64Array
   /** Leases by node. */
@@ -26,8 +27,8 @@ export class Ledger {
   /** Transfers of leases under way or planned. */
   leaseMoves = 0
 
-  /** Counts the replicas of `snapshot` and the moves that it has in flight. */
-  constructor(snapshot: PlacementSnapshot) {
+  /** Counts the replicas of `snapshot` and the moves that it has in flight. @internal */
+  constructor(snapshot: FlatSnapshot) {
     const count = snapshot.nodes.length
     this.snapshot = snapshot
     this.replicas = new Float64Array(count)

@@ -1,14 +1,15 @@
-import { type PlacementSnapshot, replicaBits } from './snapshot.ts'
+import { type FlatSnapshot } from './flat.ts'
+import { replicaBits } from './snapshot.ts'
 
 /** Which replicas each node has: one counting sort over the snapshot. @internal */
 export class NodeIndex {
-  readonly #snapshot: PlacementSnapshot
+  readonly #snapshot: FlatSnapshot
   /** Where the replicas of each node start in `#replicas`; one more entry ends the last one. */
   readonly #first: Uint32Array
   readonly #replicas: Uint32Array
   readonly #range: Uint32Array
 
-  constructor(snapshot: PlacementSnapshot) {
+  constructor(snapshot: FlatSnapshot) {
     const { firstReplica, replicaNode, nodes } = snapshot
     const first = new Uint32Array(nodes.length + 1)
     for (const node of replicaNode) if (node >= 0) first[node + 1] = (first[node + 1] as number) + 1

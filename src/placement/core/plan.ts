@@ -1,7 +1,7 @@
 import type { Incarnation, NodeId, RangeId, ReplicaId } from '../../model/ids.ts'
 import type { PlacementLimits } from './policy.ts'
 import type { QuorumStep } from './quorum.ts'
-import type { MoveKind } from './snapshot.ts'
+import { type MoveKind } from './snapshot.ts'
 import type { Rejection } from './targets.ts'
 
 /** A move that the planner wants. */

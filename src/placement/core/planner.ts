@@ -2,6 +2,7 @@ import { checkObject } from '../../core/arguments.ts'
 import { checkOptions, integerOption } from '../../core/options.ts'
 import { goalDistances, measurePlan } from './bounds.ts'
 import { Draft } from './draft.ts'
+import { flatOf } from './flat.ts'
 import { Improvements } from './improvements.ts'
 import type { Plan, PlanOptions } from './plan.ts'
 import { type PlacementLimits, type PlacementPolicy, placementLimits, placementPolicy } from './policy.ts'
@@ -14,7 +15,7 @@ export function draftOf(
   policy: Partial<PlacementPolicy> = {},
   options: PlanOptions = {},
 ): Draft {
-  checkObject(snapshot, 'the snapshot to plan for', ['nodes', 'rangeIds', 'firstReplica'])
+  checkObject(snapshot, 'the snapshot to plan for', ['table', 'reader', 'moves'])
   const { seed, limits } = checkOptions<{ readonly seed: number; readonly limits: PlacementLimits }>(
     'plan',
     options,
@@ -23,7 +24,7 @@ export function draftOf(
       limits: (value) => placementLimits(value as Partial<PlacementLimits> | undefined),
     },
   )
-  return new Draft(snapshot, placementPolicy(policy), limits, seed)
+  return new Draft(flatOf(snapshot), placementPolicy(policy), limits, seed)
 }
 
 /** Plans the next moves of a cluster. Pure: the same snapshot, policy and seed give the same plan. @throws KeelsonError `INVALID_OPTION`, `INVALID_ARGUMENT` */
@@ -38,7 +39,7 @@ export function plan(
   // While anything is to be repaired the network belongs to it.
   if (draft.repairs === 0) new Improvements(draft).run()
   const { moves, blocked, blockedCount, deferred, goals } = draft
-  const bounds = measurePlan(snapshot, draft.policy, moves, goals, before)
+  const bounds = measurePlan(draft.snapshot, draft.policy, moves, goals, before)
   return { moves, blocked, blockedCount, deferred, bounds, explained: explain(draft) }
 }
 

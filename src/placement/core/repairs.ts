@@ -1,7 +1,8 @@
 import type { Draft } from './draft.ts'
+import { nodeName } from './flat.ts'
 import { nowhere } from './ledger.ts'
 import { whyEvicted, whyGoes, whyLeaving, whyLost, whyUnavailable } from './reasons.ts'
-import { nodeName, replicaBits } from './snapshot.ts'
+import { replicaBits } from './snapshot.ts'
 import { type Need, needPriority } from './survey.ts'
 
 /** Plans what ranges need: to be whole again, and to leave where they must not be. @internal */

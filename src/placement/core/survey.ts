@@ -1,6 +1,7 @@
+import { type FlatSnapshot } from './flat.ts'
 import type { BoundConstraint } from './goals.ts'
 import { quorumOf } from './quorum.ts'
-import { type PlacementSnapshot, replicaBits } from './snapshot.ts'
+import { replicaBits } from './snapshot.ts'
 
 /** What a range needs, the most urgent last. */
 export type Need =
@@ -35,7 +36,7 @@ export const repairPriority = 10_000
  * million ranges cost no garbage. Positions are those of the snapshot's replica columns, -1 for none.
  */
 export class RangeSurvey {
-  readonly #snapshot: PlacementSnapshot
+  readonly #snapshot: FlatSnapshot
   readonly #constraints: readonly BoundConstraint[]
   readonly #replicationFactor: number
   range = -1
@@ -51,11 +52,7 @@ export class RangeSurvey {
   /** Voters that are meant to stay. */
   staying = 0
 
-  constructor(
-    snapshot: PlacementSnapshot,
-    constraints: readonly BoundConstraint[],
-    replicationFactor: number,
-  ) {
+  constructor(snapshot: FlatSnapshot, constraints: readonly BoundConstraint[], replicationFactor: number) {
     this.#snapshot = snapshot
     this.#constraints = constraints
     this.#replicationFactor = replicationFactor

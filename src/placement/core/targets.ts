@@ -1,8 +1,9 @@
 import type { NodeId } from '../../model/ids.ts'
+import { type FlatSnapshot, nodeName } from './flat.ts'
 import type { BoundConstraint, BoundGoal } from './goals.ts'
 import { type Ledger, nowhere } from './ledger.ts'
 import type { PlacementLimits } from './policy.ts'
-import { nodeBits, nodeName, type PlacementSnapshot } from './snapshot.ts'
+import { nodeBits } from './snapshot.ts'
 
 /** A node that was not taken, and why. */
 export interface Rejection {
@@ -24,7 +25,7 @@ const epsilon = 1e-9
 /** Chooses where a replica may go: hard rules first, then the goals in their order, then a fixed draw among equals. */
 export class Targets {
   readonly #ledger: Ledger
-  readonly #snapshot: PlacementSnapshot
+  readonly #snapshot: FlatSnapshot
   readonly #constraints: readonly BoundConstraint[]
   readonly #goals: readonly BoundGoal[]
   readonly #limits: PlacementLimits
@@ -170,7 +171,7 @@ export class Targets {
   /** Why a node takes nothing, in words. */
   status(node: number): string {
     const bits = this.#snapshot.nodeStatus[node] as number
-    const { state, liveness } = this.#snapshot.nodes[node] as PlacementSnapshot['nodes'][number]
+    const { state, liveness } = this.#snapshot.nodes[node] as FlatSnapshot['nodes'][number]
     if ((bits & nodeBits.gone) !== 0 || liveness === 'dead') {
       return state === 'decommissioned' ? 'it was decommissioned' : 'it is dead'
     }

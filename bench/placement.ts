@@ -1,0 +1,124 @@
+// What placement costs at size: the model of a cluster, and plans on it.
+//
+//   model   building it, reports a second, memory, snapshots after changes
+//
+// `npm run bench -- placement [--ranges 1000000] [--nodes 1000]`
+
+import { parseArgs } from 'node:util'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { SeededRandom } from 'keelson/core'
+import { Fleet, type PlacementNode, type PlacementRange } from 'keelson/placement'
+
+setFlagsFromString('--expose-gc')
+const collect = runInNewContext('gc') as () => void
+
+const { values } = parseArgs({
+  options: { ranges: { type: 'string', default: '1000000' }, nodes: { type: 'string', default: '1000' } },
+})
+const rangeCount = Number(values.ranges)
+const nodeCount = Number(values.nodes)
+const random = new SeededRandom(7)
+
+/** Milliseconds of processor time of what is called. */
+function time<T>(work: () => T): { readonly ms: number; readonly result: T } {
+  const before = process.cpuUsage()
+  const result = work()
+  const { user, system } = process.cpuUsage(before)
+  return { ms: (user + system) / 1000, result }
+}
+
+function report(what: string, ms: number, more = ''): void {
+  console.log(`${what.padEnd(58)} ${ms.toFixed(1).padStart(9)} ms${more === '' ? '' : `  ${more}`}`)
+}
+
+function mebibytes(): number {
+  collect()
+  const { heapUsed, arrayBuffers } = process.memoryUsage()
+  return (heapUsed + arrayBuffers) / 2 ** 20
+}
+
+const names = Array.from({ length: nodeCount }, (_, i) => `n${String(i).padStart(4, '0')}`)
+
+function node(i: number, change: Partial<PlacementNode> = {}): PlacementNode {
+  const zone = i % 5
+  return {
+    descriptor: {
+      nodeId: names[i] as string,
+      incarnation: 1,
+      addresses: [],
+      locality: [
+        { key: 'region', value: 'eu' },
+        { key: 'zone', value: `z${zone}` },
+        { key: 'rack', value: `z${zone}r${Math.floor(i / 5) % 20}` },
+      ],
+      capacity: { bytes: 8e12, cpu: 64 },
+      labels: {},
+    },
+    state: 'active',
+    liveness: 'live',
+    forMs: 0,
+    ...change,
+  }
+}
+
+/** Three replicas in three zones. */
+function range(rangeId: number, generation: number): PlacementRange {
+  const group = Math.floor(nodeCount / 5)
+  const zone = random.integer(5)
+  const replicas = [0, 1, 2].map((i) => ({
+    replicaId: i + 1,
+    nodeId: names[((zone + i) % 5) + 5 * random.integer(group)] as string,
+    incarnation: 1,
+    role: 'voter' as const,
+  }))
+  return {
+    descriptor: { rangeId, start: nothing, end: undefined, generation, replicas },
+    leaseHolder: 1 + random.integer(3),
+    load: { bytes: 256e6 + random.integer(256e6), cpu: random.float() / 10, qps: random.integer(1000) },
+  }
+}
+
+const nothing = new Uint8Array(0)
+
+const empty = mebibytes()
+const fleet = new Fleet({ deadAfterMs: 300_000 })
+for (let i = 0; i < nodeCount; i++) fleet.setNode(node(i))
+const build = time(() => {
+  for (let rangeId = 1; rangeId <= rangeCount; rangeId++) fleet.setRange(range(rangeId, 1))
+})
+report(`${rangeCount} ranges × 3 on ${nodeCount} nodes enter the model`, build.ms)
+const first = time(() => fleet.snapshot())
+report('the first snapshot', first.ms)
+console.log(`${'the model and a snapshot'.padEnd(58)} ${(mebibytes() - empty).toFixed(0).padStart(9)} MiB`)
+
+const reports = 200_000
+const applied = time(() => {
+  for (let i = 0; i < reports; i++) {
+    const rangeId = 1 + random.integer(rangeCount)
+    fleet.setLoad(rangeId, { bytes: 256e6 + random.integer(256e6), cpu: random.float() / 10, qps: 7 })
+  }
+})
+report(`${reports} reports of loads`, applied.ms, `${((reports / applied.ms) * 1000).toFixed(0)} a second`)
+fleet.snapshot()
+const configured = time(() => {
+  for (let i = 0; i < reports; i++) fleet.setRange(range(1 + random.integer(rangeCount), 2 + i))
+})
+report(
+  `${reports} new configurations`,
+  configured.ms,
+  `${((reports / configured.ms) * 1000).toFixed(0)} a second`,
+)
+for (const changes of [0, 1, 100, 10_000]) {
+  fleet.snapshot()
+  const taken = time(() => {
+    for (let i = 0; i < changes; i++) fleet.setRange(range(1 + random.integer(rangeCount), 1e7 + i))
+    return fleet.snapshot()
+  })
+  report(`${changes} changes and a snapshot`, taken.ms)
+}
+const failed = time(() => {
+  fleet.setNode(node(17, { liveness: 'dead', forMs: 300_000 }))
+  return fleet.snapshot()
+})
+report('a node fails, and a snapshot', failed.ms)

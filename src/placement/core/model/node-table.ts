@@ -1,0 +1,129 @@
+import type { NodeId } from '../../../model/ids.ts'
+import { nodeBits, type PlacementNode, type PlacementStore, replicaBits } from './cluster.ts'
+import type { Life } from './lives.ts'
+
+/** A store as the planner counts it: one for each disk of each node. */
+export interface StoreView {
+  /** The node that it is in. */
+  readonly node: PlacementNode
+  /** Its name within the node; empty for the one store of a node that names none. */
+  readonly storeId: string
+  /** What it can hold, by resource name. A resource that is not named has no limit. */
+  readonly capacity: Readonly<Record<string, number>>
+  /** Labels of the node and of the store. */
+  readonly labels: Readonly<Record<string, string>>
+}
+
+/**
+ * Nodes and stores at one moment, and what each life of a store comes to. Made anew when a node changes, which costs
+ * O(nodes): replicas name lives, so no page has to change. Never changed once it is built.
+ */
+export class NodeTable {
+  /** By ascending id. */
+  readonly nodes: readonly PlacementNode[]
+  /** Where each node is in `nodes`. */
+  readonly nodeIndex: ReadonlyMap<NodeId, number>
+  /** Bits of each node's state. */
+  readonly nodeStatus: Uint8Array
+  /** By ascending node id, then store id. Where each node has one store, they are the nodes. */
+  readonly stores: readonly StoreView[]
+  /** Bits of each store's state: those of its node, and its own. */
+  readonly storeStatus: Uint8Array
+  /** The node of each store, as an index. */
+  readonly nodeOf: Int32Array
+  /** The first store of each node; one more entry ends the last one. */
+  readonly firstStore: Int32Array
+  /** What the numbers of lives mean. @internal */
+  readonly lives: readonly (Life | undefined)[]
+  /** The store of each life, or -1 for one that nobody knows. @internal */
+  readonly lifeStore: Int32Array
+  /** Bits that a replica has from its life. @internal */
+  readonly lifeStatus: Uint8Array
+
+  /** @internal */
+  constructor(
+    nodes: Iterable<PlacementNode>,
+    statusOf: (node: PlacementNode) => number,
+    lives: readonly (Life | undefined)[],
+  ) {
+    this.nodes = [...nodes].sort((a, b) => (a.descriptor.nodeId < b.descriptor.nodeId ? -1 : 1))
+    this.nodeIndex = new Map(this.nodes.map((node, i) => [node.descriptor.nodeId, i]))
+    this.nodeStatus = Uint8Array.from(this.nodes, statusOf)
+    const stores: StoreView[] = []
+    const storeStatus: number[] = []
+    const nodeOf: number[] = []
+    this.firstStore = new Int32Array(this.nodes.length + 1)
+    this.nodes.forEach((node, i) => {
+      this.firstStore[i] = stores.length
+      for (const store of storesOf(node)) {
+        stores.push(viewOf(node, store))
+        storeStatus.push(statusOfStore(this.nodeStatus[i] as number, store))
+        nodeOf.push(i)
+      }
+    })
+    this.firstStore[this.nodes.length] = stores.length
+    this.stores = stores
+    this.storeStatus = Uint8Array.from(storeStatus)
+    this.nodeOf = Int32Array.from(nodeOf)
+    this.lives = lives.slice()
+    this.lifeStore = Int32Array.from(lives, (life) => (life === undefined ? -1 : this.storeOf(life)))
+    this.lifeStatus = Uint8Array.from(lives, (life, i) => this.#statusOf(life, this.lifeStore[i] as number))
+  }
+
+  /** The store that a life names, or the first one of its node, or -1. @internal */
+  storeOf({ nodeId, storeId }: Life): number {
+    const node = this.nodeIndex.get(nodeId)
+    if (node === undefined) return -1
+    const end = this.firstStore[node + 1] as number
+    const first = this.firstStore[node] as number
+    for (let store = first; store < end; store++) if (this.stores[store]?.storeId === storeId) return store
+    return first
+  }
+
+  #statusOf(life: Life | undefined, store: number): number {
+    if (life === undefined || store < 0) return replicaBits.lost
+    if (this.stores[store]?.node.descriptor.incarnation !== life.incarnation) return replicaBits.lost
+    const bits = this.storeStatus[store] as number
+    return (
+      ((bits & nodeBits.up) === 0 ? 0 : replicaBits.up) |
+      ((bits & nodeBits.gone) === 0 ? 0 : replicaBits.lost) |
+      ((bits & nodeBits.leaving) === 0 ? 0 : replicaBits.leaving) |
+      ((bits & nodeBits.resting) === 0 ? 0 : replicaBits.resting)
+    )
+  }
+}
+
+const onlyStore: readonly PlacementStore[] = Object.freeze([{ storeId: '' }])
+
+function storesOf({ stores }: PlacementNode): readonly PlacementStore[] {
+  if (stores === undefined || stores.length === 0) return onlyStore
+  return [...stores].sort((a, b) => (a.storeId < b.storeId ? -1 : 1))
+}
+
+function viewOf(node: PlacementNode, store: PlacementStore): StoreView {
+  const { capacity, labels } = node.descriptor
+  return {
+    node,
+    storeId: store.storeId,
+    capacity: store.capacity === undefined ? capacity : { ...capacity, ...store.capacity },
+    labels: store.labels === undefined ? labels : { ...labels, ...store.labels },
+  }
+}
+
+function statusOfStore(ofNode: number, { state }: PlacementStore): number {
+  if (state === 'draining') return (ofNode & ~nodeBits.eligible) | nodeBits.leaving
+  if (state === 'failed') return (ofNode & ~(nodeBits.eligible | nodeBits.up)) | nodeBits.gone
+  return ofNode
+}
+
+/** What is true of a node. */
+export function nodeStatusOf(node: PlacementNode, deadAfterMs: number): number {
+  const { state, liveness, maintenance } = node
+  if (state === 'decommissioned') return nodeBits.gone
+  const resting = maintenance === true
+  const up = liveness === 'dead' ? 0 : nodeBits.up
+  const gone = liveness === 'dead' && node.forMs >= deadAfterMs && !resting ? nodeBits.gone : 0
+  const eligible = state === 'active' && liveness === 'live' && !resting ? nodeBits.eligible : 0
+  const leaving = state === 'draining' || state === 'drained' ? nodeBits.leaving : 0
+  return up | gone | eligible | leaving | (resting ? nodeBits.resting : 0)
+}
