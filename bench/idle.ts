@@ -1,10 +1,12 @@
 // What groups cost that have nothing to say: heap and processor time of 100,000 idle groups on each of three nodes, three
 // processes over WebSocket on loopback. `npm run bench -- idle [--groups 100000] [--seconds 20] [--store segments|memory]`
 //
-// Each group is bootstrapped, elects a leader, commits its first entry and goes to rest. Heap is what a full collection
-// leaves, less what the node had with its host open and no group, log store included. The state machine of a group is an
-// empty object: what a host program keeps is its own. Processor time is all that the process used while nobody asked for
-// anything, collections included.
+// A thousand groups at a time are bootstrapped, elect a leader, commit their first entry and go to rest. Processor time is
+// all that a process used while nobody asked for anything, its connections and their signs of life included; `rested` says
+// how many of its replicas did so from beginning to end. Then a thousand of the groups that a node leads take a command
+// each, a hundred at a time. Heap comes last, when they rest again, since a full collection of a large heap stops a process
+// for longer than others wait for it: it is what the collection leaves, less what the node had with its host open and no
+// group, log store included. The state machine of a group is an empty object: what a host program keeps is its own.
 
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -22,23 +24,30 @@ import { webSocket } from 'keelson/transport/websocket'
 type StateMachine = Parameters<RaftHost['bootstrap']>[1]['stateMachine']
 type Replicas = Parameters<RaftHost['bootstrap']>[1]['replicas']
 
+type RaftGroup = Awaited<ReturnType<RaftHost['openGroup']>>
+
 type Command =
   | { readonly type: 'bootstrap'; readonly addresses: Record<string, string>; readonly replicas: Replicas }
-  | { readonly type: 'measure'; readonly seconds: number }
+  | { readonly type: 'idle'; readonly seconds: number }
+  | { readonly type: 'write' }
+  | { readonly type: 'heap' }
 
-/** What a node found, of its process. */
-interface Result {
-  readonly groups: number
+/** What a node found of its process. */
+interface IdleResult {
+  readonly rested: number
   readonly led: number
+  readonly cpuShare: number
+}
+
+interface HeapResult {
   readonly heapPerReplica: number
   readonly externalPerReplica: number
   readonly residentMb: number
-  readonly cpuShare: number
-  readonly writesPerSecondAfter: number
 }
 
 const names = ['n1', 'n2', 'n3']
 const together = 1_000
+const writtenTogether = 100
 
 const { values } = parseArgs({
   options: {
@@ -89,63 +98,91 @@ async function serve(nodeId: string, directory: string): Promise<void> {
   const channel = transport.channel('raft', { traffic: 'control' })
   const raft = { clockDriftBound: Number(values.drift) }
   const host = await RaftHost.open({ env, log, clusterId, nodeId, channel, maximumGroups: groups, raft })
-  const before = await memory()
+  await pause(100)
+  const empty = memory()
   process.on('message', (command: Command) => {
-    if (command.type === 'measure') void measure(command.seconds)
-    else void bootstrap(command.addresses, command.replicas)
+    void carryOut(command).then((answer) => process.send?.(answer))
   })
   process.on('disconnect', () => process.exit(0))
   process.send?.({ address: transport.addresses[0], incarnation: log.incarnation })
 
-  async function bootstrap(known: Record<string, string>, replicas: Replicas): Promise<void> {
-    addresses = known
+  async function carryOut(command: Command): Promise<unknown> {
+    switch (command.type) {
+      case 'bootstrap':
+        addresses = command.addresses
+        return bootstrap(command.replicas)
+      case 'idle':
+        return idle(command.seconds)
+      case 'write':
+        return write()
+      case 'heap':
+        return heap()
+    }
+  }
+
+  async function bootstrap(replicas: Replicas): Promise<string> {
     for (let first = 1; first <= groups; first += together) {
       const count = Math.min(together, groups - first + 1)
-      await Promise.all(
+      const made = await Promise.all(
         Array.from({ length: count }, async (_, i) =>
           host.bootstrap(first + i, { replicas, stateMachine: new EmptyMachine() }),
         ),
       )
+      await rest(made)
     }
-    const rests = (): boolean => [...host.groups().values()].every((group) => group.status().atRest)
-    do await pause(1_000)
-    while (!rests())
-    process.send?.('at rest')
+    await rest([...host.groups().values()])
+    return 'at rest'
   }
 
-  async function measure(seconds: number): Promise<void> {
-    const after = await memory()
+  async function rest(some: readonly RaftGroup[]): Promise<void> {
+    while (!some.every((group) => group.status().atRest)) await pause(100)
+  }
+
+  /** Processor time of a while in which nothing is asked for. */
+  async function idle(seconds: number): Promise<IdleResult> {
+    const all = [...host.groups().values()]
+    const before = all.map((group) => group.status())
+    await pause(1_000)
     const { user, system } = process.cpuUsage()
     const startedMs = performance.now()
     await pause(seconds * 1000)
     const used = process.cpuUsage({ user, system })
-    const elapsedMs = performance.now() - startedMs
-    const led = [...host.groups().values()].filter((group) => group.status().role === 'leader')
-    const result: Result = {
-      groups: host.groups().size,
-      led: led.length,
-      heapPerReplica: (after.heapUsed - before.heapUsed) / groups,
-      externalPerReplica: (after.external - before.external) / groups,
-      residentMb: after.rss / 2 ** 20,
-      cpuShare: (used.user + used.system) / 1000 / elapsedMs,
-      writesPerSecondAfter: await write(led.slice(0, together)),
-    }
-    process.send?.(result)
+    const cpuShare = (used.user + used.system) / 1000 / (performance.now() - startedMs)
+    const rested = all.filter((group, i) => {
+      const status = group.status()
+      return status.atRest && before[i]?.atRest === true && before[i].term === status.term
+    })
+    const led = rested.filter((group) => group.status().role === 'leader')
+    return { rested: rested.length, led: led.length, cpuShare }
   }
 
-  /** That they are there indeed: each of some groups takes a command. */
-  async function write(some: readonly Awaited<ReturnType<RaftHost['openGroup']>>[]): Promise<number> {
+  /** That they are there indeed: each of some groups takes a command. @returns commands per second */
+  async function write(): Promise<number> {
+    const led = [...host.groups().values()].filter((group) => group.status().role === 'leader')
+    const some = led.slice(0, together)
     const startedMs = performance.now()
-    await Promise.all(some.map(async (group) => group.propose(nothing)))
+    for (let at = 0; at < some.length; at += writtenTogether) {
+      await Promise.all(some.slice(at, at + writtenTogether).map(async (group) => group.propose(nothing)))
+    }
     return (some.length / (performance.now() - startedMs)) * 1000
+  }
+
+  /** What is kept for replicas that rest. */
+  async function heap(): Promise<HeapResult> {
+    await rest([...host.groups().values()])
+    const after = memory()
+    return {
+      heapPerReplica: (after.heapUsed - empty.heapUsed) / groups,
+      externalPerReplica: (after.external - empty.external) / groups,
+      residentMb: after.rss / 2 ** 20,
+    }
   }
 }
 
-async function memory(): Promise<NodeJS.MemoryUsage> {
-  for (let i = 0; i < 3; i++) {
-    globalThis.gc?.()
-    await pause(100)
-  }
+/** After full collections, and before anything else happens. */
+function memory(): NodeJS.MemoryUsage {
+  globalThis.gc?.()
+  globalThis.gc?.()
   return process.memoryUsage()
 }
 
@@ -173,7 +210,12 @@ async function orchestrate(): Promise<void> {
     console.log(
       `Raft at rest: 3 processes, ${values.store}, ${groups.toLocaleString('en')} groups, made in ${seconds} s`,
     )
-    report(await all<Result>(children, { type: 'measure', seconds: Number(values.seconds) }))
+    const idle = await all<IdleResult>(children, { type: 'idle', seconds: Number(values.seconds) })
+    const writes = await all<number>(children, { type: 'write' })
+    const heaps: HeapResult[] = []
+    // One after the other: whoever is waited for wakes the others.
+    for (const child of children) heaps.push(...(await all<HeapResult>([child], { type: 'heap' })))
+    report(idle, writes, heaps)
   } finally {
     const gone = children.map(async (child) => once(child, 'exit'))
     for (const child of children) child.disconnect()
@@ -201,21 +243,25 @@ async function all<T>(children: readonly ChildProcess[], command?: Command): Pro
   )
 }
 
-function report(results: readonly Result[]): void {
+function report(idle: readonly IdleResult[], writes: readonly number[], heaps: readonly HeapResult[]): void {
   console.log(
-    'node   groups      led   heap/replica   external/replica   resident   CPU of a core   writes/s after',
+    'node   groups      led   rested   CPU of a core   heap/replica   external/replica   resident   writes/s',
   )
-  results.forEach((result, i) => {
+  idle.forEach(({ led, rested, cpuShare }, i) => {
+    const { heapPerReplica, externalPerReplica, residentMb } = heaps[i] as HeapResult
     console.log(
       [
         (names[i] as string).padEnd(4),
-        result.groups.toLocaleString('en').padStart(8),
-        result.led.toLocaleString('en').padStart(8),
-        `${Math.round(result.heapPerReplica).toLocaleString('en')} B`.padStart(14),
-        `${Math.round(result.externalPerReplica).toLocaleString('en')} B`.padStart(18),
-        `${Math.round(result.residentMb)} MiB`.padStart(10),
-        `${(result.cpuShare * 100).toFixed(2)} %`.padStart(15),
-        Math.round(result.writesPerSecondAfter).toLocaleString('en').padStart(16),
+        groups.toLocaleString('en').padStart(8),
+        led.toLocaleString('en').padStart(8),
+        rested.toLocaleString('en').padStart(8),
+        `${(cpuShare * 100).toFixed(2)} %`.padStart(15),
+        `${Math.round(heapPerReplica).toLocaleString('en')} B`.padStart(14),
+        `${Math.round(externalPerReplica).toLocaleString('en')} B`.padStart(18),
+        `${Math.round(residentMb)} MiB`.padStart(10),
+        Math.round(writes[i] as number)
+          .toLocaleString('en')
+          .padStart(10),
       ].join(' '),
     )
   })

@@ -13,15 +13,15 @@ export interface Block {
 /** Numbers that make up a block: first entry, position, bytes. */
 const stride = 3
 
-const empty = new Float64Array(0)
+const empty: number[] = Object.freeze([]) as never
 
 /**
  * Where the entries of a log are. Blocks are sorted and each ends where the next one begins, so that three numbers
- * describe one; what is missing in between is a block as well, of no bytes. They lie in one typed array, since a node may
- * have millions of them, and many groups may have few.
+ * describe one; what is missing in between is a block as well, of no bytes. They lie in one array of numbers, since a node may
+ * have millions of them, and many groups may have few: a typed array takes 200 bytes before it holds anything.
  */
 export class BlockTable {
-  #numbers: Float64Array = empty
+  #numbers: number[] = empty
   /** Blocks given up at the front, and the end of those in use. */
   #start = 0
   #end = 0
@@ -146,7 +146,11 @@ export class BlockTable {
     const at = (this.#start + i) * stride
     const numbers = this.#numbers
     if (growth !== 0) numbers.copyWithin(at + made.length * stride, at + count * stride, this.#end * stride)
-    made.forEach(({ first, position, bytes }, k) => numbers.set([first, position, bytes], at + k * stride))
+    made.forEach(({ first, position, bytes }, k) => {
+      numbers[at + k * stride] = first
+      numbers[at + k * stride + 1] = position
+      numbers[at + k * stride + 2] = bytes
+    })
     this.#end += growth
   }
 
@@ -162,9 +166,10 @@ export class BlockTable {
   }
 
   #resize(blocks: number): void {
-    const numbers = new Float64Array(blocks * stride)
-    numbers.set(this.#numbers.subarray(this.#start * stride, this.#end * stride))
-    this.#numbers = numbers
+    const used = this.#numbers.slice(this.#start * stride, this.#end * stride)
+    // Not pushed: that leaves room for sixteen more.
+    const room = blocks * stride - used.length
+    this.#numbers = used.concat(Array.from<number>({ length: room }).fill(0))
     this.#end -= this.#start
     this.#start = 0
   }

@@ -4,6 +4,8 @@ import { type Block, BlockTable } from './block-table.ts'
 import type { LogBounds } from './log-checks.ts'
 import { recordOverheadBytes } from './log-format.ts'
 
+const noneLost: readonly LostEntries[] = Object.freeze([])
+
 /**
  * Where the entries of one group are, and its small state. All of it plain numbers, as opening a store changes them
  * millions of times.
@@ -26,7 +28,7 @@ export class GroupLog implements LogBounds {
   #votedFor = 0
   #commit = 0
   /** What is known of entries that the disk damaged, ascending; may tell of some that are there again. */
-  #lost: LostEntries[] = []
+  #lost: readonly LostEntries[] = noneLost
 
   constructor(groupId: GroupId) {
     this.groupId = groupId
@@ -115,7 +117,7 @@ export class GroupLog implements LogBounds {
     const { first } = runs[0] as LostEntries
     const { last, term } = runs.at(-1) as LostEntries
     const dead = this.append(first, last, term, position, 0)
-    this.#lost.push(...runs)
+    this.#lost = [...this.#lost, ...runs]
     return dead
   }
 
@@ -175,7 +177,7 @@ export class GroupLog implements LogBounds {
   /** Drops the whole log. */
   reset(index: number, term: number, at: number): void {
     this.blocks.clear()
-    this.#lost = []
+    this.#lost = noneLost
     this.truncations++
     this.#compactedIndex = index
     this.#compactedTerm = term

@@ -4,9 +4,13 @@ import type { GroupId } from '../model/ids.ts'
 import { GroupLog } from './group-log.ts'
 import { type LogRecord, recordTypes } from './log-format.ts'
 
+const maximumShared = 256
+const maximumSharedBytes = 64
+
 /** What the store knows of all groups: built by replaying records, kept up to date by writes. */
 export class LogIndex {
   readonly #groups = new Map<GroupId, GroupLog>()
+  readonly #metadata = new Map<string, Uint8Array>()
   #liveBytes = 0
   /** The group that was changed last: the next record is often its own, too. */
   #latest: GroupLog | undefined
@@ -39,11 +43,11 @@ export class LogIndex {
     this.#liveBytes += group.stateBytes
   }
 
-  /** `metadata` is kept as it is. */
+  /** `metadata` is kept as it is, or what is equal to it. */
   metadata(groupId: GroupId, metadata: Uint8Array, at: number): void {
     const group = this.#make(groupId)
     this.#liveBytes -= group.stateBytes
-    group.metadata = metadata
+    group.metadata = this.#shared(metadata)
     group.metadataAt = at
     this.#liveBytes += group.stateBytes
   }
@@ -133,6 +137,17 @@ export class LogIndex {
       )
     }
     return found
+  }
+
+  /** Most groups of a node have the same few bytes. */
+  #shared(metadata: Uint8Array): Uint8Array {
+    const key = metadata.length > maximumSharedBytes ? undefined : String.fromCharCode(...metadata)
+    if (key === undefined) return metadata
+    const known = this.#metadata.get(key)
+    if (known !== undefined) return known
+    if (this.#metadata.size >= maximumShared) this.#metadata.clear()
+    this.#metadata.set(key, metadata)
+    return metadata
   }
 
   #make(groupId: GroupId): GroupLog {

@@ -1,23 +1,18 @@
-import { type Electorate, electorateOf } from './electorate.ts'
+import { ConfigurationPool, type KnownConfiguration } from './configuration-pool.ts'
 import type { Configuration } from './membership-types.ts'
+import { noneOf } from './none.ts'
 
 /** A configuration and where it comes from. */
-export interface PlacedConfiguration {
+export interface PlacedConfiguration extends KnownConfiguration {
   /** The index of its entry, or of the snapshot or applied position that it was restored with. */
   readonly index: number
-  readonly configuration: Configuration
-  /** Who counts in it: asked for with every message. */
-  readonly electorate: Electorate
-  /** It has the leader do something without being asked: leave it, promote a learner, or yield to another voter. */
-  readonly wantsMore: boolean
 }
 
-function place(index: number, configuration: Configuration): PlacedConfiguration {
-  const { replicas, joint } = configuration
-  const wantsMore =
-    joint?.autoLeave === true ||
-    replicas.some(({ autoPromote, priority }) => autoPromote !== undefined || priority !== undefined)
-  return { index, configuration, electorate: electorateOf(configuration), wantsMore }
+function placed(
+  index: number,
+  { configuration, electorate, wantsMore }: KnownConfiguration,
+): PlacedConfiguration {
+  return { index, configuration, electorate, wantsMore }
 }
 
 /**
@@ -27,7 +22,12 @@ function place(index: number, configuration: Configuration): PlacedConfiguration
  */
 export class ConfigurationHistory {
   /** Empty for a replica that knows no configuration yet. */
-  places: PlacedConfiguration[] = []
+  places: readonly PlacedConfiguration[] = noneOf()
+  readonly pool: ConfigurationPool
+
+  constructor(pool: ConfigurationPool = new ConfigurationPool()) {
+    this.pool = pool
+  }
 
   get latest(): PlacedConfiguration | undefined {
     return this.places.at(-1)
@@ -47,30 +47,32 @@ export class ConfigurationHistory {
     return undefined
   }
 
-  append(index: number, configuration: Configuration): void {
-    this.places.push(place(index, configuration))
+  /** The data of a configuration entry. @throws KeelsonError `MALFORMED`, `FORMAT_VERSION` */
+  append(index: number, data: Uint8Array): void {
+    // Not spread: that leaves room for more, in every replica of a host.
+    this.places = this.places.concat(placed(index, this.pool.decode(data)))
   }
 
   /** Entries from `index` on were cut off. */
   truncateFrom(index: number): void {
-    while (this.places.length > 0 && this.latestIndex >= index) this.places.pop()
+    if (this.latestIndex >= index) this.places = this.places.filter((place) => place.index < index)
   }
 
   /** Entries up to `index` were compacted: keeps the one in force there and later ones. */
   compactTo(index: number): void {
-    while (this.places.length > 1 && (this.places[1] as PlacedConfiguration).index <= index) {
-      this.places.shift()
-    }
+    let gone = 0
+    while ((this.places[gone + 1]?.index ?? Infinity) <= index) gone++
+    if (gone > 0) this.places = this.places.slice(gone)
   }
 
   /** A snapshot replaced the log: its configuration is the only one. */
   reset(index: number, configuration: Configuration): void {
-    this.places = [place(index, configuration)]
+    this.places = [placed(index, this.pool.share(configuration))]
   }
 
   clone(): ConfigurationHistory {
-    const copy = new ConfigurationHistory()
-    copy.places = this.places.slice()
+    const copy = new ConfigurationHistory(this.pool)
+    copy.places = this.places
     return copy
   }
 }

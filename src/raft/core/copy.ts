@@ -28,6 +28,7 @@ export function copyState<T extends RaftRequests>(core: T, random: Random): T {
 /** Fields that say nothing of what a core will do. */
 const irrelevant: ReadonlySet<string> = new Set([
   'options',
+  'pool',
   'random',
   'nowMs',
   'dropped',

@@ -10,6 +10,7 @@ import type {
   VoteRequest,
 } from './messages.ts'
 import { RaftPledges } from './pledges.ts'
+import { nobodysVotes } from './state.ts'
 
 /** Where a campaign stands. */
 export type Tally = 'won' | 'lost' | 'open'
@@ -35,7 +36,7 @@ export abstract class RaftElection extends RaftPledges {
     const led = this.role === 'leader'
     this.role = 'follower'
     this.atRest = false
-    this.votes.clear()
+    this.votes = nobodysVotes
     this.setLeader(leader)
     this.electionTimeoutMs = this.drawElectionTimeout()
     this.armElection()
@@ -78,7 +79,7 @@ export abstract class RaftElection extends RaftPledges {
       })
     }
     // A pre-vote binds nobody, so one's own needs no disk.
-    this.votes.set(this.replicaId, true)
+    this.noteVote(this.replicaId, true)
     this.decidePreVote()
   }
 
@@ -105,7 +106,7 @@ export abstract class RaftElection extends RaftPledges {
 
   startCampaign(): void {
     this.atRest = false
-    this.votes.clear()
+    this.votes = nobodysVotes
     this.setLeader(0)
     this.electionTimeoutMs = this.drawElectionTimeout()
     this.armElection()
@@ -238,8 +239,12 @@ export abstract class RaftElection extends RaftPledges {
       this.drop('notAVoter')
       return false
     }
-    if (this.votes.get(from) !== true) this.votes.set(from, granted)
+    if (this.votes.get(from) !== true) this.noteVote(from, granted)
     return true
+  }
+
+  noteVote(from: ReplicaId, granted: boolean): void {
+    this.votes = new Map(this.votes).set(from, granted)
   }
 
   handleTimeoutNow(message: TimeoutNow): void {
@@ -254,7 +259,7 @@ export abstract class RaftElection extends RaftPledges {
   }
 
   decideElection(): void {
-    if (this.ownVoteIsDurable()) this.votes.set(this.replicaId, true)
+    if (this.ownVoteIsDurable()) this.noteVote(this.replicaId, true)
     const tally = this.tally()
     if (tally === 'won') this.becomeLeader()
     else if (tally === 'lost') this.becomeFollower(this.term, 0)

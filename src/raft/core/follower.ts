@@ -1,10 +1,10 @@
 import { KeelsonError } from '../../core/errors.ts'
 import { entryKinds, type LogEntry, type LogPosition } from '../../interfaces/log-store.ts'
 import type { ReplicaId } from '../../model/ids.ts'
-import { decodeConfiguration } from './configuration.ts'
 import { RaftCover } from './cover.ts'
 import type { Configuration } from './membership-types.ts'
 import type { AppendRequest, Heartbeat, Message, SnapshotOffer } from './messages.ts'
+import { noneOf } from './none.ts'
 
 /** How a replica follows: Raft sections 5.3 and 7. */
 export abstract class RaftFollower extends RaftCover {
@@ -77,7 +77,7 @@ export abstract class RaftFollower extends RaftCover {
     let changed = false
     for (const entry of entries) {
       if (entry.kind !== entryKinds.configuration) continue
-      this.configurations.append(entry.index, decodeConfiguration(entry.data))
+      this.configurations.append(entry.index, entry.data)
       changed = true
     }
     if (changed) this.configurationChanged()
@@ -106,7 +106,7 @@ export abstract class RaftFollower extends RaftCover {
     const last = this.deferred.at(-1)
     if (last?.kind === 'appendReply' && last.to === this.leader && last.term === this.term) {
       if (last.index >= index) return
-      this.deferred.pop()
+      this.deferred = this.deferred.slice(0, -1)
     }
     this.sendAfterWrite(this.appendReply(this.leader, index, true))
   }
@@ -161,7 +161,7 @@ export abstract class RaftFollower extends RaftCover {
     if (this.quarantined) return
     this.quarantined = true
     this.pendingQuarantine = true
-    this.deferred = []
+    this.deferred = noneOf()
   }
 
   handleSnapshotOffer(offer: SnapshotOffer): void {

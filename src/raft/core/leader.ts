@@ -8,7 +8,9 @@ import { RaftFollower } from './follower.ts'
 import { memoryOf } from './log.ts'
 import type { Configuration } from './membership-types.ts'
 import type { AppendReply, HeartbeatReply } from './messages.ts'
+import { added, noneOf } from './none.ts'
 import { Progress } from './progress.ts'
+import { nobodysVotes } from './state.ts'
 import type { Fetch, NeededSnapshot } from './types.ts'
 
 /** Entries that were cut from the log for a message, so that equal messages to several replicas share them. */
@@ -18,13 +20,15 @@ interface SharedSlice {
   readonly entries: LogEntry[]
 }
 
+const noProgress: ReadonlyMap<ReplicaId, Progress> = new Map()
+
 /** So many entries are worth a message of their own, see {@link RaftLeader.noticeCommits}. */
 const fewCommits = 16
 
 /** How a leader replicates and commits: Raft sections 5.3 and 5.4.2, pipelined as in section 10.2 of the thesis. */
 export abstract class RaftLeader extends RaftFollower {
   /** Every other replica of the configuration in force; empty unless this replica leads. */
-  progress: Map<ReplicaId, Progress> = new Map()
+  progress: ReadonlyMap<ReplicaId, Progress> = noProgress
   /** What the entries take that were appended and are not committed. */
   uncommittedBytes = 0
   /** The term in which this replica led last, if it has asked others to rest in it; 0 if it has not. */
@@ -36,8 +40,8 @@ export abstract class RaftLeader extends RaftFollower {
   /** When replicas that were not told of a small commit are told. Infinity when there are none. */
   noticeDeadlineMs: number = Infinity
   lastFetchId = 0
-  fetches: Fetch[] = []
-  neededSnapshots: NeededSnapshot[] = []
+  fetches: readonly Fetch[] = noneOf()
+  neededSnapshots: readonly NeededSnapshot[] = noneOf()
   sharedSlice: SharedSlice | undefined = undefined
 
   /** Reads and transfers of a leader that lost its role. */
@@ -75,11 +79,11 @@ export abstract class RaftLeader extends RaftFollower {
   override becomeLeader(): void {
     this.role = 'leader'
     this.restTerm = 0
-    this.votes.clear()
+    this.votes = nobodysVotes
     this.setLeader(this.replicaId)
     this.electionDeadlineMs = Infinity
     this.heartbeatDeadlineMs = this.nowMs + this.options.heartbeatIntervalMs
-    this.progress.clear()
+    this.progress = noProgress
     this.restoring = undefined
     this.trackMembers()
     this.uncommittedBytes = this.bytesBetween(this.commitIndex + 1, this.log.lastIndex)
@@ -107,12 +111,12 @@ export abstract class RaftLeader extends RaftFollower {
   }
 
   override leaveLeadership(): void {
-    this.progress.clear()
+    this.progress = noProgress
     this.heartbeatDeadlineMs = Infinity
     this.noticeDeadlineMs = Infinity
     this.uncommittedBytes = 0
     this.fetches = this.fetches.filter((fetch) => fetch.replicaId === this.replicaId)
-    this.neededSnapshots = []
+    this.neededSnapshots = noneOf()
     this.abandonRequests()
   }
 
@@ -126,19 +130,14 @@ export abstract class RaftLeader extends RaftFollower {
 
   /** Keeps one progress per other replica of the configuration in force. */
   trackMembers(): void {
-    const members = new Set<ReplicaId>()
+    const before = this.progress
+    const progress = new Map<ReplicaId, Progress>()
     for (const { replicaId } of (this.configuration as Configuration).replicas) {
       if (replicaId === this.replicaId) continue
-      members.add(replicaId)
-      if (!this.progress.has(replicaId)) {
-        this.progress.set(replicaId, new Progress(this.log.lastIndex + 1, this.nowMs))
-      }
+      progress.set(replicaId, before.get(replicaId) ?? new Progress(this.log.lastIndex + 1, this.nowMs))
     }
-    for (const replicaId of this.progress.keys()) {
-      if (members.has(replicaId)) continue
-      this.progress.delete(replicaId)
-      this.leadNoMore(replicaId)
-    }
+    this.progress = progress
+    for (const replicaId of before.keys()) if (!progress.has(replicaId)) this.leadNoMore(replicaId)
   }
 
   /** A leader only ever adds to its log. */
@@ -486,7 +485,7 @@ export abstract class RaftLeader extends RaftFollower {
   needSnapshot(replicaId: ReplicaId, progress: Progress, index: number = this.log.compacted.index): void {
     progress.becomeSnapshot(index, this.nowMs)
     const position = this.offerSnapshot(replicaId, progress)
-    this.neededSnapshots.push({ replicaId, position })
+    this.neededSnapshots = added(this.neededSnapshots, { replicaId, position })
   }
 
   /** Offers what it was offered before, or a later one when that was compacted since. */
@@ -524,7 +523,7 @@ export abstract class RaftLeader extends RaftFollower {
 
   requestFetch(replicaId: ReplicaId, from: number, to: number, maximumBytes: number): number {
     const fetchId = ++this.lastFetchId
-    this.fetches.push({
+    this.fetches = added(this.fetches, {
       fetchId,
       replicaId,
       from,

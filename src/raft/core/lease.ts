@@ -2,6 +2,7 @@ import type { ReplicaId } from '../../model/ids.ts'
 import { hasQuorum } from './electorate.ts'
 import { RaftLeader } from './leader.ts'
 import type { HeartbeatReply } from './messages.ts'
+import { added, noneOf, without } from './none.ts'
 import type { Progress } from './progress.ts'
 
 /** When something left, by both clocks. */
@@ -23,18 +24,18 @@ interface SentRound extends Sent {
  */
 export abstract class RaftLease extends RaftLeader {
   /** The rounds of the last `leaseMs`, by ascending number without gaps. */
-  sentRounds: SentRound[] = []
+  sentRounds: readonly SentRound[] = noneOf()
   /** Leadership was offered to another: there is no lease in this term any more. */
   leaseGivenUp = false
 
   override becomeLeader(): void {
-    this.sentRounds = []
+    this.sentRounds = noneOf()
     this.leaseGivenUp = false
     super.becomeLeader()
   }
 
   override leaveLeadership(): void {
-    this.sentRounds = []
+    this.sentRounds = noneOf()
     super.leaveLeadership()
   }
 
@@ -48,8 +49,9 @@ export abstract class RaftLease extends RaftLeader {
     let old = 0
     while (old < this.sentRounds.length && (this.sentRounds[old] as SentRound).atMs <= since) old++
     // Moving the rest of an array costs its length.
-    if (old * 2 >= this.sentRounds.length) this.sentRounds.splice(0, old)
-    this.sentRounds.push({ round: this.round, atMs: this.nowMs, wallMs: this.wallMs })
+    if (old * 2 >= this.sentRounds.length) this.sentRounds = without(this.sentRounds, old)
+    const sent = { round: this.round, atMs: this.nowMs, wallMs: this.wallMs }
+    this.sentRounds = added(this.sentRounds, sent)
   }
 
   /** The replica has pledged itself when the round came to it. */

@@ -1,5 +1,6 @@
 import { invariant } from '../../core/invariant.ts'
 import type { HardState, LogEntry, LogPosition } from '../../interfaces/log-store.ts'
+import { added, noneOf, without } from './none.ts'
 
 /** What an entry takes in memory beyond its data, about: many empty ones are not free. */
 export const entryOverheadBytes = 64
@@ -10,6 +11,12 @@ export function memoryOf(entries: readonly LogEntry[], from = 0, to: number = en
   for (let i = from; i < to; i++) bytes += (entries[i] as LogEntry).data.length
   return bytes
 }
+
+/** The entries of a log that has none in memory. */
+const nothing: LogEntry[] = Object.freeze([]) as never
+
+/** Where every log begins. */
+const origin: LogPosition = Object.freeze({ index: 0, term: 0 })
 
 /** A write that the host is making durable. */
 interface WriteInFlight {
@@ -51,7 +58,7 @@ export class RaftLog {
   /** How often entries were cut off or the log was reset. Grows only; guards reads that are under way. */
   truncations = 0
   /** Writes that were issued and are not durable yet, by ascending id. */
-  inFlight: WriteInFlight[] = []
+  inFlight: readonly WriteInFlight[] = noneOf()
   /** Id of the last write that was issued. */
   lastWriteId = 0
   /** Everything up to this write is durable. */
@@ -63,9 +70,9 @@ export class RaftLog {
     entries: readonly LogEntry[],
     earlierTerms: readonly LogPosition[] = [],
   ) {
-    this.compacted = { index: compacted.index, term: compacted.term }
+    this.compacted = compacted.index === 0 ? origin : { index: compacted.index, term: compacted.term }
     this.runs = earlierTerms.slice()
-    this.entries = []
+    this.entries = nothing
     this.memoryFirst = entries[0]?.index ?? compacted.index + 1
     this.append(entries)
     this.durableIndex = this.lastIndex
@@ -128,6 +135,7 @@ export class RaftLog {
 
   /** Adds entries right after the last one. */
   append(entries: readonly LogEntry[]): void {
+    if (this.entries.length === 0) this.entries = []
     for (const entry of entries) {
       invariant(entry.index === this.lastIndex + 1, 'appended entries follow the last one')
       const lastTerm = this.lastTerm
@@ -144,7 +152,7 @@ export class RaftLog {
   truncateFrom(index: number): void {
     invariant(index > this.compacted.index && index >= this.memoryFirst, 'only what is in memory is cut off')
     this.memoryBytes -= memoryOf(this.entries, index - this.memoryFirst)
-    this.entries.length = index - this.memoryFirst
+    this.entries = this.entries.slice(0, index - this.memoryFirst)
     while ((this.runs.at(-1)?.index ?? 0) >= index) this.runs.pop()
     this.truncations++
     this.durableIndex = Math.min(this.durableIndex, index - 1)
@@ -167,7 +175,7 @@ export class RaftLog {
   /** Replaces the whole log by nothing after `position`, up to which a durable snapshot has everything. */
   reset(position: LogPosition): void {
     this.compacted = { index: position.index, term: position.term }
-    this.entries = []
+    this.entries = nothing
     this.memoryFirst = position.index + 1
     this.memoryBytes = 0
     this.runs = []
@@ -226,11 +234,19 @@ export class RaftLog {
     this.#dropFromMemory(through)
   }
 
+  /** All of it is on the disk and applied, and nobody needs it: it takes no more memory than it must. */
+  settle(): void {
+    if (this.entries.length === 0) return
+    this.#dropFromMemory(this.durableIndex)
+    this.runs = this.runs.slice()
+  }
+
   #dropFromMemory(index: number): void {
     if (index < this.memoryFirst) return
     const count = Math.min(index - this.memoryFirst + 1, this.entries.length)
     this.memoryBytes -= memoryOf(this.entries, 0, count)
-    this.entries.splice(0, count)
+    if (count < this.entries.length) this.entries.splice(0, count)
+    else this.entries = nothing
     this.memoryFirst += count
   }
 
@@ -259,7 +275,7 @@ export class RaftLog {
     this.pendingReset = undefined
     this.writeFrom = this.lastIndex + 1
     const writeId = ++this.lastWriteId
-    this.inFlight.push({ writeId, durableThrough: this.lastIndex, hardState })
+    this.inFlight = added(this.inFlight, { writeId, durableThrough: this.lastIndex, hardState })
     return { writeId, entries, reset }
   }
 
@@ -274,7 +290,7 @@ export class RaftLog {
       hardState = write.hardState ?? hardState
       done++
     }
-    this.inFlight.splice(0, done)
+    this.inFlight = without(this.inFlight, done)
     this.persistedWriteId = Math.max(this.persistedWriteId, writeId)
     return hardState
   }

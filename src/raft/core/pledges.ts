@@ -1,5 +1,5 @@
+import type { RaftCoreSetup } from './setup.ts'
 import { RaftState } from './state.ts'
-import type { RaftCoreSetup } from './types.ts'
 
 /**
  * What a voter promises so that its leader may answer reads alone: to vote for nobody for a while. The promise counts from

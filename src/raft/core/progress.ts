@@ -1,3 +1,4 @@
+import { added, noneOf, without } from './none.ts'
 import type { ProgressState } from './types.ts'
 
 /**
@@ -6,9 +7,9 @@ import type { ProgressState } from './types.ts'
  */
 export class InFlight {
   /** Last index of each message, ascending. */
-  indexes: number[] = []
+  indexes: readonly number[] = noneOf()
   /** Data bytes of each message. */
-  sizes: number[] = []
+  sizes: readonly number[] = noneOf()
   /** Sum of `sizes`. */
   bytes = 0
 
@@ -17,8 +18,8 @@ export class InFlight {
   }
 
   add(lastIndex: number, bytes: number): void {
-    this.indexes.push(lastIndex)
-    this.sizes.push(bytes)
+    this.indexes = added(this.indexes, lastIndex)
+    this.sizes = added(this.sizes, bytes)
     this.bytes += bytes
   }
 
@@ -30,13 +31,13 @@ export class InFlight {
       done++
     }
     if (done === 0) return
-    this.indexes.splice(0, done)
-    this.sizes.splice(0, done)
+    this.indexes = without(this.indexes, done)
+    this.sizes = without(this.sizes, done)
   }
 
   clear(): void {
-    this.indexes = []
-    this.sizes = []
+    this.indexes = noneOf()
+    this.sizes = noneOf()
     this.bytes = 0
   }
 

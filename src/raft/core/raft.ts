@@ -6,6 +6,7 @@ import { copyState, describeState } from './copy.ts'
 import { entryOverheadBytes, memoryOf } from './log.ts'
 import type { Configuration, MembershipChange, MembershipOptions } from './membership-types.ts'
 import type { Message } from './messages.ts'
+import { added, noneOf, without } from './none.ts'
 import { RaftRequests } from './requests.ts'
 import type {
   Accepted,
@@ -33,7 +34,7 @@ import { maximumTermJump, validateMessage } from './validate.ts'
  */
 export class RaftCore extends RaftRequests implements RaftMachine {
   /** Committed entries that were read back from the store for application. */
-  fetchedForApply: LogEntry[] = []
+  fetchedForApply: readonly LogEntry[] = noneOf()
   /** The fetch of committed entries that is under way; 0 for none. */
   applyFetchId = 0
 
@@ -285,7 +286,9 @@ export class RaftCore extends RaftRequests implements RaftMachine {
     this.observeTime(nowMs)
     invariant(index <= this.handedIndex, 'only what was handed out is applied')
     if (index > this.appliedIndex) this.appliedIndex = index
-    this.applying = this.applying.filter(({ lastIndex }) => lastIndex > index)
+    let done = 0
+    while ((this.applying[done]?.lastIndex ?? Infinity) <= index) done++
+    this.applying = without(this.applying, done)
   }
 
   fetched(fetch: Fetch, entries: readonly LogEntry[], nowMs: number): void {
@@ -341,14 +344,14 @@ export class RaftCore extends RaftRequests implements RaftMachine {
     const write = this.takeWrite()
     const messagesAfter = this.takeDeferred()
     const messages = this.outbox
-    this.outbox = []
+    this.outbox = noneOf()
     const committed = this.takeCommitted()
     const reads = this.servableReads
-    this.servableReads = []
+    this.servableReads = noneOf()
     const { failedReads, fetches, neededSnapshots } = this
-    this.failedReads = []
-    this.fetches = []
-    this.neededSnapshots = []
+    this.failedReads = noneOf()
+    this.fetches = noneOf()
+    this.neededSnapshots = noneOf()
     const rest = this.takeNews()
     this.sharedSlice = undefined
     const idle =
@@ -385,22 +388,22 @@ export class RaftCore extends RaftRequests implements RaftMachine {
   }
 
   /** Promises wait for the last write that was issued, which is durable after all before it. */
-  takeDeferred(): DeferredMessage[] {
+  takeDeferred(): readonly DeferredMessage[] {
     const { deferred } = this
-    if (deferred.length === 0) return []
-    this.deferred = []
+    if (deferred.length === 0) return noneOf()
+    this.deferred = noneOf()
     const after: DeferredMessage[] = []
     for (const message of deferred) {
-      if (this.isDurable(message)) this.outbox.push(message)
+      if (this.isDurable(message)) this.outbox = added(this.outbox, message)
       else after.push({ writeId: this.log.lastWriteId, message })
     }
     return after
   }
 
   /** The next entries to apply, within the limit on what is handed out and not applied. */
-  takeCommitted(): LogEntry[] {
+  takeCommitted(): readonly LogEntry[] {
     const limit = this.applyLimit()
-    if (this.handedIndex >= limit) return []
+    if (this.handedIndex >= limit) return noneOf()
     let room = this.options.maximumApplyingBytes
     for (const batch of this.applying) room -= batch.bytes
     if (room <= 0) return []
@@ -408,16 +411,16 @@ export class RaftCore extends RaftRequests implements RaftMachine {
     const last = entries.at(-1)
     if (last === undefined) return []
     this.handedIndex = last.index
-    this.applying.push({ lastIndex: last.index, bytes: memoryOf(entries) })
+    this.applying = added(this.applying, { lastIndex: last.index, bytes: memoryOf(entries) })
     return entries
   }
 
-  nextToApply(limit: number, room: number): LogEntry[] {
+  nextToApply(limit: number, room: number): readonly LogEntry[] {
     const from = this.handedIndex + 1
     if (from >= this.log.memoryFirst)
       return this.log.slice(from, limit, room, Math.ceil(room / entryOverheadBytes))
     const { fetchedForApply } = this
-    this.fetchedForApply = []
+    this.fetchedForApply = noneOf()
     if (fetchedForApply[0]?.index === from) return fetchedForApply
     if (this.applyFetchId === 0) {
       const to = Math.min(limit, this.log.memoryFirst - 1)
@@ -460,6 +463,14 @@ export class RaftCore extends RaftRequests implements RaftMachine {
     const { maximumTailBytes, maximumApplyingBytes } = this.options
     this.log.evict(this.handedIndex, maximumTailBytes)
     this.log.evict(this.commitIndex, maximumTailBytes + maximumApplyingBytes)
+    if (this.atRest) this.settle()
+  }
+
+  /** Nothing is under way: no more is kept than what must be known. */
+  settle(): void {
+    this.log.settle()
+    this.sentRounds = noneOf()
+    if (this.highestMinted() <= this.commitIndex) this.configurations.compactTo(this.commitIndex)
   }
 
   // Views
@@ -498,7 +509,7 @@ export class RaftCore extends RaftRequests implements RaftMachine {
       atRest: this.atRest,
       transferringTo: this.isHandingOver() ? this.transferTo : 0,
       progress,
-      dropped: new Map(this.dropped),
+      dropped: new Map(Object.entries(this.dropped)),
     }
   }
 

@@ -2,6 +2,7 @@ import type { ReplicaId } from '../../model/ids.ts'
 import { quorumValue } from './electorate.ts'
 import { RaftLease } from './lease.ts'
 import type { ReadIndexReply, ReadIndexRequest } from './messages.ts'
+import { added, noneOf, without } from './none.ts'
 import type { ReadReady, ReadRequest, RefusalReason } from './types.ts'
 
 /** A follower's reads, all those of one turn, which its leader answers with one index. */
@@ -33,18 +34,18 @@ interface AskedRead {
  */
 export abstract class RaftReads extends RaftLease {
   /** Reads that no round of heartbeats was started for yet, in order. */
-  waitingReads: number[] = []
-  waitingRemote: RemoteRead[] = []
+  waitingReads: readonly number[] = noneOf()
+  waitingRemote: readonly RemoteRead[] = noneOf()
   /** Reads whose round is under way, by ascending round. */
-  readBatches: ReadBatch[] = []
+  readBatches: readonly ReadBatch[] = noneOf()
   /** Reads in `readBatches`. */
   boundReads = 0
-  servableReads: ReadReady[] = []
-  failedReads: number[] = []
+  servableReads: readonly ReadReady[] = noneOf()
+  failedReads: readonly number[] = noneOf()
 
   /** On a follower: reads that the leader was not asked about yet, those that may be answered by its lease apart. */
-  unaskedReads: { readonly context: number; readonly lease: boolean }[] = []
-  askedReads: AskedRead[] = []
+  unaskedReads: readonly { readonly context: number; readonly lease: boolean }[] = noneOf()
+  askedReads: readonly AskedRead[] = noneOf()
   /**
    * The last id under which the leader was asked. Never used twice, and neither by the next life of this replica, which would
    * take the answer to an old question for its own: so the first one is drawn at random.
@@ -75,8 +76,8 @@ export abstract class RaftReads extends RaftLease {
 
   readHere(context: number, request: ReadRequest): void {
     if (request.mode === 'lease' && this.mayReadByLease()) {
-      this.servableReads.push({ context, index: this.readIndex() })
-    } else this.waitingReads.push(context)
+      this.servableReads = added(this.servableReads, { context, index: this.readIndex() })
+    } else this.waitingReads = added(this.waitingReads, context)
   }
 
   /** Nothing that others acknowledged can be missing in what this leader has committed. */
@@ -103,10 +104,11 @@ export abstract class RaftReads extends RaftLease {
     if (!this.wantsRound()) return
     const contexts = this.waitingReads
     const remote = this.waitingRemote
-    this.waitingReads = []
-    this.waitingRemote = []
+    this.waitingReads = noneOf()
+    this.waitingRemote = noneOf()
     this.boundReads += contexts.length + remote.length
-    this.readBatches.push({ round: this.round, index: this.readIndex(), contexts, remote })
+    const batch = { round: this.round, index: this.readIndex(), contexts, remote }
+    this.readBatches = added(this.readBatches, batch)
   }
 
   /** The latest round that a quorum of the voters in force answered; one's own answer needs no message. */
@@ -125,12 +127,14 @@ export abstract class RaftReads extends RaftLease {
     let done = 0
     for (const batch of this.readBatches) {
       if (!this.canServeRead(batch)) break
-      for (const context of batch.contexts) this.servableReads.push({ context, index: batch.index })
+      for (const context of batch.contexts) {
+        this.servableReads = added(this.servableReads, { context, index: batch.index })
+      }
       for (const read of batch.remote) this.answerRead(read, batch.index)
       this.boundReads -= batch.contexts.length + batch.remote.length
       done++
     }
-    this.readBatches.splice(0, done)
+    this.readBatches = without(this.readBatches, done)
   }
 
   handleReadIndex(request: ReadIndexRequest): void {
@@ -138,7 +142,7 @@ export abstract class RaftReads extends RaftLease {
     if (this.progressOf(from) === undefined) return
     const read: RemoteRead = { from, requestId, lease }
     if (this.pendingReads >= this.options.maximumPendingReads) this.answerRead(read, 0)
-    else this.waitingRemote.push(read)
+    else this.waitingRemote = added(this.waitingRemote, read)
   }
 
   /** At the end of a turn, for which the host has told the wall time. */
@@ -157,28 +161,32 @@ export abstract class RaftReads extends RaftLease {
 
   /** Followers find out by themselves that their leader is none any more. */
   failReads(): void {
-    for (const batch of this.readBatches) this.failedReads.push(...batch.contexts)
-    this.failedReads.push(...this.waitingReads)
+    for (const batch of this.readBatches) this.fail(batch.contexts)
+    this.fail(this.waitingReads)
     // Confirmed, but not handed out: they must get an answer, too.
-    for (const { context } of this.servableReads) this.failedReads.push(context)
-    this.servableReads = []
-    this.readBatches = []
-    this.waitingReads = []
-    this.waitingRemote = []
+    this.fail(this.servableReads.map(({ context }) => context))
+    this.servableReads = noneOf()
+    this.readBatches = noneOf()
+    this.waitingReads = noneOf()
+    this.waitingRemote = noneOf()
     this.boundReads = 0
+  }
+
+  fail(contexts: readonly number[]): void {
+    if (contexts.length > 0) this.failedReads = [...this.failedReads, ...contexts]
   }
 
   // On a follower
 
   readThere(context: number, request: ReadRequest): void {
-    this.unaskedReads.push({ context, lease: request.mode === 'lease' })
+    this.unaskedReads = added(this.unaskedReads, { context, lease: request.mode === 'lease' })
   }
 
   /** One question for all reads of a turn, or two: those that take no lease for an answer are asked apart. */
   askLeader(): void {
     if (this.unaskedReads.length === 0) return
     const reads = this.unaskedReads
-    this.unaskedReads = []
+    this.unaskedReads = noneOf()
     for (const lease of [true, false]) {
       const contexts = reads.filter((read) => read.lease === lease).map(({ context }) => context)
       if (contexts.length > 0) this.ask(contexts, lease)
@@ -188,7 +196,7 @@ export abstract class RaftReads extends RaftLease {
   ask(contexts: readonly number[], lease: boolean): void {
     const requestId = this.nextReadRequestId()
     const deadlineMs = this.nowMs + this.options.electionTimeoutMs
-    this.askedReads.push({ requestId, deadlineMs, contexts })
+    this.askedReads = added(this.askedReads, { requestId, deadlineMs, contexts })
     this.send({ kind: 'readIndex', ...this.header(this.leader), requestId, lease })
   }
 
@@ -198,27 +206,27 @@ export abstract class RaftReads extends RaftLease {
   }
 
   handleReadIndexReply(reply: ReadIndexReply): void {
-    const at = this.askedReads.findIndex(({ requestId }) => requestId === reply.requestId)
-    const asked = this.askedReads[at]
+    const asked = this.askedReads.find(({ requestId }) => requestId === reply.requestId)
     if (asked === undefined || reply.from !== this.leader) return this.drop('unknownRead')
-    this.askedReads.splice(at, 1)
+    this.askedReads = this.askedReads.filter((other) => other !== asked)
+    if (reply.index === 0) return this.fail(asked.contexts)
     for (const context of asked.contexts) {
-      if (reply.index === 0) this.failedReads.push(context)
-      else this.servableReads.push({ context, index: reply.index })
+      this.servableReads = added(this.servableReads, { context, index: reply.index })
     }
   }
 
   /** Nobody knows what became of the questions, or they are asked of somebody who does not lead any more. */
   failAsked(): void {
-    for (const { contexts } of this.askedReads) this.failedReads.push(...contexts)
-    for (const { context } of this.unaskedReads) this.failedReads.push(context)
-    this.askedReads = []
-    this.unaskedReads = []
+    for (const { contexts } of this.askedReads) this.fail(contexts)
+    this.fail(this.unaskedReads.map(({ context }) => context))
+    this.askedReads = noneOf()
+    this.unaskedReads = noneOf()
   }
 
   failOverdueReads(): void {
     while (this.nowMs >= this.readDeadlineMs) {
-      this.failedReads.push(...(this.askedReads.shift() as AskedRead).contexts)
+      this.fail((this.askedReads[0] as AskedRead).contexts)
+      this.askedReads = without(this.askedReads, 1)
     }
   }
 

@@ -4,22 +4,28 @@ import type { Random } from '../../core/random.ts'
 import { entryKinds, type HardState } from '../../interfaces/log-store.ts'
 import type { ReplicaId } from '../../model/ids.ts'
 import { votesInAnyHalf } from '../../model/replica-roles.ts'
-import { decodeConfiguration, replicaOf } from './configuration.ts'
+import { replicaOf } from './configuration.ts'
 import { ConfigurationHistory } from './configuration-history.ts'
 import { type Electorate, nobody } from './electorate.ts'
 import { RaftLog } from './log.ts'
 import type { Configuration } from './membership-types.ts'
 import type { Message } from './messages.ts'
+import { added, noneOf } from './none.ts'
 import { checkRaftOptions } from './options.ts'
+import type { RaftCoreSetup } from './setup.ts'
 import type {
   ConfigurationState,
   Leadership,
   OfferedSnapshot,
-  RaftCoreSetup,
   RaftOptions,
   RaftRole,
   RestoredState,
 } from './types.ts'
+
+const nothing: Readonly<Record<string, number>> = Object.freeze({})
+
+/** An empty map takes memory, and a host has many replicas. */
+export const nobodysVotes: ReadonlyMap<ReplicaId, boolean> = new Map()
 
 /**
  * The state that every role has, and how it changes in the smallest steps. The layers above add, one subject each:
@@ -49,7 +55,7 @@ export abstract class RaftState {
   durableVote: ReplicaId
 
   log: RaftLog
-  configurations: ConfigurationHistory = new ConfigurationHistory()
+  configurations: ConfigurationHistory
 
   /** Everything up to here is committed. Grows only, and never above `log.lastIndex`. */
   commitIndex: number
@@ -58,7 +64,7 @@ export abstract class RaftState {
   /** The state machine has everything up to here. At most `handedIndex`. */
   appliedIndex: number
   /** Batches handed out and not applied, oldest first: last index and bytes. */
-  applying: { readonly lastIndex: number; readonly bytes: number }[] = []
+  applying: readonly { readonly lastIndex: number; readonly bytes: number }[] = noneOf()
 
   role: RaftRole = 'follower'
   /** Whom this replica takes for the leader; 0 for nobody. A hint but for the leader itself. */
@@ -78,7 +84,7 @@ export abstract class RaftState {
   /** The random timeout in force, from 1 to 2 times the least one. */
   electionTimeoutMs: number
   /** Answers in the campaign under way. */
-  votes: Map<ReplicaId, boolean> = new Map()
+  votes: ReadonlyMap<ReplicaId, boolean> = nobodysVotes
 
   /** The disk forgot what was acknowledged. Such a replica neither votes nor acknowledges nor campaigns. */
   quarantined: boolean
@@ -86,9 +92,9 @@ export abstract class RaftState {
   restoring: OfferedSnapshot | undefined = undefined
 
   /** Messages that may leave at once. */
-  outbox: Message[] = []
+  outbox: readonly Message[] = noneOf()
   /** Messages that may leave once everything changed so far is durable. */
-  deferred: Message[] = []
+  deferred: readonly Message[] = noneOf()
   /** Parts of the next Ready. */
   pendingOffer: OfferedSnapshot | undefined = undefined
   pendingRemoved = false
@@ -100,12 +106,13 @@ export abstract class RaftState {
   reportedConfiguration: ConfigurationState
 
   /** Messages that made no sense here, by reason. */
-  dropped: Map<string, number> = new Map()
+  dropped: Readonly<Record<string, number>> = nothing
 
   constructor(setup: RaftCoreSetup) {
     const { restored } = setup
     this.replicaId = setup.replicaId
-    this.options = checkRaftOptions(setup.options)
+    this.options = setup.checkedOptions ?? checkRaftOptions(setup.options)
+    this.configurations = new ConfigurationHistory(setup.pool)
     this.random = setup.random
     this.nowMs = setup.nowMs
     checkRestored(restored)
@@ -149,7 +156,7 @@ export abstract class RaftState {
     for (const entry of restored.entries) {
       if (entry.kind !== entryKinds.configuration || entry.index <= known) continue
       try {
-        this.configurations.append(entry.index, decodeConfiguration(entry.data))
+        this.configurations.append(entry.index, entry.data)
       } catch (cause) {
         if (KeelsonError.hasCode(cause, 'FORMAT_VERSION')) throw cause
         throw new KeelsonError('CORRUPTION', `the configuration in entry ${entry.index} does not decode`, {
@@ -205,8 +212,8 @@ export abstract class RaftState {
     invariant(this.isEmpty, 'only an empty replica takes another id')
     this.replicaId = replicaId
     // Nobody waits for what the old id had to say.
-    this.outbox = []
-    this.deferred = []
+    this.outbox = noneOf()
+    this.deferred = noneOf()
     this.toldRemoved = false
     this.pendingRemoved = false
   }
@@ -246,17 +253,17 @@ export abstract class RaftState {
   }
 
   send(message: Message): void {
-    this.outbox.push(message)
+    this.outbox = added(this.outbox, message)
   }
 
   /** For messages that promise something that is being made durable: votes, requests for them, acknowledgements. */
   sendAfterWrite(message: Message): void {
-    this.deferred.push(message)
+    this.deferred = added(this.deferred, message)
   }
 
   /** Counts a message that makes no sense here and has no effect. */
   drop(reason: string): void {
-    this.dropped.set(reason, (this.dropped.get(reason) ?? 0) + 1)
+    this.dropped = { ...this.dropped, [reason]: (this.dropped[reason] ?? 0) + 1 }
   }
 
   setLeader(leader: ReplicaId): void {
@@ -347,6 +354,15 @@ export abstract class RaftState {
   configurationState(): ConfigurationState {
     const { latest } = this.configurations
     const committed = this.configurations.at(this.commitIndex)
+    const reported = this.reportedConfiguration as ConfigurationState | undefined
+    if (
+      reported?.latest === latest?.configuration &&
+      reported?.latestIndex === this.configurations.latestIndex &&
+      reported?.committed === committed?.configuration &&
+      reported?.committedIndex === committed?.index
+    ) {
+      return this.reportedConfiguration
+    }
     return {
       latest: latest?.configuration,
       latestIndex: this.configurations.latestIndex,

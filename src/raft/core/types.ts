@@ -315,17 +315,6 @@ export interface RaftOptions {
   readonly caughtUpEntries: number
 }
 
-/** What is needed to make a {@link RaftMachine}; `new RaftCore({ … })` takes it. */
-export interface RaftCoreSetup {
-  /** The id that this replica has in its group. Messages that name another are dropped. */
-  readonly replicaId: ReplicaId
-  readonly restored: RestoredState
-  readonly options?: Partial<RaftOptions>
-  readonly random: Random
-  /** Monotonic time of the start. */
-  readonly nowMs: number
-}
-
 /**
  * The algorithm as its driver sees it. Synchronous: each input changes the state at once, effects are collected and taken
  * with `takeReady`, best after a whole round of inputs. Time comes in as monotonic milliseconds with each input and never

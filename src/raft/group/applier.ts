@@ -11,7 +11,7 @@ import type {
   StateSnapshot,
 } from '../../interfaces/state-machine.ts'
 import type { ReplicaId } from '../../model/ids.ts'
-import { decodeConfiguration } from '../core/configuration.ts'
+import type { ConfigurationPool } from '../core/configuration-pool.ts'
 import {
   type AppliedConfiguration,
   configurationWrite,
@@ -23,26 +23,28 @@ import {
 } from './bookkeeping.ts'
 import { type CommandEnvelope, type CommandId, decodeEnvelope, unknownVersion } from './envelope.ts'
 import { LeaseFence } from './lease-fence.ts'
+import type { GroupLimits } from './limits.ts'
 import { decodeSessionEntry } from './session-entry.ts'
 import type { SessionTable } from './session-table.ts'
+
+const noEntries: LogEntry[] = Object.freeze([]) as never
+const nowhere: LogPosition = Object.freeze({ index: 0, term: 0 })
 
 /** What came of one entry. */
 export type EntryOutcome = Uint8Array | KeelsonError
 
 /** Bounds of one call of the state machine's `apply`. */
-export interface ApplierLimits {
-  readonly maximumBatchEntries: number
-  readonly maximumBatchBytes: number
-}
+export type ApplierLimits = Pick<GroupLimits, 'maximumApplyEntries' | 'maximumApplyBytes'>
 
-export interface ApplierOptions {
+/** Whose entries an {@link Applier} applies: the replica. */
+export interface ApplierOwner {
   readonly machine: StateMachine
-  readonly replicaId: ReplicaId
   readonly limits: ApplierLimits
+  readonly configurations: ConfigurationPool
   /** Called after each batch was applied, with one outcome per entry. Must not throw. */
-  readonly onApplied: (entries: readonly LogEntry[], outcomes: readonly EntryOutcome[]) => void
+  applied(entries: readonly LogEntry[], outcomes: readonly EntryOutcome[]): void
   /** The state machine threw or an entry cannot be understood: nothing is applied any more. */
-  readonly onFailure: (error: unknown) => void
+  applyFailed(error: unknown): void
 }
 
 /** A snapshot under way, at the position that its own bookkeeping says. */
@@ -71,13 +73,12 @@ interface Batch {
  * replica, shows in nothing that the stored bookkeeping says, although results are stored as they came.
  */
 export class Applier {
-  readonly #machine: StateMachine
+  readonly #owner: ApplierOwner
   #replicaId: ReplicaId
-  readonly #limits: ApplierLimits
-  readonly #onApplied: ApplierOptions['onApplied']
-  readonly #onFailure: ApplierOptions['onFailure']
-  readonly #serial = new SerialExecutor()
-  #queue: LogEntry[] = []
+  /** While anything is done with the machine. */
+  #serial: SerialExecutor | undefined
+  #users = 0
+  #queue: LogEntry[] = noEntries
   #head = 0
   #running = false
   #stopped = false
@@ -88,26 +89,24 @@ export class Applier {
   #fence: LeaseFence
   #sessions: SessionTable
   #configuration: AppliedConfiguration | undefined
-  #termStarts: LogPosition[]
+  /** Never changed in place. */
+  #termStarts: readonly LogPosition[]
   #compacted = 0
   #replicaStored: boolean
 
   /** `stored` is what the machine's `open` returned, read. */
-  constructor(stored: GroupBookkeeping, options: ApplierOptions) {
-    this.#machine = options.machine
-    this.#replicaId = options.replicaId
-    this.#limits = options.limits
-    this.#onApplied = options.onApplied
-    this.#onFailure = options.onFailure
+  constructor(stored: GroupBookkeeping, replicaId: ReplicaId, owner: ApplierOwner) {
+    this.#owner = owner
+    this.#replicaId = replicaId
     this.#applied = stored.applied
     // What a machine brings back from its disk may still lack its sync.
-    this.#flushed = { index: 0, term: 0 }
+    this.#flushed = nowhere
     this.#sequence = stored.sequence
     this.#fence = new LeaseFence(stored.sequence)
     this.#sessions = stored.sessions
-    this.#configuration = stored.configuration
-    this.#termStarts = [...stored.termStarts]
-    this.#replicaStored = stored.replicaId === options.replicaId
+    this.#configuration = this.#shared(stored.configuration)
+    this.#termStarts = stored.termStarts
+    this.#replicaStored = stored.replicaId === replicaId
   }
 
   /** The last entry whose effects the state machine has. */
@@ -152,7 +151,8 @@ export class Applier {
   /** Takes committed entries, contiguous with those before. */
   enqueue(entries: readonly LogEntry[]): void {
     if (this.#stopped || entries.length === 0) return
-    for (const entry of entries) this.#queue.push(entry)
+    if (this.#queue === noEntries) this.#queue = entries.slice()
+    else for (const entry of entries) this.#queue.push(entry)
     if (!this.#running) {
       this.#running = true
       void this.#run()
@@ -163,7 +163,7 @@ export class Applier {
   async flush(): Promise<LogPosition> {
     return this.#exclusive(async () => {
       const position = this.#applied
-      await this.#machine.flush()
+      await this.#owner.machine.flush()
       this.#flushed = position
       return position
     })
@@ -176,7 +176,7 @@ export class Applier {
 
   async snapshot(): Promise<PositionedSnapshot> {
     return this.#exclusive(async () => {
-      const snapshot = await this.#machine.snapshot()
+      const snapshot = await this.#owner.machine.snapshot()
       return { position: readBookkeeping(snapshot.bookkeeping).applied, snapshot }
     })
   }
@@ -200,7 +200,7 @@ export class Applier {
       own.set(key, value as Uint8Array)
       const transfer = new Transfer(chunks)
       try {
-        await this.#machine.restore(own, transfer)
+        await this.#owner.machine.restore(own, transfer)
       } catch (error) {
         // What broke off a transfer says nothing of this machine, whatever its code.
         if (error !== transfer.error && KeelsonError.hasCode(error, 'STORE_POISONED')) this.#fail(error)
@@ -211,8 +211,8 @@ export class Applier {
       this.#sequence = incoming.sequence
       this.#fence = new LeaseFence(incoming.sequence)
       this.#sessions = incoming.sessions
-      this.#configuration = incoming.configuration
-      this.#termStarts = [...incoming.termStarts]
+      this.#configuration = this.#shared(incoming.configuration)
+      this.#termStarts = incoming.termStarts
       this.#replicaStored = true
       return true
     })
@@ -221,17 +221,30 @@ export class Applier {
   /** Ends: nothing is applied after what is under way now. Resolves when the machine is idle. The machine stays open. */
   async stop(): Promise<void> {
     this.#stopped = true
-    this.#queue = []
+    this.#queue = noEntries
     this.#head = 0
-    await this.#serial.idle()
+    await this.#serial?.idle()
+  }
+
+  /** As most groups of the host have it. */
+  #shared(applied: AppliedConfiguration | undefined): AppliedConfiguration | undefined {
+    if (applied === undefined) return undefined
+    const { index, configuration } = applied
+    return { index, configuration: this.#owner.configurations.share(configuration).configuration }
   }
 
   async #exclusive<T>(task: () => Promise<T>): Promise<T> {
-    return this.#serial.run(async () => {
-      if (this.#failure !== undefined) throw this.#failure
-      if (this.#stopped) throw new KeelsonError('CLOSED', 'the group was closed; open it again')
-      return task()
-    })
+    this.#serial ??= new SerialExecutor()
+    this.#users++
+    try {
+      return await this.#serial.run(async () => {
+        if (this.#failure !== undefined) throw this.#failure
+        if (this.#stopped) throw new KeelsonError('CLOSED', 'the group was closed; open it again')
+        return task()
+      })
+    } finally {
+      if (--this.#users === 0) this.#serial = undefined
+    }
   }
 
   async #run(): Promise<void> {
@@ -256,7 +269,7 @@ export class Applier {
     if (this.#stopped) return
     this.#failure = error
     this.#stopped = true
-    this.#onFailure(error)
+    this.#owner.applyFailed(error)
   }
 
   async #applyNext(): Promise<void> {
@@ -265,7 +278,7 @@ export class Applier {
     const last = entries.at(-1)
     if (last === undefined) return
     let results: readonly Uint8Array[] | undefined
-    await this.#machine.apply(commands, (given) => {
+    await this.#owner.machine.apply(commands, (given) => {
       invariant(results === undefined, 'a state machine seals a batch once')
       invariant(given.length === commands.length, 'a state machine returns one result per command')
       results = given
@@ -276,7 +289,7 @@ export class Applier {
     this.#applied = { index: last.index, term: last.term }
     this.#sequence = this.#fence.sequence
     this.#replicaStored = true
-    this.#onApplied(
+    this.#owner.applied(
       entries,
       batch.sources.map((source) => (typeof source === 'number' ? (known[source] as Uint8Array) : source)),
     )
@@ -290,11 +303,11 @@ export class Applier {
     const entries: LogEntry[] = []
     let bytes = 0
     let commands = 0
-    while (this.#head < this.#queue.length && entries.length < this.#limits.maximumBatchEntries) {
+    while (this.#head < this.#queue.length && entries.length < this.#owner.limits.maximumApplyEntries) {
       const entry = this.#queue[this.#head] as LogEntry
       if (entry.index > this.#applied.index) {
         if (entry.kind === entryKinds.session && commands > 0) break
-        if (bytes + entry.data.length > this.#limits.maximumBatchBytes && entries.length > 0) break
+        if (bytes + entry.data.length > this.#owner.limits.maximumApplyBytes && entries.length > 0) break
         invariant(
           entry.index === this.#applied.index + entries.length + 1,
           'committed entries are applied in order, without gaps',
@@ -306,7 +319,7 @@ export class Applier {
       this.#head++
     }
     if (this.#head === this.#queue.length) {
-      this.#queue = []
+      this.#queue = noEntries
       this.#head = 0
     } else if (this.#head > 4096) {
       this.#queue.splice(0, this.#head)
@@ -321,7 +334,7 @@ export class Applier {
     let configured: LogEntry | undefined
     for (const entry of entries) {
       if (entry.term !== (this.#termStarts.at(-1)?.term ?? 0)) {
-        this.#termStarts.push({ index: entry.index, term: entry.term })
+        this.#termStarts = this.#termStarts.concat({ index: entry.index, term: entry.term })
         newTerm = true
       }
       switch (entry.kind) {
@@ -350,7 +363,7 @@ export class Applier {
     }
     if (configured !== undefined) {
       const { index, data } = configured
-      this.#configuration = { index, data: copyBytes(data), configuration: decodeConfiguration(data) }
+      this.#configuration = { index, configuration: this.#owner.configurations.decode(data).configuration }
       batch.writes.push(configurationWrite(index, data))
     }
     return batch

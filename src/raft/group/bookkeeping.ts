@@ -1,4 +1,4 @@
-import { ByteReader, ByteWriter, copyBytes } from '../../core/bytes.ts'
+import { ByteReader, ByteWriter } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { LogPosition } from '../../interfaces/log-store.ts'
 import type { Bookkeeping, BookkeepingWrite } from '../../interfaces/state-machine.ts'
@@ -19,8 +19,6 @@ const keys = {
 /** A configuration with the log index of the entry that it comes from. */
 export interface AppliedConfiguration {
   readonly index: number
-  /** As in the entry. */
-  readonly data: Uint8Array
   readonly configuration: Configuration
 }
 
@@ -72,8 +70,7 @@ export function readBookkeeping(bookkeeping: Bookkeeping): GroupBookkeeping {
     const stored = open(bookkeeping, keys.configuration)
     if (stored !== undefined) {
       const index = stored.u53()
-      const data = copyBytes(stored.raw(stored.remaining))
-      configuration = { index, data, configuration: decodeConfiguration(data) }
+      configuration = { index, configuration: decodeConfiguration(stored.raw(stored.remaining)) }
     }
     const termStarts: LogPosition[] = []
     const terms = open(bookkeeping, keys.terms)

@@ -6,15 +6,18 @@ import type { Applier } from './applier.ts'
 import type { GroupLimits } from './limits.ts'
 import { LogBytes } from './log-bytes.ts'
 
-export interface LogCompactorOptions {
+/** Whose log a {@link LogCompactor} keeps short: the replica. */
+export interface LogCompactorOwner {
   readonly groupId: GroupId
   readonly core: RaftMachine
   readonly applier: Applier
   readonly log: LogStore
   readonly limits: CompactionLimits
-  readonly stopped: () => boolean
-  readonly onFailure: (error: unknown) => void
+  readonly stopped: boolean
+  compactionFailed(error: unknown): void
 }
+
+const nothingPinned: readonly { readonly index: number }[] = Object.freeze([])
 
 /** What bounds a log. */
 export type CompactionLimits = Pick<
@@ -67,19 +70,20 @@ export function compactionTarget(view: CompactionView): number {
  * what it has confirmed may go from the log. Never anything beyond that.
  */
 export class LogCompactor {
-  readonly #options: LogCompactorOptions
+  readonly #owner: LogCompactorOwner
   readonly #bytes: LogBytes
-  readonly #pinned = new Set<{ readonly index: number }>()
+  #pinned: readonly { readonly index: number }[] = nothingPinned
   #compactedIndex: number
   /** The applied index and the bytes at which it was tried last. Another try takes some more of either. */
-  #tried = { index: 0, bytes: 0 }
+  #triedIndex = 0
+  #triedBytes = 0
   #running = false
 
-  constructor(options: LogCompactorOptions) {
-    const { core, limits } = options
-    this.#options = options
+  constructor(owner: LogCompactorOwner) {
+    const { core, limits } = owner
+    this.#owner = owner
     this.#compactedIndex = core.status().compacted.index
-    this.#bytes = new LogBytes(this.#compactedIndex)
+    this.#bytes = new LogBytes(this.#compactedIndex, limits.compactAfterBytes / 1024)
     // How large the entries are that an earlier life left behind is not known: they go with the first chance.
     const left = core.appliedIndex - this.#compactedIndex
     if (left > limits.keptEntries) this.#bytes.add(core.appliedIndex, limits.compactAfterBytes)
@@ -99,8 +103,10 @@ export class LogCompactor {
   /** A snapshot at this position is on its way to a follower, which will need what comes after it. @returns the end */
   pin(index: number): () => void {
     const pin = { index }
-    this.#pinned.add(pin)
-    return () => this.#pinned.delete(pin)
+    this.#pinned = [...this.#pinned, pin]
+    return () => {
+      this.#pinned = this.#pinned.filter((other) => other !== pin)
+    }
   }
 
   /** Starts a compaction if it is time for one. */
@@ -111,29 +117,30 @@ export class LogCompactor {
   }
 
   #isDue(): boolean {
-    const { limits, applier } = this.#options
+    const { limits, applier } = this.#owner
     const { index } = applier.applied
     // What was tried in vain, as somebody needs the log, is not tried again with every batch.
-    const more = index - this.#tried.index >= limits.compactAfterEntries / 8
-    const moreBytes = this.#bytes.total - this.#tried.bytes >= limits.compactAfterBytes / 8
+    const more = index - this.#triedIndex >= limits.compactAfterEntries / 8
+    const moreBytes = this.#bytes.total - this.#triedBytes >= limits.compactAfterBytes / 8
     if (!more && !moreBytes) return false
     if (index - this.#compactedIndex >= limits.compactAfterEntries) return true
     return this.#bytes.held >= limits.compactAfterBytes
   }
 
   async #compact(): Promise<void> {
-    const { applier, core, log, groupId, limits, stopped, onFailure } = this.#options
+    const { applier, core, log, groupId, limits } = this.#owner
     try {
-      this.#tried = { index: applier.applied.index, bytes: this.#bytes.total }
+      this.#triedIndex = applier.applied.index
+      this.#triedBytes = this.#bytes.total
       const flushed = await applier.flush()
-      if (stopped()) return
+      if (this.#owner.stopped) return
       const index = compactionTarget({
         limits,
         flushedIndex: flushed.index,
         compactedIndex: this.#compactedIndex,
         bytes: this.#bytes,
         progress: core.status().progress.values(),
-        pinned: [...this.#pinned].map((pin) => pin.index),
+        pinned: this.#pinned.map((pin) => pin.index),
       })
       if (index <= this.#compactedIndex) return
       const position = core.compact(index)
@@ -143,7 +150,7 @@ export class LogCompactor {
       applier.compacted(position.index)
       await log.compact(groupId, position)
     } catch (error) {
-      if (!stopped()) onFailure(error)
+      if (!this.#owner.stopped) this.#owner.compactionFailed(error)
     } finally {
       this.#running = false
     }

@@ -17,7 +17,7 @@ const maximumLearned = 256
  */
 export class PeerBook {
   /** For replicas that no configuration here names. */
-  readonly #learned = new Map<ReplicaId, Peer>()
+  #learned: Map<ReplicaId, Peer> | undefined
   configuration: ConfigurationState
 
   constructor(configuration: ConfigurationState) {
@@ -28,7 +28,7 @@ export class PeerBook {
     return (
       replicaOf(this.configuration.latest, replicaId) ??
       replicaOf(this.configuration.committed, replicaId) ??
-      this.#learned.get(replicaId)
+      this.#learned?.get(replicaId)
     )
   }
 
@@ -48,6 +48,7 @@ export class PeerBook {
   isBound(replicaId: ReplicaId, { nodeId, incarnation }: PeerIdentity): boolean {
     const known = this.find(replicaId)
     if (known !== undefined) return known.nodeId === nodeId && known.incarnation === incarnation
+    this.#learned ??= new Map()
     if (this.#learned.size >= maximumLearned) {
       const [oldest] = this.#learned.keys()
       this.#learned.delete(oldest as ReplicaId)

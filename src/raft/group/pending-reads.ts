@@ -17,8 +17,22 @@ export class PendingReads {
   readonly #requested = new Map<number, PendingRead[]>()
   /** By ascending index. What a follower asks by lease may be answered before what it asked without one. */
   #confirmed: { readonly index: number; readonly reads: PendingRead[] }[] = []
-  #lastContext = 0
+  #lastContext: number
   #count = 0
+
+  /** Contexts after `lastContext` are used. */
+  constructor(lastContext: number) {
+    this.#lastContext = lastContext
+  }
+
+  /** The last context that was used. */
+  get lastContext(): number {
+    return this.#lastContext
+  }
+
+  get isEmpty(): boolean {
+    return this.#waiting.length + this.#requested.size + this.#confirmed.length === 0
+  }
 
   get count(): number {
     return this.#count

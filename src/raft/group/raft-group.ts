@@ -1,8 +1,6 @@
 import { checkArray, checkBytes, checkInteger, checkObject } from '../../core/arguments.ts'
 import { abortError, type CallOptions, onAbort, throwIfAborted } from '../../core/async.ts'
-import type { Environment } from '../../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
-import { Events } from '../../core/events.ts'
 import { booleanOption, checkCall } from '../../core/options.ts'
 import { entryKinds } from '../../interfaces/log-store.ts'
 import { checkId, checkName, type GroupId, type ReplicaId } from '../../model/ids.ts'
@@ -11,11 +9,11 @@ import type { Configuration, MembershipChange } from '../core/membership-types.t
 import type { ReadMode, ReadRequest } from '../core/types.ts'
 import { staleSequence } from './applier.ts'
 import { type CommandId, encodeEnvelope } from './envelope.ts'
+import { GroupReports, type GroupSetup, leaderOf } from './group-reports.ts'
 import type {
   ChangeMembershipOptions,
   ForwardOptions,
   GroupStatus,
-  LeaderReference,
   LeaseToken,
   ProposeOptions,
   RaftGroupEvents,
@@ -24,7 +22,6 @@ import type {
   ReplicaProgress,
 } from './group-types.ts'
 import { LeaseFence } from './lease-fence.ts'
-import type { GroupLimits } from './limits.ts'
 import type { PendingProposal } from './pending-proposals.ts'
 import type { PendingRead } from './pending-reads.ts'
 import { notLeader } from './refusals.ts'
@@ -37,28 +34,16 @@ import { encodeSessionEntry, maximumEvictions } from './session-entry.ts'
 export class RaftGroup {
   /** The group that it is a replica of. */
   readonly groupId: GroupId
-  readonly #limits: GroupLimits
-  readonly #forwards: boolean
-  readonly #events: Events<RaftGroupEvents>
-  readonly #env: Environment
+  readonly #setup: GroupSetup
+  readonly #reports: GroupReports
   #replica: Replica | undefined
   #stopped: KeelsonError | undefined
-  #generation = 0
 
   /** @internal */
-  constructor(groupId: GroupId, env: Environment, limits: GroupLimits, forwards = false) {
+  constructor(groupId: GroupId, setup: GroupSetup) {
     this.groupId = groupId
-    this.#forwards = forwards
-    this.#limits = limits
-    this.#env = env
-    this.#events = new Events(env.logger, [
-      'leadership',
-      'token',
-      'configuration',
-      'removed',
-      'quarantined',
-      'stopped',
-    ])
+    this.#setup = setup
+    this.#reports = new GroupReports(this, setup.env.logger)
   }
 
   /**
@@ -98,7 +83,7 @@ export class RaftGroup {
     checkCall('openSession', options, ['forward'])
     throwIfAborted(options.signal)
     const replica = this.#running()
-    const { maximumSessions, resultsPerSession, sessionIdleEntries } = this.#limits
+    const { maximumSessions, resultsPerSession, sessionIdleEntries } = this.#setup.limits
     const { appliedIndex } = replica.core
     const entry = encodeSessionEntry({
       type: 'register',
@@ -226,7 +211,7 @@ export class RaftGroup {
     this.#running()
     const port = {
       groupId: this.groupId,
-      env: this.#env,
+      env: this.#setup.env,
       status: () => this.status(),
       changeMembership: this.changeMembership.bind(this),
     }
@@ -284,7 +269,7 @@ export class RaftGroup {
       replicaId: status.replicaId,
       role: status.role,
       term: status.term,
-      leader: this.#leader(replica, status.leader),
+      leader: leaderOf(replica, status.leader),
       commitIndex: status.commitIndex,
       appliedIndex: replica.applier.applied.index,
       lastIndex: status.lastIndex,
@@ -302,29 +287,13 @@ export class RaftGroup {
 
   /** Calls `listener` at each event of this name until the function that is returned is called. */
   on<K extends keyof RaftGroupEvents>(event: K, listener: RaftGroupEvents[K]): () => void {
-    return this.#events.on(event, listener)
+    return this.#reports.on(event, listener)
   }
 
   /** Connects the group with its replica: `makeReplica` gets what the replica reports to. @internal */
   attach(makeReplica: (listener: ReplicaListener) => Replica): Replica {
-    const replica = makeReplica({
-      leadership: ({ role, term, leader }) => {
-        this.#events.emit('leadership', { role, term, leader: this.#leader(replica, leader) })
-      },
-      configuration: ({ committed }) => {
-        if (committed === undefined || committed.generation <= this.#generation) return
-        this.#generation = committed.generation
-        this.#events.emit('configuration', committed)
-      },
-      token: (sequence) => {
-        this.#events.emit('token', sequence === undefined ? undefined : { groupId: this.groupId, sequence })
-      },
-      removed: () => this.#events.emit('removed'),
-      quarantined: () => this.#events.emit('quarantined'),
-      stopped: (error) => this.stop(error),
-    })
-    this.#replica = replica
-    return replica
+    this.#replica = makeReplica(this.#reports)
+    return this.#replica
   }
 
   /** @internal */
@@ -337,11 +306,11 @@ export class RaftGroup {
     if (this.#stopped !== undefined) return
     this.#stopped = error
     this.#replica?.stop(error)
-    this.#events.emit('stopped', error)
+    this.#reports.emit('stopped', error)
   }
 
   #forward(options: ForwardOptions, repeatable: boolean): PendingProposal['forward'] {
-    if (!(options.forward ?? this.#forwards)) return undefined
+    if (!(options.forward ?? this.#setup.forwards)) return undefined
     return repeatable ? 'repeatedly' : 'once'
   }
 
@@ -406,10 +375,6 @@ export class RaftGroup {
     ) {
       throw staleSequence(token.sequence, replica.core.term)
     }
-  }
-
-  #leader(replica: Replica, replicaId: ReplicaId): LeaderReference | undefined {
-    return replicaId === 0 ? undefined : { replicaId, nodeId: replica.peerOf(replicaId)?.nodeId }
   }
 }
 

@@ -2,6 +2,7 @@ import type { Environment } from '../../core/environment.ts'
 import type { KeelsonError } from '../../core/errors.ts'
 import type { GroupWrite, LogStore } from '../../interfaces/log-store.ts'
 import type { NodeId } from '../../model/ids.ts'
+import type { ConfigurationPool } from '../core/configuration-pool.ts'
 import type { Message } from '../core/messages.ts'
 import type { ConfigurationState, Leadership, OfferedSnapshot, ReadMode } from '../core/types.ts'
 import type { ReplicaMessage } from './forwarding.ts'
@@ -45,6 +46,8 @@ export interface ReplicaPort<R> {
   readonly env: Environment
   readonly log: LogStore
   readonly limits: GroupLimits
+  /** Of all groups of the host. */
+  readonly configurations: ConfigurationPool
   /** Largest data of one entry. */
   readonly maximumEntryBytes: number
   /** How reads are confirmed that do not say it themselves. */

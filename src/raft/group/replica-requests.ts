@@ -34,6 +34,8 @@ export interface ReplicaRequestsOptions {
   readonly nowMs: () => number
   /** The replica wants a turn. */
   readonly schedule: () => void
+  /** Contexts of reads up to here were used: the core may still know them. */
+  readonly lastReadContext: number
 }
 
 /** Who waits for a transfer of leadership. */
@@ -49,7 +51,7 @@ interface PendingTransfer {
 export class ReplicaRequests {
   readonly #options: ReplicaRequestsOptions
   readonly #proposals = new PendingProposals()
-  readonly #reads = new PendingReads()
+  readonly #reads: PendingReads
   readonly #forwarder: Forwarder
   readonly #joints = new PendingJoints()
   #transfers: PendingTransfer[] = []
@@ -58,6 +60,7 @@ export class ReplicaRequests {
 
   constructor(options: ReplicaRequestsOptions) {
     this.#options = options
+    this.#reads = new PendingReads(options.lastReadContext)
     const { groupId, core, limits, random, peerOf, send } = options
     this.#forwarder = new Forwarder({
       groupId,
@@ -69,6 +72,23 @@ export class ReplicaRequests {
       notLeader: () => this.#notLeader(),
       proposeHere: (proposal) => this.propose(proposal),
     })
+  }
+
+  /** Nobody waits for anything, and nothing is known of anybody. */
+  get isIdle(): boolean {
+    return (
+      !this.#proposals.hasWaiting &&
+      !this.#proposals.hasAppended &&
+      this.#reads.isEmpty &&
+      this.#forwarder.count === 0 &&
+      this.#joints.isEmpty &&
+      this.#transfers.length === 0 &&
+      this.#graceDeadlineMs === Number.POSITIVE_INFINITY
+    )
+  }
+
+  get lastReadContext(): number {
+    return this.#reads.lastContext
   }
 
   get nextDeadlineMs(): number {

@@ -1,17 +1,27 @@
 import { sleep } from '../../core/async.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import { invariant } from '../../core/invariant.ts'
-import { entryKinds, type GroupWrite, type LogEntry } from '../../interfaces/log-store.ts'
+import { entryKinds, type GroupWrite, type LogEntry, type LogStore } from '../../interfaces/log-store.ts'
 import type { Bookkeeping, StateMachine } from '../../interfaces/state-machine.ts'
 import type { PeerIdentity } from '../../interfaces/transport.ts'
 import type { GroupId, NodeId, ReplicaId } from '../../model/ids.ts'
 import { replicaOf } from '../core/configuration.ts'
+import type { ConfigurationPool } from '../core/configuration-pool.ts'
 import type { Configuration, MembershipChange, MembershipOptions } from '../core/membership-types.ts'
 import type { Message } from '../core/messages.ts'
-import type { ConfigurationState, Fetch, RaftMachine, RaftStatus, ReadMode, Ready } from '../core/types.ts'
+import type {
+  ConfigurationState,
+  DeferredMessage,
+  Fetch,
+  RaftMachine,
+  RaftStatus,
+  ReadMode,
+  Ready,
+} from '../core/types.ts'
 import { Applier, type EntryOutcome, type PositionedSnapshot } from './applier.ts'
 import type { GroupBookkeeping } from './bookkeeping.ts'
 import { checkForwarded, type ForwardedProposal, outcomeForPeer, type ReplicaMessage } from './forwarding.ts'
+import type { GroupLimits } from './limits.ts'
 import { LogCompactor } from './log-compactor.ts'
 import { areApart } from './lost-quorum.ts'
 import { encodeGroupMetadata, type GroupMetadata } from './metadata.ts'
@@ -23,6 +33,8 @@ import type { EndedCover, ReplicaListener, ReplicaPort, TurnSink } from './repli
 import { ReplicaRequests } from './replica-requests.ts'
 import { ReplicaRest } from './replica-rest.ts'
 import { encodeSessionEntry } from './session-entry.ts'
+
+const nothingWithheld: DeferredMessage[] = Object.freeze([]) as never
 
 /** Pause after a read of the log that failed, before it is tried again. */
 const fetchRetryMs = 100
@@ -38,12 +50,14 @@ export class Replica {
   readonly machine: StateMachine
   readonly #port: ReplicaPort<Replica>
   readonly #listener: ReplicaListener
-  readonly #requests: ReplicaRequests
+  /** What callers wait for. None while it rests, where nobody waits: a host has many replicas that rest. */
+  #requests: ReplicaRequests | undefined
+  #lastReadContext = 0
   readonly #peers: PeerBook
   readonly #compactor: LogCompactor
   readonly #rest: ReplicaRest<Replica>
   /** Messages that wait for their write, by ascending write id. */
-  #withheld: { readonly writeId: number; readonly message: Message }[] = []
+  #withheld: DeferredMessage[] = nothingWithheld
   #metadata: GroupMetadata
   #metadataDirty = false
   #token: number | undefined
@@ -71,40 +85,40 @@ export class Replica {
     if (metadata.pledgeMs > port.pledgeMs) this.#formerPledgesEndMs = this.#now() + metadata.pledgeMs
     this.#peers = new PeerBook(this.core.status().configuration)
     this.#rest = new ReplicaRest(this, port)
-    const { limits, maximumEntryBytes } = port
-    this.#requests = new ReplicaRequests({
-      groupId,
-      core,
+    this.applier = new Applier(stored, metadata.replicaId, this)
+    this.#compactor = new LogCompactor(this)
+  }
+
+  get #callers(): ReplicaRequests {
+    const port = this.#port
+    this.#requests ??= new ReplicaRequests({
+      groupId: this.groupId,
+      core: this.core,
       clock: port.env.clock,
       random: port.env.random,
-      limits,
-      maximumEntryBytes,
+      limits: port.limits,
+      maximumEntryBytes: port.maximumEntryBytes,
       leaderHint: () => this.leaderHint(),
       quarantined: () => this.#metadata.quarantined,
       peerOf: (replicaId) => this.peerOf(replicaId),
       send: (peer, message) => port.send(this, peer, message),
       nowMs: () => this.#now(),
       schedule: () => port.schedule(this),
+      lastReadContext: this.#lastReadContext,
     })
-    this.applier = new Applier(stored, {
-      machine,
-      replicaId: metadata.replicaId,
-      limits: {
-        maximumBatchEntries: limits.maximumApplyEntries,
-        maximumBatchBytes: limits.maximumApplyBytes,
-      },
-      onApplied: (entries, outcomes) => this.#applied(entries, outcomes),
-      onFailure: (error) => this.stop(toKeelsonError(error, 'INVARIANT_VIOLATED')),
-    })
-    this.#compactor = new LogCompactor({
-      groupId,
-      core,
-      applier: this.applier,
-      log: port.log,
-      limits,
-      stopped: () => this.stopped,
-      onFailure: (error) => this.stop(toKeelsonError(error)),
-    })
+    return this.#requests
+  }
+
+  get limits(): GroupLimits {
+    return this.#port.limits
+  }
+
+  get configurations(): ConfigurationPool {
+    return this.#port.configurations
+  }
+
+  get log(): LogStore {
+    return this.#port.log
   }
 
   get replicaId(): ReplicaId {
@@ -157,7 +171,7 @@ export class Replica {
   /** When the replica wants a turn if nothing comes in before. */
   get nextDeadlineMs(): number {
     if (this.#failure !== undefined) return Number.POSITIVE_INFINITY
-    return Math.min(this.core.nextDeadlineMs, this.#requests.nextDeadlineMs)
+    return Math.min(this.core.nextDeadlineMs, this.#requests?.nextDeadlineMs ?? Number.POSITIVE_INFINITY)
   }
 
   /** Lease sequence of this replica while it leads and has applied its term's first entry. */
@@ -190,12 +204,12 @@ export class Replica {
 
   /** @returns why the proposal is refused, if it is */
   propose(proposal: PendingProposal): KeelsonError | undefined {
-    return this.#failure ?? this.#requests.propose(proposal)
+    return this.#failure ?? this.#callers.propose(proposal)
   }
 
   /** The caller of a proposal went away. @returns what is known of its effect */
   abandonProposal(proposal: PendingProposal): 'none' | 'unknown' {
-    return this.#requests.abandon(proposal)
+    return this.#callers.abandon(proposal)
   }
 
   /** @returns why the read is refused, if it is */
@@ -205,7 +219,7 @@ export class Replica {
       read.settle?.(undefined)
       return undefined
     }
-    return this.#requests.read(read)
+    return this.#callers.read(read)
   }
 
   /** A valid lease, and all that is committed is applied: there is nothing to wait for, not even a turn. */
@@ -224,7 +238,7 @@ export class Replica {
     settle: (outcome: Configuration | KeelsonError) => void,
   ): PendingProposal | KeelsonError {
     if (this.#failure !== undefined) return this.#failure
-    return this.#guarded(() => this.#requests.changeMembership(changes, options, this.#now(), settle))
+    return this.#guarded(() => this.#callers.changeMembership(changes, options, this.#now(), settle))
   }
 
   /** @returns why the transfer is refused, if it is */
@@ -234,7 +248,7 @@ export class Replica {
     reject: (error: KeelsonError) => void,
   ): KeelsonError | undefined {
     if (this.#failure !== undefined) return this.#failure
-    return this.#guarded(() => this.#requests.transferLeadership(to, this.#now(), { resolve, reject }))
+    return this.#guarded(() => this.#callers.transferLeadership(to, this.#now(), { resolve, reject }))
   }
 
   forgetLeader(): void {
@@ -275,7 +289,7 @@ export class Replica {
     if (message.to !== this.replicaId) return 'wrongReplica'
     if (!this.isBound(message.from, peer)) return 'wrongSender'
     if (message.kind === 'forward') this.#takeForwarded(peer, message)
-    else if (this.#failure === undefined) this.#requests.forwardAnswered(message, nowMs)
+    else if (this.#failure === undefined) this.#requests?.forwardAnswered(message, nowMs)
     this.#port.schedule(this)
     return undefined
   }
@@ -334,7 +348,7 @@ export class Replica {
   /** Connections to a node broke. */
   peerLost(nodeId: NodeId, nowMs: number): void {
     if (this.#failure !== undefined) return
-    this.#requests.peerLost(nodeId)
+    this.#requests?.peerLost(nodeId)
     for (const replica of this.configuration.latest?.replicas ?? []) {
       if (replica.nodeId !== nodeId || replica.replicaId === this.replicaId) continue
       const watched = this.#port.nodes.watches(replica)
@@ -371,7 +385,7 @@ export class Replica {
     this.#guarded(() => {
       this.core.takeId(replicaId)
       this.applier.takeId(replicaId)
-      this.#withheld = []
+      this.#withheld = nothingWithheld
       this.#metadata = { ...this.#metadata, replicaId }
       this.writeMetadata()
     })
@@ -389,7 +403,7 @@ export class Replica {
   advance(nowMs: number): void {
     if (this.#failure !== undefined) return
     this.#guarded(() => {
-      this.#requests.advance(nowMs)
+      this.#requests?.advance(nowMs)
       this.core.observeWall(this.#port.env.clock.wallMs())
       this.core.advanceTo(nowMs)
     })
@@ -401,13 +415,21 @@ export class Replica {
     this.#guarded(() => {
       if (nowMs >= this.#formerPledgesEndMs) this.#forgetFormerPledges()
       if (this.core.atRest) this.#rest.takeNodePledges()
-      this.#requests.submit(nowMs)
+      this.#requests?.submit(nowMs)
       this.core.observeWall(this.#port.env.clock.wallMs())
       const ready = this.core.takeReady()
       if (ready !== undefined) this.#carryOut(ready, nowMs, sink)
       else this.#writeMetadata(sink)
       this.#rest.turnEnds(nowMs)
+      this.#forgetCallers()
     })
+  }
+
+  /** All that callers have asked for is answered. */
+  #forgetCallers(): void {
+    if (!this.core.atRest || this.#requests?.isIdle !== true) return
+    this.#lastReadContext = this.#requests.lastReadContext
+    this.#requests = undefined
   }
 
   /** The next life need not wait for them any more. */
@@ -428,7 +450,8 @@ export class Replica {
         this.#send(message, sink)
         sent++
       }
-      if (sent > 0) this.#withheld = this.#withheld.slice(sent)
+      if (sent > 0)
+        this.#withheld = sent < this.#withheld.length ? this.#withheld.slice(sent) : nothingWithheld
     })
   }
 
@@ -436,10 +459,10 @@ export class Replica {
   stop(error: KeelsonError): void {
     if (this.#failure !== undefined) return
     this.#failure = error
-    this.#withheld = []
+    this.#withheld = nothingWithheld
     this.#rest.stop()
     void this.applier.stop()
-    this.#requests.failAll(error)
+    this.#requests?.failAll(error)
     this.#updateToken()
     this.#listener.stopped(error)
   }
@@ -478,7 +501,7 @@ export class Replica {
       }
       this.core.snapshotRestored(applied, configuration.configuration, this.#now())
       this.#compactor.reset(applied.index)
-      this.#requests.skippedTo(applied.index, configuration.configuration)
+      this.#requests?.skippedTo(applied.index, configuration.configuration)
       this.#updateToken()
     })
     this.#port.schedule(this)
@@ -547,12 +570,12 @@ export class Replica {
       this.#writeMetadata(sink)
     }
     for (const message of ready.messages) this.#send(message, sink)
-    for (const deferred of ready.messagesAfter) this.#withheld.push(deferred)
+    if (ready.messagesAfter.length > 0) this.#withheld = [...this.#withheld, ...ready.messagesAfter]
     this.#compactor.add(ready.committed)
     this.applier.enqueue(ready.committed)
     for (const fetch of ready.fetches) void this.#fetch(fetch)
     if (ready.offeredSnapshot !== undefined) this.#port.snapshotOffered(this, ready.offeredSnapshot)
-    this.#requests.answer(ready, this.applier.applied.index, nowMs)
+    this.#requests?.answer(ready, this.applier.applied.index, nowMs)
     this.#announce(ready)
   }
 
@@ -619,16 +642,25 @@ export class Replica {
     this.#port.schedule(this)
   }
 
-  #applied(entries: readonly LogEntry[], outcomes: readonly EntryOutcome[]): void {
+  /** The applier has applied these. */
+  applied(entries: readonly LogEntry[], outcomes: readonly EntryOutcome[]): void {
     if (this.#failure !== undefined) return
     const { index } = this.applier.applied
     this.#guarded(() => this.core.applied(index, this.#now()))
-    this.#requests.applied(entries, outcomes, index)
+    this.#requests?.applied(entries, outcomes, index)
     this.#updateToken()
     this.#appliedSinceTrim += entries.length
     if (this.#appliedSinceTrim >= 1024) this.#trimSessions()
     this.#compactor.check()
     this.#port.schedule(this)
+  }
+
+  applyFailed(error: unknown): void {
+    this.stop(toKeelsonError(error, 'INVARIANT_VIOLATED'))
+  }
+
+  compactionFailed(error: unknown): void {
+    this.stop(toKeelsonError(error))
   }
 
   #updateToken(): void {

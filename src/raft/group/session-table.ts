@@ -55,6 +55,9 @@ const isPending: SessionLookup = Object.freeze({ type: 'pending' })
 const isForgotten: SessionLookup = Object.freeze({ type: 'forgotten' })
 const isUnknown: SessionLookup = Object.freeze({ type: 'unknown' })
 
+/** Of most groups, which have none: an empty map takes memory. */
+const noSessions: Map<number, Session> = new Map()
+
 /**
  * Client sessions for exactly-once commands (Ongaro's thesis, section 6.3). A part of the replicated state: every change
  * comes from a log entry, and depends on nothing but the entries so far, neither on how they were batched nor on local
@@ -66,11 +69,11 @@ const isUnknown: SessionLookup = Object.freeze({ type: 'unknown' })
  */
 export class SessionTable {
   /** By last use, longest unused first. */
-  readonly #sessions = new Map<number, Session>()
+  #sessions = noSessions
   #bytes = 0
-  readonly #dirtySessions = new Set<number>()
+  #dirtySessions: Set<number> | undefined
   /** Records of sessions that have ended. */
-  readonly #deleted = new Set<string>()
+  #deleted: Set<string> | undefined
 
   /** The table as it was stored. @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION` */
   static restore(bookkeeping: Bookkeeping): SessionTable {
@@ -80,7 +83,7 @@ export class SessionTable {
       if (key.startsWith(sessionPrefix)) sessions.push(decodeSession(key, value))
     }
     sessions.sort((a, b) => a.lastUsed - b.lastUsed)
-    for (const session of sessions) table.#sessions.set(session.id, session)
+    if (sessions.length > 0) table.#sessions = new Map(sessions.map((session) => [session.id, session]))
     for (const [key, value] of bookkeeping) {
       const single = key.startsWith(resultPrefix)
       if (!single && !key.startsWith(blockPrefix)) continue
@@ -152,7 +155,7 @@ export class SessionTable {
     session.lastUsed = index
     this.#sessions.delete(session.id)
     this.#sessions.set(session.id, session)
-    this.#dirtySessions.add(session.id)
+    this.#dirty().add(session.id)
     const floor = Math.min(acknowledgedBelow, id.sequence)
     if (floor > session.floor) session.floor = floor
     while (session.sequences.length > 0 && (session.sequences[0] as number) < session.floor) {
@@ -184,7 +187,7 @@ export class SessionTable {
     session.bytes += result.length
     this.#bytes += result.length
     session.fresh.push(id.sequence)
-    this.#dirtySessions.add(session.id)
+    this.#dirty().add(session.id)
   }
 
   /** Applies a session entry. All results must be recorded before. @returns the sessions that ended by it */
@@ -202,15 +205,15 @@ export class SessionTable {
   /** What changed since the last call, for the bookkeeping. */
   takeWrites(): BookkeepingWrite[] {
     const writes: BookkeepingWrite[] = []
-    for (const key of this.#deleted) writes.push({ key, value: undefined })
-    for (const id of this.#dirtySessions) {
+    for (const key of this.#deleted ?? []) writes.push({ key, value: undefined })
+    for (const id of this.#dirtySessions ?? []) {
       const session = this.#sessions.get(id)
       if (session === undefined) continue
       writeBlocks(session, writes)
       writes.push({ key: sessionKey(id), value: encodeSession(session) })
     }
-    this.#deleted.clear()
-    this.#dirtySessions.clear()
+    this.#deleted = undefined
+    this.#dirtySessions = undefined
     return writes
   }
 
@@ -237,8 +240,9 @@ export class SessionTable {
       this.#evict(other.id)
       evicted.push(other.id)
     }
+    if (this.#sessions === noSessions) this.#sessions = new Map()
     this.#sessions.set(index, session)
-    this.#dirtySessions.add(index)
+    this.#dirty().add(index)
     return evicted
   }
 
@@ -248,7 +252,7 @@ export class SessionTable {
       while (session.bytes > bytesPerSession && session.sequences.length > 0) {
         session.floor = Math.max(session.floor, (session.sequences[0] as number) + 1)
         this.#dropOldest(session)
-        this.#dirtySessions.add(session.id)
+        this.#dirty().add(session.id)
       }
     }
     for (const session of this.#sessions.values()) {
@@ -264,9 +268,9 @@ export class SessionTable {
     if (session === undefined) return false
     while (session.sequences.length > 0) this.#dropOldest(session)
     this.#sessions.delete(id)
-    this.#dirtySessions.delete(id)
-    this.#deleted.add(sessionKey(id))
-    for (const { key } of session.blocks) this.#deleted.add(key)
+    this.#dirtySessions?.delete(id)
+    this.#gone().add(sessionKey(id))
+    for (const { key } of session.blocks) this.#gone().add(key)
     return true
   }
 
@@ -277,6 +281,16 @@ export class SessionTable {
     if (result === undefined) return
     session.bytes -= result.length
     this.#bytes -= result.length
+  }
+
+  #dirty(): Set<number> {
+    this.#dirtySessions ??= new Set()
+    return this.#dirtySessions
+  }
+
+  #gone(): Set<string> {
+    this.#deleted ??= new Set()
+    return this.#deleted
   }
 }
 

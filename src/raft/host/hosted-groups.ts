@@ -9,6 +9,7 @@ import { longestPledgeMs } from '../core/options.ts'
 import { RaftCore } from '../core/raft.ts'
 import type { RaftOptions, RestoredState } from '../core/types.ts'
 import { type GroupBookkeeping, readBookkeeping } from '../group/bookkeeping.ts'
+import type { GroupSetup } from '../group/group-reports.ts'
 import {
   decodeGroupMetadata,
   encodeGroupMetadata,
@@ -71,6 +72,7 @@ export interface HostedGroupsOptions {
 export class HostedGroups {
   readonly damaged: DamagedReplicas
   readonly #own: HostedGroupsOptions
+  readonly #setup: GroupSetup
   readonly #groups = new Map<GroupId, RaftGroup>()
   readonly #replicas = new Map<GroupId, Replica>()
   readonly #empty = new EmptyReplicas()
@@ -83,7 +85,8 @@ export class HostedGroups {
   constructor(own: HostedGroupsOptions) {
     this.#own = own
     const { log, outbox, loop, maximumMessageBytes } = own
-    const { env } = own.options
+    const { env, limits, forwardProposals } = own.options
+    this.#setup = { env, limits, forwards: forwardProposals }
     for (const [groupId, recovered] of log.recovered()) {
       if (recovered.metadata === undefined) continue
       this.#stored.set(groupId, { recovered, metadata: decodeGroupMetadata(recovered.metadata) })
@@ -336,8 +339,7 @@ export class HostedGroups {
   }
 
   #makeGroup(groupId: GroupId): RaftGroup {
-    const { env, limits, forwardProposals } = this.#own.options
-    const group = new RaftGroup(groupId, env, limits, forwardProposals)
+    const group = new RaftGroup(groupId, this.#setup)
     this.#groups.set(groupId, group)
     return group
   }
@@ -354,7 +356,8 @@ export class HostedGroups {
     const setup = {
       replicaId: metadata.replicaId,
       restored,
-      options: this.#own.raft,
+      checkedOptions: this.#own.raft,
+      pool: this.#own.port.configurations,
       random: this.#own.options.env.random,
       nowMs,
     }

@@ -223,5 +223,5 @@ export function fitRaftOptions(
       }),
     },
   )
-  return options
+  return Object.freeze(options)
 }

@@ -6,6 +6,7 @@ import type { StateMachine } from '../../interfaces/state-machine.ts'
 import type { Channel } from '../../interfaces/transport.ts'
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import type { GroupId, Incarnation, NodeId } from '../../model/ids.ts'
+import { ConfigurationPool } from '../core/configuration-pool.ts'
 import { longestPledgeMs } from '../core/options.ts'
 import type { Peer } from '../group/peers.ts'
 import type { RaftGroup } from '../group/raft-group.ts'
@@ -109,6 +110,7 @@ export class RaftHost implements AsyncDisposable {
       env,
       log,
       limits: options.limits,
+      configurations: new ConfigurationPool(),
       maximumEntryBytes: raft.maximumEntryBytes,
       readMode: raft.clockDriftBound > 0 ? 'lease' : 'readIndex',
       pledgeMs: longestPledgeMs(raft),

@@ -372,7 +372,10 @@ suite('the invariants of a group', () => {
     test('one that was cut off', () => {
       const { judge, cluster } = group()
       const core = cluster.core(2)
-      core.configurations.append(core.lastIndex + 1, makeConfiguration(2, [descriptor(1)]))
+      core.configurations.append(
+        core.lastIndex + 1,
+        encodeConfiguration(makeConfiguration(2, [descriptor(1)])),
+      )
       breaks('configuration of the log', () => judge.observe(core))
     })
 

@@ -5,6 +5,7 @@ import { emptyBytes, text, utf8 } from '../../../src/core/bytes.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
 import { type Bookkeeping, entryKinds, type LogEntry } from '../../../src/interfaces/index.ts'
 import { encodeConfiguration, makeConfiguration } from '../../../src/raft/core/configuration.ts'
+import { ConfigurationPool } from '../../../src/raft/core/configuration-pool.ts'
 import { Applier, type ApplierLimits, type EntryOutcome } from '../../../src/raft/group/applier.ts'
 import { readBookkeeping } from '../../../src/raft/group/bookkeeping.ts'
 import { encodeEnvelope } from '../../../src/raft/group/envelope.ts'
@@ -20,21 +21,21 @@ interface Harness {
   readonly idle: () => Promise<void>
 }
 
-const wide: ApplierLimits = { maximumBatchEntries: 1000, maximumBatchBytes: 1 << 20 }
+const wide: ApplierLimits = { maximumApplyEntries: 1000, maximumApplyBytes: 1 << 20 }
 
 async function start(machine = new CounterMachine(), limits = wide): Promise<Harness> {
   const outcomes = new Map<number, EntryOutcome>()
   const failures: unknown[] = []
-  const applier = new Applier(readBookkeeping(await machine.open()), {
+  const applier = new Applier(readBookkeeping(await machine.open()), 7, {
     machine,
-    replicaId: 7,
     limits,
-    onApplied: (entries, results) => {
+    configurations: new ConfigurationPool(),
+    applied: (entries, results) => {
       entries.forEach((entry, i) => {
         outcomes.set(entry.index, results[i] as EntryOutcome)
       })
     },
-    onFailure: (error) => failures.push(error),
+    applyFailed: (error) => failures.push(error),
   })
   const idle = async () => {
     for (let i = 0; i < 10_000 && applier.queued > 0 && failures.length === 0; i++) await Promise.resolve()
@@ -334,8 +335,8 @@ test('how entries fall into batches shows in nothing', async () => {
         }
         const whole = await start()
         const parts = await start(new CounterMachine(), {
-          maximumBatchEntries: size,
-          maximumBatchBytes: 1 << 20,
+          maximumApplyEntries: size,
+          maximumApplyBytes: 1 << 20,
         })
         whole.applier.enqueue(entries)
         parts.applier.enqueue(entries)

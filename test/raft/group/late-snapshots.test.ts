@@ -5,6 +5,7 @@ import { SeededRandom } from '../../../src/core/random.ts'
 import type { GroupWrite, LogStore, RecoveredGroup } from '../../../src/interfaces/log-store.ts'
 import type { Channel, PeerIdentity } from '../../../src/interfaces/transport.ts'
 import { bootstrapState } from '../../../src/raft/core/configuration.ts'
+import { ConfigurationPool } from '../../../src/raft/core/configuration-pool.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
 import { configurationWrite, positionWrite, readBookkeeping } from '../../../src/raft/group/bookkeeping.ts'
 import { checkGroupLimits } from '../../../src/raft/group/limits.ts'
@@ -120,6 +121,7 @@ test('an offer that comes while a snapshot is being restored leaves the mark of 
       env,
       log: undefined as never,
       limits: checkGroupLimits({}),
+      configurations: new ConfigurationPool(),
       maximumEntryBytes: 1000,
       readMode: 'readIndex',
       pledgeMs: 0,

@@ -127,7 +127,7 @@ suite('pending proposals', () => {
 
 suite('pending reads', () => {
   test('of one turn share a request and wait for its index', () => {
-    const reads = new PendingReads()
+    const reads = new PendingReads(0)
     const log: string[] = []
     const add = (name: string) =>
       reads.add({
@@ -155,7 +155,7 @@ suite('pending reads', () => {
   })
 
   test('of one turn that ask differently have requests of their own', () => {
-    const reads = new PendingReads()
+    const reads = new PendingReads(0)
     const done: string[] = []
     const add = (name: string, mode: 'readIndex' | 'lease', from: 'leader' | 'any') =>
       reads.add({ request: { mode, from }, settle: () => done.push(name) })
@@ -174,7 +174,7 @@ suite('pending reads', () => {
   })
 
   test('that are answered out of order do not wait for each other', () => {
-    const reads = new PendingReads()
+    const reads = new PendingReads(0)
     const done: string[] = []
     const add = (name: string, mode: 'readIndex' | 'lease') =>
       reads.add({ request: { mode, from: 'any' }, settle: () => done.push(name) })

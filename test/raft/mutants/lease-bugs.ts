@@ -236,7 +236,7 @@ export const leaseBugs: readonly PlantedBug[] = [
     Core: class extends RaftCore {
       override readThere(context: number): void {
         const read: ReadReady = { context, index: this.commitIndex }
-        this.servableReads.push(read)
+        this.servableReads = [...this.servableReads, read]
       }
     },
     adjust: questions,

@@ -6,7 +6,7 @@ import { bootstrapState, replicaOf } from '../../../src/raft/core/configuration.
 import { RaftInvariants } from '../../../src/raft/core/invariants.ts'
 import type { Configuration, RaftMember } from '../../../src/raft/core/membership-types.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
-import type { RaftCoreSetup } from '../../../src/raft/core/types.ts'
+import type { RaftCoreSetup } from '../../../src/raft/core/setup.ts'
 import { newMetadata } from '../../../src/raft/group/metadata.ts'
 import { SimulatedDisk } from '../../../src/simulation/disk.ts'
 import { MessageNetwork } from '../../../src/simulation/message-network.ts'

@@ -19,6 +19,7 @@ import type {
 import type { Message } from '../../../src/raft/core/messages.ts'
 import { checkRaftOptions, longestPledgeMs } from '../../../src/raft/core/options.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
+import type { RaftCoreSetup } from '../../../src/raft/core/setup.ts'
 import type {
   ChangeAccepted,
   DeferredMessage,
@@ -26,7 +27,6 @@ import type {
   NeededSnapshot,
   OfferedSnapshot,
   ProposalAccepted,
-  RaftCoreSetup,
   RaftOptions,
   RaftWrite,
   ReadReady,

@@ -234,8 +234,8 @@ suite('what happens rarely: configurations', () => {
 
   test('are rolled back to none, where there was none', () => {
     const history = new ConfigurationHistory()
-    history.append(4, makeConfiguration(1, [descriptor(1)]))
-    history.append(6, makeConfiguration(2, [descriptor(1)]))
+    history.append(4, encodeConfiguration(makeConfiguration(1, [descriptor(1)])))
+    history.append(6, encodeConfiguration(makeConfiguration(2, [descriptor(1)])))
     assert.equal(history.latestIndex, 6)
     history.truncateFrom(5)
     assert.equal(history.latestIndex, 4)
