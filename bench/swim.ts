@@ -6,7 +6,7 @@
 //   sockets     members in processes on the loopback interface, some of which are killed
 //
 // `npm run bench -- swim --only lifeguard [--file results.jsonl] [--slice 1/4] [--minutes 30] [--repetitions 10]
-//   [--configurations SWIM,Lifeguard] [--report]`
+//   [--grid full|corners] [--configurations SWIM,Lifeguard] [--report]`
 // `npm run bench -- swim --only rapid [--cases bootstrap,crashes,loss,flip-flop] [--members 1000]`
 // `npm run bench -- swim --only scale [--members 100,1000] [--cases steady,crashes,joins,massacre,split]`
 // `npm run bench -- swim --only sockets [--members 128] [--processes 16]`

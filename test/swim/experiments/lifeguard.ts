@@ -10,9 +10,34 @@ import { quantile, table } from './report.ts'
 // again with I in between for at least 120 s ("interval").
 
 const members = 128
-const concurrencies = [1, 4, 8, 12, 16, 20, 24, 28, 32]
-const durationsMs = [128, 512, 2_048, 8_192, 32_768]
-const intervalsMs = [1, 4, 16, 64, 256, 1_024, 4_096, 16_384]
+
+/** A point of the experiment: how many are held up, for how long, and for how long they go on in between; 0 for once only. */
+type Point = readonly [concurrency: number, durationMs: number, intervalMs: number]
+
+function product(concurrencies: number[], durationsMs: number[], intervalsMs: number[]): Point[] {
+  return concurrencies.flatMap((c) => durationsMs.flatMap((d) => intervalsMs.map((i) => [c, d, i] as const)))
+}
+
+const grids = {
+  /** All of the paper's. */
+  full: product(
+    [1, 4, 8, 12, 16, 20, 24, 28, 32],
+    [128, 512, 2_048, 8_192, 32_768],
+    [0, 1, 4, 16, 64, 256, 1_024, 4_096, 16_384],
+  ),
+  /** Its corners, the middle of each of its faces and its centre; and two points for the latencies. */
+  corners: [
+    ...product([1, 32], [128, 32_768], [1, 16_384]),
+    ...product([1, 16, 32], [2_048], [64]),
+    ...product([16], [128, 32_768], [64]),
+    ...product([16], [2_048], [1, 16_384]),
+    ...product([16, 32], [32_768], [0]),
+  ],
+} as const satisfies Record<string, readonly Point[]>
+
+/** Names of the grids. */
+export type GridName = keyof typeof grids
+
 const repetitions = 10
 const intervalRunMs = 120_000
 
@@ -42,17 +67,19 @@ export interface LifeguardOptions {
   readonly minutes: number
   readonly repetitions: number
   readonly only: readonly string[]
+  readonly grid: GridName
 }
 
 /** All runs in an order of which every beginning is a fair sample: first one of each point of the grid. */
-function grid(wanted: readonly string[], times: number): Run[] {
+function runsOf(name: GridName, wanted: readonly string[], times: number): Run[] {
   const runs: Run[] = []
   for (let repetition = 0; repetition < Math.min(times, repetitions); repetition++) {
-    const points = concurrencies.flatMap((concurrency) =>
-      durationsMs.flatMap((durationMs) =>
-        [0, ...intervalsMs].map((intervalMs) => ({ concurrency, durationMs, intervalMs, repetition })),
-      ),
-    )
+    const points = grids[name].map(([concurrency, durationMs, intervalMs]) => ({
+      concurrency,
+      durationMs,
+      intervalMs,
+      repetition,
+    }))
     for (const point of shuffled(new SeededRandom(repetition + 1), points)) {
       // All configurations meet the same point one after the other, so that no table is lopsided.
       for (const configuration of wanted) runs.push({ configuration, ...point })
@@ -76,7 +103,7 @@ export function lifeguard(options: LifeguardOptions): void {
   const formed = new Map<string, Swarm>()
   const endMs = performance.now() + minutes * 60_000
   let ran = 0
-  for (const [at, run] of grid(wanted, options.repetitions).entries()) {
+  for (const [at, run] of runsOf(options.grid, wanted, options.repetitions).entries()) {
     if (at % parts !== part - 1 || done.has(keyOf(run))) continue
     if (performance.now() > endMs) break
     const configuration = configurations.find(({ name }) => name === run.configuration) as Configuration

@@ -1,7 +1,7 @@
 // Experiments in virtual time; see bench/swim.ts, which runs them.
 
 import { parseArgs } from 'node:util'
-import { lifeguard, reportLifeguard } from './lifeguard.ts'
+import { type GridName, lifeguard, reportLifeguard } from './lifeguard.ts'
 import { rapid } from './rapid.ts'
 import { scale } from './scale.ts'
 
@@ -12,6 +12,7 @@ const { values } = parseArgs({
     slice: { type: 'string', default: '1/1' },
     minutes: { type: 'string', default: '30' },
     repetitions: { type: 'string', default: '10' },
+    grid: { type: 'string', default: 'full' },
     configurations: { type: 'string', default: '' },
     report: { type: 'boolean', default: false },
     cases: { type: 'string', default: '' },
@@ -33,6 +34,7 @@ if (wanted.includes('lifeguard')) {
       minutes: Number(values.minutes),
       repetitions: Number(values.repetitions),
       only: words(values.configurations),
+      grid: values.grid as GridName,
     })
   }
 }
