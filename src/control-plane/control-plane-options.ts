@@ -9,6 +9,7 @@ import { checkGroupLimits, checkRaftOptions, type GroupLimits, type RaftOptions 
 import { checkSchemaChangeTuning, type SchemaChangeTuning } from '../schema/index.ts'
 import type { ByteLevel } from '../storage/level/database.ts'
 import { type ClusterStart, clusterOption } from './cluster-start.ts'
+import { type GossipOptions, gossipOption } from './gossip.ts'
 import { checkPlacement, type PlacementOptions } from './leader-duties.ts'
 
 /** Options of `ControlPlane.open`. */
@@ -25,6 +26,8 @@ export interface ControlPlaneOptions {
   readonly transport: TransportFactory
   /** Gossip among servers and nodes; without it only sessions tell who is alive. */
   readonly datagrams?: DatagramFactory
+  /** How this server gossips. Default: as `lanProfile` says, with the keys that `datagrams` has. */
+  readonly gossip?: GossipOptions
   /** Where the log of the metadata group is kept: `segments(…)`, or another store. */
   readonly log: LogStoreFactory
   /** Holds the state of the metadata store, as `openLevel` opens it; it stays the caller's, who closes it afterwards. */
@@ -53,6 +56,7 @@ export function checkPlaneOptions(options: ControlPlaneOptions): ControlPlaneOpt
       cluster: clusterOption,
       transport: functionOption<TransportFactory>(),
       datagrams: optional(functionOption<DatagramFactory>()),
+      gossip: gossipOption,
       log: functionOption<LogStoreFactory>(),
       database: objectOption<ByteLevel>(['open', 'get', 'batch', 'iterator', 'clear']),
       raft: optional((value) => {

@@ -11,13 +11,12 @@ import { type ClusterId, type FoundingId, type NodeId } from '../model/ids.ts'
 import { decodeJoinRequest } from '../nodes/index.ts'
 import { type GroupStatus, type RaftGroup, RaftHost } from '../raft/index.ts'
 import { checkSchemaChangeTuning } from '../schema/index.ts'
-import type { Swim } from '../swim/index.ts'
 import { Rpc } from '../transport/rpc.ts'
 import { AddressBook, isBootstrapQuestion } from './address-book.ts'
 import { Admin } from './admin.ts'
 import { type ControlPlaneOptions, checkPlaneOptions } from './control-plane-options.ts'
 import { ensureFounding, learnFounding, storedFounding, storeFounding } from './founding.ts'
-import { openGossip } from './gossip.ts'
+import { type Gossip, openGossip } from './gossip.ts'
 import { LeaderDuties } from './leader-duties.ts'
 import {
   type BeginParts,
@@ -82,6 +81,8 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
   readonly store: MetadataStore
   /** Everything that an operator does. */
   readonly admin: Admin
+  /** This server's gossip: who is there, what they tell; undefined without `datagrams`. */
+  readonly gossip: Gossip | undefined
   readonly #env: Environment
   readonly #events: Events<ControlPlaneEvents>
   readonly #parts: PlaneParts
@@ -166,20 +167,22 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
         }),
       )
       const seeds = checked.cluster.type === 'join' ? checked.cluster.seeds : checked.cluster.others
-      const { datagrams } = checked
-      const swim =
+      const { datagrams, database, gossip: settings } = checked
+      const gossip =
         datagrams === undefined
           ? undefined
           : await openGossip({
               env,
               datagrams,
+              options: settings,
               clusterId,
-              founding: transport.founding,
+              transport,
               self,
               seeds,
+              database,
               cleanup,
             })
-      opened.plane = new ControlPlane({ ...parts, group, metadata, swim, cleanup })
+      opened.plane = new ControlPlane({ ...parts, group, metadata, gossip, cleanup })
       return opened.plane
     } catch (error) {
       await cleanup.run()
@@ -198,7 +201,8 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     this.#parts = parts
     this.admin = new Admin({ env, store: this.store })
     this.#admission = new ServerAdmission(env, group)
-    parts.swim?.on('change', ({ type, member }) => {
+    this.gossip = parts.gossip
+    parts.gossip?.swim.on('change', ({ type, member }) => {
       // Gossip makes a node suspect at most: only its session decides whether it is alive.
       this.#duties?.nodes.hint(member.nodeId, member.incarnation, type === 'suspected' || type === 'failed')
     })
@@ -482,6 +486,6 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
 interface PlaneParts extends BeginParts {
   readonly group: RaftGroup
   readonly metadata: MetadataServer
-  readonly swim: Swim | undefined
+  readonly gossip: Gossip | undefined
   readonly cleanup: Cleanup
 }

@@ -8,6 +8,7 @@ export {
 } from './control-plane.ts'
 export type { ControlPlaneOptions } from './control-plane-options.ts'
 export { DevCluster, type DevClusterOptions, type DevNode, devCluster } from './dev-cluster.ts'
+export type { Gossip, GossipOptions } from './gossip.ts'
 export { LeaderDuties, type LeaderDutiesParts, type PlacementOptions } from './leader-duties.ts'
 export { metadataGroupId } from './metadata-group.ts'
 export { NodeAgent, type NodeAgentEvents, type NodeAgentOptions, type NodeServices } from './node-agent.ts'

@@ -45,7 +45,7 @@ import { AddressBook } from './address-book.ts'
 import { Admin } from './admin.ts'
 import { AgentState } from './agent-state.ts'
 import { learnFounding } from './founding.ts'
-import { openGossip } from './gossip.ts'
+import { type Gossip, type GossipOptions, gossipOption, openGossip } from './gossip.ts'
 import { callLeader } from './leader-calls.ts'
 import { decodeChunk, encodeChunkResult } from './schema-wire.ts'
 
@@ -67,6 +67,8 @@ export interface NodeAgentOptions {
   readonly transport: TransportFactory
   /** Opens the socket for gossip. Default: no gossip; sessions alone tell who is alive. */
   readonly datagrams?: DatagramFactory
+  /** How this node gossips. Default: as `lanProfile` says, with the keys that `datagrams` has. */
+  readonly gossip?: GossipOptions
   /** Holds the little that the agent keeps, as `openLevel` opens it; it stays the caller's. */
   readonly database: ByteLevel
   /** Where the node stands, from the widest tier to the narrowest. Default: nowhere in particular. */
@@ -129,6 +131,7 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
   readonly #rpc: Rpc
   readonly #joined: Promise<void>
   readonly #work: Promise<unknown>[] = []
+  #gossip: Gossip | undefined
   #session: NodeSession | undefined
   #leases: SchemaLeases | undefined
   #reporter: NodeReporter | undefined
@@ -168,18 +171,28 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
           servers: () => book.roster.all().map((server) => server.nodeId),
         }),
       )
-      const { datagrams, seeds } = checked
-      const gossip = async (): Promise<void> => {
-        if (datagrams === undefined) return
-        const { founding: known } = transport
-        await openGossip({ env, datagrams, clusterId, founding: known, self, seeds, cleanup })
+      const { datagrams, seeds, database, gossip: settings } = checked
+      const gossip = async (): Promise<Gossip | undefined> => {
+        if (datagrams === undefined) return undefined
+        return openGossip({
+          env,
+          datagrams,
+          options: settings,
+          clusterId,
+          transport,
+          self,
+          seeds,
+          database,
+          cleanup,
+        })
       }
-      if (state.servers.length > 0) await gossip()
+      const gossips = state.servers.length > 0 ? await gossip() : undefined
       const agent = new NodeAgent({ options: checked, cleanup, state, book, transport, rpc, store })
+      agent.#gossip = gossips
       if (state.servers.length > 0) return agent
       try {
         await abortable(agent.#joined, call.signal)
-        await gossip()
+        agent.#gossip = await gossip()
       } catch (error) {
         await agent.close()
         throw error
@@ -227,6 +240,11 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
 
   on<K extends keyof NodeAgentEvents>(event: K, listener: NodeAgentEvents[K]): () => void {
     return this.#events.on(event, listener)
+  }
+
+  /** This node's gossip: who is there, what they tell; undefined without `datagrams`. */
+  get gossip(): Gossip | undefined {
+    return this.#gossip
   }
 
   /** Whether the node has an epoch and its deadline lies ahead. */
@@ -540,6 +558,7 @@ function checkAgentOptions(options: NodeAgentOptions): NodeAgentOptions {
       token: optional(stringOption({ maxLength: 256 })),
       transport: functionOption<TransportFactory>(),
       datagrams: optional(functionOption<DatagramFactory>()),
+      gossip: gossipOption,
       database: objectOption<ByteLevel>(['get', 'batch', 'iterator', 'clear', 'supports']),
       locality: optional(arrayOption(objectOption<Locality[number]>(['key', 'value']))),
       capacity: optional(objectOption<Load>()),

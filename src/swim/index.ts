@@ -49,5 +49,12 @@ export type {
 export { Swim } from './driver.ts'
 export type { QueryHandler, SwimEvents, SwimStatus, SwimTold } from './driver-types.ts'
 export { KeyRotation, type KeyRotationOptions, type RotatingKeys } from './key-rotation.ts'
-export { type SwimOptions, type SwimProfile, type SwimSnapshotStore, swimProfiles } from './options.ts'
+export {
+  checkSwimSettings,
+  type SwimOptions,
+  type SwimProfile,
+  type SwimSettings,
+  type SwimSnapshotStore,
+  swimProfiles,
+} from './options.ts'
 export type { QueryAnswer, QueryOptions } from './queries.ts'

@@ -10,6 +10,7 @@ import {
   type NumberBounds,
   numberOption,
   type OptionCheck,
+  type OptionChecks,
   objectOption,
   optional,
   stringOption,
@@ -89,6 +90,12 @@ export interface SwimSnapshotStore {
   save(snapshot: Uint8Array): Promise<void>
 }
 
+/** Options of `Swim.open` that say how a node gossips, and not who it is and by what means. */
+export type SwimSettings = Omit<
+  SwimOptions,
+  'env' | 'socket' | 'nodeId' | 'incarnation' | 'label' | 'seeds' | 'channel' | 'snapshots'
+>
+
 /** Checked options, complete. */
 export interface CheckedSwimOptions {
   readonly env: Environment
@@ -137,49 +144,76 @@ const tuningBounds: Readonly<Record<keyof SwimTuning, NumberBounds & { readonly 
 type AllSwimOptions = Required<Omit<SwimOptions, 'channel' | 'admit' | 'veto' | 'snapshots'>> &
   Pick<CheckedSwimOptions, 'channel' | 'admit' | 'veto' | 'snapshots'>
 
-/** @throws KeelsonError `INVALID_OPTION` */
-export function checkSwimOptions(input: unknown): CheckedSwimOptions {
-  const where = 'Swim.open'
-  const tuningChecks = Object.fromEntries(
+type AllSwimSettings = Pick<AllSwimOptions, keyof SwimSettings>
+
+/** Checks of the settings; a value of the tuning that is not given is the profile's. */
+function settingsChecks(): OptionChecks<AllSwimSettings> {
+  const tuning = Object.fromEntries(
     Object.entries(tuningBounds).map(([name, { integer, ...bounds }]) => [
       name,
       optional(integer === true ? integerOption(bounds) : numberOption(bounds)),
     ]),
-  ) as { [K in keyof SwimTuning]-?: OptionCheck<number | undefined> }
+  ) as { [K in keyof SwimTuning]-?: OptionCheck<number> }
+  return {
+    ...tuning,
+    metadata: metadataOption,
+    profile: wordOption(['lan', 'wan', 'local'], 'lan'),
+    token: tokenOption,
+    admit: optional(functionOption<NonNullable<SwimOptions['admit']>>()),
+    veto: optional(functionOption<NonNullable<SwimOptions['veto']>>()),
+    coordinates: booleanOption(true),
+    snapshotIntervalMs: numberOption({ min: 100, max: 86_400_000, fallback: 10_000 }),
+    coalesceMs: numberOption({ min: 1, max: 60_000, fallback: 100 }),
+  }
+}
+
+/** Refuses settings that contradict each other. */
+function compare(checked: AllSwimSettings, refuse: (why: string) => void): void {
+  const tuning = { ...swimProfiles[checked.profile], ...pickTuning(checked) }
+  if (tuning.probeTimeoutMs >= tuning.probeIntervalMs) {
+    refuse(
+      `probeTimeoutMs (${tuning.probeTimeoutMs}) must be below probeIntervalMs (${tuning.probeIntervalMs}), or no time is left to ask others`,
+    )
+  }
+  if (checked.metadata.length > tuning.maximumMetadataBytes) {
+    refuse(
+      `metadata takes at most ${tuning.maximumMetadataBytes} bytes (maximumMetadataBytes), not ${checked.metadata.length}`,
+    )
+  }
+}
+
+/**
+ * Checks settings before there is a socket, with options of the caller's own beside them.
+ *
+ * @throws KeelsonError `INVALID_OPTION`
+ */
+export function checkSwimSettings<T extends object>(
+  where: string,
+  settings: unknown,
+  more: OptionChecks<T>,
+): void {
+  const checks = { ...settingsChecks(), ...more } as OptionChecks<AllSwimSettings>
+  checkOptions<AllSwimSettings>(where, settings, checks, compare)
+}
+
+/** @throws KeelsonError `INVALID_OPTION` */
+export function checkSwimOptions(input: unknown): CheckedSwimOptions {
   const options = checkOptions<AllSwimOptions>(
-    where,
+    'Swim.open',
     input,
     {
-      ...(tuningChecks as { [K in keyof SwimTuning]-?: OptionCheck<number> }),
+      ...settingsChecks(),
       env: objectOption<Environment>(['clock', 'timers', 'random', 'logger', 'metrics']),
       socket: objectOption<DatagramSocket>(['address', 'maximumPayloadBytes', 'send', 'onMessage', 'close']),
       nodeId: asOption((value) => checkName(value, 'a node id')),
       incarnation: asOption((value) => checkId(value, 'an incarnation')),
       label: asOption((value) => checkName(value, 'a label')),
-      metadata: metadataOption,
       seeds: arrayOption(addressOption, { max: 1_000, fallback: [] }),
-      profile: wordOption(['lan', 'wan', 'local'], 'lan'),
       channel: optional(objectOption<Channel>(['send', 'onMessage', 'maximumMessageBytes'])),
-      token: tokenOption,
-      admit: optional(functionOption<NonNullable<SwimOptions['admit']>>()),
-      veto: optional(functionOption<NonNullable<SwimOptions['veto']>>()),
-      coordinates: booleanOption(true),
       snapshots: optional(objectOption<SwimSnapshotStore>(['load', 'save'])),
-      snapshotIntervalMs: numberOption({ min: 100, max: 86_400_000, fallback: 10_000 }),
-      coalesceMs: numberOption({ min: 1, max: 60_000, fallback: 100 }),
     },
     (checked, refuse) => {
-      const tuning = { ...swimProfiles[checked.profile], ...pickTuning(checked) }
-      if (tuning.probeTimeoutMs >= tuning.probeIntervalMs) {
-        refuse(
-          `probeTimeoutMs (${tuning.probeTimeoutMs}) must be below probeIntervalMs (${tuning.probeIntervalMs}), or no time is left to ask others`,
-        )
-      }
-      if (checked.metadata.length > tuning.maximumMetadataBytes) {
-        refuse(
-          `metadata takes at most ${tuning.maximumMetadataBytes} bytes (maximumMetadataBytes), not ${checked.metadata.length}`,
-        )
-      }
+      compare(checked, refuse)
       if (checked.socket.maximumPayloadBytes < minimumPacketBytes) {
         refuse(
           `the socket carries at most ${checked.socket.maximumPayloadBytes} bytes, and SWIM needs ${minimumPacketBytes}`,
