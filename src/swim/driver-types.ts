@@ -39,6 +39,8 @@ export interface SwimStatus {
   readonly pendingUpdates: number
   /** The others hold this node out: see `expelRefutations`. */
   readonly expelled: boolean
+  /** Another process keeps the name of this one, which is silent: see the event `conflict`. */
+  readonly silent: boolean
   /** Events that were dropped because listeners were too slow. */
   readonly eventsDropped: number
   /** What it has done since it was opened. */

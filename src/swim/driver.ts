@@ -149,13 +149,14 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
   status(): SwimStatus {
     const members: Record<MemberState, number> = { alive: 0, suspect: 0, dead: 0, left: 0 }
     for (const { state } of this.#core.members()) members[state]++
-    const { self, localHealth, pendingUpdates, counters, expelled } = this.#core
+    const { self, localHealth, pendingUpdates, counters, expelled, silent } = this.#core
     return {
       self,
       localHealth,
       members,
       pendingUpdates,
       expelled,
+      silent,
       eventsDropped: this.#host.dropped,
       counters: { ...counters },
       tuning: this.#tuning,

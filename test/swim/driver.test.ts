@@ -115,9 +115,17 @@ suite('Swim in virtual time', () => {
     await world.start('twin', { nodeId: 'n1', incarnation: 9 })
     await world.simulation.runFor(10_000)
     const conflicts = world.events.filter(({ type }) => type === 'conflict')
-    assert.ok(conflicts.some(({ observer }) => observer === 'n1' || observer === 'twin'))
     assert.ok(conflicts.every(({ member }) => member.nodeId === 'n1'))
-    assert.equal(world.swim('n2').status().members.alive, 4)
+    const verdicts = conflicts.filter(({ reason }) => /votes/.test(reason ?? ''))
+    assert.deepEqual(verdicts.map(({ observer }) => observer).sort(), ['n1', 'twin'])
+    assert.ok(world.swim('twin').status().silent)
+    assert.ok(!world.swim('n1').status().silent)
+    for (const nodeId of ['n0', 'n2', 'n3']) {
+      assert.equal(world.swim(nodeId).status().members.alive, 4)
+      assert.equal(world.swim(nodeId).member('n1')?.incarnation, 1)
+    }
+    await world.swim('twin').leave()
+    assert.ok(world.allHold('n1', 'alive'))
   })
 
   test('metrics say what was sent and who is there', async () => {

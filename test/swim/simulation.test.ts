@@ -237,6 +237,26 @@ suite('a cluster in virtual time', () => {
     swarm.checkQuiet()
   })
 
+  test('of two processes of one name the newcomer falls silent, under loss too', () => {
+    for (const seed of [1, 2, 3]) {
+      const swarm = new Watched({ seed, judged: false })
+      swarm.startMany(32)
+      swarm.run(40_000)
+      swarm.network.faults.loss = 0.05
+      const { core: first } = swarm.process('n7')
+      const second = swarm.start('n7', [swarm.process('n0').address])
+      swarm.run(30_000)
+      assert.ok(second.silent && !first.silent)
+      swarm.network.heal()
+      swarm.run(30_000)
+      for (const core of swarm.runningCores()) {
+        if (core === second) continue
+        assert.equal(core.member('n7')?.state, 'alive')
+        assert.equal(core.member('n7')?.address, first.self.address)
+      }
+    }
+  })
+
   test('a removed node stays away, in this life', () => {
     const swarm = healthy(12, { seed: 6 })
     swarm.input('n1', (core, nowMs) => assert.ok(core.remove('n4', nowMs)))

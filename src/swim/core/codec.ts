@@ -32,6 +32,8 @@ const tags: Readonly<Record<MessageKind, number>> = {
   fetch: 16,
   chunk: 17,
   recall: 18,
+  contest: 19,
+  ballot: 20,
 }
 const kindOfTag: ReadonlyMap<number, MessageKind> = new Map(
   Object.entries(tags).map(([kind, tag]) => [tag, kind as MessageKind]),

@@ -1,9 +1,15 @@
 import { type Random, shuffled } from '../../core/random.ts'
-import type { NodeId } from '../../model/ids.ts'
+import type { Incarnation, NodeId } from '../../model/ids.ts'
 import type { Coordinate } from './coordinates.ts'
 import { bucketCount } from './digest.ts'
 import type { Entry } from './statement.ts'
 import type { SwimMember } from './types.ts'
+
+/** A process under a name. */
+export interface Claim {
+  readonly incarnation: Incarnation
+  readonly address: string
+}
 
 /** What only the observer of a member knows. */
 export interface MemberNotes {
@@ -15,6 +21,8 @@ export interface MemberNotes {
   recentMs: readonly number[]
   /** Since when it answers only by streams. */
   degradedSinceMs: number | undefined
+  /** Since when another life of it or another address stands under its name, and which stood there before. */
+  claim: { readonly sinceMs: number; readonly before: Claim } | undefined
   /** Where it says it is. */
   coordinate: Coordinate | undefined
 }
@@ -206,5 +214,6 @@ const noNotes: MemberNotes = {
   roundTripMs: undefined,
   recentMs: [],
   degradedSinceMs: undefined,
+  claim: undefined,
   coordinate: undefined,
 }

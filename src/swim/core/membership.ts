@@ -4,7 +4,7 @@ import { encodeMessage } from './codec.ts'
 import { expulsionOf, FlapEvidence, isExpulsion, versionsInAdmission } from './expulsion.ts'
 import { confirmationsWanted, suspicionMinimumMs } from './formulas.ts'
 import { LocalHealth } from './health.ts'
-import { isLive, MemberTable } from './member-table.ts'
+import { type Claim, isLive, MemberTable } from './member-table.ts'
 import type { AliveMessage, SyncRecord, UpdateMessage } from './messages.ts'
 import { OwnVoice } from './own-voice.ts'
 import { type Entry, Statement } from './statement.ts'
@@ -22,6 +22,9 @@ export const maximumVersionStep: number = versionsInAdmission * 2
  * large clusters updates are sent more often, and so many questions at once would be a flood.
  */
 const lastCallMembers = 256
+
+/** Probe intervals after which a new process under a known name counts as the one that has it. */
+const settleIntervals = 30
 
 const noBytes = new Uint8Array(0)
 
@@ -158,6 +161,7 @@ export class Membership {
       this.table.note(nodeId, { accusedBy: [] })
     }
     const entry = statement.entry(stillSuspect ? 'suspect' : 'alive')
+    if (known !== undefined) this.#noteClaim(known, said, nowMs)
     this.table.set(entry, nowMs)
     this.broadcast(update)
     if (!statement.complete) this.incomplete.push(statement)
@@ -342,6 +346,27 @@ export class Membership {
   /** Of whom only the death was heard of, and whoever lives anew, has not been judged yet. */
   #isKnownLife(known: Entry | undefined, said: Statement): boolean {
     return known?.statement.incarnation === said.incarnation
+  }
+
+  /** The process that we knew first by a name, if it changed of late; otherwise the one that we know. */
+  settledClaim(nodeId: NodeId, nowMs: number): Claim | undefined {
+    const known = this.table.get(nodeId)
+    const claim = this.table.notes(nodeId)?.claim
+    if (claim !== undefined && nowMs - claim.sinceMs < this.#settleMs) return claim.before
+    if (known === undefined || known.statement.address === '') return undefined
+    return { incarnation: known.statement.incarnation, address: known.statement.address }
+  }
+
+  /** A name that passes to and fro between two processes belongs to the one that had it before. */
+  #noteClaim({ member, statement }: Entry, said: Statement, nowMs: number): void {
+    const { incarnation, address } = statement
+    if (!isLive(member) || (incarnation === said.incarnation && address === said.address)) return
+    const before = this.settledClaim(said.nodeId, nowMs) ?? { incarnation, address }
+    this.table.note(said.nodeId, { claim: { sinceMs: nowMs, before } })
+  }
+
+  get #settleMs(): number {
+    return this.tuning.probeIntervalMs * settleIntervals
   }
 
   /** @internal Whether a member that is not known may come in: it must speak our protocol, and the host has a say. */

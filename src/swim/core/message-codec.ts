@@ -43,6 +43,7 @@ export function writeMessage(out: ByteWriter, message: SwimMessage): void {
       out.varint(message.sequence).ascii(message.target).varint(Math.round(message.patienceMs))
       break
     case 'nack':
+    case 'contest':
       out.varint(message.sequence)
       break
     case 'alive':
@@ -87,6 +88,9 @@ export function writeMessage(out: ByteWriter, message: SwimMessage): void {
       break
     case 'fetch':
       out.ascii(message.nodeId).varint(message.version).varint(message.offset)
+      break
+    case 'ballot':
+      out.varint(message.sequence).varint(message.incarnation).ascii(message.address)
       break
     case 'chunk':
       out.ascii(message.nodeId).varint(message.version).varint(message.offset).bytes(message.bytes)
@@ -157,6 +161,10 @@ export function readMessage(reader: ByteReader, kind: MessageKind, end: number):
       return { kind, token: readBytes(reader, maximumTokenBytes, 'a token') }
     case 'recall':
       return { kind }
+    case 'contest':
+      return { kind, sequence: reader.varint() }
+    case 'ballot':
+      return { kind, sequence: reader.varint(), incarnation: reader.varint(), address: readAddress(reader) }
     case 'refusal':
       return { kind, reason: reader.ascii(maximumReasonLength) }
     case 'fetch':

@@ -226,6 +226,26 @@ export interface ChunkMessage {
   readonly bytes: Uint8Array
 }
 
+/** Asks whom the receiver knew first by the sender's name, because another living process uses it too. */
+export interface ContestMessage {
+  /** Answered by a `ballot`. */
+  readonly kind: 'contest'
+  /** Names the vote. */
+  readonly sequence: number
+}
+
+/** A vote for one of two processes of one name. */
+export interface BallotMessage {
+  /** Answers a `contest`. */
+  readonly kind: 'ballot'
+  /** The vote. */
+  readonly sequence: number
+  /** Of the one that was known first. */
+  readonly incarnation: Incarnation
+  /** Of the one that was known first. */
+  readonly address: string
+}
+
 /** All messages. A packet holds several. */
 export type SwimMessage =
   | PingMessage
@@ -243,6 +263,8 @@ export type SwimMessage =
   | RefusalMessage
   | FetchMessage
   | ChunkMessage
+  | ContestMessage
+  | BallotMessage
 
 /** A decoded packet. */
 export interface DecodedPacket {

@@ -9,8 +9,17 @@ import type { SwimCounters, SwimEventType, SwimMember } from './types.ts'
 /** Each further expulsion holds a member out for twice as long, up to this power of two. */
 const maximumHoldDoublings = 4
 
-/** What a node is to itself: a member, on its way out, held out for a time, or out for good. */
-export type OwnState = 'member' | 'leaving' | 'expelled' | 'removed'
+/**
+ * What a node is to itself: a member, on its way out, held out for a time, out for good, or silent because its name belongs to
+ * another process.
+ */
+export type OwnState = 'member' | 'leaving' | 'expelled' | 'removed' | 'silent'
+
+/**
+ * So often another process must speak above what we said above it: news of an earlier life of ours may come late and out of
+ * order, but only the living go on.
+ */
+const overrulesOfTheLiving = 3
 
 /** What a node's own statements need of its view. */
 interface Stage {
@@ -36,12 +45,14 @@ export class OwnVoice {
    * or what a life before this one said.
    */
   answerDue = false
+  /** Set when another living process speaks in our name. */
+  contested: Statement | undefined
   /** While others hold this node out. */
   probation: Probation | undefined
   /** The highest version that others hold against this node while it is held out. */
   #heldVersion = 0
-  /** Another process that spoke in our name, and the version by which we overruled it. */
-  #rival: { readonly name: string; readonly version: number } | undefined
+  /** Another process that spoke in our name, the version by which we overruled it, and how often it overruled us in turn. */
+  #rival: { readonly name: string; readonly version: number; readonly overruled: number } | undefined
 
   constructor(statement: Statement, stage: Stage, from?: OwnVoice) {
     this.#stage = stage
@@ -66,9 +77,9 @@ export class OwnVoice {
     return (this.#stage.table.at(0) as Entry).member
   }
 
-  /** True when this node says no more about itself: it said goodbye, or was removed. */
+  /** True when this node says no more about itself: it said goodbye, was removed, or has lost its name. */
   get leaving(): boolean {
-    return this.#state === 'leaving' || this.#state === 'removed'
+    return this.#state === 'leaving' || this.#state === 'removed' || this.#state === 'silent'
   }
 
   /** Says something new about this node: a higher version beats everything that was said before. */
@@ -93,6 +104,12 @@ export class OwnVoice {
     this.#stage.table.set(this.#statement.entry('left'), nowMs)
     const { nodeId, incarnation, version } = this.#statement
     this.#stage.broadcast({ kind: 'left', nodeId, incarnation, version })
+  }
+
+  /** The name belongs to another process: not a word more. */
+  fallSilent(): void {
+    this.#state = 'silent'
+    this.probation = undefined
   }
 
   /** @internal Somebody doubts us or holds us gone. */
@@ -154,11 +171,11 @@ export class OwnVoice {
     const name = `${claim.incarnation} ${claim.address}`
     const mine =
       claim.incarnation === this.#statement.incarnation && claim.address === this.#statement.address
-    if (!mine && this.#rival?.name === name && claim.version > this.#rival.version) {
-      this.#stage.emit('conflict', claim.entry('alive').member)
-    }
+    const again = !mine && this.#rival?.name === name && claim.version > this.#rival.version
+    const overruled = again ? (this.#rival?.overruled ?? 0) + 1 : 0
+    if (overruled >= overrulesOfTheLiving) this.contested = claim
     this.answerDue = true
     this.restate({}, claim.version)
-    if (!mine) this.#rival = { name, version: this.#statement.version }
+    if (!mine) this.#rival = { name, version: this.#statement.version, overruled }
   }
 }

@@ -63,7 +63,8 @@ export class Packer {
    * (Lifeguard's buddy system), also when we ask on behalf of another.
    */
   send(to: string, messages: readonly SwimMessage[], recipient?: NodeId, reliable = false): void {
-    const { statement, queue, table, tuning, counters } = this.#membership
+    const { statement, queue, table, tuning, counters, voice } = this.#membership
+    if (voice.state === 'silent') return
     if (this.#headerVersion !== statement.version) {
       this.#headerVersion = statement.version
       this.#header = encodeHeader(this.#options.label, statement)

@@ -6,6 +6,7 @@ import { isLive } from './member-table.ts'
 import type { Membership } from './membership.ts'
 import type { DecodedPacket, SwimMessage } from './messages.ts'
 import type { MetadataPull } from './metadata-pull.ts'
+import type { NameVote } from './name-vote.ts'
 import type { Prober, SendTo } from './prober.ts'
 import type { Rumours } from './rumours.ts'
 
@@ -19,6 +20,7 @@ const requests: ReadonlySet<SwimMessage['kind']> = new Set([
   'state',
   'recall',
   'fetch',
+  'contest',
 ])
 
 /** Whom packets concern. */
@@ -28,6 +30,7 @@ export interface ReceptionParts {
   readonly antiEntropy: AntiEntropy
   readonly rumours: Rumours
   readonly metadataPull: MetadataPull
+  readonly nameVote: NameVote
   readonly budget: AnswerBudget
   readonly send: SendTo
   readonly admit: SwimCoreOptions['admit']
@@ -52,8 +55,9 @@ export class Reception {
 
   take(arrival: Arrival): void {
     const { from, packet, nowMs } = arrival
-    const { membership, metadataPull, send } = this.#parts
+    const { membership, metadataPull, nameVote, send } = this.#parts
     membership.counters.packetsReceived++
+    if (membership.voice.state === 'silent') return
     membership.voice.answerDue = false
     const ours = packet.sender.nodeId === membership.nodeId
     if (!ours && !this.admits(from, packet)) return
@@ -67,6 +71,10 @@ export class Reception {
     // Whoever doubts us hears the answer from us, and not only from gossip, which may pass it by.
     if (membership.voice.answerDue && !ours && membership.voice.state === 'member')
       send(from, [{ kind: 'alive', statement: membership.statement }])
+    if (membership.voice.contested !== undefined) {
+      nameVote.begin(membership.voice.contested, nowMs)
+      membership.voice.contested = undefined
+    }
     if (membership.incomplete.length === 0) return
     for (const statement of membership.incomplete) metadataPull.want(statement, from, nowMs)
     membership.incomplete = []
@@ -89,7 +97,7 @@ export class Reception {
 
   /** @internal */
   handle({ from, packet, nowMs, reliable }: Arrival, message: SwimMessage): void {
-    const { membership, prober, antiEntropy, rumours, metadataPull, send } = this.#parts
+    const { membership, prober, antiEntropy, rumours, metadataPull, nameVote, send } = this.#parts
     const sender = packet.sender.nodeId
     switch (message.kind) {
       case 'ping':
@@ -132,6 +140,12 @@ export class Reception {
         break
       case 'chunk':
         metadataPull.onChunk(message, nowMs)
+        break
+      case 'contest':
+        nameVote.onContest(from, sender, message.sequence, nowMs)
+        break
+      case 'ballot':
+        nameVote.onBallot(message, sender)
         break
       case 'refusal':
         this.#onRefusal(message.reason)

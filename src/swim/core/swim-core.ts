@@ -21,6 +21,7 @@ import { Membership } from './membership.ts'
 import { maximumTokenBytes } from './message-codec.ts'
 import type { DecodedPacket } from './messages.ts'
 import { MetadataPull } from './metadata-pull.ts'
+import { NameVote } from './name-vote.ts'
 import type { SwimOutput } from './output.ts'
 import { Packer } from './packer.ts'
 import { Prober } from './prober.ts'
@@ -51,6 +52,8 @@ export class SwimCore {
   readonly rumours: Rumours
   /** @internal Long metadata. */
   readonly metadataPull: MetadataPull
+  /** @internal Who keeps a name that two use. */
+  readonly nameVote: NameVote
   /** @internal What packets are made of. */
   readonly packer: Packer
   /** @internal What becomes of packets that come. */
@@ -106,7 +109,8 @@ export class SwimCore {
       from?.prober.clone(membership, random, send) ?? new Prober(membership, random, send, features, nowMs)
     this.antiEntropy = from?.antiEntropy.clone(parts) ?? new AntiEntropy(parts)
     this.metadataPull = from?.metadataPull.clone(parts) ?? new MetadataPull(parts)
-    const { prober, antiEntropy, metadataPull } = this
+    this.nameVote = from?.nameVote.clone(membership, random, send) ?? new NameVote(membership, random, send)
+    const { prober, antiEntropy, metadataPull, nameVote } = this
     this.reception = new Reception({
       ...parts,
       prober,
@@ -114,6 +118,7 @@ export class SwimCore {
       rumours,
       metadataPull,
       admit: options.admit,
+      nameVote,
     })
     this.#gossipAtMs = from?.gossipAtMs
   }
@@ -131,7 +136,12 @@ export class SwimCore {
   /** True once the goodbye was sent as often as it is worth, or nobody is there to hear it. */
   get departed(): boolean {
     const { voice, peers, queue, nodeId } = this.membership
-    return voice.state === 'leaving' && (peers === 0 || !queue.has(nodeId))
+    return voice.state === 'silent' || (voice.leaving && (peers === 0 || !queue.has(nodeId)))
+  }
+
+  /** True when another process keeps this one's name: this one says and hears nothing any more. */
+  get silent(): boolean {
+    return this.membership.voice.state === 'silent'
   }
 
   /** True while others hold this node out: see {@link SwimTuning.expelRefutations}. */
@@ -314,7 +324,7 @@ export class SwimCore {
   /** Lets time pass up to `nowMs`: probes, gossips, declares dead. */
   advanceTo(nowMs: number): void {
     const dueMs = this.nextDeadlineMs()
-    if (nowMs < dueMs) return
+    if (nowMs < dueMs || this.silent) return
     if (nowMs - dueMs > this.#options.tuning.probeTimeoutMs) this.forgiveStall(dueMs, nowMs)
     this.prober.advanceTo(nowMs)
     for (const { nodeId, address } of this.membership.lastCalls(nowMs)) this.prober.nudge(nodeId, address)
@@ -322,13 +332,16 @@ export class SwimCore {
     if (this.membership.table.nextExpiryMs <= nowMs) this.membership.table.expire(nowMs)
     this.antiEntropy.advanceTo(nowMs)
     this.metadataPull.advanceTo(nowMs)
-    if (this.#gossipAtMs !== undefined && nowMs >= this.#gossipAtMs) this.gossip(nowMs)
+    this.nameVote.advanceTo(nowMs)
+    if (this.#gossipAtMs !== undefined && nowMs >= this.#gossipAtMs && !this.silent) this.gossip(nowMs)
     this.#settle(nowMs)
   }
 
   /** When {@link SwimCore.advanceTo} is due next; infinity when nothing is planned. Later is allowed, and noticed. */
   nextDeadlineMs(): number {
+    if (this.silent) return Number.POSITIVE_INFINITY
     return Math.min(
+      this.nameVote.deadlineMs,
       this.prober.deadlineMs,
       this.membership.suspicions.deadlineMs,
       this.membership.table.nextExpiryMs,

@@ -54,7 +54,8 @@ export interface SwimMember {
  *   (`joined`) when its paths are good.
  * - `removed`: an operator removed this life of us from the cluster. It does not come back.
  * - `refused`: a seed did not let us in; `reason` says why.
- * - `conflict`: another living process uses our node id; `member` is what it says about itself.
+ * - `conflict`: another living process uses our node id; `member` is what it says about itself, `reason` says that a vote is
+ *   held, and then whom the name stays with: whoever was known first by most. The other one falls silent.
  */
 export type SwimEventType =
   | 'joined'

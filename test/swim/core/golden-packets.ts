@@ -30,4 +30,6 @@ export const goldenMessages: Readonly<Record<string, string>> = {
   fetch: '100703646232058008',
   chunk: '110a03646232058008020607',
   recall: '1200',
+  contest: '1302ac02',
+  ballot: '140bac0209075b3a3a315d3a31',
 }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { maximumVersionStep } from '../../../src/swim/core/membership.ts'
-import { alive, happened, hear, hearAs, makeCore, runTo, sent, sentOf } from '../support/core.ts'
+import type { SwimCore } from '../../../src/swim/core/swim-core.ts'
+import { alive, happened, hear, hearAs, makeCore, runTo, said, sent, sentOf } from '../support/core.ts'
 
 suite('which statement beats which', () => {
   test('of a member about itself only a newer one counts', () => {
@@ -115,9 +116,74 @@ suite('about ourselves', () => {
 
   test('another living process with our name is reported', () => {
     const core = makeCore({}, { incarnation: 2 })
-    hear(core, 'b', 0, alive('self', 6))
-    hear(core, 'b', 1, alive('self', 8))
+    // Late news of an earlier life come out of order at most.
+    for (const version of [6, 8, 10]) hear(core, 'b', version, alive('self', version))
+    assert.deepEqual(happened(core), [])
+    hear(core, 'b', 12, alive('self', 12))
     assert.deepEqual(happened(core), ['conflict self'])
+    hear(core, 'b', 14, alive('self', 14))
+    assert.deepEqual(happened(core), [], 'one vote at a time')
+  })
+
+  test('of two processes of one name the one that most knew first keeps it', () => {
+    const vote = (ballots: readonly (readonly [voter: string, incarnation: number])[]): SwimCore => {
+      const core = makeCore({}, { incarnation: 2 })
+      hear(core, 'b', 0, alive('b', 1), alive('c', 1), alive('d', 1))
+      for (const version of [6, 8, 10, 12]) hear(core, 'b', 1, alive('self', version))
+      const contests = sentOf(core, 'contest')
+      assert.deepEqual(contests.map(({ to }) => to).sort(), ['b:1', 'c:1', 'd:1'])
+      const sequence = contests[0]?.message.sequence ?? 0
+      for (const [voter, incarnation] of ballots)
+        hear(core, voter, 2, { kind: 'ballot', sequence, incarnation, address: 'self:1' })
+      runTo(core, 3_000)
+      return core
+    }
+    const winner = vote([
+      ['b', 2],
+      ['c', 1],
+      ['d', 2],
+    ])
+    assert.ok(!winner.silent && winner.self.state === 'alive')
+    const loser = vote([
+      ['b', 1],
+      ['b', 2],
+      ['c', 1],
+      ['d', 1],
+      ['x', 7],
+    ])
+    assert.ok(loser.silent)
+    assert.match(
+      loser.takeOutput().events.find(({ reason }) => reason?.includes('votes'))?.reason ?? '',
+      /other one, by 1 votes to 2/,
+    )
+    hear(loser, 'b', 4_000, { kind: 'ping', sequence: 1, target: 'self' })
+    loser.tell('x', new Uint8Array(0), 4_000)
+    runTo(loser, 60_000)
+    assert.deepEqual(sent(loser), [], 'not a word more')
+    assert.ok(loser.departed)
+    // The rival's incarnation is 1, so a tie is its.
+    assert.ok(vote([]).silent)
+  })
+
+  test('a vote goes to whoever was known first, for some time', () => {
+    const core = makeCore()
+    hear(core, 'b', 0, alive('b', 1))
+    const claim = (version: number, incarnation: number): void =>
+      hear(core, 'c', version, {
+        kind: 'alive',
+        statement: said('b', version).with({ incarnation, address: `b:${incarnation}` }),
+      })
+    const ballot = (nowMs: number): number | undefined => {
+      hear(core, 'b', nowMs, { kind: 'contest', sequence: 5 })
+      return sentOf(core, 'ballot')[0]?.message.incarnation
+    }
+    claim(2, 7)
+    claim(3, 1)
+    claim(4, 7)
+    assert.equal(ballot(10), 1)
+    assert.equal(core.member('b')?.incarnation, 7)
+    // After a while it counts as a restart.
+    assert.equal(ballot(40_000), 7)
   })
 
   test('after the goodbye nothing is refuted', () => {

@@ -97,6 +97,8 @@ export const samples: { readonly [K in SwimMessage['kind']]: SwimMessage & { rea
   fetch: { kind: 'fetch', nodeId: 'db2', version: 5, offset: 1_024 },
   chunk: { kind: 'chunk', nodeId: 'db2', version: 5, offset: 1_024, bytes: new Uint8Array([6, 7]) },
   recall: { kind: 'recall' },
+  contest: { kind: 'contest', sequence: 300 },
+  ballot: { kind: 'ballot', sequence: 300, incarnation: 9, address: '[::1]:1' },
 }
 
 export const everyMessage: readonly SwimMessage[] = Object.values(samples)
