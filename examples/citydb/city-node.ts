@@ -323,7 +323,7 @@ export class CityNode implements RangeHost, SchemaHost, AsyncDisposable {
           ],
           { expectedGeneration: change.generation, signal },
         )
-      } else {
+      } else if (change.type === 'addLearner' || change.type === 'promote' || change.type === 'remove') {
         await group.changeMembership(change, { expectedGeneration: change.generation, signal })
       }
     } catch (error) {

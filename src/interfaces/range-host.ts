@@ -2,8 +2,8 @@ import type { CallOptions } from '../core/async.ts'
 import type { Load, RangeDescriptor, ReplicaDescriptor } from '../model/descriptors.ts'
 import type { Incarnation, NodeId, RangeId, ReplicaId } from '../model/ids.ts'
 
-/** A change of a range's replicas that the control plane wants. One at a time per range. */
-export type RangeChange =
+/** A change of a range's replicas that the control plane wants. */
+export type ReplicaChange =
   | {
       /** Brings a copy to a node: it catches up without a vote. */
       readonly type: 'addLearner'
@@ -42,6 +42,54 @@ export type RangeChange =
       readonly replicaId: ReplicaId
     }
 
+/** A change of a range's bounds that the control plane wants. See docs/splits.md for what a host does for each. */
+export type BoundsChange =
+  | {
+      /**
+       * Cuts the range in two. It keeps its id and what lies before the key; what lies from the key on becomes a range of its
+       * own on the same nodes, where each replica is made out of what the parent's replica there had. It is asked only of
+       * ranges that say where they lie ({@link ObservedReplica.bounds}).
+       */
+      readonly type: 'split'
+      /** First key of the right-hand range, inside the range. */
+      readonly key: Uint8Array
+      /** Id of the right-hand range, which no range had before. */
+      readonly rightRangeId: RangeId
+    }
+  | {
+      /**
+       * Takes no reads, writes and other changes any more, since the range is to be merged into its left-hand neighbour. The
+       * neighbour's log decides: while it has the given generation it may merge, afterwards never.
+       */
+      readonly type: 'freeze'
+      /** The left-hand neighbour. */
+      readonly into: RangeId
+      /** Generation of the neighbour at which it may merge. */
+      readonly intoGeneration: number
+    }
+  | {
+      /** Takes in the frozen right-hand neighbour, which is no more from then on. */
+      readonly type: 'merge'
+      /** The neighbour. */
+      readonly rightRangeId: RangeId
+      /** Generation that the neighbour has since it is frozen. */
+      readonly rightGeneration: number
+    }
+  | {
+      /** Ends a freeze whose merge will never be, since the neighbour has a later generation than it was for. */
+      readonly type: 'thaw'
+    }
+  | {
+      /** Raises the generation and changes nothing else: nothing that was wanted of an earlier one can happen afterwards. */
+      readonly type: 'touch'
+    }
+
+/**
+ * What the control plane wants of a range, one change at a time. The range's own log takes it, or refuses it as meant for
+ * another generation.
+ */
+export type RangeChange = ReplicaChange | BoundsChange
+
 /** What the control plane wants of one range on this node. */
 export interface WantedRange {
   /** The range that is meant. */
@@ -54,6 +102,24 @@ export interface WantedRange {
   readonly bootstrap: boolean
   /** What to change next. The range refuses it unless its generation is still `change.generation`. */
   readonly change?: RangeChange & { readonly generation: number; readonly epoch: number }
+}
+
+/** Where a range lies. */
+export interface RangeBounds {
+  /** First key of the range. Empty: from the beginning. */
+  readonly start: Uint8Array
+  /** First key after the range. Undefined: to the end. */
+  readonly end: Uint8Array | undefined
+}
+
+/** Where a range could be split. */
+export interface SplitKeys {
+  /** A key with about as many bytes before as behind it. Absent: it is not known, or there is no such key. */
+  readonly bySize?: Uint8Array
+  /** A key with about as much load before as behind it. Absent: it is not known yet, or there is none. */
+  readonly byLoad?: Uint8Array
+  /** Why no key halves the load, although there is enough of it to know. */
+  readonly unsplittable?: string
 }
 
 /** A replica as its node sees it. */
@@ -72,8 +138,27 @@ export interface ObservedReplica {
   readonly sequence: number
   /** For the lease holder: learners and voters that have caught up with its log. */
   readonly caughtUp: readonly ReplicaId[]
-  /** What it costs its node, by resource name, in the host's own units; `bytes` is its size. */
+  /**
+   * What it costs its node, by resource name, in the host's own units: `bytes` is its size, and where load splits ranges,
+   * `requests` how many a second it serves.
+   */
   readonly load: Load
+  /**
+   * Where the range lies by what this replica has applied, as of `generation`. Absent: the range never splits nor merges,
+   * and lies where the directory says.
+   */
+  readonly bounds?: RangeBounds
+  /** The range that it split off last, which began as its right-hand neighbour. */
+  readonly splitOff?: RangeId
+  /** It is frozen, to be merged into its neighbour. */
+  readonly frozen?: {
+    /** The left-hand neighbour. */
+    readonly into: RangeId
+    /** Generation of the neighbour at which it may merge. */
+    readonly intoGeneration: number
+  }
+  /** From the lease holder, of a range that may be split: where. */
+  readonly splitKeys?: SplitKeys
   /** Its node knows the change `swap`. Absent: it does not, and voters are changed one at a time. */
   readonly swaps?: boolean
 }

@@ -12,9 +12,24 @@ import { isJoint } from '../model/replica-roles.ts'
  */
 const formatVersion = 1
 const jointFormatVersion = 2
+/** The third knows the changes of bounds. */
+const boundsFormatVersion = 3
 /** By their numbers in the encoding; only ever added to. */
 const roles: readonly ReplicaRole[] = ['voter', 'learner', 'incoming', 'outgoing', 'demoting']
-const changeTypes = ['addLearner', 'promote', 'remove', 'transferLease', 'swap'] as const
+const changeTypes = [
+  'addLearner',
+  'promote',
+  'remove',
+  'transferLease',
+  'swap',
+  'split',
+  'freeze',
+  'merge',
+  'thaw',
+  'touch',
+] as const
+const changeNumbers = changeTypes.map((_, number) => number)
+const firstChangeOfBounds = changeTypes.indexOf('split')
 
 /** A change with the generation and the epoch that guard it. */
 export type WantedChange = NonNullable<WantedRange['change']>
@@ -22,14 +37,16 @@ export type WantedChange = NonNullable<WantedRange['change']>
 function open(bytes: Uint8Array, what: string): Fields {
   const fields = new Fields(decodePlain(bytes, what), what)
   const format = fields.uint('format')
-  if (format === formatVersion || format === jointFormatVersion) return fields
+  if (format >= formatVersion && format <= boundsFormatVersion) return fields
   throw new KeelsonError(
     'FORMAT_VERSION',
-    `${what} has format ${format}, but this release knows ${jointFormatVersion}: run a newer release`,
+    `${what} has format ${format}, but this release knows ${boundsFormatVersion}: run a newer release`,
   )
 }
 
 function formatOf(range: RangeDescriptor | undefined, change?: WantedChange): number {
+  if (change !== undefined && changeTypes.indexOf(change.type) >= firstChangeOfBounds)
+    return boundsFormatVersion
   const joint = change?.type === 'swap' || (range !== undefined && isJoint(range.replicas))
   return joint ? jointFormatVersion : formatVersion
 }
@@ -72,17 +89,43 @@ function changeToPlain(change: WantedChange): Plain {
   const head = [changeTypes.indexOf(change.type), change.generation, change.epoch]
   if (change.type === 'addLearner') return [...head, change.nodeId, change.incarnation]
   if (change.type === 'swap') return [...head, change.promote, change.remove]
+  if (change.type === 'split') return [...head, change.key, change.rightRangeId]
+  if (change.type === 'freeze') return [...head, change.into, change.intoGeneration]
+  if (change.type === 'merge') return [...head, change.rightRangeId, change.rightGeneration]
+  if (change.type === 'thaw' || change.type === 'touch') return head
   return [...head, change.replicaId]
 }
 
 function changeFromFields(fields: Fields): WantedChange {
-  const type = changeTypes[fields.oneOf('type', [0, 1, 2, 3, 4])]
+  const type = changeTypes[fields.oneOf('type', changeNumbers)]
   const guard = { generation: fields.uint('generation'), epoch: fields.uint('epoch') }
   if (type === 'addLearner')
     return { type, nodeId: fields.string('nodeId'), incarnation: fields.uint('incarnation'), ...guard }
   if (type === 'swap')
     return { type, promote: fields.uint('promote'), remove: fields.uint('remove'), ...guard }
-  return { type, replicaId: fields.uint('replicaId'), ...guard }
+  switch (type) {
+    case 'split':
+      return {
+        type,
+        key: copyBytes(fields.bytes('key')),
+        rightRangeId: fields.uint('rightRangeId'),
+        ...guard,
+      }
+    case 'freeze':
+      return { type, into: fields.uint('into'), intoGeneration: fields.uint('intoGeneration'), ...guard }
+    case 'merge':
+      return {
+        type,
+        rightRangeId: fields.uint('rightRangeId'),
+        rightGeneration: fields.uint('rightGeneration'),
+        ...guard,
+      }
+    case 'thaw':
+    case 'touch':
+      return { type, ...guard }
+    default:
+      return { type: type as 'promote', replicaId: fields.uint('replicaId'), ...guard }
+  }
 }
 
 /** A descriptor as a record of the directory or a message. */

@@ -1,26 +1,46 @@
-import { checkArray, checkBytes, checkFunction, checkInteger, checkObject } from '../core/arguments.ts'
+import { checkFunction, checkInteger, checkObject } from '../core/arguments.ts'
 import type { CallOptions } from '../core/async.ts'
-import { compareBytes, equalBytes } from '../core/bytes.ts'
+import { equalBytes } from '../core/bytes.ts'
 import { KeelsonError } from '../core/errors.ts'
-import { checkCall, showValue } from '../core/options.ts'
-import type { Compare, KeyValue, MetadataStore, Operation } from '../interfaces/metadata-store.ts'
+import { checkCall } from '../core/options.ts'
+import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { RangeChange, WantedRange } from '../interfaces/range-host.ts'
-import type { RangeDescriptor, ReplicaRole } from '../model/descriptors.ts'
+import type { RangeDescriptor } from '../model/descriptors.ts'
 import { checkId, checkName, type NodeId, type RangeId } from '../model/ids.ts'
 import { replicaRoles } from '../model/replica-roles.ts'
+import { mergeRanges, reserveRangeIds, splitRange } from './directory-bounds.ts'
+import { checkChange, checkDescriptor, checkEpoch, checkFree, checkTiling } from './directory-checks.ts'
 import {
   decodeRangeDescriptor,
   decodeRangeWish,
   decodeWantedRange,
-  encodeRangeDescriptor,
   encodeRangeWish,
-  encodeWantedRange,
   type RangeWish,
-  type WantedChange,
 } from './directory-codec.ts'
+import {
+  absent,
+  contended,
+  descriptorKey,
+  descriptorPrefix,
+  endOfRange,
+  lastIdKey,
+  layoutKey,
+  maximumTries,
+  membersOf,
+  noWish,
+  putDescriptor,
+  raiseLastId,
+  rangeIdOf,
+  sameBounds,
+  sortRanges,
+  unchanged,
+  wantedKey,
+  wantedOf,
+  wantedOperations,
+  wishKey,
+} from './directory-records.ts'
 import type { ControllerEpoch } from './epoch.ts'
 import { followKeys, listKeys } from './follow.ts'
-import { keyPrefixes, pathKey, pathPrefix } from './keys.ts'
 import { prefixSelector } from './mvcc/key-range.ts'
 import { commandLimits } from './mvcc/limits.ts'
 
@@ -47,11 +67,6 @@ export type DirectoryEvent =
       /** Ranges that are gone. */
       readonly removed: readonly RangeId[]
     }
-
-/** How often a write is tried again when somebody else of the same epoch changed the range first. */
-const maximumTries = 20
-
-const noWish: RangeWish = Object.freeze({ change: undefined, bootstrap: undefined, nodes: [] })
 
 /**
  * The ranges and where they are: a projection of what each range's own log has committed, and the place where the
@@ -90,19 +105,30 @@ export class RangeDirectory {
       const told = bootstrap === undefined ? [] : wantedOperations(range, wish)
       return [putDescriptor(range), ...told]
     })
-    if (operations.length >= commandLimits.operations) {
+    const room = commandLimits.operations - 2
+    if (operations.length > room) {
       throw new KeelsonError(
         'LIMIT_EXCEEDED',
-        `${ranges.length} ranges take ${operations.length} writes; one call has ${commandLimits.operations - 1}: create in several calls`,
+        `${ranges.length} ranges take ${operations.length} writes; one call has ${room}: create in several calls`,
       )
     }
+    const highest = Math.max(...ranges.map(({ rangeId }) => rangeId))
     for (let tries = 0; tries < maximumTries; tries++) {
       const layout = await this.#store.get(layoutKey, call)
+      const last = await this.#store.get(lastIdKey, call)
       checkFree(await this.list(call), ranges)
       const { succeeded } = await epoch.txn(
         {
-          if: [unchanged(layoutKey, layout), ...ranges.map((range) => absent(descriptorKey(range.rangeId)))],
-          then: [{ type: 'put', key: layoutKey, value: new Uint8Array(0) }, ...operations],
+          if: [
+            unchanged(layoutKey, layout),
+            unchanged(lastIdKey, last),
+            ...ranges.map((range) => absent(descriptorKey(range.rangeId))),
+          ],
+          then: [
+            { type: 'put', key: layoutKey, value: new Uint8Array(0) },
+            ...raiseLastId(last, highest),
+            ...operations,
+          ],
         },
         call,
       )
@@ -181,6 +207,64 @@ export class RangeDirectory {
   }
 
   /**
+   * Reserves range ids for ranges to come, such as the right-hand ranges of splits. An id is never given out twice, nor
+   * one that a range has or had; those that are not used are lost.
+   *
+   * @returns the first of `count` ids in a row
+   * @throws KeelsonError `INVALID_ARGUMENT`, `STALE_EPOCH`
+   */
+  async reserveIds(epoch: ControllerEpoch, count = 1, options: CallOptions = {}): Promise<RangeId> {
+    checkEpoch(epoch)
+    checkInteger(count, 'the number of range ids', 1)
+    checkCall('reserveIds', options)
+    return reserveRangeIds(this.#store, epoch, count, options)
+  }
+
+  /**
+   * Writes down a split that a range's log has committed: the left-hand range, which keeps its id and its start, and the
+   * right-hand one, which is new, in one transaction with what their nodes are told. Both as they are by now: their
+   * replicas may have changed since. Whatever was wanted of the range before is over with it.
+   *
+   * @returns false when the directory knows of this split: nothing was written
+   * @throws KeelsonError `NOT_FOUND`, `INVALID_ARGUMENT` when the two do not tile the range as the directory knows it, or
+   * with generations that are not above its own, `CONFLICT` when the id of the right-hand range is or was another
+   * range's, `STALE_EPOCH`
+   */
+  async split(
+    epoch: ControllerEpoch,
+    left: RangeDescriptor,
+    right: RangeDescriptor,
+    options: CallOptions = {},
+  ): Promise<boolean> {
+    checkEpoch(epoch)
+    checkCall('split', options)
+    checkDescriptor(left, replicaRoles)
+    checkDescriptor(right, replicaRoles)
+    return splitRange(this.#store, epoch, left, right, options)
+  }
+
+  /**
+   * Writes down a merge that the log of the left-hand range has committed: that range with its new bounds, and the end of
+   * its right-hand neighbour, whose nodes are told to drop what is left of it, in one transaction.
+   *
+   * @returns false when the directory knows of this merge: nothing was written
+   * @throws KeelsonError `NOT_FOUND`, `INVALID_ARGUMENT` when the merged range does not cover exactly the two, or with a
+   * generation that is not above those of both, `STALE_EPOCH`
+   */
+  async merge(
+    epoch: ControllerEpoch,
+    merged: RangeDescriptor,
+    rightRangeId: RangeId,
+    options: CallOptions = {},
+  ): Promise<boolean> {
+    checkEpoch(epoch)
+    checkCall('merge', options)
+    checkDescriptor(merged, replicaRoles)
+    checkId(rightRangeId, 'the range that was merged into its neighbour')
+    return mergeRanges(this.#store, epoch, merged, rightRangeId, options)
+  }
+
+  /**
    * Says what is to be done with a range next, or that nothing is, and tells all nodes that it concerns in one
    * transaction. The change is guarded by the generation that the directory knows and by the epoch. Whoever decided on
    * a descriptor gives its generation as `expectedGeneration`, or the change could be guarded by one that the decision
@@ -229,11 +313,53 @@ export class RangeDirectory {
     checkName(nodeId, 'a node id')
     checkId(rangeId, 'a range id')
     checkCall('forget', options)
-    return this.#change(epoch, rangeId, options, (known, wish) => {
-      if (!wish.nodes.includes(nodeId) || membersOf(known, wish).includes(nodeId)) return undefined
-      const nodes = wish.nodes.filter((each) => each !== nodeId)
-      return { descriptor: known, wish: { ...wish, nodes }, forgotten: nodeId }
-    })
+    return this.#change(
+      epoch,
+      rangeId,
+      options,
+      (known, wish) => {
+        if (!wish.nodes.includes(nodeId) || membersOf(known, wish).includes(nodeId)) return undefined
+        const nodes = wish.nodes.filter((each) => each !== nodeId)
+        return { descriptor: known, wish: { ...wish, nodes }, forgotten: nodeId }
+      },
+      true,
+    )
+  }
+
+  /**
+   * Tells a node that it is no member of a range, so that it drops what it has of one: a replica that a split made there
+   * long after the range had moved on, or one of a range that was merged away.
+   *
+   * @returns false when it is a member, or was told already
+   * @throws KeelsonError `NOT_FOUND` for a range that never was, `STALE_EPOCH`
+   */
+  async dismiss(
+    epoch: ControllerEpoch,
+    nodeId: NodeId,
+    rangeId: RangeId,
+    options: CallOptions = {},
+  ): Promise<boolean> {
+    checkEpoch(epoch)
+    checkName(nodeId, 'a node id')
+    checkId(rangeId, 'a range id')
+    checkCall('dismiss', options)
+    return this.#change(
+      epoch,
+      rangeId,
+      options,
+      (known, wish) => {
+        if (wish.nodes.includes(nodeId) || membersOf(known, wish).includes(nodeId)) return undefined
+        return { descriptor: known, wish: { ...wish, nodes: [...wish.nodes, nodeId] } }
+      },
+      true,
+    )
+  }
+
+  /** The nodes that were told something about a range, members and others; of one that was merged away, too. */
+  async told(rangeId: RangeId, options: CallOptions = {}): Promise<readonly NodeId[]> {
+    checkCall('told', options)
+    const entry = await this.#store.get(wishKey(checkId(rangeId, 'a range id')), options)
+    return entry === undefined ? [] : decodeRangeWish(entry.value).nodes
   }
 
   /** Everything that is wanted of a node, in the order of the range ids. */
@@ -274,6 +400,7 @@ export class RangeDirectory {
     ) =>
       | { readonly descriptor: RangeDescriptor; readonly wish: RangeWish; readonly forgotten?: NodeId }
       | undefined,
+    mayBeMerged = false,
   ): Promise<boolean> {
     for (let tries = 0; tries < maximumTries; tries++) {
       const { results } = await this.#store.txn(
@@ -286,11 +413,12 @@ export class RangeDirectory {
         call,
       )
       const [range, wish] = results.map((each) => (each.type === 'range' ? each.entries[0] : undefined))
-      if (range === undefined)
+      const merged = range === undefined && wish !== undefined && mayBeMerged
+      if (range === undefined && !merged)
         throw new KeelsonError('NOT_FOUND', `the directory has no range ${rangeId}; create it first`, {
           details: { rangeId },
         })
-      const known = decodeRangeDescriptor(range.value)
+      const known = range === undefined ? endOfRange(rangeId) : decodeRangeDescriptor(range.value)
       const next = decide(known, wish === undefined ? noWish : decodeRangeWish(wish.value))
       if (next === undefined) return false
       const operations = wantedOperations(next.descriptor, next.wish)
@@ -307,181 +435,5 @@ export class RangeDirectory {
       if (succeeded) return true
     }
     throw contended(`range ${rangeId}`)
-  }
-}
-
-const layoutKey: Uint8Array = pathKey(keyPrefixes.ranges, 'layout')
-const descriptorPrefix: Uint8Array = pathPrefix(keyPrefixes.ranges, 'descriptors')
-
-function descriptorKey(rangeId: RangeId): Uint8Array {
-  return pathKey(keyPrefixes.ranges, 'descriptors', rangeId)
-}
-
-function wishKey(rangeId: RangeId): Uint8Array {
-  return pathKey(keyPrefixes.ranges, 'wishes', rangeId)
-}
-
-function wantedKey(nodeId: NodeId, rangeId: RangeId): Uint8Array {
-  return pathKey(keyPrefixes.wanted, checkName(nodeId, 'a node id'), rangeId)
-}
-
-function wantedOf(nodeId: NodeId): ReturnType<typeof prefixSelector> {
-  return prefixSelector(pathPrefix(keyPrefixes.wanted, checkName(nodeId, 'a node id')))
-}
-
-/** The range at the end of a key. */
-function rangeIdOf(key: Uint8Array): RangeId {
-  let id = 0
-  for (const digit of key.subarray(-16)) id = id * 10 + (digit - 0x30)
-  return checkId(id, 'the range id at the end of a key')
-}
-
-function putDescriptor(range: RangeDescriptor): Operation {
-  return { type: 'put', key: descriptorKey(range.rangeId), value: encodeRangeDescriptor(range) }
-}
-
-function membersOf(range: RangeDescriptor, wish: RangeWish): NodeId[] {
-  const members = range.replicas.map((replica) => replica.nodeId)
-  if (wish.change?.type === 'addLearner') members.push(wish.change.nodeId)
-  return members
-}
-
-/** The wish itself, and what every node that it concerns or once concerned is told. */
-function wantedOperations(range: RangeDescriptor, wish: RangeWish): Operation[] {
-  const members = new Set(membersOf(range, wish))
-  const nodes = [...new Set([...wish.nodes, ...members])].sort()
-  const change: WantedChange | undefined = wish.change
-  const told = nodes.map((nodeId): Operation => {
-    const wanted = {
-      rangeId: range.rangeId,
-      descriptor: range,
-      member: members.has(nodeId),
-      bootstrap: wish.bootstrap === nodeId,
-    }
-    const value = encodeWantedRange(change === undefined ? wanted : { ...wanted, change })
-    return { type: 'put', key: wantedKey(nodeId, range.rangeId), value }
-  })
-  return [{ type: 'put', key: wishKey(range.rangeId), value: encodeRangeWish({ ...wish, nodes }) }, ...told]
-}
-
-function unchanged(key: Uint8Array, entry: KeyValue | undefined): Compare {
-  return { key, target: 'modRevision', is: '=', operand: entry?.modRevision ?? 0 }
-}
-
-function absent(key: Uint8Array): Compare {
-  return { key, target: 'version', is: '=', operand: 0 }
-}
-
-function contended(what: string): KeelsonError {
-  return new KeelsonError(
-    'CONFLICT',
-    `${what} was changed by others ${maximumTries} times in a row; try again when they are done`,
-  )
-}
-
-function sameBounds(a: RangeDescriptor, b: RangeDescriptor): boolean {
-  if (!equalBytes(a.start, b.start)) return false
-  if (a.end === undefined || b.end === undefined) return a.end === b.end
-  return equalBytes(a.end, b.end)
-}
-
-function sortRanges(ranges: readonly RangeDescriptor[]): RangeDescriptor[] {
-  return [...ranges].sort((a, b) => compareBytes(a.start, b.start))
-}
-
-function refuse(problem: string): never {
-  throw new KeelsonError('INVALID_ARGUMENT', problem)
-}
-
-function checkEpoch(epoch: ControllerEpoch): void {
-  checkObject(epoch, 'the epoch of a controller', ['number', 'txn'])
-}
-
-/** What stands in a wish is read by nodes: it must be one that they know. */
-function checkChange(change: RangeChange): void {
-  checkObject(change, 'the change of a range')
-  switch (change.type) {
-    case 'addLearner':
-      checkName(change.nodeId, 'the node of a new learner')
-      checkId(change.incarnation, 'the incarnation of a new learner')
-      break
-    case 'swap':
-      checkId(change.promote, 'the replica that a swap promotes')
-      checkId(change.remove, 'the replica that a swap removes')
-      break
-    case 'promote':
-    case 'remove':
-    case 'transferLease':
-      checkId(change.replicaId, 'the replica of a change')
-      break
-    default:
-      refuse(
-        `the change of a range is one of addLearner, promote, remove, swap and transferLease, not ${showValue((change as RangeChange).type)}`,
-      )
-  }
-}
-
-function checkDescriptor(range: RangeDescriptor, roles: readonly ReplicaRole[]): void {
-  checkObject(range, 'a range')
-  checkId(range.rangeId, 'a range id')
-  checkBytes(range.start, `the start of range ${range.rangeId}`)
-  if (range.end !== undefined) checkBytes(range.end, `the end of range ${range.rangeId}`)
-  checkArray(range.replicas, `the replicas of range ${range.rangeId}`, 1000)
-  checkId(range.generation, `the generation of range ${range.rangeId}`)
-  if (range.end !== undefined && compareBytes(range.start, range.end) >= 0)
-    refuse(`range ${range.rangeId} ends where or before it starts`)
-  const nodes = new Set<NodeId>()
-  for (const replica of range.replicas) {
-    checkObject(replica, `a replica of range ${range.rangeId}`)
-    checkId(replica.replicaId, `a replica id of range ${range.rangeId}`)
-    checkName(replica.nodeId, `a node id of range ${range.rangeId}`)
-    checkId(replica.incarnation, `an incarnation of range ${range.rangeId}`)
-    if (!roles.includes(replica.role))
-      refuse(
-        `a replica of range ${range.rangeId} is one of ${roles.join(', ')}, not ${showValue(replica.role)}`,
-      )
-    if (nodes.has(replica.nodeId)) refuse(`range ${range.rangeId} has two replicas on ${replica.nodeId}`)
-    nodes.add(replica.nodeId)
-  }
-}
-
-/** Roles of a range that is not on its way from one set of voters to another: what it may begin with. */
-const settledRoles: readonly ReplicaRole[] = ['voter', 'learner']
-
-/** The ranges in order, if they lie side by side. */
-function checkTiling(descriptors: readonly RangeDescriptor[]): readonly RangeDescriptor[] {
-  for (const range of checkArray(descriptors, 'the ranges to create')) checkDescriptor(range, settledRoles)
-  const ranges = sortRanges(descriptors)
-  if (ranges.length === 0) refuse('there is no range to create')
-  if (new Set(ranges.map((range) => range.rangeId)).size !== ranges.length)
-    refuse('two ranges have the same id')
-  ranges.forEach((range, i) => {
-    const before = ranges[i - 1]
-    if (before === undefined) return
-    if (before.end === undefined || compareBytes(before.end, range.start) > 0)
-      refuse(`ranges ${before.rangeId} and ${range.rangeId} overlap`)
-    if (compareBytes(before.end, range.start) < 0)
-      refuse(`there is a gap between ranges ${before.rangeId} and ${range.rangeId}`)
-  })
-  return ranges
-}
-
-/** @throws KeelsonError `CONFLICT` when an id or a part of the span is taken */
-function checkFree(existing: readonly RangeDescriptor[], added: readonly RangeDescriptor[]): void {
-  const ids = new Set(added.map((range) => range.rangeId))
-  const first = (added[0] as RangeDescriptor).start
-  const end = (added[added.length - 1] as RangeDescriptor).end
-  for (const range of existing) {
-    const before = range.end !== undefined && compareBytes(range.end, first) <= 0
-    const behind = end !== undefined && compareBytes(end, range.start) <= 0
-    if (!ids.has(range.rangeId) && (before || behind)) continue
-    throw new KeelsonError(
-      'CONFLICT',
-      `range ${range.rangeId} is in the directory already; give the new one another id`,
-      {
-        retryable: false,
-        details: { rangeId: range.rangeId },
-      },
-    )
   }
 }

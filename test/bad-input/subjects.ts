@@ -203,6 +203,12 @@ const wrongChanges = [
   { type: 'promote' },
   { type: 'remove', replicaId: '1' },
   { type: 'swap', promote: 1 },
+  { type: 'split', key: 'm', rightRangeId: 2 },
+  { type: 'split', key, rightRangeId: 0 },
+  { type: 'freeze', into: 1 },
+  { type: 'freeze', into: 0, intoGeneration: 1 },
+  { type: 'merge', rightRangeId: 2 },
+  { type: 'merge', rightRangeId: 0, rightGeneration: 1 },
 ]
 
 async function openDirectory(): ReturnType<Subject['open']> {
@@ -276,11 +282,46 @@ async function openDirectory(): ReturnType<Subject['open']> {
       call: directory.forget.bind(directory),
     },
     {
+      name: 'RangeDirectory.dismiss',
+      right: [epoch, 'n1', 1],
+      arguments: [port, name, id],
+      options: [],
+      call: directory.dismiss.bind(directory),
+    },
+    {
+      name: 'RangeDirectory.reserveIds',
+      right: [epoch, 1],
+      arguments: [port, { ...count, also: [0], optional: true }],
+      options: [],
+      call: directory.reserveIds.bind(directory),
+    },
+    {
+      name: 'RangeDirectory.split',
+      right: [epoch, range, range],
+      arguments: [port, { kind: 'object', also: wrongRanges }, { kind: 'object', also: wrongRanges }],
+      options: [],
+      call: directory.split.bind(directory),
+    },
+    {
+      name: 'RangeDirectory.merge',
+      right: [epoch, range, 2],
+      arguments: [port, { kind: 'object', also: wrongRanges }, id],
+      options: [],
+      call: directory.merge.bind(directory),
+    },
+    {
       name: 'RangeDirectory.get',
       right: [1],
       arguments: [id],
       options: [],
       call: directory.get.bind(directory),
+    },
+    {
+      name: 'RangeDirectory.told',
+      right: [1],
+      arguments: [id],
+      options: [],
+      call: directory.told.bind(directory),
     },
     {
       name: 'RangeDirectory.list',
@@ -718,6 +759,7 @@ async function openGroup(): ReturnType<Subject['open']> {
     option('replace', 'catchUpTimeoutMs', ['1', -1, null, 1.5], (options) =>
       group.replace({ replicaId: 99, nodeId: 'n2', incarnation: 1 }, options),
     ),
+    { name: 'campaign', right: [], arguments: [], call: group.campaign.bind(group) },
     { name: 'forgetLeader', right: [], arguments: [], call: group.forgetLeader.bind(group) },
     {
       name: 'transferLeadership',
@@ -754,6 +796,12 @@ async function openGroup(): ReturnType<Subject['open']> {
       right: [2, { stateMachine }],
       arguments: [id, setup],
       call: host.openGroup.bind(host),
+    },
+    {
+      name: 'adoptGroup',
+      right: [5, { stateMachine }],
+      arguments: [id, setup],
+      call: host.adoptGroup.bind(host),
     },
     {
       name: 'awaitGroup',

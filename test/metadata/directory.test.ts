@@ -293,6 +293,24 @@ describe('directory records', () => {
       plain,
     ),
     fc.record({ type: fc.constant('swap' as const), promote: fc.nat(), remove: fc.nat(), ...guard }, plain),
+    fc.record(
+      {
+        type: fc.constant('split' as const),
+        key: fc.uint8Array({ maxLength: 9 }),
+        rightRangeId: fc.nat(),
+        ...guard,
+      },
+      plain,
+    ),
+    fc.record(
+      { type: fc.constant('freeze' as const), into: fc.nat(), intoGeneration: fc.nat(), ...guard },
+      plain,
+    ),
+    fc.record(
+      { type: fc.constant('merge' as const), rightRangeId: fc.nat(), rightGeneration: fc.nat(), ...guard },
+      plain,
+    ),
+    fc.record({ type: fc.constantFrom('thaw' as const, 'touch' as const), ...guard }, plain),
   )
 
   test('come back as they were', () => {

@@ -1,7 +1,8 @@
 import { checkArray, checkBytes, checkObject } from '../../core/arguments.ts'
+import { copyBytes } from '../../core/bytes.ts'
 import { type DecodeLimits, decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
-import type { ObservedReplica } from '../../interfaces/range-host.ts'
+import type { ObservedReplica, RangeBounds, SplitKeys } from '../../interfaces/range-host.ts'
 import type { Load, ReplicaDescriptor, ReplicaRole } from '../../model/descriptors.ts'
 import { checkId, checkName, type Incarnation, type NodeId } from '../../model/ids.ts'
 import { isJoint } from '../../model/replica-roles.ts'
@@ -112,7 +113,53 @@ function plainObserved(replica: ObservedReplica, joint: boolean): Plain {
     replica.caughtUp,
     plainAmounts(replica.load),
     replica.swaps === true,
+    // Of a range that neither splits nor merges nothing more is said.
+    ...(replica.bounds === undefined ? [] : [plainBounds(replica, replica.bounds)]),
   ]
+}
+
+function plainBounds({ splitOff, frozen, splitKeys }: ObservedReplica, { start, end }: RangeBounds): Plain {
+  return [
+    start,
+    end ?? null,
+    splitOff ?? 0,
+    frozen === undefined ? null : [frozen.into, frozen.intoGeneration],
+    splitKeys === undefined
+      ? null
+      : [splitKeys.bySize ?? null, splitKeys.byLoad ?? null, splitKeys.unsplittable ?? null],
+  ]
+}
+
+type Bounded = Pick<ObservedReplica, 'bounds' | 'splitOff' | 'frozen' | 'splitKeys'>
+
+function readBounds(fields: Fields): Bounded {
+  const bounds = {
+    start: copyBytes(fields.bytes('start')),
+    end: fields.optional((f) => copyBytes(f.bytes('end'))),
+  }
+  const splitOff = fields.uint('splitOff')
+  const frozen = fields.optional((f) => {
+    const inner = f.nested('frozen')
+    return { into: inner.uint('into'), intoGeneration: inner.uint('intoGeneration') }
+  })
+  const splitKeys = fields.optional((f) => readSplitKeys(f.nested('splitKeys')))
+  return {
+    bounds,
+    ...(splitOff === 0 ? {} : { splitOff }),
+    ...(frozen === undefined ? {} : { frozen }),
+    ...(splitKeys === undefined ? {} : { splitKeys }),
+  }
+}
+
+function readSplitKeys(fields: Fields): SplitKeys {
+  const bySize = fields.optional((f) => copyBytes(f.bytes('bySize')))
+  const byLoad = fields.optional((f) => copyBytes(f.bytes('byLoad')))
+  const unsplittable = fields.optional((f) => f.string('unsplittable'))
+  return {
+    ...(bySize === undefined ? {} : { bySize }),
+    ...(byLoad === undefined ? {} : { byLoad }),
+    ...(unsplittable === undefined ? {} : { unsplittable }),
+  }
 }
 
 function readObserved(fields: Fields, version: number): ObservedReplica {
@@ -137,6 +184,7 @@ function readObserved(fields: Fields, version: number): ObservedReplica {
     load: readLoad(fields, 'load'),
     // A node of an older release says nothing of it.
     ...(fields.more && fields.boolean('swaps') ? { swaps: true } : {}),
+    ...(fields.more ? readBounds(fields.nested('bounds')) : {}),
   }
 }
 
