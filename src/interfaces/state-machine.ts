@@ -53,6 +53,12 @@ export interface StateMachine {
     commands: readonly Command[],
     seal: (results: readonly Uint8Array[]) => readonly BookkeepingWrite[],
   ): Promise<void>
+  /**
+   * Whether a command is to be applied in a batch of its own, so that the stored bookkeeping before it, and with what `seal`
+   * returns the one after it, are those of exactly this place in the log on every replica. For commands that hand a part of
+   * the state on together with its bookkeeping, such as a split. A function of the bytes alone. Absent: no command.
+   */
+  alone?(data: Uint8Array): boolean
   /** Makes everything applied so far durable. The log is never compacted beyond what this has confirmed. */
   flush(): Promise<void>
   /**

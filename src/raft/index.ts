@@ -34,6 +34,12 @@ export { checkGroupLimits, defaultGroupLimits, type GroupLimits } from './group/
 export type { GroupReport } from './group/lost-quorum.ts'
 export type { RaftGroup } from './group/raft-group.ts'
 export type { Replacement } from './group/replacement.ts'
+export {
+  type AppliedState,
+  type CommandOutcome,
+  readAppliedState,
+  splitBookkeeping,
+} from './group/split-state.ts'
 export type { StoredGroup } from './host/hosted-groups.ts'
 export { type RaftHostOptions, raftHostDefaults } from './host/options.ts'
 export { RaftHost, type RaftHostEvents } from './host/raft-host.ts'

@@ -297,7 +297,7 @@ export class Applier {
 
   /**
    * The next entries, within limits. A session entry ends the batch before it if that has commands, because it must see
-   * all their results.
+   * all their results. A command that the machine wants alone is a batch of its own.
    */
   #takeEntries(): LogEntry[] {
     const entries: LogEntry[] = []
@@ -308,6 +308,8 @@ export class Applier {
       if (entry.index > this.#applied.index) {
         if (entry.kind === entryKinds.session && commands > 0) break
         if (bytes + entry.data.length > this.#owner.limits.maximumApplyBytes && entries.length > 0) break
+        const alone = this.wantsAlone(entry)
+        if (alone && entries.length > 0) break
         invariant(
           entry.index === this.#applied.index + entries.length + 1,
           'committed entries are applied in order, without gaps',
@@ -315,6 +317,10 @@ export class Applier {
         if (entry.kind === entryKinds.command) commands++
         bytes += entry.data.length
         entries.push(entry)
+        if (alone) {
+          this.#head++
+          break
+        }
       }
       this.#head++
     }
@@ -326,6 +332,13 @@ export class Applier {
       this.#head = 0
     }
     return entries
+  }
+
+  /** @internal */
+  wantsAlone({ kind, data }: LogEntry): boolean {
+    const machine = this.#machine
+    if (kind !== entryKinds.command || machine.alone === undefined) return false
+    return machine.alone(decodeEnvelope(data).payload)
   }
 
   #plan(entries: LogEntry[]): Batch {

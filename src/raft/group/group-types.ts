@@ -98,6 +98,8 @@ export interface GroupStatus {
   readonly lastIndex: number
   /** The latest one that is known to be committed. */
   readonly configuration: Configuration | undefined
+  /** The one as of `appliedIndex`: the members that the state machine's state goes with. */
+  readonly appliedConfiguration: Configuration | undefined
   /** The latest one in this replica's log, which is the one in force. */
   readonly latestConfiguration: Configuration | undefined
   /** Lease sequence that this replica has applied. */

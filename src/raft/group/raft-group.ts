@@ -259,6 +259,18 @@ export class RaftGroup {
     this.#replica?.forgetLeader()
   }
 
+  /**
+   * Stands for election now, with a pre-vote first where that is on, if this replica is a voter and knows no leader: for a
+   * group that was just split off, so that nobody waits for an election timeout. Without effect on one that leads, that
+   * follows a leader, or that is still empty.
+   *
+   * @throws KeelsonError `CLOSED`, or why the group stopped
+   */
+  campaign(): void {
+    if (this.#stopped !== undefined) throw this.#stopped
+    this.#replica?.campaign()
+  }
+
   /** The group as this replica sees it now. Synchronous, no I/O. */
   status(): GroupStatus {
     const replica = this.#replica
@@ -274,6 +286,7 @@ export class RaftGroup {
       appliedIndex: replica.applier.applied.index,
       lastIndex: status.lastIndex,
       configuration: status.configuration.committed,
+      appliedConfiguration: replica.applier.configuration?.configuration,
       latestConfiguration: status.configuration.latest,
       sequence: replica.applier.sequence,
       progress: status.progress,
@@ -398,6 +411,7 @@ const waitingStatus: Omit<GroupStatus, 'stopped'> = Object.freeze({
   appliedIndex: 0,
   lastIndex: 0,
   configuration: undefined,
+  appliedConfiguration: undefined,
   latestConfiguration: undefined,
   sequence: 0,
   progress: new Map<ReplicaId, ReplicaProgress>(),

@@ -251,6 +251,12 @@ export class Replica {
     return this.#guarded(() => this.#callers.transferLeadership(to, this.#now(), { resolve, reject }))
   }
 
+  campaign(): void {
+    if (this.core.leader !== 0) return
+    this.#guarded(() => this.core.campaign(this.#now()))
+    this.#port.schedule(this)
+  }
+
   forgetLeader(): void {
     this.#guarded(() => this.core.forgetLeader(this.#now()))
     this.#port.schedule(this)

@@ -294,6 +294,11 @@ export class SessionTable {
   }
 }
 
+/** Whether a record of a group's bookkeeping belongs to its client sessions. */
+export function isSessionRecord(key: string): boolean {
+  return key.startsWith(sessionPrefix) || key.startsWith(blockPrefix) || key.startsWith(resultPrefix)
+}
+
 function sessionKey(id: number): string {
   return `${sessionPrefix}${id}`
 }

@@ -4,7 +4,7 @@ import type { StateMachine } from '../../interfaces/state-machine.ts'
 import type { PeerIdentity } from '../../interfaces/transport.ts'
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import { checkId, type GroupId, type ReplicaId } from '../../model/ids.ts'
-import { bootstrapState } from '../core/configuration.ts'
+import { bootstrapState, replicaOf } from '../core/configuration.ts'
 import { longestPledgeMs } from '../core/options.ts'
 import { RaftCore } from '../core/raft.ts'
 import type { RaftOptions, RestoredState } from '../core/types.ts'
@@ -165,6 +165,49 @@ export class HostedGroups {
         await this.#own.loop.write({ groupId, entries, hardState, metadata: encodeGroupMetadata(metadata) })
         this.#own.checkOpen()
         const restored = { hardState, entries, compacted: { index: 0, term: 0 }, appliedIndex: 0 }
+        const group = this.#makeGroup(groupId)
+        this.#start(group, stateMachine, stored, metadata, restored)
+        return group
+      })
+    })
+  }
+
+  async adoptGroup(groupId: GroupId, setup: { readonly stateMachine: StateMachine }): Promise<RaftGroup> {
+    const { stateMachine } = checkSetup('RaftHost.adoptGroup', setup)
+    return this.#exclusively(groupId, async () => {
+      return this.#orClose(stateMachine, async () => {
+        if (this.#stored.has(groupId)) {
+          throw new KeelsonError(
+            'ALREADY_BOOTSTRAPPED',
+            `this node has or had a replica of group ${groupId}, so one that is split off here comes too late; throw its state away`,
+          )
+        }
+        const { nodeId } = this.#own.options
+        const { incarnation } = this.#own.log
+        const stored = readBookkeeping(await stateMachine.open())
+        const { applied, configuration } = stored
+        const self = replicaOf(configuration?.configuration, stored.replicaId)
+        if (configuration === undefined || self?.nodeId !== nodeId || self.incarnation !== incarnation) {
+          throw new KeelsonError(
+            'INVALID_ARGUMENT',
+            `the state machine of group ${groupId} holds no state of a replica on ${nodeId} in incarnation ${incarnation}; await the group here`,
+          )
+        }
+        // Nothing is promised in the log for a state that a power cut would take away.
+        await stateMachine.flush()
+        const metadata = newMetadata(self.replicaId, 0, 0, longestPledgeMs(this.#own.raft))
+        const hardState = { term: applied.term, votedFor: 0, commit: applied.index }
+        const write = { groupId, reset: applied, hardState, metadata: encodeGroupMetadata(metadata) }
+        await this.#own.loop.write(write)
+        this.#own.checkOpen()
+        const restored: RestoredState = {
+          hardState,
+          compacted: applied,
+          appliedIndex: applied.index,
+          entries: [],
+          configuration: configuration.configuration,
+          configurationIndex: applied.index,
+        }
         const group = this.#makeGroup(groupId)
         this.#start(group, stateMachine, stored, metadata, restored)
         return group

@@ -206,6 +206,22 @@ export class RaftHost implements AsyncDisposable {
   }
 
   /**
+   * Begins this node's replica of a group that was split off from another one, from a state machine that holds its state
+   * already, with the bookkeeping that `splitBookkeeping` made. Its log begins behind the place of the split in the other
+   * group's log, so a member that has nothing of it gets a snapshot. The state is made durable before the group promises
+   * anything.
+   *
+   * It is refused where this node has the group or had it, in whatever form: what that replica promised counts, so the one
+   * that a late split would make has come too late, and is to be thrown away.
+   *
+   * @throws KeelsonError `ALREADY_BOOTSTRAPPED`, `INVALID_ARGUMENT` for a state machine with no such state, or that of a
+   * replica elsewhere, `CONFLICT` when it is open, `CLOSED`, `STORE_POISONED`
+   */
+  async adoptGroup(groupId: GroupId, setup: { readonly stateMachine: StateMachine }): Promise<RaftGroup> {
+    return this.#hosted.adoptGroup(groupId, setup)
+  }
+
+  /**
    * Opens a group that this node has a replica of.
    *
    * Where the disk has damaged entries that the state machine does not have yet, and the log store could contain that, the

@@ -149,18 +149,53 @@ export class LevelState implements LevelStateReader {
    * takes away.
    */
   async commit(changes: LevelStateBatch, bookkeeping: readonly BookkeepingWrite[]): Promise<void> {
-    this.#checkUsable()
-    const writes = this.#db.batch()
-    for (const [key, value] of changes.changes()) {
-      if (value === undefined) writes.del(this.#dataKey(key), byteEncodings)
-      else writes.put(this.#dataKey(key), value, byteEncodings)
+    await this.commitWith(changes, bookkeeping, [])
+  }
+
+  /**
+   * As {@link LevelState.commit}, together with changes of other states of the same database: all of it or nothing is there
+   * after a crash. That is how a part of a state becomes another one's.
+   *
+   * @throws KeelsonError `INVALID_ARGUMENT` for a state of another database
+   */
+  async commitWith(
+    changes: LevelStateBatch,
+    bookkeeping: readonly BookkeepingWrite[],
+    others: readonly {
+      /** The other state. It is open. */
+      readonly state: LevelState
+      /** What changes in it. */
+      readonly changes: LevelStateBatch
+      /** Its bookkeeping that changes. */
+      readonly bookkeeping: readonly BookkeepingWrite[]
+    }[],
+  ): Promise<void> {
+    const parts = [{ state: this, changes, bookkeeping }, ...others]
+    for (const { state } of parts) {
+      if (state.#db !== this.#db)
+        throw new KeelsonError('INVALID_ARGUMENT', 'states of two databases cannot be changed in one act')
+      state.#checkUsable()
     }
-    for (const { key, value } of bookkeeping) {
-      if (value === undefined) writes.del(this.#bookkeepingKey(key), byteEncodings)
-      else writes.put(this.#bookkeepingKey(key), value, byteEncodings)
+    const writes = this.#db.batch()
+    for (const part of parts) {
+      const { state } = part
+      for (const [key, value] of part.changes.changes()) {
+        if (value === undefined) writes.del(state.#dataKey(key), byteEncodings)
+        else writes.put(state.#dataKey(key), value, byteEncodings)
+      }
+      for (const { key, value } of part.bookkeeping) {
+        if (value === undefined) writes.del(state.#bookkeepingKey(key), byteEncodings)
+        else writes.put(state.#bookkeepingKey(key), value, byteEncodings)
+      }
     }
     if (writes.length === 0) await writes.close()
     else await writes.write()
+  }
+
+  /** The bookkeeping as it was committed last. */
+  async bookkeeping(): Promise<Bookkeeping> {
+    this.#checkUsable()
+    return this.#readBookkeeping()
   }
 
   /** Makes everything committed so far durable, as `flushLevel` does. */
