@@ -8,10 +8,12 @@ import { type ControllerEpoch, DirectoryCache, RangeDirectory } from '../metadat
 import type { NodeId, RangeId } from '../model/ids.ts'
 import { NodeController, type RangeObservation } from '../nodes/index.ts'
 import {
+  type BoundsJobTuning,
   createRanges,
   type MoveRates,
   type MoverTuning,
   MoveThrottle,
+  mergeJob,
   moveJob,
   moveRates,
   PlacementController,
@@ -20,12 +22,16 @@ import {
   type PlacementTuning,
   placementLimits,
   placementPolicy,
+  SplitController,
+  type SplitPolicy,
+  splitJob,
+  splitPolicy,
 } from '../placement/index.ts'
 import { SchemaChangeJob, type SchemaChangeTuning } from '../schema/index.ts'
 import type { Rpc } from '../transport/rpc.ts'
 import { RangeCreationJob } from './range-creation.ts'
 import { decodeChunkResult, encodeChunk } from './schema-wire.ts'
-import { rangesOfTable } from './tables.ts'
+import { ofOneTable, rangesOfTable } from './tables.ts'
 
 /** How ranges are placed, and how moves are carried out. */
 export interface PlacementOptions
@@ -37,6 +43,11 @@ export interface PlacementOptions
   readonly limits?: Partial<PlacementLimits>
   /** How fast replicas move, where it differs from `defaultMoveRates`. */
   readonly rates?: Partial<MoveRates>
+  /**
+   * When ranges are split and merged, where it differs from `defaultSplitPolicy`. Only ranges whose hosts say where they lie
+   * are, and never across two tables.
+   */
+  readonly splits?: Partial<Omit<SplitPolicy, 'mayMerge'>>
 }
 
 /**
@@ -53,6 +64,7 @@ export function checkPlacement(placement: unknown): PlacementOptions {
       policy: optional((value) => placementPolicy(value as Partial<PlacementPolicy>)),
       limits: optional((value) => placementLimits(value as Partial<PlacementLimits>)),
       rates: optional((value) => moveRates(value as Partial<MoveRates>)),
+      splits: optional((value) => splitPolicy(value as Partial<SplitPolicy>)),
       intervalMs: number(1),
       deadAfterMs: number(0),
       retryAfterMs: number(0),
@@ -107,6 +119,8 @@ export class LeaderDuties implements AsyncDisposable {
   readonly placement: PlacementController
   /** Lets moves begin, as fast as the nodes can bear it. */
   readonly throttle: MoveThrottle
+  /** Decides on splits and merges, and begins them. */
+  readonly splits: SplitController
   /** Runs the jobs of the cluster. */
   readonly runner: JobRunner
   /**
@@ -136,7 +150,7 @@ export class LeaderDuties implements AsyncDisposable {
         return this.replicasOf(nodeId)
       },
     })
-    const { policy, limits, rates, ...tuning } = parts.placement
+    const { policy, limits, rates, splits, ...tuning } = parts.placement
     this.throttle = new MoveThrottle(rates)
     const observed = (rangeId: RangeId): readonly RangeObservation[] => this.nodes.reports.observed(rangeId)
     const move = moveJob({
@@ -157,6 +171,35 @@ export class LeaderDuties implements AsyncDisposable {
         'settleMs',
       ]),
     })
+    const boundsJobs = {
+      env,
+      epoch,
+      observed,
+      directory: this.directory,
+      isLive: (nodeId: NodeId) => this.nodes.node(nodeId)?.liveness === 'live',
+      ...pick(tuning as Partial<BoundsJobTuning>, [
+        'pollIntervalMs',
+        'stepTimeoutMs',
+        'settleMs',
+        'tidyTimeoutMs',
+      ]),
+    }
+    const split = splitJob(boundsJobs)
+    const merge = mergeJob(boundsJobs)
+    this.splits = SplitController.start({
+      env,
+      store,
+      epoch,
+      signal,
+      observed,
+      split,
+      merge,
+      directory: this.directory,
+      reported: () => this.nodes.reports.rangeIds(),
+      moving: () => this.placement.moving(),
+      policy: { ...splits, mayMerge: ofOneTable },
+      ...pick(tuning, ['intervalMs']),
+    })
     this.placement = PlacementController.start({
       env,
       store,
@@ -166,6 +209,7 @@ export class LeaderDuties implements AsyncDisposable {
       observed,
       directory: this.directory,
       nodes: () => this.nodes.nodes(),
+      held: () => this.splits.held(),
       ...(policy === undefined ? {} : { policy }),
       ...(limits === undefined ? {} : { limits }),
       ...pick(tuning, ['intervalMs', 'deadAfterMs', 'retryAfterMs', 'dampingMs']),
@@ -177,6 +221,8 @@ export class LeaderDuties implements AsyncDisposable {
       signal,
       types: [
         move,
+        split,
+        merge,
         new RangeCreationJob({
           store,
           create: async (ranges, replicas, jobSignal) => {
@@ -201,7 +247,7 @@ export class LeaderDuties implements AsyncDisposable {
       ] as readonly JobType<unknown>[],
     })
     this.broken = new Promise((resolve) => {
-      for (const { stopped } of [this.nodes, this.placement, this.runner]) {
+      for (const { stopped } of [this.nodes, this.placement, this.splits, this.runner]) {
         void stopped.then(
           (error) => error !== undefined && resolve(error),
           (thrown: unknown) => resolve(toKeelsonError(thrown)),
@@ -245,7 +291,13 @@ export class LeaderDuties implements AsyncDisposable {
   /** Stops all duties and waits until none of them is under way. Idempotent. */
   async close(): Promise<void> {
     this.#stop.abort(new KeelsonError('CLOSED', 'this server does not lead any more; another one goes on'))
-    await Promise.all([this.placement.close(), this.runner.close(), this.nodes.close(), this.ranges.close()])
+    await Promise.all([
+      this.splits.close(),
+      this.placement.close(),
+      this.runner.close(),
+      this.nodes.close(),
+      this.ranges.close(),
+    ])
   }
 
   /** Closes it, for `await using`. */

@@ -42,7 +42,7 @@ export type ReplicaChange =
       readonly replicaId: ReplicaId
     }
 
-/** A change of a range's bounds that the control plane wants. See docs/splits.md for what a host does for each. */
+/** A change of a range's bounds that the control plane wants. Each is carried out by the range's own log. */
 export type BoundsChange =
   | {
       /**

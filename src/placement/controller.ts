@@ -39,6 +39,7 @@ import {
 import { goalOf } from './core/steps.ts'
 import { decodeMoveState, type MoveState } from './move-state.ts'
 import { moveJobType } from './mover.ts'
+import { projectRange } from './range-projection.ts'
 import { leaseHolderOf, newestConfiguration, type ObserveRange } from './range-reports.ts'
 
 /** Tuning of a {@link PlacementController}. */
@@ -77,6 +78,8 @@ export interface PlacementControllerOptions extends Partial<PlacementTuning> {
   readonly observed: ObserveRange
   /** The type that `moveJob` made for the runner of the same leader. */
   readonly move: JobType<MoveState>
+  /** Ranges that are not to be moved for now, and how far: their bounds are changing. */
+  readonly held?: () => ReadonlyMap<RangeId, RangeHold>
   /** Voters that a range is to have, where the policy does not say it. */
   readonly replicationFactor?: (rangeId: RangeId) => number | undefined
   /** Where it differs from `defaultPlacementPolicy`. */
@@ -103,6 +106,7 @@ export class PlacementController implements AsyncDisposable {
   readonly #directory: RangeDirectory
   readonly #nodes: () => readonly PlacementNode[]
   readonly #observed: ObserveRange
+  readonly #held: () => ReadonlyMap<RangeId, RangeHold>
   readonly #replicationFactor: (rangeId: RangeId) => number | undefined
   readonly #move: JobType<MoveState>
   readonly #policy: PlacementPolicy
@@ -150,6 +154,7 @@ export class PlacementController implements AsyncDisposable {
       nodes: functionOption<PlacementControllerOptions['nodes']>(),
       observed: functionOption<ObserveRange>(),
       move: objectOption<JobType<MoveState>>(['type', 'run']),
+      held: functionOption<NonNullable<PlacementControllerOptions['held']>>(() => new Map()),
       replicationFactor: functionOption<NonNullable<PlacementControllerOptions['replicationFactor']>>(
         () => undefined,
       ),
@@ -167,6 +172,7 @@ export class PlacementController implements AsyncDisposable {
     this.#directory = options.directory
     this.#nodes = options.nodes
     this.#observed = options.observed
+    this.#held = options.held
     this.#replicationFactor = options.replicationFactor
     this.#move = options.move
     this.#policy = options.policy
@@ -193,6 +199,11 @@ export class PlacementController implements AsyncDisposable {
     return [...this.#moving.values()].sort((a, b) => a.jobId - b.jobId)
   }
 
+  /** Ranges with a move under way. */
+  moving(): ReadonlySet<RangeId> {
+    return new Set([...this.#moving.values()].map((job) => decodeMoveState(job.state).goal.rangeId))
+  }
+
   /** Why a range is where it is, why not elsewhere, and what comes next. @throws KeelsonError `NOT_FOUND` */
   explain(rangeId: RangeId): RangeExplanation {
     return explainRange(this.snapshot(), rangeId, this.#policy, { limits: this.#limits })
@@ -206,7 +217,10 @@ export class PlacementController implements AsyncDisposable {
       nodes: this.#nodes(),
       ranges: [...this.#ranges.values()].map((range) => this.#view(range)),
       moves: this.moves().map(inFlight),
-      holds: new Map([...this.#holds].map(([rangeId, { hold }]) => [rangeId, hold])),
+      holds: new Map([
+        ...[...this.#holds].map(([rangeId, { hold }]) => [rangeId, hold] as const),
+        ...this.#held(),
+      ]),
       deadAfterMs: this.#options.deadAfterMs,
     })
   }
@@ -298,13 +312,8 @@ export class PlacementController implements AsyncDisposable {
   /** Carries what the ranges report as committed into the directory. */
   async #project(): Promise<void> {
     for (const range of this.#ranges.values()) {
-      const newest = newestConfiguration(this.#observed(range.rangeId))
-      if (newest === undefined || newest.generation <= range.generation) continue
-      await this.#directory.project(
-        this.#epoch,
-        { ...range, generation: newest.generation, replicas: newest.replicas },
-        { signal: this.#stop.signal },
-      )
+      const ports = { directory: this.#directory, epoch: this.#epoch, observed: this.#observed }
+      await projectRange(ports, range, { signal: this.#stop.signal })
     }
   }
 

@@ -5,6 +5,11 @@
  */
 
 export {
+  type BoundsJobPorts,
+  type BoundsJobTuning,
+  defaultBoundsJobTuning,
+} from './bounds-job.ts'
+export {
   defaultPlacementTuning,
   PlacementController,
   type PlacementControllerOptions,
@@ -28,6 +33,12 @@ export {
 } from './core/goals.ts'
 export { type CommittedConfiguration, PlacementInvariants } from './core/invariants.ts'
 export { Ledger, nowhere } from './core/ledger.ts'
+export {
+  defaultLoadSamplerTuning,
+  LoadSampler,
+  type LoadSamplerOptions,
+  type LoadSamplerTuning,
+} from './core/load-sampler.ts'
 export { Fleet } from './core/model/fleet.ts'
 export type {
   BlockedRange,
@@ -75,6 +86,20 @@ export {
   type StoreView,
 } from './core/snapshot.ts'
 export {
+  defaultSplitPolicy,
+  judgeMerge,
+  judgeSplit,
+  type MergeVerdict,
+  type PlannedMerge,
+  type PlannedSplit,
+  planSplits,
+  type SplitPlan,
+  type SplitPolicy,
+  type SplitRange,
+  type SplitVerdict,
+  splitPolicy,
+} from './core/splits.ts'
+export {
   describeGoal,
   goalOf,
   type MemberChange,
@@ -95,7 +120,10 @@ export {
 } from './core/throttle.ts'
 export { defaultMoveRates, type MoveRates, moveRates } from './core/throttle-options.ts'
 export { type CreateRangesOptions, createRanges, type NewRange } from './create-ranges.ts'
+export { type MergeState, mergeJob, mergeJobType } from './merge-job.ts'
 export type { MoveState, RecordedStep, StepOutcome } from './move-state.ts'
 export { moveJob, moveJobType } from './mover.ts'
 export { defaultMoverTuning, type MoverPorts, type MoverTuning } from './mover-options.ts'
 export type { ObserveRange, ReportedReplica } from './range-reports.ts'
+export { type BoundsExplanation, SplitController, type SplitControllerOptions } from './split-controller.ts'
+export { type SplitState, splitJob, splitJobType } from './split-job.ts'

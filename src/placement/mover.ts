@@ -19,7 +19,8 @@ import { repairPriority } from './core/survey.ts'
 import type { MoveRequest } from './core/throttle.ts'
 import { decodeMoveState, encodeMoveState, type MoveState, withOutcomes, withStep } from './move-state.ts'
 import { checkMoverPorts, type MoverPorts } from './mover-options.ts'
-import { leaseHolderOf, newestConfiguration } from './range-reports.ts'
+import { projectRange } from './range-projection.ts'
+import { leaseHolderOf } from './range-reports.ts'
 
 /** Name of the job type of moves. */
 export const moveJobType = 'placement.move'
@@ -241,12 +242,7 @@ class Mover {
       throw new KeelsonError('NOT_FOUND', `the directory has no range ${rangeId}; create it first`)
     }
     const reports = observed(rangeId)
-    const newest = newestConfiguration(reports)
-    if (newest !== undefined && newest.generation > this.#known.generation) {
-      const descriptor = { ...this.#known, generation: newest.generation, replicas: newest.replicas }
-      await directory.project(epoch, descriptor, { signal })
-      this.#known = descriptor
-    }
+    this.#known = await projectRange({ directory, epoch, observed }, this.#known, { signal })
     await this.#notice(this.#known)
     const holder = leaseHolderOf(reports)
     const isUp: MoveView['isUp'] = (nodeId, incarnation) => {

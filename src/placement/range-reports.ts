@@ -21,13 +21,18 @@ export function newestConfiguration(reports: readonly ReportedReplica[]): Observ
   return newest
 }
 
-/** The replica that holds the lease: of several that believe it, the one with the highest sequence. */
-export function leaseHolderOf(
-  reports: readonly ReportedReplica[],
-): { readonly replicaId: ReplicaId; readonly caughtUp: readonly ReplicaId[] } | undefined {
+/** The report of the replica that holds the lease: of several that believe it, the one with the highest sequence. */
+export function reportOfHolder(reports: readonly ReportedReplica[]): ObservedReplica | undefined {
   let holder: ObservedReplica | undefined
   for (const { replica } of reports) {
     if (replica.leaseHolder && (holder === undefined || replica.sequence > holder.sequence)) holder = replica
   }
   return holder
+}
+
+/** {@link reportOfHolder}, as far as moves need it. */
+export function leaseHolderOf(
+  reports: readonly ReportedReplica[],
+): { readonly replicaId: ReplicaId; readonly caughtUp: readonly ReplicaId[] } | undefined {
+  return reportOfHolder(reports)
 }

@@ -46,7 +46,9 @@ import { decodeTuple, encodeTuple } from '../../src/model/tuple.ts'
 import * as nodes from '../../src/nodes/core/record.ts'
 import { decodeNodeReport, encodeNodeReport } from '../../src/nodes/core/report.ts'
 import { decodeJoinRequest, encodeJoinRequest } from '../../src/nodes/join.ts'
+import { decodeMergeState, encodeMergeState } from '../../src/placement/merge-job.ts'
 import { decodeMoveState, encodeMoveState } from '../../src/placement/move-state.ts'
+import { decodeSplitState, encodeSplitState } from '../../src/placement/split-job.ts'
 import { decodeConfiguration, encodeConfiguration } from '../../src/raft/core/configuration.ts'
 import {
   configurationWrite,
@@ -521,6 +523,16 @@ export const decoders: readonly Decoder[] = [
     name: 'decodeJoinRequest',
     decode: decodeJoinRequest,
     samples: [encodeJoinRequest({ descriptor, credential: 'c'.repeat(20), token: 't'.repeat(20) })],
+  },
+  {
+    name: 'decodeMergeState',
+    decode: plainly(decodeMergeState),
+    samples: [encodePlain(encodeMergeState({ leftRangeId: 1, rightRangeId: 2 }))],
+  },
+  {
+    name: 'decodeSplitState',
+    decode: plainly(decodeSplitState),
+    samples: [encodePlain(encodeSplitState({ rangeId: 1, key: Uint8Array.of(1, 2), rightRangeId: 2 }))],
   },
   {
     name: 'decodeMoveState',

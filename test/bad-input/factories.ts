@@ -31,6 +31,8 @@ import {
   balance,
   buildSnapshot,
   capacity,
+  LoadSampler,
+  mergeJob,
   moveJob,
   moveRates,
   PlacementController,
@@ -38,6 +40,9 @@ import {
   placementPolicy,
   plan,
   RuleBook,
+  SplitController,
+  splitJob,
+  splitPolicy,
 } from '../../src/placement/index.ts'
 import {
   checkGroupLimits,
@@ -176,6 +181,25 @@ const groupLimits: Record<string, Option> = {
   lostLeadershipGraceMs: number,
   forwardTimeoutMs: number,
 }
+const probability: Option = { kind: 'probability' }
+const boundsJobOptions: Record<string, Option> = {
+  env: environment,
+  epoch: must('port'),
+  directory: must('port'),
+  observed: must('function'),
+  isLive: must('function'),
+  pollIntervalMs: count,
+  stepTimeoutMs: count,
+  tidyTimeoutMs: count,
+  settleMs: count,
+}
+const validBoundsJob = (): object => ({
+  env,
+  epoch: fence,
+  directory: new RangeDirectory(store),
+  observed: () => [],
+  isLive: () => true,
+})
 const described = { description: must('text') }
 
 export const factories: readonly Factory[] = [
@@ -263,6 +287,7 @@ export const factories: readonly Factory[] = [
       policy: object,
       limits: object,
       rates: object,
+      splits: object,
       ...all(
         {
           intervalMs: 1,
@@ -283,7 +308,12 @@ export const factories: readonly Factory[] = [
     },
     valid: () => ({}),
     make: (placement) => openPlane({ placement }),
-    says: { policy: /placement policy/, limits: /placement limits/, rates: /move rates/ },
+    says: {
+      policy: /placement policy/,
+      limits: /placement limits/,
+      rates: /move rates/,
+      splits: /split policy/,
+    },
   },
   {
     name: 'NodeAgent.join',
@@ -611,6 +641,7 @@ export const factories: readonly Factory[] = [
       nodes: must('function'),
       observed: must('function'),
       move: must('port'),
+      held: call,
       replicationFactor: call,
       policy: object,
       limits: object,
@@ -658,6 +689,77 @@ export const factories: readonly Factory[] = [
       node: () => undefined,
     }),
     make: (options) => void moveJob(options as never),
+  },
+  {
+    name: 'splitJob',
+    options: boundsJobOptions,
+    valid: validBoundsJob,
+    make: (options) => void splitJob(options as never),
+  },
+  {
+    name: 'mergeJob',
+    options: boundsJobOptions,
+    valid: validBoundsJob,
+    make: (options) => void mergeJob(options as never),
+  },
+  {
+    name: 'SplitController.start',
+    options: {
+      env: environment,
+      store: must('port'),
+      epoch: must('port'),
+      directory: must('port'),
+      observed: must('function'),
+      reported: must('function'),
+      moving: must('function'),
+      split: must('port'),
+      merge: must('port'),
+      policy: object,
+      intervalMs: count,
+      signal: { kind: 'port' },
+    },
+    valid: () => ({
+      env,
+      store,
+      epoch: fence,
+      directory: new RangeDirectory(store),
+      observed: () => [],
+      reported: () => [],
+      moving: () => new Set(),
+      split: jobType,
+      merge: jobType,
+    }),
+    make: (options) => SplitController.start(options as never),
+    says: { policy: /split policy/ },
+  },
+  {
+    name: 'splitPolicy',
+    options: {
+      maximumBytes: count,
+      maximumRequestsPerSecond: number,
+      mergeBelowBytes: count,
+      mergeBelowRequestsPerSecond: number,
+      splitMergeBackoffMs: count,
+      retryAfterMs: count,
+      splits: count,
+      merges: count,
+      mayMerge: call,
+    },
+    valid: () => ({}),
+    make: (options) => splitPolicy(options as never),
+  },
+  {
+    name: 'LoadSampler',
+    options: {
+      random: must('port'),
+      windowMs: count,
+      samples: count,
+      minimumRequests: count,
+      maximumImbalance: probability,
+      maximumSpanning: probability,
+    },
+    valid: () => ({ random: env.random }),
+    make: (options) => void new LoadSampler(options as never),
   },
   {
     name: 'placementPolicy',

@@ -336,7 +336,7 @@ export class Applier {
 
   /** @internal */
   wantsAlone({ kind, data }: LogEntry): boolean {
-    const machine = this.#machine
+    const { machine } = this.#owner
     if (kind !== entryKinds.command || machine.alone === undefined) return false
     return machine.alone(decodeEnvelope(data).payload)
   }

@@ -136,6 +136,12 @@ export class MemoryDataPlane {
     // A range in between two sets of voters takes no change.
     if (isJoint(before)) return
     switch (change.type) {
+      case 'split':
+      case 'freeze':
+      case 'merge':
+      case 'thaw':
+      case 'touch':
+        return
       case 'addLearner': {
         // A node that is down or gone is a legal target: the learner then never catches up.
         const { nodeId: target, incarnation } = change

@@ -1,0 +1,270 @@
+import { compareBytes, equalBytes } from '../../core/bytes.ts'
+import { checkOptions, functionOption, integerOption, numberOption, optional } from '../../core/options.ts'
+import type { SplitKeys } from '../../interfaces/range-host.ts'
+import type { RangeDescriptor } from '../../model/descriptors.ts'
+import type { RangeId } from '../../model/ids.ts'
+import { isJoint } from '../../model/replica-roles.ts'
+import { liesInside } from './load-sampler.ts'
+
+/** When ranges are split and merged. */
+export interface SplitPolicy {
+  /** A range that is larger is split. */
+  readonly maximumBytes: number
+  /** A range that serves more requests a second is split, where a key halves them. */
+  readonly maximumRequestsPerSecond: number
+  /** Two neighbours that together are smaller, and serve less, are merged. 0: never. */
+  readonly mergeBelowBytes: number
+  /** See `mergeBelowBytes`. */
+  readonly mergeBelowRequestsPerSecond: number
+  /** How long the outcome of a split is not merged again, or the two would take turns for ever. */
+  readonly splitMergeBackoffMs: number
+  /** How long a range is left alone after a split or a merge of it failed. */
+  readonly retryAfterMs: number
+  /** Splits under way at a time. */
+  readonly splits: number
+  /** Merges under way at a time. */
+  readonly merges: number
+  /** Whether two neighbours may become one range: of two tables they may not, perhaps. Default: all may. */
+  readonly mayMerge?: (left: RangeDescriptor, right: RangeDescriptor) => boolean
+}
+
+/** Used when nothing else is given. */
+export const defaultSplitPolicy: Readonly<Omit<SplitPolicy, 'mayMerge'>> = Object.freeze({
+  maximumBytes: 512 * 1024 * 1024,
+  maximumRequestsPerSecond: 2500,
+  mergeBelowBytes: 64 * 1024 * 1024,
+  mergeBelowRequestsPerSecond: 250,
+  splitMergeBackoffMs: 3_600_000,
+  retryAfterMs: 30_000,
+  splits: 8,
+  merges: 4,
+})
+
+/** Checks when ranges are split and merged. @throws KeelsonError `INVALID_OPTION` */
+export function splitPolicy(policy: Partial<SplitPolicy> = {}): SplitPolicy {
+  const d = defaultSplitPolicy
+  const checked = checkOptions<
+    Omit<SplitPolicy, 'mayMerge'> & { readonly mayMerge: SplitPolicy['mayMerge'] | undefined }
+  >(
+    'a split policy',
+    policy,
+    {
+      maximumBytes: integerOption({ min: 1, fallback: d.maximumBytes }),
+      maximumRequestsPerSecond: numberOption({ min: 0, fallback: d.maximumRequestsPerSecond }),
+      mergeBelowBytes: integerOption({ min: 0, fallback: d.mergeBelowBytes }),
+      mergeBelowRequestsPerSecond: numberOption({ min: 0, fallback: d.mergeBelowRequestsPerSecond }),
+      splitMergeBackoffMs: integerOption({ min: 0, fallback: d.splitMergeBackoffMs }),
+      retryAfterMs: integerOption({ min: 0, fallback: d.retryAfterMs }),
+      splits: integerOption({ min: 0, fallback: d.splits }),
+      merges: integerOption({ min: 0, fallback: d.merges }),
+      mayMerge: optional(functionOption<NonNullable<SplitPolicy['mayMerge']>>()),
+    },
+    (given, refuse) => {
+      if (given.mergeBelowBytes > given.maximumBytes / 2)
+        refuse(
+          "'mergeBelowBytes' is at most half of 'maximumBytes', or what was merged would soon be split again",
+        )
+      if (given.mergeBelowRequestsPerSecond > given.maximumRequestsPerSecond / 2)
+        refuse(
+          "'mergeBelowRequestsPerSecond' is at most half of 'maximumRequestsPerSecond', or what was merged would soon be split again",
+        )
+    },
+  )
+  const { mayMerge, ...rest } = checked
+  return mayMerge === undefined ? rest : { ...rest, mayMerge }
+}
+
+/** A range as splits and merges see it. */
+export interface SplitRange {
+  /** The range as the directory has it. */
+  readonly descriptor: RangeDescriptor
+  /** Its size, as its lease holder reports it. */
+  readonly bytes?: number
+  /** What it serves, as its lease holder reports it. */
+  readonly requestsPerSecond?: number
+  /** Where it could be split, as its lease holder reports it. */
+  readonly splitKeys?: SplitKeys
+  /** Its host can change its bounds: somebody leads it and says where it lies. */
+  readonly able: boolean
+  /** Why nothing may be begun with it now: something else is under way, or was tried not long ago. */
+  readonly busy?: string
+  /** How long ago it was made by a split, or was split, as far as is known. */
+  readonly splitForMs?: number
+}
+
+/** A split to be made. */
+export interface PlannedSplit {
+  /** The range that is cut. */
+  readonly rangeId: RangeId
+  /** First key of the right-hand range. */
+  readonly key: Uint8Array
+  /** What for. */
+  readonly kind: 'size' | 'load'
+  /** Why, in one line. */
+  readonly reason: string
+}
+
+/** A merge to be made. */
+export interface PlannedMerge {
+  /** The range that stays. */
+  readonly leftRangeId: RangeId
+  /** Its right-hand neighbour, which it takes in. */
+  readonly rightRangeId: RangeId
+  /** Why, in one line. */
+  readonly reason: string
+}
+
+/** What to do about the bounds of ranges. */
+export interface SplitPlan {
+  /** Splits, the most urgent first. */
+  readonly splits: readonly PlannedSplit[]
+  /** Merges, the smallest first. */
+  readonly merges: readonly PlannedMerge[]
+}
+
+/** Why a range is split, or is not. */
+export type SplitVerdict =
+  | {
+      /** It is to be split. */
+      readonly type: 'split'
+      /** First key of the right-hand range. */
+      readonly key: Uint8Array
+      /** What for. */
+      readonly kind: PlannedSplit['kind']
+      /** By how much it is too large or too hot: 1 is just enough. */
+      readonly excess: number
+      /** Why, in one line. */
+      readonly why: string
+    }
+  | {
+      /** `none`: it needs no split. `blocked`: it needs one that cannot be made. */
+      readonly type: 'none' | 'blocked'
+      /** Why, in one line. */
+      readonly why: string
+    }
+
+/** Whether a range is split, where, and why. Pure. */
+export function judgeSplit(range: SplitRange, policy: SplitPolicy): SplitVerdict {
+  const { descriptor, bytes, requestsPerSecond, splitKeys = {}, able, busy } = range
+  const size = (bytes ?? 0) / policy.maximumBytes
+  const load = (requestsPerSecond ?? 0) / policy.maximumRequestsPerSecond
+  const what = describe(range, policy)
+  if (bytes === undefined && requestsPerSecond === undefined)
+    return { type: 'none', why: 'nobody reports its size or its load' }
+  if (size <= 1 && load <= 1) return { type: 'none', why: `${what}: that is within the limits` }
+  const needs = size > 1 ? `${what}: it is too large` : `${what}: it serves too much`
+  if (!able) return { type: 'blocked', why: `${needs}, but nobody who leads it can split it` }
+  if (busy !== undefined) return { type: 'blocked', why: `${needs}, but ${busy}` }
+  if (isJoint(descriptor.replicas))
+    return { type: 'blocked', why: `${needs}, but its voters are changing places` }
+  const { bySize, byLoad, unsplittable } = splitKeys
+  if (load > 1 && liesInside(byLoad, descriptor))
+    return { type: 'split', key: byLoad, kind: 'load', excess: load, why: needs }
+  if (size > 1 && liesInside(bySize, descriptor))
+    return { type: 'split', key: bySize, kind: 'size', excess: size, why: needs }
+  if (size > 1)
+    return { type: 'blocked', why: `${needs}, but its lease holder knows of no key that halves it yet` }
+  return {
+    type: 'blocked',
+    why: `${needs}, but ${unsplittable ?? 'its lease holder does not know yet where the load lies'}`,
+  }
+}
+
+/** Why two neighbours are merged, or are not. */
+export interface MergeVerdict {
+  /** They are to be merged. */
+  readonly merge: boolean
+  /** Why, in one line. */
+  readonly why: string
+}
+
+/** Whether two neighbours are merged, and why or why not. Pure. */
+export function judgeMerge(left: SplitRange, right: SplitRange, policy: SplitPolicy): MergeVerdict {
+  const no = (why: string): MergeVerdict => ({ merge: false, why })
+  const { descriptor: l } = left
+  const { descriptor: r } = right
+  if (l.end === undefined || !equalBytes(l.end, r.start))
+    return no(`ranges ${l.rangeId} and ${r.rangeId} are no neighbours`)
+  if (policy.mergeBelowBytes === 0) return no('merges are switched off')
+  if (policy.mayMerge?.(l, r) === false)
+    return no(`the policy keeps ranges ${l.rangeId} and ${r.rangeId} apart`)
+  if (left.bytes === undefined || right.bytes === undefined) return no('the size of one of them is not known')
+  const bytes = left.bytes + right.bytes
+  const requests = (left.requestsPerSecond ?? 0) + (right.requestsPerSecond ?? 0)
+  if (bytes >= policy.mergeBelowBytes) return no(`together they would have ${bytes} bytes`)
+  if (requests >= policy.mergeBelowRequestsPerSecond)
+    return no(`together they would serve ${rounded(requests)} requests a second`)
+  for (const { descriptor, able, busy, splitForMs } of [left, right]) {
+    const { rangeId } = descriptor
+    if (!able) return no(`nobody who leads range ${rangeId} can merge it`)
+    if (busy !== undefined) return no(`range ${rangeId}: ${busy}`)
+    if (isJoint(descriptor.replicas)) return no(`the voters of range ${rangeId} are changing places`)
+    if (splitForMs !== undefined && splitForMs < policy.splitMergeBackoffMs)
+      return no(`range ${rangeId} comes from a split ${rounded(splitForMs / 1000)} s ago`)
+  }
+  return {
+    merge: true,
+    why: `together they have ${bytes} bytes and serve ${rounded(requests)} requests a second`,
+  }
+}
+
+/**
+ * What to split and what to merge, at most as much as the policy has room for. Pure and deterministic: it depends on nothing
+ * but its arguments, and not on the order of the ranges.
+ */
+export function planSplits(
+  given: readonly SplitRange[],
+  policy: SplitPolicy,
+  underWay: { readonly splits: number; readonly merges: number } = { splits: 0, merges: 0 },
+): SplitPlan {
+  const ranges = [...given].sort((a, b) => compareBytes(a.descriptor.start, b.descriptor.start))
+  const wanted: (PlannedSplit & { readonly excess: number })[] = []
+  const used = new Set<RangeId>()
+  for (const range of ranges) {
+    const verdict = judgeSplit(range, policy)
+    if (verdict.type !== 'split') continue
+    const { rangeId } = range.descriptor
+    const { key, kind, why, excess } = verdict
+    wanted.push({ rangeId, key, kind, reason: why, excess })
+    used.add(rangeId)
+  }
+  wanted.sort((a, b) => b.excess - a.excess || a.rangeId - b.rangeId)
+  const pairs: (PlannedMerge & { readonly bytes: number })[] = []
+  for (const [i, right] of ranges.entries()) {
+    const left = ranges[i - 1]
+    if (left === undefined || used.has(left.descriptor.rangeId) || used.has(right.descriptor.rangeId))
+      continue
+    const { merge, why } = judgeMerge(left, right, policy)
+    if (!merge) continue
+    const [leftRangeId, rightRangeId] = [left.descriptor.rangeId, right.descriptor.rangeId]
+    pairs.push({ leftRangeId, rightRangeId, reason: why, bytes: (left.bytes ?? 0) + (right.bytes ?? 0) })
+  }
+  pairs.sort((a, b) => a.bytes - b.bytes || a.leftRangeId - b.leftRangeId)
+  const merges: PlannedMerge[] = []
+  for (const { bytes: _, ...pair } of pairs) {
+    if (merges.length >= Math.max(0, policy.merges - underWay.merges)) break
+    // A range is in one merge at a time.
+    if (used.has(pair.leftRangeId) || used.has(pair.rightRangeId)) continue
+    used.add(pair.leftRangeId)
+    used.add(pair.rightRangeId)
+    merges.push(pair)
+  }
+  const splits = wanted
+    .slice(0, Math.max(0, policy.splits - underWay.splits))
+    .map(({ excess: _, ...split }) => split)
+  return { splits, merges }
+}
+
+function describe({ bytes, requestsPerSecond }: SplitRange, policy: SplitPolicy): string {
+  const parts: string[] = []
+  if (bytes !== undefined) parts.push(`${bytes} of at most ${policy.maximumBytes} bytes`)
+  if (requestsPerSecond !== undefined)
+    parts.push(
+      `${rounded(requestsPerSecond)} of at most ${policy.maximumRequestsPerSecond} requests a second`,
+    )
+  return parts.join(', ')
+}
+
+function rounded(value: number): number {
+  return value < 10 ? Math.round(value * 10) / 10 : Math.round(value)
+}

@@ -1,0 +1,435 @@
+import { onAbort, sleep } from '../core/async.ts'
+import { compareBytes, equalBytes } from '../core/bytes.ts'
+import type { Environment } from '../core/environment.ts'
+import { KeelsonError, toKeelsonError } from '../core/errors.ts'
+import type { Counter } from '../core/metrics.ts'
+import {
+  checkOptions,
+  functionOption,
+  integerOption,
+  objectOption,
+  optional,
+  signalOption,
+} from '../core/options.ts'
+import type { MetadataStore } from '../interfaces/metadata-store.ts'
+import { isFinished, type Job } from '../jobs/core/record.ts'
+import { keepFollowing } from '../jobs/follow.ts'
+import type { JobType } from '../jobs/job-type.ts'
+import { Jobs } from '../jobs/jobs.ts'
+import type { DirectoryEvent, RangeDirectory } from '../metadata/directory.ts'
+import type { ControllerEpoch } from '../metadata/epoch.ts'
+import type { RangeDescriptor } from '../model/descriptors.ts'
+import type { RangeId } from '../model/ids.ts'
+import type { RangeHold } from './core/snapshot.ts'
+import {
+  judgeMerge,
+  judgeSplit,
+  type PlannedMerge,
+  type PlannedSplit,
+  planSplits,
+  type SplitPolicy,
+  type SplitRange,
+  splitPolicy,
+} from './core/splits.ts'
+import { decodeMergeState, type MergeState, mergeJobType } from './merge-job.ts'
+import { newestConfiguration, type ObserveRange, reportOfHolder } from './range-reports.ts'
+import { decodeSplitState, type SplitState, splitJobType } from './split-job.ts'
+
+/** Options of {@link SplitController.start}. */
+export interface SplitControllerOptions {
+  /** Clock, timers, random numbers, logger and metrics. */
+  readonly env: Environment
+  /** Where splits and merges are created as jobs. */
+  readonly store: MetadataStore
+  /** The epoch of this leader: every write compares it. */
+  readonly epoch: ControllerEpoch
+  /** The ranges as the store has them. */
+  readonly directory: RangeDirectory
+  /** What the nodes report of a range. */
+  readonly observed: ObserveRange
+  /** Ranges that anybody reports. */
+  readonly reported: () => Iterable<RangeId>
+  /** Ranges whose replicas are being moved: their bounds stay as they are meanwhile. */
+  readonly moving: () => ReadonlySet<RangeId>
+  /** The type that `splitJob` made for the runner of the same leader. */
+  readonly split: JobType<SplitState>
+  /** The type that `mergeJob` made for the runner of the same leader. */
+  readonly merge: JobType<MergeState>
+  /** Where it differs from `defaultSplitPolicy`. */
+  readonly policy?: Partial<SplitPolicy>
+  /** How often is decided. Default: 1,000. */
+  readonly intervalMs?: number
+  /** Stops the controller, as `close` does. */
+  readonly signal?: AbortSignal
+}
+
+/** Why a range has the bounds that it has. */
+export interface BoundsExplanation {
+  /** The range that is explained. */
+  readonly rangeId: RangeId
+  /** Why it is split, or is not. */
+  readonly split: string
+  /** Why it is merged with the range before it, or is not. */
+  readonly mergeLeft: string
+  /** Why it is merged with the range behind it, or is not. */
+  readonly mergeRight: string
+}
+
+interface UnderWay {
+  readonly jobId: number
+  readonly type: string
+  readonly rangeIds: readonly RangeId[]
+}
+
+/**
+ * Splits and merges on the leader: looks at what the ranges report of their size and load, decides by the policy, and makes
+ * each decision a job. It also tells nodes that hold what nobody needs any more to drop it.
+ */
+export class SplitController implements AsyncDisposable {
+  readonly #options: Required<Omit<SplitControllerOptions, 'signal' | 'policy'>>
+  readonly #policy: SplitPolicy
+  readonly #env: Environment
+  readonly #jobs: Jobs
+  readonly #ranges = new Map<RangeId, RangeDescriptor>()
+  readonly #underWay = new Map<number, UnderWay>()
+  readonly #heldUntilMs = new Map<RangeId, number>()
+  /** When the bounds of a range were first seen as they are. */
+  readonly #boundsSinceMs = new Map<RangeId, number>()
+  /** Replicas whose nodes were told to drop them. */
+  readonly #dismissed = new Set<string>()
+  readonly #startedMs: number
+  readonly #stop = new AbortController()
+  readonly #unlink: () => void
+  readonly #begun: Counter
+  #directoryRead = false
+  #jobsRead = false
+  #createdJob = 0
+  #seenJob = 0
+  #paused = false
+  #error: KeelsonError | undefined
+  /** The reason why it stopped by itself; undefined when it was asked to. */
+  readonly stopped: Promise<KeelsonError | undefined>
+
+  /** @throws KeelsonError `INVALID_OPTION` */
+  static start(options: SplitControllerOptions): SplitController {
+    return new SplitController(options)
+  }
+
+  private constructor(input: SplitControllerOptions) {
+    const { policy, signal, ...options } = checkOptions<
+      Required<Omit<SplitControllerOptions, 'signal' | 'policy'>> & {
+        policy: SplitPolicy
+        signal: AbortSignal | undefined
+      }
+    >('SplitController.start', input, {
+      env: objectOption<Environment>(['clock', 'timers', 'random', 'logger', 'metrics']),
+      store: objectOption<MetadataStore>(['txn', 'range', 'watch']),
+      epoch: objectOption<ControllerEpoch>(['number', 'txn']),
+      directory: objectOption<RangeDirectory>(['watch', 'dismiss']),
+      observed: functionOption<ObserveRange>(),
+      reported: functionOption<SplitControllerOptions['reported']>(),
+      moving: functionOption<SplitControllerOptions['moving']>(),
+      split: objectOption<JobType<SplitState>>(['type', 'run']),
+      merge: objectOption<JobType<MergeState>>(['type', 'run']),
+      policy: (value) => splitPolicy(value as Partial<SplitPolicy> | undefined),
+      intervalMs: integerOption({ min: 1, fallback: 1000 }),
+      signal: optional(signalOption),
+    })
+    this.#options = options
+    this.#policy = policy
+    this.#env = options.env
+    this.#jobs = new Jobs({ store: options.store, env: options.env })
+    this.#startedMs = options.env.clock.monotonicMs()
+    this.#begun = options.env.metrics.counter(
+      'keelson_placement_bounds_changes_total',
+      'Splits and merges that were begun.',
+    )
+    const stop = (): void => this.#stopFor(undefined)
+    this.#unlink = signal === undefined ? () => {} : onAbort(signal, stop)
+    if (signal?.aborted === true) stop()
+    this.stopped = this.#run()
+  }
+
+  /** Ranges whose bounds are changing: nothing is moved meanwhile but what needs repair. */
+  held(): ReadonlyMap<RangeId, RangeHold> {
+    const held = new Map<RangeId, RangeHold>()
+    for (const { rangeIds } of this.#underWay.values())
+      for (const rangeId of rangeIds) held.set(rangeId, 'improvements')
+    return held
+  }
+
+  /** Why a range is split or merged, or is not. @throws KeelsonError `NOT_FOUND` */
+  explain(rangeId: RangeId): BoundsExplanation {
+    const ranges = this.#sorted()
+    const at = ranges.findIndex((range) => range.rangeId === rangeId)
+    const known = ranges[at]
+    if (known === undefined) {
+      throw new KeelsonError('NOT_FOUND', `there is no range ${rangeId}; look for its id in the directory`)
+    }
+    const range = this.#view(known)
+    const merge = (left: RangeDescriptor | undefined, right: RangeDescriptor | undefined): string => {
+      if (left === undefined || right === undefined) return 'there is no range'
+      const { merge: merges, why } = judgeMerge(this.#view(left), this.#view(right), this.#policy)
+      return `${merges ? 'yes' : 'no'}: ${why}`
+    }
+    const { type, why } = judgeSplit(range, this.#policy)
+    const words = { split: 'yes', none: 'no', blocked: 'not yet' } as const
+    return {
+      rangeId,
+      split: `${words[type]}: ${why}`,
+      mergeLeft: merge(ranges[at - 1], known),
+      mergeRight: merge(known, ranges[at + 1]),
+    }
+  }
+
+  /** Begins no more splits and merges until `resume`; those under way go on. */
+  pause(): void {
+    this.#paused = true
+  }
+
+  /** Goes on deciding after a pause. */
+  resume(): void {
+    this.#paused = false
+  }
+
+  /** Stops deciding. Splits and merges under way are jobs and go on. Idempotent. */
+  async close(): Promise<void> {
+    this.#stopFor(undefined)
+    await this.stopped
+  }
+
+  /** Closes it, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #run(): Promise<KeelsonError | undefined> {
+    const { signal } = this.#stop
+    const following = [this.#followJobs(), this.#followDirectory()]
+    try {
+      while (!signal.aborted) {
+        await this.#round()
+        await sleep(this.#env.timers, this.#options.intervalMs, signal)
+      }
+    } catch (thrown) {
+      this.#stopFor(toKeelsonError(thrown))
+    }
+    await Promise.all(following)
+    this.#unlink()
+    return this.#error
+  }
+
+  #stopFor(error: KeelsonError | undefined): void {
+    if (this.#stop.signal.aborted) return
+    this.#error = error
+    this.#stop.abort(error ?? new KeelsonError('CLOSED', 'the split controller was closed'))
+    if (error !== undefined) this.#env.logger.warn({ error: error.toJSON() }, 'the split controller stops')
+  }
+
+  async #round(): Promise<void> {
+    try {
+      // Without knowing what is under way, everything would be begun twice.
+      if (!this.#jobsRead || !this.#directoryRead || this.#seenJob < this.#createdJob) return
+      await this.#dismiss()
+      await this.#finishMerges()
+      if (this.#paused) return
+      const count = (type: string): number =>
+        [...this.#underWay.values()].filter((each) => each.type === type).length
+      const underWay = { splits: count(splitJobType), merges: count(mergeJobType) }
+      const ranges = this.#sorted().map((range) => this.#view(range))
+      const { splits, merges } = planSplits(ranges, this.#policy, underWay)
+      for (const split of splits) await this.#beginSplit(split)
+      for (const merge of merges) await this.#beginMerge(merge)
+    } catch (thrown) {
+      const error = toKeelsonError(thrown)
+      if (this.#stop.signal.aborted) return
+      if (!error.retryable) throw error
+      this.#env.logger.debug({ error: error.toJSON() }, 'a round of splits failed; the next one comes')
+    }
+  }
+
+  async #beginSplit({ rangeId, key, kind, reason }: PlannedSplit): Promise<void> {
+    const state: SplitState = { rangeId, key, rightRangeId: 0 }
+    await this.#begin(this.#options.split, state, reason, `range/${rangeId}`, kind)
+  }
+
+  async #beginMerge({ leftRangeId, rightRangeId, reason }: PlannedMerge): Promise<void> {
+    const state: MergeState = { leftRangeId, rightRangeId }
+    await this.#begin(this.#options.merge, state, reason, `range/${rightRangeId}`, 'merge')
+  }
+
+  async #begin<State>(
+    type: JobType<State>,
+    state: State,
+    reason: string,
+    key: string,
+    kind: string,
+  ): Promise<void> {
+    const { epoch } = this.#options
+    const { job, created } = await this.#jobs.create(type, state, {
+      reason,
+      key,
+      fence: epoch,
+      signal: this.#stop.signal,
+    })
+    this.#createdJob = Math.max(this.#createdJob, job.jobId)
+    if (!created) return
+    this.#begun.add(1, { kind })
+    this.#env.logger.info({ jobId: job.jobId, kind, reason }, 'a change of bounds begins')
+  }
+
+  /** A range that is frozen though nobody works on it: its merge is finished, or ruled out, and it thaws. */
+  async #finishMerges(): Promise<void> {
+    const busy = new Set([...this.#underWay.values()].flatMap(({ rangeIds }) => rangeIds))
+    for (const { rangeId } of this.#ranges.values()) {
+      if (busy.has(rangeId)) continue
+      const frozen = newestConfiguration(this.#options.observed(rangeId))?.frozen
+      if (frozen === undefined) continue
+      const reason = `it is frozen to be merged into range ${frozen.into}, and nobody works on that`
+      await this.#beginMerge({ leftRangeId: frozen.into, rightRangeId: rangeId, reason })
+    }
+  }
+
+  /**
+   * Replicas that are no members and do not know it: what a split made on a node that was very late, after the range had
+   * moved on or was merged away.
+   */
+  async #dismiss(): Promise<void> {
+    const { directory, epoch, observed, reported } = this.#options
+    for (const rangeId of reported()) {
+      const known = this.#ranges.get(rangeId)
+      for (const { nodeId, replica } of observed(rangeId)) {
+        if (known !== undefined && known.generation <= replica.generation) continue
+        if (known?.replicas.some((member) => member.nodeId === nodeId) === true) continue
+        const name = `${nodeId}/${rangeId}/${replica.replicaId}`
+        if (this.#dismissed.has(name)) continue
+        try {
+          await directory.dismiss(epoch, nodeId, rangeId, { signal: this.#stop.signal })
+          if (this.#dismissed.size >= maximumDismissed) this.#dismissed.clear()
+          this.#dismissed.add(name)
+        } catch (error) {
+          // It is new, and the directory has not heard of it yet.
+          if (!KeelsonError.hasCode(error, 'NOT_FOUND')) throw error
+        }
+      }
+    }
+  }
+
+  #sorted(): RangeDescriptor[] {
+    return [...this.#ranges.values()].sort((a, b) => compareBytes(a.start, b.start))
+  }
+
+  #view(descriptor: RangeDescriptor): SplitRange {
+    const { rangeId } = descriptor
+    const reports = this.#options.observed(rangeId)
+    const holder = reportOfHolder(reports)
+    const nowMs = this.#env.clock.monotonicMs()
+    const busy = this.#whyBusy(rangeId, holder?.frozen !== undefined, nowMs)
+    const bytes = holder?.load['bytes']
+    const requests = holder?.load['requests']
+    return {
+      descriptor,
+      able: holder !== undefined && reports.every(({ replica }) => replica.bounds !== undefined),
+      ...(bytes === undefined ? {} : { bytes }),
+      ...(requests === undefined ? {} : { requestsPerSecond: requests }),
+      ...(holder?.splitKeys === undefined ? {} : { splitKeys: holder.splitKeys }),
+      ...(busy === undefined ? {} : { busy }),
+      splitForMs: nowMs - (this.#boundsSinceMs.get(rangeId) ?? this.#startedMs),
+    }
+  }
+
+  #whyBusy(rangeId: RangeId, frozen: boolean, nowMs: number): string | undefined {
+    for (const { type, jobId, rangeIds } of this.#underWay.values())
+      if (rangeIds.includes(rangeId)) return `job ${jobId} (${type}) is under way`
+    if (this.#options.moving().has(rangeId)) return 'its replicas are being moved'
+    if (frozen) return 'it is frozen to be merged'
+    const untilMs = this.#heldUntilMs.get(rangeId) ?? 0
+    if (untilMs <= nowMs) return undefined
+    return `the last attempt failed; the next one comes in ${Math.ceil((untilMs - nowMs) / 1000)} s`
+  }
+
+  async #followJobs(): Promise<void> {
+    const { signal } = this.#stop
+    try {
+      for await (const change of this.#jobs.watch({ signal })) {
+        if (change.type === 'removed') this.#underWay.delete(change.jobId)
+        else if (change.type === 'changed') {
+          this.#take(change.job)
+          this.#seenJob = Math.max(this.#seenJob, change.job.jobId)
+        } else {
+          this.#underWay.clear()
+          for (const job of change.jobs) this.#take(job)
+          this.#seenJob = this.#createdJob
+          this.#jobsRead = true
+        }
+      }
+    } catch (thrown) {
+      this.#stopFor(toKeelsonError(thrown))
+    }
+  }
+
+  #take(job: Job): void {
+    const { jobId, type } = job
+    if (type !== splitJobType && type !== mergeJobType) return
+    if (!isFinished(job)) {
+      this.#underWay.set(jobId, { jobId, type, rangeIds: rangesOf(job) })
+      return
+    }
+    const known = this.#underWay.get(jobId)
+    if (known === undefined) return
+    this.#underWay.delete(jobId)
+    if (job.status === 'succeeded') return
+    const untilMs = this.#env.clock.monotonicMs() + this.#policy.retryAfterMs
+    for (const rangeId of known.rangeIds) this.#heldUntilMs.set(rangeId, untilMs)
+  }
+
+  async #followDirectory(): Promise<void> {
+    const { signal } = this.#stop
+    try {
+      const watch = (): AsyncIterable<DirectoryEvent> => this.#options.directory.watch({ signal })
+      for await (const event of keepFollowing(this.#env, watch, { signal })) {
+        if (event.type === 'snapshot') {
+          const present = new Set(event.ranges.map(({ rangeId }) => rangeId))
+          for (const rangeId of this.#ranges.keys()) if (!present.has(rangeId)) this.#forget(rangeId)
+          for (const range of event.ranges) this.#learn(range, this.#directoryRead)
+          this.#directoryRead = true
+        } else {
+          for (const range of event.updated) this.#learn(range, true)
+          for (const rangeId of event.removed) this.#forget(rangeId)
+        }
+      }
+    } catch (thrown) {
+      this.#stopFor(toKeelsonError(thrown))
+    }
+  }
+
+  /** `news`: it was not there, or otherwise, when this leader looked last. */
+  #learn(range: RangeDescriptor, news: boolean): void {
+    const { rangeId } = range
+    const known = this.#ranges.get(rangeId)
+    this.#ranges.set(rangeId, range)
+    if (!news || (known !== undefined && sameEnd(known, range))) return
+    this.#boundsSinceMs.set(rangeId, this.#env.clock.monotonicMs())
+  }
+
+  #forget(rangeId: RangeId): void {
+    this.#ranges.delete(rangeId)
+    this.#heldUntilMs.delete(rangeId)
+    this.#boundsSinceMs.delete(rangeId)
+  }
+}
+
+const maximumDismissed = 10_000
+
+function rangesOf(job: Job): RangeId[] {
+  if (job.type === mergeJobType) {
+    const { leftRangeId, rightRangeId } = decodeMergeState(job.state)
+    return [leftRangeId, rightRangeId]
+  }
+  const { rangeId, rightRangeId } = decodeSplitState(job.state)
+  return rightRangeId === 0 ? [rangeId] : [rangeId, rightRangeId]
+}
+
+function sameEnd(a: RangeDescriptor, b: RangeDescriptor): boolean {
+  return a.end === undefined || b.end === undefined ? a.end === b.end : equalBytes(a.end, b.end)
+}
