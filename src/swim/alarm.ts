@@ -5,6 +5,9 @@ import type { SwimCore } from './core/swim-core.ts'
 /** A timer that fires later than this was held up, and so was the input that waits beside it. */
 const lateAfterMs = 10
 
+/** A timer that is set for so much too early is not set anew: to wake up in vain costs as much as some packets. */
+const tooEarlyMs = 100
+
 /** A timer that is late by this share of the probe timeout speaks against this process. */
 const lagShare = 0.25
 
@@ -42,15 +45,17 @@ export class Alarm {
   }
 
   /**
-   * Plans for the core's next deadline. A timer that is set for an earlier time stays: it finds nothing to do and is set anew, which
-   * costs less than to set it anew after each packet.
+   * Plans for the core's next deadline. A timer that is set for a little earlier stays: it finds nothing to do and is set anew,
+   * which costs less than to set it anew after each packet.
    */
   set(): void {
     if (this.#draining || this.#closed) return
     const deadlineMs = this.#core.nextDeadlineMs()
-    if (deadlineMs >= this.#armedForMs) return
+    if (deadlineMs >= this.#armedForMs && deadlineMs < this.#armedForMs + tooEarlyMs) return
     this.#timer?.cancel()
+    this.#timer = undefined
     this.#armedForMs = deadlineMs
+    if (deadlineMs === Number.POSITIVE_INFINITY) return
     this.#timer = this.#env.timers.schedule(Math.max(0, deadlineMs - this.#now()), () => this.#ring())
   }
 

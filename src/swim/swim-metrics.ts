@@ -22,7 +22,7 @@ const counted: Readonly<Record<keyof SwimCounters, readonly [name: string, help:
   stalls: ['stalls_total', 'Times that this process was stopped for longer than a probe may take'],
 }
 
-const updateEveryMs = 1_000
+const updateEveryMs = 5_000
 
 /** Copies a core's counts into the host's metrics. */
 export class SwimMetrics {

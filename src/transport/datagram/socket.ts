@@ -1,5 +1,6 @@
-import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
-import { isIPv6 } from 'node:net'
+import { createSocket, type RemoteInfo, type Socket, type SocketOptions } from 'node:dgram'
+import { lookup } from 'node:dns'
+import { isIP, isIPv6 } from 'node:net'
 import { checkBytes, checkFunction } from '../../core/arguments.ts'
 import { deferred } from '../../core/async.ts'
 import { KeelsonError } from '../../core/errors.ts'
@@ -18,6 +19,13 @@ import { GcmSealer, PlainSealer, type Sealer } from './sealer.ts'
 export function datagram(options: DatagramOptions): DatagramFactory {
   const checked = checkDatagramOptions(options)
   return async (context) => UdpSocket.open(checkDatagramContext(context), checked)
+}
+
+/** An address that is a number already needs no resolver, which would cost a turn of the event loop for each packet. */
+const lookupUnlessNumeric: NonNullable<SocketOptions['lookup']> = (host, options, callback) => {
+  const family = isIP(host)
+  if (family === 0) lookup(host, options, callback)
+  else callback(null, host, family)
 }
 
 class UdpSocket implements DatagramSocket {
@@ -59,7 +67,7 @@ class UdpSocket implements DatagramSocket {
         'insecure: gossip is neither authenticated nor encrypted',
       )
     }
-    const socket = createSocket({ type: isIPv6(listen.host) ? 'udp6' : 'udp4' })
+    const socket = createSocket({ type: isIPv6(listen.host) ? 'udp6' : 'udp4', lookup: lookupUnlessNumeric })
     const bound = deferred<void>()
     const onError = (cause: Error): void => {
       const message = `cannot listen on ${formatAddress(listen.host, listen.port)}: ${cause.message}; name another host or port`
