@@ -19,11 +19,12 @@ const key = new Uint8Array(32).fill(7)
 async function open(
   nodeId: string,
   seeds: readonly string[],
-  more: Partial<SwimOptions> = {},
+  more: Partial<SwimOptions> & { readonly host?: string } = {},
 ): Promise<Swim> {
+  const { host = '127.0.0.1', ...options } = more
   const env = nodeEnvironment()
   // One name for the sealed packets of all, so that it is the label that keeps clusters apart here.
-  const factory = datagram({ listen: { host: '127.0.0.1', port: 0 }, keyRing: new KeyRing([key]) })
+  const factory = datagram({ listen: { host, port: 0 }, keyRing: new KeyRing([key]) })
   return Swim.open({
     env,
     socket: await factory({ env, clusterId: 'udp-test', nodeId }),
@@ -32,7 +33,7 @@ async function open(
     label: 'udp-test',
     seeds,
     ...fast,
-    ...more,
+    ...options,
   })
 }
 
@@ -57,44 +58,48 @@ function all(swims: readonly Swim[], nodeId: string, state: string): boolean {
 }
 
 suite('five members on loopback', { timeout: 60_000 }, () => {
-  test('join, tell, leave, fail and come back', async () => {
-    const first = await open('n0', [])
-    const seeds = [first.self.address]
-    const others = await Promise.all(['n1', 'n2', 'n3', 'n4'].map(async (nodeId) => open(nodeId, seeds)))
-    const [n1, n2, n3, n4] = others as [Swim, Swim, Swim, Swim]
-    const everybody = [first, ...others]
-    const opened = [...everybody]
-    try {
-      await when(everybody, () => everybody.every((swim) => swim.status().members.alive === 5))
+  for (const host of ['127.0.0.1', '::1'])
+    test(`join, tell, leave, fail and come back on ${host}`, async () => {
+      const first = await open('n0', [], { host })
+      const seeds = [first.self.address]
+      assert.equal(seeds[0]?.startsWith(host === '::1' ? '[::1]:' : '127.0.0.1:'), true)
+      const others = await Promise.all(
+        ['n1', 'n2', 'n3', 'n4'].map(async (nodeId) => open(nodeId, seeds, { host })),
+      )
+      const [n1, n2, n3, n4] = others as [Swim, Swim, Swim, Swim]
+      const everybody = [first, ...others]
+      const opened = [...everybody]
+      try {
+        await when(everybody, () => everybody.every((swim) => swim.status().members.alive === 5))
 
-      n2.setMetadata(new Uint8Array([7, 7]))
-      await when(everybody, () => everybody.every((swim) => swim.member('n2')?.metadata.length === 2))
+        n2.setMetadata(new Uint8Array([7, 7]))
+        await when(everybody, () => everybody.every((swim) => swim.member('n2')?.metadata.length === 2))
 
-      const afterLeave = [first, n1, n2, n3]
-      const left: SwimEvent[] = []
-      first.on('change', (event) => left.push(event))
-      await n4.leave()
-      await n4.close()
-      await when(afterLeave, () => all(afterLeave, 'n4', 'left'))
-      assert.ok(left.some(({ type, member }) => type === 'left' && member.nodeId === 'n4'))
-      assert.ok(!left.some(({ type, member }) => type === 'failed' && member.nodeId === 'n4'))
+        const afterLeave = [first, n1, n2, n3]
+        const left: SwimEvent[] = []
+        first.on('change', (event) => left.push(event))
+        await n4.leave()
+        await n4.close()
+        await when(afterLeave, () => all(afterLeave, 'n4', 'left'))
+        assert.ok(left.some(({ type, member }) => type === 'left' && member.nodeId === 'n4'))
+        assert.ok(!left.some(({ type, member }) => type === 'failed' && member.nodeId === 'n4'))
 
-      await n3.close()
-      const rest = [first, n1, n2]
-      await when(rest, () => all(rest, 'n3', 'dead'))
-      assert.match(first.explain('n3')?.text ?? '', /n3 was declared dead .* because n\d/)
-      assert.equal(first.member('n4')?.state, 'left')
+        await n3.close()
+        const rest = [first, n1, n2]
+        await when(rest, () => all(rest, 'n3', 'dead'))
+        assert.match(first.explain('n3')?.text ?? '', /n3 was declared dead .* because n\d/)
+        assert.equal(first.member('n4')?.state, 'left')
 
-      const again = await open('n3', seeds, { incarnation: 2 })
-      opened.push(again)
-      const now = [...rest, again]
-      await when(now, () => all(now, 'n3', 'alive'))
-      assert.equal(n1.member('n3')?.incarnation, 2)
-      assert.ok((n1.member('n3')?.version ?? 0) > 0, 'its version goes on where the life before it ended')
-    } finally {
-      await Promise.all(opened.map(async (swim) => swim.close()))
-    }
-  })
+        const again = await open('n3', seeds, { incarnation: 2, host })
+        opened.push(again)
+        const now = [...rest, again]
+        await when(now, () => all(now, 'n3', 'alive'))
+        assert.equal(n1.member('n3')?.incarnation, 2)
+        assert.ok((n1.member('n3')?.version ?? 0) > 0, 'its version goes on where the life before it ended')
+      } finally {
+        await Promise.all(opened.map(async (swim) => swim.close()))
+      }
+    })
 
   test('clusters of another name do not merge', async () => {
     const ours = await open('a', [])

@@ -206,6 +206,7 @@ export function reportLifeguard(file: string): void {
   const sum = (rows: readonly Result[], value: (row: Result) => number): number =>
     rows.reduce((total, row) => total + value(row), 0)
   const intervalRows = (name: string): Result[] => of(name).filter(({ intervalMs }) => intervalMs > 0)
+  reportPoints(fair, names)
   const base = names[0] ?? ''
   const baseFalse = sum(intervalRows(base), (row) => row.falsePositives)
   const baseAtHealthy = sum(intervalRows(base), (row) => row.falseAtHealthy)
@@ -245,4 +246,20 @@ export function reportLifeguard(file: string): void {
     'GiB',
   ]
   console.log(table(head, rows))
+}
+
+/** Where the false positives come from: one line for each point that has any. */
+function reportPoints(results: readonly Result[], names: readonly string[]): void {
+  const points = new Map<string, Map<string, number>>()
+  for (const { configuration, concurrency, durationMs, intervalMs, falsePositives } of results) {
+    const point = `C ${concurrency}, D ${durationMs} ms, I ${intervalMs} ms`
+    const counts = points.get(point) ?? new Map<string, number>()
+    counts.set(configuration, (counts.get(configuration) ?? 0) + falsePositives)
+    points.set(point, counts)
+  }
+  const rows = [...points]
+    .filter(([, counts]) => [...counts.values()].some((count) => count > 0))
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([point, counts]) => [point, ...names.map((name) => String(counts.get(name) ?? 0))])
+  console.log(table(['false positives at', ...names], rows))
 }
