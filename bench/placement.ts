@@ -1,6 +1,7 @@
 // What placement costs at size: the model of a cluster, and plans on it.
 //
 //   model   building it, reports a second, memory, snapshots after changes
+//   plans   from scratch, when nothing changed, after some ranges changed, after a node failed, until all is repaired
 //
 // `npm run bench -- placement [--ranges 1000000] [--nodes 1000]`
 
@@ -8,7 +9,16 @@ import { parseArgs } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { SeededRandom } from 'keelson/core'
-import { Fleet, type PlacementNode, type PlacementRange } from 'keelson/placement'
+import {
+  balance,
+  Fleet,
+  type PlacementNode,
+  type PlacementRange,
+  type Plan,
+  Planner,
+  plan,
+  spread,
+} from 'keelson/placement'
 
 setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc') as () => void
@@ -117,8 +127,52 @@ for (const changes of [0, 1, 100, 10_000]) {
   })
   report(`${changes} changes and a snapshot`, taken.ms)
 }
-const failed = time(() => {
-  fleet.setNode(node(17, { liveness: 'dead', forMs: 300_000 }))
-  return fleet.snapshot()
-})
-report('a node fails, and a snapshot', failed.ms)
+
+// Plans. The cluster is as balanced as chance makes it: every plan from here on finds something to even out.
+const policy = {
+  goals: [
+    spread(['zone', 'rack']),
+    balance({ resource: 'bytes' }),
+    balance({ resource: 'cpu' }, { tolerance: 0.1 }),
+    balance('leases'),
+  ],
+}
+const unlimited = {
+  moves: 100_000,
+  improvements: 8,
+  incomingPerNode: 100_000,
+  outgoingPerNode: 100_000,
+  leaseTransfers: 8,
+}
+const planner = new Planner(policy)
+const summary = ({ moves, deferred }: Plan): string => `${moves.length} moves, ${deferred} wait`
+const cold = time(() => planner.plan(fleet.snapshot()))
+report('a plan from scratch', cold.ms, summary(cold.result))
+console.log(`${'with what the planner keeps'.padEnd(58)} ${(mebibytes() - empty).toFixed(0).padStart(9)} MiB`)
+const again = time(() => planner.plan(fleet.snapshot()))
+report('the same again', again.ms)
+for (const changes of [1, 1000]) {
+  for (let i = 0; i < changes; i++) {
+    fleet.setLoad(1 + random.integer(rangeCount), { bytes: 3e8, cpu: 0.1, qps: 9 })
+  }
+  const next = time(() => planner.plan(fleet.snapshot()))
+  report(`a plan after ${changes} loads changed`, next.ms, summary(next.result))
+}
+for (const [what, limits] of [
+  ['by the default limits', {}],
+  ['the whole repair', unlimited],
+] as const) {
+  const dead = 17 + Object.keys(limits).length
+  fleet.setNode(node(dead, { liveness: 'dead', forMs: 300_000 }))
+  const repair = time(() => planner.plan(fleet.snapshot(), { limits }))
+  report(`a plan after a node failed, ${what}`, repair.ms, summary(repair.result))
+  fleet.setNode(node(dead))
+  const back = time(() => planner.plan(fleet.snapshot()))
+  report('and when it is back', back.ms, summary(back.result))
+}
+fleet.setNode(node(3, { liveness: 'suspect' }))
+const doubt = time(() => planner.plan(fleet.snapshot()))
+report('a plan after a node is suspected', doubt.ms, summary(doubt.result))
+fleet.setNode(node(3))
+const pure = time(() => plan(fleet.snapshot(), policy))
+report('the pure plan', pure.ms, summary(pure.result))

@@ -17,22 +17,41 @@ export {
 } from './controller.ts'
 export type { RateAdaptation } from './core/adaptive-rate.ts'
 export { type AllocateInput, type Allocation, allocate } from './core/allocate.ts'
-export { explainRange, type RangeExplanation, type ReplicaExplanation } from './core/explain.ts'
 export {
-  type BalanceOptions,
-  type BoundConstraint,
+  Assignment,
+  type AssignmentBase,
+  type AssignmentObserver,
+  checkColumns,
+  type Domains,
+  nowhere,
+  type PlacementColumns,
+} from './core/assignment.ts'
+export { explainRange, type RangeExplanation, type ReplicaExplanation } from './core/explain.ts'
+export { type AboveSafetyOptions, aboveSafety } from './core/goals/above-safety.ts'
+export { type BalanceOptions, balance } from './core/goals/balance.ts'
+export { type CapacityOptions, capacity } from './core/goals/capacity.ts'
+export { dependency } from './core/goals/dependency.ts'
+export { exclusivity } from './core/goals/exclusivity.ts'
+export {
+  type AboveThreshold,
   type BoundGoal,
-  balance,
-  type CapacityOptions,
-  type Constraint,
-  capacity,
+  type BoundRule,
+  bindGoal,
+  bindRule,
   type Goal,
-  prohibitLabel,
-  requireLabel,
-  spread,
-} from './core/goals.ts'
+  type GoalKernel,
+  type GoalSubject,
+  type NodeCost,
+  type Rule,
+  type RuleLimits,
+} from './core/goals/goal.ts'
+export { evacuate, prohibitLabel, requireLabel } from './core/goals/labels.ts'
+export { type MoveGoalOptions, movedBytes, moveGoal } from './core/goals/move-goal.ts'
+export { type NodeGoalOptions, nodeGoal } from './core/goals/node-goal.ts'
+export { type RangeGoalOptions, type RangePlaces, rangeGoal } from './core/goals/range-goal.ts'
+export { spread, spreadAtLeast } from './core/goals/spread.ts'
+export { type WeightedGoal, weighted } from './core/goals/weighted.ts'
 export { type CommittedConfiguration, PlacementInvariants } from './core/invariants.ts'
-export { Ledger, nowhere } from './core/ledger.ts'
 export {
   defaultLoadSamplerTuning,
   LoadSampler,
@@ -49,7 +68,7 @@ export type {
   PlannedMove,
   PlanOptions,
 } from './core/plan.ts'
-export { plan } from './core/planner.ts'
+export { Planner, plan } from './core/planner.ts'
 export type { EffectivePolicy, Sourced } from './core/policy/effective.ts'
 export type {
   DomainLimit,

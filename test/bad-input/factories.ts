@@ -844,7 +844,12 @@ export const factories: readonly Factory[] = [
   },
   {
     name: 'capacity',
-    options: { refuseAbove: { kind: 'probability' } },
+    options: {
+      refuseAbove: { kind: 'probability' },
+      shedAbove: { kind: 'probability' },
+      resources: array,
+      transient: array,
+    },
     valid: () => ({}),
     make: (options) => capacity('bytes', options as never),
   },

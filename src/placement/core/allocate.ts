@@ -1,12 +1,19 @@
 import { checkArray, checkMembers } from '../../core/arguments.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { checkId, type Incarnation, type NodeId, type RangeId } from '../../model/ids.ts'
-import { flatOf } from './flat.ts'
-import type { BoundGoal } from './goals.ts'
-import { Ledger, nowhere } from './ledger.ts'
+import type { Assignment, AssignmentBase } from './assignment.ts'
+import { bindGoal, bindRule } from './goals/goal.ts'
 import { type PlacementPolicy, placementLimits, placementPolicy } from './policy.ts'
-import { buildSnapshot, type PlacementNode, type PlacementRange } from './snapshot.ts'
-import { Targets } from './targets.ts'
+import {
+  buildSnapshot,
+  type PlacementNode,
+  type PlacementRange,
+  type PlacementSnapshot,
+  type StoreView,
+} from './snapshot.ts'
+import { epsilon, Targets } from './targets.ts'
+import { Traffic } from './traffic.ts'
+import { WorkingSet } from './working-set.ts'
 
 /** Where a new range goes. */
 export interface Allocation {
@@ -44,13 +51,7 @@ export function allocate(input: AllocateInput): readonly Allocation[] {
   checkMembers(input, 'what is allocated', ['nodes', 'ranges', 'rangeIds', 'policy', 'seed'])
   const policy = placementPolicy(input.policy)
   checkArray(input.rangeIds, 'the ranges to place')
-  const existing = input.ranges ?? []
-  const known = new Set(existing.map(({ descriptor }) => descriptor.rangeId))
-  const allocations: Allocation[] = []
-  const ranges: PlacementRange[] = [...existing]
-  const counted = { nodes: input.nodes, deadAfterMs: Number.POSITIVE_INFINITY }
-  // Goals over all nodes, with what is placed so far entered as it goes along.
-  const base = new Ledger(flatOf(buildSnapshot({ ...counted, ranges })))
+  const known = new Set((input.ranges ?? []).map(({ descriptor }) => descriptor.rangeId))
   for (const rangeId of input.rangeIds) {
     checkId(rangeId, 'a range id')
     if (known.has(rangeId))
@@ -59,64 +60,82 @@ export function allocate(input: AllocateInput): readonly Allocation[] {
         `range ${rangeId} exists already, or stands twice among the new ones; give it another id`,
       )
     known.add(rangeId)
-    allocations.push(placeOne(input, policy, base, rangeId))
   }
-  return allocations
+  const snapshot = snapshotWith(input)
+  const ordered = Float64Array.from(input.rangeIds).sort()
+  const columns = new WorkingSet(snapshot, ordered, totalsOf(snapshot), policy.replicationFactor)
+  const assignment = columns.assign()
+  const rules = policy.constraints.map((rule) => bindRule(assignment, rule))
+  const goals = policy.goals.map((goal) => bindGoal(assignment, goal))
+  const targets = new Targets(
+    assignment,
+    columns,
+    rules,
+    goals,
+    new Traffic(snapshot),
+    placementLimits({}),
+    input.seed ?? 0,
+  )
+  const at = new Map(input.rangeIds.map((rangeId) => [rangeId, ordered.indexOf(rangeId)]))
+  return input.rangeIds.map((rangeId) =>
+    placeOne(rangeId, at.get(rangeId) as number, columns, assignment, targets, policy.replicationFactor),
+  )
 }
 
-/** One range: a snapshot of it alone, with the counts of all the others. */
-function placeOne(input: AllocateInput, policy: PlacementPolicy, base: Ledger, rangeId: RangeId): Allocation {
-  const chosen: { nodeId: NodeId; incarnation: Incarnation }[] = []
-  for (let i = 0; i < policy.replicationFactor; i++) {
-    const descriptor = {
-      rangeId,
-      start: new Uint8Array(0),
-      end: undefined,
-      generation: 1,
-      replicas: chosen.map((each, at) => ({ ...each, replicaId: at + 1, role: 'voter' as const })),
-    }
-    const snapshot = flatOf(
-      buildSnapshot({
-        nodes: input.nodes,
-        ranges: [{ descriptor }],
-        deadAfterMs: Number.POSITIVE_INFINITY,
-      }),
-    )
-    const ledger = new Ledger(snapshot)
-    ledger.replicas.set(base.replicas)
-    ledger.leases.set(base.leases)
-    const constraints = policy.constraints.map((constraint) => constraint.bind(ledger))
-    const goals = policy.goals.map((goal) => goal.bind(ledger))
-    const targets = new Targets(ledger, constraints, goals, placementLimits({}), input.seed ?? 0)
-    const choice = targets.choose(0, nowhere, true)
+/** The cluster with the new ranges, which have no replica yet. */
+function snapshotWith(input: AllocateInput): PlacementSnapshot {
+  const created = input.rangeIds.map(
+    (rangeId): PlacementRange => ({
+      descriptor: { rangeId, start: new Uint8Array(0), end: undefined, generation: 1, replicas: [] },
+    }),
+  )
+  return buildSnapshot({
+    nodes: input.nodes,
+    ranges: [...(input.ranges ?? []), ...created],
+    deadAfterMs: Number.POSITIVE_INFINITY,
+  })
+}
+
+/** What there is on the nodes already. */
+function totalsOf(snapshot: PlacementSnapshot): AssignmentBase {
+  const ids = Float64Array.from([...snapshot.ranges()], ({ rangeId }) => rangeId)
+  const { usage, held, replicaCount, leaderCount } = new WorkingSet(snapshot, ids, undefined).assign()
+  return { usage, held, replicas: replicaCount, leaders: leaderCount }
+}
+
+function placeOne(
+  rangeId: RangeId,
+  range: number,
+  columns: WorkingSet,
+  assignment: Assignment,
+  targets: Targets,
+  replicas: number,
+): Allocation {
+  const first = columns.firstSlot[range] as number
+  for (let slot = first; slot < first + replicas; slot++) {
+    const choice = targets.choose(slot, true)
     if (choice.type === 'none') {
       throw new KeelsonError(
         'UNSUPPORTED',
-        `range ${rangeId} needs ${policy.replicationFactor} nodes, but only ${i} may take a replica of it; add nodes or lower the replication factor`,
-        { details: { nodes: i } },
+        `range ${rangeId} needs ${replicas} nodes, but only ${slot - first} may take a replica of it; add nodes or lower the replication factor`,
+        { details: { nodes: slot - first } },
       )
     }
-    const node = snapshot.nodes[choice.node]?.descriptor as PlacementNode['descriptor']
-    chosen.push({ nodeId: node.nodeId, incarnation: node.incarnation })
-    base.moveReplica(nowhere, nowhere, choice.node)
-    if (i + 1 === policy.replicationFactor) return lead(base, goals, snapshot.nodeIndex, rangeId, chosen)
+    assignment.move(slot, choice.node)
+    targets.candidates.changed(choice.node)
   }
-  return { rangeId, nodes: chosen }
-}
-
-/** Puts the node first that should lead. */
-function lead(
-  base: Ledger,
-  goals: readonly BoundGoal[],
-  nodeIndex: ReadonlyMap<NodeId, number>,
-  rangeId: RangeId,
-  chosen: readonly { nodeId: NodeId; incarnation: Incarnation }[],
-): Allocation {
-  const cost = (nodeId: NodeId): number =>
-    goals
-      .map((goal) => goal.leaseCost(0, nowhere, nodeIndex.get(nodeId) as number))
-      .find((each) => each !== 0) ?? 0
-  const nodes = [...chosen].sort((a, b) => cost(a.nodeId) - cost(b.nodeId))
-  base.moveLease(nowhere, nodeIndex.get((nodes[0] as { nodeId: NodeId }).nodeId) as number)
+  const slots = Array.from({ length: replicas }, (_, i) => first + i)
+  const worse = (a: number, b: number): number =>
+    targets.goals
+      .map((goal) => goal.leadDelta(range, a) - goal.leadDelta(range, b))
+      .find((difference) => Math.abs(difference) > epsilon) ?? a - b
+  // The node that should lead comes first.
+  slots.sort(worse)
+  assignment.lead(range, slots[0] as number)
+  const nodes = slots.map((slot) => {
+    const { nodeId, incarnation } = (columns.snapshot.stores[assignment.place[slot] as number] as StoreView)
+      .node.descriptor
+    return { nodeId, incarnation }
+  })
   return { rangeId, nodes }
 }

@@ -1,6 +1,6 @@
 import { checkArray, checkObject } from '../../core/arguments.ts'
 import { KeelsonError } from '../../core/errors.ts'
-import { replicaBits } from './snapshot.ts'
+import { replicaBits } from './model/cluster.ts'
 
 /** Nobody: where a replica comes from when it is to be made, and goes to when it is to vanish. */
 export const nowhere = -1
@@ -13,6 +13,18 @@ export interface Domains {
   readonly count: number
   /** What each is called; empty for that of the nodes that do not name the tier. */
   readonly names: readonly string[]
+}
+
+/** Sums over replicas that do not move: columns may hold a part of the ranges, and the sums be those of all. */
+export interface AssignmentBase {
+  /** nodes × resources. */
+  readonly usage: Float64Array
+  /** nodes × resources: what replicas that go still hold where they are. */
+  readonly held: Float64Array
+  /** Replicas of each node. */
+  readonly replicas: Int32Array
+  /** Leads of each node. */
+  readonly leaders: Int32Array
 }
 
 /**
@@ -55,6 +67,8 @@ export interface PlacementColumns {
   readonly tableOf: Int32Array | undefined
   /** Class of rules of each range, by the number that a `RuleBook` gives it. Undefined: all have those of the cluster. */
   readonly ruleClass: Int32Array | undefined
+  /** What replicas of ranges that are not among these columns put on the nodes. Undefined: nothing. */
+  readonly base?: AssignmentBase | undefined
   /** The domains of one tier of locality. */
   domains(tier: string): Domains
   /** The value of a node's label, if it has it. */
@@ -94,6 +108,7 @@ export class Assignment {
   /** Leads of each node. */
   readonly leaderCount: Int32Array
   readonly #lists: Int32Array[]
+  readonly #listed: Int32Array
   readonly #position: Int32Array
   readonly #observers: AssignmentObserver[] = []
   #journal: Int32Array | undefined
@@ -117,22 +132,25 @@ export class Assignment {
       }
     }
     this.leader = (leader ?? columns.homeLeader).slice()
-    this.usage = new Float64Array(nodeCount * width)
-    this.held = new Float64Array(nodeCount * width)
-    this.replicaCount = new Int32Array(nodeCount)
-    this.leaderCount = new Int32Array(nodeCount)
+    const { base } = columns
+    this.usage = base?.usage.slice() ?? new Float64Array(nodeCount * width)
+    this.held = base?.held.slice() ?? new Float64Array(nodeCount * width)
+    this.replicaCount = base?.replicas.slice() ?? new Int32Array(nodeCount)
+    this.leaderCount = base?.leaders.slice() ?? new Int32Array(nodeCount)
+    this.#listed = new Int32Array(nodeCount)
     this.#position = new Int32Array(slotCount)
     for (let slot = 0; slot < slotCount; slot++) {
       const node = this.place[slot] as number
       if (node >= 0) {
-        this.#position[slot] = this.replicaCount[node] as number
+        this.#position[slot] = this.#listed[node] as number
+        this.#listed[node] = (this.#listed[node] as number) + 1
         this.replicaCount[node] = (this.replicaCount[node] as number) + 1
         this.#add(this.usage, node, columns.load, slot, 1)
       }
       const from = this.heldAt(slot)
       if (from >= 0 && from !== node) this.#add(this.held, from, columns.load, slot, 1)
     }
-    this.#lists = Array.from(this.replicaCount, (count) => new Int32Array(count + 4))
+    this.#lists = Array.from(this.#listed, (count) => new Int32Array(count + 4))
     for (let slot = 0; slot < slotCount; slot++) {
       const node = this.place[slot] as number
       if (node >= 0) (this.#lists[node] as Int32Array)[this.#position[slot] as number] = slot
@@ -140,14 +158,19 @@ export class Assignment {
     for (let range = 0; range < rangeCount; range++) this.#count(range, this.leader[range] as number, 1)
   }
 
-  /** One of the {@link replicaCount} slots of a node. Their order changes with every change. */
+  /** Slots on a node: its replicas, but for those of a base. */
+  slotCountOn(node: number): number {
+    return this.#listed[node] as number
+  }
+
+  /** One of the {@link slotCountOn} slots of a node. Their order changes with every change. */
   slotAt(node: number, index: number): number {
     return (this.#lists[node] as Int32Array)[index] as number
   }
 
   /** The slots of a node, as a copy. */
   slotsOn(node: number): Int32Array {
-    return (this.#lists[node] as Int32Array).slice(0, this.replicaCount[node])
+    return (this.#lists[node] as Int32Array).slice(0, this.#listed[node])
   }
 
   /** Whether the slot's range is led from it. */
@@ -266,7 +289,7 @@ export class Assignment {
   }
 
   #list(slot: number, node: number): void {
-    const at = this.replicaCount[node] as number
+    const at = this.#listed[node] as number
     let list = this.#lists[node] as Int32Array
     if (at === list.length) {
       const larger = new Int32Array(at * 2)
@@ -276,17 +299,19 @@ export class Assignment {
     }
     list[at] = slot
     this.#position[slot] = at
-    this.replicaCount[node] = at + 1
+    this.#listed[node] = at + 1
+    this.replicaCount[node] = (this.replicaCount[node] as number) + 1
   }
 
   #unlist(slot: number, node: number): void {
     const list = this.#lists[node] as Int32Array
-    const last = (this.replicaCount[node] as number) - 1
+    const last = (this.#listed[node] as number) - 1
     const at = this.#position[slot] as number
     const moved = list[last] as number
     list[at] = moved
     this.#position[moved] = at
-    this.replicaCount[node] = last
+    this.#listed[node] = last
+    this.replicaCount[node] = (this.replicaCount[node] as number) - 1
   }
 
   #count(range: number, slot: number, sign: number): void {

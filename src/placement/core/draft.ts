@@ -1,29 +1,22 @@
-import { type FlatSnapshot, nodeName } from './flat.ts'
-import type { BoundGoal } from './goals.ts'
-import { Ledger, nowhere } from './ledger.ts'
+import type { RangeId } from '../../model/ids.ts'
+import { type Assignment, type AssignmentBase, nowhere } from './assignment.ts'
+import { type BoundGoal, type BoundRule, bindGoal, bindRule } from './goals/goal.ts'
 import type { BlockedRange, PlannedMove } from './plan.ts'
 import type { PlacementLimits, PlacementPolicy } from './policy.ts'
 import { proveQuorum, type QuorumStep } from './quorum.ts'
-import { replicaBits } from './snapshot.ts'
-import { type Need, needPriority, RangeSurvey, repairPriority } from './survey.ts'
-import { Targets } from './targets.ts'
+import { type PlacementSnapshot, replicaBits } from './snapshot.ts'
+import { type Need, needPriority, RangeSurvey, repairPriority, whereIs } from './survey.ts'
+import { epsilon, Targets } from './targets.ts'
+import type { Traffic } from './traffic.ts'
+import { WorkingSet } from './working-set.ts'
 
 const maximumRejections = 5
 const maximumBlocked = 50
 
-/** A plan in the making: what is decided so far, and what the cluster looks like once it has happened. @internal */
-export class Draft {
-  readonly snapshot: FlatSnapshot
-  readonly policy: PlacementPolicy
-  readonly limits: PlacementLimits
-  readonly ledger: Ledger
-  readonly goals: readonly BoundGoal[]
-  readonly targets: Targets
-  readonly survey: RangeSurvey
+/** What a plan says so far, whatever ranges were looked at for it. @internal */
+export class PlanSheet {
   readonly moves: PlannedMove[] = []
   readonly blocked: BlockedRange[] = []
-  /** Ranges that this plan moves already. */
-  readonly planned: Uint8Array
   blockedCount = 0
   /** Moves that are needed and wait for room. */
   deferred = 0
@@ -31,100 +24,122 @@ export class Draft {
   improvements = 0
   /** Repairs that are planned or wait for room. */
   repairs = 0
+  /** Ranges that this plan moves already. */
+  readonly planned: Set<RangeId> = new Set()
+}
 
-  constructor(snapshot: FlatSnapshot, policy: PlacementPolicy, limits: PlacementLimits, seed: number) {
-    this.snapshot = snapshot
+/** A part of a plan in the making, over the ranges that it looks at. @internal */
+export class Draft {
+  readonly columns: WorkingSet
+  readonly policy: PlacementPolicy
+  readonly limits: PlacementLimits
+  readonly assignment: Assignment
+  readonly rules: readonly BoundRule[]
+  readonly goals: readonly BoundGoal[]
+  readonly targets: Targets
+  readonly survey: RangeSurvey
+  readonly traffic: Traffic
+  readonly sheet: PlanSheet
+
+  constructor(
+    snapshot: PlacementSnapshot,
+    rangeIds: ArrayLike<RangeId>,
+    totals: AssignmentBase,
+    setting: {
+      readonly policy: PlacementPolicy
+      readonly limits: PlacementLimits
+      readonly seed: number
+      readonly traffic: Traffic
+      readonly sheet: PlanSheet
+    },
+  ) {
+    const { policy, limits, seed, traffic, sheet } = setting
     this.policy = policy
     this.limits = limits
-    this.ledger = new Ledger(snapshot)
-    this.goals = policy.goals.map((goal) => goal.bind(this.ledger))
-    const constraints = policy.constraints.map((constraint) => constraint.bind(this.ledger))
-    this.targets = new Targets(this.ledger, constraints, this.goals, limits, seed)
-    this.survey = new RangeSurvey(snapshot, constraints, policy.replicationFactor)
-    this.planned = new Uint8Array(snapshot.rangeIds.length)
+    this.traffic = traffic
+    this.sheet = sheet
+    this.columns = new WorkingSet(snapshot, rangeIds, totals)
+    this.assignment = this.columns.assign()
+    this.rules = policy.constraints.map((rule) => bindRule(this.assignment, rule))
+    this.goals = policy.goals.map((goal) => bindGoal(this.assignment, goal))
+    this.targets = new Targets(this.assignment, this.columns, this.rules, this.goals, traffic, limits, seed)
+    this.survey = new RangeSurvey(this.columns, this.rules, policy.replicationFactor)
   }
 
-  /** Position of the voter that the lease is best with, or -1. */
+  /** Sums over all ranges, with what is planned. */
+  get totals(): AssignmentBase {
+    const { usage, held, replicaCount, leaderCount } = this.assignment
+    return { usage, held, replicas: replicaCount, leaders: leaderCount }
+  }
+
+  /** Slot of the voter that the lease is best with, or -1. */
   bestLeaseTarget(range: number, from: number): number {
-    const { firstReplica, replicaNode, replicaStatus } = this.snapshot
+    const { firstSlot, status, eligible } = this.columns
+    const end = this.columns.spareSlot(range)
     let best = -1
-    for (let i = firstReplica[range] as number; i < (firstReplica[range + 1] as number); i++) {
-      const node = replicaNode[i] as number
-      const status = replicaStatus[i] as number
-      const usable = (status & replicaBits.voter) !== 0 && (status & replicaBits.up) !== 0
-      if (!usable || node === from || !this.ledger.eligible(node)) continue
-      if (
-        best < 0 ||
-        this.leaseCostOf(range, from, node) < this.leaseCostOf(range, from, replicaNode[best] as number)
-      ) {
-        best = i
-      }
+    for (let slot = firstSlot[range] as number; slot < end; slot++) {
+      const node = this.assignment.place[slot] as number
+      const bits = status[slot] as number
+      const usable = (bits & replicaBits.voter) !== 0 && (bits & replicaBits.up) !== 0
+      if (!usable || node < 0 || slot === from || eligible[node] !== 1) continue
+      if (best < 0 || this.leaseDifference(range, slot, best) < 0) best = slot
     }
     return best
   }
 
-  /** @internal */
-  leaseCostOf(range: number, from: number, to: number): number {
+  /** Negative when the lease is better with `a` than with `b`. @internal */
+  leaseDifference(range: number, a: number, b: number): number {
     for (const goal of this.goals) {
-      const cost = goal.leaseCost(range, from, to)
-      if (cost !== 0) return cost
+      const difference = goal.leadDelta(range, a) - goal.leadDelta(range, b)
+      if (Math.abs(difference) > epsilon) return difference
     }
     return 0
   }
 
-  /** Enters a move of a replica into plan and ledger, if a quorum stands throughout. */
+  /**
+   * Enters a move of a replica into the plan, if a quorum stands throughout: a new one goes to `to`, or the learner there
+   * becomes a voter, and `leaving` goes.
+   */
   commit(range: number, priority: number, why: string, to: number, leaving: number, learner: number): void {
-    const { snapshot, survey } = this
-    const status = leaving < 0 ? 0 : (snapshot.replicaStatus[leaving] as number)
+    const { columns, survey, assignment } = this
+    const status = leaving < 0 ? 0 : (columns.status[leaving] as number)
     const proof = this.prove(to !== nowhere, leaving, status)
     if (proof === undefined) return this.block(range, `${why}, but a quorum would not stand throughout`)
-    const from = leaving < 0 ? nowhere : (snapshot.replicaNode[leaving] as number)
-    const counts = (status & replicaBits.lost) === 0 ? from : nowhere
-    const size = snapshot.loads.get('bytes')?.[range] ?? 0
-    const node = snapshot.nodes[to]?.descriptor
-    this.planned[range] = 1
-    if (priority >= repairPriority) this.repairs++
-    this.ledger.begin(counts, to)
-    this.ledger.moveReplica(range, counts, learner >= 0 ? nowhere : to)
-    const heir = leaving >= 0 && leaving === survey.leaseholder ? this.bestLeaseTarget(range, from) : -1
-    const heirNode = heir < 0 ? nowhere : (snapshot.replicaNode[heir] as number)
-    if (leaving >= 0 && leaving === survey.leaseholder) this.ledger.moveLease(from, heirNode)
-    this.moves.push({
-      rangeId: snapshot.rangeIds[range] as number,
-      generation: snapshot.generations[range] as number,
-      kind: node === undefined ? 'remove' : leaving < 0 ? 'add' : 'replace',
+    const slot = leaving < 0 ? columns.spareSlot(range) : leaving
+    const copies = to !== nowhere && learner < 0
+    const rejected = copies ? this.targets.rejections(slot, to, maximumRejections) : []
+    const heir = leaving >= 0 && leaving === survey.leaseholder ? this.bestLeaseTarget(range, leaving) : -1
+    const from = leaving < 0 ? nowhere : (assignment.place[leaving] as number)
+    const view = to === nowhere ? undefined : columns.snapshot.stores[to]
+    const rangeId = columns.rangeIds[range] as number
+    this.sheet.planned.add(rangeId)
+    if (priority >= repairPriority) this.sheet.repairs++
+    this.traffic.begin(from, to)
+    this.sheet.moves.push({
+      rangeId,
+      generation: columns.generations[range] as number,
+      kind: view === undefined ? 'remove' : leaving < 0 ? 'add' : 'replace',
       priority,
       reason: why,
-      ...(node === undefined
+      ...(view === undefined
         ? {}
         : {
             add: {
-              nodeId: node.nodeId,
-              incarnation: node.incarnation,
-              ...(learner < 0 ? {} : { replicaId: snapshot.replicaIds[learner] as number }),
+              nodeId: view.node.descriptor.nodeId,
+              incarnation: view.node.descriptor.incarnation,
+              ...(view.storeId === '' ? {} : { storeId: view.storeId }),
+              ...(learner < 0 ? {} : { replicaId: columns.replicaIds[learner] as number }),
             },
           }),
-      ...(leaving < 0
-        ? {}
-        : {
-            remove: {
-              replicaId: snapshot.replicaIds[leaving] as number,
-              nodeId: nodeName(snapshot, from),
-            },
-          }),
-      ...(heir < 0
-        ? {}
-        : {
-            leaseTo: {
-              replicaId: snapshot.replicaIds[heir] as number,
-              nodeId: nodeName(snapshot, heirNode),
-            },
-          }),
-      bytes: to === nowhere || learner >= 0 ? 0 : size,
-      rejected:
-        to === nowhere || learner >= 0 ? [] : this.targets.rejections(range, from, to, maximumRejections),
+      ...(leaving < 0 ? {} : { remove: this.#replica(leaving) }),
+      ...(heir < 0 ? {} : { leaseTo: this.#replica(heir) }),
+      bytes: copies ? (columns.moveBytes[slot] as number) : 0,
+      rejected,
       proof,
     })
+    if (leaving >= 0 && assignment.leader[range] === leaving) assignment.lead(range, heir)
+    assignment.move(slot, learner >= 0 ? nowhere : to)
+    this.#changed(from, to)
   }
 
   /** @internal */
@@ -143,54 +158,66 @@ export class Draft {
     })
   }
 
-  /** Enters a transfer of a lease into plan and ledger. */
+  /** Enters a transfer of a lease into the plan. */
   commitLease(range: number, priority: number, why: string, to: number): void {
-    const { snapshot, survey } = this
+    const { columns, survey, assignment } = this
     const proof = proveQuorum(survey.voters, survey.liveVoters, { adds: false })
     if (proof === undefined) return
-    const node = snapshot.replicaNode[to] as number
-    this.planned[range] = 1
-    this.ledger.leaseMoves++
-    this.ledger.moveLease(snapshot.replicaNode[survey.leaseholder] as number, node)
-    this.moves.push({
-      rangeId: snapshot.rangeIds[range] as number,
-      generation: snapshot.generations[range] as number,
+    const from = assignment.place[survey.leaseholder] as number
+    const rangeId = columns.rangeIds[range] as number
+    this.sheet.planned.add(rangeId)
+    this.traffic.leaseMoves++
+    assignment.lead(range, to)
+    this.sheet.moves.push({
+      rangeId,
+      generation: columns.generations[range] as number,
       kind: 'transferLease',
       priority,
       reason: why,
-      leaseTo: { replicaId: snapshot.replicaIds[to] as number, nodeId: nodeName(snapshot, node) },
+      leaseTo: this.#replica(to),
       bytes: 0,
       rejected: [],
       proof,
     })
+    this.#changed(from, assignment.place[to] as number)
   }
 
   /** Whether the limits let another move between two nodes begin. */
   hasRoom(from: number, to: number): boolean {
-    if (this.ledger.replicaMoves >= this.limits.moves) return false
+    if (this.traffic.replicaMoves >= this.limits.moves) return false
     if (to >= 0 && this.targets.isBusy(to)) return false
-    return from < 0 || (this.ledger.outgoing[from] as number) < this.limits.outgoingPerNode
+    return from < 0 || (this.traffic.outgoing[from] as number) < this.limits.outgoingPerNode
   }
 
   /** @internal */
   mayImprove(): boolean {
-    return this.improvements < this.limits.improvements && this.ledger.replicaMoves < this.limits.moves
+    return this.sheet.improvements < this.limits.improvements && this.traffic.replicaMoves < this.limits.moves
   }
 
   /** True when a range is not to be moved merely to make something better. */
   isTaken(range: number): boolean {
-    const { moveOf, held } = this.snapshot
-    return this.planned[range] === 1 || (moveOf[range] as number) >= 0 || (held[range] as number) > 0
+    if (this.columns.fixed[this.columns.firstSlot[range] as number] === 1) return true
+    return this.sheet.planned.has(this.columns.rangeIds[range] as number)
   }
 
   defer(need: Need): void {
-    this.deferred++
-    if (needPriority[need] >= repairPriority) this.repairs++
+    this.sheet.deferred++
+    if (needPriority[need] >= repairPriority) this.sheet.repairs++
   }
 
   block(range: number, why: string): void {
-    this.blockedCount++
-    if (this.blocked.length >= maximumBlocked) return
-    this.blocked.push({ rangeId: this.snapshot.rangeIds[range] as number, why })
+    this.sheet.blockedCount++
+    if (this.sheet.blocked.length >= maximumBlocked) return
+    this.sheet.blocked.push({ rangeId: this.columns.rangeIds[range] as number, why })
+  }
+
+  #replica(slot: number): { replicaId: number; nodeId: string } {
+    const at = whereIs(this.columns, this.assignment, slot)
+    return { replicaId: this.columns.replicaIds[slot] as number, nodeId: this.columns.nodeIdOf(at) }
+  }
+
+  #changed(from: number, to: number): void {
+    this.targets.candidates.changed(from)
+    this.targets.candidates.changed(to)
   }
 }

@@ -1,10 +1,9 @@
 import { KeelsonError } from '../../core/errors.ts'
 import type { NodeId, RangeId, ReplicaId } from '../../model/ids.ts'
+import { nowhere } from './assignment.ts'
 import type { Draft } from './draft.ts'
-import { findRange, nodeName } from './flat.ts'
-import { nowhere } from './ledger.ts'
 import type { BlockedRange, PlannedMove, PlanOptions } from './plan.ts'
-import { draftOf, plan } from './planner.ts'
+import { Planner } from './planner.ts'
 import type { PlacementPolicy } from './policy.ts'
 import { type PlacementSnapshot, replicaBits } from './snapshot.ts'
 import type { Rejection } from './targets.ts'
@@ -44,39 +43,48 @@ const maximumOthers = 100
  * @throws KeelsonError `NOT_FOUND`
  */
 export function explainRange(
-  input: PlacementSnapshot,
+  snapshot: PlacementSnapshot,
   rangeId: RangeId,
   policy: Partial<PlacementPolicy> = {},
   options: PlanOptions = {},
 ): RangeExplanation {
-  const draft = draftOf(input, policy, options)
-  const { snapshot } = draft
-  const range = findRange(snapshot, rangeId)
-  if (range < 0)
+  return explainBy(new Planner(policy), snapshot, rangeId, options)
+}
+
+/** The same by a planner that knows the cluster already. @throws KeelsonError `NOT_FOUND` */
+export function explainBy(
+  planner: Planner,
+  snapshot: PlacementSnapshot,
+  rangeId: RangeId,
+  options: PlanOptions = {},
+): RangeExplanation {
+  const planned = planner.plan(snapshot, options)
+  if (snapshot.range(rangeId) === undefined)
     throw new KeelsonError(
       'NOT_FOUND',
       `the snapshot has no range ${rangeId}; look for its id in the directory`,
     )
-  const need = draft.survey.read(range).need()
-  const { firstReplica, replicaIds, replicaNode, replicaStatus } = snapshot
+  const draft = planner.draft([rangeId], options)
+  const { columns, assignment } = draft
+  const need = draft.survey.read(0).need()
   const replicas: ReplicaExplanation[] = []
-  for (let i = firstReplica[range] as number; i < (firstReplica[range + 1] as number); i++) {
-    const node = replicaNode[i] as number
+  const spare = columns.spareSlot(0)
+  for (let slot = 0; slot < spare; slot++) {
+    const node = columns.store[slot] as number
     replicas.push({
-      replicaId: replicaIds[i] as number,
-      nodeId: nodeName(snapshot, node),
-      status: statusInWords(replicaStatus[i] as number),
-      goals: node < 0 ? [] : draft.goals.map((goal) => `${goal.name}: ${goal.describe(range, node)}`),
+      replicaId: columns.replicaIds[slot] as number,
+      nodeId: columns.nodeIdOf(node),
+      status: statusInWords(columns.status[slot] as number),
+      goals: node < 0 ? [] : draft.goals.map((goal) => `${goal.name}: ${goal.describe(slot, node)}`),
     })
   }
   const others: Rejection[] = []
-  for (let node = 0; node < snapshot.nodes.length && others.length < maximumOthers; node++) {
-    if (draft.targets.holds(range, node)) continue
-    const why = draft.targets.whyNot(range, node) ?? whyNotBetter(draft, range, node)
-    others.push({ nodeId: nodeName(snapshot, node), why })
+  for (let node = 0; node < columns.nodeCount && others.length < maximumOthers; node++) {
+    if (columns.holds(assignment, 0, node)) continue
+    const why = draft.targets.whyNot(spare, node) ?? whyNotBetter(draft, node)
+    others.push({ nodeId: columns.nodeIdOf(node), why })
   }
-  const underWay = snapshot.moves[snapshot.moveOf[range] as number]
-  const planned = plan(input, policy, options)
+  const underWay = snapshot.moveOf(rangeId)
   const next: PlannedMove | BlockedRange | undefined =
     underWay !== undefined
       ? { rangeId, why: `a move is under way: ${underWay.kind}` }
@@ -91,7 +99,7 @@ const needInWords: Readonly<Record<ReturnType<Draft['survey']['need']>, string>>
   finishLearner: 'that a learner becomes a voter or goes',
   replaceLost: 'another voter for one that is lost',
   add: 'another voter',
-  leaseOff: 'that its lease leaves a node that is to be emptied',
+  leaseOff: 'that its lease leaves a node that is to be emptied or is worked on',
   replaceLeaving: 'another voter for one on a node that is to be emptied',
   replaceEvicted: 'another voter for one that a constraint forbids',
   removeExtra: 'one voter less',
@@ -103,21 +111,21 @@ function statusInWords(status: number): string {
   if ((status & replicaBits.lost) !== 0) words.push('lost')
   else if ((status & replicaBits.up) === 0) words.push('silent')
   if ((status & replicaBits.leaving) !== 0) words.push('on a node that is to be emptied')
+  if ((status & replicaBits.resting) !== 0) words.push('on a node that is worked on')
   return words.join(', ')
 }
 
 /** Why a node that could take a replica has none: what would get worse, for every replica that could come. */
-function whyNotBetter(draft: Draft, range: number, node: number): string {
-  const { firstReplica, replicaNode } = draft.snapshot
-  for (let i = firstReplica[range] as number; i < (firstReplica[range + 1] as number); i++) {
-    const from = replicaNode[i] as number
+function whyNotBetter(draft: Draft, node: number): string {
+  const { columns, assignment } = draft
+  const spare = columns.spareSlot(0)
+  let first = -1
+  for (let slot = 0; slot < spare; slot++) {
+    const from = assignment.place[slot] as number
     if (from === nowhere) continue
-    if (draft.targets.improves(range, from, node))
-      return `it would be better than ${nodeName(draft.snapshot, from)}`
+    if (first < 0) first = slot
+    if (draft.targets.improves(slot, node)) return `it would be better than ${columns.nodeIdOf(from)}`
   }
-  const worse = draft.goals.find((goal) => {
-    const from = replicaNode[firstReplica[range] as number] as number
-    return goal.replicaCost(range, from, node) > 1e-9
-  })
-  return worse === undefined ? 'no better than where it is' : `${worse.name}: ${worse.describe(range, node)}`
+  const worse = first < 0 ? undefined : draft.goals.find((goal) => goal.moveDelta(first, node) > 1e-9)
+  return worse === undefined ? 'no better than where it is' : `${worse.name}: ${worse.describe(first, node)}`
 }

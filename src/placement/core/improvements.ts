@@ -1,160 +1,240 @@
+import type { RangeId } from '../../model/ids.ts'
+import { nowhere } from './assignment.ts'
 import type { Draft } from './draft.ts'
-import { nodeName } from './flat.ts'
-import type { BoundGoal } from './goals.ts'
-import { nowhere } from './ledger.ts'
-import { NodeIndex } from './node-index.ts'
+import type { BoundGoal, BoundRule } from './goals/goal.ts'
 import { replicaBits } from './snapshot.ts'
+import { epsilon } from './targets.ts'
 
 /** Ranges of an overfull node that are looked at for the best one to move. */
-const maximumExamined = 64
+export const maximumExamined = 64
 
-/** Plans moves for the sake of the goals alone: diversity and balance. @internal */
+/** Priority of what relieves a node that is too full. */
+export const shedPriority = 4200
+
+/** Plans moves for the sake of rules of nodes, and of the goals alone: diversity and balance. @internal */
 export class Improvements {
   readonly draft: Draft
-  #index: NodeIndex | undefined
 
   constructor(draft: Draft) {
     this.draft = draft
   }
 
-  /** Built when balance first asks for it. */
-  get index(): NodeIndex {
-    this.#index ??= new NodeIndex(this.draft.snapshot)
-    return this.#index
-  }
-
-  run(): void {
-    for (const goal of this.draft.goals) this.improve(goal)
-  }
-
-  /** Makes moves for the sake of one goal, as long as they harm no goal before it. */
-  improve(goal: BoundGoal): void {
-    switch (goal.judges) {
-      case 'ranges':
-        return this.improveRanges(goal)
-      case 'replicas':
-        return this.evenOut(goal, (source) => this.shedReplica(source))
-      case 'leases':
-        return this.evenOut(goal, (source) => this.shedLease(source))
-    }
-  }
-
-  /** Ranges that the goal alone could have better. */
-  improveRanges(goal: BoundGoal): void {
-    for (let range = 0; range < this.draft.snapshot.rangeIds.length; range++) {
-      if (!this.draft.mayImprove()) return
-      if (this.draft.isTaken(range) || goal.excess(range) <= 0) continue
-      this.improveRange(range, goal)
-    }
-  }
-
-  /** Moves the replica of a range whose move gains most. */
+  /** Moves the replica of a range whose move gains most by a goal. */
   improveRange(range: number, goal: BoundGoal): void {
-    const { firstReplica, replicaNode } = this.draft.snapshot
-    if (this.draft.survey.read(range).need() !== 'nothing') return
+    const { draft } = this
+    const { firstSlot } = draft.columns
+    if (!draft.mayImprove() || draft.isTaken(range) || goal.excess(range) <= 0) return
+    if (draft.survey.read(range).need() !== 'nothing') return
     let [leaving, to, gain] = [-1, nowhere, 0]
-    for (let i = firstReplica[range] as number; i < (firstReplica[range + 1] as number); i++) {
-      const from = replicaNode[i] as number
-      const choice = this.draft.targets.choose(range, from, false)
-      if (choice.type !== 'found' || !this.draft.targets.improves(range, from, choice.node)) continue
-      if (!this.draft.hasRoom(from, choice.node)) continue
-      const cost = goal.replicaCost(range, from, choice.node)
+    const end = draft.columns.spareSlot(range)
+    for (let slot = firstSlot[range] as number; slot < end; slot++) {
+      const choice = draft.targets.choose(slot, false)
+      if (choice.type !== 'found' || !draft.targets.improves(slot, choice.node)) continue
+      if (!draft.hasRoom(this.#place(slot), choice.node)) continue
+      const cost = goal.moveDelta(slot, choice.node)
       if (leaving >= 0 && cost >= gain) continue
-      ;[leaving, to, gain] = [i, choice.node, cost]
+      ;[leaving, to, gain] = [slot, choice.node, cost]
     }
     if (leaving < 0) return
-    const from = replicaNode[leaving] as number
-    const why = `${goal.name}: ${nodeName(this.draft.snapshot, from)} has ${goal.describe(range, from)}`
-    this.draft.improvements++
-    this.draft.commit(range, 200, why, to, leaving, -1)
+    const from = this.#place(leaving)
+    const why = `${goal.name}: ${draft.columns.nodeName(from)} has ${goal.describe(leaving, from)}`
+    this.#improve(range, 200, why, to, leaving)
   }
 
-  /** Takes from the fullest node that something can be taken from, until nothing is gained any more. */
-  evenOut(goal: BoundGoal, shed: (source: number) => boolean): void {
-    const nodes = Array.from({ length: this.draft.snapshot.nodes.length }, (_, node) => node)
-    const spent = new Uint8Array(nodes.length)
+  /** The lease of a range goes where a goal that judges leases likes it better. */
+  improveLease(range: number, goal: BoundGoal): void {
+    const { draft } = this
+    if (draft.traffic.leaseMoves >= draft.limits.leaseTransfers || draft.isTaken(range)) return
+    if (draft.survey.read(range).need() !== 'nothing' || draft.survey.leaseholder < 0) return
+    this.#giveLease(range, draft.survey.leaseholder, goal)
+  }
+
+  /** Takes from the fullest of some nodes that something can be taken from, until nothing is gained any more. */
+  evenOut(goal: BoundGoal, sources: readonly number[], cold: readonly number[]): void {
+    const spent = new Set<number>()
     for (;;) {
       let source = -1
-      for (const node of nodes) {
-        if (spent[node] === 1 || !this.draft.ledger.eligible(node)) continue
+      for (const node of sources) {
+        if (spent.has(node)) continue
         if (source < 0 || goal.pressure(node) > goal.pressure(source)) source = node
       }
       if (source < 0) return
-      if (!this.mayGive(goal, source) || !shed(source)) spent[source] = 1
+      const shed =
+        goal.judges === 'leases'
+          ? this.shedLease(source, goal, false)
+          : this.shedLease(source, goal, true) ||
+            this.shedReplica(source, goal) ||
+            this.swap(source, cold, goal)
+      if (!shed) spent.add(source)
     }
   }
 
-  /** Whether any node at all could take something from the source, so that looking at its ranges makes sense. */
-  mayGive(goal: BoundGoal, source: number): boolean {
-    for (let node = 0; node < this.draft.snapshot.nodes.length; node++) {
-      if (node === source || !this.draft.ledger.eligible(node) || !goal.worthwhile(source, node)) continue
-      if (goal.replicaCost(0, source, node) < 0 || goal.leaseCost(0, source, node) < 0) return true
+  /** Moves the best of a node's replicas elsewhere, for balance. */
+  shedReplica(source: number, goal: BoundGoal): boolean {
+    const { draft } = this
+    if (!draft.mayImprove()) return false
+    let [best, bestTo, examined] = [-1, nowhere, 0]
+    for (const slot of this.slotsOn(source)) {
+      if (!this.isFree(slot)) continue
+      if (examined++ >= maximumExamined) break
+      const choice = draft.targets.choose(slot, false)
+      if (choice.type !== 'found' || !draft.hasRoom(source, choice.node)) continue
+      if (!draft.targets.improves(slot, choice.node)) continue
+      if (best >= 0 && !this.gainsMore(slot, choice.node, best, bestTo)) continue
+      ;[best, bestTo] = [slot, choice.node]
+    }
+    if (best < 0) return false
+    const range = draft.columns.rangeOf[best] as number
+    draft.survey.read(range)
+    this.#improve(range, 100, this.whyBetter(best, bestTo, goal), bestTo, best)
+    return draft.isTaken(range)
+  }
+
+  /** Moves one of a node's leases to another replica of its range: to share leases, or `load` that comes with them. */
+  shedLease(source: number, goal: BoundGoal, load: boolean): boolean {
+    const { draft } = this
+    if (draft.traffic.leaseMoves >= draft.limits.leaseTransfers) return false
+    if (load && draft.columns.leaderLoad === undefined) return false
+    let examined = 0
+    for (const slot of this.slotsOn(source)) {
+      const range = draft.columns.rangeOf[slot] as number
+      const leads = ((draft.columns.status[slot] as number) & replicaBits.lease) !== 0
+      if (!leads || !this.isFree(slot)) continue
+      if (examined++ >= maximumExamined) break
+      if (this.#giveLease(range, slot, goal)) return true
     }
     return false
   }
 
-  /** Moves the best of a node's replicas elsewhere, for balance. */
-  shedReplica(source: number): boolean {
-    if (!this.draft.mayImprove()) return false
-    const { replicaNode } = this.draft.snapshot
-    let [best, bestAt, bestTo, examined] = [-1, -1, nowhere, 0]
-    for (const i of this.index.votersOn(source)) {
-      const range = this.index.rangeOf(i)
-      if (this.draft.isTaken(range) || this.draft.survey.read(range).need() !== 'nothing') continue
-      if (examined++ >= maximumExamined) break
-      const choice = this.draft.targets.choose(range, source, false)
-      if (choice.type !== 'found' || !this.draft.hasRoom(source, choice.node)) continue
-      if (!this.draft.targets.improves(range, source, choice.node)) continue
-      if (best >= 0 && !this.gainsMore(range, choice.node, best, bestTo, source)) continue
-      ;[best, bestAt, bestTo] = [range, i, choice.node]
+  /** Exchanges a replica of a full node for a lighter one of an empty node, where no single move is any good. */
+  swap(source: number, cold: readonly number[], goal: BoundGoal): boolean {
+    const { draft } = this
+    if (draft.sheet.improvements + 2 > draft.limits.improvements) return false
+    if (draft.traffic.replicaMoves + 2 > draft.limits.moves) return false
+    let [first, second, gain] = [-1, -1, -epsilon]
+    const mine = this.slotsOn(source).filter((slot) => this.isFree(slot))
+    for (const other of cold) {
+      if (other === source || !draft.hasRoom(source, other) || !draft.hasRoom(other, source)) continue
+      const theirs = this.slotsOn(other).filter((slot) => this.isFree(slot))
+      for (const a of mine.slice(0, maximumExamined)) {
+        for (const b of theirs.slice(0, maximumExamined)) {
+          const delta = goal.swapDelta(a, b)
+          if (delta >= gain || !this.maySwap(a, b) || !draft.targets.improvesSwap(a, b)) continue
+          ;[first, second, gain] = [a, b, delta]
+        }
+      }
     }
-    if (best < 0) return false
-    this.draft.survey.read(best)
-    const why = this.whyBetter(best, replicaNode[bestAt] as number, bestTo)
-    this.draft.improvements++
-    this.draft.commit(best, 100, why, bestTo, bestAt, -1)
-    return this.draft.isTaken(best)
+    if (first < 0) return false
+    const { columns, assignment } = draft
+    const [from, to] = [this.#place(first), this.#place(second)]
+    const why = `${goal.name}: changes places with a lighter one, ${goal.describe(first, from)}, ${goal.describe(second, to)}`
+    for (const [slot, target] of [
+      [first, to],
+      [second, from],
+    ] as const) {
+      const range = columns.rangeOf[slot] as number
+      draft.survey.read(range)
+      if (assignment.place[slot] !== target) this.#improve(range, 100, why, target, slot)
+    }
+    return true
   }
 
-  /** Moves one of a node's leases to another replica of its range, for balance. */
-  shedLease(source: number): boolean {
-    if (this.draft.ledger.leaseMoves >= this.draft.limits.leaseTransfers) return false
-    let examined = 0
-    for (const i of this.index.votersOn(source)) {
-      const range = this.index.rangeOf(i)
-      if (
-        ((this.draft.snapshot.replicaStatus[i] as number) & replicaBits.lease) === 0 ||
-        this.draft.isTaken(range)
+  /** Takes from a node that a rule says is too full, the heaviest first, until it says so no more. */
+  relieve(source: number, rule: BoundRule): void {
+    const { draft } = this
+    for (const slot of this.slotsOn(source)) {
+      const why = rule.sheds?.(source)
+      if (why === undefined) return
+      if (!this.isFree(slot) || rule.evicts(slot) === undefined) continue
+      const choice = draft.targets.choose(slot, false)
+      if (choice.type === 'none') continue
+      if (choice.type === 'busy' || !draft.hasRoom(source, choice.node)) {
+        draft.sheet.deferred++
+        return
+      }
+      const range = draft.columns.rangeOf[slot] as number
+      draft.survey.read(range)
+      const named = `${rule.name}: ${draft.columns.nodeName(source)} is too full: ${why}`
+      draft.commit(range, shedPriority, named, choice.node, slot, -1)
+    }
+  }
+
+  /** Whether two replicas may exchange their nodes by all hard rules. @internal */
+  maySwap(a: number, b: number): boolean {
+    const { columns, assignment, rules } = this.draft
+    const [rangeA, rangeB] = [columns.rangeOf[a] as number, columns.rangeOf[b] as number]
+    if (rangeA === rangeB) return false
+    if (columns.holds(assignment, rangeA, this.#place(b))) return false
+    if (columns.holds(assignment, rangeB, this.#place(a))) return false
+    return rules.every((rule) => rule.allowsSwap(a, b))
+  }
+
+  /** Whether a replica may be moved merely to make something better. @internal */
+  isFree(slot: number): boolean {
+    const { draft } = this
+    const range = draft.columns.rangeOf[slot] as number
+    const voter = ((draft.columns.status[slot] as number) & replicaBits.voter) !== 0
+    return voter && !draft.isTaken(range) && draft.survey.read(range).need() === 'nothing'
+  }
+
+  /** Slots on a node among those that are looked at, the heaviest first. @internal */
+  slotsOn(node: number): number[] {
+    const { columns, assignment } = this.draft
+    const weights = columns.snapshot.resources.map((_, r) => {
+      const used = assignment.usage[node * columns.resources.length + r] as number
+      return used > 0 ? 1 / used : 0
+    })
+    const weigh = (slot: number): number =>
+      weights.reduce(
+        (most, weight, r) => Math.max(most, weight * (columns.load[slot * weights.length + r] as number)),
+        0,
       )
-        continue
-      if (this.draft.survey.read(range).need() !== 'nothing') continue
-      if (examined++ >= maximumExamined) break
-      const to = this.draft.bestLeaseTarget(range, source)
-      const node = to < 0 ? nowhere : (this.draft.snapshot.replicaNode[to] as number)
-      if (to < 0 || !this.draft.targets.improvesLease(range, source, node)) continue
-      const goal = this.draft.goals.find((each) => each.leaseCost(range, source, node) < 0)
-      this.draft.commitLease(
-        range,
-        50,
-        `${goal?.name ?? 'balance'}: ${goal?.describe(range, source) ?? ''}`,
-        to,
-      )
-      return true
+    return [...assignment.slotsOn(node)]
+      .map((slot) => ({ slot, weight: weigh(slot) }))
+      .sort((a, b) => b.weight - a.weight || a.slot - b.slot)
+      .map(({ slot }) => slot)
+  }
+
+  /** @internal */
+  gainsMore(slot: number, to: number, best: number, bestTo: number): boolean {
+    for (const goal of this.draft.goals) {
+      const difference = goal.moveDelta(slot, to) - goal.moveDelta(best, bestTo)
+      if (Math.abs(difference) > epsilon) return difference < 0
     }
     return false
   }
 
   /** @internal */
-  gainsMore(range: number, to: number, best: number, bestTo: number, from: number): boolean {
-    for (const goal of this.draft.goals) {
-      const difference = goal.replicaCost(range, from, to) - goal.replicaCost(best, from, bestTo)
-      if (Math.abs(difference) > 1e-9) return difference < 0
-    }
-    return false
+  whyBetter(slot: number, to: number, fallback: BoundGoal): string {
+    const from = this.#place(slot)
+    const goal = this.draft.goals.find((each) => each.moveDelta(slot, to) < -epsilon) ?? fallback
+    return `${goal.name}: ${goal.describe(slot, from)}, ${goal.describe(slot, to)}`
   }
 
-  whyBetter(range: number, from: number, to: number): string {
-    const goal = this.draft.goals.find((each) => each.replicaCost(range, from, to) < -1e-9)
-    return `${goal?.name ?? 'balance'}: ${goal?.describe(range, from) ?? ''}, ${goal?.describe(range, to) ?? ''}`
+  #giveLease(range: number, slot: number, goal: BoundGoal): boolean {
+    const { draft } = this
+    const to = draft.bestLeaseTarget(range, slot)
+    if (to < 0 || goal.leadDelta(range, to) >= -epsilon || !draft.targets.improvesLease(range, to))
+      return false
+    const better = draft.goals.find((each) => each.leadDelta(range, to) < -epsilon) ?? goal
+    draft.commitLease(range, 50, `${better.name}: ${better.describe(slot, this.#place(slot))}`, to)
+    return draft.isTaken(range)
   }
+
+  #improve(range: number, priority: number, why: string, to: number, leaving: number): void {
+    this.draft.sheet.improvements++
+    this.draft.commit(range, priority, why, to, leaving, -1)
+  }
+
+  #place(slot: number): number {
+    return this.draft.assignment.place[slot] as number
+  }
+}
+
+/** Ids by a draw that is the same everywhere, so that those that are looked at are a fair sample. @internal */
+export function drawOf(rangeId: RangeId, seed: number): number {
+  let hash = Math.imul((rangeId % 0x1_0000_0000) ^ seed, 0x9e3779b1)
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d)
+  hash = Math.imul(hash ^ (hash >>> 12), 0x297a2d39)
+  return (hash ^ (hash >>> 15)) >>> 0
 }

@@ -1,7 +1,7 @@
 import type { Incarnation, NodeId, RangeId, ReplicaId } from '../../model/ids.ts'
 import type { PlacementLimits } from './policy.ts'
 import type { QuorumStep } from './quorum.ts'
-import { type MoveKind } from './snapshot.ts'
+import type { MoveKind } from './snapshot.ts'
 import type { Rejection } from './targets.ts'
 
 /** A move that the planner wants. */
@@ -22,6 +22,8 @@ export interface PlannedMove {
     readonly nodeId: NodeId
     /** The life of that node's data. */
     readonly incarnation: Incarnation
+    /** Which of its stores, where it has several. */
+    readonly storeId?: string
     /** The learner that is there already. */
     readonly replicaId?: ReplicaId
   }

@@ -1,30 +1,76 @@
 import { checkObject } from '../../core/arguments.ts'
 import { checkOptions, integerOption } from '../../core/options.ts'
-import { goalDistances, measurePlan } from './bounds.ts'
-import { Draft } from './draft.ts'
-import { flatOf } from './flat.ts'
-import { Improvements } from './improvements.ts'
+import type { RangeId } from '../../model/ids.ts'
+import type { AssignmentBase } from './assignment.ts'
+import { measurePlan } from './bounds.ts'
+import { Draft, PlanSheet } from './draft.ts'
+import { FleetIndex } from './fleet-index.ts'
+import type { BoundGoal } from './goals/goal.ts'
+import type { IdSet } from './id-set.ts'
+import { drawOf, Improvements, maximumExamined } from './improvements.ts'
 import type { Plan, PlanOptions } from './plan.ts'
 import { type PlacementLimits, type PlacementPolicy, placementLimits, placementPolicy } from './policy.ts'
 import { Repairs } from './repairs.ts'
-import type { PlacementSnapshot } from './snapshot.ts'
+import { nodeBits, type PlacementSnapshot, replicaBits } from './snapshot.ts'
+import { Traffic } from './traffic.ts'
 
-/** An empty plan of a cluster. @internal */
-export function draftOf(
-  snapshot: PlacementSnapshot,
-  policy: Partial<PlacementPolicy> = {},
-  options: PlanOptions = {},
-): Draft {
-  checkObject(snapshot, 'the snapshot to plan for', ['table', 'reader', 'moves'])
-  const { seed, limits } = checkOptions<{ readonly seed: number; readonly limits: PlacementLimits }>(
-    'plan',
-    options,
-    {
-      seed: integerOption({ min: 0, fallback: 0 }),
-      limits: (value) => placementLimits(value as Partial<PlacementLimits> | undefined),
-    },
-  )
-  return new Draft(flatOf(snapshot), placementPolicy(policy), limits, seed)
+/** Ranges that a goal could have better of which one plan looks at so many. */
+const improvedTogether = 256
+/** Full nodes that are looked at together, and how often the next ones are when nothing came of it. */
+const sourcesTogether = 16
+const maximumBatches = 8
+const coldTogether = 8
+/** Ranges that nothing can be done for and that are named. */
+const namedUnavailable = 50
+/** From here on a need is one of repair: its priority less the votes that are to spare. */
+const repairUrgency = 9000
+
+interface Setting {
+  readonly limits: PlacementLimits
+  readonly seed: number
+}
+
+/**
+ * Plans for one cluster, again and again: it keeps what it knows from one snapshot to the next and looks only at what
+ * changed between them. What it plans is exactly what {@link plan} says of the same snapshot.
+ */
+export class Planner {
+  /** What it plans by. */
+  readonly policy: PlacementPolicy
+  /** @internal */
+  readonly index: FleetIndex
+  #last: { readonly snapshot: PlacementSnapshot; readonly setting: Setting; readonly plan: Plan } | undefined
+
+  /** @throws KeelsonError `INVALID_OPTION` */
+  constructor(policy: Partial<PlacementPolicy> = {}) {
+    this.policy = placementPolicy(policy)
+    this.index = new FleetIndex(this.policy)
+  }
+
+  /**
+   * The next moves. The same snapshot, policy and options give the same plan, whatever was planned before. It costs what
+   * changed since the last snapshot, if that was of the same fleet. @throws KeelsonError `INVALID_OPTION`, `INVALID_ARGUMENT`
+   */
+  plan(snapshot: PlacementSnapshot, options: PlanOptions = {}): Plan {
+    const setting = checkPlanning(snapshot, options)
+    const last = this.#last
+    if (last?.snapshot === snapshot && sameSetting(last.setting, setting)) return last.plan
+    this.index.update(snapshot)
+    const plan = new Planning(this.index, this.policy, setting).run()
+    this.#last = { snapshot, setting, plan }
+    return plan
+  }
+
+  /** An empty draft over some ranges of the snapshot that was planned for last. @internal */
+  draft(rangeIds: ArrayLike<RangeId>, options: PlanOptions = {}): Draft {
+    const snapshot = this.index.snapshot as PlacementSnapshot
+    return new Draft(snapshot, rangeIds, this.index.totals, {
+      policy: this.policy,
+      ...checkPlanning(snapshot, options),
+      traffic: new Traffic(snapshot),
+      sheet: new PlanSheet(),
+    })
+  }
 }
 
 /** Plans the next moves of a cluster. Pure: the same snapshot, policy and seed give the same plan. @throws KeelsonError `INVALID_OPTION`, `INVALID_ARGUMENT` */
@@ -33,25 +79,243 @@ export function plan(
   policy: Partial<PlacementPolicy> = {},
   options: PlanOptions = {},
 ): Plan {
-  const draft = draftOf(snapshot, policy, options)
-  const before = goalDistances(draft.goals)
-  new Repairs(draft).run()
-  // While anything is to be repaired the network belongs to it.
-  if (draft.repairs === 0) new Improvements(draft).run()
-  const { moves, blocked, blockedCount, deferred, goals } = draft
-  const bounds = measurePlan(draft.snapshot, draft.policy, moves, goals, before)
-  return { moves, blocked, blockedCount, deferred, bounds, explained: explain(draft) }
+  return new Planner(policy).plan(snapshot, options)
 }
 
-function explain(draft: Draft): readonly string[] {
-  const lines: string[] = []
-  const kinds = new Map<string, number>()
-  for (const { kind } of draft.moves) kinds.set(kind, (kinds.get(kind) ?? 0) + 1)
-  const counts = [...kinds].map(([kind, count]) => `${count} × ${kind}`).join(', ')
-  lines.push(draft.moves.length === 0 ? 'nothing to move' : `${draft.moves.length} moves: ${counts}`)
-  if (draft.snapshot.moves.length > 0) lines.push(`${draft.snapshot.moves.length} moves are under way`)
-  if (draft.deferred > 0) lines.push(`${draft.deferred} more are needed and wait for room`)
-  if (draft.repairs > 0) lines.push('nothing is balanced while there is something to repair')
-  if (draft.blockedCount > 0) lines.push(`${draft.blockedCount} ranges need what cannot be done now`)
-  return lines
+function checkPlanning(snapshot: PlacementSnapshot, options: PlanOptions): Setting {
+  checkObject(snapshot, 'the snapshot to plan for', ['table', 'reader', 'moves'])
+  return checkOptions<Setting>('plan', options, {
+    seed: integerOption({ min: 0, fallback: 0 }),
+    limits: (value) => placementLimits(value as Partial<PlacementLimits> | undefined),
+  })
+}
+
+function sameSetting(a: Setting, b: Setting): boolean {
+  if (a.seed !== b.seed) return false
+  return (Object.keys(a.limits) as (keyof PlacementLimits)[]).every(
+    (name) => a.limits[name] === b.limits[name],
+  )
+}
+
+/** One plan in the making. */
+class Planning {
+  readonly #index: FleetIndex
+  readonly #policy: PlacementPolicy
+  readonly #setting: Setting
+  readonly #snapshot: PlacementSnapshot
+  readonly #traffic: Traffic
+  readonly #sheet = new PlanSheet()
+  /** Sums over all ranges with what is planned so far. */
+  #totals: AssignmentBase
+  /** How many ranges each goal could have better, with what is planned so far. */
+  readonly #excess: number[]
+
+  constructor(index: FleetIndex, policy: PlacementPolicy, setting: Setting) {
+    this.#index = index
+    this.#policy = policy
+    this.#setting = setting
+    this.#snapshot = index.snapshot as PlacementSnapshot
+    this.#traffic = new Traffic(this.#snapshot)
+    this.#totals = index.totals
+    this.#excess = index.excess.map((tree) => tree.size)
+  }
+
+  run(): Plan {
+    const before = this.#distances()
+    this.#repair()
+    this.#relieve()
+    // While anything is to be repaired the network belongs to it.
+    if (this.#sheet.repairs === 0) this.#improve()
+    const { moves, blocked, blockedCount, deferred } = this.#sheet
+    const bounds = measurePlan(this.#index.copies, moves, this.#policy.goals, before, this.#distances())
+    return { moves, blocked, blockedCount, deferred, bounds, explained: this.#explain() }
+  }
+
+  /** A draft over some ranges, on top of what is planned already. */
+  #open(rangeIds: ArrayLike<RangeId>): Draft {
+    return new Draft(this.#snapshot, rangeIds, this.#totals, {
+      policy: this.#policy,
+      ...this.#setting,
+      traffic: this.#traffic,
+      sheet: this.#sheet,
+    })
+  }
+
+  #close(draft: Draft): void {
+    this.#totals = draft.totals
+    draft.columns.rangeIds.forEach((rangeId, range) => {
+      if (!this.#sheet.planned.has(rangeId)) return
+      draft.goals.forEach((goal, g) => {
+        if (goal.judges !== 'ranges') return
+        const was = this.#index.excess[g]?.has(rangeId) === true ? 1 : 0
+        this.#excess[g] = (this.#excess[g] as number) + (goal.excess(range) > 0 ? 1 : 0) - was
+      })
+    })
+  }
+
+  /** How far the goals are from what they strive for, in moves. */
+  #distances(): readonly number[] {
+    const probe = this.#open([])
+    return probe.goals.map((goal, g) =>
+      goal.judges === 'ranges' ? (this.#excess[g] as number) : (goal.distance?.() ?? 0),
+    )
+  }
+
+  /** What ranges need, the most urgent first, as far as there may be room; the rest waits. */
+  #repair(): void {
+    const { limits } = this.#setting
+    const budget = Math.max(256, 4 * (limits.moves + limits.leaseTransfers))
+    const order: RangeId[] = []
+    const urgencies = [...this.#index.needs.keys()].sort((a, b) => b - a)
+    for (const urgency of urgencies) {
+      const ranges = this.#index.needs.get(urgency)
+      if (ranges === undefined || ranges.size === 0) continue
+      const room = urgency === 0 ? namedUnavailable : Math.max(0, budget - order.length)
+      order.push(...this.#some(ranges, room))
+      const left = Math.max(0, ranges.size - room)
+      if (urgency === 0) this.#sheet.blockedCount += left
+      else this.#sheet.deferred += left
+      if (urgency >= repairUrgency) this.#sheet.repairs += left
+    }
+    if (order.length === 0) return
+    const draft = this.#open(Float64Array.from(order).sort())
+    const repairs = new Repairs(draft)
+    const at = new Map<RangeId, number>()
+    draft.columns.rangeIds.forEach((rangeId, range) => at.set(rangeId, range))
+    for (const rangeId of order) repairs.meet(at.get(rangeId) as number)
+    this.#close(draft)
+  }
+
+  /** Nodes that are too full give something away, whatever it is. */
+  #relieve(): void {
+    const probe = this.#open([])
+    probe.rules.forEach((rule, r) => {
+      if (rule.sheds === undefined) return
+      const full = nodesOf(probe)
+        .filter((node) => rule.sheds?.(node) !== undefined && isUp(this.#snapshot, node))
+        .slice(0, sourcesTogether * maximumBatches)
+      if (full.length === 0) return
+      const draft = this.#open(this.#rangesOf(full, []))
+      const improvements = new Improvements(draft)
+      for (const node of full) improvements.relieve(node, draft.rules[r] as (typeof draft.rules)[number])
+      this.#close(draft)
+    })
+  }
+
+  #improve(): void {
+    this.#policy.goals.forEach((_, g) => {
+      const probe = this.#open([])
+      const goal = probe.goals[g] as BoundGoal
+      if (goal.judges === 'ranges') return this.#improveRanges(g)
+      this.#evenOut(g, probe)
+    })
+  }
+
+  /** Ranges that one goal alone could have better. */
+  #improveRanges(g: number): void {
+    const ranges = this.#index.excess[g]
+    if (ranges === undefined || ranges.size === 0) return
+    const draft = this.#open(Float64Array.from(this.#some(ranges, improvedTogether)).sort())
+    const improvements = new Improvements(draft)
+    draft.columns.rangeIds.forEach((_, range) =>
+      improvements.improveRange(range, draft.goals[g] as BoundGoal),
+    )
+    this.#close(draft)
+  }
+
+  /** Full nodes give to empty ones, the fullest first. */
+  #evenOut(g: number, probe: Draft): void {
+    const goal = probe.goals[g] as BoundGoal
+    const pressures = new Map(nodesOf(probe).map((node) => [node, goal.pressure(node)]))
+    const pressure = (node: number): number => pressures.get(node) as number
+    const nodes = [...pressures.keys()].filter((node) => probe.columns.eligible[node] === 1)
+    nodes.sort((a, b) => pressure(b) - pressure(a) || a - b)
+    const emptiest = nodes[nodes.length - 1]
+    if (emptiest === undefined) return
+    const sources = nodes.filter((node) => node !== emptiest && goal.worthwhile(node, emptiest))
+    const cold = nodes.slice(-coldTogether).reverse()
+    for (let batch = 0; batch < maximumBatches; batch++) {
+      const some = sources.slice(batch * sourcesTogether, (batch + 1) * sourcesTogether)
+      const { moves } = this.#sheet
+      const before = moves.length
+      if (some.length === 0) return
+      const draft = this.#open(this.#rangesOf(some, goal.judges === 'leases' ? [] : cold))
+      new Improvements(draft).evenOut(draft.goals[g] as BoundGoal, some, cold)
+      this.#close(draft)
+      if (moves.length > before) return
+    }
+  }
+
+  /** Some of the ranges of nodes: of full ones the heaviest and a sample, of empty ones a sample. Ascending. */
+  #rangesOf(full: readonly number[], cold: readonly number[]): Float64Array {
+    const chosen = new Set<RangeId>()
+    for (const store of full) {
+      const all = this.#weighed(store)
+      for (const { rangeId } of all.slice(0, maximumExamined)) chosen.add(rangeId)
+      all.sort((a, b) => a.draw - b.draw || a.rangeId - b.rangeId)
+      for (const { rangeId } of all.slice(0, maximumExamined)) chosen.add(rangeId)
+    }
+    for (const store of cold) {
+      const all = this.#weighed(store).sort((a, b) => a.draw - b.draw || a.rangeId - b.rangeId)
+      for (const { rangeId } of all.slice(0, maximumExamined)) chosen.add(rangeId)
+    }
+    return Float64Array.from(chosen).sort()
+  }
+
+  /** The ranges of a store that are free, the heaviest by any resource first. */
+  #weighed(store: number): { rangeId: RangeId; weight: number; draw: number }[] {
+    const snapshot = this.#snapshot
+    const width = snapshot.resources.length
+    const { nodeId } = (snapshot.stores[store] as PlacementSnapshot['stores'][number]).node.descriptor
+    const reader = snapshot.reader()
+    const found: { rangeId: RangeId; weight: number; draw: number }[] = []
+    for (const rangeId of this.#index.rangesOn(nodeId)) {
+      if (!reader.seek(rangeId) || reader.held > 0 || this.#sheet.planned.has(rangeId)) continue
+      let there = false
+      let leads = false
+      for (let i = 0; i < reader.replicas; i++) {
+        if (reader.store(i) !== store) continue
+        there = true
+        leads = (reader.status(i) & replicaBits.lease) !== 0
+      }
+      if (!there) continue
+      let weight = 0
+      for (let r = 0; r < width; r++) {
+        const used = this.#totals.usage[store * width + r] as number
+        const load = reader.load(r) + (leads ? reader.leaderLoad(r) : 0)
+        if (used > 0) weight = Math.max(weight, load / used)
+      }
+      found.push({ rangeId, weight, draw: drawOf(rangeId, this.#setting.seed) })
+    }
+    return found.sort((a, b) => b.weight - a.weight || a.rangeId - b.rangeId)
+  }
+
+  /** Some of the ranges of a tree. Where they are more than that, every seed begins elsewhere, so that all have a turn. */
+  #some(ranges: IdSet, most: number): RangeId[] {
+    const skip = ranges.size > most ? (this.#setting.seed * most) % ranges.size : 0
+    return ranges.some(skip, most)
+  }
+
+  #explain(): readonly string[] {
+    const { moves, deferred, repairs, blockedCount } = this.#sheet
+    const lines: string[] = []
+    const kinds = new Map<string, number>()
+    for (const { kind } of moves) kinds.set(kind, (kinds.get(kind) ?? 0) + 1)
+    const counts = [...kinds].map(([kind, count]) => `${count} × ${kind}`).join(', ')
+    lines.push(moves.length === 0 ? 'nothing to move' : `${moves.length} moves: ${counts}`)
+    const underWay = this.#snapshot.moves.length
+    if (underWay > 0) lines.push(`${underWay} moves are under way`)
+    if (deferred > 0) lines.push(`${deferred} more are needed and wait for room`)
+    if (repairs > 0) lines.push('nothing is balanced while there is something to repair')
+    if (blockedCount > 0) lines.push(`${blockedCount} ranges need what cannot be done now`)
+    return lines
+  }
+}
+
+function nodesOf(draft: Draft): number[] {
+  return Array.from({ length: draft.columns.nodeCount }, (_, node) => node)
+}
+
+function isUp(snapshot: PlacementSnapshot, store: number): boolean {
+  return ((snapshot.table.storeStatus[store] as number) & nodeBits.up) !== 0
 }

@@ -1,12 +1,14 @@
 import { arrayOption, checkOptions, integerOption, objectOption } from '../../core/options.ts'
-import { balance, type Constraint, type Goal } from './goals.ts'
+import { balance } from './goals/balance.ts'
+import { capacity } from './goals/capacity.ts'
+import type { Goal, Rule } from './goals/goal.ts'
 
 /** What a good placement is. */
 export interface PlacementPolicy {
   /** Voters that every range is to have. */
   readonly replicationFactor: number
   /** What must hold for every replica. */
-  readonly constraints: readonly Constraint[]
+  readonly constraints: readonly Rule[]
   /** What is striven for, the more important first. */
   readonly goals: readonly Goal[]
 }
@@ -25,10 +27,10 @@ export interface PlacementLimits {
   readonly leaseTransfers: number
 }
 
-/** Three voters, and replicas and leases in equal shares. */
+/** Three voters, no node filled above its capacity of bytes, and replicas and leases in equal shares. */
 export const defaultPlacementPolicy: PlacementPolicy = Object.freeze({
   replicationFactor: 3,
-  constraints: Object.freeze([]),
+  constraints: Object.freeze([capacity('bytes')]),
   goals: Object.freeze([balance('replicas'), balance('leases')]),
 })
 
@@ -46,7 +48,7 @@ export function placementPolicy(policy: Partial<PlacementPolicy> = {}): Placemen
   const fallback = defaultPlacementPolicy
   return checkOptions<PlacementPolicy>('a placement policy', policy, {
     replicationFactor: integerOption({ min: 1, max: 15, fallback: fallback.replicationFactor }),
-    constraints: arrayOption(objectOption<Constraint>(['name', 'bind']), {
+    constraints: arrayOption(objectOption<Rule>(['name', 'bind']), {
       max: 32,
       fallback: fallback.constraints,
     }),

@@ -1,9 +1,10 @@
-import { type FlatSnapshot } from './flat.ts'
-import type { BoundConstraint } from './goals.ts'
+import { type Assignment, nowhere } from './assignment.ts'
+import type { BoundRule } from './goals/goal.ts'
 import { quorumOf } from './quorum.ts'
 import { replicaBits } from './snapshot.ts'
+import type { WorkingSet } from './working-set.ts'
 
-/** What a range needs, the most urgent last. */
+/** What a range needs. */
 export type Need =
   | 'nothing'
   | 'unavailable'
@@ -32,12 +33,12 @@ export const needPriority: Readonly<Record<Need, number>> = Object.freeze({
 export const repairPriority = 10_000
 
 /**
- * Reads one range after the other out of the snapshot and says what each needs. One object serves them all, so that a
- * million ranges cost no garbage. Positions are those of the snapshot's replica columns, -1 for none.
+ * Reads one range after the other out of a working set and says what each needs. One object serves them all, so that a
+ * million ranges cost no garbage. Replicas are named by their slots, -1 for none.
  */
 export class RangeSurvey {
-  readonly #snapshot: FlatSnapshot
-  readonly #constraints: readonly BoundConstraint[]
+  readonly #columns: WorkingSet
+  readonly #rules: readonly BoundRule[]
   readonly #replicationFactor: number
   range = -1
   voters = 0
@@ -52,17 +53,17 @@ export class RangeSurvey {
   /** Voters that are meant to stay. */
   staying = 0
 
-  constructor(snapshot: FlatSnapshot, constraints: readonly BoundConstraint[], replicationFactor: number) {
-    this.#snapshot = snapshot
-    this.#constraints = constraints
+  constructor(columns: WorkingSet, rules: readonly BoundRule[], replicationFactor: number) {
+    this.#columns = columns
+    this.#rules = rules.filter((rule) => rule.sheds === undefined)
     this.#replicationFactor = replicationFactor
   }
 
   /** Turns to a range. */
   read(range: number): this {
-    const { firstReplica, replicaNode, replicaStatus } = this.#snapshot
+    const { firstSlot, status, factors, nonVoters } = this.#columns
     this.range = range
-    this.wanted = (this.#snapshot.replicationFactors[range] as number) || this.#replicationFactor
+    this.wanted = (factors[range] as number) || this.#replicationFactor
     this.voters = 0
     this.liveVoters = 0
     this.learner = -1
@@ -71,21 +72,27 @@ export class RangeSurvey {
     this.evictedVoter = -1
     this.leaseholder = -1
     this.staying = 0
-    const end = firstReplica[range + 1] as number
-    for (let i = firstReplica[range] as number; i < end; i++) {
-      const status = replicaStatus[i] as number
-      if ((status & replicaBits.voter) === 0) {
-        this.learner = i
+    let learners = 0
+    const end = this.#columns.spareSlot(range)
+    for (let slot = firstSlot[range] as number; slot < end; slot++) {
+      const bits = status[slot] as number
+      if ((bits & replicaBits.voter) === 0) {
+        learners++
+        // The youngest, and rather one that is of no use.
+        if (this.learner < 0 || this.isUseless(slot) || !this.isUseless(this.learner)) this.learner = slot
         continue
       }
       this.voters++
-      if ((status & replicaBits.up) !== 0) this.liveVoters++
-      if ((status & replicaBits.lease) !== 0) this.leaseholder = i
-      if ((status & replicaBits.lost) !== 0) this.lostVoter = i
-      else if ((status & replicaBits.leaving) !== 0) this.leavingVoter = i
-      else if (this.isEvicted(range, replicaNode[i] as number)) this.evictedVoter = i
+      if ((bits & replicaBits.up) !== 0) this.liveVoters++
+      if ((bits & replicaBits.lease) !== 0) this.leaseholder = slot
+      if ((bits & replicaBits.lost) !== 0) this.lostVoter = slot
+      else if ((bits & replicaBits.leaving) !== 0) this.leavingVoter = slot
+      else if (this.isEvicted(slot)) this.evictedVoter = slot
       else this.staying++
     }
+    // Those that are wanted are no leftovers of a move.
+    if (this.learner >= 0 && learners <= (nonVoters[range] as number) && !this.isUseless(this.learner))
+      this.learner = -1
     return this
   }
 
@@ -94,8 +101,9 @@ export class RangeSurvey {
     return this.liveVoters - quorumOf(this.voters)
   }
 
-  /** What the range needs most. */
+  /** What the range needs most. One that passes between two sets of voters ends that by itself. */
   need(): Need {
+    if (this.#columns.joint[this.range] === 1) return 'nothing'
     if (this.voters === 0 || this.margin < 0) return 'unavailable'
     if (this.learner >= 0) return 'finishLearner'
     if (this.lostVoter >= 0 && this.voters <= this.wanted) return 'replaceLost'
@@ -107,6 +115,11 @@ export class RangeSurvey {
     return 'nothing'
   }
 
+  /** How urgent the need is: among equals, the range comes first that can least afford another loss. */
+  urgency(need: Need): number {
+    return need === 'unavailable' ? 0 : needPriority[need] - Math.min(100, this.margin)
+  }
+
   /** The voter that goes when another comes, or -1 when another is missing anyway. */
   successorOf(): number {
     if (this.voters < this.wanted) return -1
@@ -116,16 +129,40 @@ export class RangeSurvey {
   }
 
   /** @internal */
-  isEvicted(range: number, node: number): boolean {
-    for (const constraint of this.#constraints) {
-      if (constraint.evicts(range, node) !== undefined) return true
-    }
+  isEvicted(slot: number): boolean {
+    for (const rule of this.#rules) if (rule.evicts(slot) !== undefined) return true
     return false
   }
 
   /** @internal */
+  isUseless(slot: number): boolean {
+    return ((this.#columns.status[slot] as number) & replicaBits.lost) !== 0
+  }
+
+  /** A lease leaves a node that is to be emptied, or is worked on, if there is anybody else. @internal */
   leaseIsLeaving(): boolean {
     if (this.leaseholder < 0 || this.voters < 2) return false
-    return ((this.#snapshot.replicaStatus[this.leaseholder] as number) & replicaBits.leaving) !== 0
+    const bits = this.#columns.status[this.leaseholder] as number
+    if ((bits & replicaBits.leaving) !== 0) return true
+    // It comes back: where nobody else can lead, nothing is done about it.
+    return (bits & replicaBits.resting) !== 0 && this.otherHolder()
   }
+
+  /** @internal */
+  otherHolder(): boolean {
+    const { firstSlot, status, store, eligible } = this.#columns
+    const end = this.#columns.spareSlot(this.range)
+    for (let slot = firstSlot[this.range] as number; slot < end; slot++) {
+      const bits = status[slot] as number
+      const usable = (bits & replicaBits.voter) !== 0 && (bits & replicaBits.up) !== 0
+      if (usable && slot !== this.leaseholder && eligible[store[slot] as number] === 1) return true
+    }
+    return false
+  }
+}
+
+/** The assignment's node of a slot, or that on which a lost replica was. @internal */
+export function whereIs(columns: WorkingSet, assignment: Assignment, slot: number): number {
+  const at = assignment.place[slot] as number
+  return at === nowhere ? (columns.store[slot] as number) : at
 }

@@ -1,9 +1,11 @@
 import type { NodeId } from '../../model/ids.ts'
-import { type FlatSnapshot, nodeName } from './flat.ts'
-import type { BoundConstraint, BoundGoal } from './goals.ts'
-import { type Ledger, nowhere } from './ledger.ts'
+import { type Assignment, nowhere } from './assignment.ts'
+import { Candidates } from './candidates.ts'
+import type { BoundGoal, BoundRule } from './goals/goal.ts'
 import type { PlacementLimits } from './policy.ts'
 import { nodeBits } from './snapshot.ts'
+import type { Traffic } from './traffic.ts'
+import type { WorkingSet } from './working-set.ts'
 
 /** A node that was not taken, and why. */
 export interface Rejection {
@@ -20,149 +22,180 @@ export type TargetChoice =
   | { readonly type: 'busy'; readonly node: number }
   | { readonly type: 'none' }
 
-const epsilon = 1e-9
+/** Differences that are smaller are those of rounding. */
+export const epsilon = 1e-9
 
 /** Chooses where a replica may go: hard rules first, then the goals in their order, then a fixed draw among equals. */
 export class Targets {
-  readonly #ledger: Ledger
-  readonly #snapshot: FlatSnapshot
-  readonly #constraints: readonly BoundConstraint[]
-  readonly #goals: readonly BoundGoal[]
+  readonly columns: WorkingSet
+  readonly assignment: Assignment
+  readonly rules: readonly BoundRule[]
+  readonly goals: readonly BoundGoal[]
+  readonly candidates: Candidates
   readonly #limits: PlacementLimits
+  readonly #traffic: Traffic
   readonly #seed: number
 
   constructor(
-    ledger: Ledger,
-    constraints: readonly BoundConstraint[],
+    assignment: Assignment,
+    columns: WorkingSet,
+    rules: readonly BoundRule[],
     goals: readonly BoundGoal[],
+    traffic: Traffic,
     limits: PlacementLimits,
     seed: number,
   ) {
-    this.#ledger = ledger
-    this.#snapshot = ledger.snapshot
-    this.#constraints = constraints
-    this.#goals = goals
+    this.columns = columns
+    this.assignment = assignment
+    this.rules = rules
+    this.goals = goals
+    this.candidates = new Candidates(columns, goals)
+    this.#traffic = traffic
     this.#limits = limits
     this.#seed = seed
   }
 
   /**
-   * The best node for a replica of the range that comes from `from`. Of an urgent one, a worse node now is better than
-   * the best one later.
+   * The best node for the replica of a slot. Of an urgent one, a worse node now is better than the best one later. Of a
+   * large cluster it looks at the emptiest nodes of each kind, and at all of them only when none of those will do.
    */
-  choose(range: number, from: number, urgent: boolean): TargetChoice {
+  choose(slot: number, urgent: boolean): TargetChoice {
+    const few = this.chooseAmong(slot, urgent, this.candidates.few())
+    if (few.type === 'found' || !this.candidates.partial) return few
+    return this.chooseAmong(slot, urgent, this.candidates.all())
+  }
+
+  /** @internal */
+  chooseAmong(slot: number, urgent: boolean, nodes: ArrayLike<number>): TargetChoice {
     let best = nowhere
     let bestFree = nowhere
-    for (let node = 0; node < this.#snapshot.nodes.length; node++) {
-      if (!this.isAllowed(range, node)) continue
-      if (best === nowhere || this.compare(range, from, node, best) < 0) best = node
-      if (this.isBusy(node)) continue
-      if (bestFree === nowhere || this.compare(range, from, node, bestFree) < 0) bestFree = node
+    for (let i = 0; i < nodes.length; i++) {
+      const node = nodes[i] as number
+      if (!this.isAllowed(slot, node)) continue
+      const busy = this.isBusy(node)
+      if (best === nowhere || this.compare(slot, node, best) < 0) best = node
+      if (!busy && (bestFree === nowhere || best === node || this.compare(slot, node, bestFree) < 0))
+        bestFree = node
     }
     if (best === nowhere) return { type: 'none' }
     if (bestFree === nowhere) return { type: 'busy', node: best }
-    if (urgent || best === bestFree || this.sameLocally(range, from, best, bestFree)) {
+    if (urgent || best === bestFree || this.sameLocally(slot, best, bestFree)) {
       return { type: 'found', node: bestFree }
     }
     return { type: 'busy', node: best }
   }
 
-  /** Whether the hard rules let a replica of the range come to the node. */
-  isAllowed(range: number, node: number): boolean {
-    return this.#ledger.eligible(node) && !this.holds(range, node) && this.refusal(range, node) === undefined
-  }
-
-  /** True when the node has a replica of the range, of whatever kind, or is about to. */
-  holds(range: number, node: number): boolean {
-    const { firstReplica, replicaNode } = this.#snapshot
-    for (let i = firstReplica[range] as number; i < (firstReplica[range + 1] as number); i++) {
-      if (replicaNode[i] === node) return true
+  /** Whether the hard rules let the replica come to the node. */
+  isAllowed(slot: number, node: number): boolean {
+    if (this.columns.eligible[node] !== 1) return false
+    if (this.columns.holds(this.assignment, this.columns.rangeOf[slot] as number, node)) return false
+    for (let i = 0; i < this.rules.length; i++) {
+      if (!(this.rules[i] as BoundRule).allows(slot, node)) return false
     }
-    return false
+    return true
   }
 
-  /** Which constraint refuses the node, and why. */
-  refusal(range: number, node: number): string | undefined {
-    for (const constraint of this.#constraints) {
-      const why = constraint.refuses(range, node)
-      if (why !== undefined) return `${constraint.name}: ${why}`
+  /** Which rule refuses the node, and why. */
+  refusal(slot: number, node: number): string | undefined {
+    for (const rule of this.rules) {
+      const why = rule.refusal(slot, node)
+      if (why !== undefined) return `${rule.name}: ${why}`
     }
     return undefined
   }
 
   isBusy(node: number): boolean {
-    return (this.#ledger.incoming[node] as number) >= this.#limits.incomingPerNode
+    return (this.#traffic.incoming[node] as number) >= this.#limits.incomingPerNode
   }
 
-  /** Negative when `a` is the better node for a replica that comes from `from`. Never zero for two nodes. */
-  compare(range: number, from: number, a: number, b: number): number {
-    for (const goal of this.#goals) {
-      const difference = goal.replicaCost(range, from, a) - goal.replicaCost(range, from, b)
+  /** Negative when `a` is the better node for the replica. Never zero for two nodes. */
+  compare(slot: number, a: number, b: number): number {
+    for (let i = 0; i < this.goals.length; i++) {
+      const goal = this.goals[i] as BoundGoal
+      const difference = goal.moveDelta(slot, a) - goal.moveDelta(slot, b)
       if (Math.abs(difference) > epsilon) return difference
     }
-    return this.draw(range, a) - this.draw(range, b) || a - b
+    return this.draw(slot, a) - this.draw(slot, b) || a - b
   }
 
   /** True when the goals that judge ranges see no difference between the nodes. */
-  sameLocally(range: number, from: number, a: number, b: number): boolean {
-    return this.#goals.every(
+  sameLocally(slot: number, a: number, b: number): boolean {
+    return this.goals.every(
       (goal) =>
-        goal.judges !== 'ranges' ||
-        Math.abs(goal.replicaCost(range, from, a) - goal.replicaCost(range, from, b)) <= epsilon,
+        goal.judges !== 'ranges' || Math.abs(goal.moveDelta(slot, a) - goal.moveDelta(slot, b)) <= epsilon,
     )
   }
 
   /**
-   * Whether a replica is better on `to` than on `from`: better in one goal, by enough to be worth it, and worse in none
+   * Whether a replica is better on `to` than where it is: better in one goal, by enough to be worth it, and worse in none
    * that is more important.
    */
-  improves(range: number, from: number, to: number): boolean {
-    return this.#better((goal) => goal.replicaCost(range, from, to), from, to)
+  improves(slot: number, to: number): boolean {
+    const from = this.assignment.place[slot] as number
+    return this.#better((goal) => goal.moveDelta(slot, to), from, to)
   }
 
-  /** Whether the lease is better on `to` than on `from`. */
-  improvesLease(range: number, from: number, to: number): boolean {
-    return this.#better((goal) => goal.leaseCost(range, from, to), from, to)
+  /** Whether two replicas are better where the other one is. */
+  improvesSwap(a: number, b: number): boolean {
+    const { place } = this.assignment
+    return this.#better((goal) => goal.swapDelta(a, b), place[a] as number, place[b] as number)
+  }
+
+  /** Whether the lease is better with `to` than with who has it. */
+  improvesLease(range: number, to: number): boolean {
+    const { place, leader } = this.assignment
+    const from = leader[range] as number
+    return this.#better(
+      (goal) => goal.leadDelta(range, to),
+      from < 0 ? nowhere : (place[from] as number),
+      place[to] as number,
+    )
   }
 
   #better(cost: (goal: BoundGoal) => number, from: number, to: number): boolean {
-    for (const goal of this.#goals) {
+    for (const goal of this.goals) {
       const change = cost(goal)
       if (change > epsilon) return false
-      if (change < -epsilon && goal.worthwhile(from, to)) return true
+      if (change < -epsilon && this.isWorthwhile(goal, from, to)) return true
     }
     return false
   }
 
+  /** The damping against moving to and fro over differences that mean nothing. @internal */
+  isWorthwhile(goal: BoundGoal, from: number, to: number): boolean {
+    return goal.worthwhile(from, to)
+  }
+
   /** Why other nodes were not taken, the nearest losers first. */
-  rejections(range: number, from: number, chosen: number, limit: number): readonly Rejection[] {
+  rejections(slot: number, chosen: number, limit: number): readonly Rejection[] {
     const losers: Rejection[] = []
     const refused: Rejection[] = []
-    for (let node = 0; node < this.#snapshot.nodes.length; node++) {
+    const from = this.assignment.place[slot] as number
+    const nodes = this.candidates.few()
+    for (let i = 0; i < nodes.length && losers.length < limit; i++) {
+      const node = nodes[i] as number
       if (node === chosen || node === from) continue
-      const nodeId = nodeName(this.#snapshot, node)
-      const why = this.whyNot(range, node)
-      if (why !== undefined) {
-        if (refused.length < limit) refused.push({ nodeId, why })
-      } else if (losers.length < limit) {
-        losers.push({ nodeId, why: this.whyWorse(range, from, node, chosen) })
-      }
+      const nodeId = this.columns.nodeIdOf(node)
+      const why = this.whyNot(slot, node)
+      if (why === undefined) losers.push({ nodeId, why: this.whyWorse(slot, node, chosen) })
+      else if (refused.length < limit) refused.push({ nodeId, why })
     }
     return [...losers, ...refused].slice(0, limit)
   }
 
   /** Why a node cannot be taken at all, or undefined when it could. */
-  whyNot(range: number, node: number): string | undefined {
-    if (this.holds(range, node)) return 'it has a replica of the range'
-    if (!this.#ledger.eligible(node)) return this.status(node)
-    return this.refusal(range, node)
+  whyNot(slot: number, node: number): string | undefined {
+    if (this.columns.holds(this.assignment, this.columns.rangeOf[slot] as number, node))
+      return 'it has a replica of the range'
+    if (this.columns.eligible[node] !== 1) return this.status(node)
+    return this.refusal(slot, node)
   }
 
   /** Why `node` is worse than the chosen one. */
-  whyWorse(range: number, from: number, node: number, chosen: number): string {
-    for (const goal of this.#goals) {
-      const difference = goal.replicaCost(range, from, node) - goal.replicaCost(range, from, chosen)
-      if (difference > epsilon) return `${goal.name}: ${goal.describe(range, node)}`
+  whyWorse(slot: number, node: number, chosen: number): string {
+    for (const goal of this.goals) {
+      const difference = goal.moveDelta(slot, node) - goal.moveDelta(slot, chosen)
+      if (difference > epsilon) return `${goal.name}: ${goal.describe(slot, node)}`
       if (difference < -epsilon) break
     }
     return this.isBusy(node) ? 'it has enough moves under way' : 'as good; another was drawn'
@@ -170,17 +203,20 @@ export class Targets {
 
   /** Why a node takes nothing, in words. */
   status(node: number): string {
-    const bits = this.#snapshot.nodeStatus[node] as number
-    const { state, liveness } = this.#snapshot.nodes[node] as FlatSnapshot['nodes'][number]
+    const { table } = this.columns.snapshot
+    const bits = table.storeStatus[node] as number
+    const { state, liveness } = table.stores[node]?.node ?? {}
     if ((bits & nodeBits.gone) !== 0 || liveness === 'dead') {
       return state === 'decommissioned' ? 'it was decommissioned' : 'it is dead'
     }
-    return state === 'active' ? 'it may be dead' : `it is ${state}`
+    if ((bits & nodeBits.resting) !== 0) return 'it is in maintenance'
+    if (state !== 'active') return `it is ${state}`
+    return (bits & nodeBits.leaving) === 0 ? 'it may be dead' : 'its store is to be emptied'
   }
 
   /** A number for (range, node) that is spread evenly, so that equals take turns. */
-  draw(range: number, node: number): number {
-    const rangeId = this.#snapshot.rangeIds[range] as number
+  draw(slot: number, node: number): number {
+    const rangeId = this.columns.rangeIds[this.columns.rangeOf[slot] as number] as number
     let hash = Math.imul((rangeId % 0x1_0000_0000) ^ this.#seed, 0x9e3779b1) ^ Math.imul(node + 1, 0x85ebca77)
     hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d)
     hash = Math.imul(hash ^ (hash >>> 12), 0x297a2d39)

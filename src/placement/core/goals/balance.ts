@@ -44,13 +44,23 @@ export function balance(
   }
 }
 
-/** What a node has of a resource, for shares; a node without a limit has one like any other. */
-function shareOf(assignment: Assignment, node: number, by: string | undefined): number {
-  const { resources, capacity, eligible } = assignment.columns
-  if (eligible[node] !== 1) return 0
+/** The share of each node: what it has of a resource. One that names no limit is like the others on average. */
+function sharesOf({ columns }: Assignment, by: string | undefined): Float64Array {
+  const { resources, capacity, eligible, nodeCount } = columns
   const r = by === undefined ? -1 : resources.indexOf(by)
-  const share = r < 0 ? 1 : (capacity[node * resources.length + r] as number)
-  return share === Number.POSITIVE_INFINITY ? 1 : share
+  const of = (node: number): number =>
+    r < 0 ? Number.POSITIVE_INFINITY : (capacity[node * resources.length + r] as number)
+  let [sum, named] = [0, 0]
+  for (let node = 0; node < nodeCount; node++) {
+    if (eligible[node] !== 1 || of(node) === Number.POSITIVE_INFINITY) continue
+    sum += of(node)
+    named++
+  }
+  const other = sum === 0 ? 1 : sum / named
+  return Float64Array.from({ length: nodeCount }, (_, node) => {
+    if (eligible[node] !== 1) return 0
+    return of(node) === Number.POSITIVE_INFINITY ? other : of(node)
+  })
 }
 
 class BoundBalance extends BoundNodeGoal implements BoundGoal {
@@ -59,6 +69,7 @@ class BoundBalance extends BoundNodeGoal implements BoundGoal {
   readonly #share: Float64Array
   readonly #shares: number
   readonly #tolerance: number
+  readonly #weighs: boolean
 
   constructor(
     assignment: Assignment,
@@ -70,9 +81,7 @@ class BoundBalance extends BoundNodeGoal implements BoundGoal {
     const { columns } = assignment
     const width = columns.resources.length
     const column = resource === undefined ? nowhere : columns.resources.indexOf(resource)
-    const share = Float64Array.from({ length: columns.nodeCount }, (_, node) =>
-      shareOf(assignment, node, by ?? resource),
-    )
+    const share = sharesOf(assignment, by ?? resource)
     super(assignment, {
       name,
       judges,
@@ -94,6 +103,7 @@ class BoundBalance extends BoundNodeGoal implements BoundGoal {
     this.#share = share
     this.#shares = share.reduce((sum, each) => sum + each, 0)
     this.#tolerance = tolerance
+    this.#weighs = resource !== undefined
     this.#amount = (node) => {
       if (resource === undefined) {
         return (judges === 'leases' ? assignment.leaderCount : assignment.replicaCount)[node] as number
@@ -126,6 +136,17 @@ class BoundBalance extends BoundNodeGoal implements BoundGoal {
   override lowerBound(): number {
     const mean = this.#mean()
     return mean * mean * this.#shares
+  }
+
+  /** What is above the shares of the nodes, rounded up, has to leave: one at a time where replicas or leases are shared. */
+  distance(): number {
+    if (this.#weighs) return 0
+    const mean = this.#mean()
+    let moves = 0
+    for (const [node, of] of this.#share.entries()) {
+      if (of > 0) moves += Math.max(0, this.#amount(node) - Math.ceil(mean * of))
+    }
+    return moves
   }
 
   override describe(_slot: number, node: number): string {

@@ -1,5 +1,12 @@
-import { checkArray, checkText } from '../../../core/arguments.ts'
-import { checkOptions, numberOption, type OptionCheck, optional } from '../../../core/options.ts'
+import { checkText } from '../../../core/arguments.ts'
+import {
+  arrayOption,
+  checkOptions,
+  numberOption,
+  type OptionCheck,
+  optional,
+  stringOption,
+} from '../../../core/options.ts'
 import type { Assignment } from '../assignment.ts'
 import type { BoundRule, Rule, RuleLimits } from './goal.ts'
 
@@ -22,26 +29,32 @@ interface Checked {
   readonly transient: readonly string[]
 }
 
-/** Brings nothing to a node whose capacity it would exceed. A node that names no capacity has no limit. */
-export function capacity(options: CapacityOptions = {}): Rule {
-  const checked = checkOptions<Checked>('capacity', options, {
-    resources: optional(names('resources')),
+/**
+ * Brings nothing to a node whose capacity it would exceed, of one load dimension or of those that the options name. A node
+ * that names no capacity has no limit.
+ */
+export function capacity(of: string | CapacityOptions = {}, options: CapacityOptions = {}): Rule {
+  const named = typeof of === 'string' ? [checkText(of, 'the resource of capacity', 128)] : undefined
+  const given = checkOptions<Checked>('capacity', named === undefined ? of : options, {
+    resources: optional(names(undefined)),
     refuseAbove: numberOption({ min: Number.MIN_VALUE, max: 1, fallback: 0.925 }),
     shedAbove: numberOption({ min: Number.MIN_VALUE, max: 1, fallback: 0.95 }),
-    transient: (value, name) => (value === undefined ? ['bytes'] : names('transient')(value, name)),
+    transient: names(['bytes']),
   })
-  const of = checked.resources === undefined ? '' : `(${checked.resources.join(', ')})`
+  const checked = named === undefined ? given : { ...given, resources: named }
+  const what = checked.resources === undefined ? '' : `(${checked.resources.join(', ')})`
   return {
-    name: `capacity${of}`,
-    bind: (assignment) => new BoundCapacity(assignment, `capacity${of}`, checked),
+    name: `capacity${what}`,
+    bind: (assignment) => new BoundCapacity(assignment, `capacity${what}`, checked),
   }
 }
 
-function names(what: string): OptionCheck<readonly string[]> {
-  return (value) =>
-    checkArray(value as readonly string[], `${what} of capacity`, 64).map((name) =>
-      checkText(name, `one of ${what} of capacity`, 128),
-    )
+/** Names of load dimensions. */
+function names(fallback: readonly string[] | undefined): OptionCheck<readonly string[]> {
+  return arrayOption(stringOption({ maxLength: 128 }), {
+    max: 64,
+    ...(fallback === undefined ? {} : { fallback }),
+  })
 }
 
 class BoundCapacity implements BoundRule {
@@ -93,6 +106,17 @@ class BoundCapacity implements BoundRule {
       const used = this.#used(node, r)
       if (used <= limit || (load[slot * resources.length + r] as number) === 0) continue
       return `its node holds ${show(used)} ${resources[r]}, which is to be below ${show(limit)}`
+    }
+    return undefined
+  }
+
+  sheds(node: number): string | undefined {
+    const { resources } = this.#assignment.columns
+    for (let r = 0; r < resources.length; r++) {
+      const limit = this.#shed[node * resources.length + r] as number
+      // What is leaving already counts as gone.
+      const used = this.#assignment.usage[node * resources.length + r] as number
+      if (used > limit) return `it holds ${show(used)} ${resources[r]}, which is to be below ${show(limit)}`
     }
     return undefined
   }

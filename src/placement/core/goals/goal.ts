@@ -46,7 +46,12 @@ export interface GoalKernel {
   /** The goal is exactly this. */
   readonly above?: AboveThreshold
   /** The goal is exactly the sum of these goals times these factors. */
-  readonly parts?: readonly { readonly goal: BoundGoal; readonly weight: number }[]
+  readonly parts?: readonly {
+    /** One of the goals. */
+    readonly goal: BoundGoal
+    /** Its factor. */
+    readonly weight: number
+  }[]
 }
 
 /**
@@ -78,6 +83,13 @@ export interface BoundGoal extends AssignmentObserver {
   describe(slot: number, node: number): string
   /** How the search may value it together with other goals. */
   readonly kernel?: GoalKernel
+  /** Moves that are needed at least until nothing is left to gain, when that is known. */
+  distance?(): number
+  /**
+   * What {@link excess} depends on beside the range, the nodes that it is on, and their state: as long as this is the same,
+   * only ranges that changed are asked again. Default: which nodes may be given something.
+   */
+  signature?(): string
 }
 
 /** Limits of a node: a replica may come when what it brings stays within them. */
@@ -104,6 +116,12 @@ export interface BoundRule extends AssignmentObserver {
   broken(): number
   /** The rule is exactly this. */
   readonly limits?: RuleLimits
+  /**
+   * Why a node has to give something away, whatever it is. A rule that has this judges nodes: {@link evicts} then follows
+   * from it, and is asked of the replicas of such nodes only. The others' {@link evicts} may look at the range, and the
+   * nodes that it is on, and at nothing else.
+   */
+  sheds?(node: number): string | undefined
 }
 
 /** Binds a goal, and has it told of every change. */

@@ -124,6 +124,11 @@ export class BoundRangeGoal implements BoundGoal {
     return sum
   }
 
+  signature(): string {
+    if (this.#options.least === undefined) return ''
+    return this.#assignment.columns.eligible.join('')
+  }
+
   describe(slot: number, node: number): string {
     const said = this.#options.describe?.(slot, node, this.#assignment)
     if (said !== undefined) return said

@@ -34,6 +34,9 @@ function nested(columns: PlacementColumns, tiers: readonly string[]): { of: Int3
   })
 }
 
+/** Replicas of a range of which the signature tells how well they can be spread; no range has more. */
+const largestJudged = 64
+
 class BoundSpread implements BoundGoal {
   readonly name: string
   readonly judges: GoalSubject = 'ranges'
@@ -106,6 +109,11 @@ class BoundSpread implements BoundGoal {
       sum += least[count]
     }
     return sum
+  }
+
+  /** The least that so many replicas can share: all that the room of the domains comes to. */
+  signature(): string {
+    return Array.from({ length: largestJudged }, (_, count) => this.#least(count + 1)).join()
   }
 
   describe(slot: number, node: number): string {

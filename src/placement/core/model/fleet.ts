@@ -161,6 +161,7 @@ export class Fleet {
       .filter((name) => (this.#uses[this.#resources.get(name) as number] as number) > 0)
       .sort()
     this.#snapshot = new PlacementSnapshot({
+      origin: this,
       table: this.#table,
       chunks: this.#tree.share(),
       rangeCount: this.#tree.ranges,

@@ -1,4 +1,6 @@
 import type { NodeId } from '../../../model/ids.ts'
+import { localityValue } from '../../../model/locality.ts'
+import type { Domains } from '../assignment.ts'
 import { nodeBits, type PlacementNode, type PlacementStore, replicaBits } from './cluster.ts'
 import type { Life } from './lives.ts'
 
@@ -39,6 +41,7 @@ export class NodeTable {
   readonly lifeStore: Int32Array
   /** Bits that a replica has from its life. @internal */
   readonly lifeStatus: Uint8Array
+  readonly #domains = new Map<string, Domains>()
 
   /** @internal */
   constructor(
@@ -68,6 +71,34 @@ export class NodeTable {
     this.lives = lives.slice()
     this.lifeStore = Int32Array.from(lives, (life) => (life === undefined ? -1 : this.storeOf(life)))
     this.lifeStatus = Uint8Array.from(lives, (life, i) => this.#statusOf(life, this.lifeStore[i] as number))
+  }
+
+  /**
+   * The domain of each store in one tier of locality, by the order of their names. Those that do not name the tier share
+   * one domain, so that it never looks safer than it is.
+   */
+  domains(tier: string): Domains {
+    let known = this.#domains.get(tier)
+    if (known === undefined) {
+      const values = this.stores.map(({ node }) => localityValue(node.descriptor.locality, tier) ?? '')
+      const names = [...new Set(values)].sort()
+      const index = new Map(names.map((value, i) => [value, i]))
+      known = {
+        of: Int32Array.from(values, (value) => index.get(value) as number),
+        count: names.length,
+        names,
+      }
+      this.#domains.set(tier, known)
+    }
+    return known
+  }
+
+  /** Name of a store for a person: its node's, and its own where the node has several. */
+  nameOf(store: number): string {
+    const view = this.stores[store]
+    if (view === undefined) return 'an unknown node'
+    const { nodeId } = view.node.descriptor
+    return view.storeId === '' ? nodeId : `${nodeId}/${view.storeId}`
   }
 
   /** The store that a life names, or the first one of its node, or -1. @internal */

@@ -18,6 +18,7 @@ const statusOfRole = Uint8Array.from({ length: 16 }, (_, role) => {
 
 /** What a snapshot is made of. @internal */
 export interface SnapshotParts {
+  readonly origin: object
   readonly table: NodeTable
   readonly chunks: readonly (readonly Page[])[]
   readonly rangeCount: number
@@ -34,6 +35,8 @@ export interface SnapshotParts {
  * shared with the snapshots before it.
  */
 export class PlacementSnapshot {
+  /** The fleet that it is of. @internal */
+  readonly origin: object
   /** Nodes, stores, and what is true of them. */
   readonly table: NodeTable
   /** @internal */
@@ -51,6 +54,7 @@ export class PlacementSnapshot {
 
   /** @internal Taken by `Fleet.snapshot`. */
   constructor(parts: SnapshotParts) {
+    this.origin = parts.origin
     this.table = parts.table
     this.chunks = parts.chunks
     this.rangeCount = parts.rangeCount

@@ -1,0 +1,95 @@
+import { formatLocality } from '../../model/locality.ts'
+import type { BoundGoal } from './goals/goal.ts'
+import type { WorkingSet } from './working-set.ts'
+
+/** Up to so many nodes all of them are looked at. */
+const smallCluster = 128
+/** Nodes of one kind that are looked at in a large one. */
+const ofEachKind = 6
+
+/**
+ * Nodes that are worth looking at for a target. Nodes of one kind have the same locality and labels: rules and goals that
+ * look at these see no difference between them, and of the others the emptiest is the best. So of each kind the few that
+ * are emptiest by the first goal that shares replicas out are enough; what plans do is followed as they grow. @internal
+ */
+export class Candidates {
+  readonly partial: boolean
+  readonly #columns: WorkingSet
+  readonly #goal: BoundGoal | undefined
+  readonly #all: Int32Array
+  readonly #kinds: number[][] = []
+  readonly #kindOf: Int32Array
+  #few: number[] | undefined
+
+  constructor(columns: WorkingSet, goals: readonly BoundGoal[]) {
+    this.#columns = columns
+    this.#goal = goals.find((goal) => goal.judges === 'replicas')
+    const eligible: number[] = []
+    for (let node = 0; node < columns.nodeCount; node++) if (columns.eligible[node] === 1) eligible.push(node)
+    this.#all = Int32Array.from(eligible)
+    this.#kindOf = new Int32Array(columns.nodeCount).fill(-1)
+    this.partial = eligible.length > smallCluster
+    if (this.partial) this.#sort()
+  }
+
+  /** All nodes that may be given something. */
+  all(): Int32Array {
+    return this.#all
+  }
+
+  /** The emptiest of each kind. */
+  few(): ArrayLike<number> {
+    if (!this.partial) return this.#all
+    this.#few ??= this.#kinds.flatMap((kind) => kind.slice(0, ofEachKind)).sort((a, b) => a - b)
+    return this.#few
+  }
+
+  /** What is on a node has changed. */
+  changed(node: number): void {
+    const kind = node < 0 ? undefined : this.#kinds[this.#kindOf[node] as number]
+    if (kind === undefined) return
+    const at = kind.indexOf(node)
+    const pressure = this.#pressure(node)
+    let to = at
+    while (to + 1 < kind.length && this.#comesAfter(node, pressure, kind[to + 1] as number)) to++
+    while (to > 0 && !this.#comesAfter(node, pressure, kind[to - 1] as number)) to--
+    if (to === at) return
+    kind.splice(at, 1)
+    kind.splice(to, 0, node)
+    if (Math.min(at, to) < ofEachKind) this.#few = undefined
+  }
+
+  #sort(): void {
+    const kinds = new Map<string, number[]>()
+    for (const node of this.#all) {
+      const { node: of, labels } = this.#columns.snapshot.stores[
+        node
+      ] as WorkingSet['snapshot']['stores'][number]
+      const key = `${formatLocality(of.descriptor.locality)} ${namesOf(labels)}`
+      const kind = kinds.get(key)
+      if (kind === undefined) kinds.set(key, [node])
+      else kind.push(node)
+    }
+    for (const kind of kinds.values()) {
+      const pressures = new Map(kind.map((node) => [node, this.#pressure(node)]))
+      kind.sort((a, b) => (pressures.get(a) as number) - (pressures.get(b) as number) || a - b)
+      for (const node of kind) this.#kindOf[node] = this.#kinds.length
+      this.#kinds.push(kind)
+    }
+  }
+
+  #comesAfter(node: number, pressure: number, other: number): boolean {
+    return pressure - this.#pressure(other) > 0 || (pressure === this.#pressure(other) && node > other)
+  }
+
+  #pressure(node: number): number {
+    return this.#goal?.pressure(node) ?? 0
+  }
+}
+
+function namesOf(labels: Readonly<Record<string, string>>): string {
+  return Object.entries(labels)
+    .map(([name, value]) => `${name}=${value}`)
+    .sort()
+    .join()
+}

@@ -1,0 +1,357 @@
+import type { NodeId, RangeId } from '../../model/ids.ts'
+import { type AssignmentBase, nowhere } from './assignment.ts'
+import { type BoundGoal, type BoundRule, bindGoal, bindRule } from './goals/goal.ts'
+import { IdSet } from './id-set.ts'
+import { changesBetween } from './model/changes.ts'
+import type { PlacementPolicy } from './policy.ts'
+import { quorumOf } from './quorum.ts'
+import { RangeList } from './range-list.ts'
+import { type PlacementSnapshot, type RangeReader, replicaBits } from './snapshot.ts'
+import { Standing } from './standing.ts'
+import { RangeSurvey } from './survey.ts'
+import { WorkingSet } from './working-set.ts'
+
+/** Ranges whose needs are asked at once. */
+const examinedTogether = 4096
+
+/** Copies that repair and drain take at least. */
+export interface CopySums {
+  repairMoves: number
+  repairBytes: number
+  drainMoves: number
+  drainBytes: number
+}
+
+/**
+ * What the planner knows of a whole cluster without looking at it: sums by node, which ranges a node has, which ranges need
+ * something, which could be better. Kept from one snapshot to the next by what changed between them; made anew it is the
+ * same, since loads are exact. @internal
+ */
+export class FleetIndex {
+  readonly policy: PlacementPolicy
+  snapshot: PlacementSnapshot | undefined
+  usage: Float64Array = new Float64Array(0)
+  held: Float64Array = new Float64Array(0)
+  replicas: Int32Array = new Int32Array(0)
+  leaders: Int32Array = new Int32Array(0)
+  readonly copies: CopySums = { repairMoves: 0, repairBytes: 0, drainMoves: 0, drainBytes: 0 }
+  /** Ranges that need something, by how urgent it is; 0 for those that nothing can be done for. */
+  readonly needs: Map<number, IdSet> = new Map()
+  /** Ranges that could be better, by goals that judge ranges. */
+  readonly excess: IdSet[]
+  readonly #needOf = new Map<RangeId, number>()
+  readonly #lists = new Map<NodeId, RangeList>()
+  readonly #standing = new Standing()
+  #signatures: string[] = []
+  /** Ranges that the last update asked again. */
+  examined = 0
+
+  constructor(policy: PlacementPolicy) {
+    this.policy = policy
+    this.excess = policy.goals.map(() => new IdSet())
+  }
+
+  /** Sums over all ranges. */
+  get totals(): AssignmentBase {
+    return { usage: this.usage, held: this.held, replicas: this.replicas, leaders: this.leaders }
+  }
+
+  /** Goes on to another snapshot. O(what changed), if they are of one fleet. */
+  update(next: PlacementSnapshot): void {
+    const before = this.snapshot
+    if (before === next) return
+    if (before === undefined || !this.follows(before, next)) return this.#begin(next)
+    const touched = this.touched(before, next)
+    const reader = before.reader()
+    for (const rangeId of touched) if (reader.seek(rangeId)) this.#count(reader, -1)
+    if (before.table !== next.table) this.#layOut(before, next)
+    this.snapshot = next
+    const after = next.reader()
+    for (const rangeId of touched) if (after.seek(rangeId)) this.#count(after, 1)
+    this.#list(before, next, touched)
+    const all = before.table !== next.table && this.#signaturesChanged(next)
+    if (all) return this.#examineAll(next)
+    this.examined = touched.size
+    this.#examine(next, Float64Array.from(touched).sort())
+  }
+
+  /** The ranges of a node, ascending. */
+  rangesOn(nodeId: NodeId): Float64Array {
+    const list = this.#lists.get(nodeId)
+    const snapshot = this.snapshot as PlacementSnapshot
+    if (list === undefined) return new Float64Array(0)
+    const reader = snapshot.reader()
+    return list.read((rangeId) => reader.seek(rangeId) && isOn(reader, nodeId))
+  }
+
+  /** How many ranges need something that is at least so urgent. */
+  countOf(least: number): number {
+    let count = 0
+    for (const [urgency, ranges] of this.needs) if (urgency >= least) count += ranges.size
+    return count
+  }
+
+  /** Whether what is known of one snapshot can be carried over to another. @internal */
+  follows(before: PlacementSnapshot, next: PlacementSnapshot): boolean {
+    return (
+      before.origin === next.origin &&
+      before.resources.length === next.resources.length &&
+      before.resources.every((name, i) => name === next.resources[i])
+    )
+  }
+
+  /** Ranges that are not what they were, or whose nodes are not, or whose move began or ended. @internal */
+  touched(before: PlacementSnapshot, next: PlacementSnapshot): Set<RangeId> {
+    const touched = new Set<RangeId>()
+    changesBetween(before, next, (a, b) => touched.add((b ?? a)?.rangeId as RangeId))
+    if (before.moves !== next.moves) {
+      const known = new Map(before.moves.map((move) => [move.rangeId, move]))
+      for (const move of next.moves) {
+        if (known.get(move.rangeId) !== move) touched.add(move.rangeId)
+        known.delete(move.rangeId)
+      }
+      for (const rangeId of known.keys()) touched.add(rangeId)
+    }
+    if (before.table !== next.table) {
+      for (const nodeId of changedNodes(before, next)) {
+        const list = this.#lists.get(nodeId)
+        const reader = before.reader()
+        for (const rangeId of list?.read((id) => reader.seek(id) && isOn(reader, nodeId)) ?? []) {
+          touched.add(rangeId)
+        }
+        // What is on its way there counts there.
+        for (const move of next.moves) if (move.add === nodeId) touched.add(move.rangeId)
+        for (const move of before.moves) if (move.add === nodeId) touched.add(move.rangeId)
+      }
+    }
+    return touched
+  }
+
+  #begin(next: PlacementSnapshot): void {
+    const width = next.resources.length
+    this.snapshot = next
+    this.usage = new Float64Array(next.stores.length * width)
+    this.held = new Float64Array(next.stores.length * width)
+    this.replicas = new Int32Array(next.stores.length)
+    this.leaders = new Int32Array(next.stores.length)
+    Object.assign(this.copies, { repairMoves: 0, repairBytes: 0, drainMoves: 0, drainBytes: 0 })
+    this.#lists.clear()
+    this.#signaturesChanged(next)
+    const reader = next.reader()
+    while (reader.next()) {
+      this.#count(reader, 1)
+      for (let i = 0; i < reader.replicas; i++) this.#listOf(nodeIdOf(reader, i)).add(reader.rangeId)
+    }
+    this.#examineAll(next)
+  }
+
+  /** What a range adds to the sums. */
+  #count(reader: RangeReader, sign: number): void {
+    const standing = this.#standing.read(reader)
+    const width = reader.snapshot.resources.length
+    for (let i = 0; i < standing.count; i++) {
+      const [home, place] = [standing.home[i] as number, standing.place[i] as number]
+      if (place >= 0) this.#add(this.usage, place, reader, sign, width)
+      if (place >= 0) this.replicas[place] = (this.replicas[place] as number) + sign
+      if (home >= 0 && home !== place) this.#add(this.held, home, reader, sign, width)
+    }
+    const { target, leader } = standing
+    if (target >= 0) {
+      this.#add(this.usage, target, reader, sign, width)
+      this.replicas[target] = (this.replicas[target] as number) + sign
+    }
+    const leads = leader < 0 ? nowhere : (standing.place[leader] as number)
+    if (leads >= 0) {
+      this.leaders[leads] = (this.leaders[leads] as number) + sign
+      for (let r = 0; r < width; r++) {
+        const at = leads * width + r
+        this.usage[at] = (this.usage[at] as number) + sign * reader.leaderLoad(r)
+      }
+    }
+    if (!standing.moving) this.#countCopies(reader, sign)
+  }
+
+  #add(sums: Float64Array, store: number, reader: RangeReader, sign: number, width: number): void {
+    for (let r = 0; r < width; r++) {
+      sums[store * width + r] = (sums[store * width + r] as number) + sign * reader.load(r)
+    }
+  }
+
+  /** Copies that no plan gets by without. Ranges without a quorum are left out: no plan can do anything for them. */
+  #countCopies(reader: RangeReader, sign: number): void {
+    let [voters, live, kept, leaving, learners] = [0, 0, 0, 0, 0]
+    for (let i = 0; i < reader.replicas; i++) {
+      const status = reader.status(i)
+      const lost = (status & replicaBits.lost) !== 0
+      if ((status & replicaBits.voter) === 0) {
+        if (!lost && (status & replicaBits.leaving) === 0) learners++
+        continue
+      }
+      voters++
+      if ((status & replicaBits.up) !== 0) live++
+      if (lost) continue
+      kept++
+      if ((status & replicaBits.leaving) !== 0) leaving++
+    }
+    if (voters === 0 || live < quorumOf(voters)) return
+    const bytes = reader.snapshot.resources.indexOf('bytes')
+    const size = bytes < 0 ? 0 : reader.load(bytes)
+    const wanted = reader.replicationFactor || this.policy.replicationFactor
+    const spareLearners = Math.max(0, learners - reader.nonVoters)
+    const missing = Math.max(0, wanted - kept - spareLearners)
+    // A replica too many may be the one that leaves, and a learner may take its place: neither is a copy.
+    const emptied = Math.max(0, leaving - Math.max(0, kept + spareLearners - wanted))
+    this.copies.repairMoves += sign * missing
+    this.copies.repairBytes += sign * missing * size
+    this.copies.drainMoves += sign * emptied
+    this.copies.drainBytes += sign * emptied * size
+  }
+
+  /** Lays the sums out for other stores. What was counted on stores that are gone was taken off before. */
+  #layOut(before: PlacementSnapshot, next: PlacementSnapshot): void {
+    const width = next.resources.length
+    const old = { usage: this.usage, held: this.held, replicas: this.replicas, leaders: this.leaders }
+    const from = new Map(before.stores.map((_, i) => [before.table.nameOf(i), i]))
+    this.usage = new Float64Array(next.stores.length * width)
+    this.held = new Float64Array(next.stores.length * width)
+    this.replicas = new Int32Array(next.stores.length)
+    this.leaders = new Int32Array(next.stores.length)
+    for (let store = 0; store < next.stores.length; store++) {
+      const at = from.get(next.table.nameOf(store))
+      if (at === undefined) continue
+      this.usage.set(old.usage.subarray(at * width, (at + 1) * width), store * width)
+      this.held.set(old.held.subarray(at * width, (at + 1) * width), store * width)
+      this.replicas[store] = old.replicas[at] as number
+      this.leaders[store] = old.leaders[at] as number
+    }
+  }
+
+  /** Enters touched ranges into the lists of nodes that they are new on, and strikes them from those that they left. */
+  #list(before: PlacementSnapshot, next: PlacementSnapshot, touched: ReadonlySet<RangeId>): void {
+    const [old, now] = [before.reader(), next.reader()]
+    const stale = new Set<NodeId>()
+    for (const rangeId of touched) {
+      const was = old.seek(rangeId) ? nodesOf(old) : []
+      const is = now.seek(rangeId) ? nodesOf(now) : []
+      for (const nodeId of is) if (!was.includes(nodeId)) this.#listOf(nodeId).add(rangeId)
+      for (const nodeId of was) {
+        if (is.includes(nodeId)) continue
+        const list = this.#listOf(nodeId)
+        list.leave()
+        if (list.stale) stale.add(nodeId)
+      }
+    }
+    for (const nodeId of stale) this.rangesOn(nodeId)
+  }
+
+  #listOf(nodeId: NodeId): RangeList {
+    let list = this.#lists.get(nodeId)
+    if (list === undefined) {
+      list = new RangeList()
+      this.#lists.set(nodeId, list)
+    }
+    return list
+  }
+
+  /** Whether anything that goals look at beside a range and its nodes is not what it was. */
+  #signaturesChanged(next: PlacementSnapshot): boolean {
+    const columns = new WorkingSet(next, [], undefined)
+    const assignment = columns.assign()
+    const signatures = this.policy.goals.map((goal) => {
+      const bound = goal.bind(assignment)
+      if (bound.judges !== 'ranges') return ''
+      return bound.signature?.() ?? columns.eligible.join('')
+    })
+    const changed = signatures.some((signature, i) => signature !== this.#signatures[i])
+    this.#signatures = signatures
+    return changed
+  }
+
+  #examineAll(snapshot: PlacementSnapshot): void {
+    this.needs.clear()
+    this.#needOf.clear()
+    for (const tree of this.excess) tree.clear()
+    this.examined = snapshot.rangeCount
+    const reader = snapshot.reader()
+    const ids: RangeId[] = []
+    while (reader.next()) {
+      ids.push(reader.rangeId)
+      if (ids.length < examinedTogether) continue
+      this.#examine(snapshot, ids)
+      ids.length = 0
+    }
+    this.#examine(snapshot, ids)
+  }
+
+  /** Asks ranges anew what they need, and how much better they could be. */
+  #examine(snapshot: PlacementSnapshot, rangeIds: ArrayLike<RangeId>): void {
+    for (let from = 0; from < rangeIds.length; from += examinedTogether) {
+      const ids = Array.prototype.slice.call(rangeIds, from, from + examinedTogether) as RangeId[]
+      const columns = new WorkingSet(snapshot, ids, undefined)
+      const assignment = columns.assign()
+      const rules: BoundRule[] = this.policy.constraints.map((rule) => bindRule(assignment, rule))
+      const survey = new RangeSurvey(columns, rules, this.policy.replicationFactor)
+      const goals: readonly (BoundGoal | undefined)[] = this.policy.goals.map((goal) => {
+        const bound = bindGoal(assignment, goal)
+        return bound.judges === 'ranges' ? bound : undefined
+      })
+      ids.forEach((rangeId, range) => {
+        const there =
+          columns.generations[range] !== 0 || columns.spareSlot(range) > (columns.firstSlot[range] as number)
+        const moving = there && snapshot.moveOf(rangeId) !== undefined
+        const free = there && !moving && columns.held[range] !== 2
+        const need = free ? survey.read(range).need() : 'nothing'
+        this.#setNeed(rangeId, need === 'nothing' ? undefined : survey.urgency(need))
+        goals.forEach((goal, g) => {
+          const better = there && goal !== undefined && goal.excess(range) > 0
+          if (better) this.excess[g]?.add(rangeId)
+          else this.excess[g]?.delete(rangeId)
+        })
+      })
+    }
+  }
+
+  #setNeed(rangeId: RangeId, urgency: number | undefined): void {
+    const known = this.#needOf.get(rangeId)
+    if (known === urgency) return
+    if (known !== undefined) this.needs.get(known)?.delete(rangeId)
+    if (urgency === undefined) {
+      this.#needOf.delete(rangeId)
+      return
+    }
+    this.#needOf.set(rangeId, urgency)
+    let tree = this.needs.get(urgency)
+    if (tree === undefined) {
+      tree = new IdSet()
+      this.needs.set(urgency, tree)
+    }
+    tree.add(rangeId)
+  }
+}
+
+function isOn(reader: RangeReader, nodeId: NodeId): boolean {
+  for (let i = 0; i < reader.replicas; i++) if (nodeIdOf(reader, i) === nodeId) return true
+  return false
+}
+
+function nodeIdOf(reader: RangeReader, replica: number): NodeId {
+  return reader.snapshot.table.lives[reader.life(replica)]?.nodeId as NodeId
+}
+
+function nodesOf(reader: RangeReader): NodeId[] {
+  return Array.from({ length: reader.replicas }, (_, i) => nodeIdOf(reader, i))
+}
+
+/** Nodes that are not what they were, by id: those that came or went included. */
+function changedNodes(before: PlacementSnapshot, next: PlacementSnapshot): Set<NodeId> {
+  const changed = new Set<NodeId>()
+  const known = new Map(before.nodes.map((node, i) => [node.descriptor.nodeId, i]))
+  next.nodes.forEach((node, i) => {
+    const at = known.get(node.descriptor.nodeId)
+    known.delete(node.descriptor.nodeId)
+    if (at !== undefined && before.nodes[at] === node && before.nodeStatus[at] === next.nodeStatus[i]) return
+    changed.add(node.descriptor.nodeId)
+  })
+  for (const nodeId of known.keys()) changed.add(nodeId)
+  return changed
+}

@@ -1,0 +1,248 @@
+import type { NodeId, RangeId } from '../../model/ids.ts'
+import {
+  Assignment,
+  type AssignmentBase,
+  type Domains,
+  nowhere,
+  type PlacementColumns,
+} from './assignment.ts'
+import { nodeBits, type PlacementSnapshot, type RangeReader, replicaBits } from './snapshot.ts'
+import { maximumReplicas, Standing } from './standing.ts'
+
+/** The tier of locality in which every node is a domain of its own, whatever its stores. */
+export const nodeTier = 'node.id'
+
+/**
+ * The columns of some ranges of a snapshot, with the sums of all: what goals, rules and the planner work on, so that
+ * planning costs what the ranges that matter cost. A *node* of the columns is a store. After the replicas of a range stands
+ * one slot more, for a replica that is to be made; moves under way have happened.
+ */
+export class WorkingSet implements PlacementColumns {
+  readonly snapshot: PlacementSnapshot
+  readonly nodeCount: number
+  readonly rangeCount: number
+  readonly slotCount: number
+  readonly resources: readonly string[]
+  readonly capacity: Float64Array
+  readonly firstSlot: Uint32Array
+  readonly rangeOf: Int32Array
+  readonly load: Float64Array
+  readonly leaderLoad: Float64Array | undefined
+  readonly home: Int32Array
+  readonly homeLeader: Int32Array
+  readonly moveBytes: Float64Array
+  readonly status: Uint8Array
+  readonly fixed: Uint8Array
+  readonly eligible: Uint8Array
+  readonly tableOf: Int32Array
+  readonly ruleClass: Int32Array | undefined = undefined
+  readonly base: AssignmentBase | undefined
+  /** Ids of the ranges, ascending. */
+  readonly rangeIds: Float64Array
+  readonly generations: Float64Array
+  /** Voters that each range is to have; 0 for what the policy says. */
+  readonly factors: Uint8Array
+  readonly nonVoters: Uint8Array
+  /** 0 for a free range, 1 for one that is not to be improved, 2 for one that is to be left alone. */
+  readonly held: Uint8Array
+  /** 1 for ranges that pass between two sets of voters. */
+  readonly joint: Uint8Array
+  /** Id of each replica; 0 for one that is to be made. */
+  readonly replicaIds: Float64Array
+  /** The store that a replica is on, lost or not. */
+  readonly store: Int32Array
+  /** Node of each store. */
+  readonly hostOf: Int32Array
+  readonly #place: Int32Array
+  readonly #leader: Int32Array
+
+  /**
+   * @param rangeIds ranges of the snapshot, ascending
+   * @param totals sums over all ranges, these included; undefined when nothing is on any node but what these bring
+   * @param spare slots for replicas that are to be made, for each range
+   */
+  constructor(
+    snapshot: PlacementSnapshot,
+    rangeIds: ArrayLike<RangeId>,
+    totals: AssignmentBase | undefined,
+    spare = 1,
+  ) {
+    const { table, resources } = snapshot
+    const width = resources.length
+    const count = rangeIds.length
+    this.snapshot = snapshot
+    this.nodeCount = table.stores.length
+    this.resources = resources
+    this.capacity = capacityOf(snapshot)
+    this.eligible = table.storeStatus.map((status) => ((status & nodeBits.eligible) === 0 ? 0 : 1))
+    this.hostOf = table.nodeOf
+    this.rangeCount = count
+    this.rangeIds = Float64Array.from(rangeIds)
+    this.generations = new Float64Array(count)
+    this.factors = new Uint8Array(count)
+    this.nonVoters = new Uint8Array(count)
+    this.held = new Uint8Array(count)
+    this.joint = new Uint8Array(count)
+    this.tableOf = new Int32Array(count)
+    this.firstSlot = new Uint32Array(count + 1)
+    this.homeLeader = new Int32Array(count).fill(nowhere)
+    this.#leader = new Int32Array(count).fill(nowhere)
+    const reader = snapshot.reader()
+    for (let range = 0; range < count; range++) {
+      const there = reader.seek(rangeIds[range] as number)
+      const replicas = there ? Math.min(reader.replicas, maximumReplicas) : 0
+      this.firstSlot[range + 1] = (this.firstSlot[range] as number) + replicas + spare
+    }
+    const slots = this.firstSlot[count] as number
+    this.slotCount = slots
+    this.rangeOf = new Int32Array(slots)
+    this.load = new Float64Array(slots * width)
+    this.home = new Int32Array(slots).fill(nowhere)
+    this.store = new Int32Array(slots).fill(nowhere)
+    this.moveBytes = new Float64Array(slots)
+    this.status = new Uint8Array(slots)
+    this.fixed = new Uint8Array(slots)
+    this.replicaIds = new Float64Array(slots)
+    this.#place = new Int32Array(slots).fill(nowhere)
+    const standing = new Standing()
+    let leaderLoad: Float64Array | undefined
+    for (let range = 0; range < count; range++) {
+      if (!reader.seek(rangeIds[range] as number)) continue
+      this.#fill(range, reader, standing.read(reader))
+      for (let r = 0; r < width; r++) {
+        const extra = reader.leaderLoad(r)
+        if (extra === 0) continue
+        leaderLoad ??= new Float64Array(count * width)
+        leaderLoad[range * width + r] = extra
+      }
+    }
+    this.leaderLoad = leaderLoad
+    this.base = totals === undefined ? undefined : this.#without(totals)
+  }
+
+  /** An assignment in which what is under way has happened. */
+  assign(): Assignment {
+    return new Assignment(this, this.#place, this.#leader)
+  }
+
+  /** First slot of a range that is for a replica that is to be made. */
+  spareSlot(range: number): number {
+    let slot = this.firstSlot[range + 1] as number
+    while (slot > (this.firstSlot[range] as number) && this.replicaIds[slot - 1] === 0) slot--
+    return slot
+  }
+
+  /** Whether a node has a replica of the range, of whatever kind, or is about to. */
+  holds(assignment: Assignment, range: number, node: number): boolean {
+    const host = this.hostOf[node]
+    const end = this.firstSlot[range + 1] as number
+    for (let slot = this.firstSlot[range] as number; slot < end; slot++) {
+      const [at, to] = [this.store[slot] as number, assignment.place[slot] as number]
+      if ((at >= 0 && this.hostOf[at] === host) || (to >= 0 && this.hostOf[to] === host)) return true
+    }
+    return false
+  }
+
+  domains(tier: string): Domains {
+    if (tier !== nodeTier) return this.snapshot.table.domains(tier)
+    const { nodes } = this.snapshot
+    return { of: this.hostOf, count: nodes.length, names: nodes.map(({ descriptor }) => descriptor.nodeId) }
+  }
+
+  label(node: number, name: string): string | undefined {
+    return this.snapshot.stores[node]?.labels[name]
+  }
+
+  nodeName(node: number): string {
+    return this.snapshot.table.nameOf(node)
+  }
+
+  rangeName(range: number): string {
+    return `range ${this.rangeIds[range]}`
+  }
+
+  nodeIdOf(node: number): NodeId {
+    return this.snapshot.stores[node]?.node.descriptor.nodeId ?? 'an unknown node'
+  }
+
+  #fill(range: number, reader: RangeReader, standing: Standing): void {
+    const first = this.firstSlot[range] as number
+    const end = this.firstSlot[range + 1] as number
+    const width = this.resources.length
+    const bytes = this.resources.indexOf('bytes')
+    this.generations[range] = reader.generation
+    this.factors[range] = reader.replicationFactor
+    this.nonVoters[range] = reader.nonVoters
+    this.held[range] = reader.held
+    this.joint[range] = reader.joint ? 1 : 0
+    this.tableOf[range] = reader.tableId
+    const fixed = standing.moving || reader.held > 0 || this.joint[range] === 1 ? 1 : 0
+    for (let slot = first; slot < end; slot++) {
+      const i = slot - first
+      this.rangeOf[slot] = range
+      this.fixed[slot] = fixed
+      for (let r = 0; r < width; r++) this.load[slot * width + r] = reader.load(r)
+      if (bytes >= 0) this.moveBytes[slot] = reader.load(bytes)
+      if (i >= standing.count) {
+        this.status[slot] = replicaBits.voter | replicaBits.up
+        continue
+      }
+      this.replicaIds[slot] = reader.replicaId(i)
+      this.store[slot] = reader.store(i)
+      this.status[slot] = reader.status(i)
+      this.home[slot] = standing.home[i] as number
+      this.#place[slot] = standing.place[i] as number
+    }
+    if (standing.target !== nowhere && first + standing.count < end) {
+      this.#place[first + standing.count] = standing.target
+    }
+    if (standing.homeLeader !== nowhere) this.homeLeader[range] = first + standing.homeLeader
+    if (standing.leader !== nowhere) this.#leader[range] = first + standing.leader
+  }
+
+  /** The sums without these ranges, which the assignment adds again. Exact, since loads are. */
+  #without(totals: AssignmentBase): AssignmentBase {
+    const width = this.resources.length
+    const base = {
+      usage: totals.usage.slice(),
+      held: totals.held.slice(),
+      replicas: totals.replicas.slice(),
+      leaders: totals.leaders.slice(),
+    }
+    const take = (sums: Float64Array, node: number, amounts: Float64Array, row: number): void => {
+      for (let r = 0; r < width; r++) {
+        sums[node * width + r] = (sums[node * width + r] as number) - (amounts[row * width + r] as number)
+      }
+    }
+    for (let slot = 0; slot < this.slotCount; slot++) {
+      const node = this.#place[slot] as number
+      if (node >= 0) {
+        take(base.usage, node, this.load, slot)
+        base.replicas[node] = (base.replicas[node] as number) - 1
+      }
+      const home = this.home[slot] as number
+      if (home >= 0 && home !== node) take(base.held, home, this.load, slot)
+    }
+    for (let range = 0; range < this.rangeCount; range++) {
+      const leader = this.#leader[range] as number
+      const node = leader < 0 ? nowhere : (this.#place[leader] as number)
+      if (node < 0) continue
+      base.leaders[node] = (base.leaders[node] as number) - 1
+      if (this.leaderLoad !== undefined) take(base.usage, node, this.leaderLoad, range)
+    }
+    return base
+  }
+}
+
+/** Capacity of each store, by resource; infinity where none is named. */
+function capacityOf({ stores, resources }: PlacementSnapshot): Float64Array {
+  const width = resources.length
+  const capacity = new Float64Array(stores.length * width).fill(Number.POSITIVE_INFINITY)
+  stores.forEach((store, i) => {
+    resources.forEach((name, r) => {
+      const amount = store.capacity[name]
+      if (amount !== undefined) capacity[i * width + r] = amount
+    })
+  })
+  return capacity
+}
