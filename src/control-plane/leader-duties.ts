@@ -209,6 +209,7 @@ export class LeaderDuties implements AsyncDisposable {
       observed,
       directory: this.directory,
       nodes: () => this.nodes.nodes(),
+      changed: () => this.nodes.reports.takeChanged(),
       held: () => this.splits.held(),
       ...(policy === undefined ? {} : { policy }),
       ...(limits === undefined ? {} : { limits }),

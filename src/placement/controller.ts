@@ -17,11 +17,10 @@ import type { JobType } from '../jobs/job-type.ts'
 import { Jobs } from '../jobs/jobs.ts'
 import type { DirectoryEvent, RangeDirectory } from '../metadata/directory.ts'
 import type { ControllerEpoch } from '../metadata/epoch.ts'
-import type { RangeDescriptor } from '../model/descriptors.ts'
 import type { RangeId } from '../model/ids.ts'
-import { explainRange, type RangeExplanation } from './core/explain.ts'
+import { explainBy, type RangeExplanation } from './core/explain.ts'
 import type { Plan, PlannedMove } from './core/plan.ts'
-import { plan } from './core/planner.ts'
+import { Planner } from './core/planner.ts'
 import {
   type PlacementLimits,
   type PlacementPolicy,
@@ -29,18 +28,17 @@ import {
   placementPolicy,
 } from './core/policy.ts'
 import {
-  buildSnapshot,
   type MoveInFlight,
   type PlacementNode,
-  type PlacementRange,
   type PlacementSnapshot,
   type RangeHold,
 } from './core/snapshot.ts'
 import { goalOf } from './core/steps.ts'
+import { FleetFeed } from './fleet-feed.ts'
 import { decodeMoveState, type MoveState } from './move-state.ts'
 import { moveJobType } from './mover.ts'
 import { projectRange } from './range-projection.ts'
-import { leaseHolderOf, newestConfiguration, type ObserveRange } from './range-reports.ts'
+import type { ObserveRange } from './range-reports.ts'
 
 /** Tuning of a {@link PlacementController}. */
 export interface PlacementTuning {
@@ -76,6 +74,11 @@ export interface PlacementControllerOptions extends Partial<PlacementTuning> {
   readonly nodes: () => readonly PlacementNode[]
   /** What the nodes report of a range. */
   readonly observed: ObserveRange
+  /**
+   * Ranges of which reports have come since it was asked last, so that a round looks at these alone. Default: every range, in
+   * every round.
+   */
+  readonly changed?: () => Iterable<RangeId>
   /** The type that `moveJob` made for the runner of the same leader. */
   readonly move: JobType<MoveState>
   /** Ranges that are not to be moved for now, and how far: their bounds are changing. */
@@ -104,16 +107,12 @@ export class PlacementController implements AsyncDisposable {
   readonly #env: Environment
   readonly #epoch: ControllerEpoch
   readonly #directory: RangeDirectory
-  readonly #nodes: () => readonly PlacementNode[]
   readonly #observed: ObserveRange
-  readonly #held: () => ReadonlyMap<RangeId, RangeHold>
-  readonly #replicationFactor: (rangeId: RangeId) => number | undefined
+  readonly #feed: FleetFeed
+  readonly #planner: Planner
   readonly #move: JobType<MoveState>
-  readonly #policy: PlacementPolicy
   readonly #limits: PlacementLimits
   readonly #jobs: Jobs
-  /** The directory, as far as it was read. */
-  readonly #ranges = new Map<RangeId, RangeDescriptor>()
   /** Unfinished moves. */
   readonly #moving = new Map<number, Job>()
   readonly #holds = new Map<RangeId, Hold>()
@@ -141,7 +140,8 @@ export class PlacementController implements AsyncDisposable {
   private constructor(input: PlacementControllerOptions) {
     const fallback = defaultPlacementTuning
     const options = checkOptions<
-      Required<Omit<PlacementControllerOptions, 'signal' | 'policy' | 'limits'>> & {
+      Required<Omit<PlacementControllerOptions, 'signal' | 'policy' | 'limits' | 'changed'>> & {
+        changed: PlacementControllerOptions['changed']
         signal: AbortSignal | undefined
         policy: PlacementPolicy
         limits: PlacementLimits
@@ -154,6 +154,7 @@ export class PlacementController implements AsyncDisposable {
       nodes: functionOption<PlacementControllerOptions['nodes']>(),
       observed: functionOption<ObserveRange>(),
       move: objectOption<JobType<MoveState>>(['type', 'run']),
+      changed: optional(functionOption<NonNullable<PlacementControllerOptions['changed']>>()),
       held: functionOption<NonNullable<PlacementControllerOptions['held']>>(() => new Map()),
       replicationFactor: functionOption<NonNullable<PlacementControllerOptions['replicationFactor']>>(
         () => undefined,
@@ -170,12 +171,10 @@ export class PlacementController implements AsyncDisposable {
     this.#env = options.env
     this.#epoch = options.epoch
     this.#directory = options.directory
-    this.#nodes = options.nodes
     this.#observed = options.observed
-    this.#held = options.held
-    this.#replicationFactor = options.replicationFactor
+    this.#feed = new FleetFeed(options)
     this.#move = options.move
-    this.#policy = options.policy
+    this.#planner = new Planner(options.policy)
     this.#limits = options.limits
     this.#jobs = new Jobs({ store: options.store, env: options.env })
     const { metrics } = options.env
@@ -206,23 +205,14 @@ export class PlacementController implements AsyncDisposable {
 
   /** Why a range is where it is, why not elsewhere, and what comes next. @throws KeelsonError `NOT_FOUND` */
   explain(rangeId: RangeId): RangeExplanation {
-    return explainRange(this.snapshot(), rangeId, this.#policy, { limits: this.#limits })
+    return explainBy(this.#planner, this.snapshot(), rangeId, { limits: this.#limits })
   }
 
   /** The cluster as the planner would see it now: for what-if, and for people. */
   snapshot(): PlacementSnapshot {
     const nowMs = this.#env.clock.monotonicMs()
     for (const [rangeId, { untilMs }] of this.#holds) if (untilMs <= nowMs) this.#holds.delete(rangeId)
-    return buildSnapshot({
-      nodes: this.#nodes(),
-      ranges: [...this.#ranges.values()].map((range) => this.#view(range)),
-      moves: this.moves().map(inFlight),
-      holds: new Map([
-        ...[...this.#holds].map(([rangeId, { hold }]) => [rangeId, hold] as const),
-        ...this.#held(),
-      ]),
-      deadAfterMs: this.#options.deadAfterMs,
-    })
+    return this.#feed.snapshot(this.moves().map(inFlight), this.#holds)
   }
 
   /** Begins no more moves until `resume`; those under way go on. */
@@ -275,7 +265,7 @@ export class PlacementController implements AsyncDisposable {
       await this.#project()
       // Without knowing what is under way, everything would be planned twice.
       if (!this.#jobsRead || !this.#directoryRead || this.#seenJob < this.#createdJob) return
-      const next = plan(this.snapshot(), this.#policy, { limits: this.#limits })
+      const next = this.#planner.plan(this.snapshot(), { limits: this.#limits })
       this.#plan = next
       this.#blocked.set(next.blockedCount)
       this.#deferred.set(next.deferred)
@@ -311,27 +301,8 @@ export class PlacementController implements AsyncDisposable {
 
   /** Carries what the ranges report as committed into the directory. */
   async #project(): Promise<void> {
-    for (const range of this.#ranges.values()) {
-      const ports = { directory: this.#directory, epoch: this.#epoch, observed: this.#observed }
-      await projectRange(ports, range, { signal: this.#stop.signal })
-    }
-  }
-
-  #view(descriptor: RangeDescriptor): PlacementRange {
-    const reports = this.#observed(descriptor.rangeId)
-    const newest = newestConfiguration(reports)
-    const leaseHolder = leaseHolderOf(reports)?.replicaId
-    const replicationFactor = this.#replicationFactor(descriptor.rangeId)
-    const load = reports.find(({ replica }) => replica.replicaId === leaseHolder)?.replica.load
-    return {
-      descriptor:
-        newest !== undefined && newest.generation > descriptor.generation
-          ? { ...descriptor, generation: newest.generation, replicas: newest.replicas }
-          : descriptor,
-      ...(leaseHolder === undefined ? {} : { leaseHolder }),
-      ...(load === undefined ? {} : { load }),
-      ...(replicationFactor === undefined ? {} : { replicationFactor }),
-    }
+    const ports = { directory: this.#directory, epoch: this.#epoch, observed: this.#observed }
+    for (const range of this.#feed.ahead()) await projectRange(ports, range, { signal: this.#stop.signal })
   }
 
   async #followJobs(): Promise<void> {
@@ -364,12 +335,11 @@ export class PlacementController implements AsyncDisposable {
       const watch = (): AsyncIterable<DirectoryEvent> => this.#directory.watch({ signal })
       for await (const event of keepFollowing(this.#env, watch, { signal })) {
         if (event.type === 'snapshot') {
-          this.#ranges.clear()
-          for (const range of event.ranges) this.#ranges.set(range.rangeId, range)
+          this.#feed.setDirectory(event.ranges)
           this.#directoryRead = true
         } else {
-          for (const range of event.updated) this.#ranges.set(range.rangeId, range)
-          for (const rangeId of event.removed) this.#ranges.delete(rangeId)
+          for (const range of event.updated) this.#feed.setRange(range)
+          for (const rangeId of event.removed) this.#feed.removeRange(rangeId)
         }
       }
     } catch (thrown) {

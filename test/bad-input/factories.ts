@@ -641,6 +641,7 @@ export const factories: readonly Factory[] = [
       nodes: must('function'),
       observed: must('function'),
       move: must('port'),
+      changed: call,
       held: call,
       replicationFactor: call,
       policy: object,

@@ -29,6 +29,8 @@ export class ReportBook {
   readonly #byRange = new Map<RangeId, Map<NodeId, ObservedReplica>>()
   /** Highest epoch of each node that has ended. */
   readonly #ended = new Map<NodeId, number>()
+  /** Ranges of which something else is reported than when this was taken last. */
+  #changed = new Set<RangeId>()
   readonly #maximumNodes: number
 
   /** Keeps the reports of `maximumNodes` nodes at most. */
@@ -57,7 +59,14 @@ export class ReportBook {
         `reports of ${this.#maximumNodes} nodes are kept already; decommission some first`,
       )
     }
-    this.#drop(report.nodeId)
+    const before = new Map(known?.report.replicas.map((replica) => [replica.rangeId, replica]))
+    for (const replica of report.replicas) {
+      const was = before.get(replica.rangeId)
+      if (was === undefined || !sameReplica(was, replica)) this.#changed.add(replica.rangeId)
+      before.delete(replica.rangeId)
+    }
+    for (const rangeId of before.keys()) this.#changed.add(rangeId)
+    this.#forget(report.nodeId)
     this.#pages.set(report.nodeId, { report, atMs: nowMs })
     for (const replica of report.replicas) {
       let holders = this.#byRange.get(replica.rangeId)
@@ -97,6 +106,13 @@ export class ReportBook {
     }))
   }
 
+  /** Ranges of which something else is reported than when this was called last. For one caller. */
+  takeChanged(): ReadonlySet<RangeId> {
+    const changed = this.#changed
+    this.#changed = new Set()
+    return changed
+  }
+
   /** Ranges that anybody reports. */
   rangeIds(): readonly RangeId[] {
     return [...this.#byRange.keys()]
@@ -113,6 +129,11 @@ export class ReportBook {
   }
 
   #drop(nodeId: NodeId): void {
+    for (const { rangeId } of this.#pages.get(nodeId)?.report.replicas ?? []) this.#changed.add(rangeId)
+    this.#forget(nodeId)
+  }
+
+  #forget(nodeId: NodeId): void {
     const page = this.#pages.get(nodeId)
     if (page === undefined) return
     this.#pages.delete(nodeId)
@@ -122,4 +143,12 @@ export class ReportBook {
       if (holders?.size === 0) this.#byRange.delete(rangeId)
     }
   }
+}
+
+/** Whether two reports of a replica say the same of what placement looks at. */
+function sameReplica(a: ObservedReplica, b: ObservedReplica): boolean {
+  if (a.generation !== b.generation || a.replicaId !== b.replicaId) return false
+  if (a.leaseHolder !== b.leaseHolder || a.sequence !== b.sequence) return false
+  const names = Object.keys(a.load)
+  return names.length === Object.keys(b.load).length && names.every((name) => a.load[name] === b.load[name])
 }

@@ -1,0 +1,153 @@
+import type { RangeDescriptor } from '../model/descriptors.ts'
+import type { RangeId } from '../model/ids.ts'
+import { Fleet } from './core/model/fleet.ts'
+import type {
+  MoveInFlight,
+  PlacementNode,
+  PlacementRange,
+  PlacementSnapshot,
+  RangeHold,
+} from './core/snapshot.ts'
+import { leaseHolderOf, newestConfiguration, type ObserveRange } from './range-reports.ts'
+
+/** Where a {@link FleetFeed} looks. */
+export interface FleetFeedPorts {
+  /** All nodes as they are now. */
+  readonly nodes: () => readonly PlacementNode[]
+  /** What the nodes report of a range. */
+  readonly observed: ObserveRange
+  /** Ranges of which reports have come since it was asked last; undefined when nobody keeps that. */
+  readonly changed: (() => Iterable<RangeId>) | undefined
+  /** Ranges that others hold back. */
+  readonly held: () => ReadonlyMap<RangeId, RangeHold>
+  /** Voters that a range is to have, where the policy does not say it. */
+  readonly replicationFactor: (rangeId: RangeId) => number | undefined
+  /** A node that is dead for so long has lost its replicas. */
+  readonly deadAfterMs: number
+}
+
+/**
+ * Keeps a {@link Fleet} as the directory, the reports and the moves have it. It looks again at what changed, not at what there
+ * is: a round costs the nodes and what was reported.
+ */
+export class FleetFeed {
+  readonly #ports: FleetFeedPorts
+  readonly #fleet: Fleet
+  /** The directory, as far as it was read. */
+  readonly #ranges = new Map<RangeId, RangeDescriptor>()
+  /** Ranges to be looked at again. */
+  readonly #dirty = new Set<RangeId>()
+  /** Ranges that have committed what the directory does not have. */
+  readonly #ahead = new Set<RangeId>()
+  readonly #moves = new Map<RangeId, MoveInFlight>()
+  readonly #holds = new Map<RangeId, RangeHold>()
+
+  constructor(ports: FleetFeedPorts) {
+    this.#ports = ports
+    this.#fleet = new Fleet({ deadAfterMs: ports.deadAfterMs })
+  }
+
+  /** The whole directory. */
+  setDirectory(ranges: readonly RangeDescriptor[]): void {
+    const there = new Set(ranges.map(({ rangeId }) => rangeId))
+    for (const rangeId of this.#ranges.keys()) if (!there.has(rangeId)) this.removeRange(rangeId)
+    for (const range of ranges) this.setRange(range)
+  }
+
+  /** A range as the directory has it now. */
+  setRange(range: RangeDescriptor): void {
+    this.#ranges.set(range.rangeId, range)
+    this.#dirty.add(range.rangeId)
+  }
+
+  /** The directory does not have a range any more. */
+  removeRange(rangeId: RangeId): void {
+    this.#ranges.delete(rangeId)
+    this.#dirty.delete(rangeId)
+    this.#ahead.delete(rangeId)
+    this.#fleet.removeRange(rangeId)
+  }
+
+  /** Ranges as the directory has them that have committed something newer. */
+  ahead(): readonly RangeDescriptor[] {
+    this.#look()
+    return [...this.#ahead].map((rangeId) => this.#ranges.get(rangeId) as RangeDescriptor)
+  }
+
+  /** The cluster as it is now, with moves and holds as they are given. */
+  snapshot(
+    moves: readonly MoveInFlight[],
+    holds: ReadonlyMap<RangeId, { readonly hold: RangeHold }>,
+  ): PlacementSnapshot {
+    this.#look()
+    const gone = new Set(this.#fleet.nodeIds())
+    for (const node of this.#ports.nodes()) {
+      this.#fleet.setNode(node)
+      gone.delete(node.descriptor.nodeId)
+    }
+    for (const nodeId of gone) this.#fleet.removeNode(nodeId)
+    this.#setMoves(moves)
+    this.#setHolds(
+      new Map([...[...holds].map(([id, { hold }]) => [id, hold] as const), ...this.#ports.held()]),
+    )
+    return this.#fleet.snapshot()
+  }
+
+  #look(): void {
+    const { changed } = this.#ports
+    for (const rangeId of changed?.() ?? this.#ranges.keys()) this.#dirty.add(rangeId)
+    for (const rangeId of this.#dirty) {
+      const descriptor = this.#ranges.get(rangeId)
+      // Reported before the directory has it: it is looked at again when it comes.
+      if (descriptor === undefined) continue
+      const view = this.#view(descriptor)
+      if (view.descriptor.generation > descriptor.generation) this.#ahead.add(rangeId)
+      else this.#ahead.delete(rangeId)
+      this.#fleet.setRange(view)
+    }
+    this.#dirty.clear()
+  }
+
+  #view(descriptor: RangeDescriptor): PlacementRange {
+    const reports = this.#ports.observed(descriptor.rangeId)
+    const newest = newestConfiguration(reports)
+    const leaseHolder = leaseHolderOf(reports)?.replicaId
+    const replicationFactor = this.#ports.replicationFactor(descriptor.rangeId)
+    const load = reports.find(({ replica }) => replica.replicaId === leaseHolder)?.replica.load
+    return {
+      descriptor:
+        newest !== undefined && newest.generation > descriptor.generation
+          ? { ...descriptor, generation: newest.generation, replicas: newest.replicas }
+          : descriptor,
+      ...(leaseHolder === undefined ? {} : { leaseHolder }),
+      ...(load === undefined ? {} : { load }),
+      ...(replicationFactor === undefined ? {} : { replicationFactor }),
+    }
+  }
+
+  #setMoves(moves: readonly MoveInFlight[]): void {
+    const gone = new Set(this.#moves.keys())
+    for (const move of moves) {
+      gone.delete(move.rangeId)
+      this.#moves.set(move.rangeId, move)
+      this.#fleet.setMove(move)
+    }
+    for (const rangeId of gone) {
+      this.#moves.delete(rangeId)
+      this.#fleet.removeMove(rangeId)
+    }
+  }
+
+  #setHolds(holds: ReadonlyMap<RangeId, RangeHold>): void {
+    for (const rangeId of this.#holds.keys()) {
+      if (holds.has(rangeId)) continue
+      this.#holds.delete(rangeId)
+      this.#fleet.setHold(rangeId, undefined)
+    }
+    for (const [rangeId, hold] of holds) {
+      if (this.#holds.get(rangeId) === hold) continue
+      this.#holds.set(rangeId, hold)
+      this.#fleet.setHold(rangeId, hold)
+    }
+  }
+}
