@@ -92,6 +92,10 @@ function ofSelf({ voice }: Membership, nodeId: NodeId): string[] {
     )
   if (voice.state === 'removed') parts.push('an operator removed it from the cluster')
   if (voice.state === 'leaving') parts.push('it said goodbye')
+  if (voice.state === 'silent')
+    parts.push(
+      'another living process keeps its name, so it says and hears nothing: give it a name of its own',
+    )
   return parts
 }
 

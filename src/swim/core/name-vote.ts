@@ -72,6 +72,8 @@ export class NameVote {
     if (rival === undefined || nowMs < this.#endsAtMs) return
     this.#rival = undefined
     this.#endsAtMs = Number.POSITIVE_INFINITY
+    // Whoever said goodbye meanwhile, or is held out, has no name to keep.
+    if (this.#membership.voice.state !== 'member') return
     const ours = [...this.#ballots.values()].filter((each) => each).length
     const theirs = this.#ballots.size - ours
     const votes = `${ours} votes to ${theirs}`

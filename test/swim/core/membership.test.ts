@@ -160,6 +160,7 @@ suite('about ourselves', () => {
     loser.tell('x', new Uint8Array(0), 4_000)
     runTo(loser, 60_000)
     assert.deepEqual(sent(loser), [], 'not a word more')
+    assert.match(loser.explain('self', 60_000)?.text ?? '', /another living process keeps its name/)
     assert.ok(loser.departed)
     // The rival's incarnation is 1, so a tie is its.
     assert.ok(vote([]).silent)
