@@ -68,8 +68,8 @@ export interface SwimOptions extends Partial<SwimTuning> {
    */
   readonly admit?: (candidate: SwimMember, token: Uint8Array) => string | undefined
   /**
-   * Asked about every member that this node does not know yet, whoever tells of it, such as the members of another cluster that
-   * is about to merge with this one: says why it must not come into this node's view, or undefined. Default: all may.
+   * Asked about every member that comes into this node's view or comes back to it, whoever tells of it, such as the members of
+   * another cluster that is about to merge with this one: says why it must stay out, or undefined. Default: all may.
    */
   readonly veto?: (candidate: SwimMember) => string | undefined
   /** Estimates round trips by network coordinates: 19 bytes in each answer to a ping. Default: true. */

@@ -343,9 +343,9 @@ export class Membership {
     this.events.push(reason === undefined ? { type, member, accusedBy } : { type, member, accusedBy, reason })
   }
 
-  /** Of whom only the death was heard of, and whoever lives anew, has not been judged yet. */
+  /** Whoever comes back or lives anew is judged again: perhaps only its death was heard of before. */
   #isKnownLife(known: Entry | undefined, said: Statement): boolean {
-    return known?.statement.incarnation === said.incarnation
+    return known !== undefined && isLive(known.member) && known.statement.incarnation === said.incarnation
   }
 
   /** The process that we knew first by a name, if it changed of late; otherwise the one that we know. */

@@ -146,6 +146,9 @@ suite('who is let in', () => {
     // Nor does one come in over its own tombstone.
     hear(core, 'a', 1, { kind: 'dead', nodeId: 'b', version: 1, accuser: 'c' }, alive('b', 2))
     assert.equal(core.member('b')?.state, 'dead')
+    const other = makeCore({}, { veto: () => 'nobody' })
+    hear(other, 'a', 0, { kind: 'left', nodeId: 'b', incarnation: 1, version: 1 }, alive('b', 2))
+    assert.equal(other.member('b')?.state, 'left')
   })
 
   test('a member that speaks no version of ours stays out', () => {
