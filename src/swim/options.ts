@@ -57,7 +57,7 @@ export interface SwimOptions extends Partial<SwimTuning> {
   readonly profile?: SwimProfile
   /**
    * The library's transport, for what datagrams do badly: whole views, long metadata, and a second try for a member that no
-   * datagram reaches, which is then `degraded` and not dead. Default: datagrams only.
+   * datagram reaches, which is then `degraded` and not dead. It stays the caller's. Default: datagrams only.
    */
   readonly channel?: Channel
   /** Shown to the seeds, whose hosts may ask for it: see `admit`. At most 256 bytes. Default: nothing. */
