@@ -46,10 +46,12 @@ export {
   type RuleLimits,
 } from './core/goals/goal.ts'
 export { evacuate, prohibitLabel, requireLabel } from './core/goals/labels.ts'
+export { mostMoved } from './core/goals/most-moved.ts'
 export { type MoveGoalOptions, movedBytes, moveGoal } from './core/goals/move-goal.ts'
 export { type NodeGoalOptions, nodeGoal } from './core/goals/node-goal.ts'
 export { type RangeGoalOptions, type RangePlaces, rangeGoal } from './core/goals/range-goal.ts'
 export { spread, spreadAtLeast } from './core/goals/spread.ts'
+export { type TableAffinityOptions, tableAffinity } from './core/goals/table-affinity.ts'
 export { type WeightedGoal, weighted } from './core/goals/weighted.ts'
 export { type CommittedConfiguration, PlacementInvariants } from './core/invariants.ts'
 export {
@@ -88,6 +90,9 @@ export {
   placementPolicy,
 } from './core/policy.ts'
 export { proveQuorum, type QuorumStep, quorumOf, type VoterChange } from './core/quorum.ts'
+export { Evaluator, refused } from './core/search/evaluator.ts'
+export { LevelSearch } from './core/search/level-search.ts'
+export { Search } from './core/search/search.ts'
 export {
   buildSnapshot,
   type MoveInFlight,

@@ -231,6 +231,12 @@ export class Assignment {
     return observer
   }
 
+  /** Tells `observer` of nothing any more. */
+  ignore(observer: AssignmentObserver): void {
+    const at = this.#observers.indexOf(observer)
+    if (at >= 0) this.#observers.splice(at, 1)
+  }
+
   /** Where {@link rollback} comes back to. The changes after the first checkpoint are kept in a journal. */
   checkpoint(): number {
     this.#journal ??= new Int32Array(64)

@@ -5,10 +5,12 @@ import { capacity } from '../../../src/placement/core/goals/capacity.ts'
 import { dependency } from '../../../src/placement/core/goals/dependency.ts'
 import { exclusivity } from '../../../src/placement/core/goals/exclusivity.ts'
 import type { Goal, Rule } from '../../../src/placement/core/goals/goal.ts'
+import { mostMoved } from '../../../src/placement/core/goals/most-moved.ts'
 import { movedBytes, moveGoal } from '../../../src/placement/core/goals/move-goal.ts'
 import { nodeGoal } from '../../../src/placement/core/goals/node-goal.ts'
 import { rangeGoal } from '../../../src/placement/core/goals/range-goal.ts'
 import { spread, spreadAtLeast } from '../../../src/placement/core/goals/spread.ts'
+import { tableAffinity } from '../../../src/placement/core/goals/table-affinity.ts'
 import { weighted } from '../../../src/placement/core/goals/weighted.ts'
 import { goalsOfBook } from '../../../src/placement/core/policy/book-goals.ts'
 import { domainLimits } from '../../../src/placement/core/policy/domain-limits.ts'
@@ -327,6 +329,18 @@ export function goalCatalogue(): GoalCase[] {
   const leadsOf = (assignment: Assignment, node: number): number =>
     replicasOf(assignment).filter((each) => each.node === node && assignment.leader[each.range] === each.slot)
       .length
+  const tablePairs =
+    (sharing: boolean, tier: string | undefined) =>
+    (assignment: Assignment): number => {
+      const { tableOf, domains } = assignment.columns
+      const of = tier === undefined ? undefined : domains(tier).of
+      const [one, other] = sharing ? [0, 2] : [1, 0]
+      const replicas = replicasOf(assignment)
+      const first = replicas.filter(({ range }) => tableOf?.[range] === one)
+      const second = replicas.filter(({ range }) => tableOf?.[range] === other)
+      const shares = (a: number, b: number): boolean => (of === undefined ? a === b : of[a] === of[b])
+      return sum(first.map((a) => second.filter((b) => shares(a.node, b.node) === sharing).length))
+    }
   return [
     { goal: safety, recompute: above },
     { goal: uneven, recompute: unevenCost },
@@ -340,6 +354,26 @@ export function goalCatalogue(): GoalCase[] {
             node === assignment.columns.home[slot] ? 0 : (assignment.columns.moveBytes[slot] as number),
           ),
         ),
+    },
+    {
+      goal: mostMoved(),
+      recompute: (assignment) => {
+        const { rangeCount, rangeOf, home } = assignment.columns
+        const counts = Array.from({ length: rangeCount }, () => 0)
+        assignment.place.forEach((node, slot) => {
+          const range = rangeOf[slot] as number
+          if (node !== home[slot]) counts[range] = (counts[range] as number) + 1
+        })
+        return Math.max(...counts)
+      },
+    },
+    {
+      goal: tableAffinity({ table: 0, other: 2, relation: 'apart', tier: 'zone' }),
+      recompute: tablePairs(true, 'zone'),
+    },
+    {
+      goal: tableAffinity({ table: 1, other: 0, relation: 'together' }),
+      recompute: tablePairs(false, undefined),
     },
     { goal: spread('zone'), recompute: (assignment) => pairs(assignment, ['zone']) },
     { goal: spread(['zone', 'rack']), recompute: (assignment) => pairs(assignment, ['zone', 'rack']) },

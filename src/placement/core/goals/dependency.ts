@@ -45,6 +45,7 @@ function needsOf(columns: PlacementColumns, dependsOn: (range: number) => readon
 
 class BoundDependency implements BoundRule {
   readonly name: string
+  readonly domains: Int32Array
   readonly #assignment: Assignment
   readonly #tier: string
   readonly #counts: DomainCounts
@@ -61,6 +62,7 @@ class BoundDependency implements BoundRule {
     const { columns } = assignment
     const { of, count } = columns.domains(tier)
     this.name = name
+    this.domains = of
     this.#assignment = assignment
     this.#tier = tier
     this.#counts = new DomainCounts(assignment, of, count)

@@ -19,7 +19,7 @@ export interface Rule {
   bind(assignment: Assignment): BoundRule
 }
 
-/** Cost of one node: a sum over nodes of such costs can be valued from the two nodes of a move alone. */
+/** Cost of one node, from 0: a sum over nodes of such costs can be valued from the two nodes of a move alone. */
 export type NodeCost = (
   /** Amounts in use, of which the node's begin at `offset`, in the order of the resources. Only to be read. */
   usage: Float64Array,
@@ -122,6 +122,8 @@ export interface BoundRule extends AssignmentObserver {
    * nodes that it is on, and at nothing else.
    */
   sheds?(node: number): string | undefined
+  /** Domain of each node: the rule has nothing against changes within one, so the search tries these more often. */
+  readonly domains?: Int32Array
 }
 
 /** Binds a goal, and has it told of every change. */

@@ -220,6 +220,7 @@ export function spreadAtLeast(tier: string, domains: number | ((range: number) =
 
 class BoundSpreadAtLeast implements BoundRule {
   readonly name: string
+  readonly domains: Int32Array
   readonly #assignment: Assignment
   readonly #tier: string
   readonly #counts: DomainCounts
@@ -230,6 +231,7 @@ class BoundSpreadAtLeast implements BoundRule {
     const { columns } = assignment
     const { of, count } = columns.domains(tier)
     this.name = name
+    this.domains = of
     this.#assignment = assignment
     this.#tier = tier
     this.#counts = new DomainCounts(assignment, of, count)

@@ -11,11 +11,14 @@ import { moveGoal } from '../../../../src/placement/core/goals/move-goal.ts'
 import { nodeGoal } from '../../../../src/placement/core/goals/node-goal.ts'
 import { rangeGoal } from '../../../../src/placement/core/goals/range-goal.ts'
 import { spread, spreadAtLeast } from '../../../../src/placement/core/goals/spread.ts'
+import { tableAffinity } from '../../../../src/placement/core/goals/table-affinity.ts'
 import { weighted } from '../../../../src/placement/core/goals/weighted.ts'
 import { drawColumns } from '../../support/columns.ts'
 
 const wrong: unknown = 7
 const goal = nodeGoal({ name: 'nothing', cost: () => 0 })
+
+const about = { table: 1, other: 2, relation: 'apart' } as const
 
 const refused: readonly (readonly [string, () => unknown, RegExp])[] = [
   ['nodeGoal of a number', () => nodeGoal(wrong as never), /a node goal/],
@@ -42,6 +45,10 @@ const refused: readonly (readonly [string, () => unknown, RegExp])[] = [
   ['capacity with a nameless resource', () => capacity({ transient: [''] }), /'transient'/],
   ['balance of what is not', () => balance('moons' as never), /balance balances/],
   ['balance with a wrong tolerance', () => balance('replicas', { tolerance: -1 }), /tolerance/],
+  ['tableAffinity of nothing', () => tableAffinity({} as never), /table/],
+  ['tableAffinity of one table', () => tableAffinity({ ...about, other: 1 }), /two tables/],
+  ['tableAffinity of another kind', () => tableAffinity({ ...about, relation: 'near' as never }), /relation/],
+  ['tableAffinity in a nameless tier', () => tableAffinity({ ...about, tier: wrong as never }), /tier/],
   ['aboveSafety with a number', () => aboveSafety({ safety: wrong as never }), /safety of aboveSafety/],
   ['aboveSafety with a typing error', () => aboveSafety({ wait: () => 1 } as never), /aboveSafety/],
 ]

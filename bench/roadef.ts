@@ -1,0 +1,204 @@
+// The Google machine reassignment challenge (ROADEF/EURO 2012) on keelson's placement engine.
+//
+//   npm run bench:roadef -- --model FILE --assignment FILE --seconds N --out FILE   one instance
+//   npm run bench:roadef -- --all DIR --seconds N                                   all model_*.txt of a folder
+//   npm run bench:roadef -- --generate 50000x1000 --resources 12 --seconds N        an instance drawn from a seed
+//
+// `--steps N` in place of `--seconds` makes a run that another machine repeats exactly. `--seed N` is for the search (and
+// the instance that is drawn), `--best N` gives a best known cost, `--save DIR` keeps a drawn instance.
+
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { checkSolution } from './roadef/check.ts'
+import { formatModel, generate } from './roadef/generate.ts'
+import { type Improved, improve } from './roadef/improve.ts'
+import { BadFile, type Instance, parseAssignment, parseModel } from './roadef/instance.ts'
+import { bestKnown, instanceName } from './roadef/known.ts'
+
+/** Something wrong with what was asked for. */
+class BadUsage extends Error {}
+
+interface Row {
+  readonly name: string
+  readonly initial: number
+  readonly cost: number
+  readonly best: number | undefined
+  readonly improved: Improved
+}
+
+const { values } = readOptions()
+
+function readOptions(): ReturnType<typeof parse> {
+  try {
+    return parse()
+  } catch (error) {
+    return fail(error)
+  }
+}
+
+function parse() {
+  return parseArgs({
+    options: {
+      model: { type: 'string' },
+      assignment: { type: 'string' },
+      seconds: { type: 'string' },
+      steps: { type: 'string' },
+      seed: { type: 'string', default: '1' },
+      out: { type: 'string' },
+      all: { type: 'string' },
+      best: { type: 'string' },
+      generate: { type: 'string' },
+      resources: { type: 'string', default: '6' },
+      save: { type: 'string' },
+      quiet: { type: 'boolean', default: false },
+    },
+  })
+}
+
+function fail(error: unknown): never {
+  console.error(error instanceof Error ? error.message : String(error))
+  process.exit(2)
+}
+
+function wholeNumber(name: string, text: string | undefined, least: number): number | undefined {
+  if (text === undefined) return undefined
+  const value = Number(text)
+  if (Number.isSafeInteger(value) && value >= least && text.trim() !== '') return value
+  throw new BadUsage(`--${name} takes a whole number of at least ${least}, not '${text}'`)
+}
+
+function positive(name: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined
+  const value = Number(text)
+  if (value > 0 && value < Number.POSITIVE_INFINITY) return value
+  throw new BadUsage(`--${name} takes a number above 0, not '${text}'`)
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new BadFile(`cannot read ${path}: ${(error as Error).message}`)
+  }
+}
+
+const seed = (): number => wholeNumber('seed', values.seed, 0) as number
+
+function run(name: string, instance: Instance, initial: Int32Array, out: string | undefined): Row {
+  const start = checkSolution(instance, initial, initial)
+  if (start.broken.length > 0) {
+    throw new BadFile(
+      `the initial assignment of ${name} breaks the rules: ${start.broken.slice(0, 3).join('; ')}`,
+    )
+  }
+  const steps = wholeNumber('steps', values.steps, 1)
+  const seconds = positive('seconds', values.seconds) ?? (steps === undefined ? 10 : undefined)
+  if (steps !== undefined && values.seconds !== undefined)
+    throw new BadUsage('give --seconds or --steps, not both')
+  const improved = improve(instance, initial, {
+    ...(steps === undefined ? { seconds: seconds as number } : { steps }),
+    seed: seed(),
+    ...(values.quiet || values.all !== undefined
+      ? {}
+      : { progress: (part, cost) => console.log(`${(part * 100).toFixed(0).padStart(4)} %  ${cost}`) }),
+  })
+  const verdict = checkSolution(instance, initial, improved.solution)
+  if (verdict.broken.length > 0) {
+    throw new Error(`the solution of ${name} breaks the rules: ${verdict.broken.slice(0, 3).join('; ')}`)
+  }
+  if (verdict.cost !== BigInt(improved.cost)) {
+    throw new Error(`the engine says that ${name} costs ${improved.cost}, the checker says ${verdict.cost}`)
+  }
+  if (out !== undefined) writeFileSync(out, `${improved.solution.join(' ')}\n`)
+  if (!values.quiet && values.all === undefined) {
+    for (const [part, cost] of Object.entries(verdict.parts)) console.log(`${part.padEnd(12)} ${cost}`)
+  }
+  const best = wholeNumber('best', values.best, 0) ?? bestKnown.get(instanceName(name))
+  return { name, initial: Number(start.cost), cost: Number(verdict.cost), best, improved }
+}
+
+const percent = (part: number): string => `${(100 * part).toFixed(4)} %`
+
+function scoreOf({ cost, best, initial }: Row): number | undefined {
+  return best === undefined ? undefined : (cost - best) / Math.max(1, initial)
+}
+
+function report(row: Row): void {
+  const { improved } = row
+  const score = scoreOf(row)
+  console.log(`initial cost ${row.initial}`)
+  console.log(`cost         ${row.cost} (checked independently: no rule is broken)`)
+  if (score !== undefined) console.log(`best known   ${row.best}, score ${percent(score)}`)
+  const gap = (row.cost - improved.lowerBound) / Math.max(1, row.cost)
+  console.log(`lower bound  ${improved.lowerBound}, gap ${percent(gap)}`)
+  console.log(speedOf(improved))
+}
+
+function speedOf({ evaluated, accepted, seconds, setupSeconds }: Improved): string {
+  const rate = (evaluated / seconds / 1e6).toFixed(2)
+  return `${evaluated} changes valued in ${seconds.toFixed(1)} s (${rate} M/s), ${accepted} made; set up in ${setupSeconds.toFixed(2)} s`
+}
+
+function table(folder: string): void {
+  const models = readdirSync(folder).filter((file) => /^model_.+\.txt$/.test(file))
+  if (models.length === 0) throw new BadUsage(`there is no model_*.txt in ${folder}`)
+  console.log(
+    '| instance | initial | cost | best known | score | lower bound | M values/s |\n|-|-|-|-|-|-|-|',
+  )
+  const scores: number[] = []
+  for (const file of models.sort()) {
+    const path = join(folder, file)
+    const instance = parseModel(read(path), path)
+    const beside = join(folder, file.replace('model_', 'assignment_'))
+    if (values.out !== undefined) mkdirSync(values.out, { recursive: true })
+    const out = values.out === undefined ? undefined : join(values.out, file.replace('model_', 'solution_'))
+    const row = run(file, instance, parseAssignment(read(beside), beside, instance), out)
+    const score = scoreOf(row)
+    if (score !== undefined) scores.push(score)
+    const { evaluated, seconds, lowerBound } = row.improved
+    const shown = score === undefined ? '' : percent(score)
+    console.log(
+      `| ${instanceName(file)} | ${row.initial} | ${row.cost} | ${row.best ?? ''} | ${shown} | ${lowerBound} | ${(evaluated / seconds / 1e6).toFixed(2)} |`,
+    )
+  }
+  if (scores.length === 0) return
+  const mean = scores.reduce((sum, each) => sum + each, 0) / scores.length
+  console.log(`mean score ${percent(mean)}, worst ${percent(Math.max(...scores))}`)
+}
+
+function drawn(size: string): void {
+  const match = /^(\d{1,6})x(\d{1,5})$/.exec(size)
+  if (match === null)
+    throw new BadUsage(`--generate takes processes x machines, such as 50000x1000, not '${size}'`)
+  const [processes, machines] = [Number(match[1]), Number(match[2])]
+  if (processes < 1 || machines < 4) throw new BadUsage('--generate takes 1 process and 4 machines at least')
+  const resources = wholeNumber('resources', values.resources, 1) as number
+  const { instance, initial } = generate({ processes, machines, resources, seed: seed() })
+  if (values.save !== undefined) {
+    mkdirSync(values.save, { recursive: true })
+    writeFileSync(join(values.save, `model_${size}.txt`), formatModel(instance))
+    writeFileSync(join(values.save, `assignment_${size}.txt`), `${initial.join(' ')}\n`)
+  }
+  report(run(`drawn ${size}`, instance, initial, values.out))
+  console.log(`memory       ${(process.memoryUsage().rss / 2 ** 20).toFixed(0)} MiB`)
+}
+
+try {
+  if (values.all !== undefined) table(values.all)
+  else if (values.model !== undefined) {
+    if (values.assignment === undefined) throw new BadUsage('--model needs --assignment')
+    const instance = parseModel(read(values.model), values.model)
+    report(
+      run(
+        values.model,
+        instance,
+        parseAssignment(read(values.assignment), values.assignment, instance),
+        values.out,
+      ),
+    )
+  } else drawn(values.generate ?? '1000x50')
+} catch (error) {
+  if (error instanceof BadUsage || error instanceof BadFile) fail(error)
+  throw error
+}
