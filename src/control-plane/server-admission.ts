@@ -14,6 +14,8 @@ export interface ServerJoinRequest {
 
 const formatVersion = 1
 const pollMs = 20
+/** How long a server may still seem to be there that a new life of it takes the place of. */
+const silenceMs = 5_000
 
 /** A request for the wire. */
 export function encodeServerJoin(request: ServerJoinRequest): Uint8Array {
@@ -48,6 +50,10 @@ export function checkServerSecret(expected: string, shown: string): void {
  * Takes servers into the metadata group, one change at a time: as a learner first, as a voter when it has caught up, so
  * that a new server never lowers what the group survives. Runs on the leader; repeating a request goes on where the last
  * one stopped.
+ *
+ * A server that comes back with an empty disk takes the place of its own former life. The two cannot be swapped in one
+ * joint step, as a node has one replica at a time; so the dead one goes first. That costs nothing: a majority of the others
+ * is never more than a majority of all. It would if the former life were not dead.
  */
 export class ServerAdmission {
   readonly #env: Environment
@@ -66,14 +72,16 @@ export class ServerAdmission {
    */
   async admit(server: ServerAddress, signal: AbortSignal): Promise<void> {
     await this.#executor.run(async () => {
+      const { clock } = this.#env
+      const silentAtMs = clock.monotonicMs() + silenceMs
       for (;;) {
-        if (await this.#step(server, signal)) return
+        if (await this.#step(server, clock.monotonicMs() < silentAtMs, signal)) return
       }
     })
   }
 
-  async #step(server: ServerAddress, signal: AbortSignal): Promise<boolean> {
-    const { latestConfiguration, progress } = this.#group.status()
+  async #step(server: ServerAddress, mayWait: boolean, signal: AbortSignal): Promise<boolean> {
+    const { latestConfiguration, progress, replicaId: self } = this.#group.status()
     const known = latestConfiguration?.replicas.find(({ nodeId }) => nodeId === server.nodeId)
     const guard =
       latestConfiguration === undefined ? {} : { expectedGeneration: latestConfiguration.generation }
@@ -84,6 +92,11 @@ export class ServerAdmission {
     }
     const { replicaId } = known
     if (known.incarnation !== server.incarnation) {
+      if (replicaId === self || progress.get(replicaId)?.recentlyActive === true) {
+        if (!mayWait) throw stillThere(server)
+        await sleep(this.#env.timers, pollMs, signal)
+        return false
+      }
       // The disk of that life is lost, and with it what it had acknowledged: it must not vote again.
       await this.#group.changeMembership({ type: 'remove', replicaId }, { ...guard, signal })
       return false
@@ -98,4 +111,13 @@ export class ServerAdmission {
     await sleep(this.#env.timers, pollMs, signal)
     return false
   }
+}
+
+/** To take out the one that answers would leave the group a voter short until the other one has caught up. */
+function stillThere({ nodeId }: ServerAddress): KeelsonError {
+  return new KeelsonError(
+    'CONFLICT',
+    `a server ${nodeId} with other data is there and takes part; stop it before another one takes its place, or give this one a name of its own`,
+    { retryable: false },
+  )
 }
