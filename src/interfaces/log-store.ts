@@ -151,6 +151,12 @@ export interface LogStore extends AsyncDisposable {
   readonly incarnation: Incarnation
   /** What it takes. It does not change while the store is open. */
   readonly limits: LogStoreLimits
+  /**
+   * How much of what was written is durable, in units of the store's own: it grows with what is written, and what it ever was
+   * it is at least in every later life. If it is less than somebody heard of, an older image of the disk came back, or the disk lost
+   * what it had confirmed. Of a store without it that is found out by the leaders of its groups alone.
+   */
+  durablePosition?(): number
   /** What was found on opening, by group. Groups that were destroyed and left no metadata do not appear. */
   recovered(): ReadonlyMap<GroupId, RecoveredGroup>
   /**

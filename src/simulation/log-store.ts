@@ -48,6 +48,8 @@ interface Image {
   readonly nodeId: string
   readonly incarnation: Incarnation
   readonly groups: Map<GroupId, GroupLog>
+  /** Changes that the device ever took. */
+  changes: number
 }
 
 /**
@@ -92,6 +94,7 @@ export class SimulatedLogs {
         nodeId: context.nodeId,
         incarnation: 1 + context.env.random.integer(2 ** 52),
         groups: new Map(),
+        changes: 0,
       }
       this.#images.set(directory, image)
     }
@@ -152,6 +155,10 @@ class SimulatedLogStore implements LogStore {
     }
     this.#recovered = recovered
     this.#stopListening = disk.onPowerCut((random) => this.#onPowerCut(random))
+  }
+
+  durablePosition(): number {
+    return this.#image.changes
   }
 
   recovered(): ReadonlyMap<GroupId, RecoveredGroup> {
@@ -245,7 +252,7 @@ class SimulatedLogStore implements LogStore {
 
   /** @internal The first `count` of the pending changes reached the device after all. */
   keep(count: number): void {
-    for (const { change } of this.#pending.slice(0, count)) this.#apply(this.#image.groups, change)
+    for (const { change } of this.#pending.slice(0, count)) this.#settle(change)
     this.#pending = []
   }
 
@@ -297,7 +304,7 @@ class SimulatedLogStore implements LogStore {
       }
       const settled = this.#pending.splice(0, this.#syncing)
       this.#syncing = 0
-      for (const { change } of settled) this.#apply(this.#image.groups, change)
+      for (const { change } of settled) this.#settle(change)
       if (this.#pending.some(({ done }) => done !== undefined)) this.#sync()
       else for (const idle of this.#idle.splice(0)) idle.resolve()
       for (const { done } of settled) done?.resolve()
@@ -318,6 +325,12 @@ class SimulatedLogStore implements LogStore {
   #onPowerCut(random: SeededRandom): void {
     this.#stopListening()
     if (this.#poison === undefined) this.keep(random.integer(this.#pending.length + 1))
+  }
+
+  /** The device has it. */
+  #settle(change: Change): void {
+    this.#apply(this.#image.groups, change)
+    this.#image.changes++
   }
 
   #apply(groups: Map<GroupId, GroupLog>, change: Change): void {

@@ -135,6 +135,10 @@ export class LogEngine implements LogStore {
     })
   }
 
+  durablePosition(): number {
+    return this.#writer.durable
+  }
+
   recovered(): ReadonlyMap<GroupId, RecoveredGroup> {
     return this.#recovered
   }

@@ -162,6 +162,7 @@ export abstract class RaftFollower extends RaftCover {
     this.quarantined = true
     this.pendingQuarantine = true
     this.deferred = noneOf()
+    if (this.role !== 'follower') this.becomeFollower(this.term, 0)
   }
 
   handleSnapshotOffer(offer: SnapshotOffer): void {

@@ -411,6 +411,9 @@ export interface RaftMachine {
     nowMs: number,
   ): void
 
+  /** The disk has forgotten something that was acknowledged: the replica takes part in nothing from now on. */
+  quarantine(): void
+
   /** Everything up to this write is durable. */
   persisted(writeId: number, nowMs: number): void
   /** The state machine has applied everything up to `index`. */

@@ -386,6 +386,13 @@ export class Replica {
     this.#port.schedule(this)
   }
 
+  /** The disk of this node has forgotten something that was acknowledged. */
+  quarantine(): void {
+    if (this.#failure !== undefined) return
+    this.#guarded(() => this.core.quarantine())
+    this.#port.schedule(this)
+  }
+
   /** Goes on under another id, which is stored before or together with what is promised under it first. */
   takeId(replicaId: ReplicaId): void {
     this.#guarded(() => {

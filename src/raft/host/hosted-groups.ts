@@ -3,7 +3,7 @@ import type { RecoveredGroup } from '../../interfaces/log-store.ts'
 import type { StateMachine } from '../../interfaces/state-machine.ts'
 import type { PeerIdentity } from '../../interfaces/transport.ts'
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
-import { checkId, type GroupId, type ReplicaId } from '../../model/ids.ts'
+import { checkId, type GroupId, type NodeId, type ReplicaId } from '../../model/ids.ts'
 import { bootstrapState, replicaOf } from '../core/configuration.ts'
 import { longestPledgeMs } from '../core/options.ts'
 import { RaftCore } from '../core/raft.ts'
@@ -81,6 +81,8 @@ export class HostedGroups {
   readonly #busy = new Set<GroupId>()
   /** What is done with them, until it has ended, well or not. */
   readonly #tasks = new Set<Promise<void>>()
+  /** An older image of the disk came back, or it lost what it had confirmed. */
+  #forgot = false
 
   constructor(own: HostedGroupsOptions) {
     this.#own = own
@@ -137,6 +139,7 @@ export class HostedGroups {
   ): Promise<RaftGroup> {
     return this.#exclusively(groupId, async () => {
       const { replicas, stateMachine } = checkBootstrap(setup)
+      if (this.#forgot) throw forgotten(groupId)
       if (this.#stored.has(groupId)) {
         throw new KeelsonError(
           'ALREADY_BOOTSTRAPPED',
@@ -410,6 +413,7 @@ export class HostedGroups {
     )
     this.#replicas.set(groupId, replica)
     this.#stored.set(groupId, { metadata, recovered: undefined })
+    if (this.#forgot && isConcerned(metadata)) replica.quarantine()
     this.#own.loop.schedule(replica)
     return replica
   }
@@ -429,6 +433,28 @@ export class HostedGroups {
   }
 
   // What comes in
+
+  /**
+   * The node `knownBy` knows that more was durable here than is. Nothing that this node has promised can be relied on: its
+   * votes and acknowledgements in all its groups, which may be more than it knows of.
+   */
+  diskForgot(knownBy: NodeId, known: number): void {
+    if (this.#forgot) return
+    this.#forgot = true
+    const { log, loop, options } = this.#own
+    options.env.logger.error(
+      { knownBy, known, position: log.durablePosition() },
+      'an older image of the disk came back, or it lost what it had confirmed: all groups of this node are quarantined. Remove their replicas, and start the node with an empty directory',
+    )
+    for (const replica of this.#replicas.values()) if (isConcerned(replica.metadata)) replica.quarantine()
+    for (const [groupId, { metadata, recovered }] of this.#stored) {
+      if (this.#replicas.has(groupId) || metadata.quarantined || !isConcerned(metadata)) continue
+      const quarantined = { ...metadata, quarantined: true }
+      this.#stored.set(groupId, { metadata: quarantined, recovered })
+      // A failure ends the host, which says so.
+      loop.write({ groupId, metadata: encodeGroupMetadata(quarantined) }).catch(() => {})
+    }
+  }
 
   /** The replica that a message is for; it may come to be by it, or get its id. */
   find(
@@ -457,6 +483,8 @@ export class HostedGroups {
 
   /** Somebody speaks to a replica that waits empty. */
   #awaken(groupId: GroupId, message: HostMessage, recoveryGeneration: number): Replica | undefined {
+    // Nobody knows which replicas a disk has been that forgot some.
+    if (this.#forgot) return undefined
     const awakened = this.#empty.awaken(groupId, message, recoveryGeneration)
     if (awakened === undefined) return undefined
     const { waiting, floor } = awakened
@@ -477,6 +505,22 @@ async function openMachine(groupId: GroupId, machine: StateMachine): Promise<Gro
   throw new KeelsonError(
     'CONFLICT',
     `the state machine of group ${groupId} still held the state of replica ${stored.replicaId}, which this node no longer has; it was deleted, so call again with a new one`,
+  )
+}
+
+/**
+ * A group that was recovered from a lost quorum has given up what was promised before, and nobody can tell whether what the
+ * others remember of the disk is from before: there its leaders alone find out what is missing.
+ */
+function isConcerned({ destroyed, recoveryGeneration }: GroupMetadata): boolean {
+  return !destroyed && recoveryGeneration === 0
+}
+
+function forgotten(groupId: GroupId): KeelsonError {
+  return new KeelsonError(
+    'QUARANTINED',
+    `the disk of this node forgot what it had confirmed, so it may have had group ${groupId} before; start the node with an empty directory`,
+    { retryable: false },
   )
 }
 

@@ -14,6 +14,7 @@ import {
   type Frame,
   type GroupMessage,
   type HostMessage,
+  type Marks,
   type SnapshotRequest,
 } from './frame.ts'
 
@@ -22,6 +23,8 @@ const maximumUnreadable = 10_000
 export interface IncomingOptions {
   readonly env: Environment
   readonly incarnation: Incarnation
+  /** A peer says how far disks have got: before anything else that its frame says. */
+  readonly marked: (peer: PeerIdentity, marks: Marks) => void
   /** The replica that a message is for; it may come to be by it. */
   readonly find: (
     groupId: GroupId,
@@ -85,6 +88,7 @@ export class Incoming {
       return
     }
     if (frame.unknownMessages > 0) this.#drop('unknownKind', peer, frame.unknownMessages)
+    if (frame.marks !== undefined) this.#options.marked(peer, frame.marks)
     const nowMs = env.clock.monotonicMs()
     for (const beat of frame.beats) this.#options.beat(peer, beat, nowMs)
     for (const message of frame.messages) {

@@ -66,6 +66,11 @@ export class LogGate implements LogStore {
     }
   }
 
+  /** 0 where the store does not say. */
+  durablePosition(): number {
+    return this.#store.durablePosition?.() ?? 0
+  }
+
   recovered(): ReadonlyMap<GroupId, RecoveredGroup> {
     return this.#store.recovered()
   }

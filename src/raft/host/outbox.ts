@@ -2,11 +2,21 @@ import type { Counter, Metrics } from '../../core/metrics.ts'
 import type { Channel } from '../../interfaces/transport.ts'
 import type { GroupId, NodeId } from '../../model/ids.ts'
 import type { Peer } from '../group/peers.ts'
-import { type Beat, type BeatReply, beatBytes, FramePacker, type HostMessage, messageBytes } from './frame.ts'
+import type { DiskMarks } from './disk-marks.ts'
+import {
+  type Beat,
+  type BeatReply,
+  beatBytes,
+  FramePacker,
+  type HostMessage,
+  marksBytes,
+  messageBytes,
+} from './frame.ts'
 
 /** Gathers the messages of a turn, of all groups, into one frame per peer, or more where one would be too large. */
 export class Outbox {
   readonly #channel: Channel
+  readonly #marks: DiskMarks
   readonly #packers = new Map<NodeId, FramePacker>()
   readonly #sent: Counter
   readonly #dropped: Counter
@@ -15,8 +25,9 @@ export class Outbox {
   readonly #onDropped: (nodeId: NodeId) => void
 
   /** `onDropped` is told of each peer to which something was lost. */
-  constructor(channel: Channel, metrics: Metrics, onDropped: (nodeId: NodeId) => void) {
+  constructor(channel: Channel, metrics: Metrics, marks: DiskMarks, onDropped: (nodeId: NodeId) => void) {
     this.#channel = channel
+    this.#marks = marks
     this.#onDropped = onDropped
     this.#sent = metrics.counter('keelson_raft_frames_sent_total', 'Frames of Raft messages that were sent')
     this.#dropped = metrics.counter(
@@ -44,7 +55,8 @@ export class Outbox {
     let packer = this.#packers.get(peer.nodeId)
     if (
       packer !== undefined &&
-      (packer.incarnation !== peer.incarnation || packer.length + bytes > this.#channel.maximumMessageBytes)
+      (packer.incarnation !== peer.incarnation ||
+        packer.length + bytes + marksBytes > this.#channel.maximumMessageBytes)
     ) {
       this.#send(peer.nodeId, packer)
       packer = undefined
@@ -58,7 +70,9 @@ export class Outbox {
 
   #send(nodeId: NodeId, packer: FramePacker): void {
     this.#lastBytes = packer.length
-    if (this.#channel.send(nodeId, packer.finish())) {
+    // All that the frame promises is durable by now.
+    const marks = this.#marks.to({ nodeId, incarnation: packer.incarnation })
+    if (this.#channel.send(nodeId, packer.finish(marks))) {
       this.#sent.add()
       return
     }

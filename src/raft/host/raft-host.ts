@@ -12,6 +12,7 @@ import type { Peer } from '../group/peers.ts'
 import type { RaftGroup } from '../group/raft-group.ts'
 import type { Replica } from '../group/replica.ts'
 import type { ReplicaPort } from '../group/replica-port.ts'
+import { DiskMarks } from './disk-marks.ts'
 import type { HostMessage } from './frame.ts'
 import { HostedGroups, type StoredGroup } from './hosted-groups.ts'
 import { Incoming } from './incoming.ts'
@@ -95,7 +96,8 @@ export class RaftHost implements AsyncDisposable {
     this.nodeId = options.nodeId
     this.incarnation = log.incarnation
     this.#events = new Events(env.logger, ['stopped'])
-    this.#outbox = new Outbox(channel, env.metrics, (nodeId) => this.#framesDropped(nodeId))
+    const marks = new DiskMarks(() => log.durablePosition())
+    this.#outbox = new Outbox(channel, env.metrics, marks, (nodeId) => this.#framesDropped(nodeId))
     this.#nodes = new NodeBeats({
       env,
       liveness: new NodeLiveness({ ...raft, random: env.random }),
@@ -147,6 +149,9 @@ export class RaftHost implements AsyncDisposable {
     const incoming = new Incoming({
       env,
       incarnation: log.incarnation,
+      marked: (peer, told) => {
+        if (marks.heard(peer, told)) this.#hosted.diskForgot(peer.nodeId, told.known)
+      },
       find: (groupId, message, recoveryGeneration, peer) =>
         this.#hosted.find(groupId, message, recoveryGeneration, peer),
       recoveryGenerationOf: (groupId) => this.#hosted.recoveryGenerationOf(groupId),
@@ -195,8 +200,8 @@ export class RaftHost implements AsyncDisposable {
    * Makes a new group, once in its life, from nothing: each of its first members calls it with the same replicas, whose ids
    * are 1 to n. The state machine must be new.
    *
-   * @throws KeelsonError `ALREADY_BOOTSTRAPPED` when this node has the group or had it, `INVALID_ARGUMENT`, `CLOSED`,
-   * `STORE_POISONED`
+   * @throws KeelsonError `ALREADY_BOOTSTRAPPED` when this node has the group or had it, `QUARANTINED` when its disk forgot
+   * what it had, `INVALID_ARGUMENT`, `CLOSED`, `STORE_POISONED`
    */
   async bootstrap(
     groupId: GroupId,

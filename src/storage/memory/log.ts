@@ -65,6 +65,8 @@ interface State {
   nodeId: NodeId | undefined
   incarnation: Incarnation
   readonly groups: Map<GroupId, Group>
+  /** Changes ever made. */
+  changes: number
 }
 
 /**
@@ -104,6 +106,7 @@ class MemoryLogStore implements LogStore {
   readonly #groups: Map<GroupId, Group>
   readonly #recovered: ReadonlyMap<GroupId, RecoveredGroup>
   #failure: KeelsonError | undefined
+  #durable: number
   #closed = false
   #syncing = false
   #waiting: Waiter[] = []
@@ -120,6 +123,7 @@ class MemoryLogStore implements LogStore {
       nodeId: undefined,
       incarnation: 1 + context.env.random.integer(Number.MAX_SAFE_INTEGER - 1),
       groups: new Map(),
+      changes: 0,
     }))
     try {
       return new MemoryLogStore(mount, limits, context)
@@ -148,6 +152,8 @@ class MemoryLogStore implements LogStore {
     state.nodeId = nodeId
     this.incarnation = state.incarnation
     this.#mount = mount
+    // What a crash has left.
+    this.#durable = state.changes
     this.#groups = state.groups
     this.#recovered = new Map(
       [...state.groups].map(([groupId, group]) => [
@@ -160,6 +166,10 @@ class MemoryLogStore implements LogStore {
         }),
       ]),
     )
+  }
+
+  durablePosition(): number {
+    return this.#durable
   }
 
   recovered(): ReadonlyMap<GroupId, RecoveredGroup> {
@@ -277,7 +287,10 @@ class MemoryLogStore implements LogStore {
   }
 
   #record(undo: readonly (() => void)[], bytes = 0): void {
+    const { state } = this.#mount
+    state.changes++
     this.#mount.record(bytes, () => {
+      state.changes--
       for (let i = undo.length - 1; i >= 0; i--) (undo[i] as () => void)()
     })
   }
@@ -300,7 +313,9 @@ class MemoryLogStore implements LogStore {
       this.#waiting = []
       try {
         if (this.#failure !== undefined) throw this.#failure
+        const { changes } = this.#mount.state
         await this.#mount.sync()
+        this.#durable = changes
         for (const { done, bytes } of covered) {
           this.#queuedBytes -= bytes
           done.resolve()

@@ -82,6 +82,31 @@ export const crashCases: readonly LogStoreCase[] = [
     }),
   },
   {
+    name: 'what a store says to be durable grows with each write, and a crash takes nothing of it away',
+    run: afterCrash(async (open, crash) => {
+      let store = await open()
+      let before = store.durablePosition?.()
+      // A store need not say it.
+      if (before === undefined) return
+      for (let round = 0; round < 5; round++) {
+        for (let i = 1; i <= 3; i++) {
+          const index = round * 3 + i
+          await store.write([{ groupId: 1, entries: [entry(index, 1)] }])
+          if (i === 3) await store.compact(1, { index: index - 1, term: 1 })
+          const after = store.durablePosition?.() ?? 0
+          assert.ok(after > before, `${before} before a write, ${after} behind it`)
+          before = after
+        }
+        if (round === 3) await store.destroy(7, Uint8Array.of(1))
+        await crash()
+        store = await open()
+        const found = store.durablePosition?.() ?? 0
+        assert.ok(found >= before, `${before} was durable, and ${found} is left`)
+        before = found
+      }
+    }),
+  },
+  {
     name: 'a crash leaves a prefix of the batches, each whole or not at all',
     run: afterCrash(async (open, crash) => {
       let acknowledged = 0

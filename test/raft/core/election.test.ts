@@ -429,6 +429,27 @@ suite('replicas that may not campaign', () => {
     assert.equal(cluster.core(2).status().dropped.get('otherReceiver'), 1)
   })
 
+  test('a leader whose disk forgot something leads no more, and takes part in nothing', () => {
+    const cluster = new Cluster(3)
+    cluster.elect(1)
+    cluster.propose(1, 'a')
+    cluster.settle()
+    cluster.on(1, (core) => {
+      core.quarantine()
+      core.quarantine()
+    })
+    cluster.settle()
+    assert.equal(cluster.core(1).role, 'follower')
+    assert.equal(cluster.replica(1).quarantined, true)
+    cluster.advance(3_000)
+    assert.notEqual(cluster.leader().replicaId, 1)
+    cluster.log = []
+    cluster.crash(cluster.leader().replicaId)
+    cluster.advance(3_000)
+    assert.ok(cluster.sent('voteReply').every(({ from, granted }) => from !== 1 || !granted))
+    for (const { up, core } of cluster.replicas.values()) assert.ok(!up || core.role !== 'leader')
+  })
+
   test('a disk that forgot what it acknowledged is quarantined, and stays so', () => {
     const cluster = new Cluster(3)
     cluster.elect(1)

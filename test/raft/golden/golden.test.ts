@@ -33,13 +33,14 @@ import {
 import { bookkeeping1, bookkeeping2 } from './bookkeeping.ts'
 import { configuration1, configuration2 } from './configuration.ts'
 import { envelope1 } from './envelope.ts'
-import { frame2, frame3, frame4, frame5 } from './frame.ts'
+import { frame2, frame3, frame4, frame5, frame6 } from './frame.ts'
 import { metadata1, metadata2, metadata2Pledged } from './metadata.ts'
 import {
   sampleBeats5,
   sampleConfiguration,
   sampleEnvelopes,
   sampleJointConfiguration,
+  sampleMarks6,
   sampleMessages2,
   sampleMessages3,
   sampleMessages4,
@@ -57,20 +58,22 @@ import { snapshot2, snapshotHeader2 } from './snapshot.ts'
 const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'hex'))
 
 suite('golden', () => {
-  test('frames of versions 2 to 4, a message of each kind', () => {
+  test('frames of versions 2 to 6, a message of each kind', () => {
     const packer = new FramePacker(42)
     for (const { groupId, recoveryGeneration, message } of sampleMessages5) {
       packer.add(groupId, message, recoveryGeneration)
     }
     for (const beat of sampleBeats5) packer.addBeat(beat)
-    assert.equal(hex(packer.finish()), frame5)
+    assert.equal(hex(packer.finish(sampleMarks6)), frame6)
     const read = (frame: string): unknown => decodeFrame(bytes(frame), 42)
     const unknownMessages = 0
-    const version5 = { version: 5, messages: sampleMessages5, beats: sampleBeats5, unknownMessages }
-    assert.deepEqual(read(frame5), version5)
-    assert.deepEqual(read(frame4), { version: 4, messages: sampleMessages4, beats: [], unknownMessages })
-    assert.deepEqual(read(frame3), { version: 3, messages: sampleMessages3, beats: [], unknownMessages })
-    assert.deepEqual(read(frame2), { version: 2, messages: sampleMessages2, beats: [], unknownMessages })
+    const version5 = { messages: sampleMessages5, beats: sampleBeats5, unknownMessages }
+    assert.deepEqual(read(frame6), { version: 6, ...version5, marks: sampleMarks6 })
+    assert.deepEqual(read(frame5), { version: 5, ...version5, marks: undefined })
+    const before = { beats: [], marks: undefined, unknownMessages }
+    assert.deepEqual(read(frame4), { version: 4, messages: sampleMessages4, ...before })
+    assert.deepEqual(read(frame3), { version: 3, messages: sampleMessages3, ...before })
+    assert.deepEqual(read(frame2), { version: 2, messages: sampleMessages2, ...before })
   })
 
   test('command envelopes of version 1', () => {

@@ -6,7 +6,7 @@ import type { Configuration } from '../../../src/raft/core/membership-types.ts'
 import type { CommandEnvelope } from '../../../src/raft/group/envelope.ts'
 import type { GroupMetadata } from '../../../src/raft/group/metadata.ts'
 import type { SessionEntry } from '../../../src/raft/group/session-entry.ts'
-import type { Beat, BeatReply, GroupMessage, HostMessage } from '../../../src/raft/host/frame.ts'
+import type { Beat, BeatReply, GroupMessage, HostMessage, Marks } from '../../../src/raft/host/frame.ts'
 import type { SnapshotHeader } from '../../../src/raft/host/snapshot-wire.ts'
 
 // What the golden files hold, as values.
@@ -186,3 +186,5 @@ export const sampleSnapshot: StateSnapshot = {
   },
   async [Symbol.asyncDispose]() {},
 }
+
+export const sampleMarks6: Marks = { kind: 'marks', position: 2 ** 50 + 5, known: 300 }

@@ -2,6 +2,9 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { KeelsonError } from '../../../src/core/errors.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
+import { DiskMarks } from '../../../src/raft/host/disk-marks.ts'
+import { inspectGroup, recoverGroup } from '../../../src/raft/host/recover-group.ts'
+import { isolate } from '../../../src/simulation/partitions.ts'
 import { type SegmentsOptions, segments } from '../../../src/storage/segments/index.ts'
 import { Cluster, type ClusterNode, type ClusterOptions } from '../support/host-cluster.ts'
 
@@ -88,13 +91,13 @@ async function sameValues(cluster: Cluster, acknowledged: number): Promise<void>
 }
 
 /** Starts a node again, and notes what its log lost. */
-async function restart(node: ClusterNode): Promise<number[]> {
+async function restart(node: ClusterNode, opened: readonly number[] = groups): Promise<number[]> {
   node.process.restart()
   await node.start()
   const lost = [...node.store.recovered()].flatMap(([groupId, group]) =>
     group.lost === undefined ? [] : [groupId],
   )
-  for (const groupId of groups) {
+  for (const groupId of opened) {
     await node.host.openGroup(groupId, { stateMachine: node.machine(groupId) })
   }
   return lost
@@ -235,8 +238,15 @@ suite('a page that a disk lost', () => {
   })
 })
 
-/** A disk whose older image comes back; what the replica acknowledged meanwhile is gone. */
-async function restoredDisk(cluster: Cluster): Promise<ClusterNode> {
+/**
+ * An older image of a disk comes back; what its replicas acknowledged meanwhile is gone. With `newLeaders` the groups have
+ * leaders by then that know nothing of these acknowledgements.
+ */
+async function restoredDisk(
+  cluster: Cluster,
+  newLeaders: boolean,
+  opened: readonly number[] = groups,
+): Promise<ClusterNode> {
   await bootstrap(cluster)
   await leadAll(cluster, 'n1')
   await fill(cluster, 10)
@@ -246,42 +256,142 @@ async function restoredDisk(cluster: Cluster): Promise<ClusterNode> {
   const image = node.image()
   await fill(cluster, 10)
   await allConverged(cluster)
-  // A short absence: the leaders stay the same, and remember.
   node.crash('kill')
   node.restore(image)
-  await restart(node)
+  if (newLeaders) await leadAll(cluster, 'n3')
+  await restart(node, opened)
   return node
 }
 
-suite('a disk that forgets what it had confirmed', () => {
-  test('is found out by the acknowledgements that leaders hold, when an older image of it comes back', async () => {
-    for (let seed = 0; seed < 5; seed++) {
+async function allQuarantined(cluster: Cluster, node: ClusterNode): Promise<void> {
+  await cluster.until(
+    () => groups.every((groupId) => node.group(groupId).status().quarantined),
+    'every group is quarantined',
+    10_000,
+  )
+}
+
+suite('a disk of which an older image comes back', () => {
+  test('is found out, whoever leads by then, and stays so', async () => {
+    for (let seed = 0; seed < 6; seed++) {
       const cluster = makeCluster(seed)
       await cluster.run(async () => {
-        const node = await restoredDisk(cluster)
-        await cluster.until(
-          () => groups.every((groupId) => node.group(groupId).status().quarantined),
-          'every group is quarantined',
-          10_000,
-        )
+        const node = await restoredDisk(cluster, seed % 2 === 0)
+        await allQuarantined(cluster, node)
         await fill(cluster, 2)
         node.crash()
         await restart(node)
-        for (const groupId of groups) assert.ok(node.group(groupId).status().quarantined, 'it stays so')
+        for (const groupId of groups) {
+          assert.ok(node.group(groupId).status().quarantined)
+          assert.notEqual(node.group(groupId).status().role, 'leader')
+        }
       })
     }
   })
 
-  test('would be believed by a core that does not compare them', async (t) => {
-    t.mock.method(RaftCore.prototype, 'hasForgotten', () => false)
-    const cluster = makeCluster(0)
+  test('is found out before it can vote a second time', async () => {
+    const cluster = makeCluster(7)
     await cluster.run(async () => {
-      const node = await restoredDisk(cluster)
+      const node = await restoredDisk(cluster, true)
+      // The others cannot make a majority without it, and it must not help them to one that lacks what it acknowledged.
+      cluster.node('n3').crash()
+      await allQuarantined(cluster, node)
       await cluster.sleep(5_000)
-      assert.ok(groups.every((groupId) => !node.group(groupId).status().quarantined))
+      assert.equal(cluster.serving(1), undefined)
+      await cluster.node('n3').restart()
+      await fill(cluster, 1)
     })
   })
 
+  test('makes nothing new: neither a group nor a replica', async () => {
+    const cluster = makeCluster(8)
+    await cluster.run(async () => {
+      const node = await restoredDisk(cluster, true)
+      await allQuarantined(cluster, node)
+      const replicas = cluster.replicas(['n2'])
+      await assert.rejects(node.host.bootstrap(9, { replicas, stateMachine: node.machine(9) }), {
+        code: 'QUARANTINED',
+      })
+      await cluster.bootstrap(['n1', 'n3'], 10)
+      await node.host.awaitGroup(10, { stateMachine: node.machine(10) })
+      const leader = await cluster.leader(10)
+      const { incarnation } = node.store
+      await leader.group(10).changeMembership({ type: 'addLearner', nodeId: 'n2', incarnation })
+      await cluster.sleep(2_000)
+      assert.equal(node.group(10).status().replicaId, 0)
+    })
+  })
+
+  test('has groups quarantined that are not open yet', async () => {
+    const cluster = makeCluster(9)
+    await cluster.run(async () => {
+      const node = await restoredDisk(cluster, true, [1])
+      await cluster.until(() => node.group(1).status().quarantined, 'it is found out', 10_000)
+      for (const [, { quarantined }] of node.host.stored()) assert.ok(quarantined)
+      await node.host.openGroup(2, { stateMachine: node.machine(2) })
+      assert.ok(node.group(2).status().quarantined)
+      // It is stored.
+      await cluster.sleep(100)
+      node.crash('power')
+      cluster.node('n1').crash()
+      cluster.node('n3').crash()
+      await restart(node)
+      for (const groupId of groups) assert.ok(node.group(groupId).status().quarantined)
+    })
+  })
+
+  test('may be the last that a group has: recovered from its lost quorum, it is believed again', async () => {
+    const cluster = makeCluster(10)
+    await cluster.run(async () => {
+      const node = await restoredDisk(cluster, true)
+      await allQuarantined(cluster, node)
+      const heal = cluster.conditions.partition(isolate('n2', names))
+      await node.stop()
+      const survivors = [await inspectGroup(node.offline(1))]
+      const acknowledged = { acceptDataLoss: true, confirm: 'recover group 1' }
+      await recoverGroup({ ...node.offline(1), survivors, ...acknowledged })
+      await node.startAgain()
+      await cluster.until(() => node.group(1).status().role === 'leader', 'it leads')
+      // The others remember what its disk had before.
+      heal()
+      await cluster.until(
+        () =>
+          names.every((name) => name === 'n2' || cluster.node(name).group(1).status().stopped !== undefined),
+        'they hear that the group goes on without them',
+      )
+      await cluster.sleep(1_000)
+      assert.equal(node.group(1).status().role, 'leader')
+      assert.ok(groups.slice(1).every((groupId) => node.group(groupId).status().quarantined))
+    })
+  })
+
+  // Each of the two sees what the other cannot; without both nobody does.
+  const bugs: [what: string, marks: boolean, acknowledgements: boolean, newLeaders: boolean][] = [
+    ['by a leader of the same term alone', false, true, false],
+    ['by what all nodes know of each other alone', true, false, false],
+    ['over terms by what all nodes know of each other alone', true, false, true],
+    ['not at all by a leader that is new', false, true, true],
+    ['not at all without both', false, false, false],
+  ]
+  for (const [what, marks, acknowledgements, newLeaders] of bugs) {
+    test(`is found out ${what}`, async (t) => {
+      if (!marks) t.mock.method(DiskMarks.prototype, 'hasForgotten', () => false)
+      if (!acknowledgements) t.mock.method(RaftCore.prototype, 'hasForgotten', () => false)
+      const cluster = makeCluster(3)
+      await cluster.run(async () => {
+        const node = await restoredDisk(cluster, newLeaders)
+        const found = acknowledgements && !newLeaders ? true : marks
+        if (found) await allQuarantined(cluster, node)
+        else {
+          await cluster.sleep(5_000)
+          assert.ok(groups.every((groupId) => !node.group(groupId).status().quarantined))
+        }
+      })
+    })
+  }
+})
+
+suite('a disk that forgets what it had confirmed', () => {
   test('is found out when it lied about its syncs and the power went', async () => {
     let quarantined = 0
     for (let seed = 0; seed < 15; seed++) {

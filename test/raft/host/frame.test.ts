@@ -3,7 +3,13 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { KeelsonError } from '../../../src/core/errors.ts'
 import type { EntryKind } from '../../../src/interfaces/index.ts'
-import { decodeFrame, FramePacker, type HostMessage, messageBytes } from '../../../src/raft/host/frame.ts'
+import {
+  decodeFrame,
+  FramePacker,
+  type HostMessage,
+  marksBytes,
+  messageBytes,
+} from '../../../src/raft/host/frame.ts'
 import { extendFrame } from '../support/later-release.ts'
 
 const big = Number.MAX_SAFE_INTEGER
@@ -55,21 +61,24 @@ const messages: HostMessage[] = [
   { ...header, kind: 'readIndexReply', requestId: 2 ** 50, index: 8 },
 ]
 
+const marks = { kind: 'marks', position: 2 ** 52, known: 300 } as const
+
 function packed(): Uint8Array {
   const packer = new FramePacker(42)
   messages.forEach((message, i) => {
     packer.add(i + 1, message, i % 3)
   })
-  return packer.finish().slice()
+  return packer.finish(marks).slice()
 }
 
 test('a frame carries the messages of many groups', () => {
   const frame = packed()
   const decoded = decodeFrame(frame, 42)
   assert.deepEqual(decoded, {
-    version: 5,
+    version: 6,
     messages: messages.map((message, i) => ({ groupId: i + 1, recoveryGeneration: i % 3, message })),
     beats: [],
+    marks,
     unknownMessages: 0,
   })
   frame.fill(0)
@@ -92,8 +101,10 @@ test('a frame of another version is refused, unless a later release wrote it for
 
 test('what only a later release knows is passed over', () => {
   const decoded = decodeFrame(extendFrame(packed()), 42)
-  assert.equal(decoded?.version, 6)
-  assert.equal(decoded.unknownMessages, messages.length)
+  assert.equal(decoded?.version, 7)
+  assert.deepEqual(decoded.marks, marks)
+  // One after each message, and one after the marks.
+  assert.equal(decoded.unknownMessages, messages.length + 1)
   assert.deepEqual(
     decoded.messages.map(({ message }) => message),
     messages,
@@ -139,6 +150,17 @@ test('the estimate of a message is never below its size', () => {
     packer.add(big, message)
     assert.ok(packer.length - before <= messageBytes(message), message.kind)
   }
+})
+
+test('what a frame says of disks takes no more than is kept free for it', () => {
+  const packer = new FramePacker(42)
+  const { length } = packer
+  const largest = {
+    kind: 'marks',
+    position: Number.MAX_SAFE_INTEGER,
+    known: Number.MAX_SAFE_INTEGER,
+  } as const
+  assert.ok(packer.finish(largest).length - length <= marksBytes)
 })
 
 test('a small frame keeps no room for a large one, however much was expected', () => {

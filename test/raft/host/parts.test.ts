@@ -8,6 +8,7 @@ import type { Channel, StateSnapshot } from '../../../src/interfaces/index.ts'
 import { defaultRaftOptions } from '../../../src/raft/core/options.ts'
 import { decodeGroupMetadata, encodeGroupMetadata, newMetadata } from '../../../src/raft/group/metadata.ts'
 import { Deadlines } from '../../../src/raft/host/deadlines.ts'
+import { DiskMarks } from '../../../src/raft/host/disk-marks.ts'
 import { decodeFrame } from '../../../src/raft/host/frame.ts'
 import { checkHostOptions, fitRaftOptions } from '../../../src/raft/host/options.ts'
 import { Outbox } from '../../../src/raft/host/outbox.ts'
@@ -192,7 +193,7 @@ suite('the outbox', () => {
       maximumMessageBytes: 1000,
       send: (peer: string, bytes: Uint8Array) => sent.push([peer, bytes.slice()]) > 0,
     } as unknown as Channel
-    const outbox = new Outbox(channel, new MetricsRegistry(), () => {})
+    const outbox = new Outbox(channel, new MetricsRegistry(), new DiskMarks(() => 2 ** 50), () => {})
     const message = { kind: 'heartbeat', from: 1, to: 2, term: 3, round: 4, commit: 5, match: 6 } as const
     for (let groupId = 1; groupId <= 40; groupId++) {
       outbox.add(groupId, 0, { nodeId: 'a', incarnation: 1 }, message)

@@ -5,6 +5,7 @@ import { KeelsonError } from '../../../src/core/errors.ts'
 import type { Channel, GroupWrite, LogStore } from '../../../src/interfaces/index.ts'
 import type { Replica } from '../../../src/raft/group/replica.ts'
 import type { TurnSink } from '../../../src/raft/group/replica-port.ts'
+import { DiskMarks } from '../../../src/raft/host/disk-marks.ts'
 import { LogGate } from '../../../src/raft/host/log-gate.ts'
 import { Outbox } from '../../../src/raft/host/outbox.ts'
 import { TurnLoop } from '../../../src/raft/host/turn-loop.ts'
@@ -30,7 +31,7 @@ function world() {
     },
   } as unknown as LogStore)
   const channel = { maximumMessageBytes: 1 << 20, send: () => true } as unknown as Channel
-  const outbox = new Outbox(channel, env.metrics, () => {})
+  const outbox = new Outbox(channel, env.metrics, new DiskMarks(() => 0), () => {})
   const loop = new TurnLoop({ env, log, outbox, onFailure: (error) => failures.push(error) })
   const replica = (groupId: number, bytes: number) => {
     const persisted: number[] = []

@@ -1,7 +1,8 @@
 import { entryKinds, type LogEntry } from '../../../src/interfaces/log-store.ts'
 import { decodeConfiguration } from '../../../src/raft/core/configuration.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
-import { Node } from '../simulation/node.ts'
+import type { Marks } from '../../../src/raft/host/frame.ts'
+import { Node, type Peer } from '../simulation/node.ts'
 import type { PlantedBug } from './types.ts'
 
 /** Bugs in what is done with disks that damage and forget, and with changes that meet. */
@@ -82,7 +83,26 @@ export const diskBugs: readonly PlantedBug[] = [
       ...settings,
       operatorIntervalMs: 1e9,
       losesQuorum: false,
+      // Nodes do not tell each other how far their disks are.
+      earlierShare: 1,
+      mixedReleases: false,
       emphasis: ['old disk restored', 'lost sync'],
+    }),
+  },
+  {
+    name: 'what other nodes know of a disk is not compared with it',
+    mistake: 29,
+    Node: class extends Node {
+      override takeMarks(peer: Peer, { kind, position }: Marks): void {
+        super.takeMarks(peer, { kind, position, known: 0 })
+      }
+    },
+    adjust: (settings) => ({
+      ...settings,
+      operatorIntervalMs: 1e9,
+      losesQuorum: false,
+      earlierShare: 0,
+      emphasis: ['old disk restored', 'leader cut off'],
     }),
   },
 ]

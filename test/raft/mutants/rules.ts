@@ -22,7 +22,10 @@ export const safetyRules: readonly SafetyRule[] = [
   },
   {
     rule: 'a replica whose disk forgot what it acknowledged is quarantined',
-    bugs: ['a replica whose disk forgot what it acknowledged is believed'],
+    bugs: [
+      'a replica whose disk forgot what it acknowledged is believed',
+      'what other nodes know of a disk is not compared with it',
+    ],
   },
   {
     rule: 'applied is only what is committed and durable here',

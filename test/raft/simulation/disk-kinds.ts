@@ -99,10 +99,10 @@ function damage(
 }
 
 /**
- * A disk comes back as it was earlier: the syncs in between were lost, or somebody restored a backup. What a replica has
- * voted cannot be found out again, and neither can what only it and one that is lost next have acknowledged; so this
- * happens where term and vote are the same, and all others have everything that it had. It is to be found by those that
- * remember what it acknowledged.
+ * A disk comes back as it was earlier: the syncs in between were lost, or somebody restored a backup. Nobody has what only it
+ * and one that is lost next have acknowledged; so this happens where all others have everything that it had. It is to be
+ * found by those that remember. What it has voted since a leader cannot know; so where term or vote are not the same, somebody
+ * knows how far its disk was, and speaks to it before anybody can ask for its vote.
  */
 function goBack(world: World, random: SeededRandom): (() => void) | undefined {
   const followers = whoAgree(world).filter((node) => !node.leads)
@@ -116,15 +116,32 @@ function goBack(world: World, random: SeededRandom): (() => void) | undefined {
   }
   return () => {
     if (world.calm || node.core !== core || core === undefined || !mayForget(world, node, image)) return
-    world.fault('durable entries forgotten')
+    const others = whoAgree(world).filter((other) => other !== node)
+    const overTerms = !isSameVote(node, image)
+    world.fault(overTerms ? 'votes forgotten' : 'durable entries forgotten')
     world.lost.add(core.replicaId)
     world.forgetful.add(core.replicaId)
     node.process.crash('power')
     node.store.restore(image.store)
     node.machineDisk.restore(image.machine)
     world.invariantsOf(node).reminted(core.replicaId)
-    world.restartLater(node)
+    if (!overTerms) return world.restartLater(node)
+    world.restart(node)
+    for (const other of others) other.greet(node)
+    world.toldOf.add(core.replicaId)
   }
+}
+
+function isSameVote({ store }: Node, image: Image): boolean {
+  const now = store.durable.hardState
+  const before = image.store.durable.hardState
+  return now?.term === before?.term && now?.votedFor === before?.votedFor
+}
+
+/** Somebody knows that its disk was further. All run a release that says so. */
+function isKnown(world: World, node: Node, image: Image, others: readonly Node[]): boolean {
+  if (world.settings.earlierShare > 0) return false
+  return others.some((other) => other.marks.known(node.peer) > image.store.position)
 }
 
 function mayForget(world: World, node: Node, image: Image): boolean {
@@ -134,9 +151,10 @@ function mayForget(world: World, node: Node, image: Image): boolean {
   if (!nodes.includes(node) || node.leads || durableRecord?.restoring !== false) return false
   if (record !== durableRecord || image.store.record !== record) return false
   if (node.core?.configuration?.generation !== image.generation) return false
-  if (durable.hardState?.term !== before.hardState?.term) return false
-  if (durable.hardState?.votedFor !== before.hardState?.votedFor) return false
-  if (before.last.index >= durable.last.index) return false
+  const others = nodes.filter((other) => other !== node)
+  if (!isSameVote(node, image)) {
+    if (!isKnown(world, node, image, others)) return false
+  } else if (before.last.index >= durable.last.index) return false
   return nodes.every((other) => {
     const { compacted, entries } = other.store.durable
     const { index, term } = durable.last

@@ -141,7 +141,7 @@ function keepTidy(world: World, back: readonly Node[]): { stopped: boolean } {
       const { record } = node
       if (record === undefined || record.supersededBy === 0 || record.destroyed || !node.running) continue
       world.count('superseded replica destroyed')
-      node.destroy()
+      node.retire()
     }
     const leader = world.leader()
     if (!tidy.stopped && leader?.process.state === 'running' && leader.recoveryGeneration > 0) {

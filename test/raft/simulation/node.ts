@@ -33,6 +33,7 @@ import {
   tombstoneOf,
 } from '../../../src/raft/group/metadata.ts'
 import { encodeSessionEntry } from '../../../src/raft/group/session-entry.ts'
+import { DiskMarks } from '../../../src/raft/host/disk-marks.ts'
 import {
   type Beat,
   type BeatReply,
@@ -40,6 +41,7 @@ import {
   FramePacker,
   type GroupMessage,
   type HostMessage,
+  type Marks,
   type SnapshotRequest,
 } from '../../../src/raft/host/frame.ts'
 import { type LivenessEvent, NodeLiveness } from '../../../src/raft/host/node-liveness.ts'
@@ -105,6 +107,8 @@ export class Node {
   #recordDirty = false
   #learned = new Map<number, Peer>()
   liveness: NodeLiveness | undefined
+  /** What this life has heard of the disks of the others. */
+  marks: DiskMarks
   /** This life runs a release that writes frames of version 4. */
   earlier = false
   #livenessTimer: { readonly dueMs: number; cancel(): void } | undefined
@@ -125,6 +129,8 @@ export class Node {
   #lastContext = 0
   #incoming: IncomingSnapshot | undefined
   readonly #outgoing = new Map<string, OutgoingSnapshot>()
+  /** It was told that its disk has less than it had: whoever looks after it starts it with an empty one in the end. */
+  forgot = false
   /** The replica was told that its removal is committed. */
   removed = false
   /**
@@ -144,6 +150,7 @@ export class Node {
     this.#upgrade(0.4)
     this.disk = world.makeDisk(this.process)
     this.store = this.makeStore()
+    this.marks = new DiskMarks(() => this.store.position)
     this.machineDisk = this.makeMachineDisk()
     this.env = this.process.environment
     this.process.onCrash((kind) => this.#onCrash(kind))
@@ -162,6 +169,11 @@ export class Node {
 
   makeMachineDisk(): MachineDisk {
     return new MachineDisk()
+  }
+
+  /** As others name this life of its disk. */
+  get peer(): Peer {
+    return { nodeId: this.name, incarnation: this.incarnation }
   }
 
   get nowMs(): number {
@@ -267,6 +279,7 @@ export class Node {
     this.machine = machine
     this.record = record
     this.judge((invariants) => invariants.restarted(core))
+    if (this.forgot) this.quarantine(core)
     this.world.noteStart(this)
     this.changed()
   }
@@ -308,6 +321,7 @@ export class Node {
     this.machineDisk.clear()
     this.incarnation = this.world.freshIncarnation()
     this.orphan = false
+    this.forgot = false
     this.world.simulation.note(this.name, 'disk wiped, now incarnation', this.incarnation)
   }
 
@@ -354,6 +368,7 @@ export class Node {
     this.#recordDirty = false
     this.#learned = new Map()
     this.liveness = undefined
+    this.marks = new DiskMarks(() => this.store.position)
     this.#livenessTimer?.cancel()
     this.#livenessTimer = undefined
     this.#restsWith = undefined
@@ -410,9 +425,40 @@ export class Node {
   receiveFrame(peer: Peer, bytes: Uint8Array): void {
     const frame = decodeFrame(this.earlier ? asVersion4(bytes) : bytes, this.incarnation)
     if (frame === undefined) return this.world.count('frame to another incarnation')
+    if (frame.marks !== undefined) this.takeMarks(peer, frame.marks)
     const { core } = this
     if (core !== undefined) for (const beat of frame.beats) this.#takeBeat(core, peer, beat)
     for (const message of frame.messages) this.#receiveMessage(peer, message)
+  }
+
+  /** Others know how far the disk of this node was. */
+  takeMarks(peer: Peer, marks: Marks): void {
+    if (!this.marks.heard(peer, marks) || this.forgot) return
+    this.input('has forgotten what', peer.nodeId, 'knows')
+    this.world.count('disk found out')
+    this.forgot = true
+    if (this.core !== undefined) this.quarantine(this.core)
+  }
+
+  /** Says what it knows to a node that has just started. */
+  greet(node: Node): void {
+    const packer = new FramePacker(node.incarnation)
+    node.receiveFrame(this.peer, packer.finish(this.marks.to(node.peer)))
+  }
+
+  /** A group that was recovered from a lost quorum has given up what was promised before. */
+  quarantine(core: RaftCore): void {
+    if (this.recoveryGeneration > 0) return
+    core.quarantine()
+    this.changed()
+  }
+
+  /** Its removal is committed: the replica is destroyed, or, where the disk cannot be relied on, all that is on it. */
+  retire(): void {
+    if (!this.forgot && this.record?.quarantined !== true) return this.destroy()
+    this.process.crash('kill')
+    this.wipe()
+    this.world.restart(this)
   }
 
   #receiveMessage(peer: Peer, incoming: GroupMessage): void {
@@ -507,7 +553,7 @@ export class Node {
   #sendBeat(to: Peer, beat: Beat | BeatReply): void {
     const packer = new FramePacker(to.incarnation)
     packer.addBeat(beat)
-    const bytes = packer.finish()
+    const bytes = packer.finish(this.marks.to(to))
     this.sendPacket(to.nodeId, { type: 'frame', incarnation: this.incarnation, bytes })
   }
 
@@ -588,7 +634,7 @@ export class Node {
 
   /** Only what a leader sends makes a replica of an empty node, and never one that it was before. */
   mayAdopt({ kind, to }: HostMessage, recoveryGeneration: number): boolean {
-    if (this.#destroying) return false
+    if (this.#destroying || this.forgot) return false
     if (this.record !== undefined && !this.record.destroyed) return false
     if (!comesAfter(this.record, to, recoveryGeneration)) return false
     return kind === 'append' || kind === 'heartbeat' || kind === 'snapshotOffer'
@@ -910,9 +956,10 @@ export class Node {
 
   flushPackers(packers: ReadonlyMap<string, FramePacker>): void {
     for (const [key, packer] of packers) {
-      const finished = packer.finish()
+      const nodeId = key.slice(0, key.indexOf('/'))
+      const finished = packer.finish(this.marks.to({ nodeId, incarnation: packer.incarnation }))
       const bytes = this.release === later ? extendFrame(finished) : finished
-      this.sendPacket(key.slice(0, key.indexOf('/')), { type: 'frame', incarnation: this.incarnation, bytes })
+      this.sendPacket(nodeId, { type: 'frame', incarnation: this.incarnation, bytes })
     }
   }
 

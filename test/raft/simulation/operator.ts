@@ -11,6 +11,7 @@ export function spareNodes(world: World, { replicas }: Configuration, random: Ra
   const spare = [...world.nodes.values()].filter(
     (node) =>
       node.running &&
+      !node.forgot &&
       (node.core?.isEmpty ?? (node.record === undefined || node.record.destroyed)) &&
       replicas.every(({ nodeId }) => nodeId !== node.name),
   )
@@ -244,7 +245,7 @@ export class Operator {
       if (awaited ? core.isEmpty : !this.#tidies) continue
       if (!this.#world.calm && !chance(this.#env.random, 0.3)) continue
       this.#world.count('replica destroyed')
-      node.destroy()
+      node.retire()
     }
   }
 

@@ -47,6 +47,7 @@ export function runSeed(options: WorldOptions): RunReport {
   try {
     world = new World(options)
     play(world)
+    judgeForgetful(world)
     judgeStates(world)
     if (mayLoseQuorum(world)) {
       loseQuorum(world)
@@ -212,6 +213,15 @@ function converged(world: World): boolean {
     if (node?.core?.quarantined === true) return true
     return node !== undefined && node.machine.applied.index === core.appliedIndex
   })
+}
+
+/** A disk that has less than others have heard of is found out, and its replica takes part in nothing. */
+function judgeForgetful(world: World): void {
+  for (const { name, core, record, recoveryGeneration } of world.live()) {
+    if (core === undefined || recoveryGeneration > 0 || !world.toldOf.has(record?.replicaId ?? 0)) continue
+    if (!core.quarantined)
+      world.broken(`${name} does not know that its disk forgot`, 'forgetful disks are found out')
+  }
 }
 
 function judgeStates(world: World): void {

@@ -30,6 +30,7 @@ interface Pending {
 export interface StoreImage {
   readonly durable: GroupLog
   readonly record: ReplicaRecord | undefined
+  readonly position: number
 }
 
 /** The durable log of one replica on a simulated disk, with callbacks: group commit, in order, poisoned by a failed sync. */
@@ -37,6 +38,8 @@ export class Store {
   /** What a crash leaves for certain. */
   durable: GroupLog = emptyGroup()
   durableRecord: ReplicaRecord | undefined
+  /** How many changes the device ever took. */
+  position = 0
   /** With everything that was started. */
   current: GroupLog = emptyGroup()
   record: ReplicaRecord | undefined
@@ -109,17 +112,18 @@ export class Store {
   }
 
   wipe(): void {
-    this.restore({ durable: emptyGroup(), record: undefined })
+    this.restore({ durable: emptyGroup(), record: undefined, position: 0 })
   }
 
   /** What the device has now, without what was not synced. */
   image(): StoreImage {
-    return { durable: copyGroup(this.durable), record: this.durableRecord }
+    return { durable: copyGroup(this.durable), record: this.durableRecord, position: this.position }
   }
 
   /** An earlier image, or none, comes in the place of everything. To be called while the process is down. */
-  restore({ durable, record }: StoreImage): void {
+  restore({ durable, record, position }: StoreImage): void {
     this.durable = copyGroup(durable)
+    this.position = position
     this.durableRecord = record
     this.#damaged.clear()
     this.crash(0)
@@ -191,6 +195,7 @@ export class Store {
   }
 
   apply(side: 'durable' | 'current', change: Change): void {
+    if (side === 'durable') this.position++
     const group = this[side]
     switch (change.type) {
       case 'write':

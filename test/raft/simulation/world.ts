@@ -63,6 +63,8 @@ export class World {
   readonly lost: Set<number> = new Set()
   /** Those of the lost whose disk came back with less than it had: they run, and must be harmless. */
   readonly forgetful: Set<number> = new Set()
+  /** Those of the forgetful that somebody has told so. */
+  readonly toldOf: Set<number> = new Set()
   /** Nodes that stay down for good when the faults end. */
   readonly dead: Set<Node> = new Set()
   /** Where the configuration stands by which the group goes on after it lost its quorum. */
