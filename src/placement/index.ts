@@ -26,7 +26,21 @@ export {
   nowhere,
   type PlacementColumns,
 } from './core/assignment.ts'
+export {
+  type AllowedNodes,
+  type BalanceBound,
+  balanceBound,
+  sheddingBound,
+} from './core/bounds/balance-bound.ts'
+export {
+  canSpread,
+  type RepairTimeBound,
+  type RepairTimeInput,
+  repairTimeBound,
+} from './core/bounds/repair-bound.ts'
+export { type UtilisationBound, utilisationBound } from './core/bounds/utilisation-bound.ts'
 export { explainRange, type RangeExplanation, type ReplicaExplanation } from './core/explain.ts'
+export { explainNode, type NodeExplanation, nodeText, type WaitingRanges } from './core/explain-node.ts'
 export { type AboveSafetyOptions, aboveSafety } from './core/goals/above-safety.ts'
 export { type BalanceOptions, balance } from './core/goals/balance.ts'
 export { type CapacityOptions, capacity } from './core/goals/capacity.ts'
@@ -61,6 +75,7 @@ export {
   type LoadSamplerTuning,
 } from './core/load-sampler.ts'
 export { Fleet } from './core/model/fleet.ts'
+export { drawClusters, type PictureFrame, type PictureOptions } from './core/picture.ts'
 export type {
   BlockedRange,
   CopyBound,
@@ -70,6 +85,13 @@ export type {
   PlannedMove,
   PlanOptions,
 } from './core/plan.ts'
+export {
+  describeMove,
+  diffPlans,
+  type MoveDifference,
+  type PlanDifference,
+  planText,
+} from './core/plan-diff.ts'
 export { Planner, plan } from './core/planner.ts'
 export type { EffectivePolicy, Sourced } from './core/policy/effective.ts'
 export type {
@@ -134,6 +156,13 @@ export {
   type UndoOptions,
   undoStep,
 } from './core/steps.ts'
+export {
+  type ClusterSummary,
+  fullest,
+  type StoreCondition,
+  type StoreSummary,
+  summarize,
+} from './core/summary.ts'
 export type { Rejection } from './core/targets.ts'
 export {
   type MoveRequest,
@@ -143,11 +172,28 @@ export {
   type NodeRates,
 } from './core/throttle.ts'
 export { defaultMoveRates, type MoveRates, moveRates } from './core/throttle-options.ts'
+export {
+  type WhatIfChange,
+  type WhatIfOptions,
+  type WhatIfResult,
+  whatIf,
+  whatIfLimits,
+} from './core/what-if.ts'
 export { type CreateRangesOptions, createRanges, type NewRange } from './create-ranges.ts'
 export { type MergeState, mergeJob, mergeJobType } from './merge-job.ts'
 export type { MoveState, RecordedStep, StepOutcome } from './move-state.ts'
 export { moveJob, moveJobType } from './mover.ts'
 export { defaultMoverTuning, type MoverPorts, type MoverTuning } from './mover-options.ts'
 export type { ObserveRange, ReportedReplica } from './range-reports.ts'
+export {
+  type DisturbanceReport,
+  describeEvent,
+  type FleetEvent,
+  type FleetReport,
+  type FleetSample,
+} from './simulate/fleet-report.ts'
+export { FleetSimulation, type FleetSimulationOptions, nodesIn } from './simulate/fleet-simulation.ts'
+export type { SkewedLoad } from './simulate/skewed-load.ts'
+export type { SimulatedNode, SimulatedRange } from './simulate/world.ts'
 export { type BoundsExplanation, SplitController, type SplitControllerOptions } from './split-controller.ts'
 export { type SplitState, splitJob, splitJobType } from './split-job.ts'

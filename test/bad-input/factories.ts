@@ -31,6 +31,7 @@ import {
   balance,
   buildSnapshot,
   capacity,
+  FleetSimulation,
   LoadSampler,
   mergeJob,
   moveJob,
@@ -43,6 +44,7 @@ import {
   SplitController,
   splitJob,
   splitPolicy,
+  whatIf,
 } from '../../src/placement/index.ts'
 import {
   checkGroupLimits,
@@ -121,6 +123,12 @@ function all(names: object, option: Option): Record<string, Option> {
 
 /** A path below which nothing can be made, so that a mistake in a test makes no files. */
 const nowhere = '/dev/null/nowhere'
+
+const simulatedNode = {
+  descriptor: { nodeId: 'n1', incarnation: 1, addresses: [], locality: [], capacity: {}, labels: {} },
+  ingressBytesPerSecond: 1,
+  egressBytesPerSecond: 1,
+}
 
 function factory(): TransportFactory {
   return memoryNetwork().transport()
@@ -764,7 +772,7 @@ export const factories: readonly Factory[] = [
   },
   {
     name: 'placementPolicy',
-    options: { replicationFactor: count, constraints: array, goals: array },
+    options: { replicationFactor: count, constraints: array, goals: array, rules: object },
     valid: () => ({}),
     make: (options) => placementPolicy(options as never),
   },
@@ -817,6 +825,33 @@ export const factories: readonly Factory[] = [
     options: { rules: must('array'), tables: array, defaultVoters: count },
     valid: () => ({ rules: [] }),
     make: (options) => new RuleBook(options as never),
+  },
+  {
+    name: 'whatIf',
+    options: { policy: object, limits: object, seed: count, maximumRounds: count },
+    valid: () => ({}),
+    make: (options) => whatIf(buildSnapshot({ nodes: [], ranges: [], deadAfterMs: 0 }), {}, options as never),
+    says: { policy: /placement policy/, limits: /placement limits/ },
+  },
+  {
+    name: 'FleetSimulation',
+    options: {
+      nodes: must('array'),
+      ranges: must('array'),
+      events: array,
+      load: object,
+      planner: object,
+      policy: object,
+      limits: object,
+      planEveryMs: count,
+      detectionMs: count,
+      deadAfterMs: count,
+      dampingMs: count,
+      sampleEveryMs: count,
+      seed: count,
+    },
+    valid: () => ({ nodes: [simulatedNode], ranges: [] }),
+    make: (options) => new FleetSimulation(options as never),
   },
   {
     name: 'a rule of placement',

@@ -63,7 +63,7 @@ export function allocate(input: AllocateInput): readonly Allocation[] {
   }
   const snapshot = snapshotWith(input)
   const ordered = Float64Array.from(input.rangeIds).sort()
-  const columns = new WorkingSet(snapshot, ordered, totalsOf(snapshot), policy.replicationFactor)
+  const columns = new WorkingSet(snapshot, ordered, totalsOf(snapshot), mostVoters(policy), policy)
   const assignment = columns.assign()
   const rules = policy.constraints.map((rule) => bindRule(assignment, rule))
   const goals = policy.goals.map((goal) => bindGoal(assignment, goal))
@@ -78,8 +78,14 @@ export function allocate(input: AllocateInput): readonly Allocation[] {
   )
   const at = new Map(input.rangeIds.map((rangeId) => [rangeId, ordered.indexOf(rangeId)]))
   return input.rangeIds.map((rangeId) =>
-    placeOne(rangeId, at.get(rangeId) as number, columns, assignment, targets, policy.replicationFactor),
+    placeOne(rangeId, at.get(rangeId) as number, columns, assignment, targets),
   )
+}
+
+/** Most voters that any range is to have. */
+function mostVoters({ rules, replicationFactor }: PlacementPolicy): number {
+  const wanted = rules?.classes.map(({ policy }) => policy.voters?.value ?? replicationFactor) ?? []
+  return Math.max(replicationFactor, ...wanted)
 }
 
 /** The cluster with the new ranges, which have no replica yet. */
@@ -109,8 +115,8 @@ function placeOne(
   columns: WorkingSet,
   assignment: Assignment,
   targets: Targets,
-  replicas: number,
 ): Allocation {
+  const replicas = columns.wantedVoters[range] as number
   const first = columns.firstSlot[range] as number
   for (let slot = first; slot < first + replicas; slot++) {
     const choice = targets.choose(slot, true)

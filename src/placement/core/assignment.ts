@@ -63,8 +63,19 @@ export interface PlacementColumns {
   readonly fixed: Uint8Array
   /** 1 for nodes that may be given something. */
   readonly eligible: Uint8Array
+  /**
+   * 1 for nodes that count when shares are reckoned: beside those that may be given something, those that are silent for now,
+   * or worked on, and will be back. Undefined: `eligible`.
+   */
+  readonly sharing?: Uint8Array
   /** Table of each range, as a small number. Undefined: nothing is known of tables. */
   readonly tableOf: Int32Array | undefined
+  /**
+   * Voters, and replicas in all, that each range is to have; it may have slots that are not for any of them. Undefined: as
+   * many as it has slots.
+   */
+  readonly wantedVoters?: Uint8Array
+  readonly wantedReplicas?: Uint8Array
   /** Class of rules of each range, by the number that a `RuleBook` gives it. Undefined: all have those of the cluster. */
   readonly ruleClass: Int32Array | undefined
   /** What replicas of ranges that are not among these columns put on the nodes. Undefined: nothing. */

@@ -58,7 +58,7 @@ export class Draft {
     this.limits = limits
     this.traffic = traffic
     this.sheet = sheet
-    this.columns = new WorkingSet(snapshot, rangeIds, totals)
+    this.columns = new WorkingSet(snapshot, rangeIds, totals, 1, policy)
     this.assignment = this.columns.assign()
     this.rules = policy.constraints.map((rule) => bindRule(this.assignment, rule))
     this.goals = policy.goals.map((goal) => bindGoal(this.assignment, goal))

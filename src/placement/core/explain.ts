@@ -93,7 +93,11 @@ export function explainBy(
   return { rangeId, need: needInWords[need], replicas, others, next }
 }
 
-const needInWords: Readonly<Record<ReturnType<Draft['survey']['need']>, string>> = {
+/** What a range can need. @internal */
+export type RangeNeed = ReturnType<Draft['survey']['need']>
+
+/** Needs as people read them. @internal */
+export const needInWords: Readonly<Record<RangeNeed, string>> = {
   nothing: 'nothing',
   unavailable: 'a quorum, which it does not have',
   finishLearner: 'that a learner becomes a voter or goes',

@@ -9,7 +9,7 @@ import { RangeList } from './range-list.ts'
 import { type PlacementSnapshot, type RangeReader, replicaBits } from './snapshot.ts'
 import { Standing } from './standing.ts'
 import { RangeSurvey } from './survey.ts'
-import { WorkingSet } from './working-set.ts'
+import { WorkingSet, wantedNonVoters, wantedVoters } from './working-set.ts'
 
 /** Ranges whose needs are asked at once. */
 const examinedTogether = 4096
@@ -196,8 +196,9 @@ export class FleetIndex {
     if (voters === 0 || live < quorumOf(voters)) return
     const bytes = reader.snapshot.resources.indexOf('bytes')
     const size = bytes < 0 ? 0 : reader.load(bytes)
-    const wanted = reader.replicationFactor || this.policy.replicationFactor
-    const spareLearners = Math.max(0, learners - reader.nonVoters)
+    const rules = this.policy.rules?.classOf(reader.rangeId, reader.tableId || undefined)
+    const wanted = wantedVoters(reader, rules) ?? this.policy.replicationFactor
+    const spareLearners = Math.max(0, learners - wantedNonVoters(reader, rules))
     const missing = Math.max(0, wanted - kept - spareLearners)
     // A replica too many may be the one that leaves, and a learner may take its place: neither is a copy.
     const emptied = Math.max(0, leaving - Math.max(0, kept + spareLearners - wanted))
@@ -255,7 +256,7 @@ export class FleetIndex {
 
   /** Whether anything that goals look at beside a range and its nodes is not what it was. */
   #signaturesChanged(next: PlacementSnapshot): boolean {
-    const columns = new WorkingSet(next, [], undefined)
+    const columns = new WorkingSet(next, [], undefined, 1, this.policy)
     const assignment = columns.assign()
     const signatures = this.policy.goals.map((goal) => {
       const bound = goal.bind(assignment)
@@ -287,7 +288,7 @@ export class FleetIndex {
   #examine(snapshot: PlacementSnapshot, rangeIds: ArrayLike<RangeId>): void {
     for (let from = 0; from < rangeIds.length; from += examinedTogether) {
       const ids = Array.prototype.slice.call(rangeIds, from, from + examinedTogether) as RangeId[]
-      const columns = new WorkingSet(snapshot, ids, undefined)
+      const columns = new WorkingSet(snapshot, ids, undefined, 1, this.policy)
       const assignment = columns.assign()
       const rules: BoundRule[] = this.policy.constraints.map((rule) => bindRule(assignment, rule))
       const survey = new RangeSurvey(columns, rules, this.policy.replicationFactor)

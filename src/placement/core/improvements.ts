@@ -25,6 +25,7 @@ export class Improvements {
     const { firstSlot } = draft.columns
     if (!draft.mayImprove() || draft.isTaken(range) || goal.excess(range) <= 0) return
     if (draft.survey.read(range).need() !== 'nothing') return
+    if (this.#improveLease(range, goal)) return
     let [leaving, to, gain] = [-1, nowhere, 0]
     const end = draft.columns.spareSlot(range)
     for (let slot = firstSlot[range] as number; slot < end; slot++) {
@@ -41,12 +42,18 @@ export class Improvements {
     this.#improve(range, 200, why, to, leaving)
   }
 
-  /** The lease of a range goes where a goal that judges leases likes it better. */
-  improveLease(range: number, goal: BoundGoal): void {
+  /** Gives the lease of a range to where a goal likes it better: that costs no copy. */
+  #improveLease(range: number, goal: BoundGoal): boolean {
     const { draft } = this
-    if (draft.traffic.leaseMoves >= draft.limits.leaseTransfers || draft.isTaken(range)) return
-    if (draft.survey.read(range).need() !== 'nothing' || draft.survey.leaseholder < 0) return
-    this.#giveLease(range, draft.survey.leaseholder, goal)
+    const { leaseholder } = draft.survey
+    if (leaseholder < 0 || draft.traffic.leaseMoves >= draft.limits.leaseTransfers) return false
+    const { firstSlot } = draft.columns
+    const end = draft.columns.spareSlot(range)
+    for (let slot = firstSlot[range] as number; slot < end; slot++) {
+      if (slot === leaseholder || goal.leadDelta(range, slot) > -epsilon) continue
+      return this.#giveLease(range, leaseholder, goal)
+    }
+    return false
   }
 
   /** Takes from the fullest of some nodes that something can be taken from, until nothing is gained any more. */

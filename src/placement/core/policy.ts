@@ -1,7 +1,20 @@
-import { arrayOption, checkOptions, integerOption, objectOption } from '../../core/options.ts'
+import { KeelsonError } from '../../core/errors.ts'
+import {
+  arrayOption,
+  checkOptions,
+  integerOption,
+  type OptionCheck,
+  objectOption,
+  optional,
+  showValue,
+} from '../../core/options.ts'
 import { balance } from './goals/balance.ts'
 import { capacity } from './goals/capacity.ts'
 import type { Goal, Rule } from './goals/goal.ts'
+import { goalsOfBook } from './policy/book-goals.ts'
+import { domainLimits } from './policy/domain-limits.ts'
+import { requiredLabels } from './policy/required-labels.ts'
+import { RuleBook } from './policy/rule-book.ts'
 
 /** What a good placement is. */
 export interface PlacementPolicy {
@@ -11,6 +24,11 @@ export interface PlacementPolicy {
   readonly constraints: readonly Rule[]
   /** What is striven for, the more important first. */
   readonly goals: readonly Goal[]
+  /**
+   * Rules by scope. What they require stands among `constraints`, and what they strive for before all other `goals`; how
+   * many replicas a range has they say where the range does not say it itself.
+   */
+  readonly rules?: RuleBook
 }
 
 /** How much may be under way at once. */
@@ -43,19 +61,53 @@ export const defaultPlacementLimits: PlacementLimits = Object.freeze({
   leaseTransfers: 8,
 })
 
-/** Checks a policy. @throws KeelsonError `INVALID_OPTION` */
+/** What the rules of a book come to: made once, so that a policy can be checked again without having them twice. */
+const parts = new WeakMap<
+  RuleBook,
+  { readonly constraints: readonly Rule[]; readonly goals: readonly Goal[] }
+>()
+
+function partsOf(book: RuleBook): { readonly constraints: readonly Rule[]; readonly goals: readonly Goal[] } {
+  let known = parts.get(book)
+  if (known === undefined) {
+    known = { constraints: [requiredLabels(book), domainLimits(book)], goals: goalsOfBook(book) }
+    parts.set(book, known)
+  }
+  return known
+}
+
+const bookOption: OptionCheck<RuleBook> = (value, name) => {
+  if (value instanceof RuleBook) return value
+  throw new KeelsonError('INVALID_OPTION', `${name} takes a RuleBook, not ${showValue(value)}`)
+}
+
+/** Checks a policy, and puts what its rules come to among constraints and goals. @throws KeelsonError `INVALID_OPTION` */
 export function placementPolicy(policy: Partial<PlacementPolicy> = {}): PlacementPolicy {
   const fallback = defaultPlacementPolicy
-  return checkOptions<PlacementPolicy>('a placement policy', policy, {
-    replicationFactor: integerOption({ min: 1, max: 15, fallback: fallback.replicationFactor }),
-    constraints: arrayOption(objectOption<Rule>(['name', 'bind']), {
-      max: 32,
-      fallback: fallback.constraints,
-    }),
-    goals: arrayOption(objectOption<Goal>(['name', 'bind']), {
-      max: 32,
-      fallback: fallback.goals,
-    }),
+  const checked = checkOptions<Required<Omit<PlacementPolicy, 'rules'>> & { rules: RuleBook | undefined }>(
+    'a placement policy',
+    policy,
+    {
+      replicationFactor: integerOption({ min: 1, max: 15, fallback: fallback.replicationFactor }),
+      constraints: arrayOption(objectOption<Rule>(['name', 'bind']), {
+        max: 64,
+        fallback: fallback.constraints,
+      }),
+      goals: arrayOption(objectOption<Goal>(['name', 'bind']), {
+        max: 64,
+        fallback: fallback.goals,
+      }),
+      rules: optional(bookOption),
+    },
+  )
+  const { rules, ...rest } = checked
+  if (rules === undefined) return checked as PlacementPolicy
+  const { constraints, goals } = partsOf(rules)
+  return Object.freeze({
+    ...rest,
+    rules,
+    constraints: [...constraints, ...rest.constraints.filter((each) => !constraints.includes(each))],
+    goals: [...goals, ...rest.goals.filter((each) => !goals.includes(each))],
   })
 }
 

@@ -60,18 +60,24 @@ export class Targets {
    * large cluster it looks at the emptiest nodes of each kind, and at all of them only when none of those will do.
    */
   choose(slot: number, urgent: boolean): TargetChoice {
-    const few = this.chooseAmong(slot, urgent, this.candidates.few())
+    const broken = this.rules.filter((rule) => rule.evicts(slot) !== undefined)
+    const few = this.chooseAmong(slot, urgent, this.candidates.few(), broken)
     if (few.type === 'found' || !this.candidates.partial) return few
-    return this.chooseAmong(slot, urgent, this.candidates.all())
+    return this.chooseAmong(slot, urgent, this.candidates.all(), broken)
   }
 
   /** @internal */
-  chooseAmong(slot: number, urgent: boolean, nodes: ArrayLike<number>): TargetChoice {
+  chooseAmong(
+    slot: number,
+    urgent: boolean,
+    nodes: ArrayLike<number>,
+    broken: readonly BoundRule[],
+  ): TargetChoice {
     let best = nowhere
     let bestFree = nowhere
     for (let i = 0; i < nodes.length; i++) {
       const node = nodes[i] as number
-      if (!this.isAllowed(slot, node)) continue
+      if (!this.isAllowed(slot, node) || !this.mends(slot, node, broken)) continue
       const busy = this.isBusy(node)
       if (best === nowhere || this.compare(slot, node, best) < 0) best = node
       if (!busy && (bestFree === nowhere || best === node || this.compare(slot, node, bestFree) < 0))
@@ -93,6 +99,21 @@ export class Targets {
       if (!(this.rules[i] as BoundRule).allows(slot, node)) return false
     }
     return true
+  }
+
+  /**
+   * Whether a replica that some rules want away from where it is would be right on the node. To the rules one wrong place is
+   * as good as another, but a move from one to the other would be followed by the next.
+   *
+   * @internal
+   */
+  mends(slot: number, node: number, broken: readonly BoundRule[]): boolean {
+    if (broken.length === 0) return true
+    const from = this.assignment.place[slot] as number
+    this.assignment.move(slot, node)
+    const mended = broken.every((rule) => rule.evicts(slot) === undefined)
+    this.assignment.move(slot, from)
+    return mended
   }
 
   /** Which rule refuses the node, and why. */

@@ -6,6 +6,7 @@ import {
   nowhere,
   type PlacementColumns,
 } from './assignment.ts'
+import type { RuleBook, RuleClass } from './policy/rule-book.ts'
 import { nodeBits, type PlacementSnapshot, type RangeReader, replicaBits } from './snapshot.ts'
 import { maximumReplicas, Standing } from './standing.ts'
 
@@ -34,8 +35,9 @@ export class WorkingSet implements PlacementColumns {
   readonly status: Uint8Array
   readonly fixed: Uint8Array
   readonly eligible: Uint8Array
+  readonly sharing: Uint8Array
   readonly tableOf: Int32Array
-  readonly ruleClass: Int32Array | undefined = undefined
+  readonly ruleClass: Int32Array | undefined
   readonly base: AssignmentBase | undefined
   /** Ids of the ranges, ascending. */
   readonly rangeIds: Float64Array
@@ -43,6 +45,9 @@ export class WorkingSet implements PlacementColumns {
   /** Voters that each range is to have; 0 for what the policy says. */
   readonly factors: Uint8Array
   readonly nonVoters: Uint8Array
+  /** Voters, and replicas in all, that each range is to have. */
+  readonly wantedVoters: Uint8Array
+  readonly wantedReplicas: Uint8Array
   /** 0 for a free range, 1 for one that is not to be improved, 2 for one that is to be left alone. */
   readonly held: Uint8Array
   /** 1 for ranges that pass between two sets of voters. */
@@ -60,12 +65,14 @@ export class WorkingSet implements PlacementColumns {
    * @param rangeIds ranges of the snapshot, ascending
    * @param totals sums over all ranges, these included; undefined when nothing is on any node but what these bring
    * @param spare slots for replicas that are to be made, for each range
+   * @param policy says what each range is to have, where the range does not say so itself
    */
   constructor(
     snapshot: PlacementSnapshot,
     rangeIds: ArrayLike<RangeId>,
     totals: AssignmentBase | undefined,
     spare = 1,
+    policy: WantedBy = {},
   ) {
     const { table, resources } = snapshot
     const width = resources.length
@@ -75,12 +82,17 @@ export class WorkingSet implements PlacementColumns {
     this.resources = resources
     this.capacity = capacityOf(snapshot)
     this.eligible = table.storeStatus.map((status) => ((status & nodeBits.eligible) === 0 ? 0 : 1))
+    const leavers = nodeBits.gone | nodeBits.leaving
+    this.sharing = table.storeStatus.map((status) => ((status & leavers) === 0 ? 1 : 0))
     this.hostOf = table.nodeOf
     this.rangeCount = count
     this.rangeIds = Float64Array.from(rangeIds)
     this.generations = new Float64Array(count)
     this.factors = new Uint8Array(count)
     this.nonVoters = new Uint8Array(count)
+    this.wantedVoters = new Uint8Array(count)
+    this.wantedReplicas = new Uint8Array(count)
+    this.ruleClass = policy.rules === undefined ? undefined : new Int32Array(count)
     this.held = new Uint8Array(count)
     this.joint = new Uint8Array(count)
     this.tableOf = new Int32Array(count)
@@ -108,7 +120,7 @@ export class WorkingSet implements PlacementColumns {
     let leaderLoad: Float64Array | undefined
     for (let range = 0; range < count; range++) {
       if (!reader.seek(rangeIds[range] as number)) continue
-      this.#fill(range, reader, standing.read(reader))
+      this.#fill(range, reader, standing.read(reader), policy)
       for (let r = 0; r < width; r++) {
         const extra = reader.leaderLoad(r)
         if (extra === 0) continue
@@ -165,14 +177,18 @@ export class WorkingSet implements PlacementColumns {
     return this.snapshot.stores[node]?.node.descriptor.nodeId ?? 'an unknown node'
   }
 
-  #fill(range: number, reader: RangeReader, standing: Standing): void {
+  #fill(range: number, reader: RangeReader, standing: Standing, policy: WantedBy): void {
     const first = this.firstSlot[range] as number
     const end = this.firstSlot[range + 1] as number
     const width = this.resources.length
     const bytes = this.resources.indexOf('bytes')
     this.generations[range] = reader.generation
-    this.factors[range] = reader.replicationFactor
-    this.nonVoters[range] = reader.nonVoters
+    const rules = policy.rules?.classOf(reader.rangeId, reader.tableId || undefined)
+    if (rules !== undefined && this.ruleClass !== undefined) this.ruleClass[range] = rules.index
+    this.factors[range] = wantedVoters(reader, rules) ?? 0
+    this.nonVoters[range] = wantedNonVoters(reader, rules)
+    this.wantedVoters[range] = this.factors[range] || (policy.replicationFactor ?? 0)
+    this.wantedReplicas[range] = this.wantedVoters[range] + this.nonVoters[range]
     this.held[range] = reader.held
     this.joint[range] = reader.joint ? 1 : 0
     this.tableOf[range] = reader.tableId
@@ -245,4 +261,20 @@ function capacityOf({ stores, resources }: PlacementSnapshot): Float64Array {
     })
   })
   return capacity
+}
+
+/** What a policy says of how many replicas ranges are to have. */
+interface WantedBy {
+  readonly rules?: RuleBook
+  readonly replicationFactor?: number
+}
+
+/** Voters that a range is to have: what it says itself, else what its rules say. Undefined: nothing says it. */
+export function wantedVoters(reader: RangeReader, rules: RuleClass | undefined): number | undefined {
+  return reader.replicationFactor || rules?.policy.voters?.value
+}
+
+/** Replicas without a vote that a range is to have. */
+export function wantedNonVoters(reader: RangeReader, rules: RuleClass | undefined): number {
+  return reader.nonVoters || (rules?.policy.nonVoters?.value ?? 0)
 }

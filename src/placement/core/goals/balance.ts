@@ -45,20 +45,22 @@ export function balance(
 }
 
 /** The share of each node: what it has of a resource. One that names no limit is like the others on average. */
-function sharesOf({ columns }: Assignment, by: string | undefined): Float64Array {
-  const { resources, capacity, eligible, nodeCount } = columns
+function sharesOf({ columns }: Assignment, judges: GoalSubject, by: string | undefined): Float64Array {
+  const { resources, capacity, eligible, sharing = eligible, nodeCount } = columns
+  // A lease is never with the silent; their replicas are still there, and nobody else is to make room for them.
+  const takesPart = judges === 'leases' ? eligible : sharing
   const r = by === undefined ? -1 : resources.indexOf(by)
   const of = (node: number): number =>
     r < 0 ? Number.POSITIVE_INFINITY : (capacity[node * resources.length + r] as number)
   let [sum, named] = [0, 0]
   for (let node = 0; node < nodeCount; node++) {
-    if (eligible[node] !== 1 || of(node) === Number.POSITIVE_INFINITY) continue
+    if (takesPart[node] !== 1 || of(node) === Number.POSITIVE_INFINITY) continue
     sum += of(node)
     named++
   }
   const other = sum === 0 ? 1 : sum / named
   return Float64Array.from({ length: nodeCount }, (_, node) => {
-    if (eligible[node] !== 1) return 0
+    if (takesPart[node] !== 1) return 0
     return of(node) === Number.POSITIVE_INFINITY ? other : of(node)
   })
 }
@@ -81,7 +83,7 @@ class BoundBalance extends BoundNodeGoal implements BoundGoal {
     const { columns } = assignment
     const width = columns.resources.length
     const column = resource === undefined ? nowhere : columns.resources.indexOf(resource)
-    const share = sharesOf(assignment, by ?? resource)
+    const share = sharesOf(assignment, judges, by ?? resource)
     super(assignment, {
       name,
       judges,

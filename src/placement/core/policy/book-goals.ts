@@ -31,14 +31,25 @@ function classGoal<T>(
   name: string,
   known: ByClass<T>,
   cost: (part: T, places: RangePlaces, assignment: Assignment) => number,
-  judges?: 'ranges' | 'leases',
+  how: {
+    /** The least that so many replicas can cost. */
+    readonly least?: (part: T, replicas: number) => number
+  } = {},
 ): Goal {
+  const { least } = how
   return {
     name,
     bind(assignment) {
       const goal = rangeGoal({
         name,
-        ...(judges === undefined ? {} : { judges }),
+        ...(least === undefined
+          ? {}
+          : {
+              least(range) {
+                const part = known(assignment, range)
+                return part === undefined ? 0 : least(part, placed(assignment, range))
+              },
+            }),
         cost(places) {
           const part = known(assignment, places.range)
           return part === undefined ? 0 : cost(part, places, assignment)
@@ -91,7 +102,7 @@ export function goalsOfBook(book: RuleBook): readonly Goal[] {
       const tier = policy.spread?.value[level]
       return tier === undefined ? undefined : columns.domains(tier)
     })
-    goals.push(classGoal(`rules(spread ${level + 1})`, domains, pairsTogether))
+    goals.push(classGoal(`rules(spread ${level + 1})`, domains, pairsTogether, { least: fewestPairs }))
   }
   if (classes.some(({ policy }) => policy.prefer.length > 0)) {
     const masks = prepared(book, ({ policy }, { columns }) =>
@@ -117,16 +128,11 @@ export function goalsOfBook(book: RuleBook): readonly Goal[] {
       policy.lead?.value.map((match) => matchingNodes(columns, match)),
     )
     goals.push(
-      classGoal(
-        'rules(lead)',
-        masks,
-        (parts, { leader }) => {
-          if (leader === nowhere) return 0
-          const first = parts.findIndex((mask) => mask[leader] === 1)
-          return first < 0 ? parts.length : first
-        },
-        'leases',
-      ),
+      classGoal('rules(lead)', masks, (parts, { leader }) => {
+        if (leader === nowhere) return 0
+        const first = parts.findIndex((mask) => mask[leader] === 1)
+        return first < 0 ? parts.length : first
+      }),
     )
   }
   return goals
@@ -141,4 +147,26 @@ function pairsTogether({ of }: Domains, places: RangePlaces): number {
     }
   }
   return pairs
+}
+
+/** Pairs that are left when replicas are dealt out evenly over all domains there are. */
+function fewestPairs({ of }: Domains, replicas: number): number {
+  const domains = new Set(of).size
+  if (domains === 0) return 0
+  const each = Math.floor(replicas / domains)
+  const more = replicas % domains
+  return (domains * each * (each - 1)) / 2 + more * each
+}
+
+/** Replicas of a range that are somewhere. */
+function placed({ columns, place }: Assignment, range: number): number {
+  let count = 0
+  for (
+    let slot = columns.firstSlot[range] as number;
+    slot < (columns.firstSlot[range + 1] as number);
+    slot++
+  ) {
+    if ((place[slot] as number) >= 0) count++
+  }
+  return count
 }

@@ -154,13 +154,16 @@ class BoundRequiredLabels implements BoundRule {
     const { place, columns } = this.#assignment
     const end = columns.firstSlot[range + 1] as number
     const votersOnly = quotas[0]?.votersOnly ?? false
-    let lack = 0
+    let [lack, slots, placed] = [0, 0, 0]
     for (const quota of quotas) lack += Math.max(0, quota.count - this.#there(range, quota, a, toA, b, toB))
     for (let slot = columns.firstSlot[range] as number; slot < end; slot++) {
+      if (votersOnly && !this.#votes(slot)) continue
       const node = slot === a ? toA : slot === b ? toB : (place[slot] as number)
-      if (node < 0 && (!votersOnly || this.#votes(slot))) lack--
+      slots++
+      if (node >= 0) placed++
     }
-    return Math.max(0, lack)
+    const wanted = (votersOnly ? columns.wantedVoters : columns.wantedReplicas)?.[range] ?? slots
+    return Math.max(0, lack - Math.max(0, wanted - placed))
   }
 
   #there(range: number, quota: Quota, a: number, toA: number, b: number, toB: number): number {
@@ -174,24 +177,16 @@ class BoundRequiredLabels implements BoundRule {
     return there
   }
 
-  #unplaced(range: number): number {
-    const { place, columns } = this.#assignment
-    const end = columns.firstSlot[range + 1] as number
-    let count = 0
-    for (let slot = columns.firstSlot[range] as number; slot < end; slot++) {
-      if ((place[slot] as number) < 0) count++
-    }
-    return count
-  }
-
   /** A quota that is short and that this replica, which no other quota needs where it is, could serve elsewhere. */
   #quotaToServe(slot: number, node: number): Quota | undefined {
     const { quotas } = this.#labels(slot)
     const range = this.#assignment.columns.rangeOf[slot] as number
-    if (quotas.length === 0 || this.#unplaced(range) > 0) return undefined
+    if (quotas.length === 0) return undefined
+    const lacks = (quota: Quota): boolean =>
+      this.#lack(range, [quota], nowhere, nowhere, nowhere, nowhere) > 0
     const there = (quota: Quota): number => this.#there(range, quota, nowhere, nowhere, nowhere, nowhere)
     const short = quotas.find(
-      (quota) => quota.mask[node] === 0 && this.#concerns(quota, slot) && there(quota) < quota.count,
+      (quota) => quota.mask[node] === 0 && this.#concerns(quota, slot) && lacks(quota),
     )
     if (short === undefined) return undefined
     const needed = quotas.some(

@@ -1,0 +1,135 @@
+import { KeelsonError } from '../../core/errors.ts'
+import { showValue } from '../../core/options.ts'
+import type { NodeId, RangeId } from '../../model/ids.ts'
+import { needInWords, type RangeNeed } from './explain.ts'
+import type { BlockedRange, PlannedMove, PlanOptions } from './plan.ts'
+import { Planner } from './planner.ts'
+import type { PlacementPolicy } from './policy.ts'
+import type { MoveInFlight, PlacementSnapshot } from './snapshot.ts'
+
+/** Ranges of one node that wait for the same thing. */
+export interface WaitingRanges {
+  /** What they need. */
+  readonly need: string
+  /** How many. */
+  readonly count: number
+  /** The first few, by id. */
+  readonly examples: readonly RangeId[]
+}
+
+/** Why a node has what it has, and what is to become of it. */
+export interface NodeExplanation {
+  /** The node that is explained. */
+  readonly nodeId: NodeId
+  /** Whether it takes replicas, and why not, in words; one line for each of its stores. */
+  readonly takes: readonly string[]
+  /** Goals that judge nodes, and what they say of it, store by store. */
+  readonly goals: readonly string[]
+  /** Replicas that it holds. */
+  readonly replicas: number
+  /** What its ranges need, the most frequent first; ranges that need nothing are left out. */
+  readonly waiting: readonly WaitingRanges[]
+  /** Ranges on it that need what cannot be done, and why: what holds up a drain. The first few. */
+  readonly blocked: readonly BlockedRange[]
+  /** Moves under way that bring something to it or take something from it. */
+  readonly underWay: readonly MoveInFlight[]
+  /** Moves that the next plan makes to it. */
+  readonly arriving: readonly PlannedMove[]
+  /** Moves that the next plan makes away from it. */
+  readonly leaving: readonly PlannedMove[]
+}
+
+const examined = 1000
+const exampleCount = 5
+const maximumBlocked = 20
+
+/**
+ * Explains one node: what it holds, how that fits its share, what comes and goes, and what holds it up. It asks the planner
+ * itself, so what it says is what is done.
+ *
+ * @throws KeelsonError `NOT_FOUND`
+ */
+export function explainNode(
+  snapshot: PlacementSnapshot,
+  nodeId: NodeId,
+  policy: Partial<PlacementPolicy> = {},
+  options: PlanOptions = {},
+): NodeExplanation {
+  return explainNodeBy(new Planner(policy), snapshot, nodeId, options)
+}
+
+/** The same by a planner that knows the cluster already. @throws KeelsonError `NOT_FOUND` */
+export function explainNodeBy(
+  planner: Planner,
+  snapshot: PlacementSnapshot,
+  nodeId: NodeId,
+  options: PlanOptions = {},
+): NodeExplanation {
+  const node = snapshot.nodeIndex.get(nodeId)
+  if (node === undefined) {
+    throw new KeelsonError(
+      'NOT_FOUND',
+      `the snapshot has no node ${showValue(nodeId)}; look for its id in the status`,
+    )
+  }
+  const planned = planner.plan(snapshot, options)
+  const ranges = planner.index.rangesOn(nodeId)
+  const draft = planner.draft(ranges.subarray(0, examined), options)
+  const { table } = snapshot
+  const takes: string[] = []
+  const goals: string[] = []
+  for (
+    let store = table.firstStore[node] as number;
+    store < (table.firstStore[node + 1] as number);
+    store++
+  ) {
+    const name = table.nameOf(store)
+    const full = draft.rules.map((rule) => rule.sheds?.(store)).find((why) => why !== undefined)
+    const closed = draft.columns.eligible[store] === 1 ? undefined : draft.targets.status(store)
+    takes.push(
+      `${name}: ${closed ?? (full === undefined ? 'it takes replicas' : `it gives replicas away: ${full}`)}`,
+    )
+    for (const goal of draft.goals) {
+      if (goal.judges !== 'ranges') goals.push(`${goal.name}: ${goal.describe(-1, store)}`)
+    }
+  }
+  const waiting = new Map<RangeNeed, RangeId[]>()
+  draft.columns.rangeIds.forEach((rangeId, range) => {
+    const need = draft.survey.read(range).need()
+    if (need === 'nothing') return
+    const list = waiting.get(need)
+    if (list === undefined) waiting.set(need, [rangeId])
+    else list.push(rangeId)
+  })
+  const here = new Set(ranges)
+  return {
+    nodeId,
+    takes,
+    goals,
+    replicas: ranges.length,
+    waiting: [...waiting]
+      .map(([need, list]) => ({
+        need: needInWords[need],
+        count: list.length,
+        examples: list.slice(0, exampleCount),
+      }))
+      .sort((a, b) => b.count - a.count),
+    blocked: planned.blocked.filter(({ rangeId }) => here.has(rangeId)).slice(0, maximumBlocked),
+    underWay: snapshot.moves.filter((move) => move.add === nodeId || here.has(move.rangeId)),
+    arriving: planned.moves.filter(({ add }) => add?.nodeId === nodeId),
+    leaving: planned.moves.filter(({ remove }) => remove?.nodeId === nodeId),
+  }
+}
+
+/** An explanation of a node as text for people. */
+export function nodeText(explanation: NodeExplanation): string {
+  const { takes, goals, replicas, waiting, blocked, underWay, arriving, leaving } = explanation
+  const lines = [...takes, `${replicas} replicas`, ...goals]
+  for (const { need, count, examples } of waiting)
+    lines.push(`${count} ranges need ${need}: ${examples.join(', ')}`)
+  for (const { rangeId, why } of blocked) lines.push(`range ${rangeId} is blocked: ${why}`)
+  lines.push(
+    `${underWay.length} moves under way, ${arriving.length} planned to it, ${leaving.length} planned away from it`,
+  )
+  return lines.join('\n')
+}

@@ -1,0 +1,352 @@
+import { checkArray, checkMembers } from '../../core/arguments.ts'
+import { KeelsonError } from '../../core/errors.ts'
+import { checkOptions, integerOption, objectOption, showValue } from '../../core/options.ts'
+import type { ReplicaDescriptor } from '../../model/descriptors.ts'
+import type { NodeId, ReplicaId } from '../../model/ids.ts'
+import { localityValue } from '../../model/locality.ts'
+import type { PlacementNode, PlacementRange } from './model/cluster.ts'
+import { Fleet } from './model/fleet.ts'
+import type { RangeReader } from './model/snapshot.ts'
+import type { BlockedRange, PlanBounds, PlannedMove } from './plan.ts'
+import { Planner } from './planner.ts'
+import { type PlacementLimits, type PlacementPolicy, placementLimits, placementPolicy } from './policy.ts'
+import { nodeBits, type PlacementSnapshot, replicaBits } from './snapshot.ts'
+import { type ClusterSummary, fullest, summarize } from './summary.ts'
+
+/** Something that has not happened. All of it happens at once. */
+export interface WhatIfChange {
+  /** Nodes that come. */
+  readonly addNodes?: readonly PlacementNode[]
+  /** Nodes that are lost, with what they hold. */
+  readonly loseNodes?: readonly NodeId[]
+  /** All nodes of a domain are lost: a rack, a zone, a region. */
+  readonly loseDomain?: {
+    /** Tier of locality. */
+    readonly tier: string
+    /** Which domain of it. */
+    readonly value: string
+  }
+  /** Nodes that are to be emptied. */
+  readonly drainNodes?: readonly NodeId[]
+  /** Factors by which loads grow, by resource. */
+  readonly growLoad?: Readonly<Record<string, number>>
+  /** Another policy: rules, goals, replication factor. What it does not name stays. */
+  readonly policy?: Partial<PlacementPolicy>
+}
+
+/** Options of {@link whatIf}. */
+export interface WhatIfOptions {
+  /** The policy of now, where it differs from the default. */
+  readonly policy?: Partial<PlacementPolicy>
+  /** How much one plan may do, where it differs from `whatIfLimits`. */
+  readonly limits?: Partial<PlacementLimits>
+  /** Decides among nodes that are equally good. Default: 0. */
+  readonly seed?: number
+  /** Plans that are carried out, one after the other, at most. Default: 1,000. */
+  readonly maximumRounds?: number
+}
+
+/** What would come of a change. */
+export interface WhatIfResult {
+  /** The cluster as it is. */
+  readonly before: ClusterSummary
+  /** The cluster right after the change, before anything is moved. */
+  readonly changed: ClusterSummary
+  /** The cluster once all plans are carried out. */
+  readonly after: ClusterSummary
+  /** The first moves, in the order in which they would be made. */
+  readonly moves: readonly PlannedMove[]
+  /** All of them, those that `moves` leaves out included. */
+  readonly moveCount: number
+  /** Bytes that would be copied. */
+  readonly copiedBytes: number
+  /** Transfers of leases among the moves. */
+  readonly leaseTransfers: number
+  /** Plans until nothing was left to do. */
+  readonly rounds: number
+  /** False when there was still something to do after the last round. */
+  readonly settled: boolean
+  /** Ranges that need what cannot be done, once all else is done: the first few. */
+  readonly blocked: readonly BlockedRange[]
+  /** All of them. */
+  readonly blockedCount: number
+  /** How good any plan could be, right after the change. */
+  readonly bounds: PlanBounds
+  /** The answer in words. */
+  readonly explained: readonly string[]
+}
+
+/** Limits of a plan in {@link whatIf}: there is no time that moves could take. */
+export const whatIfLimits: PlacementLimits = Object.freeze({
+  moves: 100_000,
+  improvements: 100_000,
+  incomingPerNode: 10_000,
+  outgoingPerNode: 10_000,
+  leaseTransfers: 100_000,
+})
+
+const maximumMoves = 1000
+const noBytes = new Uint8Array(0)
+
+/**
+ * What the planner would do if something happened: the same planner that production runs, on a copy of the cluster in
+ * which every plan is carried out at once, until nothing is left to do. Nothing is moved in fact. Pure.
+ *
+ * @throws KeelsonError `NOT_FOUND` for a node or domain that there is not; `INVALID_ARGUMENT`, `INVALID_OPTION`
+ */
+export function whatIf(
+  snapshot: PlacementSnapshot,
+  change: WhatIfChange,
+  options: WhatIfOptions = {},
+): WhatIfResult {
+  const { policy, limits, seed, maximumRounds } = checkOptions<Required<WhatIfOptions>>('whatIf', options, {
+    policy: (value) => placementPolicy(value as Partial<PlacementPolicy> | undefined),
+    limits: (value, name) =>
+      placementLimits({ ...whatIfLimits, ...objectOption<Partial<PlacementLimits>>([], {})(value, name) }),
+    seed: integerOption({ min: 0, fallback: 0 }),
+    maximumRounds: integerOption({ min: 1, max: 1_000_000, fallback: 1000 }),
+  })
+  const known = ['addNodes', 'loseNodes', 'loseDomain', 'drainNodes', 'growLoad', 'policy']
+  checkMembers(change, 'a change', known)
+  const planner = new Planner({ ...policy, ...change.policy })
+  const voters = planner.policy.replicationFactor
+  const fleet = copyOf(snapshot)
+  applyChange(fleet, snapshot, change)
+  const started = fleet.snapshot()
+  let plan = planner.plan(started, { seed, limits })
+  const { bounds } = plan
+  const moves: PlannedMove[] = []
+  let [moveCount, copiedBytes, leaseTransfers, rounds] = [0, 0, 0, 0]
+  while (plan.moves.length > 0 && rounds < maximumRounds) {
+    const now = fleet.snapshot()
+    for (const move of plan.moves) {
+      if (moves.length < maximumMoves) moves.push(move)
+      moveCount++
+      copiedBytes += move.bytes
+      if (move.kind === 'transferLease') leaseTransfers++
+      carryOut(fleet, now, move)
+    }
+    rounds++
+    plan = planner.plan(fleet.snapshot(), { seed: seed + rounds, limits })
+  }
+  const result = {
+    before: summarize(snapshot, voters),
+    changed: summarize(started, voters),
+    after: summarize(fleet.snapshot(), voters),
+    moves,
+    moveCount,
+    copiedBytes,
+    leaseTransfers,
+    rounds,
+    settled: plan.moves.length === 0,
+    blocked: plan.blocked,
+    blockedCount: plan.blockedCount,
+    bounds,
+  }
+  return { ...result, explained: inWords(result) }
+}
+
+/** A fleet that holds what a snapshot says. The moves under way are taken for done, since they count as that. */
+function copyOf(snapshot: PlacementSnapshot): Fleet {
+  const fleet = new Fleet({ deadAfterMs: 1 })
+  snapshot.nodes.forEach((node, i) => {
+    const gone = ((snapshot.nodeStatus[i] as number) & nodeBits.gone) !== 0
+    fleet.setNode({ ...node, forMs: node.liveness === 'dead' && !gone ? 0 : 1 })
+  })
+  const reader = snapshot.reader()
+  while (reader.next()) fleet.setRange(rangeOf(reader))
+  for (const move of snapshot.moves) {
+    const range = snapshot.range(move.rangeId)
+    if (range === undefined) continue
+    const node = move.add === undefined ? undefined : snapshot.nodes[snapshot.nodeIndex.get(move.add) ?? -1]
+    setReplicas(fleet, range, {
+      ...(node === undefined
+        ? {}
+        : { add: { nodeId: node.descriptor.nodeId, incarnation: node.descriptor.incarnation } }),
+      ...(move.remove === undefined ? {} : { remove: move.remove }),
+      ...(move.leaseTo === undefined ? {} : { leaseTo: move.leaseTo }),
+    })
+  }
+  return fleet
+}
+
+/** A range as a fleet takes it. */
+function rangeOf(reader: RangeReader): PlacementRange {
+  const { snapshot } = reader
+  const replicas: ReplicaDescriptor[] = []
+  const stores = new Map<ReplicaId, string>()
+  let leaseHolder: ReplicaId | undefined
+  for (let i = 0; i < reader.replicas; i++) {
+    const replicaId = reader.replicaId(i)
+    const life = snapshot.table.lives[reader.life(i)]
+    if (life === undefined) continue
+    replicas.push({ replicaId, nodeId: life.nodeId, incarnation: life.incarnation, role: reader.role(i) })
+    if (life.storeId !== '') stores.set(replicaId, life.storeId)
+    if ((reader.status(i) & replicaBits.lease) !== 0) leaseHolder = replicaId
+  }
+  const amounts = (of: (resource: number) => number): Record<string, number> =>
+    Object.fromEntries(snapshot.resources.map((name, r) => [name, of(r)]))
+  return {
+    descriptor: {
+      rangeId: reader.rangeId,
+      start: noBytes,
+      end: undefined,
+      generation: reader.generation,
+      replicas,
+    },
+    ...(leaseHolder === undefined ? {} : { leaseHolder }),
+    load: amounts((r) => reader.load(r)),
+    leaderLoad: amounts((r) => reader.leaderLoad(r)),
+    replicationFactor: reader.replicationFactor,
+    nonVoters: reader.nonVoters,
+    tableId: reader.tableId,
+    stores,
+  }
+}
+
+function applyChange(fleet: Fleet, snapshot: PlacementSnapshot, change: WhatIfChange): void {
+  const nodeOf = (nodeId: NodeId): PlacementNode => {
+    const node = snapshot.nodes[snapshot.nodeIndex.get(nodeId) ?? -1]
+    if (node !== undefined) return node
+    throw new KeelsonError('NOT_FOUND', `the snapshot has no node ${showValue(nodeId)}`)
+  }
+  for (const node of checkArray(change.addNodes ?? [], 'the nodes that come')) {
+    if (snapshot.nodeIndex.has(node.descriptor.nodeId)) {
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `${node.descriptor.nodeId} is there already; give another name`,
+      )
+    }
+    fleet.setNode(node)
+  }
+  for (const nodeId of checkArray(change.drainNodes ?? [], 'the nodes to empty')) {
+    fleet.setNode({ ...nodeOf(nodeId), state: 'draining', forMs: 1 })
+  }
+  const lost = checkArray(change.loseNodes ?? [], 'the nodes that are lost').map(nodeOf)
+  if (change.loseDomain !== undefined) {
+    const { tier, value } = change.loseDomain
+    const there = snapshot.nodes.filter(
+      ({ descriptor }) => localityValue(descriptor.locality, tier) === value,
+    )
+    if (there.length === 0)
+      throw new KeelsonError('NOT_FOUND', `no node is in ${showValue(tier)} ${showValue(value)}`)
+    lost.push(...there)
+  }
+  for (const node of lost) fleet.setNode({ ...node, liveness: 'dead', forMs: 1 })
+  if (change.growLoad !== undefined) growLoads(fleet, snapshot, change.growLoad)
+  electLeaders(fleet)
+}
+
+function growLoads(
+  fleet: Fleet,
+  snapshot: PlacementSnapshot,
+  factors: Readonly<Record<string, number>>,
+): void {
+  for (const [name, factor] of Object.entries(factors)) {
+    if (factor >= 0) continue
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      `growLoad.${name} is a factor from 0, not ${showValue(factor)}`,
+    )
+  }
+  const reader = snapshot.reader()
+  const grown = (of: (resource: number) => number): Record<string, number> =>
+    Object.fromEntries(snapshot.resources.map((name, r) => [name, of(r) * (factors[name] ?? 1)]))
+  while (reader.next()) {
+    fleet.setLoad(
+      reader.rangeId,
+      grown((r) => reader.load(r)),
+      grown((r) => reader.leaderLoad(r)),
+    )
+  }
+}
+
+/** Ranges whose leader is lost elect another, without the control plane, wherever a quorum is left. */
+function electLeaders(fleet: Fleet): void {
+  const snapshot = fleet.snapshot()
+  const reader = snapshot.reader()
+  while (reader.next()) {
+    let [voters, live, heir, led] = [0, 0, 0, false]
+    for (let i = 0; i < reader.replicas; i++) {
+      const status = reader.status(i)
+      if ((status & replicaBits.lease) !== 0) led = true
+      if ((status & replicaBits.voter) === 0) continue
+      voters++
+      if ((status & replicaBits.up) === 0) continue
+      live++
+      if (heir === 0) heir = reader.replicaId(i)
+    }
+    if (!led && live * 2 > voters) setReplicas(fleet, reader, { leaseTo: heir })
+  }
+}
+
+/** Carries a planned move out, wholly and at once. */
+function carryOut(fleet: Fleet, snapshot: PlacementSnapshot, move: PlannedMove): void {
+  const range = snapshot.range(move.rangeId)
+  if (range === undefined) return
+  setReplicas(fleet, range, {
+    ...(move.add === undefined ? {} : { add: move.add }),
+    ...(move.remove === undefined ? {} : { remove: move.remove.replicaId }),
+    ...(move.leaseTo === undefined ? {} : { leaseTo: move.leaseTo.replicaId }),
+  })
+}
+
+interface ReplicaChange {
+  readonly add?: {
+    readonly nodeId: NodeId
+    readonly incarnation: number
+    readonly replicaId?: ReplicaId
+    readonly storeId?: string
+  }
+  readonly remove?: ReplicaId
+  readonly leaseTo?: ReplicaId
+}
+
+function setReplicas(fleet: Fleet, reader: RangeReader, { add, remove, leaseTo }: ReplicaChange): void {
+  const range = rangeOf(reader)
+  const { descriptor } = range
+  let replicas = descriptor.replicas.filter(({ replicaId }) => replicaId !== remove)
+  const stores = new Map(range.stores)
+  if (add !== undefined) {
+    const there = replicas.find(({ nodeId }) => nodeId === add.nodeId)
+    if (there !== undefined) {
+      replicas = replicas.map((replica) => (replica === there ? { ...replica, role: 'voter' } : replica))
+    } else {
+      const replicaId = descriptor.replicas.reduce((most, each) => Math.max(most, each.replicaId), 0) + 1
+      replicas = [...replicas, { replicaId, nodeId: add.nodeId, incarnation: add.incarnation, role: 'voter' }]
+      if (add.storeId !== undefined) stores.set(replicaId, add.storeId)
+    }
+  }
+  const stays = replicas.some(({ replicaId }) => replicaId === range.leaseHolder)
+  const leaseHolder = leaseTo ?? (stays ? range.leaseHolder : undefined)
+  const { leaseHolder: _, ...rest } = range
+  fleet.setRange({
+    ...rest,
+    descriptor: { ...descriptor, generation: descriptor.generation + 1, replicas },
+    ...(leaseHolder === undefined ? {} : { leaseHolder }),
+    stores,
+  })
+}
+
+function inWords(result: Omit<WhatIfResult, 'explained'>): readonly string[] {
+  const { before, changed, after, moveCount, leaseTransfers, copiedBytes, rounds, settled } = result
+  const copies = moveCount - leaseTransfers
+  const lines = [
+    `${copies} moves of replicas and ${leaseTransfers} transfers of leases in ${rounds} plans, ${copiedBytes} bytes copied`,
+    `${changed.underReplicated} ranges lack replicas after the change, ${after.underReplicated} at the end; ${changed.withoutQuorum} and ${after.withoutQuorum} have no quorum`,
+  ]
+  for (const resource of after.resources) {
+    const [was, is] = [fullest(before, resource), fullest(after, resource)]
+    if (was.part === 0 && is.part === 0) continue
+    lines.push(
+      `${resource}: the fullest was ${was.name} with ${percent(was.part)}, at the end it is ${is.name} with ${percent(is.part)}`,
+    )
+  }
+  if (result.blockedCount > 0) lines.push(`${result.blockedCount} ranges need what cannot be done`)
+  if (!settled) lines.push('there was more to do; give it more rounds')
+  return lines
+}
+
+function percent(part: number): string {
+  return `${(part * 100).toFixed(1)} %`
+}

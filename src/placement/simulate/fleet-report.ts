@@ -1,0 +1,96 @@
+import type { NodeId } from '../../model/ids.ts'
+
+/** What happened to a simulated fleet, and what became of it. */
+export interface DisturbanceReport {
+  /** What happened. */
+  readonly what: string
+  /** When. */
+  readonly atMs: number
+  /** From then until nothing was left to plan or to copy; undefined when that was not reached before the next one. */
+  readonly convergedAfterMs: number | undefined
+  /** Bytes that any plan has to copy: what was lost, and what the fullest nodes hold above their share. */
+  readonly lowerBoundBytes: number
+  /** Bytes that were copied until then. */
+  readonly copiedBytes: number
+}
+
+/** A moment of a simulated fleet. */
+export interface FleetSample {
+  /** When. */
+  readonly atMs: number
+  /** The fullest node by bytes and the busiest by load, as parts of their capacities, and the means. */
+  readonly fullest: number
+  readonly busiest: number
+  readonly meanBytes: number
+  readonly meanLoad: number
+  /** Ranges with too few live voters, and with no quorum. */
+  readonly underReplicated: number
+  readonly unavailable: number
+  /** Copies under way. */
+  readonly copies: number
+}
+
+/** What days of a simulated fleet came to. */
+export interface FleetReport {
+  /** Virtual time that passed. */
+  readonly elapsedMs: number
+  /** Rounds of planning. */
+  readonly rounds: number
+  /** Moves that were carried out, by kind. */
+  readonly moves: Readonly<Record<'add' | 'replace' | 'remove' | 'transferLease', number>>
+  /** Moves that came to nothing, since a node died on the way. */
+  readonly failedMoves: number
+  /** Bytes that were copied. */
+  readonly copiedBytes: number
+  /** Copies back to a node that the range had left within an hour. */
+  readonly undoneMoves: number
+  /** Under-replicated ranges over time. */
+  readonly underReplicatedRangeMinutes: number
+  /** Ranges without a quorum over time. */
+  readonly unavailableRangeMinutes: number
+  /** The fullest and the busiest node that there ever was while all nodes were there, as parts of their capacities. */
+  readonly worstFullness: number
+  readonly worstLoad: number
+  /** Everything that happened, in order. */
+  readonly disturbances: readonly DisturbanceReport[]
+  /** The fleet at regular intervals. */
+  readonly samples: readonly FleetSample[]
+  /** Plans that broke what no plan may break: a bug. */
+  readonly violations: readonly string[]
+}
+
+/** Something that happens to a simulated fleet. */
+export type FleetEvent =
+  | {
+      /** Nodes stop, for good or until they are revived. */
+      readonly type: 'kill'
+      readonly atMs: number
+      readonly nodes: readonly NodeId[]
+    }
+  | {
+      /** Nodes come back with what they had, or with empty disks. */
+      readonly type: 'revive'
+      readonly atMs: number
+      readonly nodes: readonly NodeId[]
+      readonly wiped?: boolean
+    }
+  | {
+      /** Nodes are to be emptied. */
+      readonly type: 'drain'
+      readonly atMs: number
+      readonly nodes: readonly NodeId[]
+    }
+
+/** An event in words. */
+export function describeEvent(event: FleetEvent): string {
+  const [first] = event.nodes
+  const which = event.nodes.length === 1 ? String(first) : `${event.nodes.length} nodes`
+  switch (event.type) {
+    case 'kill':
+      return `${which} stopped`
+    case 'revive':
+      return `${which} came back${event.wiped === true ? ' with empty disks' : ''}`
+    case 'drain':
+      return `${which} to be emptied`
+  }
+}
