@@ -47,7 +47,8 @@ const host: SchemaHost = {
   }),
   purge: async () => ({ resumeAt: undefined, rows: 0 }),
 }
-const job = new SchemaChangeJob({ env, store, ranges: async () => [1], host, isLive: () => true })
+const ranges = async () => [{ rangeId: 1, start: new Uint8Array(0), end: undefined }]
+const job = new SchemaChangeJob({ env, store, ranges, host, isLive: () => true })
 const epoch = await ControllerEpoch.acquire(store, 'jobs', 'leader 1')
 const runner = JobRunner.start({ env, store, epoch, types: [job] })
 

@@ -238,8 +238,7 @@ export class LeaderDuties implements AsyncDisposable {
             env,
             store,
             host: this.#schemaHost(),
-            ranges: async (tableId, options) =>
-              rangesOfTable(tableId, await this.directory.list(options)).map(({ rangeId }) => rangeId),
+            ranges: async (tableId, options) => rangesOfTable(tableId, await this.directory.list(options)),
             isLive: (nodeId) => this.nodes.node(nodeId)?.liveness !== 'dead',
           },
           parts.schemaTuning,

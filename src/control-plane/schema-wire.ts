@@ -14,6 +14,8 @@ export function encodeChunk(chunk: SchemaChunk): Uint8Array {
     chunk.resumeAt ?? null,
     chunk.maximumRows,
     chunk.epoch,
+    // Of a coordinator of an earlier release nothing more comes.
+    ...(chunk.bounds === undefined ? [] : [[chunk.bounds.start, chunk.bounds.end ?? null]]),
   ])
 }
 
@@ -21,7 +23,7 @@ export function encodeChunk(chunk: SchemaChunk): Uint8Array {
 export function decodeChunk(bytes: Uint8Array): SchemaChunk {
   const fields = new Fields(decodePlain(bytes, 'a schema chunk'), 'a schema chunk')
   fields.oneOf('version', [formatVersion])
-  return {
+  const chunk = {
     table: tableFromPlain(fields.plain()),
     elementId: fields.uint('element id'),
     rangeId: fields.uint('range id'),
@@ -29,6 +31,10 @@ export function decodeChunk(bytes: Uint8Array): SchemaChunk {
     maximumRows: fields.uint('maximum rows'),
     epoch: fields.uint('epoch'),
   }
+  if (!fields.more) return chunk
+  const bounds = fields.nested('bounds')
+  const start = bounds.bytes('start').slice()
+  return { ...chunk, bounds: { start, end: bounds.optional((f) => f.bytes('end'))?.slice() } }
 }
 
 /** The result of a chunk for the wire; what does not apply is 0. */

@@ -1,5 +1,6 @@
 import type { CallOptions } from '../core/async.ts'
 import type { RangeId, TableId } from '../model/ids.ts'
+import type { RangeBounds } from './range-host.ts'
 
 /** The states of Google's F1 (VLDB 2013) that an element goes through. */
 export type ElementState = 'absent' | 'deleteOnly' | 'writeOnly' | 'public'
@@ -59,6 +60,12 @@ export interface SchemaChunk {
   readonly elementId: number
   /** The range whose rows are gone through. */
   readonly rangeId: RangeId
+  /**
+   * Where the range lies by the directory. A host whose ranges split and merge checks it where the work is done, in the order of
+   * the log: a range that lies elsewhere refuses with `STALE_GENERATION`, retryable, and nothing done, or a part of the table
+   * would be taken for done that is not.
+   */
+  readonly bounds?: RangeBounds
   /** Where to go on; undefined at the start of the range. Opaque to the coordinator. */
   readonly resumeAt: Uint8Array | undefined
   /** Most rows to go through in this chunk. */

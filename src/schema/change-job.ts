@@ -4,6 +4,7 @@ import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { checkOptions, functionOption, integerOption, objectOption } from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
+import type { RangeBounds } from '../interfaces/range-host.ts'
 import type { SchemaChunk, SchemaHost, TableDescriptor } from '../interfaces/schema-host.ts'
 import type { JobContext, JobForm, JobType } from '../jobs/index.ts'
 import type { NodeId, RangeId, TableId } from '../model/ids.ts'
@@ -17,6 +18,7 @@ import {
   type RangeProgress,
 } from './change-state.ts'
 import { allSchemaLeases, decodeUse, encodeTable, lastSchemaIdKey, tableKey } from './core/records.ts'
+import { coversRange, withSpan } from './core/spans.ts'
 import { elementById, planChange, stepElement, withoutElement } from './core/transitions.ts'
 
 /** What a schema change needs of the rest of the control plane. */
@@ -26,7 +28,7 @@ export interface SchemaChangePorts {
   /** Where tables, leases and jobs are kept. */
   readonly store: MetadataStore
   /** The ranges that hold rows of a table, now. */
-  readonly ranges: (tableId: TableId, options: CallOptions) => Promise<readonly RangeId[]>
+  readonly ranges: (tableId: TableId, options: CallOptions) => Promise<readonly SchemaRange[]>
   /** Reaches the lease holder of a chunk's range. */
   readonly host: SchemaHost
   /** Whether a node holds its epoch. One that does not is fenced rather than waited for. */
@@ -62,6 +64,12 @@ export function checkSchemaChangeTuning(tuning: Partial<SchemaChangeTuning> = {}
     laggardGraceMs: integerOption({ min: 0, fallback: d.laggardGraceMs }),
     pollIntervalMs: integerOption({ min: 1, fallback: d.pollIntervalMs }),
   })
+}
+
+/** A range of a table, and where it lies. */
+export interface SchemaRange extends RangeBounds {
+  /** The range. */
+  readonly rangeId: RangeId
 }
 
 /** Retries of one chunk before the job itself backs off. */
@@ -297,19 +305,21 @@ export class SchemaChangeJob implements JobType<ChangeState> {
     finished: Partial<ChangeState> = {},
   ): Promise<void> {
     const { table } = await this.#table(context)
-    const ranges = await this.#ports.ranges(table.tableId, { signal: context.signal })
     for (;;) {
       const { state } = context
       const { progress } = state
-      const open = ranges.filter((rangeId) => !progress.done.includes(rangeId))
+      // Anew in each round: ranges are split and merged meanwhile.
+      const ranges = await this.#ports.ranges(table.tableId, { signal: context.signal })
+      const open = ranges.filter((range) => !coversRange(progress.done, range))
       if (open.length === 0) break
       const round = open.slice(0, this.#tuning.parallelChunks)
       const settled = await Promise.allSettled(
-        round.map((rangeId) =>
+        round.map(({ rangeId, start, end }) =>
           this.#chunk(context, work, {
             table,
             elementId: state.elementId,
             rangeId,
+            bounds: { start, end },
             resumeAt: progress.cursors.get(rangeId),
             maximumRows: this.#tuning.chunkRows,
             epoch: context.epoch,
@@ -318,16 +328,20 @@ export class SchemaChangeJob implements JobType<ChangeState> {
       )
       const advanced = advance(progress, round, settled)
       if (advanced !== progress) {
+        const done = ranges.filter((range) => coversRange(advanced.done, range)).length
         await context.checkpoint(
           { ...state, progress: advanced },
           {
-            message: `${state.phase}: ${advanced.rows} rows, ${advanced.done.length} of ${ranges.length} ranges done`,
-            fraction: advanced.done.length / Math.max(1, ranges.length),
+            message: `${state.phase}: ${advanced.rows} rows, ${done} of ${ranges.length} ranges done`,
+            fraction: done / Math.max(1, ranges.length),
           },
         )
       }
-      const failed = settled.find((result) => result.status === 'rejected')
-      if (failed !== undefined) throw failed.reason
+      const failed = settled.filter((result) => result.status === 'rejected').map(({ reason }) => reason)
+      const worst = failed.find((reason) => !hasMoved(reason))
+      if (worst !== undefined) throw worst
+      // A range lies elsewhere than the directory knows: it soon will.
+      if (failed.length > 0) await context.sleep(chunkRetryMs)
     }
     await context.checkpoint({ ...context.state, ...finished, phase: next, progress: noProgress })
   }
@@ -342,7 +356,8 @@ export class SchemaChangeJob implements JobType<ChangeState> {
         return await work(chunk, { signal: context.signal })
       } catch (error) {
         // Chunks are idempotent, so an unknown outcome is simply done again.
-        if (attempt >= chunkAttempts || !KeelsonError.is(error) || !error.retryable) throw error
+        if (attempt >= chunkAttempts || !KeelsonError.is(error) || !error.retryable || hasMoved(error))
+          throw error
         await context.sleep(chunkRetryMs)
       }
     }
@@ -358,23 +373,28 @@ export class SchemaChangeJob implements JobType<ChangeState> {
   }
 }
 
+/** Whether a range refused work because its bounds are not those that the work was meant for. */
+function hasMoved(error: unknown): boolean {
+  return KeelsonError.hasCode(error, 'STALE_GENERATION') && error.retryable
+}
+
 function advance(
   progress: RangeProgress,
-  round: readonly RangeId[],
+  round: readonly SchemaRange[],
   settled: readonly PromiseSettledResult<{ resumeAt: Uint8Array | undefined; rows: number }>[],
 ): RangeProgress {
-  const done = [...progress.done]
+  let { done } = progress
   const cursors = new Map(progress.cursors)
   let rows = progress.rows
   let changed = false
   for (const [i, result] of settled.entries()) {
     if (result.status === 'rejected') continue
     changed = true
-    const rangeId = round[i] as RangeId
+    const { rangeId, start, end } = round[i] as SchemaRange
     rows += result.value.rows
     if (result.value.resumeAt === undefined) {
       cursors.delete(rangeId)
-      done.push(rangeId)
+      done = withSpan(done, { start, end })
     } else {
       cursors.set(rangeId, result.value.resumeAt)
     }

@@ -1,6 +1,7 @@
 import { Fields, type Plain } from '../core/codec.ts'
 import type { ElementState } from '../interfaces/schema-host.ts'
 import { checkId, type RangeId, type TableId } from '../model/ids.ts'
+import type { Spans } from './core/spans.ts'
 import { checkSchemaChange, type SchemaChange } from './core/transitions.ts'
 
 /**
@@ -41,8 +42,8 @@ const phases = [
 
 /** How far the present phase has come over the ranges of the table. */
 export interface RangeProgress {
-  /** Ranges that are through with the phase. */
-  readonly done: readonly RangeId[]
+  /** What is through with the phase: parts of the key space and not ranges, since ranges are split and merged meanwhile. */
+  readonly done: Spans
   /** Ranges that are begun, with where they go on. */
   readonly cursors: ReadonlyMap<RangeId, Uint8Array>
   /** Rows done in this phase. */
@@ -71,7 +72,8 @@ export interface ChangeState {
   readonly progress: RangeProgress
 }
 
-const formatVersion = 1
+/** The first had the ids of the ranges that were through: what they covered is not known, and is gone through again. */
+const formatVersion = 2
 const targets = ['absent', 'public'] as const
 const changeTypes = ['addIndex', 'dropIndex', 'addColumn', 'dropColumn'] as const
 const valueTypes = ['string', 'number', 'boolean', 'bytes'] as const
@@ -106,7 +108,7 @@ export function encodeChangeState(state: ChangeState): Plain {
     state.target === 'public' ? 1 : 0,
     state.version,
     state.purged,
-    [...progress.done],
+    progress.done.map(({ start, end }) => [start, end ?? null]),
     [...progress.cursors].map(([rangeId, cursor]) => [rangeId, cursor]),
     progress.rows,
   ]
@@ -115,7 +117,7 @@ export function encodeChangeState(state: ChangeState): Plain {
 /** @throws KeelsonError `MALFORMED` */
 export function decodeChangeState(value: Plain): ChangeState {
   const fields = new Fields(value, 'the state of a schema change')
-  fields.oneOf('format', [formatVersion])
+  const format = fields.oneOf('format', [1, formatVersion])
   const tableId = fields.uint('table id')
   const type = changeTypes[fields.oneOf('change', [0, 1, 2, 3])]
   const name = fields.string('name')
@@ -135,10 +137,17 @@ export function decodeChangeState(value: Plain): ChangeState {
     target: targets[fields.oneOf('target', [0, 1])],
     version: fields.uint('version'),
     purged: fields.boolean('purged'),
-    progress: {
-      done: fields.scalars('done', (f) => f.uint('range id')),
-      cursors: new Map(fields.list('cursors', (f) => [f.uint('range id'), f.bytes('cursor').slice()])),
-      rows: fields.uint('rows'),
-    },
+    progress: format === formatVersion ? readProgress(fields) : noProgress,
+  }
+}
+
+function readProgress(fields: Fields): RangeProgress {
+  return {
+    done: fields.list('done', (f) => ({
+      start: f.bytes('start').slice(),
+      end: f.optional((g) => g.bytes('end'))?.slice(),
+    })),
+    cursors: new Map(fields.list('cursors', (f) => [f.uint('range id'), f.bytes('cursor').slice()])),
+    rows: fields.uint('rows'),
   }
 }

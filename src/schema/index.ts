@@ -22,11 +22,13 @@ export {
   SchemaChangeJob,
   type SchemaChangePorts,
   type SchemaChangeTuning,
+  type SchemaRange,
   schemaChangeForm,
 } from './change-job.ts'
 export { type ChangePhase, type ChangeState, initialChangeState, type RangeProgress } from './change-state.ts'
 export { SchemaFence } from './core/fence.ts'
 export { decodeTable, encodeTable, tableFromPlain, tableToPlain } from './core/records.ts'
+export type { Spans } from './core/spans.ts'
 export {
   areAdjacent,
   checkSchemaChange,

@@ -635,7 +635,7 @@ export const decoders: readonly Decoder[] = [
       encodePlain(
         encodeChangeState({
           ...initialChangeState(1, { type: 'addIndex', name: 'i', columns: ['id'] }),
-          progress: { done: [1], cursors: new Map([[2, key]]), rows: 5 },
+          progress: { done: [{ start: key, end: undefined }], cursors: new Map([[2, key]]), rows: 5 },
         }),
       ),
     ],

@@ -93,7 +93,12 @@ async function withWorld(
       {
         env,
         store,
-        ranges: async () => [...plane.ranges.keys()],
+        ranges: async () =>
+          [...plane.ranges.keys()].map((rangeId) => ({
+            rangeId,
+            start: Uint8Array.of(rangeId),
+            end: Uint8Array.of(rangeId + 1),
+          })),
         host: plane,
         isLive: (nodeId) => !dead.has(nodeId),
       },
