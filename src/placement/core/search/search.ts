@@ -161,14 +161,19 @@ export class Search {
     pilot.note(temperature, this.#current + (price === undefined ? 0 : this.evaluator.priceOfExcess(price)))
   }
 
-  /** From the temperature at which a pilot got better than a descent to that at which it was nearly done. */
+  /**
+   * From well above the temperature at which a pilot got better than a descent to somewhat above that at which it was nearly
+   * done: slow cooling is decided while it is warmer than quick cooling.
+   */
   #choose(): void {
     const relaxed = this.#mayRelax && this.#best.cost < this.#pilotBest
     const pilot = relaxed ? this.#relaxedPilot : this.#pilot
     const coldest = this.#hottest * pilotRange
     const gained = Math.max(0, this.#descended - pilot.end)
-    this.#hot = pilot.reaches(this.#descended) ?? coldest
-    this.#cold = Math.min(this.#hot, pilot.reaches(pilot.end + 0.03 * gained) ?? coldest)
+    const better = pilot.reaches(this.#descended)
+    const done = pilot.reaches(pilot.end + 0.03 * gained)
+    this.#hot = better === undefined ? coldest : Math.min(1.5 * this.#hottest, 30 * better)
+    this.#cold = Math.min(this.#hot, 8 * (done ?? coldest))
     this.#relax(relaxed ? this.#basePrice : undefined)
     if (!relaxed && this.#hasExcess()) this.finish()
   }
