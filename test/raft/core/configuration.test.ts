@@ -10,6 +10,7 @@ import {
   makeConfiguration,
 } from '../../../src/raft/core/configuration.ts'
 import { checkMembershipChanges } from '../../../src/raft/core/configuration-change.ts'
+import { ConfigurationPool } from '../../../src/raft/core/configuration-pool.ts'
 import type { Configuration, MembershipChange } from '../../../src/raft/core/membership-types.ts'
 import { checkRaftOptions, defaultRaftOptions } from '../../../src/raft/core/options.ts'
 
@@ -143,5 +144,36 @@ suite('options', () => {
     assert.deepEqual(checkRaftOptions(), defaultRaftOptions)
     assert.throws(() => checkRaftOptions({ electionTimeoutMs: 100 }), /third/)
     assert.throws(() => checkRaftOptions({ electionTimeout: 100 } as never), /electionTimeoutMs/)
+  })
+})
+
+suite('configurations that many groups have', () => {
+  const of = (generation: number, size = 3): Configuration =>
+    makeConfiguration(
+      generation,
+      Array.from({ length: size }, (_, i) => ({
+        ...voter(i + 1),
+        role: i < 3 ? 'voter' : 'learner',
+      })),
+    )
+
+  test('are there once, whether they were decoded or restored', () => {
+    const pool = new ConfigurationPool()
+    const known = pool.decode(encodeConfiguration(of(1)))
+    assert.equal(pool.decode(encodeConfiguration(of(1))), known)
+    assert.equal(pool.share(of(1)), known)
+    assert.notEqual(pool.share(of(2)), known)
+    assert.deepEqual(known.configuration, of(1))
+  })
+
+  test('are not kept when they are large, or there are too many of them', () => {
+    const pool = new ConfigurationPool()
+    const large = pool.share(of(1, 120))
+    assert.notEqual(pool.share(of(1, 120)), large)
+    assert.deepEqual(large.electorate.voters, [1, 2, 3])
+    const first = pool.share(of(1))
+    for (let generation = 2; generation <= 1025; generation++) pool.share(of(generation))
+    assert.notEqual(pool.share(of(1)), first)
+    assert.deepEqual(pool.share(of(1)), first)
   })
 })

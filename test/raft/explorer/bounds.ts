@@ -13,6 +13,8 @@ export interface Bounds {
   readonly proposals: number
   /** Membership changes that leaders may append, of each kind that they accept. */
   readonly changes: number
+  /** Changes of two voters at once that leaders may append, each through a joint configuration. */
+  readonly joints: number
   /** Crashes. Whoever is down may start again at any time. */
   readonly crashes: number
   /** Messages under way at any time. What is sent beyond is lost, every choice of what is tried. */
@@ -27,6 +29,8 @@ export interface Bounds {
   readonly reads: number
   /** Leaders that are asked to hand over. */
   readonly transfers: number
+  /** Joint configurations stay until a leader is asked to leave them, at any time. Else it leaves them by itself. */
+  readonly explicitLeave: boolean
   /** Campaigns ask first. */
   readonly preVote: boolean
   /** Leaders look for a quorum, and followers protect a leader that they have heard of lately. */
@@ -46,6 +50,7 @@ export const defaultBounds: Bounds = Object.freeze({
   terms: 2,
   proposals: 2,
   changes: 1,
+  joints: 0,
   crashes: 1,
   messages: 4,
   losses: 1,
@@ -53,6 +58,7 @@ export const defaultBounds: Bounds = Object.freeze({
   heartbeats: 1,
   reads: 0,
   transfers: 0,
+  explicitLeave: false,
   preVote: false,
   checkQuorum: false,
   quickDisks: false,

@@ -168,7 +168,7 @@ function isConfiguration(value: object): value is Configuration {
   return 'generation' in value && 'replicas' in value
 }
 
-/** The order of replicas is that of their ids. */
+/** The order of replicas is that of their ids; that of changes says nothing, since they are one. */
 function describeConfiguration(configuration: Configuration): Shape {
   const { generation, replicas, changes, joint } = configuration
   const members: Shape[] = replicas.map(({ replicaId, role, autoPromote, priority }) => ({
@@ -178,5 +178,5 @@ function describeConfiguration(configuration: Configuration): Shape {
     list: replicaId === 0 ? [type] : [type, { id: replicaId }],
   }))
   const phase = joint === undefined ? '' : `joint ${joint.autoLeave}`
-  return { list: [String(generation), { set: members }, { list: steps }, phase] }
+  return { list: [String(generation), { set: members }, { set: steps }, phase] }
 }

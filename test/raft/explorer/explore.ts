@@ -208,8 +208,8 @@ function readBounds(values: Record<string, string | boolean | undefined>): Bound
   if (Object.keys(given).length === 0) return undefined
   const bounds = { ...defaultBounds, ...given }
   // Who is told to campaign does so beyond the terms, too; and who led is kept in three bits a term.
-  if (bounds.terms + bounds.transfers + bounds.changes > 9)
-    return '--terms, --transfers and --changes are at most 9 together'
+  if (bounds.terms + bounds.transfers + bounds.changes + bounds.joints > 9)
+    return '--terms, --transfers, --changes and --joints are at most 9 together'
   if (bounds.members <= bounds.learners) return 'the group needs a voter: --members must be above --learners'
   return bounds
 }

@@ -81,6 +81,8 @@ const wideWorlds: readonly Bounds[] = [
   { ...wide, preVote: false, checkQuorum: false },
   { ...wide, turns: true },
   { ...wide, elected: true, learners: 1, spares: 1, quickDisks: true },
+  { ...wide, elected: true, learners: 1, changes: 0, joints: 2, quickDisks: true },
+  { ...wide, elected: true, changes: 0, joints: 1, explicitLeave: true },
 ]
 
 interface Walk {

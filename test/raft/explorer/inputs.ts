@@ -1,3 +1,4 @@
+import type { MembershipChange, RaftMember } from '../../../src/raft/core/membership-types.ts'
 import type { Message } from '../../../src/raft/core/messages.ts'
 import { descriptor } from '../support/cluster.ts'
 import type { Bounds } from './bounds.ts'
@@ -7,6 +8,7 @@ import type { Input, Member } from './member.ts'
 export const uses = [
   'proposals',
   'changes',
+  'joints',
   'crashes',
   'losses',
   'duplicates',
@@ -52,17 +54,32 @@ export function ownInputs(member: Member, bounds: Bounds): OwnInput[] {
   const replicas = core.configuration?.replicas ?? []
   for (const { replicaId: id, role } of replicas) {
     const type = role === 'learner' ? 'promote' : 'remove'
-    inputs.push({ input: { kind: 'change', change: { type, replicaId: id } }, use: 'changes' })
+    inputs.push({ input: { kind: 'change', changes: [{ type, replicaId: id }] }, use: 'changes' })
     if (id !== core.replicaId) inputs.push({ input: { kind: 'transfer', to: id }, use: 'transfers' })
   }
   if (bounds.spares > 0) {
     const { nodeId, incarnation } = descriptor(bounds.members + 1)
     inputs.push({
-      input: { kind: 'change', change: { type: 'addLearner', nodeId, incarnation } },
+      input: { kind: 'change', changes: [{ type: 'addLearner', nodeId, incarnation }] },
       use: 'changes',
     })
   }
+  const autoLeave = !bounds.explicitLeave
+  for (const changes of pairs(replicas)) {
+    inputs.push({ input: { kind: 'change', changes, autoLeave }, use: 'joints' })
+  }
+  if (core.configuration?.joint?.autoLeave === false) {
+    inputs.push({ input: { kind: 'change', changes: [{ type: 'leaveJoint' }] } })
+  }
   return inputs
+}
+
+/** Any two that vote go, or one of them makes way for one that learns. */
+function pairs(replicas: readonly RaftMember[]): MembershipChange[][] {
+  const steps = replicas.map(({ replicaId, role }): MembershipChange => {
+    return { type: role === 'learner' ? 'promote' : 'remove', replicaId }
+  })
+  return steps.flatMap((first, i) => steps.slice(i + 1).map((second) => [first, second]))
 }
 
 /**

@@ -44,7 +44,11 @@ export type Input =
   /** The heartbeat timer of a leader runs out. */
   | { readonly kind: 'heartbeat' }
   | { readonly kind: 'propose'; readonly text: string }
-  | { readonly kind: 'change'; readonly change: MembershipChange }
+  | {
+      readonly kind: 'change'
+      readonly changes: readonly MembershipChange[]
+      readonly autoLeave?: boolean
+    }
   | { readonly kind: 'read' }
   | { readonly kind: 'transfer'; readonly to: ReplicaId }
   /** The disk finishes its oldest write, and the core is told. */
@@ -159,13 +163,17 @@ export class Members {
   /**
    * What an input does to a member.
    *
-   * @param mirrored the core goes through its peers the other way round
+   * @param mirrored the core goes through its peers from the highest id down, else from the lowest up
    * @throws KeelsonError `INVARIANT_VIOLATED` when what one replica can tell alone is broken, and whatever the core throws
    */
   step(before: Member, input: Input, mirrored: boolean): Outcome {
     const turn = new Turn(this.#received(before, input))
     const { core } = turn
-    if (mirrored && core !== undefined) core.progress = new Map([...core.progress].reverse())
+    if (core !== undefined) {
+      // Whatever order its former steps have left.
+      const peers = [...core.progress].sort(([one], [other]) => one - other)
+      core.progress = new Map(mirrored ? peers.reverse() : peers)
+    }
     if (input.kind === 'crash') return turn.crash(input.survivors)
     if (input.kind === 'persist') turn.persist()
     else if (core !== undefined) turn.refused = !act(core, input)
@@ -207,7 +215,7 @@ function act(core: RaftCore, input: Input): boolean {
     case 'propose':
       return core.propose([{ kind: entryKinds.command, data: utf8(input.text) }], nowMs).accepted
     case 'change':
-      return core.changeMembership(input.change, {}, nowMs).accepted
+      return core.changeMembership(input.changes, { autoLeave: input.autoLeave ?? true }, nowMs).accepted
     case 'read':
       return core.requestRead(1, nowMs).accepted
     case 'transfer':

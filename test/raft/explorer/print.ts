@@ -50,7 +50,7 @@ function printInput(input: Input): string {
     case 'propose':
       return `takes the proposal ${input.text}`
     case 'change':
-      return `is asked to ${printChange(input.change)}`
+      return `is asked to ${input.changes.map(printChange).join(' and ')}${input.autoLeave === false ? ', for a while' : ''}`
     case 'read':
       return 'is asked to read'
     case 'transfer':
@@ -107,7 +107,7 @@ function printContent({ kind, data }: LogEntry): string {
   return kind === entryKinds.configuration ? printConfiguration(decodeConfiguration(data)) : text(data)
 }
 
-function printConfiguration({ generation, replicas }: Configuration): string {
+function printConfiguration({ generation, replicas, joint }: Configuration): string {
   const members = replicas.map(({ replicaId, role }) => `${replicaId}${role === 'voter' ? '' : role[0]}`)
-  return `configuration ${generation} of ${members.join(' ')}`
+  return `${joint === undefined ? '' : 'joint '}configuration ${generation} of ${members.join(' ')}`
 }

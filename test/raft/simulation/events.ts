@@ -178,8 +178,8 @@ export class RaftEvents {
         () =>
           tell({ event: 'reset', position: { index, term } }),
     )
-    behind(configurations, 'append', (index, configuration) => () => {
-      tell({ event: 'applyConfiguration', index, configuration })
+    behind(configurations, 'append', (index) => () => {
+      tell({ event: 'applyConfiguration', index, configuration: configurations.latest?.configuration })
     })
     behind(configurations, 'truncateFrom', () => () => {
       const { index = 0, configuration } = configurations.latest ?? {}

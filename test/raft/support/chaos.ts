@@ -7,6 +7,7 @@ import type { Configuration, MembershipChange } from '../../../src/raft/core/mem
 import type { Message } from '../../../src/raft/core/messages.ts'
 import type { RaftOptions } from '../../../src/raft/core/types.ts'
 import { Cluster, type CoreClass, type Replica } from './cluster.ts'
+import { disturbance, type Leading } from './stable-leader.ts'
 
 /** What a run did, to see that a run that found nothing looked at something. */
 export interface ChaosReport {
@@ -202,14 +203,18 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
   cluster.advance(5000)
   const leader = cluster.leader()
   assert.notEqual(leader.configuration?.joint?.autoLeave, true, `seed ${seed}: a joint configuration stays`)
+  const before = leading(cluster)
   cluster.propose(leader.replicaId, 'healed')
   const context = cluster.read(leader.replicaId)
   cluster.advance(2000)
+  const after = leading(cluster)
+  const problem = disturbance(before, after, leader.configuration)
+  assert.equal(problem, undefined, `seed ${seed}: the leader was disturbed: ${problem}`)
   const members = leader.configuration?.replicas.map((replica) => replica.replicaId) ?? []
   for (const id of members) {
     assert.ok(cluster.applied(id).includes('healed'), `seed ${seed}: replica ${id} did not heal`)
     assert.deepEqual(cluster.applied(id), cluster.applied(leader.replicaId))
-    assert.equal(cluster.core(id).leader, leader.replicaId, `seed ${seed}: the leader was disturbed`)
+    assert.equal(cluster.core(id).leader, after.replicaId, `seed ${seed}: replica ${id} follows another`)
   }
   assert.ok(
     cluster.replica(leader.replicaId).reads.some((read) => read.context === context),
@@ -229,6 +234,15 @@ export function chaos(seed: number, steps: number, Core?: CoreClass): ChaosRepor
     fetches,
     cluster,
   }
+}
+
+function leading(cluster: Cluster): Leading {
+  const { replicaId, term } = cluster.leader()
+  let handOvers = 0
+  for (const { transfers } of cluster.replicas.values()) {
+    for (const outcome of transfers) if (outcome === 'done') handOvers++
+  }
+  return { replicaId, term, elections: cluster.invariants.elections, handOvers }
 }
 
 function setManual(replica: Replica): void {
