@@ -1,4 +1,6 @@
 import type { ReplicaId } from '../../../src/model/ids.ts'
+import { votesInIncoming } from '../../../src/model/replica-roles.ts'
+import type { RaftMember } from '../../../src/raft/core/membership-types.ts'
 import type { AppendReply, Message, VoteRequest } from '../../../src/raft/core/messages.ts'
 import type { Progress } from '../../../src/raft/core/progress.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
@@ -139,6 +141,36 @@ export const coreBugs: readonly PlantedBug[] = [
       nodes: 7,
       operatorIntervalMs: 60,
       emphasis: ['crash of several', 'hand-over to one that nobody hears'],
+    }),
+  },
+  {
+    name: 'a leader makes way for voters of no higher priority',
+    mistake: undefined,
+    Core: class extends RaftCore {
+      override preferredHeir(): RaftMember | undefined {
+        return this.configuration?.replicas.find(
+          (replica) => votesInIncoming(replica) && this.canTakeOver(this.progress.get(replica.replicaId)),
+        )
+      }
+    },
+    adjust: (settings) => ({ ...settings, priorities: true }),
+  },
+  {
+    name: 'acknowledgements of an earlier term count',
+    mistake: undefined,
+    Core: class extends RaftCore {
+      override mayHaveLowerTerm(message: Message): boolean {
+        return message.kind === 'appendReply' || super.mayHaveLowerTerm(message)
+      }
+    },
+    // What only one other has got is acknowledged, and cut off by the next leader, and the first one leads again.
+    adjust: (settings) => ({
+      ...settings,
+      thinkMs: 5,
+      size: 5,
+      nodes: 5,
+      operatorIntervalMs: 1e9,
+      emphasis: ['frames of long ago arrive once more', 'leader cut off with one other leads again'],
     }),
   },
   {

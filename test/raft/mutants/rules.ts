@@ -44,6 +44,10 @@ export const safetyRules: readonly SafetyRule[] = [
     bugs: ['a follower acknowledges its whole log'],
   },
   {
+    rule: 'an acknowledgement counts in the term in which it was given, and in no later one',
+    bugs: ['acknowledgements of an earlier term count'],
+  },
+  {
     rule: 'a range of the log that was read counts only if nothing has changed since',
     bugs: ['fetched entries are sent although the log changed'],
   },

@@ -1,10 +1,11 @@
 import type { FaultKind } from '../../../src/simulation/faults.ts'
 import { diskKinds } from './disk-kinds.ts'
+import { lateFrameKinds } from './late-frames.ts'
 import { faultKinds } from './nemesis.ts'
 import { operationKinds } from './operation-kinds.ts'
 import type { World } from './world.ts'
 
 /** Every kind of fault that comes and goes in a run. */
 export function allFaultKinds(world: World): FaultKind[] {
-  return [...faultKinds(world), ...diskKinds(world), ...operationKinds(world)]
+  return [...faultKinds(world), ...diskKinds(world), ...operationKinds(world), ...lateFrameKinds(world)]
 }

@@ -22,7 +22,7 @@ function random(world: World): SeededRandom {
 }
 
 function runFor(world: World, ms: number): void {
-  world.simulation.runSync({ untilMs: world.nowMs + ms })
+  world.run(world.nowMs + ms)
 }
 
 /** Under load, so many voters go at once that the others are no quorum. Then the others are stopped, too. */
@@ -97,7 +97,7 @@ export function recoverFromLostQuorum(world: World): void {
   for (const node of survivors) world.restart(node)
   const from = world.nowMs
   const heard = (): boolean => back.every((node) => !goesOn(world, node))
-  world.simulation.runSync({ untilMs: from + noticeMs, stop: heard })
+  world.run(from + noticeMs, heard)
   for (const node of back) {
     if (!goesOn(world, node)) continue
     world.broken(

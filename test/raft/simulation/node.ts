@@ -785,12 +785,14 @@ export class Node {
     this.world.simulation.note(this.name, what, ...values)
   }
 
-  /** The core has changed: judges it and plans a turn. */
+  /**
+   * The core has changed: judges it and plans a turn. The turn sets the timer, as in the real host: what is due now may be
+   * done only by the turn, and a timer that comes before it again and again would keep it waiting for ever.
+   */
   changed(): void {
     const { core } = this
     if (core === undefined) return
     this.world.observe(this, core)
-    this.#armTimer(core)
     if (this.#turnPlanned) return
     this.#turnPlanned = true
     this.env.timers.defer(() => {
@@ -966,8 +968,8 @@ export class Node {
   sendPacket(to: string, packet: NodePacket): void {
     if (packet.type === 'frame' && this.earlier) {
       this.world.count('frame of an earlier version')
-      this.world.network.send(this.name, to, { ...packet, bytes: asVersion4(packet.bytes) })
-    } else this.world.network.send(this.name, to, packet)
+      this.world.sent(this.name, to, { ...packet, bytes: asVersion4(packet.bytes) })
+    } else this.world.sent(this.name, to, packet)
   }
 
   // Applying

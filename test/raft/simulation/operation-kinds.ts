@@ -101,10 +101,8 @@ function changesOfTwoLeaders(world: World, random: SeededRandom): (() => void) |
     return world.conditions.partition([...oneWay(side, others), ...oneWay(others, side)])
   }
   let heal = apart(oldSide)
-  const { onElected } = world
   let over = false
-  world.onElected = () => {
-    onElected()
+  const forget = world.whenElected(() => {
     if (over) return
     const second = world.leader()
     if (second?.core === undefined || second === leader || oldSide.includes(second.name)) return
@@ -113,10 +111,10 @@ function changesOfTwoLeaders(world: World, random: SeededRandom): (() => void) |
     const others = world.names.filter((name) => name !== second.name && !oldSide.includes(name))
     heal()
     heal = apart([second.name, pick(random, others)])
-  }
+  })
   return () => {
     over = true
-    world.onElected = onElected
+    forget()
     heal()
   }
 }

@@ -8,6 +8,7 @@ import type { RaftCore } from '../../../src/raft/core/raft.ts'
 import { drawSwarm, FaultInjector } from '../../../src/simulation/faults.ts'
 import { checkLinearizability } from '../../../src/simulation/linearizability.ts'
 import { counterModel, mapModel } from '../../../src/simulation/sequential-models.ts'
+import { disturbance, type Leading } from '../support/stable-leader.ts'
 import { allFaultKinds } from './fault-kinds.ts'
 import { loseQuorum, mayLoseQuorum, recoverFromLostQuorum } from './lost-quorum.ts'
 import type { Node } from './node.ts'
@@ -96,8 +97,8 @@ function play(world: World): void {
   injector.start()
   operator.start()
   patrol()
-  world.onElected = () => operator.elected()
-  simulation.runSync({ untilMs: settings.faultPhaseMs })
+  world.whenElected(() => operator.elected())
+  world.run(settings.faultPhaseMs)
 
   simulation.note('world', 'faults end')
   world.calm = true
@@ -115,7 +116,7 @@ function play(world: World): void {
 
 /** Everything heals, so within a bound all calls are answered and all members have everything. */
 function recover(world: World): void {
-  const { simulation, settings } = world
+  const { settings } = world
   for (const client of world.clients) client.stopped = true
   let waiting = 0
   let asked = false
@@ -135,7 +136,7 @@ function recover(world: World): void {
     return waiting === 0 && converged(world)
   }
   const from = world.nowMs
-  const result = simulation.runSync({ untilMs: from + settings.recoveryMs, stop: served })
+  const result = world.run(from + settings.recoveryMs, served)
   if (result.reason !== 'stopped') {
     const leader = world.leader()
     const open = world.clients.filter((client) => !client.idle).map((client) => client.name)
@@ -151,11 +152,18 @@ function recover(world: World): void {
     )
   }
   // A healthy group stays as it is: nobody disturbs its leader, removed replicas that still run included.
-  const { elections } = world
-  simulation.runSync({ untilMs: world.nowMs + 2_000 })
+  const before = leading(world)
+  world.run(world.nowMs + 2_000)
   stallFollower(world)
-  simulation.runSync({ untilMs: world.nowMs + 2_000 })
-  if (world.elections !== elections) world.broken('there was an election in a healthy group', 'stable leader')
+  world.run(world.nowMs + 2_000)
+  const problem = disturbance(before, leading(world), world.leader()?.core?.configuration)
+  if (problem !== undefined) world.broken(`an election in a healthy group: ${problem}`, 'stable leader')
+}
+
+function leading(world: World): Leading {
+  const { replicaId = 0, term = 0 } = world.leader()?.core ?? {}
+  const handOvers = world.counts.get('transfer done') ?? 0
+  return { replicaId, term, elections: world.elections, handOvers }
 }
 
 /**
@@ -179,7 +187,7 @@ function stallFollower(world: World): void {
   if (halves.some((half) => half.filter(remains).length * 2 <= half.length)) return
   world.fault('stall in a healthy group')
   follower.process.pause()
-  world.simulation.runSync({ untilMs: world.nowMs + 3 * (world.settings.raft.electionTimeoutMs ?? 300) })
+  world.run(world.nowMs + 3 * (world.settings.raft.electionTimeoutMs ?? 300))
   follower.process.resume()
 }
 

@@ -12,13 +12,14 @@ import { SimulatedDisk } from '../../../src/simulation/disk.ts'
 import { MessageNetwork } from '../../../src/simulation/message-network.ts'
 import { NetworkConditions } from '../../../src/simulation/network-conditions.ts'
 import type { SimulatedProcess } from '../../../src/simulation/process.ts'
+import type { RunResult } from '../../../src/simulation/scheduler.ts'
 import { Simulation } from '../../../src/simulation/simulation.ts'
 import { Client, type History } from './client.ts'
 import { RaftEvents } from './events.ts'
 import type { Machine } from './machine.ts'
 import { Node } from './node.ts'
 import { drawSettings, type Settings } from './settings.ts'
-import { copyPacket, type Packet } from './wire.ts'
+import { copyPacket, type NodePacket, type Packet } from './wire.ts'
 
 /** What a run is made with; a mutant replaces parts. */
 export interface WorldOptions {
@@ -32,6 +33,11 @@ export interface WorldOptions {
   /** Gets every event of every replica as a line of JSON. */
   readonly onEvent?: ((line: string) => void) | undefined
 }
+
+/** No run takes a tenth of it. One that does more stands still, in virtual time, and would for ever. */
+const maximumEvents = 1_500_000
+
+type SentListener = (from: string, to: string, packet: NodePacket) => void
 
 /** The voters whose majority every decision takes: one set, or the two of a joint configuration. */
 export function halvesOf(configuration: Configuration | undefined): ReplicaDescriptor[][] {
@@ -76,7 +82,8 @@ export class World {
   /** Tells of the replicas what a specification can be held against. */
   readonly events: RaftEvents | undefined
   elections = 0
-  onElected: () => void = () => {}
+  readonly #electedListeners = new Set<() => void>()
+  readonly #sentListeners = new Set<SentListener>()
   readonly #options: WorldOptions
   /** By recovery generation and index. */
   readonly #chains = new Map<string, number>()
@@ -172,7 +179,29 @@ export class World {
     return Math.max(0, ...[...this.#invariants.values()].map(({ committedIndex }) => committedIndex))
   }
 
+  /** Calls `listener` whenever somebody has been elected, until the function that is returned is called. */
+  whenElected(listener: () => void): () => void {
+    this.#electedListeners.add(listener)
+    return () => this.#electedListeners.delete(listener)
+  }
+
+  /** Shows `listener` what nodes send to each other, until the function that is returned is called. */
+  whenSent(listener: SentListener): () => void {
+    this.#sentListeners.add(listener)
+    return () => this.#sentListeners.delete(listener)
+  }
+
+  /** Lets time pass, until `untilMs` or until `stop` says so. */
+  run(untilMs: number, stop?: () => boolean): RunResult {
+    return this.simulation.runSync({ untilMs, maximumEvents, ...(stop === undefined ? {} : { stop }) })
+  }
+
   // What nodes tell
+
+  sent(from: string, to: string, packet: NodePacket): void {
+    for (const listener of this.#sentListeners) listener(from, to, packet)
+    this.network.send(from, to, packet)
+  }
 
   observe(node: Node, core: RaftCore): void {
     if (node.orphan) return
@@ -187,7 +216,7 @@ export class World {
       this.#leading.set(core, core.term)
       this.#reachedMs.set(core, this.nowMs)
       this.elections++
-      this.onElected()
+      for (const listener of this.#electedListeners) listener()
     } else this.#leading.delete(core)
   }
 
