@@ -9,6 +9,7 @@ import { isFinished, type Job, Jobs } from '../jobs/index.ts'
 import { RangeDirectory } from '../metadata/index.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
 import { Nodes } from '../nodes/index.ts'
+import { NodeOperations } from '../placement/index.ts'
 import {
   checkSchemaChange,
   initialChangeState,
@@ -29,6 +30,8 @@ export class Admin {
   readonly nodes: Nodes
   /** Long work: what runs, what ran, and its pause, resume and cancellation. */
   readonly jobs: Jobs
+  /** Maintenance, rolling restarts and the evacuation of racks and zones. */
+  readonly operations: NodeOperations
   /** The tables and their descriptors. */
   readonly catalog: SchemaCatalog
   /** The ranges and where their replicas are. */
@@ -45,6 +48,7 @@ export class Admin {
           .length,
     })
     this.jobs = new Jobs(options)
+    this.operations = new NodeOperations(options)
     this.catalog = new SchemaCatalog(options)
   }
 

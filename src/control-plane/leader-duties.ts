@@ -1,27 +1,32 @@
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
-import { checkOptions, integerOption, type OptionCheck, optional } from '../core/options.ts'
+import { checkOptions, functionOption, integerOption, type OptionCheck, optional } from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { SchemaChunk, SchemaHost, SchemaValidation } from '../interfaces/schema-host.ts'
 import { JobRunner, type JobType } from '../jobs/index.ts'
 import { type ControllerEpoch, DirectoryCache, RangeDirectory } from '../metadata/index.ts'
 import type { NodeId, RangeId } from '../model/ids.ts'
-import { NodeController, type RangeObservation } from '../nodes/index.ts'
+import { NodeController, Nodes, type RangeObservation } from '../nodes/index.ts'
 import {
   type BoundsJobTuning,
   createRanges,
+  evacuationJob,
+  MaintenanceView,
   type MoveRates,
   type MoverTuning,
   MoveThrottle,
+  maintenanceJob,
   mergeJob,
   moveJob,
   moveRates,
+  type NodeOperationPorts,
   PlacementController,
   type PlacementLimits,
   type PlacementPolicy,
   type PlacementTuning,
   placementLimits,
   placementPolicy,
+  rollingRestartJob,
   SplitController,
   type SplitPolicy,
   splitJob,
@@ -48,6 +53,8 @@ export interface PlacementOptions
    * are, and never across two tables.
    */
   readonly splits?: Partial<Omit<SplitPolicy, 'mayMerge'>>
+  /** Restarts a node's process, for rolling restarts. Default: a person or another program does it. */
+  readonly restart?: NonNullable<NodeOperationPorts['restart']>
 }
 
 /**
@@ -65,6 +72,7 @@ export function checkPlacement(placement: unknown): PlacementOptions {
       limits: optional((value) => placementLimits(value as Partial<PlacementLimits>)),
       rates: optional((value) => moveRates(value as Partial<MoveRates>)),
       splits: optional((value) => splitPolicy(value as Partial<SplitPolicy>)),
+      restart: optional(functionOption<NonNullable<PlacementOptions['restart']>>()),
       intervalMs: number(1),
       deadAfterMs: number(0),
       retryAfterMs: number(0),
@@ -117,6 +125,8 @@ export class LeaderDuties implements AsyncDisposable {
   readonly ranges: DirectoryCache
   /** Plans and begins moves. */
   readonly placement: PlacementController
+  /** Which nodes are in maintenance. */
+  readonly maintenance: MaintenanceView
   /** Lets moves begin, as fast as the nodes can bear it. */
   readonly throttle: MoveThrottle
   /** Decides on splits and merges, and begins them. */
@@ -150,7 +160,8 @@ export class LeaderDuties implements AsyncDisposable {
         return this.replicasOf(nodeId)
       },
     })
-    const { policy, limits, rates, splits, ...tuning } = parts.placement
+    const { policy, limits, rates, splits, restart, ...tuning } = parts.placement
+    this.maintenance = new MaintenanceView({ env, store, signal })
     this.throttle = new MoveThrottle(rates)
     const observed = (rangeId: RangeId): readonly RangeObservation[] => this.nodes.reports.observed(rangeId)
     const move = moveJob({
@@ -158,7 +169,10 @@ export class LeaderDuties implements AsyncDisposable {
       epoch,
       observed,
       directory: this.directory,
-      node: (nodeId) => this.nodes.node(nodeId),
+      node: (nodeId) => {
+        const node = this.nodes.node(nodeId)
+        return node === undefined ? undefined : this.maintenance.over(node)
+      },
       throttle: this.throttle,
       ...pick(tuning, [
         'pollIntervalMs',
@@ -208,13 +222,28 @@ export class LeaderDuties implements AsyncDisposable {
       move,
       observed,
       directory: this.directory,
-      nodes: () => this.nodes.nodes(),
       changed: () => this.nodes.reports.takeChanged(),
       held: () => this.splits.held(),
+      nodes: () => this.nodes.nodes().map((node) => this.maintenance.over(node)),
       ...(policy === undefined ? {} : { policy }),
       ...(limits === undefined ? {} : { limits }),
       ...pick(tuning, ['intervalMs', 'deadAfterMs', 'retryAfterMs', 'dampingMs']),
     })
+    const admission = new Nodes({ env, store, replicasOf: async (nodeId) => this.replicasOf(nodeId) })
+    const operations: NodeOperationPorts = {
+      env,
+      store,
+      epoch,
+      observed,
+      move,
+      maintenance: this.maintenance,
+      nodes: () => this.nodes.nodes(),
+      ranges: () => this.ranges.ranges(),
+      drain: (nodeId, reason, call) => admission.drain(nodeId, reason, call),
+      undrain: (nodeId, reason, call) => admission.undrain(nodeId, reason, call),
+      plan: () => this.placement.plan(),
+      ...(restart === undefined ? {} : { restart }),
+    }
     this.runner = JobRunner.start({
       env,
       store,
@@ -224,6 +253,9 @@ export class LeaderDuties implements AsyncDisposable {
         move,
         split,
         merge,
+        maintenanceJob(operations),
+        rollingRestartJob(operations),
+        evacuationJob(operations),
         new RangeCreationJob({
           store,
           create: async (ranges, replicas, jobSignal) => {
@@ -247,7 +279,7 @@ export class LeaderDuties implements AsyncDisposable {
       ] as readonly JobType<unknown>[],
     })
     this.broken = new Promise((resolve) => {
-      for (const { stopped } of [this.nodes, this.placement, this.splits, this.runner]) {
+      for (const { stopped } of [this.nodes, this.placement, this.splits, this.runner, this.maintenance]) {
         void stopped.then(
           (error) => error !== undefined && resolve(error),
           (thrown: unknown) => resolve(toKeelsonError(thrown)),
@@ -295,6 +327,7 @@ export class LeaderDuties implements AsyncDisposable {
       this.splits.close(),
       this.placement.close(),
       this.runner.close(),
+      this.maintenance.close(),
       this.nodes.close(),
       this.ranges.close(),
     ])

@@ -74,6 +74,7 @@ export {
   type LoadSamplerOptions,
   type LoadSamplerTuning,
 } from './core/load-sampler.ts'
+export type { Blocker } from './core/maintenance.ts'
 export { Fleet } from './core/model/fleet.ts'
 export { drawClusters, type PictureFrame, type PictureOptions } from './core/picture.ts'
 export type {
@@ -184,6 +185,28 @@ export { type MergeState, mergeJob, mergeJobType } from './merge-job.ts'
 export type { MoveState, RecordedStep, StepOutcome } from './move-state.ts'
 export { moveJob, moveJobType } from './mover.ts'
 export { defaultMoverTuning, type MoverPorts, type MoverTuning } from './mover-options.ts'
+export { evacuationJob } from './operations/evacuation-job.ts'
+export { maintenanceJob, rollingRestartJob } from './operations/maintenance-job.ts'
+export {
+  type MaintenanceCall,
+  NodeOperations,
+  type OperationCall,
+  type RestartCall,
+} from './operations/operations.ts'
+export {
+  defaultNodeOperationTuning,
+  type NodeOperationPorts,
+  type NodeOperationTuning,
+  type OperatedNode,
+} from './operations/options.ts'
+export type {
+  Absence,
+  EvacuationState,
+  EvacuationTarget,
+  MaintenanceState,
+  RestartState,
+} from './operations/state.ts'
+export { type MaintenanceMark, MaintenanceView } from './operations/view.ts'
 export type { ObserveRange, ReportedReplica } from './range-reports.ts'
 export {
   type DisturbanceReport,

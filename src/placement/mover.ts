@@ -258,7 +258,8 @@ class Mover {
       isUp,
       mayTake: (nodeId, incarnation) => {
         const found = node(nodeId)
-        return isUp(nodeId, incarnation) && found?.liveness === 'live' && found.state === 'active'
+        const free = found?.liveness === 'live' && found.state === 'active' && found.maintenance !== true
+        return free && isUp(nodeId, incarnation)
       },
     }
   }

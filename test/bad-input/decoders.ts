@@ -48,6 +48,14 @@ import { decodeNodeReport, encodeNodeReport } from '../../src/nodes/core/report.
 import { decodeJoinRequest, encodeJoinRequest } from '../../src/nodes/join.ts'
 import { decodeMergeState, encodeMergeState } from '../../src/placement/merge-job.ts'
 import { decodeMoveState, encodeMoveState } from '../../src/placement/move-state.ts'
+import {
+  decodeEvacuation,
+  decodeMaintenance,
+  decodeRestart,
+  evacuationForm,
+  maintenanceForm,
+  restartForm,
+} from '../../src/placement/operations/state.ts'
 import { decodeSplitState, encodeSplitState } from '../../src/placement/split-job.ts'
 import { decodeConfiguration, encodeConfiguration } from '../../src/raft/core/configuration.ts'
 import {
@@ -95,6 +103,7 @@ const key = utf8('/key')
 const value = utf8('value')
 const replica: ReplicaDescriptor = { replicaId: 1, nodeId: 'n1', incarnation: 7, role: 'voter' }
 const range: RangeDescriptor = { rangeId: 1, start: key, end: undefined, generation: 3, replicas: [replica] }
+const absence = { nodeIds: ['n2'], stage: 'away', remainingMs: 4, epochs: [9] } as const
 const entry: KeyValue = { key, value, createRevision: 1, modRevision: 2, version: 3, session: 4 }
 const transaction = {
   if: [
@@ -572,6 +581,25 @@ export const decoders: readonly Decoder[] = [
       // Of a release before steps had outcomes.
       encodePlain([1, 1, 2, ['n2', 1], null, null, 5, ['w', 3, [[0, 3, 3, 2]]]]),
     ],
+  },
+  {
+    name: 'decodeMaintenance',
+    decode: plainly(decodeMaintenance),
+    samples: [encodePlain(maintenanceForm.encode({ boundMs: 5, force: false, absence }))],
+  },
+  {
+    name: 'decodeRestart',
+    decode: plainly(decodeRestart),
+    samples: [
+      encodePlain(restartForm.encode({ boundMs: 5, atOnce: 2, done: ['n1'], absence, queue: ['n3'] })),
+    ],
+  },
+  {
+    name: 'decodeEvacuation',
+    decode: plainly(decodeEvacuation),
+    samples: [{ nodeIds: ['n1'] }, { tier: 'zone', value: 'a' }].map((target) =>
+      encodePlain(evacuationForm.encode({ target, nodeIds: ['n1'], ours: ['n1'], replicas: 7 })),
+    ),
   },
   {
     name: 'decodeConfiguration',

@@ -18,6 +18,7 @@ import {
 } from '../../src/metadata/index.ts'
 import type { RangeDescriptor } from '../../src/model/descriptors.ts'
 import { Nodes } from '../../src/nodes/index.ts'
+import { NodeOperations } from '../../src/placement/index.ts'
 import { RaftHost } from '../../src/raft/index.ts'
 import { SchemaCatalog } from '../../src/schema/index.ts'
 import { defineSettings, integerSetting, Settings } from '../../src/settings/index.ts'
@@ -439,6 +440,8 @@ async function openControllers(): ReturnType<Subject['open']> {
   })
   const settings = await Settings.open({ env, store, definitions })
   const leases = Leases.open({ env, store, holder: 'me', session: () => undefined })
+  const operations = new NodeOperations({ store, env })
+  const nodeList: Argument = { kind: 'array', also: [[], [5], ['UPPER'], ['n1', '']] }
   const wish = { right: [1, 'test'], arguments: [id, text], options: [] }
   const life = { right: ['n1', 'test'], arguments: [name, text], options: [] }
   const leaseName: Argument = { ...text, also: ['a/b', 'x'.repeat(300)] }
@@ -494,6 +497,44 @@ async function openControllers(): ReturnType<Subject['open']> {
     { name: 'Jobs.pause', ...wish, call: jobs.pause.bind(jobs) },
     { name: 'Jobs.resume', ...wish, call: jobs.resume.bind(jobs) },
     { name: 'Jobs.cancel', ...wish, call: jobs.cancel.bind(jobs) },
+    {
+      name: 'NodeOperations.maintenance',
+      right: [['n1']],
+      arguments: [nodeList],
+      options: ['reason', 'boundMs', 'force'],
+      needed: { ...reason, boundMs: 5 },
+      call: operations.maintenance.bind(operations),
+    },
+    option('NodeOperations.maintenance', 'boundMs', ['5', 0, -1, 1.5, null], (options) =>
+      operations.maintenance(['n1'], { ...reason, boundMs: 5, ...options }),
+    ),
+    option('NodeOperations.maintenance', 'force', ['5', 0, null], (options) =>
+      operations.maintenance(['n1'], { ...reason, boundMs: 5, ...options }),
+    ),
+    {
+      name: 'NodeOperations.rollingRestart',
+      right: [['n1']],
+      arguments: [nodeList],
+      options: ['reason', 'boundMs', 'atOnce'],
+      needed: { ...reason, boundMs: 5 },
+      call: operations.rollingRestart.bind(operations),
+    },
+    option('NodeOperations.rollingRestart', 'atOnce', ['5', 0, -1, 1.5, null, 10 ** 6], (options) =>
+      operations.rollingRestart(['n1'], { ...reason, boundMs: 5, ...options }),
+    ),
+    {
+      name: 'NodeOperations.evacuate',
+      right: [{ nodeIds: ['n1'] }],
+      arguments: [
+        {
+          kind: 'port',
+          also: [{}, { nodeIds: [] }, { nodeIds: 'n1' }, { tier: 'zone' }, { tier: 5, value: 'a' }],
+        },
+      ],
+      options: ['reason'],
+      needed: reason,
+      call: operations.evacuate.bind(operations),
+    },
     {
       name: 'Nodes.createToken',
       right: [],

@@ -136,6 +136,18 @@ suite('the next step', () => {
     ],
     ['transfers a lease', transfer, view('a* b c'), 'transferLease 2'],
     ['sees it transferred', transfer, view('a b* c'), 'done'],
+    [
+      'transfers none to who may take none',
+      transfer,
+      view('a* b c', { mayTake: () => false }),
+      'abandon: b may take no lease any more',
+    ],
+    [
+      'gives a lease to who may take none only where there is nobody else',
+      replace,
+      view('a* b c x', { mayTake: (nodeId) => nodeId === 'c' }),
+      'transferLease 3',
+    ],
     ['transfers none to the dead', transfer, view('a* b! c'), 'abandon: b is dead'],
     [
       'transfers none to a learner',

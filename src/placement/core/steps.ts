@@ -338,7 +338,9 @@ function stepOfLeaving(goal: MoveGoal, leaving: ReplicaDescriptor, view: MoveVie
       view.isUp(replica.nodeId, replica.incarnation),
   )
   const ready = heirs.filter((replica) => view.caughtUp.includes(replica.replicaId))
-  const heir = ready.find((replica) => replica.replicaId === goal.leaseTo?.replicaId) ?? ready[0]
+  // Whoever may take nothing new gets a lease only when there is nobody else.
+  const takes = ready.filter((replica) => view.mayTake(replica.nodeId, replica.incarnation))
+  const heir = takes.find((replica) => replica.replicaId === goal.leaseTo?.replicaId) ?? takes[0] ?? ready[0]
   if (heir === undefined) {
     const waitingFor = heirs.map((replica) => replica.nodeId)
     return { type: 'wait', waitingFor, why: 'nobody can take the lease over yet', copying: false }
@@ -357,6 +359,8 @@ function stepOfTransfer(goal: MoveGoal, view: MoveView): MoveStep {
     return { type: 'abandon', why: 'its new holder is no voter any more' }
   if (view.leaseHolder === to.replicaId) return { type: 'done', outcome: describeGoal(goal) }
   if (!view.isUp(to.nodeId, to.incarnation)) return { type: 'abandon', why: `${to.nodeId} is dead` }
+  if (!view.mayTake(to.nodeId, to.incarnation))
+    return { type: 'abandon', why: `${to.nodeId} may take no lease any more` }
   return wantWithQuorum(
     view,
     { type: 'transferLease', replicaId: to.replicaId },

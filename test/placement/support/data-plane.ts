@@ -10,6 +10,7 @@ import {
   votesInOutgoing,
 } from '../../../src/model/index.ts'
 import {
+  type OperatedNode,
   PlacementInvariants,
   type PlacementNode,
   type ReportedReplica,
@@ -23,6 +24,8 @@ interface PlaneNode {
   up: boolean
   state: NodeState
   sinceMs: number
+  /** Epoch of its session; another one after each restart. */
+  epoch: number
 }
 
 interface PlaneRange {
@@ -91,7 +94,7 @@ export class DataPlane {
   }
 
   addNode(nodeId: string, zone: string): void {
-    this.nodes.set(nodeId, { nodeId, zone, incarnation: 1, up: true, state: 'active', sinceMs: 0 })
+    this.nodes.set(nodeId, { nodeId, zone, incarnation: 1, up: true, state: 'active', sinceMs: 0, epoch: 1 })
   }
 
   node(nodeId: string): PlaneNode {
@@ -109,9 +112,15 @@ export class DataPlane {
     this.#reports.delete(nodeId)
   }
 
-  restart(nodeId: string, wiped = false): void {
+  /** `lagMs`: how long its replicas take to catch up. */
+  restart(nodeId: string, wiped = false, lagMs = 0): void {
     const node = this.node(nodeId)
     node.up = true
+    node.epoch++
+    for (const { replicas, caughtUpAtMs } of this.ranges.values()) {
+      const own = lagMs === 0 ? undefined : replicas.find((replica) => replica.nodeId === nodeId)
+      if (own !== undefined) caughtUpAtMs.set(own.replicaId, this.#time.nowMs + lagMs)
+    }
     node.sinceMs = this.#time.nowMs
     if (wiped) node.incarnation++
   }
@@ -123,6 +132,14 @@ export class DataPlane {
   /** The nodes as the leader's node controller would show them. */
   views(): PlacementNode[] {
     return [...this.nodes.values()].map((node) => this.view(node.nodeId) as PlacementNode)
+  }
+
+  /** The same, with their sessions. */
+  operated(): OperatedNode[] {
+    return [...this.nodes.values()].map(({ nodeId, up, epoch }) => ({
+      ...(this.view(nodeId) as PlacementNode),
+      epoch: up ? epoch : 0,
+    }))
   }
 
   view(nodeId: string): PlacementNode | undefined {
