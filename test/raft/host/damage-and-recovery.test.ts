@@ -9,6 +9,7 @@ import { copyDisk } from '../support/counter-machine.ts'
 import { Cluster, type ClusterNode, type ClusterOptions } from '../support/host-cluster.ts'
 
 const names = ['n1', 'n2', 'n3'] as const
+const five = [...names, 'n4', 'n5']
 const acknowledged = { acceptDataLoss: true, confirm: 'recover group 1' }
 
 /** A counter with a long name: its commands fill segments. */
@@ -45,6 +46,22 @@ async function fill(cluster: Cluster, commands: number): Promise<void> {
   for (let i = 0; i < commands; i++) await cluster.propose(`${counter}+1`)
 }
 
+/** What happens to a cluster of which every member has applied so many commands. */
+function withFilled(
+  seed: number,
+  commands: number,
+  act: (cluster: Cluster) => Promise<void>,
+  members: readonly string[] = names,
+): Promise<void> {
+  const cluster = makeCluster(seed)
+  return cluster.run(async () => {
+    await cluster.bootstrap(members)
+    await fill(cluster, commands)
+    await cluster.converged(members)
+    await act(cluster)
+  })
+}
+
 /** Has the disk of a stopped node lose a page of some of its segments. The node's process runs again afterwards. */
 function damage(node: ClusterNode, ...damaged: number[]): void {
   node.process.restart()
@@ -62,11 +79,7 @@ function damage(node: ClusterNode, ...damaged: number[]): void {
 
 suite('a damaged log', () => {
   test('gives up only what the state machine has on its disk, not what it has in a cache', async () => {
-    const cluster = makeCluster(1)
-    await cluster.run(async () => {
-      await cluster.bootstrap(names)
-      await fill(cluster, 300)
-      await cluster.converged(names)
+    await withFilled(1, 300, async (cluster) => {
       const node = cluster.node('n2')
       const before = node.machines.get(1)
       const flushed = copyDisk(node.states.get(1) ?? assert.fail())
@@ -89,11 +102,7 @@ suite('a damaged log', () => {
   })
 
   test('is not given up by looking at it', async () => {
-    const cluster = makeCluster(2)
-    await cluster.run(async () => {
-      await cluster.bootstrap(names)
-      await fill(cluster, 300)
-      await cluster.converged(names)
+    await withFilled(2, 300, async (cluster) => {
       const node = cluster.node('n2')
       node.crash()
       damage(node, 1)
@@ -109,12 +118,7 @@ suite('a damaged log', () => {
 
   test('is cut before the damage when its group is recovered from a lost quorum', async () => {
     for (const alone of [true, false]) {
-      const cluster = makeCluster(3)
-      await cluster.run(async () => {
-        const five = ['n1', 'n2', 'n3', 'n4', 'n5']
-        await cluster.bootstrap(five)
-        await fill(cluster, 300)
-        await cluster.converged(five)
+      const act = async (cluster: Cluster): Promise<void> => {
         for (const name of five) cluster.node(name).crash()
         const damaged = cluster.node('n2')
         damage(damaged, 1)
@@ -142,16 +146,13 @@ suite('a damaged log', () => {
         await cluster.propose(`${counter}+1`)
         await cluster.converged(nodes.map(({ name }) => name))
         assert.equal(damaged.value(counter), value + 1)
-      })
+      }
+      await withFilled(3, 300, act, five)
     }
   })
 
   test('is repaired by another replica that waits for its own repair', async () => {
-    const cluster = makeCluster(4)
-    await cluster.run(async () => {
-      await cluster.bootstrap(names)
-      await fill(cluster, 400)
-      await cluster.converged(names)
+    await withFilled(4, 400, async (cluster) => {
       for (const name of names) cluster.node(name).crash()
       const [one, two] = [cluster.node('n1'), cluster.node('n2')]
       damage(one, 0)
@@ -175,11 +176,7 @@ suite('a damaged log', () => {
   })
 
   test('waits where the others lost the same entries, as one that is away may have them', async () => {
-    const cluster = makeCluster(5)
-    await cluster.run(async () => {
-      await cluster.bootstrap(names)
-      await fill(cluster, 300)
-      await cluster.converged(names)
+    await withFilled(5, 300, async (cluster) => {
       for (const name of names) cluster.node(name).crash()
       const [one, two] = [cluster.node('n1'), cluster.node('n2')]
       for (const node of [one, two]) {
@@ -198,11 +195,7 @@ suite('a damaged log', () => {
   test('is repaired to the end however often its node crashes meanwhile', async () => {
     let interrupted = 0
     for (let seed = 1; seed <= 4; seed++) {
-      const cluster = makeCluster(seed)
-      await cluster.run(async () => {
-        await cluster.bootstrap(names)
-        await fill(cluster, 200)
-        await cluster.converged(names)
+      await withFilled(seed, 200, async (cluster) => {
         const node = cluster.node('n2')
         const random = cluster.simulation.random('crashes')
         node.crash()
@@ -228,11 +221,7 @@ suite('a damaged log', () => {
   })
 
   test('of a replica that was left behind is not repaired: it stops and says so', async () => {
-    const cluster = makeCluster(6)
-    await cluster.run(async () => {
-      await cluster.bootstrap(names)
-      await fill(cluster, 300)
-      await cluster.converged(names)
+    await withFilled(6, 300, async (cluster) => {
       for (const name of names) cluster.node(name).crash()
       const [one, two] = [cluster.node('n1'), cluster.node('n2')]
       one.process.restart()
@@ -262,7 +251,6 @@ suite('two recoveries from a lost quorum that know nothing of each other', () =>
     for (let seed = 1; seed <= 6; seed++) {
       const cluster = new Cluster({ seed, raft: { electionTimeoutMs: 100, heartbeatIntervalMs: 20 } })
       await cluster.run(async () => {
-        const five = ['n1', 'n2', 'n3', 'n4', 'n5']
         await cluster.bootstrap(five)
         for (let i = 0; i < 10; i++) await cluster.propose('a+1')
         await cluster.converged(five)

@@ -1,4 +1,5 @@
 import { chance, pick, type SeededRandom, shuffled } from '../../../src/core/random.ts'
+import type { RaftCore } from '../../../src/raft/core/raft.ts'
 import type { FaultKind } from '../../../src/simulation/faults.ts'
 import {
   type BlockedLink,
@@ -314,31 +315,19 @@ export function faultKinds(world: World): FaultKind[] {
       name: 'pause',
       meanIntervalMs: 3_000,
       durationMs: [timeoutMs * 0.1, timeoutMs * 6],
-      begin: (random) => {
-        const node = running(random)
-        node?.process.pause()
-        return node === undefined ? undefined : () => node.process.resume()
-      },
+      begin: (random) => pause(running(random)),
     },
     {
       name: 'event-loop stall',
       meanIntervalMs: 1_000,
       durationMs: [1, timeoutMs * 1.5],
-      begin: (random) => {
-        const node = running(random)
-        node?.process.pause()
-        return node === undefined ? undefined : () => node.process.resume()
-      },
+      begin: (random) => pause(running(random)),
     },
     {
       name: 'machine suspended',
       meanIntervalMs: 8_000,
       durationMs: [timeoutMs * 0.1, timeoutMs * 6],
-      begin: (random) => {
-        const node = running(random)
-        node?.process.pause({ suspend: true })
-        return node === undefined ? undefined : () => node.process.resume()
-      },
+      begin: (random) => pause(running(random), { suspend: true }),
     },
     {
       name: 'disk stall',
@@ -413,27 +402,14 @@ export function faultKinds(world: World): FaultKind[] {
       name: 'leader forgotten',
       meanIntervalMs: 3_000,
       durationMs: [0, 0],
-      begin: (random) => {
-        const node = running(random)
-        if (node?.core === undefined) return undefined
-        node.core.forgetLeader(node.nowMs)
-        node.input('told that the leader is gone')
-        node.changed()
-        return () => {}
-      },
+      begin: (random) =>
+        tell(running(random), 'told that the leader is gone', (core, nowMs) => core.forgetLeader(nowMs)),
     },
     {
       name: 'campaign without need',
       meanIntervalMs: 6_000,
       durationMs: [0, 0],
-      begin: (random) => {
-        const node = running(random)
-        if (node?.core === undefined) return undefined
-        node.core.campaign(node.nowMs)
-        node.input('told to campaign')
-        node.changed()
-        return () => {}
-      },
+      begin: (random) => tell(running(random), 'told to campaign', (core, nowMs) => core.campaign(nowMs)),
     },
     {
       name: 'disk wiped',
@@ -442,6 +418,28 @@ export function faultKinds(world: World): FaultKind[] {
       begin: (random) => wipe(world, random),
     },
   ]
+}
+
+/** A node stands still until it is over. */
+function pause(
+  node: Node | undefined,
+  options: { readonly suspend?: boolean } = {},
+): (() => void) | undefined {
+  node?.process.pause(options)
+  return node === undefined ? undefined : () => node.process.resume()
+}
+
+/** Somebody calls the replica of a node, once. */
+function tell(
+  node: Node | undefined,
+  what: string,
+  act: (core: RaftCore, nowMs: number) => void,
+): (() => void) | undefined {
+  if (node?.core === undefined) return undefined
+  act(node.core, node.nowMs)
+  node.input(what)
+  node.changed()
+  return () => {}
 }
 
 function cutOffLeader(world: World, random: SeededRandom): (() => void) | undefined {
