@@ -15,6 +15,20 @@ const stride = 3
 
 const empty: number[] = Object.freeze([]) as never
 
+let blanks: readonly number[] = Array.from({ length: 256 }, () => 0.5)
+/** Most numbers that are kept to be copied from. */
+const maximumBlanks = 65_536
+
+/**
+ * An array of so many numbers, and room for no more: one that is pushed to keeps room for sixteen. A copy is made in one
+ * step, and of an array of fractions it needs no other form for any number that is put there.
+ */
+function blank(length: number): number[] {
+  if (length > maximumBlanks) return blank(length >>> 1).concat(blank(length - (length >>> 1)))
+  while (blanks.length < length) blanks = blanks.concat(blanks)
+  return blanks.slice(0, length)
+}
+
 /**
  * Where the entries of a log are. Blocks are sorted and each ends where the next one begins, so that three numbers
  * describe one; what is missing in between is a block as well, of no bytes. They lie in one array of numbers, since a node may
@@ -166,10 +180,13 @@ export class BlockTable {
   }
 
   #resize(blocks: number): void {
-    const used = this.#numbers.slice(this.#start * stride, this.#end * stride)
-    // Not pushed: that leaves room for sixteen more.
-    const room = blocks * stride - used.length
-    this.#numbers = used.concat(Array.from<number>({ length: room }).fill(0))
+    const before = this.#numbers
+    const made = blank(blocks * stride)
+    let to = 0
+    for (let from = this.#start * stride; from < this.#end * stride; from++) {
+      made[to++] = before[from] as number
+    }
+    this.#numbers = made
     this.#end -= this.#start
     this.#start = 0
   }

@@ -2,14 +2,18 @@ import { KeelsonError } from '../core/errors.ts'
 import type { HardState, LogPosition, LostEntries, RecoveredGroup } from '../interfaces/log-store.ts'
 import type { GroupId } from '../model/ids.ts'
 import { GroupLog } from './group-log.ts'
-import { type LogRecord, recordTypes } from './log-format.ts'
+import { type LogRecord, recordOverheadBytes, recordTypes } from './log-format.ts'
 
 const maximumShared = 256
+/** Ids that may be missing between two of those that are found by their places. */
+const farApart = 1_024
 const maximumSharedBytes = 64
 
 /** What the store knows of all groups: built by replaying records, kept up to date by writes. */
 export class LogIndex {
   readonly #groups = new Map<GroupId, GroupLog>()
+  /** Those of them whose ids are not far apart, by their ids: opening a log looks for millions. */
+  readonly #near: (GroupLog | undefined)[] = []
   readonly #metadata = new Map<string, Uint8Array>()
   #liveBytes = 0
   /** The group that was changed last: the next record is often its own, too. */
@@ -21,7 +25,7 @@ export class LogIndex {
   }
 
   get(groupId: GroupId): GroupLog | undefined {
-    return this.#groups.get(groupId)
+    return groupId < this.#near.length ? this.#near[groupId] : this.#groups.get(groupId)
   }
 
   groups(): IterableIterator<GroupLog> {
@@ -38,9 +42,8 @@ export class LogIndex {
 
   hardState(groupId: GroupId, { term, votedFor, commit }: HardState, at: number): void {
     const group = this.#make(groupId)
-    this.#liveBytes -= group.stateBytes
+    if (group.hardStateAt < 0) this.#liveBytes += recordOverheadBytes
     group.setHardState(term, votedFor, commit, at)
-    this.#liveBytes += group.stateBytes
   }
 
   /** `metadata` is kept as it is, or what is equal to it. */
@@ -70,6 +73,7 @@ export class LogIndex {
     const group = this.#groups.get(groupId)
     if (group !== undefined) this.#liveBytes -= group.liveBytes
     this.#groups.delete(groupId)
+    if (groupId < this.#near.length) this.#near[groupId] = undefined
     this.#latest = undefined
     if (tombstone.length > 0) this.metadata(groupId, tombstone, at)
   }
@@ -152,12 +156,21 @@ export class LogIndex {
 
   #make(groupId: GroupId): GroupLog {
     if (this.#latest?.groupId === groupId) return this.#latest
-    let group = this.#groups.get(groupId)
-    if (group === undefined) {
-      group = new GroupLog(groupId)
-      this.#groups.set(groupId, group)
-    }
+    const group = this.get(groupId) ?? this.#add(groupId)
     this.#latest = group
+    return group
+  }
+
+  #add(groupId: GroupId): GroupLog {
+    const group = new GroupLog(groupId)
+    this.#groups.set(groupId, group)
+    const near = this.#near
+    if (groupId < near.length) near[groupId] = group
+    else if (groupId <= near.length + farApart) {
+      // Those that were too far off until now may be near.
+      while (near.length < groupId) near.push(this.#groups.get(near.length))
+      near.push(group)
+    }
     return group
   }
 }
