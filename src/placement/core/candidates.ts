@@ -29,7 +29,6 @@ export class Candidates {
     this.#all = Int32Array.from(eligible)
     this.#kindOf = new Int32Array(columns.nodeCount).fill(-1)
     this.partial = eligible.length > smallCluster
-    if (this.partial) this.#sort()
   }
 
   /** All nodes that may be given something. */
@@ -40,6 +39,7 @@ export class Candidates {
   /** The emptiest of each kind. */
   few(): ArrayLike<number> {
     if (!this.partial) return this.#all
+    if (this.#kinds.length === 0) this.#sort()
     this.#few ??= this.#kinds.flatMap((kind) => kind.slice(0, ofEachKind)).sort((a, b) => a - b)
     return this.#few
   }

@@ -43,6 +43,8 @@ export class FleetIndex {
   readonly #lists = new Map<NodeId, RangeList>()
   readonly #standing = new Standing()
   #signatures: string[] = []
+  /** Ranges whose leaders take something on top. */
+  leaderLoads = 0
   /** Ranges that the last update asked again. */
   examined = 0
 
@@ -84,11 +86,9 @@ export class FleetIndex {
     return list.read((rangeId) => reader.seek(rangeId) && isOn(reader, nodeId))
   }
 
-  /** How many ranges need something that is at least so urgent. */
-  countOf(least: number): number {
-    let count = 0
-    for (const [urgency, ranges] of this.needs) if (urgency >= least) count += ranges.size
-    return count
+  /** The ranges of a node and perhaps some that it had, ascending. */
+  candidatesOn(nodeId: NodeId): Float64Array {
+    return this.#lists.get(nodeId)?.candidates() ?? new Float64Array(0)
   }
 
   /** Whether what is known of one snapshot can be carried over to another. @internal */
@@ -135,6 +135,7 @@ export class FleetIndex {
     this.replicas = new Int32Array(next.stores.length)
     this.leaders = new Int32Array(next.stores.length)
     Object.assign(this.copies, { repairMoves: 0, repairBytes: 0, drainMoves: 0, drainBytes: 0 })
+    this.leaderLoads = 0
     this.#lists.clear()
     this.#signaturesChanged(next)
     const reader = next.reader()
@@ -167,6 +168,11 @@ export class FleetIndex {
         const at = leads * width + r
         this.usage[at] = (this.usage[at] as number) + sign * reader.leaderLoad(r)
       }
+    }
+    for (let r = 0; r < width; r++) {
+      if (reader.leaderLoad(r) === 0) continue
+      this.leaderLoads += sign
+      break
     }
     if (!standing.moving) this.#countCopies(reader, sign)
   }

@@ -97,8 +97,17 @@ function sameSetting(a: Setting, b: Setting): boolean {
   )
 }
 
+/** A range of a store, and how much it matters there. */
+interface Weighed {
+  readonly rangeId: RangeId
+  readonly weight: number
+  readonly draw: number
+}
+
 /** One plan in the making. */
 class Planning {
+  /** Ranges by store, as far as they were asked for. */
+  readonly #weights = new Map<number, Weighed[]>()
   readonly #index: FleetIndex
   readonly #policy: PlacementPolicy
   readonly #setting: Setting
@@ -238,12 +247,21 @@ class Planning {
       const some = sources.slice(batch * sourcesTogether, (batch + 1) * sourcesTogether)
       const { moves } = this.#sheet
       const before = moves.length
-      if (some.length === 0) return
+      if (some.length === 0 || !this.#hasRoom(goal)) return
       const draft = this.#open(this.#rangesOf(some, goal.judges === 'leases' ? [] : cold))
       new Improvements(draft).evenOut(draft.goals[g] as BoundGoal, some, cold)
       this.#close(draft)
       if (moves.length > before) return
     }
+  }
+
+  /** Whether anything may begin for the sake of a goal. */
+  #hasRoom({ judges }: BoundGoal): boolean {
+    const { limits } = this.#setting
+    const mayLead = this.#traffic.leaseMoves < limits.leaseTransfers
+    if (judges === 'leases') return mayLead
+    if (mayLead && this.#index.leaderLoads > 0) return true
+    return this.#sheet.improvements < limits.improvements && this.#traffic.replicaMoves < limits.moves
   }
 
   /** Some of the ranges of nodes: of full ones the heaviest and a sample, of empty ones a sample. Ascending. */
@@ -262,15 +280,24 @@ class Planning {
     return Float64Array.from(chosen).sort()
   }
 
-  /** The ranges of a store that are free, the heaviest by any resource first. */
-  #weighed(store: number): { rangeId: RangeId; weight: number; draw: number }[] {
+  /** The ranges of a store that are free, the heaviest by any resource first. What is planned is left out. */
+  #weighed(store: number): Weighed[] {
+    let known = this.#weights.get(store)
+    if (known === undefined) {
+      known = this.#weigh(store)
+      this.#weights.set(store, known)
+    }
+    return known.filter(({ rangeId }) => !this.#sheet.planned.has(rangeId))
+  }
+
+  #weigh(store: number): Weighed[] {
     const snapshot = this.#snapshot
     const width = snapshot.resources.length
     const { nodeId } = (snapshot.stores[store] as PlacementSnapshot['stores'][number]).node.descriptor
     const reader = snapshot.reader()
-    const found: { rangeId: RangeId; weight: number; draw: number }[] = []
-    for (const rangeId of this.#index.rangesOn(nodeId)) {
-      if (!reader.seek(rangeId) || reader.held > 0 || this.#sheet.planned.has(rangeId)) continue
+    const found: Weighed[] = []
+    for (const rangeId of this.#index.candidatesOn(nodeId)) {
+      if (!reader.seek(rangeId) || reader.held > 0) continue
       let there = false
       let leads = false
       for (let i = 0; i < reader.replicas; i++) {
@@ -281,7 +308,7 @@ class Planning {
       if (!there) continue
       let weight = 0
       for (let r = 0; r < width; r++) {
-        const used = this.#totals.usage[store * width + r] as number
+        const used = this.#index.usage[store * width + r] as number
         const load = reader.load(r) + (leads ? reader.leaderLoad(r) : 0)
         if (used > 0) weight = Math.max(weight, load / used)
       }

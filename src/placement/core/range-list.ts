@@ -22,15 +22,22 @@ export class RangeList {
     this.#gone++
   }
 
-  /** The ranges that are there by `isThere`, each once, by ascending id. */
-  read(isThere: (rangeId: number) => boolean): Float64Array {
+  /** The ranges that are there, and perhaps some that left, each once, by ascending id. */
+  candidates(): Float64Array {
     const ids = this.#ids.slice(0, this.#length).sort()
     let kept = 0
     for (let i = 0; i < ids.length; i++) {
       const rangeId = ids[i] as number
-      if (kept > 0 && ids[kept - 1] === rangeId) continue
-      if (isThere(rangeId)) ids[kept++] = rangeId
+      if (kept === 0 || ids[kept - 1] !== rangeId) ids[kept++] = rangeId
     }
+    return ids.subarray(0, kept)
+  }
+
+  /** The ranges that are there by `isThere`, each once, by ascending id. */
+  read(isThere: (rangeId: number) => boolean): Float64Array {
+    const ids = this.candidates()
+    let kept = 0
+    for (const rangeId of ids) if (isThere(rangeId)) ids[kept++] = rangeId
     if (this.#gone > 32 && this.#gone > kept) {
       this.#ids = ids.slice(0, Math.max(8, kept))
       this.#length = kept
