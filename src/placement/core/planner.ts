@@ -241,7 +241,9 @@ class Planning {
     nodes.sort((a, b) => pressure(b) - pressure(a) || a - b)
     const emptiest = nodes[nodes.length - 1]
     if (emptiest === undefined) return
-    const sources = nodes.filter((node) => node !== emptiest && goal.worthwhile(node, emptiest))
+    const sources = nodes.filter(
+      (node) => node !== emptiest && probe.targets.isWorthwhile(goal, node, emptiest),
+    )
     const cold = nodes.slice(-coldTogether).reverse()
     for (let batch = 0; batch < maximumBatches; batch++) {
       const some = sources.slice(batch * sourcesTogether, (batch + 1) * sourcesTogether)

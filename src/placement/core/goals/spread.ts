@@ -35,7 +35,7 @@ function nested(columns: PlacementColumns, tiers: readonly string[]): { of: Int3
 }
 
 /** Replicas of a range of which the signature tells how well they can be spread; no range has more. */
-const largestJudged = 64
+const largestJudged = 32
 
 class BoundSpread implements BoundGoal {
   readonly name: string
