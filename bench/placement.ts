@@ -162,12 +162,19 @@ for (const [what, limits] of [
   ['by the default limits', {}],
   ['the whole repair', unlimited],
 ] as const) {
-  const dead = 17 + Object.keys(limits).length
-  fleet.setNode(node(dead, { liveness: 'dead', forMs: 300_000 }))
-  const repair = time(() => planner.plan(fleet.snapshot(), { limits }))
-  report(`a plan after a node failed, ${what}`, repair.ms, summary(repair.result))
-  fleet.setNode(node(dead))
-  const back = time(() => planner.plan(fleet.snapshot()))
+  const repairs: { readonly ms: number; readonly result: Plan }[] = []
+  const returns: typeof repairs = []
+  for (let i = 0; i < 7; i++) {
+    const dead = 17 + i
+    fleet.setNode(node(dead, { liveness: 'dead', forMs: 300_000 }))
+    repairs.push(time(() => planner.plan(fleet.snapshot(), { limits })))
+    fleet.setNode(node(dead))
+    returns.push(time(() => planner.plan(fleet.snapshot())))
+  }
+  const [repair, back] = [repairs, returns].map((all) => [...all].sort((x, y) => x.ms - y.ms)[3])
+  if (repair === undefined || back === undefined) continue
+  const range7 = `first ${repairs[0]?.ms.toFixed(0)}, worst ${Math.max(...repairs.map(({ ms }) => ms)).toFixed(0)}`
+  report(`a plan after a node failed, ${what}`, repair.ms, `${summary(repair.result)}; ${range7}`)
   report('and when it is back', back.ms, summary(back.result))
 }
 fleet.setNode(node(3, { liveness: 'suspect' }))

@@ -4,8 +4,10 @@ import type { WorkingSet } from './working-set.ts'
 
 /** Up to so many nodes all of them are looked at. */
 const smallCluster = 128
-/** Nodes of one kind that are looked at in a large one. */
-const ofEachKind = 6
+/** Nodes of one kind that are looked at in a large one: the more kinds there are, the fewer of each. */
+const most = 6
+const least = 2
+const together = 192
 
 /**
  * Nodes that are worth looking at for a target. Nodes of one kind have the same locality and labels: rules and goals that
@@ -20,6 +22,7 @@ export class Candidates {
   readonly #kinds: number[][] = []
   readonly #kindOf: Int32Array
   #few: number[] | undefined
+  #ofEachKind = most
 
   constructor(columns: WorkingSet, goals: readonly BoundGoal[]) {
     this.#columns = columns
@@ -40,7 +43,7 @@ export class Candidates {
   few(): ArrayLike<number> {
     if (!this.partial) return this.#all
     if (this.#kinds.length === 0) this.#sort()
-    this.#few ??= this.#kinds.flatMap((kind) => kind.slice(0, ofEachKind)).sort((a, b) => a - b)
+    this.#few ??= this.#kinds.flatMap((kind) => kind.slice(0, this.#ofEachKind)).sort((a, b) => a - b)
     return this.#few
   }
 
@@ -56,7 +59,7 @@ export class Candidates {
     if (to === at) return
     kind.splice(at, 1)
     kind.splice(to, 0, node)
-    if (Math.min(at, to) < ofEachKind) this.#few = undefined
+    if (Math.min(at, to) < this.#ofEachKind) this.#few = undefined
   }
 
   #sort(): void {
@@ -76,6 +79,7 @@ export class Candidates {
       for (const node of kind) this.#kindOf[node] = this.#kinds.length
       this.#kinds.push(kind)
     }
+    this.#ofEachKind = Math.max(least, Math.min(most, Math.ceil(together / this.#kinds.length)))
   }
 
   #comesAfter(node: number, pressure: number, other: number): boolean {

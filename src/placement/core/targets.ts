@@ -35,6 +35,9 @@ export class Targets {
   readonly #limits: PlacementLimits
   readonly #traffic: Traffic
   readonly #seed: number
+  /** What the goals say of the best node so far for a slot, as far as they were asked. */
+  #memoNode: number = nowhere
+  #memo: (number | undefined)[] = []
 
   constructor(
     assignment: Assignment,
@@ -75,14 +78,19 @@ export class Targets {
   ): TargetChoice {
     let best = nowhere
     let bestFree = nowhere
+    this.#remember(nowhere)
     for (let i = 0; i < nodes.length; i++) {
       const node = nodes[i] as number
       if (!this.isAllowed(slot, node) || !this.mends(slot, node, broken)) continue
       const busy = this.isBusy(node)
-      if (best === nowhere || this.compare(slot, node, best) < 0) best = node
+      if (best === nowhere || this.compare(slot, node, best) < 0) {
+        best = node
+        this.#remember(node)
+      }
       if (!busy && (bestFree === nowhere || best === node || this.compare(slot, node, bestFree) < 0))
         bestFree = node
     }
+    this.#remember(nowhere)
     if (best === nowhere) return { type: 'none' }
     if (bestFree === nowhere) return { type: 'busy', node: best }
     if (urgent || best === bestFree || this.sameLocally(slot, best, bestFree)) {
@@ -132,11 +140,23 @@ export class Targets {
   /** Negative when `a` is the better node for the replica. Never zero for two nodes. */
   compare(slot: number, a: number, b: number): number {
     for (let i = 0; i < this.goals.length; i++) {
-      const goal = this.goals[i] as BoundGoal
-      const difference = goal.moveDelta(slot, a) - goal.moveDelta(slot, b)
+      const difference = (this.goals[i] as BoundGoal).moveDelta(slot, a) - this.#deltaOf(slot, b, i)
       if (Math.abs(difference) > epsilon) return difference
     }
     return this.draw(slot, a) - this.draw(slot, b) || a - b
+  }
+
+  #remember(node: number): void {
+    this.#memoNode = node
+    this.#memo = []
+  }
+
+  #deltaOf(slot: number, node: number, goal: number): number {
+    const known = node === this.#memoNode ? this.#memo[goal] : undefined
+    if (known !== undefined) return known
+    const delta = (this.goals[goal] as BoundGoal).moveDelta(slot, node)
+    if (node === this.#memoNode) this.#memo[goal] = delta
+    return delta
   }
 
   /** True when the goals that judge ranges see no difference between the nodes. */
