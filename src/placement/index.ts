@@ -159,6 +159,7 @@ export {
 } from './core/steps.ts'
 export {
   type ClusterSummary,
+  type Fullest,
   fullest,
   type StoreCondition,
   type StoreSummary,

@@ -70,11 +70,9 @@ export interface PlacementColumns {
   readonly sharing?: Uint8Array
   /** Table of each range, as a small number. Undefined: nothing is known of tables. */
   readonly tableOf: Int32Array | undefined
-  /**
-   * Voters, and replicas in all, that each range is to have; it may have slots that are not for any of them. Undefined: as
-   * many as it has slots.
-   */
+  /** Voters that each range is to have; it may have slots that are not for any of them. Undefined: all its slots. */
   readonly wantedVoters?: Uint8Array
+  /** Replicas in all that each range is to have. Undefined: as many as it has slots. */
   readonly wantedReplicas?: Uint8Array
   /** Class of rules of each range, by the number that a `RuleBook` gives it. Undefined: all have those of the cluster. */
   readonly ruleClass: Int32Array | undefined

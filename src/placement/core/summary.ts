@@ -95,11 +95,16 @@ function conditionOf(bits: number): StoreCondition {
   return (bits & nodeBits.eligible) !== 0 ? 'up' : 'suspect'
 }
 
+/** The store that is fullest. */
+export interface Fullest {
+  /** Its name; empty when nothing has a limit. */
+  readonly name: string
+  /** How full it is, as a part of its capacity. */
+  readonly part: number
+}
+
 /** How full the fullest store is that takes part, as a part of its capacity; 0 where nothing has a limit. */
-export function fullest(
-  summary: ClusterSummary,
-  resource: string,
-): { readonly name: string; readonly part: number } {
+export function fullest(summary: ClusterSummary, resource: string): Fullest {
   let best = { name: '', part: 0 }
   for (const { name, condition, used, capacity } of summary.stores) {
     const room = capacity[resource]

@@ -18,13 +18,17 @@ export interface DisturbanceReport {
 export interface FleetSample {
   /** When. */
   readonly atMs: number
-  /** The fullest node by bytes and the busiest by load, as parts of their capacities, and the means. */
+  /** How full the fullest node is, as a part of its capacity of bytes. */
   readonly fullest: number
+  /** How busy the busiest node is, as a part of its capacity of the load. */
   readonly busiest: number
+  /** How full all nodes together are. */
   readonly meanBytes: number
+  /** How busy all nodes together are. */
   readonly meanLoad: number
-  /** Ranges with too few live voters, and with no quorum. */
+  /** Ranges with too few live voters. */
   readonly underReplicated: number
+  /** Ranges without a quorum. */
   readonly unavailable: number
   /** Copies under way. */
   readonly copies: number
@@ -48,8 +52,9 @@ export interface FleetReport {
   readonly underReplicatedRangeMinutes: number
   /** Ranges without a quorum over time. */
   readonly unavailableRangeMinutes: number
-  /** The fullest and the busiest node that there ever was while all nodes were there, as parts of their capacities. */
+  /** How full the fullest node ever was, as a part of its capacity. */
   readonly worstFullness: number
+  /** How busy the busiest node ever was, as a part of its capacity. */
   readonly worstLoad: number
   /** Everything that happened, in order. */
   readonly disturbances: readonly DisturbanceReport[]
@@ -64,20 +69,27 @@ export type FleetEvent =
   | {
       /** Nodes stop, for good or until they are revived. */
       readonly type: 'kill'
+      /** When. */
       readonly atMs: number
+      /** Which ones. */
       readonly nodes: readonly NodeId[]
     }
   | {
       /** Nodes come back with what they had, or with empty disks. */
       readonly type: 'revive'
+      /** When. */
       readonly atMs: number
+      /** Which ones. */
       readonly nodes: readonly NodeId[]
+      /** With empty disks. Default: false. */
       readonly wiped?: boolean
     }
   | {
       /** Nodes are to be emptied. */
       readonly type: 'drain'
+      /** When. */
       readonly atMs: number
+      /** Which ones. */
       readonly nodes: readonly NodeId[]
     }
 
