@@ -154,6 +154,7 @@ export class LogEngine implements LogStore {
 
   async read(groupId: GroupId, from: number, to: number, maximumBytes: number): Promise<LogEntry[]> {
     this.#check()
+    checkId(groupId, 'a group id')
     const group = this.#index.get(groupId)
     checkRead(groupId, group, from, to, maximumBytes)
     invariant(group !== undefined, 'a group that is read exists')
@@ -181,6 +182,7 @@ export class LogEngine implements LogStore {
 
   async compact(groupId: GroupId, through: LogPosition): Promise<void> {
     this.#check()
+    checkId(groupId, 'a group id')
     if (!checkCompaction(groupId, this.#index.get(groupId) ?? emptyBounds, through)) return
     // The record waits for the next write: to lose it is harmless.
     const target = this.#writer.open(recordOverheadBytes)
