@@ -184,8 +184,9 @@ const generationStep = 2 ** 32
 function nextGeneration(reports: readonly GroupReport[]): number {
   const [{ groupId, recoveryGeneration }] = reports as readonly [GroupReport]
   const told = reports
-    .map(({ replicaId, nodeId, incarnation, term, lastIndex, lastTerm }) => {
-      return [replicaId, nodeId, incarnation, term, lastIndex, lastTerm] as const
+    .map(({ replicaId, nodeId, incarnation, term, lastIndex, lastTerm, commitIndex, terms }) => {
+      const starts = terms.map((start) => [start.index, start.term] as const)
+      return [replicaId, nodeId, incarnation, term, lastIndex, lastTerm, commitIndex, starts] as const
     })
     .sort(([a], [b]) => a - b)
   const mark = crc32(encodePlain([groupId, recoveryGeneration, told]))

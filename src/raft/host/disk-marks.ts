@@ -12,11 +12,11 @@ const maximumPeers = 10_000
  * whoever asks for it says what he knows. Nobody stores it: who has started since knows nothing.
  */
 export class DiskMarks {
-  readonly #own: () => number
+  readonly #own: () => number | undefined
   readonly #peers = new Map<NodeId, { readonly incarnation: Incarnation; readonly position: number }>()
 
-  /** `own` tells how much of this node's log store is durable. */
-  constructor(own: () => number) {
+  /** `own` tells how much of this node's log store is durable; undefined where the store does not say. */
+  constructor(own: () => number | undefined) {
     this.#own = own
   }
 
@@ -28,7 +28,7 @@ export class DiskMarks {
 
   /** What a frame to a node says, if there is anything to say. */
   to(peer: Peer): Marks | undefined {
-    const position = this.#own()
+    const position = this.#own() ?? 0
     const known = this.known(peer)
     return position > 0 || known > 0 ? { kind: 'marks', position, known } : undefined
   }
@@ -39,9 +39,14 @@ export class DiskMarks {
     return this.hasForgotten(known)
   }
 
-  /** @internal */
+  /**
+   * A store that does not say (a wrapper around one that did, perhaps) accuses nobody: else a healthy node would be lost.
+   *
+   * @internal
+   */
   hasForgotten(known: number): boolean {
-    return known > this.#own()
+    const own = this.#own()
+    return own !== undefined && known > own
   }
 
   #remember({ nodeId, incarnation }: Peer, position: number): void {

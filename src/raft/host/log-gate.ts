@@ -66,9 +66,9 @@ export class LogGate implements LogStore {
     }
   }
 
-  /** 0 where the store does not say. */
-  durablePosition(): number {
-    return this.#store.durablePosition?.() ?? 0
+  /** Undefined where the store does not say. */
+  durablePosition(): number | undefined {
+    return this.#store.durablePosition?.()
   }
 
   recovered(): ReadonlyMap<GroupId, RecoveredGroup> {

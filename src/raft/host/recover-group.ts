@@ -163,7 +163,15 @@ function isDone(plan: RecoveryPlan, given: GroupReport, report: GroupReport): bo
 }
 
 function checkUnchanged(given: GroupReport, report: GroupReport): void {
-  const keys = ['nodeId', 'incarnation', 'recoveryGeneration', 'term', 'lastIndex', 'lastTerm'] as const
+  const keys = [
+    'nodeId',
+    'incarnation',
+    'recoveryGeneration',
+    'term',
+    'lastIndex',
+    'lastTerm',
+    'commitIndex',
+  ] as const
   const changed = keys.filter((key) => given[key] !== report[key])
   if (changed.length === 0) return
   throw new KeelsonError(

@@ -44,4 +44,10 @@ suite('what nodes know of the disks of each other', () => {
       [2, 0, 0, 0, 1, 1],
     )
   })
+
+  test('a store that does not say how far it is accuses nobody', () => {
+    const disk = new DiskMarks(() => undefined)
+    assert.equal(disk.heard(peer, marks(5, 1_000)), false)
+    assert.deepEqual(disk.to(peer), marks(0, 5))
+  })
 })
