@@ -47,6 +47,8 @@ const plane = await ControlPlane.open({
   database,
   // A demonstration has less patience than a cluster.
   placement: {
+    // The ranges here are small: the rates of production, 15 copies a minute and node, would make a drain last a minute.
+    rates: { incomingPerMinute: 600, outgoingPerMinute: 600, removalsPerMinute: 600 },
     deadAfterMs: settings.deadAfterMs,
     intervalMs: 250,
     pollIntervalMs: 100,
