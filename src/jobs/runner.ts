@@ -1,7 +1,8 @@
-import { onAbort, sleep } from '../core/async.ts'
+import { sleep } from '../core/async.ts'
 import type { TimerHandle } from '../core/clock.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
+import { Lifetime } from '../core/lifetime.ts'
 import type { Counter, Gauge } from '../core/metrics.ts'
 import {
   arrayOption,
@@ -87,11 +88,9 @@ export class JobRunner implements AsyncDisposable {
   readonly #history = new Map<JobId, number>()
   readonly #running = new Map<JobId, { readonly execution: Execution; readonly done: Promise<void> }>()
   readonly #cooling = new Map<JobId, TimerHandle>()
-  readonly #stop = new AbortController()
+  readonly #life: Lifetime
   readonly #finishedCount: Counter
   readonly #runningCount: Gauge
-  readonly #unlink: () => void
-  #error: KeelsonError | undefined
   #trimming: Promise<void> | undefined
   /** The reason why the runner stopped by itself; undefined when it was asked to. */
   readonly stopped: Promise<KeelsonError | undefined>
@@ -148,10 +147,7 @@ export class JobRunner implements AsyncDisposable {
     }
     this.#finishedCount = this.#env.metrics.counter('keelson_jobs_finished_total', 'Jobs that have ended.')
     this.#runningCount = this.#env.metrics.gauge('keelson_jobs_running', 'Jobs that are being worked on.')
-    const { signal } = options
-    const stop = (): void => this.#stopFor(undefined)
-    this.#unlink = signal === undefined ? () => {} : onAbort(signal, stop)
-    if (signal?.aborted === true) stop()
+    this.#life = new Lifetime(options.env.logger, 'the job runner', options.signal)
     this.stopped = this.#run()
   }
 
@@ -164,7 +160,7 @@ export class JobRunner implements AsyncDisposable {
 
   /** Stops, and waits until no job of this runner does anything any more. */
   async close(): Promise<void> {
-    this.#stopFor(undefined)
+    this.#life.stop()
     await this.stopped
   }
 
@@ -174,41 +170,33 @@ export class JobRunner implements AsyncDisposable {
   }
 
   async #run(): Promise<KeelsonError | undefined> {
-    const { signal } = this.#stop
-    try {
-      for await (const change of follow(this.#store, this.#env, allJobs, { signal })) {
-        if (signal.aborted) break
-        if (change.type === 'snapshot') {
-          const known = new Set(change.entries.map((entry) => jobIdOf(entry)))
-          for (const jobId of [...this.#jobs.keys(), ...this.#history.keys()]) {
-            if (!known.has(jobId)) this.#forget(jobId)
-          }
-          for (const entry of change.entries) this.#take(entry.value, entry.modRevision)
-        } else {
-          for (const event of change.events) {
-            if (event.type === 'put') this.#take(event.entry.value, event.entry.modRevision)
-            else this.#forget(jobIdOf(event.entry))
-          }
-        }
-        this.#schedule()
-      }
-    } catch (thrown) {
-      this.#stopFor(toKeelsonError(thrown))
-    }
+    const error = await this.#life.run(() => this.#follow())
     for (const timer of this.#cooling.values()) timer.cancel()
     this.#cooling.clear()
     await Promise.all([...this.#running.values()].map(({ done }) => done))
     await this.#trimming
-    this.#unlink()
     this.#runningCount.set(0)
-    return this.#error
+    return error
   }
 
-  #stopFor(error: KeelsonError | undefined): void {
-    if (this.#stop.signal.aborted) return
-    this.#error = error
-    this.#stop.abort(error ?? new KeelsonError('CLOSED', 'the job runner was closed'))
-    if (error !== undefined) this.#env.logger.warn({ error: error.toJSON() }, 'the job runner stops')
+  async #follow(): Promise<void> {
+    const { signal } = this.#life
+    for await (const change of follow(this.#store, this.#env, allJobs, { signal })) {
+      if (signal.aborted) return
+      if (change.type === 'snapshot') {
+        const known = new Set(change.entries.map((entry) => jobIdOf(entry)))
+        for (const jobId of [...this.#jobs.keys(), ...this.#history.keys()]) {
+          if (!known.has(jobId)) this.#forget(jobId)
+        }
+        for (const entry of change.entries) this.#take(entry.value, entry.modRevision)
+      } else {
+        for (const event of change.events) {
+          if (event.type === 'put') this.#take(event.entry.value, event.entry.modRevision)
+          else this.#forget(jobIdOf(event.entry))
+        }
+      }
+      this.#schedule()
+    }
   }
 
   #take(value: Uint8Array, modRevision: number): void {
@@ -253,7 +241,7 @@ export class JobRunner implements AsyncDisposable {
 
   /** Starts what may start, oldest first. */
   #schedule(): void {
-    if (this.#stop.signal.aborted) return
+    if (this.#life.signal.aborted) return
     const perType = new Map<string, number>()
     for (const jobId of this.#running.keys()) {
       const type = this.#jobs.get(jobId)?.job.type
@@ -281,11 +269,11 @@ export class JobRunner implements AsyncDisposable {
     const ports: ExecutionPorts = {
       env: this.#env,
       epoch: this.#epoch,
-      signal: this.#stop.signal,
+      signal: this.#life.signal,
       maximumStateBytes: this.#options.maximumStateBytes,
       maximumFailures: this.#options.maximumFailures,
       progressIntervalMs: this.#options.progressIntervalMs,
-      onFatal: (error) => this.#stopFor(error),
+      onFatal: (error) => this.#life.stop(error),
     }
     const execution = new Execution(ports, type, entry.job, entry.modRevision)
     this.#running.set(jobId, { execution, done: this.#execute(execution, entry) })
@@ -304,7 +292,7 @@ export class JobRunner implements AsyncDisposable {
         if (isFinished(result.job)) this.#report(result.job)
       }
     } catch (thrown) {
-      if (!this.#stop.signal.aborted) {
+      if (!this.#life.signal.aborted) {
         const error = toKeelsonError(thrown)
         this.#env.logger.error({ jobId, error: error.toJSON() }, 'a job could not be written')
         this.#cool({ ...begun.job, failures: this.#options.maximumFailures })
@@ -335,7 +323,7 @@ export class JobRunner implements AsyncDisposable {
 
   /** Forgets the oldest finished jobs beyond the limit, one batch at a time. */
   #trim(): void {
-    if (this.#trimming !== undefined || this.#stop.signal.aborted) return
+    if (this.#trimming !== undefined || this.#life.signal.aborted) return
     const excess = this.#history.size - this.#options.historyLimit
     if (excess <= 0) return
     const oldest = [...this.#history]
@@ -352,15 +340,15 @@ export class JobRunner implements AsyncDisposable {
     try {
       await this.#epoch.txn(
         { then: jobIds.map((jobId) => ({ type: 'delete', select: { key: jobKey(jobId) } })) },
-        { signal: this.#stop.signal },
+        { signal: this.#life.signal },
       )
       for (const jobId of jobIds) this.#forget(jobId)
     } catch (thrown) {
       const error = toKeelsonError(thrown)
-      if (error.code === 'STALE_EPOCH') this.#stopFor(error)
-      if (this.#stop.signal.aborted) return
+      if (error.code === 'STALE_EPOCH') this.#life.stop(error)
+      if (this.#life.signal.aborted) return
       this.#env.logger.warn({ error: error.toJSON() }, 'finished jobs could not be forgotten; later again')
-      await sleep(this.#env.timers, this.#options.maximumBackoffMs, this.#stop.signal).catch(() => {})
+      await sleep(this.#env.timers, this.#options.maximumBackoffMs, this.#life.signal).catch(() => {})
     }
   }
 }

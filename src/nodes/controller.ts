@@ -1,8 +1,9 @@
-import { type CallOptions, onAbort, sleep } from '../core/async.ts'
+import { type CallOptions, sleep } from '../core/async.ts'
 import { text } from '../core/bytes.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
+import { Lifetime } from '../core/lifetime.ts'
 import {
   checkOptions,
   functionOption,
@@ -81,11 +82,9 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
   readonly #events: Events<NodeControllerEvents>
   readonly #records = new Map<NodeId, Known>()
   readonly #liveness = new LivenessView()
-  readonly #stop = new AbortController()
-  readonly #unlink: () => void
+  readonly #life: Lifetime
   readonly #ready: Promise<void>
   #markReady: () => void = () => {}
-  #error: KeelsonError | undefined
   /** What the nodes report. */
   readonly reports: ReportBook = new ReportBook()
   /** The reason why it stopped by itself; undefined when it was asked to. */
@@ -116,10 +115,7 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
     this.#ready = new Promise((resolve) => {
       this.#markReady = resolve
     })
-    const { signal } = options
-    const stop = (): void => this.#stopFor(undefined)
-    this.#unlink = signal === undefined ? () => {} : onAbort(signal, stop)
-    if (signal?.aborted === true) stop()
+    this.#life = new Lifetime(options.env.logger, 'the node controller', options.signal)
     this.stopped = this.#run()
   }
 
@@ -174,7 +170,7 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
 
   /** Stops following the nodes. Idempotent. */
   async close(): Promise<void> {
-    this.#stopFor(undefined)
+    this.#life.stop()
     await this.stopped
   }
 
@@ -184,27 +180,16 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
   }
 
   async #run(): Promise<KeelsonError | undefined> {
-    const ticking = this.#tick()
-    try {
-      await this.#follow()
-    } catch (thrown) {
-      this.#stopFor(toKeelsonError(thrown))
-    }
-    await ticking
-    this.#unlink()
+    const error = await this.#life.run(
+      () => this.#tick(),
+      () => this.#follow(),
+    )
     this.#events.removeAll()
-    return this.#error
-  }
-
-  #stopFor(error: KeelsonError | undefined): void {
-    if (this.#stop.signal.aborted) return
-    this.#error = error
-    this.#stop.abort(error ?? new KeelsonError('CLOSED', 'the node controller was closed'))
-    if (error !== undefined) this.#env.logger.warn({ error: error.toJSON() }, 'the node controller stops')
+    return error
   }
 
   async #follow(): Promise<void> {
-    const { signal } = this.#stop
+    const { signal } = this.#life
     for await (const change of follow(this.#store, this.#env, nodesAndSessions, { signal })) {
       if (signal.aborted) return
       if (change.type === 'snapshot') {
@@ -248,7 +233,7 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
   }
 
   async #tick(): Promise<void> {
-    const { signal } = this.#stop
+    const { signal } = this.#life
     while (!signal.aborted) {
       await sleep(this.#env.timers, this.#intervalMs, signal).catch(() => {})
       for (const [nodeId, known] of this.#records) {
@@ -258,7 +243,7 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
           if (known.record.state === 'decommissioned') await this.#expel(nodeId)
         } catch (thrown) {
           const error = toKeelsonError(thrown)
-          if (error.code === 'STALE_EPOCH') this.#stopFor(error)
+          if (error.code === 'STALE_EPOCH') this.#life.stop(error)
           if (!signal.aborted)
             this.#env.logger.warn({ nodeId, error: error.toJSON() }, 'a node could not be settled')
         }
@@ -268,7 +253,7 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
 
   /** A draining node that holds nothing any more is drained. */
   async #settleDrain(nodeId: NodeId, known: Known): Promise<void> {
-    const { signal } = this.#stop
+    const { signal } = this.#life
     const replicas = await this.#replicasOf(nodeId, { signal })
     const live = this.#liveness.get(nodeId)?.liveness !== 'dead'
     const state = nextState(nodeId, known.record.state, 'drained', { replicas, live })
@@ -289,7 +274,7 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
   /** A decommissioned node holds no session. */
   async #expel(nodeId: NodeId): Promise<void> {
     const epoch = this.#liveness.get(nodeId)?.epoch ?? 0
-    if (epoch > 0) await this.#store.revokeSession(epoch, { signal: this.#stop.signal })
+    if (epoch > 0) await this.#store.revokeSession(epoch, { signal: this.#life.signal })
   }
 }
 

@@ -1,6 +1,6 @@
-import { onAbort, sleep } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
-import { KeelsonError, toKeelsonError } from '../core/errors.ts'
+import type { KeelsonError } from '../core/errors.ts'
+import { Lifetime } from '../core/lifetime.ts'
 import type { Counter, Gauge } from '../core/metrics.ts'
 import {
   checkOptions,
@@ -11,13 +11,14 @@ import {
   signalOption,
 } from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
-import { isFinished, type Job } from '../jobs/core/record.ts'
+import { isFinished, type Job, type JobId } from '../jobs/core/record.ts'
 import { keepFollowing } from '../jobs/follow.ts'
 import type { JobType } from '../jobs/job-type.ts'
 import { Jobs } from '../jobs/jobs.ts'
 import type { DirectoryEvent, RangeDirectory } from '../metadata/directory.ts'
 import type { ControllerEpoch } from '../metadata/epoch.ts'
 import type { RangeId } from '../model/ids.ts'
+import { BegunJobs } from './begun-jobs.ts'
 import { explainBy, type RangeExplanation } from './core/explain.ts'
 import type { Plan, PlannedMove } from './core/plan.ts'
 import { Planner } from './core/planner.ts'
@@ -112,22 +113,16 @@ export class PlacementController implements AsyncDisposable {
   readonly #planner: Planner
   readonly #move: JobType<MoveState>
   readonly #limits: PlacementLimits
-  readonly #jobs: Jobs
+  readonly #jobs: BegunJobs
   /** Unfinished moves. */
-  readonly #moving = new Map<number, Job>()
+  readonly #moving = new Map<JobId, Job>()
   readonly #holds = new Map<RangeId, Hold>()
-  readonly #stop = new AbortController()
-  readonly #unlink: () => void
+  readonly #life: Lifetime
   readonly #created: Counter
   readonly #blocked: Gauge
   readonly #deferred: Gauge
-  #jobsRead = false
   #directoryRead = false
-  /** The newest job that was created here, and the newest that the watch has shown. */
-  #createdJob = 0
-  #seenJob = 0
   #paused = false
-  #error: KeelsonError | undefined
   #plan: Plan | undefined
   /** The reason why it stopped by itself; undefined when it was asked to. */
   readonly stopped: Promise<KeelsonError | undefined>
@@ -176,16 +171,17 @@ export class PlacementController implements AsyncDisposable {
     this.#move = options.move
     this.#planner = new Planner(options.policy)
     this.#limits = options.limits
-    this.#jobs = new Jobs({ store: options.store, env: options.env })
+    this.#jobs = new BegunJobs(new Jobs({ store: options.store, env: options.env }))
     const { metrics } = options.env
     this.#created = metrics.counter('keelson_placement_moves_total', 'Moves that were begun.')
     this.#blocked = metrics.gauge('keelson_placement_blocked_ranges', 'Ranges that need what cannot be done.')
     this.#deferred = metrics.gauge('keelson_placement_deferred_moves', 'Moves that wait for room.')
-    const { signal } = options
-    const stop = (): void => this.#stopFor(undefined)
-    this.#unlink = signal === undefined ? () => {} : onAbort(signal, stop)
-    if (signal?.aborted === true) stop()
-    this.stopped = this.#run()
+    this.#life = new Lifetime(options.env.logger, 'the placement controller', options.signal)
+    this.stopped = this.#life.run(
+      () => this.#followJobs(),
+      () => this.#followDirectory(),
+      () => this.#life.rounds(options.env.timers, options.intervalMs, () => this.#round()),
+    )
   }
 
   /** The last plan; undefined before the first. */
@@ -227,7 +223,7 @@ export class PlacementController implements AsyncDisposable {
 
   /** Stops planning. Moves under way are jobs and go on. Idempotent. */
   async close(): Promise<void> {
-    this.#stopFor(undefined)
+    this.#life.stop()
     await this.stopped
   }
 
@@ -236,62 +232,30 @@ export class PlacementController implements AsyncDisposable {
     await this.close()
   }
 
-  async #run(): Promise<KeelsonError | undefined> {
-    const { signal } = this.#stop
-    const following = [this.#followJobs(), this.#followDirectory()]
-    try {
-      while (!signal.aborted) {
-        await this.#round()
-        await sleep(this.#env.timers, this.#options.intervalMs, signal)
-      }
-    } catch (thrown) {
-      this.#stopFor(toKeelsonError(thrown))
-    }
-    await Promise.all(following)
-    this.#unlink()
-    return this.#error
-  }
-
-  #stopFor(error: KeelsonError | undefined): void {
-    if (this.#stop.signal.aborted) return
-    this.#error = error
-    this.#stop.abort(error ?? new KeelsonError('CLOSED', 'the placement controller was closed'))
-    if (error !== undefined)
-      this.#env.logger.warn({ error: error.toJSON() }, 'the placement controller stops')
-  }
-
   async #round(): Promise<void> {
-    try {
-      await this.#project()
-      // Without knowing what is under way, everything would be planned twice.
-      if (!this.#jobsRead || !this.#directoryRead || this.#seenJob < this.#createdJob) return
-      const next = this.#planner.plan(this.snapshot(), { limits: this.#limits })
-      this.#plan = next
-      this.#blocked.set(next.blockedCount)
-      this.#deferred.set(next.deferred)
-      if (this.#paused) return
-      for (const move of next.moves) await this.#begin(move)
-    } catch (thrown) {
-      const error = toKeelsonError(thrown)
-      if (this.#stop.signal.aborted) return
-      if (!error.retryable) throw error
-      this.#env.logger.debug({ error: error.toJSON() }, 'a round of placement failed; the next one comes')
-    }
+    await this.#project()
+    // Without knowing what is under way, everything would be planned twice.
+    if (!this.#jobs.isCurrent() || !this.#directoryRead) return
+    const next = this.#planner.plan(this.snapshot(), { limits: this.#limits })
+    this.#plan = next
+    this.#blocked.set(next.blockedCount)
+    this.#deferred.set(next.deferred)
+    if (this.#paused) return
+    for (const move of next.moves) await this.#begin(move)
   }
 
   async #begin(move: PlannedMove): Promise<void> {
-    const { job, created } = await this.#jobs.create(
+    const job = await this.#jobs.begin(
       this.#move,
       { goal: goalOf(move) },
       {
         reason: move.reason,
         key: `range/${move.rangeId}`,
         fence: this.#epoch,
-        signal: this.#stop.signal,
+        signal: this.#life.signal,
       },
     )
-    this.#createdJob = Math.max(this.#createdJob, job.jobId)
-    if (!created) return
+    if (job === undefined) return
     this.#created.add(1, { kind: move.kind })
     this.#env.logger.info(
       { jobId: job.jobId, rangeId: move.rangeId, kind: move.kind, reason: move.reason },
@@ -302,48 +266,34 @@ export class PlacementController implements AsyncDisposable {
   /** Carries what the ranges report as committed into the directory. */
   async #project(): Promise<void> {
     const ports = { directory: this.#directory, epoch: this.#epoch, observed: this.#observed }
-    for (const range of this.#feed.ahead()) await projectRange(ports, range, { signal: this.#stop.signal })
+    for (const range of this.#feed.ahead()) await projectRange(ports, range, { signal: this.#life.signal })
   }
 
   async #followJobs(): Promise<void> {
-    const { signal } = this.#stop
-    try {
-      for await (const change of this.#jobs.watch({ signal })) {
-        if (change.type === 'removed') this.#moving.delete(change.jobId)
-        else if (change.type === 'changed') {
-          this.#take(change.job)
-          this.#seenJob = Math.max(this.#seenJob, change.job.jobId)
-        } else {
-          this.#moving.clear()
-          const held = new Set(this.#holds.keys())
-          for (const job of change.jobs) {
-            this.#take(job)
-            if (job.type === moveJobType && isFinished(job)) this.#recall(job, held)
-          }
-          this.#seenJob = this.#createdJob
-          this.#jobsRead = true
-        }
+    const all = (jobs: readonly Job[]): void => {
+      this.#moving.clear()
+      const held = new Set(this.#holds.keys())
+      for (const job of jobs) {
+        this.#take(job)
+        if (job.type === moveJobType && isFinished(job)) this.#recall(job, held)
       }
-    } catch (thrown) {
-      this.#stopFor(toKeelsonError(thrown))
     }
+    const changed = (job: Job): void => this.#take(job)
+    const removed = (jobId: JobId): boolean => this.#moving.delete(jobId)
+    await this.#jobs.follow({ all, changed, removed }, { signal: this.#life.signal })
   }
 
   async #followDirectory(): Promise<void> {
-    const { signal } = this.#stop
-    try {
-      const watch = (): AsyncIterable<DirectoryEvent> => this.#directory.watch({ signal })
-      for await (const event of keepFollowing(this.#env, watch, { signal })) {
-        if (event.type === 'snapshot') {
-          this.#feed.setDirectory(event.ranges)
-          this.#directoryRead = true
-        } else {
-          for (const range of event.updated) this.#feed.setRange(range)
-          for (const rangeId of event.removed) this.#feed.removeRange(rangeId)
-        }
+    const { signal } = this.#life
+    const watch = (): AsyncIterable<DirectoryEvent> => this.#directory.watch({ signal })
+    for await (const event of keepFollowing(this.#env, watch, { signal })) {
+      if (event.type === 'snapshot') {
+        this.#feed.setDirectory(event.ranges)
+        this.#directoryRead = true
+      } else {
+        for (const range of event.updated) this.#feed.setRange(range)
+        for (const rangeId of event.removed) this.#feed.removeRange(rangeId)
       }
-    } catch (thrown) {
-      this.#stopFor(toKeelsonError(thrown))
     }
   }
 

@@ -1,7 +1,7 @@
-import { onAbort, sleep } from '../core/async.ts'
 import { compareBytes, equalBytes } from '../core/bytes.ts'
 import type { Environment } from '../core/environment.ts'
-import { KeelsonError, toKeelsonError } from '../core/errors.ts'
+import { KeelsonError } from '../core/errors.ts'
+import { Lifetime } from '../core/lifetime.ts'
 import type { Counter } from '../core/metrics.ts'
 import {
   checkOptions,
@@ -12,7 +12,7 @@ import {
   signalOption,
 } from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
-import { isFinished, type Job } from '../jobs/core/record.ts'
+import { isFinished, type Job, type JobId } from '../jobs/core/record.ts'
 import { keepFollowing } from '../jobs/follow.ts'
 import type { JobType } from '../jobs/job-type.ts'
 import { Jobs } from '../jobs/jobs.ts'
@@ -20,6 +20,7 @@ import type { DirectoryEvent, RangeDirectory } from '../metadata/directory.ts'
 import type { ControllerEpoch } from '../metadata/epoch.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
 import type { RangeId } from '../model/ids.ts'
+import { BegunJobs } from './begun-jobs.ts'
 import type { RangeHold } from './core/snapshot.ts'
 import {
   judgeMerge,
@@ -76,7 +77,7 @@ export interface BoundsExplanation {
 }
 
 interface UnderWay {
-  readonly jobId: number
+  readonly jobId: JobId
   readonly type: string
   readonly rangeIds: readonly RangeId[]
 }
@@ -89,24 +90,19 @@ export class SplitController implements AsyncDisposable {
   readonly #options: Required<Omit<SplitControllerOptions, 'signal' | 'policy'>>
   readonly #policy: SplitPolicy
   readonly #env: Environment
-  readonly #jobs: Jobs
+  readonly #jobs: BegunJobs
   readonly #ranges = new Map<RangeId, RangeDescriptor>()
-  readonly #underWay = new Map<number, UnderWay>()
+  readonly #underWay = new Map<JobId, UnderWay>()
   readonly #heldUntilMs = new Map<RangeId, number>()
   /** When the bounds of a range were first seen as they are. */
   readonly #boundsSinceMs = new Map<RangeId, number>()
   /** Replicas whose nodes were told to drop them. */
   readonly #dismissed = new Set<string>()
   readonly #startedMs: number
-  readonly #stop = new AbortController()
-  readonly #unlink: () => void
+  readonly #life: Lifetime
   readonly #begun: Counter
   #directoryRead = false
-  #jobsRead = false
-  #createdJob = 0
-  #seenJob = 0
   #paused = false
-  #error: KeelsonError | undefined
   /** The reason why it stopped by itself; undefined when it was asked to. */
   readonly stopped: Promise<KeelsonError | undefined>
 
@@ -138,16 +134,18 @@ export class SplitController implements AsyncDisposable {
     this.#options = options
     this.#policy = policy
     this.#env = options.env
-    this.#jobs = new Jobs({ store: options.store, env: options.env })
+    this.#jobs = new BegunJobs(new Jobs({ store: options.store, env: options.env }))
     this.#startedMs = options.env.clock.monotonicMs()
     this.#begun = options.env.metrics.counter(
       'keelson_placement_bounds_changes_total',
       'Splits and merges that were begun.',
     )
-    const stop = (): void => this.#stopFor(undefined)
-    this.#unlink = signal === undefined ? () => {} : onAbort(signal, stop)
-    if (signal?.aborted === true) stop()
-    this.stopped = this.#run()
+    this.#life = new Lifetime(options.env.logger, 'the split controller', signal)
+    this.stopped = this.#life.run(
+      () => this.#followJobs(),
+      () => this.#followDirectory(),
+      () => this.#life.rounds(options.env.timers, options.intervalMs, () => this.#round()),
+    )
   }
 
   /** Ranges whose bounds are changing: nothing is moved meanwhile but what needs repair. */
@@ -194,7 +192,7 @@ export class SplitController implements AsyncDisposable {
 
   /** Stops deciding. Splits and merges under way are jobs and go on. Idempotent. */
   async close(): Promise<void> {
-    this.#stopFor(undefined)
+    this.#life.stop()
     await this.stopped
   }
 
@@ -203,49 +201,19 @@ export class SplitController implements AsyncDisposable {
     await this.close()
   }
 
-  async #run(): Promise<KeelsonError | undefined> {
-    const { signal } = this.#stop
-    const following = [this.#followJobs(), this.#followDirectory()]
-    try {
-      while (!signal.aborted) {
-        await this.#round()
-        await sleep(this.#env.timers, this.#options.intervalMs, signal)
-      }
-    } catch (thrown) {
-      this.#stopFor(toKeelsonError(thrown))
-    }
-    await Promise.all(following)
-    this.#unlink()
-    return this.#error
-  }
-
-  #stopFor(error: KeelsonError | undefined): void {
-    if (this.#stop.signal.aborted) return
-    this.#error = error
-    this.#stop.abort(error ?? new KeelsonError('CLOSED', 'the split controller was closed'))
-    if (error !== undefined) this.#env.logger.warn({ error: error.toJSON() }, 'the split controller stops')
-  }
-
   async #round(): Promise<void> {
-    try {
-      // Without knowing what is under way, everything would be begun twice.
-      if (!this.#jobsRead || !this.#directoryRead || this.#seenJob < this.#createdJob) return
-      await this.#dismiss()
-      await this.#finishMerges()
-      if (this.#paused) return
-      const count = (type: string): number =>
-        [...this.#underWay.values()].filter((each) => each.type === type).length
-      const underWay = { splits: count(splitJobType), merges: count(mergeJobType) }
-      const ranges = this.#sorted().map((range) => this.#view(range))
-      const { splits, merges } = planSplits(ranges, this.#policy, underWay)
-      for (const split of splits) await this.#beginSplit(split)
-      for (const merge of merges) await this.#beginMerge(merge)
-    } catch (thrown) {
-      const error = toKeelsonError(thrown)
-      if (this.#stop.signal.aborted) return
-      if (!error.retryable) throw error
-      this.#env.logger.debug({ error: error.toJSON() }, 'a round of splits failed; the next one comes')
-    }
+    // Without knowing what is under way, everything would be begun twice.
+    if (!this.#jobs.isCurrent() || !this.#directoryRead) return
+    await this.#dismiss()
+    await this.#finishMerges()
+    if (this.#paused) return
+    const count = (type: string): number =>
+      [...this.#underWay.values()].filter((each) => each.type === type).length
+    const underWay = { splits: count(splitJobType), merges: count(mergeJobType) }
+    const ranges = this.#sorted().map((range) => this.#view(range))
+    const { splits, merges } = planSplits(ranges, this.#policy, underWay)
+    for (const split of splits) await this.#beginSplit(split)
+    for (const merge of merges) await this.#beginMerge(merge)
   }
 
   async #beginSplit({ rangeId, key, kind, reason }: PlannedSplit): Promise<void> {
@@ -266,14 +234,9 @@ export class SplitController implements AsyncDisposable {
     kind: string,
   ): Promise<void> {
     const { epoch } = this.#options
-    const { job, created } = await this.#jobs.create(type, state, {
-      reason,
-      key,
-      fence: epoch,
-      signal: this.#stop.signal,
-    })
-    this.#createdJob = Math.max(this.#createdJob, job.jobId)
-    if (!created) return
+    const { signal } = this.#life
+    const job = await this.#jobs.begin(type, state, { reason, key, fence: epoch, signal })
+    if (job === undefined) return
     this.#begun.add(1, { kind })
     this.#env.logger.info({ jobId: job.jobId, kind, reason }, 'a change of bounds begins')
   }
@@ -304,7 +267,7 @@ export class SplitController implements AsyncDisposable {
         const name = `${nodeId}/${rangeId}/${replica.replicaId}`
         if (this.#dismissed.has(name)) continue
         try {
-          await directory.dismiss(epoch, nodeId, rangeId, { signal: this.#stop.signal })
+          await directory.dismiss(epoch, nodeId, rangeId, { signal: this.#life.signal })
           if (this.#dismissed.size >= maximumDismissed) this.#dismissed.clear()
           this.#dismissed.add(name)
         } catch (error) {
@@ -349,23 +312,13 @@ export class SplitController implements AsyncDisposable {
   }
 
   async #followJobs(): Promise<void> {
-    const { signal } = this.#stop
-    try {
-      for await (const change of this.#jobs.watch({ signal })) {
-        if (change.type === 'removed') this.#underWay.delete(change.jobId)
-        else if (change.type === 'changed') {
-          this.#take(change.job)
-          this.#seenJob = Math.max(this.#seenJob, change.job.jobId)
-        } else {
-          this.#underWay.clear()
-          for (const job of change.jobs) this.#take(job)
-          this.#seenJob = this.#createdJob
-          this.#jobsRead = true
-        }
-      }
-    } catch (thrown) {
-      this.#stopFor(toKeelsonError(thrown))
+    const all = (jobs: readonly Job[]): void => {
+      this.#underWay.clear()
+      for (const job of jobs) this.#take(job)
     }
+    const changed = (job: Job): void => this.#take(job)
+    const removed = (jobId: JobId): boolean => this.#underWay.delete(jobId)
+    await this.#jobs.follow({ all, changed, removed }, { signal: this.#life.signal })
   }
 
   #take(job: Job): void {
@@ -384,22 +337,18 @@ export class SplitController implements AsyncDisposable {
   }
 
   async #followDirectory(): Promise<void> {
-    const { signal } = this.#stop
-    try {
-      const watch = (): AsyncIterable<DirectoryEvent> => this.#options.directory.watch({ signal })
-      for await (const event of keepFollowing(this.#env, watch, { signal })) {
-        if (event.type === 'snapshot') {
-          const present = new Set(event.ranges.map(({ rangeId }) => rangeId))
-          for (const rangeId of this.#ranges.keys()) if (!present.has(rangeId)) this.#forget(rangeId)
-          for (const range of event.ranges) this.#learn(range, this.#directoryRead)
-          this.#directoryRead = true
-        } else {
-          for (const range of event.updated) this.#learn(range, true)
-          for (const rangeId of event.removed) this.#forget(rangeId)
-        }
+    const { signal } = this.#life
+    const watch = (): AsyncIterable<DirectoryEvent> => this.#options.directory.watch({ signal })
+    for await (const event of keepFollowing(this.#env, watch, { signal })) {
+      if (event.type === 'snapshot') {
+        const present = new Set(event.ranges.map(({ rangeId }) => rangeId))
+        for (const rangeId of this.#ranges.keys()) if (!present.has(rangeId)) this.#forget(rangeId)
+        for (const range of event.ranges) this.#learn(range, this.#directoryRead)
+        this.#directoryRead = true
+      } else {
+        for (const range of event.updated) this.#learn(range, true)
+        for (const rangeId of event.removed) this.#forget(rangeId)
       }
-    } catch (thrown) {
-      this.#stopFor(toKeelsonError(thrown))
     }
   }
 
