@@ -1,6 +1,7 @@
 import type { CallOptions } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import type { Outcome } from '../core/errors.ts'
+import type { OutgoingStream } from '../core/streams/outgoing.ts'
 import type { ClusterId, FoundingId, Incarnation, NodeId } from '../model/ids.ts'
 
 /** Who stands at one end of a connection, as its hello said and the transport's authentication confirmed. */
@@ -136,17 +137,4 @@ export interface Channel {
   ): void
 }
 
-/** The sending end of a stream. */
-export interface OutgoingStream {
-  /**
-   * Resolves when the next chunk is welcome. The bytes must not change afterwards.
-   *
-   * @throws KeelsonError `UNREACHABLE`, `LIMIT_EXCEEDED` above {@link Channel.maximumMessageBytes}, `ABORTED` also when
-   * the receiver has left, or with whatever its handler threw
-   */
-  write(chunk: Uint8Array, options?: CallOptions): Promise<void>
-  /** Ends the stream and resolves when the receiver's handler has returned. @throws KeelsonError when it threw */
-  end(options?: CallOptions): Promise<void>
-  /** Breaks the stream off: the receiver's iteration throws. Idempotent. */
-  destroy(): void
-}
+export type { OutgoingStream }

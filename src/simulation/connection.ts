@@ -1,10 +1,11 @@
 import { KeelsonError } from '../core/errors.ts'
+import { type StreamHandler, StreamSet } from '../core/streams/stream-set.ts'
+import { copyRecord, type StreamRecord, type StreamWire } from '../core/streams/stream-wire.ts'
 import type { PeerIdentity } from '../interfaces/transport.ts'
 import type { FoundingId } from '../model/ids.ts'
 import type { NetworkConditions } from './network-conditions.ts'
 import type { SimulatedProcess } from './process.ts'
 import type { ScheduledEvent, Scheduler } from './scheduler.ts'
-import { StreamEnds, type StreamHandler, type StreamRecord } from './stream.ts'
 
 /** What travels over a connection. */
 export type Frame =
@@ -54,7 +55,7 @@ export interface EndHost {
 export class ConnectionEnd {
   readonly host: EndHost
   readonly connection: Connection
-  readonly streams: StreamEnds
+  readonly streams: StreamSet
   readonly #world: ConnectionWorld
   readonly #lanes: Readonly<Record<Lane, LaneQueue>> = {
     control: { arrivals: [], lastDueMs: 0, pump: undefined },
@@ -71,14 +72,15 @@ export class ConnectionEnd {
     this.host = host
     this.connection = connection
     this.#world = world
-    this.streams = new StreamEnds({
-      logger: host.process.environment.logger,
-      maximumStreams: host.limits.maximumStreams,
-      windowBytes: host.limits.streamWindowBytes,
-      maximumChunkBytes: host.limits.maximumMessageBytes,
-      transmit: (record) => this.other.arrive('stream', { type: 'record', record }, 0),
-      handlerOf: (protocol) => host.streamHandlerOf(this, protocol),
-    })
+    const wire: StreamWire = {
+      send: (record) => this.other.arrive('stream', { type: 'record', record: copyRecord(record) }, 0),
+      room: () => undefined,
+    }
+    const { maximumStreams, streamWindowBytes, maximumMessageBytes } = host.limits
+    const limits = { maximumStreams, streamWindowBytes, maximumChunkBytes: maximumMessageBytes }
+    this.streams = new StreamSet(wire, limits, host.process.environment.logger, (protocol) =>
+      host.streamHandlerOf(this, protocol),
+    )
   }
 
   get other(): ConnectionEnd {

@@ -4,6 +4,7 @@ import { copyBytes } from '../core/bytes.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { Events } from '../core/events.ts'
 import { checkCall, checkOptions, showValue, wordOption } from '../core/options.ts'
+import type { StreamHandler } from '../core/streams/stream-set.ts'
 import type {
   Channel,
   OutgoingStream,
@@ -17,7 +18,6 @@ import { checkId, type FoundingId, type NodeId } from '../model/ids.ts'
 import { SimulatedChannel } from './channel.ts'
 import type { ConnectionEnd, EndHost } from './connection.ts'
 import type { SimulatedProcess } from './process.ts'
-import type { StreamHandler } from './stream.ts'
 import type { SimulatedTransportOptions } from './transport-options.ts'
 
 /** What a transport asks of its network. */

@@ -16,6 +16,7 @@ import { BytePool } from '../../src/core/byte-pool.ts'
 import { ByteReader, ByteWriter, text, utf8 } from '../../src/core/bytes.ts'
 import { decodePlain, encodePlain, type Plain } from '../../src/core/codec.ts'
 import { KeelsonError } from '../../src/core/errors.ts'
+import { decodeError, encodeError } from '../../src/core/wire-error.ts'
 import type { KeyValue } from '../../src/interfaces/metadata-store.ts'
 import { decodeJob, encodeJob, type Job } from '../../src/jobs/core/record.ts'
 import * as leases from '../../src/leases/core/records.ts'
@@ -87,7 +88,6 @@ import {
   encodeRefusal,
   encodeWelcome,
 } from '../../src/transport/websocket/handshake.ts'
-import { decodeError, encodeError } from '../../src/transport/wire-error.ts'
 import { everyMessage } from '../swim/support/samples.ts'
 
 /** Something that reads bytes of which it knows nothing. */

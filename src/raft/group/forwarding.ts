@@ -1,6 +1,6 @@
 import { KeelsonError } from '../../core/errors.ts'
+import { encodeError } from '../../core/wire-error.ts'
 import { type EntryKind, entryKinds } from '../../interfaces/log-store.ts'
-import { encodeError } from '../../transport/wire-error.ts'
 import type { MessageHeader } from '../core/messages.ts'
 import { decodeEnvelope } from './envelope.ts'
 import { decodeSessionEntry } from './session-entry.ts'

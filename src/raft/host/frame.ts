@@ -1,8 +1,8 @@
 import { ByteReader, ByteWriter, copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import { decodeError, encodeError } from '../../core/wire-error.ts'
 import type { EntryKind, LogEntry, LogPosition } from '../../interfaces/log-store.ts'
 import type { GroupId, Incarnation } from '../../model/ids.ts'
-import { decodeError, encodeError } from '../../transport/wire-error.ts'
 import type { Message, MessageHeader } from '../core/messages.ts'
 import type { ReplicaMessage } from '../group/forwarding.ts'
 

@@ -1,10 +1,10 @@
 import { copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import { StreamSet } from '../../core/streams/stream-set.ts'
+import { Change, copyRecord, type StreamRecord, type StreamWire } from '../../core/streams/stream-wire.ts'
 import type { PeerEvent, PeerIdentity, TransportContext } from '../../interfaces/transport.ts'
 import type { FoundingId, NodeId } from '../../model/ids.ts'
 import type { ChannelRegistry } from '../channels.ts'
-import { Change, type StreamRecord, type StreamWire } from '../stream-wire.ts'
-import { StreamSet } from '../streams.ts'
 
 /** Limits of a {@link MemoryLink}. */
 export interface MemoryLimits {
@@ -100,12 +100,7 @@ export class MemoryLink {
   }
 
   #sendRecord(record: StreamRecord): void {
-    const copy: StreamRecord =
-      record.type === 'data'
-        ? { ...record, bytes: copyBytes(record.bytes) }
-        : record.type === 'open'
-          ? { ...record, header: copyBytes(record.header) }
-          : record
+    const copy = copyRecord(record)
     this.#carry(copy.type === 'data' ? copy.bytes.length : 0, (end) => end.#receiveRecord(copy))
   }
 

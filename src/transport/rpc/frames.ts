@@ -2,7 +2,7 @@ import type { BytePool } from '../../core/byte-pool.ts'
 import { ByteReader, ByteWriter, text } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { showValue } from '../../core/options.ts'
-import { decodeError, encodeError } from '../wire-error.ts'
+import { decodeError, encodeError } from '../../core/wire-error.ts'
 
 /** The messages of remote calls. Ids are the caller's; each side knows from the type whose they are. */
 export type RpcFrame =

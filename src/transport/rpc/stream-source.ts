@@ -1,7 +1,7 @@
 import { sleep } from '../../core/async.ts'
 import type { Timers } from '../../core/clock.ts'
 import type { KeelsonError } from '../../core/errors.ts'
-import { Change, chunkCost } from '../stream-wire.ts'
+import { Change, chunkCost } from '../../core/streams/stream-wire.ts'
 import type { RpcFrame } from './frames.ts'
 
 /** What a source is made of. */

@@ -1,7 +1,7 @@
 import { abortError, onAbort, throwIfAborted } from '../../core/async.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
+import { IncomingStream } from '../../core/streams/incoming-stream.ts'
 import type { NodeId } from '../../model/ids.ts'
-import { IncomingStream } from '../incoming-stream.ts'
 import type { RpcFrame } from './frames.ts'
 import type { CheckedRpcOptions } from './options.ts'
 

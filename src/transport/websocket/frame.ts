@@ -1,7 +1,7 @@
 import { ByteReader, ByteWriter, text, utf8 } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
-import type { StreamRecord } from '../stream-wire.ts'
-import { decodeError, encodeError } from '../wire-error.ts'
+import type { StreamRecord } from '../../core/streams/stream-wire.ts'
+import { decodeError, encodeError } from '../../core/wire-error.ts'
 
 /*
  * A frame is a row of records. A message names its channel by a number, which a definition has tied to the protocol's name

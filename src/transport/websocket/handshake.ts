@@ -1,8 +1,8 @@
 import { decodePlain, encodePlain, Fields } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import { decodeError, encodeError } from '../../core/wire-error.ts'
 import type { PeerIdentity } from '../../interfaces/transport.ts'
 import { type ClusterId, checkId, checkName, type FoundingId, type NodeId } from '../../model/ids.ts'
-import { decodeError, encodeError } from '../wire-error.ts'
 
 /** Versions of the protocol that this release speaks. */
 export const protocolVersions: { readonly oldest: number; readonly newest: number } = Object.freeze({

@@ -1,6 +1,6 @@
 import type { WebSocket } from 'ws'
 import type { Timers } from '../../core/clock.ts'
-import { Change } from '../stream-wire.ts'
+import { Change } from '../../core/streams/stream-wire.ts'
 import { FrameWriter, type OutgoingRecord } from './frame.ts'
 import type { WebSocketMetrics } from './metrics.ts'
 import type { WebSocketLimits } from './options.ts'

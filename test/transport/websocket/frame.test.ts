@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { KeelsonError } from '../../../src/core/errors.ts'
-import type { StreamRecord } from '../../../src/transport/stream-wire.ts'
+import type { StreamRecord } from '../../../src/core/streams/stream-wire.ts'
 import {
   FrameReader,
   FrameWriter,

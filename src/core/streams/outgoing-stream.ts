@@ -1,8 +1,8 @@
-import { checkBytes } from '../core/arguments.ts'
-import { abortable, type CallOptions, throwIfAborted } from '../core/async.ts'
-import { KeelsonError } from '../core/errors.ts'
-import { checkCall } from '../core/options.ts'
-import type { OutgoingStream } from '../interfaces/transport.ts'
+import { checkBytes } from '../arguments.ts'
+import { abortable, type CallOptions, throwIfAborted } from '../async.ts'
+import { KeelsonError } from '../errors.ts'
+import { checkCall } from '../options.ts'
+import type { OutgoingStream } from './outgoing.ts'
 import { Change, chunkCost, type StreamWire } from './stream-wire.ts'
 
 /** The sending end: writes while the receiver's credit and the connection's queue have room. */

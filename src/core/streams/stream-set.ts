@@ -1,12 +1,12 @@
-import type { CallOptions } from '../core/async.ts'
-import { copyBytes } from '../core/bytes.ts'
-import { KeelsonError } from '../core/errors.ts'
-import type { Logger } from '../core/logger.ts'
-import type { OutgoingStream } from '../interfaces/transport.ts'
+import type { CallOptions } from '../async.ts'
+import { copyBytes } from '../bytes.ts'
+import { KeelsonError } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import { errorForPeer } from '../wire-error.ts'
 import { IncomingStream } from './incoming-stream.ts'
+import type { OutgoingStream } from './outgoing.ts'
 import { OutgoingStreamEnd } from './outgoing-stream.ts'
 import type { StreamLimits, StreamRecord, StreamWire } from './stream-wire.ts'
-import { errorForPeer } from './wire-error.ts'
 
 /** Handler of the streams of one protocol. */
 export type StreamHandler = (header: Uint8Array, chunks: AsyncIterable<Uint8Array>) => Promise<void>

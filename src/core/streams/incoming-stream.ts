@@ -1,6 +1,6 @@
-import { type Deferred, deferred } from '../core/async.ts'
-import { copyBytes } from '../core/bytes.ts'
-import { KeelsonError } from '../core/errors.ts'
+import { type Deferred, deferred } from '../async.ts'
+import { copyBytes } from '../bytes.ts'
+import { KeelsonError } from '../errors.ts'
 import { chunkCost, type StreamWire } from './stream-wire.ts'
 
 /** The receiving end: holds what the consumer has not taken yet, and grants room as it takes. */

@@ -1,5 +1,6 @@
-import { type Deferred, deferred } from '../core/async.ts'
-import type { KeelsonError } from '../core/errors.ts'
+import { type Deferred, deferred } from '../async.ts'
+import { copyBytes } from '../bytes.ts'
+import { KeelsonError } from '../errors.ts'
 
 /**
  * What the two ends of a stream tell each other. Ids are the opener's; which end a record is for follows from its type,
@@ -18,6 +19,20 @@ export type StreamRecord =
   | { readonly type: 'done'; readonly id: number }
   /** The receiver refused, or its handler threw. */
   | { readonly type: 'fail'; readonly id: number; readonly error: KeelsonError }
+
+/** A record as the other end gets it: bytes of its own, and of an error what may travel. */
+export function copyRecord(record: StreamRecord): StreamRecord {
+  switch (record.type) {
+    case 'open':
+      return { ...record, header: copyBytes(record.header) }
+    case 'data':
+      return { ...record, bytes: copyBytes(record.bytes) }
+    case 'fail':
+      return { ...record, error: KeelsonError.fromJSON(record.error.toJSON()) }
+    default:
+      return record
+  }
+}
 
 /** The connection below: it keeps order and loses nothing until it breaks. */
 export interface StreamWire {

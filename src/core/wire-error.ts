@@ -1,5 +1,5 @@
-import { decodePlain, encodePlain, Fields, type Plain } from '../core/codec.ts'
-import { type ErrorDetails, KeelsonError, type SerializedError } from '../core/errors.ts'
+import { decodePlain, encodePlain, Fields, type Plain } from './codec.ts'
+import { type ErrorDetails, KeelsonError, type SerializedError } from './errors.ts'
 
 const maximumMessageLength = 2_000
 const maximumDetails = 32
