@@ -224,7 +224,7 @@ function messages(): Uint8Array {
   packer.add(3, { kind: 'snapshotOffer', ...header, position })
   packer.add(3, { kind: 'snapshotRequest', ...header, position, requestId: 8, snapshotId: 9, nextPiece: 5 })
   packer.add(3, { kind: 'timeoutNow', ...header })
-  return packer.finish({ kind: 'marks', position: 2 ** 40, known: 5 })
+  return packer.finish({ kind: 'marks', life: 7, position: 2 ** 40, known: [{ life: 2 ** 45, position: 5 }] })
 }
 
 function frame(): Uint8Array {

@@ -102,7 +102,8 @@ export abstract class RaftFollower extends RaftCover {
 
   /** Everything up to `index` equals the leader's log; says so once it is durable. A turn's appends have one answer. */
   acknowledge(index: number): void {
-    if (this.leader === 0) return
+    // A snapshot that was on its way to a replica that is quarantined now is nothing to count on either.
+    if (this.leader === 0 || this.quarantined) return
     const last = this.deferred.at(-1)
     if (last?.kind === 'appendReply' && last.to === this.leader && last.term === this.term) {
       if (last.index >= index) return
@@ -161,6 +162,8 @@ export abstract class RaftFollower extends RaftCover {
     if (this.quarantined) return
     this.quarantined = true
     this.pendingQuarantine = true
+    // What it has just said is not to be relied on, whether it waits for the disk or not.
+    this.outbox = noneOf()
     this.deferred = noneOf()
     if (this.role !== 'follower') this.becomeFollower(this.term, 0)
   }

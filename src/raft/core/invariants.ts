@@ -30,6 +30,7 @@ export type RaftInvariantName =
   | 'direct commit only of own term'
   | 'committed is durable on a majority'
   | 'promises are durable'
+  | 'the quarantined promise nothing'
   | 'linearizable reads'
   | 'nothing is left to do at rest'
   | 'nobody votes against a lease'
@@ -175,6 +176,12 @@ export class RaftInvariants {
 
   /** A message left its sender. */
   sent(message: Message): void {
+    if (this.#seen.get(message.from)?.core.quarantined === true && isPromise(message)) {
+      this.#fail(
+        'the quarantined promise nothing',
+        `${message.from} is quarantined, and sends a ${message.kind} to ${message.to}`,
+      )
+    }
     const disk = this.#disks.get(message.from)
     const grants = (message.kind === 'voteReply' && message.granted) || message.kind === 'vote'
     if (grants) {
@@ -650,6 +657,21 @@ export class RaftInvariants {
 
   #fail(invariant: RaftInvariantName, problem: string): never {
     throw new KeelsonError('INVARIANT_VIOLATED', `${invariant}: ${problem}`, { details: { invariant } })
+  }
+}
+
+/** Somebody counts on what it says. */
+function isPromise(message: Message): boolean {
+  switch (message.kind) {
+    case 'vote':
+    case 'heartbeatReply':
+      return true
+    case 'voteReply':
+      return message.granted
+    case 'appendReply':
+      return message.accepted
+    default:
+      return false
   }
 }
 

@@ -413,6 +413,8 @@ export interface RaftMachine {
 
   /** The disk has forgotten something that was acknowledged: the replica takes part in nothing from now on. */
   quarantine(): void
+  /** Messages that wait for a write are not to be sent any more: nobody may rely on what they promise. */
+  readonly quarantined: boolean
 
   /** Everything up to this write is durable. */
   persisted(writeId: number, nowMs: number): void

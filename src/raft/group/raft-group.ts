@@ -262,7 +262,7 @@ export class RaftGroup {
   /**
    * Stands for election now, with a pre-vote first where that is on, if this replica is a voter and knows no leader: for a
    * group that was just split off, so that nobody waits for an election timeout. Without effect on one that leads, that
-   * follows a leader, or that is still empty.
+   * follows a leader, that is standing already, or that is still empty.
    *
    * @throws KeelsonError `CLOSED`, or why the group stopped
    */

@@ -252,9 +252,14 @@ export class Replica {
   }
 
   campaign(): void {
-    if (this.core.leader !== 0) return
+    if (this.core.leader !== 0 || this.isCampaigning()) return
     this.#guarded(() => this.core.campaign(this.#now()))
     this.#port.schedule(this)
+  }
+
+  /** A vote is under way. Begun anew it would lose its grants, and take another term with each call. @internal */
+  isCampaigning(): boolean {
+    return this.core.role === 'candidate' || this.core.role === 'preCandidate'
   }
 
   forgetLeader(): void {
@@ -457,6 +462,7 @@ export class Replica {
     if (this.#failure !== undefined || writeId === 0) return
     this.#guarded(() => {
       this.core.persisted(writeId, nowMs)
+      if (this.breaksPromises()) this.#withheld = nothingWithheld
       let sent = 0
       for (const { writeId: needed, message } of this.#withheld) {
         if (needed > writeId) break
@@ -466,6 +472,16 @@ export class Replica {
       if (sent > 0)
         this.#withheld = sent < this.#withheld.length ? this.#withheld.slice(sent) : nothingWithheld
     })
+  }
+
+  /**
+   * What was promised before this replica was quarantined, and waits for the disk still, is not said any more: nobody may
+   * rely on it.
+   *
+   * @internal
+   */
+  breaksPromises(): boolean {
+    return this.core.quarantined
   }
 
   /** Stops for good. What is open fails; the state machine is left as it is. */

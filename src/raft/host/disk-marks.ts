@@ -1,8 +1,17 @@
 import type { Incarnation, NodeId } from '../../model/ids.ts'
 import type { Peer } from '../group/peers.ts'
-import type { Marks } from './frame.ts'
+import { type LifeMark, type Marks, maximumKnownMarks } from './frame.ts'
 
 const maximumPeers = 10_000
+
+/** Lives of a node's disk that are kept: those that got furthest. */
+const maximumLives = 8
+
+/** What was heard of a node's disk, by the lives of its host. */
+interface Heard {
+  readonly incarnation: Incarnation
+  readonly positions: Map<number, number>
+}
 
 /**
  * How far the disks of all nodes have got, as they tell each other with each frame. A node that hears from any other how
@@ -10,33 +19,50 @@ const maximumPeers = 10_000
  * confirmed: what it acknowledged since is gone, votes included. The leader of a group finds that out for its own term alone
  * (its acknowledgement marks); this holds over terms, for all groups at once, and before the first vote is given, since
  * whoever asks for it says what he knows. Nobody stores it: who has started since knows nothing.
+ *
+ * A disk that has lost something writes on, and has as much as before soon. So a position counts together with the life of
+ * the host that wrote up to it: what a former life had is compared with what the disk had when this one began.
  */
 export class DiskMarks {
+  readonly #life: number
   readonly #own: () => number | undefined
-  readonly #peers = new Map<NodeId, { readonly incarnation: Incarnation; readonly position: number }>()
+  readonly #openedAt: number | undefined
+  /** The latest heard of comes last, so that the first is the one to go. */
+  readonly #peers = new Map<NodeId, Heard>()
 
-  /** `own` tells how much of this node's log store is durable; undefined where the store does not say. */
-  constructor(own: () => number | undefined) {
+  /**
+   * To be made when the store has been opened and nothing was written yet.
+   *
+   * @param life drawn at random for this life of the host: an image that comes back must not bring it back
+   * @param own tells how much of this node's log store is durable; undefined where the store does not say
+   */
+  constructor(life: number, own: () => number | undefined) {
+    this.#life = life
     this.#own = own
+    this.#openedAt = own()
   }
 
-  /** How far a node's disk was, as far as this one has heard. */
-  known({ nodeId, incarnation }: Peer): number {
+  /** How far a node's disk was in those of its lives that got furthest, as far as this one has heard. */
+  known({ nodeId, incarnation }: Peer): LifeMark[] {
     const heard = this.#peers.get(nodeId)
-    return heard?.incarnation === incarnation ? heard.position : 0
+    if (heard?.incarnation !== incarnation) return []
+    return [...heard.positions]
+      .map(([life, position]) => ({ life, position }))
+      .sort((a, b) => b.position - a.position)
+      .slice(0, maximumKnownMarks)
   }
 
   /** What a frame to a node says, if there is anything to say. */
   to(peer: Peer): Marks | undefined {
     const position = this.#own() ?? 0
     const known = this.known(peer)
-    return position > 0 || known > 0 ? { kind: 'marks', position, known } : undefined
+    return position > 0 || known.length > 0 ? { kind: 'marks', life: this.#life, position, known } : undefined
   }
 
-  /** Takes in what a frame says. Returns whether this node's own disk has forgotten something. */
-  heard(peer: Peer, { position, known }: Marks): boolean {
-    if (position > this.known(peer)) this.#remember(peer, position)
-    return this.hasForgotten(known)
+  /** Takes in what a frame says. Returns what this node's own disk had and has forgotten, if it is told of something. */
+  heard(peer: Peer, { life, position, known }: Marks): LifeMark | undefined {
+    if (position > 0) this.#remember(peer, life, position)
+    return known.find((mark) => this.hasForgotten(mark))
   }
 
   /**
@@ -44,18 +70,38 @@ export class DiskMarks {
    *
    * @internal
    */
-  hasForgotten(known: number): boolean {
-    const own = this.#own()
-    return own !== undefined && known > own
+  hasForgotten({ life, position }: LifeMark): boolean {
+    const reached = this.reachedIn(life)
+    return reached !== undefined && position > reached
   }
 
-  #remember({ nodeId, incarnation }: Peer, position: number): void {
-    // The latest heard of comes last, so that the first is the one to go.
+  /**
+   * How far this disk has got, or had got when the life ended: no former one wrote anything after this one began.
+   *
+   * @internal
+   */
+  reachedIn(life: number): number | undefined {
+    return life === this.#life ? this.#own() : this.#openedAt
+  }
+
+  #remember({ nodeId, incarnation }: Peer, life: number, position: number): void {
+    const before = this.#peers.get(nodeId)
+    const positions = before?.incarnation === incarnation ? before.positions : new Map<number, number>()
+    if (position <= (positions.get(life) ?? 0)) return
+    positions.set(life, position)
+    if (positions.size > maximumLives) positions.delete(leastOf(positions))
     this.#peers.delete(nodeId)
     for (const [oldest] of this.#peers) {
       if (this.#peers.size < maximumPeers) break
       this.#peers.delete(oldest)
     }
-    this.#peers.set(nodeId, { incarnation, position })
+    this.#peers.set(nodeId, { incarnation, positions })
   }
+}
+
+/** The life that got least far: no other one is told of it first. */
+function leastOf(positions: ReadonlyMap<number, number>): number {
+  let least = { life: 0, position: Number.POSITIVE_INFINITY }
+  for (const [life, position] of positions) if (position < least.position) least = { life, position }
+  return least.life
 }

@@ -93,7 +93,8 @@ export type HostMessage =
  * heartbeats and their answers, and what nodes and groups that rest say. The signs of life of a node belong to no group:
  * they stand as messages of group 1 without the first three fields of a body. A node of an earlier version answers none of
  * them, so that no group with a replica there ever rests. Version 6 added, at the end and in the same place of a message, how
- * far the disks of the two have got.
+ * far the disks of the two have got: the life and position of the sender, then a count and as many pairs of them of the
+ * receiver.
  */
 export const frameVersion = 6
 const oldestReader = 2
@@ -148,17 +149,25 @@ export function messageBytes(message: HostMessage): number {
 /** Most bytes that a sign of life takes in a frame. */
 export const beatBytes = 48
 
-/** How far two disks have got, so that one of which an older image came back is found out. 0 where nothing is known. */
-export interface Marks {
-  readonly kind: 'marks'
-  /** The sender's. */
+/** How far a disk had got in a life of its node's host. */
+export interface LifeMark {
+  /** Drawn at random when the life began. */
+  readonly life: number
   readonly position: number
-  /** The receiver's, as far as the sender has heard. */
-  readonly known: number
 }
 
+/** How far two disks have got, so that one of which an older image came back is found out. */
+export interface Marks extends LifeMark {
+  readonly kind: 'marks'
+  /** Of the receiver, as far as the sender has heard: of the lives that got furthest. */
+  readonly known: readonly LifeMark[]
+}
+
+/** So many lives of the receiver are told of: besides its present one there is the one that got furthest, then. */
+export const maximumKnownMarks = 2
+
 /** Most bytes that these take in a frame. */
-export const marksBytes = 32
+export const marksBytes = 64
 
 /** A message with the group it is for. */
 export interface GroupMessage {
@@ -237,7 +246,7 @@ export class FramePacker {
     return room > smallFrameBytes && frame.length * 4 < room ? this.#out.finish() : frame
   }
 
-  #addMarks({ kind, position, known }: Marks): void {
+  #addMarks({ kind, life, position, known }: Marks): void {
     const out = this.#out
     out
       .varint(1)
@@ -245,7 +254,8 @@ export class FramePacker {
       .varint(0)
       .u32(0)
     const start = out.length
-    out.varint(position).varint(known)
+    out.varint(life).varint(position).varint(known.length)
+    for (const mark of known) out.varint(mark.life).varint(mark.position)
     out.patchU32(start - 4, out.length - start)
   }
 }
@@ -378,7 +388,13 @@ function unknownFrame(version: number): KeelsonError {
 
 function readMarks(bytes: Uint8Array): Marks {
   const reader = new ByteReader(bytes, 'what a Raft frame says of disks')
-  return { kind: 'marks', position: reader.varint(), known: reader.varint() }
+  const own = { life: reader.varint(), position: reader.varint() }
+  const count = reader.varint()
+  // A later release may tell of more. Each takes at least two bytes.
+  if (count * 2 > reader.remaining) reader.fail(`announces ${count} lives of a disk, more than it can hold`)
+  const known: LifeMark[] = []
+  while (known.length < count) known.push({ life: reader.varint(), position: reader.varint() })
+  return { kind: 'marks', ...own, known }
 }
 
 function readMessage(kind: HostMessage['kind'], bytes: Uint8Array): HostMessage {

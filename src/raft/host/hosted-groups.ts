@@ -3,7 +3,7 @@ import type { RecoveredGroup } from '../../interfaces/log-store.ts'
 import type { StateMachine } from '../../interfaces/state-machine.ts'
 import type { PeerIdentity } from '../../interfaces/transport.ts'
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
-import { checkId, type GroupId, type NodeId, type ReplicaId } from '../../model/ids.ts'
+import type { GroupId, NodeId, ReplicaId } from '../../model/ids.ts'
 import { bootstrapState, replicaOf } from '../core/configuration.ts'
 import { longestPledgeMs } from '../core/options.ts'
 import { RaftCore } from '../core/raft.ts'
@@ -23,6 +23,7 @@ import { supersededError } from '../group/refusals.ts'
 import { Replica } from '../group/replica.ts'
 import type { ReplicaPort } from '../group/replica-port.ts'
 import { DamagedReplicas } from './damaged-replicas.ts'
+import { checkGroupId, diskGroupId, forgetfulDisk, isConcerned, isForgetful } from './disk-record.ts'
 import { EmptyReplicas, mayTakeId } from './empty-replicas.ts'
 import type { HostMessage } from './frame.ts'
 import type { LogGate } from './log-gate.ts'
@@ -81,17 +82,20 @@ export class HostedGroups {
   readonly #busy = new Set<GroupId>()
   /** What is done with them, until it has ended, well or not. */
   readonly #tasks = new Set<Promise<void>>()
-  /** An older image of the disk came back, or it lost what it had confirmed. */
-  #forgot = false
+  /** An older image of the disk came back, or it lost what it had confirmed, in this life or a former one. */
+  #forgot: boolean
 
   constructor(own: HostedGroupsOptions) {
     this.#own = own
     const { log, outbox, loop, maximumMessageBytes } = own
     const { env, limits, forwardProposals } = own.options
     this.#setup = { env, limits, forwards: forwardProposals }
+    this.#forgot = isForgetful(log)
     for (const [groupId, recovered] of log.recovered()) {
-      if (recovered.metadata === undefined) continue
-      this.#stored.set(groupId, { recovered, metadata: decodeGroupMetadata(recovered.metadata) })
+      if (recovered.metadata === undefined || groupId === diskGroupId) continue
+      const metadata = decodeGroupMetadata(recovered.metadata)
+      const quarantined = metadata.quarantined || (this.#forgot && isConcerned(metadata))
+      this.#stored.set(groupId, { recovered, metadata: { ...metadata, quarantined } })
     }
     this.damaged = new DamagedReplicas({
       env,
@@ -179,6 +183,7 @@ export class HostedGroups {
     const { stateMachine } = checkSetup('RaftHost.adoptGroup', setup)
     return this.#exclusively(groupId, async () => {
       return this.#orClose(stateMachine, async () => {
+        if (this.#forgot) throw forgotten(groupId)
         if (this.#stored.has(groupId)) {
           throw new KeelsonError(
             'ALREADY_BOOTSTRAPPED',
@@ -274,7 +279,7 @@ export class HostedGroups {
 
   async destroyGroup(groupId: GroupId, setup: { readonly stateMachine?: StateMachine }): Promise<void> {
     this.#own.checkOpen()
-    checkId(groupId, 'a group id')
+    checkGroupId(groupId)
     const { stateMachine } = checkDestruction(setup)
     if (this.#busy.has(groupId)) throw inUse(groupId)
     const group = this.#groups.get(groupId)
@@ -321,7 +326,7 @@ export class HostedGroups {
 
   async #exclusively<T>(groupId: GroupId, task: () => Promise<T>): Promise<T> {
     this.#own.checkOpen()
-    checkId(groupId, 'a group id')
+    checkGroupId(groupId)
     if (this.#busy.has(groupId) || this.#groups.has(groupId)) throw inUse(groupId)
     if (this.#groups.size + this.#busy.size >= this.#own.options.maximumGroups) {
       throw new KeelsonError(
@@ -436,7 +441,9 @@ export class HostedGroups {
 
   /**
    * The node `knownBy` knows that more was durable here than is. Nothing that this node has promised can be relied on: its
-   * votes and acknowledgements in all its groups, which may be more than it knows of.
+   * votes and acknowledgements in all its groups, which may be more than it knows of. That is stored once for all groups,
+   * before anything else: what is written of one of them later may still say that it is well, as a group that is just being
+   * opened does.
    */
   diskForgot(knownBy: NodeId, known: number): void {
     if (this.#forgot) return
@@ -446,12 +453,13 @@ export class HostedGroups {
       { knownBy, known, position: log.durablePosition() },
       'an older image of the disk came back, or it lost what it had confirmed: all groups of this node are quarantined. Remove their replicas, and start the node with an empty directory',
     )
+    // A failure of these writes ends the host, which says so.
+    loop.write({ groupId: diskGroupId, metadata: forgetfulDisk }).catch(() => {})
     for (const replica of this.#replicas.values()) if (isConcerned(replica.metadata)) replica.quarantine()
     for (const [groupId, { metadata, recovered }] of this.#stored) {
       if (this.#replicas.has(groupId) || metadata.quarantined || !isConcerned(metadata)) continue
       const quarantined = { ...metadata, quarantined: true }
       this.#stored.set(groupId, { metadata: quarantined, recovered })
-      // A failure ends the host, which says so.
       loop.write({ groupId, metadata: encodeGroupMetadata(quarantined) }).catch(() => {})
     }
   }
@@ -506,14 +514,6 @@ async function openMachine(groupId: GroupId, machine: StateMachine): Promise<Gro
     'CONFLICT',
     `the state machine of group ${groupId} still held the state of replica ${stored.replicaId}, which this node no longer has; it was deleted, so call again with a new one`,
   )
-}
-
-/**
- * A group that was recovered from a lost quorum has given up what was promised before, and nobody can tell whether what the
- * others remember of the disk is from before: there its leaders alone find out what is missing.
- */
-function isConcerned({ destroyed, recoveryGeneration }: GroupMetadata): boolean {
-  return !destroyed && recoveryGeneration === 0
 }
 
 function forgotten(groupId: GroupId): KeelsonError {

@@ -96,11 +96,12 @@ export class RaftHost implements AsyncDisposable {
     this.nodeId = options.nodeId
     this.incarnation = log.incarnation
     this.#events = new Events(env.logger, ['stopped'])
-    const marks = new DiskMarks(() => log.durablePosition())
+    const liveness = new NodeLiveness({ ...raft, random: env.random })
+    const marks = new DiskMarks(liveness.life, () => log.durablePosition())
     this.#outbox = new Outbox(channel, env.metrics, marks, (nodeId) => this.#framesDropped(nodeId))
     this.#nodes = new NodeBeats({
       env,
-      liveness: new NodeLiveness({ ...raft, random: env.random }),
+      liveness,
       replicas: () => this.#hosted.replicas(),
       send: (peer, beat) => {
         this.#outbox.addBeat(peer, beat)
@@ -150,7 +151,8 @@ export class RaftHost implements AsyncDisposable {
       env,
       incarnation: log.incarnation,
       marked: (peer, told) => {
-        if (marks.heard(peer, told)) this.#hosted.diskForgot(peer.nodeId, told.known)
+        const forgotten = marks.heard(peer, told)
+        if (forgotten !== undefined) this.#hosted.diskForgot(peer.nodeId, forgotten.position)
       },
       find: (groupId, message, recoveryGeneration, peer) =>
         this.#hosted.find(groupId, message, recoveryGeneration, peer),
@@ -219,8 +221,9 @@ export class RaftHost implements AsyncDisposable {
    * It is refused where this node has the group or had it, in whatever form: what that replica promised counts, so the one
    * that a late split would make has come too late, and is to be thrown away.
    *
-   * @throws KeelsonError `ALREADY_BOOTSTRAPPED`, `INVALID_ARGUMENT` for a state machine with no such state, or that of a
-   * replica elsewhere, `CONFLICT` when it is open, `CLOSED`, `STORE_POISONED`
+   * @throws KeelsonError `ALREADY_BOOTSTRAPPED`, `QUARANTINED` when the disk of this node forgot what it had,
+   * `INVALID_ARGUMENT` for a state machine with no such state, or that of a replica elsewhere, `CONFLICT` when it is open,
+   * `CLOSED`, `STORE_POISONED`
    */
   async adoptGroup(groupId: GroupId, setup: { readonly stateMachine: StateMachine }): Promise<RaftGroup> {
     return this.#hosted.adoptGroup(groupId, setup)

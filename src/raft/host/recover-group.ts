@@ -19,6 +19,7 @@ import { type GroupReport, planRecovery, type RecoveryPlan, recoveryWrite } from
 import { decodeGroupMetadata, type GroupMetadata } from '../group/metadata.ts'
 import { cutAfter, forgetApplied, recoverReplica, wholePart } from '../group/recovery.ts'
 import { supersededError } from '../group/refusals.ts'
+import { diskGroupId, isConcerned, isForgetful } from './disk-record.ts'
 
 /** Which replica of which stopped host {@link inspectGroup} and {@link recoverGroup} work on. */
 export interface StoppedGroupOptions {
@@ -78,7 +79,7 @@ const stoppedGroup = {
   log: functionOption<LogStoreFactory>(),
   clusterId: stringOption(),
   nodeId: stringOption(),
-  groupId: integerOption({ min: 1 }),
+  groupId: integerOption({ min: 1, max: diskGroupId - 1 }),
   stateMachine: objectOption<StateMachine>(['open', 'close']),
 }
 
@@ -197,10 +198,12 @@ async function withReplica<T>(
   const nodeId = checkName(options.nodeId, 'a node id')
   await using store = await log({ env, clusterId, nodeId })
   const found = store.recovered().get(groupId)
-  const metadata = found?.metadata === undefined ? undefined : decodeGroupMetadata(found.metadata)
-  if (found === undefined || metadata === undefined || metadata.destroyed) {
+  const stored = found?.metadata === undefined ? undefined : decodeGroupMetadata(found.metadata)
+  if (found === undefined || stored === undefined || stored.destroyed) {
     throw new KeelsonError('NOT_FOUND', `the log store has no replica of group ${groupId}`)
   }
+  const forgot = isForgetful(store) && isConcerned(stored)
+  const metadata = forgot ? { ...stored, quarantined: true } : stored
   if (metadata.supersededBy > 0) throw supersededError(groupId, metadata)
   try {
     return await act(store, await inspect(options, store, found, metadata))

@@ -65,8 +65,10 @@ interface State {
   nodeId: NodeId | undefined
   incarnation: Incarnation
   readonly groups: Map<GroupId, Group>
-  /** Changes ever made. */
+  /** Changes ever made, those that a crash took back not among them. */
   changes: number
+  /** How many of them were synced. */
+  durable: number
 }
 
 /**
@@ -106,7 +108,6 @@ class MemoryLogStore implements LogStore {
   readonly #groups: Map<GroupId, Group>
   readonly #recovered: ReadonlyMap<GroupId, RecoveredGroup>
   #failure: KeelsonError | undefined
-  #durable: number
   #closed = false
   #syncing = false
   #waiting: Waiter[] = []
@@ -124,6 +125,7 @@ class MemoryLogStore implements LogStore {
       incarnation: 1 + context.env.random.integer(Number.MAX_SAFE_INTEGER - 1),
       groups: new Map(),
       changes: 0,
+      durable: 0,
     }))
     try {
       return new MemoryLogStore(mount, limits, context)
@@ -152,8 +154,6 @@ class MemoryLogStore implements LogStore {
     state.nodeId = nodeId
     this.incarnation = state.incarnation
     this.#mount = mount
-    // What a crash has left.
-    this.#durable = state.changes
     this.#groups = state.groups
     this.#recovered = new Map(
       [...state.groups].map(([groupId, group]) => [
@@ -169,7 +169,7 @@ class MemoryLogStore implements LogStore {
   }
 
   durablePosition(): number {
-    return this.#durable
+    return this.#mount.state.durable
   }
 
   recovered(): ReadonlyMap<GroupId, RecoveredGroup> {
@@ -313,9 +313,10 @@ class MemoryLogStore implements LogStore {
       this.#waiting = []
       try {
         if (this.#failure !== undefined) throw this.#failure
-        const { changes } = this.#mount.state
+        const { state } = this.#mount
+        const { changes } = state
         await this.#mount.sync()
-        this.#durable = changes
+        state.durable = Math.max(state.durable, changes)
         for (const { done, bytes } of covered) {
           this.#queuedBytes -= bytes
           done.resolve()

@@ -450,6 +450,30 @@ suite('replicas that may not campaign', () => {
     for (const { up, core } of cluster.replicas.values()) assert.ok(!up || core.role !== 'leader')
   })
 
+  test('a replica that is quarantined says nothing of what it promised just before', () => {
+    const cluster = new Cluster(3)
+    cluster.elect(1)
+    cluster.replica(3).stalled = true
+    cluster.propose(1, 'a')
+    cluster.settle()
+    cluster.log = []
+    cluster.on(3, (core) => {
+      core.step(
+        { kind: 'heartbeat', from: 1, to: 3, term: core.term, round: 1, commit: 0, match: 0 },
+        cluster.now,
+      )
+      core.quarantine()
+    })
+    cluster.replica(3).stalled = false
+    cluster.advance(200)
+    for (const kind of ['appendReply', 'heartbeatReply'] as const) {
+      assert.deepEqual(
+        cluster.sent(kind).filter(({ from }) => from === 3),
+        [],
+      )
+    }
+  })
+
   test('a disk that forgot what it acknowledged is quarantined, and stays so', () => {
     const cluster = new Cluster(3)
     cluster.elect(1)

@@ -145,6 +145,25 @@ suite('the invariants of a group', () => {
     })
   })
 
+  test('the quarantined promise nothing', () => {
+    const { judge, cluster } = group()
+    const core = cluster.core(3)
+    const header = { from: 3, to: 1, term: core.term }
+    const promises: Message[] = [
+      { ...header, kind: 'voteReply', granted: true },
+      { ...header, kind: 'vote', lastIndex: 1, lastTerm: 1, transfer: false },
+      { ...header, kind: 'heartbeatReply', round: 1, pledgeMs: 0 },
+      { ...header, kind: 'appendReply', index: 1, accepted: true, hintIndex: 0, hintTerm: 0 },
+    ]
+    judge.observe(core)
+    judge.sent({ ...header, kind: 'heartbeatReply', round: 1, pledgeMs: 0 })
+    core.quarantine()
+    for (const message of promises) breaks('the quarantined promise nothing', () => judge.sent(message))
+    judge.sent({ ...header, kind: 'voteReply', granted: false })
+    judge.sent({ ...header, kind: 'appendReply', index: 1, accepted: false, hintIndex: 0, hintTerm: 0 })
+    judge.sent({ ...header, kind: 'superseded' } as never)
+  })
+
   test('leader append-only', () => {
     const { judge, leader } = group()
     judge.observe(leader)

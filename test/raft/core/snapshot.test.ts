@@ -83,6 +83,21 @@ suite('snapshots', () => {
     assert.equal(cluster.core(1).progress.get(3)?.state, 'replicate')
   })
 
+  test('are not acknowledged by a replica that was quarantined while they came', () => {
+    const cluster = compacted()
+    cluster.restores = false
+    cluster.advance(100)
+    cluster.on(3, (core) => core.quarantine())
+    cluster.log = []
+    cluster.restore(3)
+    cluster.advance(500)
+    assert.deepEqual(cluster.applied(3), ['a', 'b', 'c', 'd'])
+    assert.deepEqual(
+      cluster.sent('appendReply').filter(({ from }) => from === 3),
+      [],
+    )
+  })
+
   test('are offered once while the host is busy with one', () => {
     const cluster = compacted()
     cluster.restores = false

@@ -187,4 +187,12 @@ export const sampleSnapshot: StateSnapshot = {
   async [Symbol.asyncDispose]() {},
 }
 
-export const sampleMarks6: Marks = { kind: 'marks', position: 2 ** 50 + 5, known: 300 }
+export const sampleMarks6: Marks = {
+  kind: 'marks',
+  life: 2 ** 49 + 3,
+  position: 2 ** 50 + 5,
+  known: [
+    { life: 2 ** 48 + 7, position: 300 },
+    { life: 9, position: 200 },
+  ],
+}

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { KeelsonError } from '../../../src/core/errors.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
+import { decodeGroupMetadata, encodeGroupMetadata } from '../../../src/raft/group/metadata.ts'
 import { DiskMarks } from '../../../src/raft/host/disk-marks.ts'
 import { inspectGroup, recoverGroup } from '../../../src/raft/host/recover-group.ts'
 import { isolate } from '../../../src/simulation/partitions.ts'
@@ -246,6 +247,7 @@ async function restoredDisk(
   cluster: Cluster,
   newLeaders: boolean,
   opened: readonly number[] = groups,
+  beforeCrash: (node: ClusterNode) => void = () => {},
 ): Promise<ClusterNode> {
   await bootstrap(cluster)
   await leadAll(cluster, 'n1')
@@ -256,11 +258,22 @@ async function restoredDisk(
   const image = node.image()
   await fill(cluster, 10)
   await allConverged(cluster)
+  beforeCrash(node)
   node.crash('kill')
   node.restore(image)
   if (newLeaders) await leadAll(cluster, 'n3')
   await restart(node, opened)
   return node
+}
+
+/** As {@link restoredDisk}, and the node hears of nobody yet. */
+async function restoredAndCutOff(cluster: Cluster): Promise<{ position: number; node: ClusterNode }> {
+  let position = 0
+  const node = await restoredDisk(cluster, true, groups, (found) => {
+    position = found.store.durablePosition?.() ?? 0
+    cluster.conditions.partition(isolate('n2', names))
+  })
+  return { position, node }
 }
 
 async function allQuarantined(cluster: Cluster, node: ClusterNode): Promise<void> {
@@ -303,6 +316,20 @@ suite('a disk of which an older image comes back', () => {
     })
   })
 
+  test('is found out although it has written more since than it lost', async () => {
+    const cluster = makeCluster(11)
+    await cluster.run(async () => {
+      const { position, node } = await restoredAndCutOff(cluster)
+      // A group of its own, of which nobody else hears.
+      await cluster.bootstrap(['n2'], 20)
+      while ((node.store.durablePosition?.() ?? 0) <= position)
+        await cluster.propose('own+1', { groupId: 20 })
+      assert.ok(groups.every((groupId) => !node.group(groupId).status().quarantined))
+      cluster.conditions.heal()
+      await allQuarantined(cluster, node)
+    })
+  })
+
   test('makes nothing new: neither a group nor a replica', async () => {
     const cluster = makeCluster(8)
     await cluster.run(async () => {
@@ -337,6 +364,77 @@ suite('a disk of which an older image comes back', () => {
       cluster.node('n3').crash()
       await restart(node)
       for (const groupId of groups) assert.ok(node.group(groupId).status().quarantined)
+    })
+  })
+
+  test('is not believed by its next life either, although nobody is left who knows', async () => {
+    const cluster = makeCluster(12)
+    await cluster.run(async () => {
+      const node = await restoredDisk(cluster, true)
+      await allQuarantined(cluster, node)
+      await cluster.sleep(100)
+      for (const name of names) cluster.node(name).crash('power')
+      for (const name of names) await cluster.node(name).restart()
+      const replicas = cluster.replicas(['n2'])
+      await assert.rejects(node.host.bootstrap(9, { replicas, stateMachine: node.machine(9) }), {
+        code: 'QUARANTINED',
+      })
+      await assert.rejects(node.host.adoptGroup(9, { stateMachine: node.machine(9) }), {
+        code: 'QUARANTINED',
+      })
+      await cluster.bootstrap(['n1', 'n3'], 10)
+      await node.host.awaitGroup(10, { stateMachine: node.machine(10) })
+      const leader = await cluster.leader(10)
+      const { incarnation } = node.store
+      await leader.group(10).changeMembership({ type: 'addLearner', nodeId: 'n2', incarnation })
+      await cluster.sleep(2_000)
+      assert.equal(node.group(10).status().replicaId, 0)
+      await fill(cluster, 1)
+    })
+  })
+
+  test('has a group quarantined that was being opened when it was found out, and wrote that it is well', async () => {
+    const cluster = makeCluster(13)
+    await cluster.run(async () => {
+      const node = await restoredDisk(cluster, true, [1])
+      await cluster.until(() => node.group(1).status().quarantined, 'it is found out', 10_000)
+      await cluster.sleep(100)
+      for (const name of names) cluster.node(name).crash('power')
+      node.process.restart()
+      // What a start writes that had read the metadata before.
+      const store = await node.openLog()
+      const { metadata } = store.recovered().get(2) ?? {}
+      const before = decodeGroupMetadata(metadata as Uint8Array)
+      await store.write([{ groupId: 2, metadata: encodeGroupMetadata({ ...before, quarantined: false }) }])
+      await store.close()
+      const report = await inspectGroup(node.offline(2))
+      assert.equal(report.quarantined, true)
+      await node.startAgain()
+      assert.equal(node.host.stored().size, groups.length)
+      for (const groupId of groups) {
+        assert.ok(node.host.stored().get(groupId)?.quarantined)
+        assert.ok(node.group(groupId).status().quarantined)
+      }
+    })
+  })
+
+  test('is told of under an id that no group has', async () => {
+    const cluster = makeCluster(14)
+    await cluster.run(async () => {
+      await cluster.add(...names)
+      const { host } = cluster.node('n1')
+      const replicas = cluster.replicas(names)
+      const groupId = Number.MAX_SAFE_INTEGER
+      const refused = { code: 'INVALID_ARGUMENT', message: /less than 9007199254740991/ }
+      const stateMachine = cluster.node('n1').machine(9)
+      await assert.rejects(host.bootstrap(groupId, { replicas, stateMachine }), refused)
+      await assert.rejects(host.adoptGroup(groupId, { stateMachine }), refused)
+      await assert.rejects(host.openGroup(groupId, { stateMachine }), refused)
+      await assert.rejects(host.awaitGroup(groupId, { stateMachine }), refused)
+      await assert.rejects(host.destroyGroup(groupId), refused)
+      await assert.rejects(inspectGroup({ ...cluster.node('n1').offline(1), groupId }), {
+        code: 'INVALID_OPTION',
+      })
     })
   })
 

@@ -1,53 +1,111 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { DiskMarks } from '../../../src/raft/host/disk-marks.ts'
-import type { Marks } from '../../../src/raft/host/frame.ts'
+import type { LifeMark, Marks } from '../../../src/raft/host/frame.ts'
 
-const marks = (position: number, known: number): Marks => ({ kind: 'marks', position, known })
+/** Of the peer in one of its lives; what it knows of this node. */
+const marks = (life: number, position: number, known: readonly LifeMark[] = []): Marks => ({
+  kind: 'marks',
+  life,
+  position,
+  known,
+})
+const mark = (life: number, position: number): LifeMark => ({ life, position })
 const peer = { nodeId: 'n2', incarnation: 7 }
+
+/** The marks of this node, in life 1, with a disk that writes on. */
+function open(life: number, position: number) {
+  const disk = { position }
+  return { disk, own: new DiskMarks(life, () => disk.position) }
+}
 
 suite('what nodes know of the disks of each other', () => {
   test('is how far they were at the most, whatever comes late', () => {
-    const disk = new DiskMarks(() => 10)
-    assert.deepEqual(disk.to(peer), marks(10, 0))
-    assert.equal(disk.heard(peer, marks(50, 0)), false)
-    assert.equal(disk.heard(peer, marks(40, 10)), false)
-    assert.deepEqual(disk.to(peer), marks(10, 50))
-    assert.equal(disk.heard(peer, marks(0, 11)), true)
+    const { own } = open(1, 10)
+    assert.deepEqual(own.to(peer), marks(1, 10))
+    assert.equal(own.heard(peer, marks(4, 50)), undefined)
+    assert.equal(own.heard(peer, marks(4, 40, [mark(1, 10)])), undefined)
+    assert.deepEqual(own.to(peer), marks(1, 10, [mark(4, 50)]))
+    assert.deepEqual(own.heard(peer, marks(4, 0, [mark(1, 11)])), mark(1, 11))
   })
 
-  test('holds for one life of a disk', () => {
-    const disk = new DiskMarks(() => 10)
-    disk.heard(peer, marks(50, 0))
+  test('holds for one incarnation of a disk', () => {
+    const { own } = open(1, 10)
+    own.heard(peer, marks(4, 50))
     const empty = { ...peer, incarnation: 8 }
-    assert.deepEqual(disk.to(empty), marks(10, 0))
-    disk.heard(empty, marks(5, 0))
-    assert.deepEqual(disk.to(empty), marks(10, 5))
-    assert.equal(disk.known(peer), 0)
+    assert.deepEqual(own.to(empty), marks(1, 10))
+    own.heard(empty, marks(5, 5))
+    assert.deepEqual(own.to(empty), marks(1, 10, [mark(5, 5)]))
+    assert.deepEqual(own.known(peer), [])
   })
 
   test('is not said where there is nothing to say', () => {
-    const disk = new DiskMarks(() => 0)
-    assert.equal(disk.to(peer), undefined)
-    disk.heard(peer, marks(5, 0))
-    assert.deepEqual(disk.to(peer), marks(0, 5))
+    const { own } = open(1, 0)
+    assert.equal(own.to(peer), undefined)
+    own.heard(peer, marks(4, 0))
+    assert.equal(own.to(peer), undefined)
+    own.heard(peer, marks(4, 5))
+    assert.deepEqual(own.to(peer), marks(1, 0, [mark(4, 5)]))
   })
 
   test('is kept of so many nodes, those that were heard of last', () => {
-    const disk = new DiskMarks(() => 0)
+    const { own } = open(1, 0)
     const node = (i: number) => ({ nodeId: `n${i}`, incarnation: 1 })
-    for (let i = 0; i < 10_000; i++) disk.heard(node(i), marks(1, 0))
-    disk.heard(node(0), marks(2, 0))
-    for (let i = 10_000; i < 10_003; i++) disk.heard(node(i), marks(1, 0))
+    for (let i = 0; i < 10_000; i++) own.heard(node(i), marks(4, 1))
+    own.heard(node(0), marks(4, 2))
+    for (let i = 10_000; i < 10_003; i++) own.heard(node(i), marks(4, 1))
     assert.deepEqual(
-      [0, 1, 2, 3, 4, 10_002].map((i) => disk.known(node(i))),
-      [2, 0, 0, 0, 1, 1],
+      [0, 1, 2, 3, 4, 10_002].map((i) => own.known(node(i))[0]?.position),
+      [2, undefined, undefined, undefined, 1, 1],
     )
   })
 
-  test('a store that does not say how far it is accuses nobody', () => {
-    const disk = new DiskMarks(() => undefined)
-    assert.equal(disk.heard(peer, marks(5, 1_000)), false)
-    assert.deepEqual(disk.to(peer), marks(0, 5))
+  test('is kept of so many lives of a node, those that got furthest, and told of the first two', () => {
+    const { own } = open(1, 0)
+    for (let life = 10; life < 30; life++) own.heard(peer, marks(life, 1_000 - life))
+    assert.deepEqual(own.known(peer), [mark(10, 990), mark(11, 989)])
+    // One that wrote on after an older image came back does not drive out what is known of the one before.
+    own.heard(peer, marks(40, 995))
+    own.heard(peer, marks(40, 996))
+    assert.deepEqual(own.known(peer), [mark(40, 996), mark(10, 990)])
+  })
+})
+
+suite('a disk of which an older image came back', () => {
+  test('is found out although it has written more since than it lost', () => {
+    const other = open(4, 1)
+    const before = open(1, 100)
+    other.own.heard(peer, before.own.to(peer) as Marks)
+    const after = open(2, 40)
+    after.disk.position = 120
+    other.own.heard(peer, after.own.to(peer) as Marks)
+    assert.deepEqual(other.own.known(peer), [mark(2, 120), mark(1, 100)])
+    assert.deepEqual(after.own.heard(peer, other.own.to(peer) as Marks), mark(1, 100))
+  })
+
+  test('is not suspected where each life went on from the one before', () => {
+    const other = open(4, 1)
+    let position = 10
+    for (let life = 10; life < 20; life++) {
+      const { own, disk } = open(life, position)
+      assert.equal(own.heard(peer, other.own.to(peer) ?? marks(4, 1)), undefined)
+      disk.position += 7
+      other.own.heard(peer, own.to(peer) as Marks)
+      assert.equal(own.heard(peer, other.own.to(peer) as Marks), undefined)
+      position = disk.position + 1
+    }
+  })
+
+  test('is found out when it has less than this very life was heard to have', () => {
+    const { own, disk } = open(2, 40)
+    assert.equal(own.heard(peer, marks(4, 1, [mark(2, 41)]))?.position, 41)
+    disk.position = 41
+    assert.equal(own.heard(peer, marks(4, 1, [mark(2, 41)])), undefined)
+  })
+
+  test('is not suspected where its store does not say how far it is', () => {
+    const own = new DiskMarks(1, () => undefined)
+    assert.equal(own.heard(peer, marks(4, 5, [mark(1, 1_000), mark(2, 1_000)])), undefined)
+    assert.deepEqual(own.to(peer), marks(1, 0, [mark(4, 5)]))
   })
 })

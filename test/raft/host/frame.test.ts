@@ -8,6 +8,7 @@ import {
   FramePacker,
   type HostMessage,
   marksBytes,
+  maximumKnownMarks,
   messageBytes,
 } from '../../../src/raft/host/frame.ts'
 import { extendFrame } from '../support/later-release.ts'
@@ -61,7 +62,15 @@ const messages: HostMessage[] = [
   { ...header, kind: 'readIndexReply', requestId: 2 ** 50, index: 8 },
 ]
 
-const marks = { kind: 'marks', position: 2 ** 52, known: 300 } as const
+const marks = {
+  kind: 'marks',
+  life: 2 ** 50 - 1,
+  position: 2 ** 52,
+  known: [
+    { life: 5, position: 300 },
+    { life: 6, position: 299 },
+  ],
+} as const
 
 function packed(): Uint8Array {
   const packer = new FramePacker(42)
@@ -157,8 +166,9 @@ test('what a frame says of disks takes no more than is kept free for it', () => 
   const { length } = packer
   const largest = {
     kind: 'marks',
-    position: Number.MAX_SAFE_INTEGER,
-    known: Number.MAX_SAFE_INTEGER,
+    life: big,
+    position: big,
+    known: Array.from({ length: maximumKnownMarks }, () => ({ life: big, position: big })),
   } as const
   assert.ok(packer.finish(largest).length - length <= marksBytes)
 })

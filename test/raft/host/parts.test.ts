@@ -193,7 +193,12 @@ suite('the outbox', () => {
       maximumMessageBytes: 1000,
       send: (peer: string, bytes: Uint8Array) => sent.push([peer, bytes.slice()]) > 0,
     } as unknown as Channel
-    const outbox = new Outbox(channel, new MetricsRegistry(), new DiskMarks(() => 2 ** 50), () => {})
+    const outbox = new Outbox(
+      channel,
+      new MetricsRegistry(),
+      new DiskMarks(2 ** 50 - 1, () => 2 ** 50),
+      () => {},
+    )
     const message = { kind: 'heartbeat', from: 1, to: 2, term: 3, round: 4, commit: 5, match: 6 } as const
     for (let groupId = 1; groupId <= 40; groupId++) {
       outbox.add(groupId, 0, { nodeId: 'a', incarnation: 1 }, message)

@@ -1,9 +1,19 @@
 import { entryKinds, type LogEntry } from '../../../src/interfaces/log-store.ts'
 import { decodeConfiguration } from '../../../src/raft/core/configuration.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
+import { DiskMarks } from '../../../src/raft/host/disk-marks.ts'
 import type { Marks } from '../../../src/raft/host/frame.ts'
 import { Node, type Peer } from '../simulation/node.ts'
+import type { Settings } from '../simulation/settings.ts'
 import type { PlantedBug } from './types.ts'
+
+const forgetful = (settings: Settings): Settings => ({
+  ...settings,
+  operatorIntervalMs: 1e9,
+  losesQuorum: false,
+  earlierShare: 0,
+  emphasis: ['old disk restored', 'leader cut off'],
+})
 
 /** Bugs in what is done with disks that damage and forget, and with changes that meet. */
 export const diskBugs: readonly PlantedBug[] = [
@@ -93,16 +103,58 @@ export const diskBugs: readonly PlantedBug[] = [
     name: 'what other nodes know of a disk is not compared with it',
     mistake: 29,
     Node: class extends Node {
-      override takeMarks(peer: Peer, { kind, position }: Marks): void {
-        super.takeMarks(peer, { kind, position, known: 0 })
+      override takeMarks(peer: Peer, marks: Marks): void {
+        super.takeMarks(peer, { ...marks, known: [] })
       }
     },
+    adjust: forgetful,
+  },
+  {
+    name: 'what other nodes know of a disk is compared with what it has written since it started',
+    mistake: 29,
+    Node: class extends Node {
+      override makeMarks(life: number): DiskMarks {
+        const { store } = this
+        const Marks = class extends DiskMarks {
+          override reachedIn(): number {
+            return store.position
+          }
+        }
+        return new Marks(life, () => store.position)
+      }
+    },
+    adjust: forgetful,
+  },
+  {
+    name: 'a quarantined replica says what it had promised before',
+    mistake: 29,
+    Node: class extends Node {
+      override breaksPromises(): boolean {
+        return false
+      }
+    },
+    adjust: forgetful,
+  },
+  {
+    name: 'a quarantined replica acknowledges the snapshot that was on its way to it',
+    mistake: 29,
+    Core: class extends RaftCore {
+      override acknowledge(index: number): void {
+        const { quarantined } = this
+        this.quarantined = false
+        super.acknowledge(index)
+        this.quarantined = quarantined
+      }
+    },
+    // Snapshots take long, and are needed often.
     adjust: (settings) => ({
-      ...settings,
-      operatorIntervalMs: 1e9,
-      losesQuorum: false,
-      earlierShare: 0,
-      emphasis: ['old disk restored', 'leader cut off'],
+      ...forgetful(settings),
+      flushEvery: 3,
+      keepEntries: 0,
+      sparesLaggards: false,
+      chunkBytes: 20,
+      thinkMs: 3,
+      emphasis: ['lost sync', 'old disk restored', 'swizzle-clog'],
     }),
   },
 ]

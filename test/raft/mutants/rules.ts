@@ -25,6 +25,9 @@ export const safetyRules: readonly SafetyRule[] = [
     bugs: [
       'a replica whose disk forgot what it acknowledged is believed',
       'what other nodes know of a disk is not compared with it',
+      'what other nodes know of a disk is compared with what it has written since it started',
+      'a quarantined replica says what it had promised before',
+      'a quarantined replica acknowledges the snapshot that was on its way to it',
     ],
   },
   {

@@ -1,4 +1,4 @@
-import { pick, type SeededRandom } from '../../../src/core/random.ts'
+import { chance, pick, type SeededRandom } from '../../../src/core/random.ts'
 import type { LogEntry } from '../../../src/interfaces/log-store.ts'
 import type { FaultKind } from '../../../src/simulation/faults.ts'
 import type { MachineDisk } from './machine.ts'
@@ -102,11 +102,14 @@ function damage(
  * A disk comes back as it was earlier: the syncs in between were lost, or somebody restored a backup. Nobody has what only it
  * and one that is lost next have acknowledged; so this happens where all others have everything that it had. It is to be
  * found by those that remember. What it has voted since a leader cannot know; so where term or vote are not the same, somebody
- * knows how far its disk was, and speaks to it before anybody can ask for its vote.
+ * knows how far its disk was, and speaks to it before anybody can ask for its vote: at once, or when other groups of the
+ * node have written more than it lost.
  */
 function goBack(world: World, random: SeededRandom): (() => void) | undefined {
   const followers = whoAgree(world).filter((node) => !node.leads)
   if (followers.length === 0) return undefined
+  const promising = followers.find(isPromising)
+  if (promising !== undefined && chance(random, 0.3)) return foundOutLate(world, promising)
   const node = pick(random, followers)
   const { core } = node
   const image: Image = {
@@ -122,14 +125,36 @@ function goBack(world: World, random: SeededRandom): (() => void) | undefined {
     world.lost.add(core.replicaId)
     world.forgetful.add(core.replicaId)
     node.process.crash('power')
+    const lost = node.store.position - image.store.position
     node.store.restore(image.store)
     node.machineDisk.restore(image.machine)
     world.invariantsOf(node).reminted(core.replicaId)
     if (!overTerms) return world.restartLater(node)
     world.restart(node)
+    if (chance(random, 0.5)) node.store.writeElsewhere(lost + random.integer(10))
     for (const other of others) other.greet(node)
     world.toldOf.add(core.replicaId)
   }
+}
+
+/** A snapshot is on its way to it, or it has promised what its disk has not confirmed yet. */
+function isPromising({ core, withheld, earlier }: Node): boolean {
+  return !earlier && (core?.restoring !== undefined || withheld.length > 0)
+}
+
+/**
+ * An image that has all of this group, but not of other ones of its node, came back a while ago, and those who know speak to
+ * it only now: nothing on its disk is believed any more, while it is in the midst of it.
+ */
+function foundOutLate(world: World, node: Node): undefined {
+  const replicaId = node.core?.replicaId ?? 0
+  if (node.recoveryGeneration > 0) return
+  world.fault('forgetful disk found out late')
+  world.lost.add(replicaId)
+  world.forgetful.add(replicaId)
+  world.toldOf.add(replicaId)
+  const known = [{ life: -1, position: node.store.position + 1 }]
+  node.takeMarks(node.peer, { kind: 'marks', life: -1, position: 0, known })
 }
 
 function isSameVote({ store }: Node, image: Image): boolean {
@@ -141,7 +166,9 @@ function isSameVote({ store }: Node, image: Image): boolean {
 /** Somebody knows that its disk was further. All run a release that says so. */
 function isKnown(world: World, node: Node, image: Image, others: readonly Node[]): boolean {
   if (world.settings.earlierShare > 0) return false
-  return others.some((other) => other.marks.known(node.peer) > image.store.position)
+  return others.some((other) =>
+    other.marks.known(node.peer).some(({ position }) => position > image.store.position),
+  )
 }
 
 function mayForget(world: World, node: Node, image: Image): boolean {

@@ -107,7 +107,7 @@ export class Node {
   #recordDirty = false
   #learned = new Map<number, Peer>()
   liveness: NodeLiveness | undefined
-  /** What this life has heard of the disks of the others. */
+  /** What this life has heard of the disks of the others, from when it began: the next one has the disk that it finds. */
   marks: DiskMarks
   /** This life runs a release that writes frames of version 4. */
   earlier = false
@@ -150,7 +150,7 @@ export class Node {
     this.#upgrade(0.4)
     this.disk = world.makeDisk(this.process)
     this.store = this.makeStore()
-    this.marks = new DiskMarks(() => this.store.position)
+    this.marks = this.makeMarks(0)
     this.machineDisk = this.makeMachineDisk()
     this.env = this.process.environment
     this.process.onCrash((kind) => this.#onCrash(kind))
@@ -165,6 +165,10 @@ export class Node {
 
   makeStore(): Store {
     return new Store(this.disk)
+  }
+
+  makeMarks(life: number): DiskMarks {
+    return new DiskMarks(life, () => this.store.position)
   }
 
   makeMachineDisk(): MachineDisk {
@@ -261,6 +265,7 @@ export class Node {
     }
     const { firstDamaged } = this.store
     if (firstDamaged !== undefined) this.findsDamage(firstDamaged)
+    this.marks = this.makeMarks(this.#lives)
     this.earlier = chance(this.random, this.world.settings.earlierShare) && this.release !== later
     this.record = this.store.record
     if (this.record !== undefined && this.record.supersededBy > 0 && !this.record.destroyed) return
@@ -368,7 +373,6 @@ export class Node {
     this.#recordDirty = false
     this.#learned = new Map()
     this.liveness = undefined
-    this.marks = new DiskMarks(() => this.store.position)
     this.#livenessTimer?.cancel()
     this.#livenessTimer = undefined
     this.#restsWith = undefined
@@ -433,7 +437,7 @@ export class Node {
 
   /** Others know how far the disk of this node was. */
   takeMarks(peer: Peer, marks: Marks): void {
-    if (!this.marks.heard(peer, marks) || this.forgot) return
+    if (this.marks.heard(peer, marks) === undefined || this.forgot) return
     this.input('has forgotten what', peer.nodeId, 'knows')
     this.world.count('disk found out')
     this.forgot = true
@@ -899,10 +903,16 @@ export class Node {
 
   /** Messages that wait for a write leave when it is durable. */
   releaseWithheld(core: RaftCore): void {
+    if (this.breaksPromises(core)) this.withheld = []
     const free = this.withheld.filter((message) => this.mayRelease(core, message))
     if (free.length === 0) return
     this.withheld = this.withheld.filter((message) => !free.includes(message))
     this.sendAll(free.map(({ message }) => message))
+  }
+
+  /** What was promised before it was quarantined nobody may rely on. */
+  breaksPromises(core: RaftCore): boolean {
+    return core.quarantined
   }
 
   mayRelease(core: RaftCore, message: DeferredMessage): boolean {

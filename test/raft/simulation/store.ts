@@ -107,6 +107,11 @@ export class Store {
     this.record = this.durableRecord
   }
 
+  /** Other groups of the node write, too. */
+  writeElsewhere(changes: number): void {
+    this.position += changes
+  }
+
   get pendingChanges(): number {
     return this.#pending.length
   }

@@ -267,6 +267,7 @@ export class Cluster {
     }
     const last = done.at(-1)?.writeId
     if (last === undefined) return false
+    if (replica.core.quarantined) replica.after = []
     const free = replica.after.filter((deferred) => deferred.writeId <= last)
     replica.after = replica.after.filter((deferred) => deferred.writeId > last)
     for (const { message } of free) this.post(message)

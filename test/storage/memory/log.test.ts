@@ -45,6 +45,26 @@ suite('a memory disk', () => {
     )
   })
 
+  test('counts as durable what was synced, not what an earlier user has left there', async () => {
+    for (let seed = 0; seed < 10; seed++) {
+      const disk = new MemoryDisk()
+      const store = await memoryLog({ disk })(context)
+      await put(store, 1)
+      disk.fault = 'IO'
+      await assert.rejects(put(store, 2))
+      await store.close()
+      disk.fault = undefined
+      const again = await memoryLog({ disk })(context)
+      assert.equal(again.recovered().get(1)?.last.index, 2)
+      const said = again.durablePosition?.() ?? 0
+      disk.crash(new SeededRandom(seed))
+      const last = await memoryLog({ disk })(context)
+      assert.ok((last.durablePosition?.() ?? 0) >= said, `${said} was durable`)
+      await put(last, 2)
+      assert.ok((last.durablePosition?.() ?? 0) > said)
+    }
+  })
+
   test('lets nobody write after its crash', async () => {
     const disk = new MemoryDisk()
     const store = await memoryLog({ disk })(context)
