@@ -14,8 +14,10 @@ import {
   Fleet,
   type PlacementNode,
   type PlacementRange,
+  type PlacementSnapshot,
   type Plan,
   Planner,
+  type PlanOptions,
   plan,
   spread,
 } from 'keelson/placement'
@@ -29,6 +31,23 @@ const { values } = parseArgs({
 const rangeCount = Number(values.ranges)
 const nodeCount = Number(values.nodes)
 const random = new SeededRandom(7)
+
+/** A plan as the controller makes it, in slices; and for how long it kept the event loop at the most. */
+let longestSliceMs = 0
+function planInSlices(planner: Planner, snapshot: PlacementSnapshot, options: PlanOptions = {}): Plan {
+  longestSliceMs = 0
+  const work = planner.planning(snapshot, options)
+  for (;;) {
+    const startedMs = performance.now()
+    for (;;) {
+      const step = work.next()
+      const tookMs = performance.now() - startedMs
+      longestSliceMs = Math.max(longestSliceMs, tookMs)
+      if (step.done === true) return step.value
+      if (tookMs >= 2) break
+    }
+  }
+}
 
 /** Milliseconds of processor time of what is called. */
 function time<T>(work: () => T): { readonly ms: number; readonly result: T } {
@@ -145,17 +164,18 @@ const unlimited = {
   leaseTransfers: 8,
 }
 const planner = new Planner(policy)
-const summary = ({ moves, deferred }: Plan): string => `${moves.length} moves, ${deferred} wait`
-const cold = time(() => planner.plan(fleet.snapshot()))
+const summary = ({ moves, deferred }: Plan): string =>
+  `${moves.length} moves, ${deferred} wait; slices of up to ${longestSliceMs.toFixed(1)} ms`
+const cold = time(() => planInSlices(planner, fleet.snapshot()))
 report('a plan from scratch', cold.ms, summary(cold.result))
 console.log(`${'with what the planner keeps'.padEnd(58)} ${(mebibytes() - empty).toFixed(0).padStart(9)} MiB`)
-const again = time(() => planner.plan(fleet.snapshot()))
+const again = time(() => planInSlices(planner, fleet.snapshot()))
 report('the same again', again.ms)
 for (const changes of [1, 1000]) {
   for (let i = 0; i < changes; i++) {
     fleet.setLoad(1 + random.integer(rangeCount), { bytes: 3e8, cpu: 0.1, qps: 9 })
   }
-  const next = time(() => planner.plan(fleet.snapshot()))
+  const next = time(() => planInSlices(planner, fleet.snapshot()))
   report(`a plan after ${changes} loads changed`, next.ms, summary(next.result))
 }
 for (const [what, limits] of [
@@ -167,9 +187,9 @@ for (const [what, limits] of [
   for (let i = 0; i < 7; i++) {
     const dead = 17 + i
     fleet.setNode(node(dead, { liveness: 'dead', forMs: 300_000 }))
-    repairs.push(time(() => planner.plan(fleet.snapshot(), { limits })))
+    repairs.push(time(() => planInSlices(planner, fleet.snapshot(), { limits })))
     fleet.setNode(node(dead))
-    returns.push(time(() => planner.plan(fleet.snapshot())))
+    returns.push(time(() => planInSlices(planner, fleet.snapshot())))
   }
   const [repair, back] = [repairs, returns].map((all) => [...all].sort((x, y) => x.ms - y.ms)[3])
   if (repair === undefined || back === undefined) continue
@@ -178,7 +198,7 @@ for (const [what, limits] of [
   report('and when it is back', back.ms, summary(back.result))
 }
 fleet.setNode(node(3, { liveness: 'suspect' }))
-const doubt = time(() => planner.plan(fleet.snapshot()))
+const doubt = time(() => planInSlices(planner, fleet.snapshot()))
 report('a plan after a node is suspected', doubt.ms, summary(doubt.result))
 fleet.setNode(node(3))
 const pure = time(() => plan(fleet.snapshot(), policy))

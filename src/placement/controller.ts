@@ -10,6 +10,7 @@ import {
   optional,
   signalOption,
 } from '../core/options.ts'
+import { inSlices } from '../core/sliced.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import { isFinished, type Job, type JobId } from '../jobs/core/record.ts'
 import { keepFollowing } from '../jobs/follow.ts'
@@ -233,10 +234,14 @@ export class PlacementController implements AsyncDisposable {
   }
 
   async #round(): Promise<void> {
+    const { signal } = this.#life
+    await inSlices(this.#feed.look(), this.#env, { signal })
     await this.#project()
     // Without knowing what is under way, everything would be planned twice.
     if (!this.#jobs.isCurrent() || !this.#directoryRead) return
-    const next = this.#planner.plan(this.snapshot(), { limits: this.#limits })
+    // What changes while it plans is refused by generation, or met by the next round.
+    const work = this.#planner.planning(this.snapshot(), { limits: this.#limits })
+    const next = await inSlices(work, this.#env, { signal })
     this.#plan = next
     this.#blocked.set(next.blockedCount)
     this.#deferred.set(next.deferred)

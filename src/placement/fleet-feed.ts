@@ -1,3 +1,4 @@
+import { finish, type Sliced } from '../core/sliced.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
 import type { RangeId } from '../model/ids.ts'
 import { Fleet } from './core/model/fleet.ts'
@@ -9,6 +10,9 @@ import type {
   RangeHold,
 } from './core/snapshot.ts'
 import { leaseHolderOf, newestConfiguration, type ObserveRange } from './range-reports.ts'
+
+/** Ranges that are looked at before others may go on: some tenths of a millisecond. */
+const lookedAtTogether = 64
 
 /** Where a {@link FleetFeed} looks. */
 export interface FleetFeedPorts {
@@ -68,9 +72,20 @@ export class FleetFeed {
     this.#fleet.removeRange(rangeId)
   }
 
-  /** Ranges as the directory has them that have committed something newer. */
+  /** Looks at what changed since it looked last. What changes meanwhile is seen, too, or stays to be looked at. */
+  *look(): Sliced<void> {
+    const { changed } = this.#ports
+    for (const rangeId of changed?.() ?? this.#ranges.keys()) this.#dirty.add(rangeId)
+    let looked = 0
+    for (const rangeId of this.#dirty) {
+      this.#dirty.delete(rangeId)
+      this.#lookAt(rangeId)
+      if (++looked % lookedAtTogether === 0) yield
+    }
+  }
+
+  /** Ranges as the directory has them that had committed something newer when they were looked at. */
   ahead(): readonly RangeDescriptor[] {
-    this.#look()
     return [...this.#ahead].map((rangeId) => this.#ranges.get(rangeId) as RangeDescriptor)
   }
 
@@ -79,7 +94,7 @@ export class FleetFeed {
     moves: readonly MoveInFlight[],
     holds: ReadonlyMap<RangeId, { readonly hold: RangeHold }>,
   ): PlacementSnapshot {
-    this.#look()
+    finish(this.look())
     const gone = new Set(this.#fleet.nodeIds())
     for (const node of this.#ports.nodes()) {
       this.#fleet.setNode(node)
@@ -93,19 +108,14 @@ export class FleetFeed {
     return this.#fleet.snapshot()
   }
 
-  #look(): void {
-    const { changed } = this.#ports
-    for (const rangeId of changed?.() ?? this.#ranges.keys()) this.#dirty.add(rangeId)
-    for (const rangeId of this.#dirty) {
-      const descriptor = this.#ranges.get(rangeId)
-      // Reported before the directory has it: it is looked at again when it comes.
-      if (descriptor === undefined) continue
-      const view = this.#view(descriptor)
-      if (view.descriptor.generation > descriptor.generation) this.#ahead.add(rangeId)
-      else this.#ahead.delete(rangeId)
-      this.#fleet.setRange(view)
-    }
-    this.#dirty.clear()
+  #lookAt(rangeId: RangeId): void {
+    const descriptor = this.#ranges.get(rangeId)
+    // Reported before the directory has it: it is looked at again when it comes.
+    if (descriptor === undefined) return
+    const view = this.#view(descriptor)
+    if (view.descriptor.generation > descriptor.generation) this.#ahead.add(rangeId)
+    else this.#ahead.delete(rangeId)
+    this.#fleet.setRange(view)
   }
 
   #view(descriptor: RangeDescriptor): PlacementRange {

@@ -159,7 +159,9 @@ export class Assignment {
       const from = this.heldAt(slot)
       if (from >= 0 && from !== node) this.#add(this.held, from, columns.load, slot, 1)
     }
-    this.#lists = Array.from(this.#listed, (count) => new Int32Array(count + 4))
+    // Most drafts look at few ranges of many nodes: those without any share one list.
+    const none = new Int32Array(0)
+    this.#lists = Array.from(this.#listed, (count) => (count === 0 ? none : new Int32Array(count + 4)))
     for (let slot = 0; slot < slotCount; slot++) {
       const node = this.place[slot] as number
       if (node >= 0) (this.#lists[node] as Int32Array)[this.#position[slot] as number] = slot
@@ -307,7 +309,7 @@ export class Assignment {
     const at = this.#listed[node] as number
     let list = this.#lists[node] as Int32Array
     if (at === list.length) {
-      const larger = new Int32Array(at * 2)
+      const larger = new Int32Array(Math.max(4, at * 2))
       larger.set(list)
       list = larger
       this.#lists[node] = larger

@@ -1,4 +1,3 @@
-import { formatLocality } from '../../model/locality.ts'
 import type { BoundGoal } from './goals/goal.ts'
 import type { WorkingSet } from './working-set.ts'
 
@@ -63,14 +62,11 @@ export class Candidates {
   }
 
   #sort(): void {
-    const kinds = new Map<string, number[]>()
+    const { kinds: kindOf } = this.#columns.snapshot.table
+    const kinds = new Map<number, number[]>()
     for (const node of this.#all) {
-      const { node: of, labels } = this.#columns.snapshot.stores[
-        node
-      ] as WorkingSet['snapshot']['stores'][number]
-      const key = `${formatLocality(of.descriptor.locality)} ${namesOf(labels)}`
-      const kind = kinds.get(key)
-      if (kind === undefined) kinds.set(key, [node])
+      const kind = kinds.get(kindOf[node] as number)
+      if (kind === undefined) kinds.set(kindOf[node] as number, [node])
       else kind.push(node)
     }
     for (const kind of kinds.values()) {
@@ -89,11 +85,4 @@ export class Candidates {
   #pressure(node: number): number {
     return this.#goal?.pressure(node) ?? 0
   }
-}
-
-function namesOf(labels: Readonly<Record<string, string>>): string {
-  return Object.entries(labels)
-    .map(([name, value]) => `${name}=${value}`)
-    .sort()
-    .join()
 }

@@ -1,3 +1,4 @@
+import type { Sliced } from '../../core/sliced.ts'
 import type { NodeId, RangeId } from '../../model/ids.ts'
 import { type AssignmentBase, nowhere } from './assignment.ts'
 import { type BoundGoal, type BoundRule, bindGoal, bindRule } from './goals/goal.ts'
@@ -11,8 +12,10 @@ import { Standing } from './standing.ts'
 import { RangeSurvey } from './survey.ts'
 import { WorkingSet, wantedNonVoters, wantedVoters } from './working-set.ts'
 
-/** Ranges whose needs are asked at once. */
-const examinedTogether = 4096
+/** Ranges whose needs are asked at once: a millisecond or two. */
+const examinedTogether = 1024
+/** Ranges that are counted before others may go on. */
+const countedTogether = 256
 
 /** Copies that repair and drain take at least. */
 export interface CopySums {
@@ -58,23 +61,36 @@ export class FleetIndex {
     return { usage: this.usage, held: this.held, replicas: this.replicas, leaders: this.leaders }
   }
 
-  /** Goes on to another snapshot. O(what changed), if they are of one fleet. */
-  update(next: PlacementSnapshot): void {
+  /**
+   * Goes on to another snapshot. O(what changed), if they are of one fleet. Until it is done the index is of no snapshot: it
+   * must be finished, or forgotten, before anything else is asked.
+   */
+  *update(next: PlacementSnapshot): Sliced<void> {
     const before = this.snapshot
     if (before === next) return
-    if (before === undefined || !this.follows(before, next)) return this.#begin(next)
+    if (before === undefined || !this.follows(before, next)) {
+      yield* this.#begin(next)
+      return
+    }
     const touched = this.touched(before, next)
-    const reader = before.reader()
-    for (const rangeId of touched) if (reader.seek(rangeId)) this.#count(reader, -1)
+    yield
+    yield* this.#countAll(before, touched, -1)
     if (before.table !== next.table) this.#layOut(before, next)
     this.snapshot = next
-    const after = next.reader()
-    for (const rangeId of touched) if (after.seek(rangeId)) this.#count(after, 1)
+    yield* this.#countAll(next, touched, 1)
     this.#list(before, next, touched)
-    const all = before.table !== next.table && this.#signaturesChanged(next)
-    if (all) return this.#examineAll(next)
+    yield
+    if (before.table !== next.table && this.#signaturesChanged(next)) {
+      yield* this.#examineAll(next)
+      return
+    }
     this.examined = touched.size
-    this.#examine(next, Float64Array.from(touched).sort())
+    yield* this.#examine(next, Float64Array.from(touched).sort())
+  }
+
+  /** Forgets everything: the next update begins anew. */
+  forget(): void {
+    this.snapshot = undefined
   }
 
   /** The ranges of a node, ascending. */
@@ -127,7 +143,7 @@ export class FleetIndex {
     return touched
   }
 
-  #begin(next: PlacementSnapshot): void {
+  *#begin(next: PlacementSnapshot): Sliced<void> {
     const width = next.resources.length
     this.snapshot = next
     this.usage = new Float64Array(next.stores.length * width)
@@ -139,11 +155,22 @@ export class FleetIndex {
     this.#lists.clear()
     this.#signaturesChanged(next)
     const reader = next.reader()
+    let counted = 0
     while (reader.next()) {
       this.#count(reader, 1)
       for (let i = 0; i < reader.replicas; i++) this.#listOf(nodeIdOf(reader, i)).add(reader.rangeId)
+      if (++counted % countedTogether === 0) yield
     }
-    this.#examineAll(next)
+    yield* this.#examineAll(next)
+  }
+
+  *#countAll(snapshot: PlacementSnapshot, rangeIds: Iterable<RangeId>, sign: number): Sliced<void> {
+    const reader = snapshot.reader()
+    let counted = 0
+    for (const rangeId of rangeIds) {
+      if (reader.seek(rangeId)) this.#count(reader, sign)
+      if (++counted % countedTogether === 0) yield
+    }
   }
 
   /** What a range adds to the sums. */
@@ -274,7 +301,7 @@ export class FleetIndex {
     return changed
   }
 
-  #examineAll(snapshot: PlacementSnapshot): void {
+  *#examineAll(snapshot: PlacementSnapshot): Sliced<void> {
     this.needs.clear()
     this.#needOf.clear()
     for (const tree of this.excess) tree.clear()
@@ -284,14 +311,14 @@ export class FleetIndex {
     while (reader.next()) {
       ids.push(reader.rangeId)
       if (ids.length < examinedTogether) continue
-      this.#examine(snapshot, ids)
+      yield* this.#examine(snapshot, ids)
       ids.length = 0
     }
-    this.#examine(snapshot, ids)
+    yield* this.#examine(snapshot, ids)
   }
 
   /** Asks ranges anew what they need, and how much better they could be. */
-  #examine(snapshot: PlacementSnapshot, rangeIds: ArrayLike<RangeId>): void {
+  *#examine(snapshot: PlacementSnapshot, rangeIds: ArrayLike<RangeId>): Sliced<void> {
     for (let from = 0; from < rangeIds.length; from += examinedTogether) {
       const ids = Array.prototype.slice.call(rangeIds, from, from + examinedTogether) as RangeId[]
       const columns = new WorkingSet(snapshot, ids, undefined, 1, this.policy)
@@ -315,6 +342,7 @@ export class FleetIndex {
           else this.excess[g]?.delete(rangeId)
         })
       })
+      yield
     }
   }
 

@@ -1,3 +1,4 @@
+import type { Sliced } from '../../core/sliced.ts'
 import type { RangeId } from '../../model/ids.ts'
 import { nowhere } from './assignment.ts'
 import type { Draft } from './draft.ts'
@@ -57,7 +58,7 @@ export class Improvements {
   }
 
   /** Takes from the fullest of some nodes that something can be taken from, until nothing is gained any more. */
-  evenOut(goal: BoundGoal, sources: readonly number[], cold: readonly number[]): void {
+  *evenOut(goal: BoundGoal, sources: readonly number[], cold: readonly number[]): Sliced<void> {
     const spent = new Set<number>()
     for (;;) {
       let source = -1
@@ -70,20 +71,22 @@ export class Improvements {
         goal.judges === 'leases'
           ? this.shedLease(source, goal, false)
           : this.shedLease(source, goal, true) ||
-            this.shedReplica(source, goal) ||
-            this.swap(source, cold, goal)
+            (yield* this.shedReplica(source, goal)) ||
+            (yield* this.swap(source, cold, goal))
       if (!shed) spent.add(source)
+      yield
     }
   }
 
   /** Moves the best of a node's replicas elsewhere, for balance. */
-  shedReplica(source: number, goal: BoundGoal): boolean {
+  *shedReplica(source: number, goal: BoundGoal): Sliced<boolean> {
     const { draft } = this
     if (!draft.mayImprove()) return false
     let [best, bestTo, examined] = [-1, nowhere, 0]
     for (const slot of this.slotsOn(source)) {
       if (!this.isFree(slot)) continue
       if (examined++ >= maximumExamined) break
+      yield
       const choice = draft.targets.choose(slot, false)
       if (choice.type !== 'found' || !draft.hasRoom(source, choice.node)) continue
       if (!draft.targets.improves(slot, choice.node)) continue
@@ -114,7 +117,7 @@ export class Improvements {
   }
 
   /** Exchanges a replica of a full node for a lighter one of an empty node, where no single move is any good. */
-  swap(source: number, cold: readonly number[], goal: BoundGoal): boolean {
+  *swap(source: number, cold: readonly number[], goal: BoundGoal): Sliced<boolean> {
     const { draft } = this
     if (draft.sheet.improvements + 2 > draft.limits.improvements) return false
     if (draft.traffic.replicaMoves + 2 > draft.limits.moves) return false
@@ -124,6 +127,7 @@ export class Improvements {
       if (other === source || !draft.hasRoom(source, other) || !draft.hasRoom(other, source)) continue
       const theirs = this.slotsOn(other).filter((slot) => this.isFree(slot))
       for (const a of mine.slice(0, maximumExamined)) {
+        yield
         for (const b of theirs.slice(0, maximumExamined)) {
           const delta = goal.swapDelta(a, b)
           if (delta >= gain || !this.maySwap(a, b) || !draft.targets.improvesSwap(a, b)) continue
@@ -147,11 +151,12 @@ export class Improvements {
   }
 
   /** Takes from a node that a rule says is too full, the heaviest first, until it says so no more. */
-  relieve(source: number, rule: BoundRule): void {
+  *relieve(source: number, rule: BoundRule): Sliced<void> {
     const { draft } = this
     for (const slot of this.slotsOn(source)) {
       const why = rule.sheds?.(source)
       if (why === undefined) return
+      yield
       if (!this.isFree(slot) || rule.evicts(slot) === undefined) continue
       const choice = draft.targets.choose(slot, false)
       if (choice.type === 'none') continue

@@ -1,5 +1,6 @@
 import { checkObject } from '../../core/arguments.ts'
 import { checkOptions, integerOption } from '../../core/options.ts'
+import { finish, type Sliced } from '../../core/sliced.ts'
 import type { RangeId } from '../../model/ids.ts'
 import type { AssignmentBase } from './assignment.ts'
 import { measurePlan } from './bounds.ts'
@@ -11,7 +12,7 @@ import { drawOf, Improvements, maximumExamined } from './improvements.ts'
 import type { Plan, PlanOptions } from './plan.ts'
 import { type PlacementLimits, type PlacementPolicy, placementLimits, placementPolicy } from './policy.ts'
 import { Repairs } from './repairs.ts'
-import { nodeBits, type PlacementSnapshot, replicaBits } from './snapshot.ts'
+import { nodeBits, type PlacementSnapshot, type RangeReader, replicaBits } from './snapshot.ts'
 import { Traffic } from './traffic.ts'
 
 /** Ranges that a goal could have better of which one plan looks at so many. */
@@ -40,6 +41,8 @@ export class Planner {
   /** @internal */
   readonly index: FleetIndex
   #last: { readonly snapshot: PlacementSnapshot; readonly setting: Setting; readonly plan: Plan } | undefined
+  /** A plan that was begun and may not be done. */
+  #begun: Sliced<void> | undefined
 
   /** @throws KeelsonError `INVALID_OPTION` */
   constructor(policy: Partial<PlacementPolicy> = {}) {
@@ -52,17 +55,54 @@ export class Planner {
    * changed since the last snapshot, if that was of the same fleet. @throws KeelsonError `INVALID_OPTION`, `INVALID_ARGUMENT`
    */
   plan(snapshot: PlacementSnapshot, options: PlanOptions = {}): Plan {
+    return finish(this.planning(snapshot, options))
+  }
+
+  /**
+   * The same plan in steps of a millisecond or two, for who has other things to do meanwhile: see `inSlices`. Whatever else is
+   * asked of this planner in between first does what is left. @throws KeelsonError `INVALID_OPTION`, `INVALID_ARGUMENT`
+   */
+  *planning(snapshot: PlacementSnapshot, options: PlanOptions = {}): Sliced<Plan> {
     const setting = checkPlanning(snapshot, options)
     const last = this.#last
     if (last?.snapshot === snapshot && sameSetting(last.setting, setting)) return last.plan
-    this.index.update(snapshot)
-    const plan = new Planning(this.index, this.policy, setting).run()
-    this.#last = { snapshot, setting, plan }
-    return plan
+    this.#finishBegun()
+    let plan: Plan | undefined
+    const work = this.#plan(snapshot, setting, (made) => {
+      plan = made
+    })
+    this.#begun = work
+    // Who comes in between may have done the rest, or have failed at it.
+    while (work.next().done !== true) yield
+    return plan ?? (yield* this.planning(snapshot, options))
+  }
+
+  #finishBegun(): void {
+    if (this.#begun === undefined) return
+    try {
+      finish(this.#begun)
+    } catch {
+      // It is told to who asked for that plan, when it is made again.
+    }
+  }
+
+  *#plan(snapshot: PlacementSnapshot, setting: Setting, done: (plan: Plan) => void): Sliced<void> {
+    try {
+      yield* this.index.update(snapshot)
+      const plan = yield* new Planning(this.index, this.policy, setting).run()
+      this.#last = { snapshot, setting, plan }
+      done(plan)
+    } catch (error) {
+      this.index.forget()
+      throw error
+    } finally {
+      this.#begun = undefined
+    }
   }
 
   /** An empty draft over some ranges of the snapshot that was planned for last. @internal */
   draft(rangeIds: ArrayLike<RangeId>, options: PlanOptions = {}): Draft {
+    this.#finishBegun()
     const snapshot = this.index.snapshot as PlacementSnapshot
     return new Draft(snapshot, rangeIds, this.index.totals, {
       policy: this.policy,
@@ -129,12 +169,12 @@ class Planning {
     this.#excess = index.excess.map((tree) => tree.size)
   }
 
-  run(): Plan {
+  *run(): Sliced<Plan> {
     const before = this.#distances()
-    this.#repair()
-    this.#relieve()
+    yield* this.#repair()
+    yield* this.#relieve()
     // While anything is to be repaired the network belongs to it.
-    if (this.#sheet.repairs === 0) this.#improve()
+    if (this.#sheet.repairs === 0) yield* this.#improve()
     const { moves, blocked, blockedCount, deferred } = this.#sheet
     const bounds = measurePlan(this.#index.copies, moves, this.#policy.goals, before, this.#distances())
     return { moves, blocked, blockedCount, deferred, bounds, explained: this.#explain() }
@@ -171,7 +211,7 @@ class Planning {
   }
 
   /** What ranges need, the most urgent first, as far as there may be room; the rest waits. */
-  #repair(): void {
+  *#repair(): Sliced<void> {
     const { limits } = this.#setting
     const budget = Math.max(256, 4 * (limits.moves + limits.leaseTransfers))
     const order: RangeId[] = []
@@ -191,53 +231,58 @@ class Planning {
     const repairs = new Repairs(draft)
     const at = new Map<RangeId, number>()
     draft.columns.rangeIds.forEach((rangeId, range) => at.set(rangeId, range))
-    for (const rangeId of order) repairs.meet(at.get(rangeId) as number)
+    for (const rangeId of order) {
+      yield
+      repairs.meet(at.get(rangeId) as number)
+    }
     this.#close(draft)
   }
 
   /** Nodes that are too full give something away, whatever it is. */
-  #relieve(): void {
+  *#relieve(): Sliced<void> {
     const probe = this.#open([])
-    probe.rules.forEach((rule, r) => {
-      if (rule.sheds === undefined) return
+    for (const [r, rule] of probe.rules.entries()) {
+      if (rule.sheds === undefined) continue
       const full = nodesOf(probe)
         .filter((node) => rule.sheds?.(node) !== undefined && isUp(this.#snapshot, node))
         .slice(0, sourcesTogether * maximumBatches)
-      if (full.length === 0) return
-      const draft = this.#open(this.#rangesOf(full, []))
+      if (full.length === 0) continue
+      const draft = this.#open(yield* this.#rangesOf(full, []))
       const improvements = new Improvements(draft)
-      for (const node of full) improvements.relieve(node, draft.rules[r] as (typeof draft.rules)[number])
+      for (const node of full)
+        yield* improvements.relieve(node, draft.rules[r] as (typeof draft.rules)[number])
       this.#close(draft)
-    })
+    }
   }
 
-  #improve(): void {
-    this.#policy.goals.forEach((_, g) => {
+  *#improve(): Sliced<void> {
+    for (let g = 0; g < this.#policy.goals.length; g++) {
       const probe = this.#open([])
       const goal = probe.goals[g] as BoundGoal
-      if (goal.judges === 'ranges') return this.#improveRanges(g)
-      this.#evenOut(g, probe)
-    })
+      if (goal.judges === 'ranges') yield* this.#improveRanges(g)
+      else yield* this.#evenOut(g, probe)
+    }
   }
 
   /** Ranges that one goal alone could have better. */
-  #improveRanges(g: number): void {
+  *#improveRanges(g: number): Sliced<void> {
     const ranges = this.#index.excess[g]
     if (ranges === undefined || ranges.size === 0) return
     const draft = this.#open(Float64Array.from(this.#some(ranges, improvedTogether)).sort())
     const improvements = new Improvements(draft)
-    draft.columns.rangeIds.forEach((_, range) =>
-      improvements.improveRange(range, draft.goals[g] as BoundGoal),
-    )
+    for (let range = 0; range < draft.columns.rangeCount; range++) {
+      yield
+      improvements.improveRange(range, draft.goals[g] as BoundGoal)
+    }
     this.#close(draft)
   }
 
   /** Full nodes give to empty ones, the fullest first. */
-  #evenOut(g: number, probe: Draft): void {
+  *#evenOut(g: number, probe: Draft): Sliced<void> {
     const goal = probe.goals[g] as BoundGoal
-    const pressures = new Map(nodesOf(probe).map((node) => [node, goal.pressure(node)]))
-    const pressure = (node: number): number => pressures.get(node) as number
-    const nodes = [...pressures.keys()].filter((node) => probe.columns.eligible[node] === 1)
+    const pressures = Float64Array.from(nodesOf(probe), (node) => goal.pressure(node))
+    const pressure = (node: number): number => pressures[node] as number
+    const nodes = nodesOf(probe).filter((node) => probe.columns.eligible[node] === 1)
     nodes.sort((a, b) => pressure(b) - pressure(a) || a - b)
     const emptiest = nodes[nodes.length - 1]
     if (emptiest === undefined) return
@@ -250,8 +295,9 @@ class Planning {
       const { moves } = this.#sheet
       const before = moves.length
       if (some.length === 0 || !this.#hasRoom(goal)) return
-      const draft = this.#open(this.#rangesOf(some, goal.judges === 'leases' ? [] : cold))
-      new Improvements(draft).evenOut(draft.goals[g] as BoundGoal, some, cold)
+      const draft = this.#open(yield* this.#rangesOf(some, goal.judges === 'leases' ? [] : cold))
+      yield
+      yield* new Improvements(draft).evenOut(draft.goals[g] as BoundGoal, some, cold)
       this.#close(draft)
       if (moves.length > before) return
     }
@@ -267,17 +313,18 @@ class Planning {
   }
 
   /** Some of the ranges of nodes: of full ones the heaviest and a sample, of empty ones a sample. Ascending. */
-  #rangesOf(full: readonly number[], cold: readonly number[]): Float64Array {
+  *#rangesOf(full: readonly number[], cold: readonly number[]): Sliced<Float64Array> {
     const chosen = new Set<RangeId>()
     for (const store of full) {
       const all = this.#weighed(store)
+      yield
       for (const { rangeId } of all.slice(0, maximumExamined)) chosen.add(rangeId)
       all.sort((a, b) => a.draw - b.draw || a.rangeId - b.rangeId)
       for (const { rangeId } of all.slice(0, maximumExamined)) chosen.add(rangeId)
     }
     for (const store of cold) {
-      const all = this.#weighed(store).sort((a, b) => a.draw - b.draw || a.rangeId - b.rangeId)
-      for (const { rangeId } of all.slice(0, maximumExamined)) chosen.add(rangeId)
+      yield
+      for (const rangeId of this.#sampled(store)) chosen.add(rangeId)
     }
     return Float64Array.from(chosen).sort()
   }
@@ -292,22 +339,39 @@ class Planning {
     return known.filter(({ rangeId }) => !this.#sheet.planned.has(rangeId))
   }
 
+  /** A sample of the ranges of a store that are free and not planned: what weighing all of them and drawing comes to. */
+  #sampled(store: number): RangeId[] {
+    const { seed } = this.#setting
+    const drawn = Array.from(this.#candidatesOn(store), (rangeId) => ({
+      rangeId,
+      draw: drawOf(rangeId, seed),
+    }))
+    drawn.sort((a, b) => a.draw - b.draw || a.rangeId - b.rangeId)
+    const reader = this.#snapshot.reader()
+    const sample: RangeId[] = []
+    for (const { rangeId } of drawn) {
+      if (sample.length === maximumExamined) break
+      if (this.#sheet.planned.has(rangeId) || !reader.seek(rangeId) || reader.held > 0) continue
+      if (replicaOn(reader, store) >= 0) sample.push(rangeId)
+    }
+    return sample
+  }
+
+  #candidatesOn(store: number): Float64Array {
+    const { node } = this.#snapshot.stores[store] as PlacementSnapshot['stores'][number]
+    return this.#index.candidatesOn(node.descriptor.nodeId)
+  }
+
   #weigh(store: number): Weighed[] {
     const snapshot = this.#snapshot
     const width = snapshot.resources.length
-    const { nodeId } = (snapshot.stores[store] as PlacementSnapshot['stores'][number]).node.descriptor
     const reader = snapshot.reader()
     const found: Weighed[] = []
-    for (const rangeId of this.#index.candidatesOn(nodeId)) {
+    for (const rangeId of this.#candidatesOn(store)) {
       if (!reader.seek(rangeId) || reader.held > 0) continue
-      let there = false
-      let leads = false
-      for (let i = 0; i < reader.replicas; i++) {
-        if (reader.store(i) !== store) continue
-        there = true
-        leads = (reader.status(i) & replicaBits.lease) !== 0
-      }
-      if (!there) continue
+      const replica = replicaOn(reader, store)
+      if (replica < 0) continue
+      const leads = (reader.status(replica) & replicaBits.lease) !== 0
       let weight = 0
       for (let r = 0; r < width; r++) {
         const used = this.#index.usage[store * width + r] as number
@@ -339,6 +403,12 @@ class Planning {
     if (blockedCount > 0) lines.push(`${blockedCount} ranges need what cannot be done now`)
     return lines
   }
+}
+
+/** The replica of a range on a store, or -1. */
+function replicaOn(reader: RangeReader, store: number): number {
+  for (let i = 0; i < reader.replicas; i++) if (reader.store(i) === store) return i
+  return -1
 }
 
 function nodesOf(draft: Draft): number[] {

@@ -72,6 +72,8 @@ class BoundBalance extends BoundNodeGoal implements BoundGoal {
   readonly #shares: number
   readonly #tolerance: number
   readonly #weighs: boolean
+  /** What there is in all; undefined when something came or went since it was summed up. Moves between nodes leave it as it is. */
+  #sum: number | undefined
 
   constructor(
     assignment: Assignment,
@@ -117,9 +119,20 @@ class BoundBalance extends BoundNodeGoal implements BoundGoal {
   /** What there is by share, wherever it is: what nodes that go hold will come to the others. */
   #mean(): number {
     if (this.#shares === 0) return 0
-    let sum = 0
-    for (let node = 0; node < this.#share.length; node++) sum += this.#amount(node)
-    return sum / this.#shares
+    if (this.#sum === undefined) {
+      this.#sum = 0
+      for (let node = 0; node < this.#share.length; node++) this.#sum += this.#amount(node)
+    }
+    return this.#sum / this.#shares
+  }
+
+  moved(_slot: number, from: number, to: number): void {
+    if (from < 0 || to < 0) this.#sum = undefined
+  }
+
+  /** Either slot may be nowhere. */
+  led(): void {
+    this.#sum = undefined
   }
 
   override worthwhile(from: number, to: number): boolean {

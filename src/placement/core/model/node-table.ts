@@ -1,5 +1,5 @@
 import type { NodeId } from '../../../model/ids.ts'
-import { localityValue } from '../../../model/locality.ts'
+import { formatLocality, localityValue } from '../../../model/locality.ts'
 import type { Domains } from '../assignment.ts'
 import { nodeBits, type PlacementNode, type PlacementStore, replicaBits } from './cluster.ts'
 import type { Life } from './lives.ts'
@@ -42,6 +42,7 @@ export class NodeTable {
   /** Bits that a replica has from its life. @internal */
   readonly lifeStatus: Uint8Array
   readonly #domains = new Map<string, Domains>()
+  #kinds: Int32Array | undefined
 
   /** @internal */
   constructor(
@@ -93,6 +94,20 @@ export class NodeTable {
     return known
   }
 
+  /** Stores with the same number have the same locality and labels. @internal */
+  get kinds(): Int32Array {
+    if (this.#kinds === undefined) {
+      const numbers = new Map<string, number>()
+      this.#kinds = Int32Array.from(this.stores, ({ node, labels }) => {
+        const name = `${formatLocality(node.descriptor.locality)} ${namesOf(labels)}`
+        const known = numbers.get(name)
+        if (known === undefined) numbers.set(name, numbers.size)
+        return known ?? numbers.size - 1
+      })
+    }
+    return this.#kinds
+  }
+
   /** Name of a store for a person: its node's, and its own where the node has several. */
   nameOf(store: number): string {
     const view = this.stores[store]
@@ -139,6 +154,13 @@ function viewOf(node: PlacementNode, store: PlacementStore): StoreView {
     capacity: store.capacity === undefined ? capacity : { ...capacity, ...store.capacity },
     labels: store.labels === undefined ? labels : { ...labels, ...store.labels },
   }
+}
+
+function namesOf(labels: Readonly<Record<string, string>>): string {
+  return Object.entries(labels)
+    .map(([name, value]) => `${name}=${value}`)
+    .sort()
+    .join()
 }
 
 function statusOfStore(ofNode: number, { state }: PlacementStore): number {
