@@ -263,6 +263,8 @@ export class LeaderDuties implements AsyncDisposable {
             const ask = { directory: this.directory, epoch, nodes, ranges, signal: jobSignal }
             await createRanges({ ...ask, policy: { ...policy, replicationFactor: replicas } })
           },
+          list: async (jobSignal) => this.directory.list({ signal: jobSignal }),
+          lookup: (key) => this.ranges.lookup(key),
           serves: (rangeId) => this.holderOf(rangeId) !== undefined,
         }),
         new SchemaChangeJob(

@@ -5,7 +5,9 @@ import { KeelsonError } from '../core/errors.ts'
 import { showValue } from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { JobContext, JobForm, JobType } from '../jobs/index.ts'
+import type { RangeDescriptor } from '../model/descriptors.ts'
 import type { RangeId } from '../model/ids.ts'
+import { RangeMap } from '../model/range-map.ts'
 import type { NewRange } from '../placement/index.ts'
 
 /** Ranges to be made: a span of the key space, cut at some keys. */
@@ -30,11 +32,15 @@ export interface RangeCreationState {
 export interface RangeCreationPorts {
   readonly store: MetadataStore
   /**
-   * Places ranges and has them made; those that are there already are left alone.
+   * Places ranges and has them made.
    *
    * @throws KeelsonError `UNSUPPORTED` while there are too few nodes
    */
   readonly create: (ranges: readonly NewRange[], replicas: number, signal: AbortSignal) => Promise<void>
+  /** The ranges as the directory has them now. */
+  readonly list: (signal: AbortSignal) => Promise<readonly RangeDescriptor[]>
+  /** The range that a key lies in, as the leader last heard. */
+  readonly lookup: (key: Uint8Array) => RangeDescriptor | undefined
   /** Whether somebody holds the range's lease and serves. */
   readonly serves: (rangeId: RangeId) => boolean
 }
@@ -97,7 +103,7 @@ export class RangeCreationJob implements JobType<RangeCreationState> {
     )
     await this.#create(context, ranges)
     for (;;) {
-      const waiting = starts.filter((_, i) => !this.#ports.serves(firstRangeId + i)).length
+      const waiting = ranges.filter((range) => !this.#isServed(range)).length
       if (waiting === 0) break
       context.progress(
         `${starts.length - waiting} of ${starts.length} ranges are served`,
@@ -108,10 +114,24 @@ export class RangeCreationJob implements JobType<RangeCreationState> {
     return `${starts.length} ranges from ${firstRangeId} on`
   }
 
+  /** By where it lies: it may have been split since, or merged. */
+  #isServed({ start, end }: NewRange): boolean {
+    for (let at = start; ; ) {
+      const part = this.#ports.lookup(at)
+      if (part === undefined || !this.#ports.serves(part.rangeId)) return false
+      if (part.end === undefined || (end !== undefined && compareBytes(end, part.end) <= 0)) return true
+      at = part.end
+    }
+  }
+
   async #create(context: JobContext<RangeCreationState>, ranges: readonly NewRange[]): Promise<void> {
     for (;;) {
+      const present = new RangeMap(await this.#ports.list(context.signal))
+      // Where an earlier attempt made ranges, there are some, whatever has become of them: nobody else makes any there.
+      const missing = ranges.filter(({ start }) => present.lookup(start) === undefined)
+      if (missing.length === 0) return
       try {
-        await this.#ports.create(ranges, context.state.creation.replicas, context.signal)
+        await this.#ports.create(missing, context.state.creation.replicas, context.signal)
         return
       } catch (error) {
         if (!KeelsonError.hasCode(error, 'UNSUPPORTED')) throw error

@@ -42,7 +42,7 @@ export type ReplicaChange =
       readonly replicaId: ReplicaId
     }
 
-/** A change of a range's bounds that the control plane wants. Each is carried out by the range's own log. */
+/** A change of a range's bounds that the control plane wants. What a host does for each is described at {@link RangeHost}. */
 export type BoundsChange =
   | {
       /**
@@ -169,7 +169,27 @@ export interface RangeHostCall extends Required<CallOptions> {
   readonly progress: (message: string) => void
 }
 
-/** What a host program implements so that the control plane can manage its ranges. */
+/**
+ * What a host program implements so that the control plane can manage its ranges.
+ *
+ * A host whose ranges split and merge reports `bounds` of each, as of the `generation` that it reports, and carries out each
+ * {@link BoundsChange} through the range's own log, checked again where it is applied:
+ *
+ * - `split`: every replica cuts its state in two in one atomic write, and makes its replica of the new range out of it
+ *   (`splitBookkeeping` and `RaftHost.adoptGroup` of `keelson/raft`), unless its node has, had or awaits one. Members and what
+ *   clients were promised go along; the generations of both are one above that of the whole. A node awaits no range whose
+ *   start lies in what a replica there takes for its own at an earlier generation: that one has not come to the split, and
+ *   its rows are the new range's.
+ * - `freeze`: from there on the range takes no reads, no writes and no change but `thaw`; its generation rises by one.
+ * - `merge`: taken only while the neighbour is frozen for this very generation of the range. It then holds what both held, what
+ *   clients were promised included; its generation is one above the higher of the two.
+ * - `thaw`: only when the neighbour that it was frozen for has a later generation and has not merged it. A host also sees to
+ *   this by itself, or a range would stay frozen as long as the control plane is away.
+ * - `touch`: raises the generation by one.
+ *
+ * A range refuses what was meant for another generation, with no effect. A replica is dropped when the descriptor does not
+ * name its id any more, at its generation or a later one; where the node is a member again, by a later id.
+ */
 export interface RangeHost {
   /**
    * Makes this node's replicas what `wanted` says. Level-triggered and idempotent: it is called with the whole picture

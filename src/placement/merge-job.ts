@@ -1,5 +1,6 @@
 import { equalBytes } from '../core/bytes.ts'
 import { Fields, type Plain } from '../core/codec.ts'
+import { KeelsonError } from '../core/errors.ts'
 import { checkOptions } from '../core/options.ts'
 import type { ObservedReplica } from '../interfaces/range-host.ts'
 import type { JobContext, JobType } from '../jobs/job-type.ts'
@@ -49,20 +50,36 @@ export type MergeStep =
  * was frozen for an earlier one. So a freeze whose merge is not to be is ended in two steps: the left-hand range gets a
  * later generation (`touch`), and only then the frozen one thaws.
  *
+ * @param leftRangeId the range that is to stay, whether the directory has it still or not
  * @param forward false to take it back
  */
-export function mergeStep(left: BoundsView, right: BoundsView | undefined, forward: boolean): MergeStep {
+export function mergeStep(
+  leftRangeId: RangeId,
+  left: BoundsView | undefined,
+  right: BoundsView | undefined,
+  forward: boolean,
+): MergeStep {
   if (right === undefined) return { type: 'done', why: 'it was merged' }
-  const { descriptor: l } = left
-  const { descriptor: r } = right
   const now: ObservedReplica | undefined = right.newest
-  if (now === undefined || left.newest === undefined)
-    return { type: 'wait', why: 'the nodes are to report the two ranges' }
+  const { descriptor: r } = right
+  if (now === undefined) return { type: 'wait', why: 'the nodes are to report the right-hand range' }
   const { frozen } = now
-  if (frozen !== undefined && frozen.into !== l.rangeId)
-    return { type: 'abandon', why: `range ${r.rangeId} is frozen for range ${frozen.into}` }
+  // Only that neighbour's log can rule its merge out, and whoever works on that one asks it.
+  if (frozen !== undefined && frozen.into !== leftRangeId)
+    return {
+      type: forward ? 'abandon' : 'done',
+      why: `range ${r.rangeId} is frozen for range ${frozen.into}`,
+    }
+  if (frozen === undefined && !forward) return { type: 'done', why: 'the ranges are as they were' }
+  if (left === undefined) {
+    // It was merged itself, and so frozen before: since then it takes nothing in any more.
+    return frozen === undefined
+      ? { type: 'abandon', why: 'the left-hand range is no more' }
+      : { type: 'thaw' }
+  }
+  const { descriptor: l } = left
+  if (left.newest === undefined) return { type: 'wait', why: 'the nodes are to report the left-hand range' }
   if (frozen === undefined) {
-    if (!forward) return { type: 'done', why: 'the ranges are as they were' }
     if (l.end === undefined || !equalBytes(l.end, r.start))
       return { type: 'abandon', why: 'they are no neighbours any more' }
     if (left.newest.frozen !== undefined)
@@ -91,7 +108,17 @@ export function mergeJob(ports: BoundsJobPorts): JobType<MergeState> {
     encode: encodeMergeState,
     decode: decodeMergeState,
     run: (context) => drive(checked, context, true),
-    revert: (context) => drive(checked, context, false),
+    revert: (context) => takeBack(checked, context),
+  }
+}
+
+/** Whoever gave the merge up wants to see it ended: a range that cannot be reached is thawed when it can be. */
+async function takeBack(ports: Required<BoundsJobPorts>, context: JobContext<MergeState>): Promise<string> {
+  try {
+    return await drive(ports, context, false)
+  } catch (error) {
+    if (!KeelsonError.hasCode(error, 'TIMEOUT')) throw error
+    return `the ranges did not answer in time; what is frozen is thawed as soon as they do (${error.message})`
   }
 }
 
@@ -112,9 +139,8 @@ async function drive(
     // First the left-hand one: by its report the right-hand one leaves the directory.
     const left = await attempt.look(leftRangeId)
     const right = await attempt.look(rightRangeId)
-    if (left === undefined) attempt.abandon(`the directory has no range ${leftRangeId} any more`)
-    const step = mergeStep(left, right, forward && !thawed)
-    const at = `${left.descriptor.generation}/${right?.descriptor.generation ?? 0} ${step.type}`
+    const step = mergeStep(leftRangeId, left, right, forward && !thawed)
+    const at = `${left?.descriptor.generation ?? 0}/${right?.descriptor.generation ?? 0} ${step.type}`
     switch (step.type) {
       case 'done':
         if (right !== undefined && !settled) {
@@ -125,7 +151,8 @@ async function drive(
           continue
         }
         if (right === undefined) await tidy(ports, context)
-        else if (thawed) attempt.abandon('the left-hand range changed while the other one was frozen')
+        else if (thawed && forward)
+          attempt.abandon('the left-hand range changed while the other one was frozen')
         return step.why
       case 'abandon':
         attempt.abandon(step.why)
@@ -134,20 +161,21 @@ async function drive(
         await attempt.wait(at, step.why)
         break
       case 'freeze': {
+        if (left === undefined || right === undefined) break
         const { rangeId, generation } = left.descriptor
         const freeze = { type: 'freeze', into: rangeId, intoGeneration: generation } as const
-        if (right !== undefined)
-          await attempt.want(right.descriptor, freeze, 'the right-hand range is to freeze')
+        await attempt.want(right.descriptor, freeze, 'the right-hand range is to freeze')
         break
       }
       case 'merge': {
-        if (right === undefined) break
+        if (left === undefined || right === undefined) break
         const { rangeId, generation } = right.descriptor
         const merge = { type: 'merge', rightRangeId: rangeId, rightGeneration: generation } as const
         await attempt.want(left.descriptor, merge, 'the left-hand range is to take the other one in')
         break
       }
       case 'touch':
+        if (left === undefined) break
         await attempt.want(left.descriptor, { type: 'touch' }, 'the left-hand range is to rule the merge out')
         break
       case 'thaw':

@@ -40,8 +40,18 @@ export function moveJob(ports: MoverPorts): JobType<MoveState> {
     run: (context) => driveMove(checked, context, nextStep),
     revert: (context) => {
       const voters = context.ending === 'cancelled'
-      return driveMove(checked, context, (goal, view) => undoStep(goal, view, { voters }))
+      return orMerged(driveMove(checked, context, (goal, view) => undoStep(goal, view, { voters })))
     },
+  }
+}
+
+/** Of a range that was merged away meanwhile nothing is left to be undone. */
+async function orMerged(undoing: Promise<string>): Promise<string> {
+  try {
+    return await undoing
+  } catch (error) {
+    if (!KeelsonError.hasCode(error, 'NOT_FOUND')) throw error
+    return 'the range is no more, it was merged'
   }
 }
 

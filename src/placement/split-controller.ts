@@ -255,7 +255,8 @@ export class SplitController implements AsyncDisposable {
 
   /**
    * Replicas that are no members and do not know it: what a split made on a node that was very late, after the range had
-   * moved on or was merged away.
+   * moved on or was merged away. A node that is a member under another replica id by now was told so when that was added,
+   * and drops the old one by itself.
    */
   async #dismiss(): Promise<void> {
     const { directory, epoch, observed, reported } = this.#options
@@ -263,7 +264,7 @@ export class SplitController implements AsyncDisposable {
       const known = this.#ranges.get(rangeId)
       for (const { nodeId, replica } of observed(rangeId)) {
         if (known !== undefined && known.generation <= replica.generation) continue
-        if (known?.replicas.some((member) => member.nodeId === nodeId) === true) continue
+        if (known?.replicas.some(({ replicaId }) => replicaId === replica.replicaId) === true) continue
         const name = `${nodeId}/${rangeId}/${replica.replicaId}`
         if (this.#dismissed.has(name)) continue
         try {

@@ -48,6 +48,20 @@ export class PlacementInvariants {
     this.#highest.set(rangeId, highest)
   }
 
+  /**
+   * Takes a change of a range's bounds, or of its generation alone, at the moment at which it is committed.
+   *
+   * @throws KeelsonError `INVARIANT_VIOLATED`
+   */
+  rebounded({ rangeId, generation, replicas }: CommittedConfiguration): void {
+    const before = this.#last.get(rangeId)
+    invariant(
+      before === undefined || generation > before.generation,
+      `a change of the bounds of range ${rangeId} raises its generation`,
+    )
+    this.#last.set(rangeId, { rangeId, generation, replicas })
+  }
+
   #checkChange(before: CommittedConfiguration, next: CommittedConfiguration): void {
     const [old, now] = [before.replicas, next.replicas]
     const { rangeId } = next

@@ -1,57 +1,18 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { text, utf8 } from '../../../src/core/bytes.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
-import type { Bookkeeping, BookkeepingWrite, Command } from '../../../src/interfaces/index.ts'
+import type { Bookkeeping } from '../../../src/interfaces/index.ts'
 import { readAppliedState, splitBookkeeping } from '../../../src/raft/index.ts'
-import { type CounterDisk, CounterMachine, emptyDisk } from '../../raft/support/counter-machine.ts'
-import { Cluster, type ClusterNode } from '../../raft/support/host-cluster.ts'
+import { type CounterDisk, emptyDisk } from '../support/counter-machine.ts'
+import { Cluster, type ClusterNode } from '../support/host-cluster.ts'
+import { SplittingMachine } from '../support/splitting-machine.ts'
 
 const names = ['n1', 'n2', 'n3']
-
-/** Counters of a range: `split:m:7` makes those from `m` on the state of group 7. */
-class SplittingMachine extends CounterMachine {
-  onSplit: ((groupId: number, right: CounterDisk) => void) | undefined
-  readonly alones: number[] = []
-
-  alone(data: Uint8Array): boolean {
-    return text(data).startsWith('split:')
-  }
-
-  override async apply(
-    commands: readonly Command[],
-    seal: (results: readonly Uint8Array[]) => readonly BookkeepingWrite[],
-  ): Promise<void> {
-    const [command] = commands
-    if (command === undefined || !this.alone(command.data)) {
-      assert.ok(commands.every(({ data }) => !this.alone(data)))
-      return super.apply(commands, seal)
-    }
-    assert.equal(commands.length, 1)
-    await this.gate?.()
-    this.alones.push(command.index)
-    const [, key, id] = text(command.data).split(':') as [string, string, string]
-    const right = emptyDisk()
-    for (const [name, value] of this.values) {
-      if (name < key) continue
-      right.values.set(name, value)
-      this.values.delete(name)
-    }
-    for (const write of seal([utf8('split')])) {
-      if (write.value === undefined) this.bookkeeping.delete(write.key)
-      else this.bookkeeping.set(write.key, write.value)
-    }
-    const born = splitBookkeeping(this.bookkeeping)
-    if (born === undefined) return
-    right.bookkeeping = new Map(born)
-    this.onSplit?.(Number(id), right)
-  }
-}
 
 function machine(node: ClusterNode, groupId: number): SplittingMachine {
   const disk = node.states.get(groupId) ?? emptyDisk()
   node.states.set(groupId, disk)
-  const made = new SplittingMachine(disk)
+  const made = new SplittingMachine(disk, groupId === 7 ? 'm' : '')
   node.machines.set(groupId, made)
   made.onSplit = (rightId, right) => {
     // What a host decides in the same breath: whoever has, had or awaits the group makes none.
@@ -115,6 +76,7 @@ suite('groups that are split off', () => {
           ['a', 1],
           ['b', 1],
           ['c', 1],
+          ['split', 1],
         ])
         assert.deepEqual([...(cluster.node(name).machines.get(7)?.values ?? [])], [['z', 6]])
       }

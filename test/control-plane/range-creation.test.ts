@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { RangeCreationJob, type RangeCreationState } from '../../src/control-plane/range-creation.ts'
+import { utf8 } from '../../src/core/bytes.ts'
+import type { JobContext } from '../../src/jobs/index.ts'
+import type { RangeDescriptor } from '../../src/model/descriptors.ts'
+import { RangeMap } from '../../src/model/range-map.ts'
+
+const state: RangeCreationState = {
+  creation: { start: utf8('a'), end: utf8('z'), splitKeys: [utf8('g'), utf8('p')], replicas: 3 },
+  firstRangeId: 5,
+}
+
+function range(rangeId: number, start: string, end: string, generation = 1): RangeDescriptor {
+  return { rangeId, start: utf8(start), end: utf8(end), generation, replicas: [] }
+}
+
+/** Runs the job over a directory that changes with every look at it. */
+async function run(
+  steps: readonly (readonly RangeDescriptor[])[],
+  served: readonly number[],
+): Promise<number[]> {
+  let step = 0
+  const made: number[] = []
+  const job = new RangeCreationJob({
+    store: {} as never,
+    create: async (ranges) => {
+      made.push(...ranges.map(({ rangeId }) => rangeId))
+      step++
+    },
+    list: async () => steps[step] ?? [],
+    lookup: (key) => new RangeMap(steps[step]).lookup(key),
+    serves: (rangeId) => served.includes(rangeId),
+  })
+  const context = {
+    state,
+    signal: new AbortController().signal,
+    progress: () => {},
+    sleep: async () => {
+      assert.ok(step < steps.length, 'it waits for what never comes')
+      step++
+    },
+  } as unknown as JobContext<RangeCreationState>
+  assert.equal(await job.run(context), '3 ranges from 5 on')
+  return made
+}
+
+suite('new ranges that are split and merged before somebody has looked', () => {
+  const three = [range(5, 'a', 'g'), range(6, 'g', 'p'), range(7, 'p', 'z')]
+
+  test('are served when whatever lies there is', async () => {
+    const merged = [range(5, 'a', 'p', 3), range(7, 'p', 'z')]
+    const split = [range(5, 'a', 'c', 4), range(9, 'c', 'p', 4), range(7, 'p', 'z')]
+    assert.deepEqual(await run([[], three, merged], [5, 7]), [5, 6, 7])
+    assert.deepEqual(await run([[], three, merged, split], [5, 7, 9]), [5, 6, 7])
+  })
+
+  test('are not made again by the next leader', async () => {
+    assert.deepEqual(await run([[range(5, 'a', 'z', 5)]], [5]), [])
+    // The last of several calls was not made.
+    assert.deepEqual(
+      await run([[range(5, 'a', 'p', 3)], [range(5, 'a', 'p', 3), range(7, 'p', 'z')]], [5, 7]),
+      [7],
+    )
+  })
+})
