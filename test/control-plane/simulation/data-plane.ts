@@ -15,11 +15,29 @@ import {
 } from '../../../src/model/replica-roles.ts'
 import { PlacementInvariants } from '../../../src/placement/index.ts'
 import type { NetworkConditions, Simulation } from '../../../src/simulation/index.ts'
+import {
+  type BoundsBugs,
+  holds,
+  mergeTruth,
+  middleOf,
+  moved,
+  type NamedCommand,
+  RangeCounters,
+  rowKey,
+  rowsIn,
+  rowsOfRange,
+  splitTruth,
+} from './range-bounds.ts'
 import { RangeRows } from './range-rows.ts'
+import { type SplitDiskBugs, SplitDisks } from './split-disks.ts'
 
 /** What is true of a range, whatever anybody believes. */
 export interface Truth {
   readonly rangeId: number
+  readonly start: Uint8Array
+  end: Uint8Array | undefined
+  splitOff: number | undefined
+  frozen: { readonly into: number; readonly intoGeneration: number; readonly sinceMs: number } | undefined
   generation: number
   replicas: ReplicaDescriptor[]
   /** Replica id of the leader; 0 while there is none. */
@@ -32,10 +50,11 @@ export interface Truth {
   epoch: number
   lastReplicaId: number
   readonly rows: RangeRows
+  readonly counters: RangeCounters
 }
 
 /** Bugs to be planted in what the ranges check. */
-export interface DataPlaneBugs {
+export interface DataPlaneBugs extends BoundsBugs, SplitDiskBugs {
   /** A change is made whatever generation it was meant for. */
   readonly noGenerationCheck?: boolean
   /** Two replicas change places without a joint configuration in between. */
@@ -50,6 +69,10 @@ function afterJoint(replicas: readonly ReplicaDescriptor[]): ReplicaDescriptor[]
 }
 
 const electionMs = 300
+/** A merge brings the neighbour over before it takes it in; meanwhile anything may happen. */
+const mergeTakesMs = [10, 900] as const
+/** A range that is frozen for longer makes sure that it is not merged any more, and goes on. */
+const frozenForMs = 3_000
 
 /**
  * A data plane in memory: every range is a model of a Raft group, with its configuration, its leader and its rows as one
@@ -64,6 +87,7 @@ export class MemoryDataPlane {
   readonly #random: SeededRandom
   readonly #bugs: DataPlaneBugs
   readonly #invariants = new PlacementInvariants()
+  readonly disks: SplitDisks
   readonly #broken: (error: unknown) => void
   /** Ranges know how to swap two replicas in one joint step. */
   readonly #swaps: boolean
@@ -73,19 +97,34 @@ export class MemoryDataPlane {
   /** Changes that were refused since a later epoch has changed the range. */
   staleEpochs = 0
   elections = 0
+  splits = 0
+  merges = 0
+  thaws = 0
+  /** Ranges that were merged into their neighbours. */
+  readonly ended = new Set<number>()
+  /** Where each range lay at each of its generations, as text. */
+  readonly boundsAt = new Map<string, string>()
+  /** What a row weighs: it comes and goes, so that ranges grow and shrink. */
+  bytesPerRow = 20
+  /** The table whose rows the ranges hold, and how many rows it can have. */
+  tableId = 0
+  readonly #rows: number
 
   constructor(
     sim: Simulation,
     conditions: NetworkConditions,
     broken: (error: unknown) => void,
     bugs: DataPlaneBugs = {},
+    rows: number = rowsOfRange,
   ) {
+    this.#rows = rows
     this.#sim = sim
     this.#conditions = conditions
     this.#random = sim.random('data plane')
     this.#swaps = chance(sim.random('swaps'), 0.6)
     this.#broken = broken
     this.#bugs = bugs
+    this.disks = new SplitDisks(sim.random('disks of splits'), bugs)
     this.#tick()
   }
 
@@ -101,9 +140,13 @@ export class MemoryDataPlane {
 
   bootstrap(wanted: WantedRange): void {
     const { descriptor } = wanted
-    if (this.ranges.has(descriptor.rangeId)) return
+    if (this.ranges.has(descriptor.rangeId) || this.ended.has(descriptor.rangeId)) return
     const range: Truth = {
       rangeId: descriptor.rangeId,
+      start: descriptor.start,
+      end: descriptor.end,
+      splitOff: undefined,
+      frozen: undefined,
       generation: descriptor.generation,
       replicas: [...descriptor.replicas],
       leader: 0,
@@ -112,6 +155,7 @@ export class MemoryDataPlane {
       epoch: 0,
       lastReplicaId: descriptor.replicas.length,
       rows: new RangeRows(),
+      counters: new RangeCounters(),
     }
     this.ranges.set(descriptor.rangeId, range)
     this.#judge(range)
@@ -133,15 +177,37 @@ export class MemoryDataPlane {
     }
     range.epoch = change.epoch
     const before = range.replicas
-    // A range in between two sets of voters takes no change.
+    // A range in between two sets of voters takes no change, and a frozen one only its end.
     if (isJoint(before)) return
+    if ((range.frozen === undefined) === (change.type === 'thaw')) return
     switch (change.type) {
-      case 'split':
-      case 'freeze':
-      case 'merge':
+      case 'split': {
+        const right = splitTruth(range, change, this.tableId, this.#bugs)
+        if (right === undefined || this.ranges.has(right.rangeId) || this.ended.has(right.rangeId)) return
+        this.ranges.set(right.rangeId, right)
+        this.disks.split(right, nodeId, this.#sim.nowMs)
+        this.splits++
+        this.#sim.note(nodeId, 'split range', range.rangeId, right.rangeId)
+        this.#rebounded(range)
+        this.#judge(right)
+        return
+      }
+      case 'freeze': {
+        const { into, intoGeneration } = change
+        range.frozen = { into, intoGeneration, sinceMs: this.#sim.nowMs }
+        range.generation++
+        this.#sim.note(nodeId, 'froze range', range.rangeId, into, intoGeneration)
+        this.#rebounded(range)
+        return
+      }
       case 'thaw':
       case 'touch':
+        this.#raise(range, change.type)
         return
+      case 'merge':
+        this.#bringOver(range, change.rightRangeId, change.rightGeneration)
+        return
+
       case 'addLearner': {
         // A node that is down or gone is a legal target: the learner then never catches up.
         const { nodeId: target, incarnation } = change
@@ -179,6 +245,7 @@ export class MemoryDataPlane {
         const target = before.find(({ replicaId }) => replicaId === change.replicaId)
         if (target?.role !== 'voter' || target.nodeId === nodeId || !this.#meets(nodeId, target.nodeId))
           return
+        if (!this.disks.has(range.rangeId, target.replicaId)) return
         range.leader = target.replicaId
         range.sequence++
         this.#sim.note(nodeId, 'lease handed over', range.rangeId, target.nodeId)
@@ -191,12 +258,112 @@ export class MemoryDataPlane {
     this.#judge(range)
   }
 
+  /** A node hears that it is a member of a range. */
+  told(nodeId: string, { rangeId }: WantedRange): void {
+    const range = this.ranges.get(rangeId)
+    if (range !== undefined) this.disks.told(range, nodeId)
+  }
+
+  /** A range that lies where a key is, if somebody serves it. @throws KeelsonError `STALE_GENERATION`, `NOT_LEADER` */
+  serving(rangeId: number, key: Uint8Array): Truth {
+    const range = this.ranges.get(rangeId)
+    const frozen = range?.frozen !== undefined && this.#bugs.frozenRangesServe !== true
+    if (range === undefined || !holds(range, key) || frozen)
+      throw moved(`range ${rangeId} does not hold the key`)
+    if (!this.isServed(range)) throw new KeelsonError('NOT_LEADER', `nobody serves range ${rangeId}`)
+    return range
+  }
+
+  /** Adds one to a row's counter, once for each command. */
+  add(rangeId: number, command: NamedCommand): number {
+    return this.serving(rangeId, rowKey(this.tableId, command.rowId)).counters.add(command)
+  }
+
+  /** A row's counter. */
+  read(rangeId: number, rowId: number): number {
+    return this.serving(rangeId, rowKey(this.tableId, rowId)).counters.counters.get(rowId) ?? 0
+  }
+
+  /** Where a range lies, as text. */
+  static inWords({
+    start,
+    end,
+  }: {
+    readonly start: Uint8Array
+    readonly end: Uint8Array | undefined
+  }): string {
+    return `${Buffer.from(start).toString('hex')}-${end === undefined ? '' : Buffer.from(end).toString('hex')}`
+  }
+
+  /** Ends a freeze, or raises the generation and no more. */
+  #raise(range: Truth, what: 'thaw' | 'touch'): void {
+    if (what === 'thaw') {
+      range.frozen = undefined
+      this.thaws++
+    }
+    range.generation++
+    this.#sim.note('', what, range.rangeId, range.generation)
+    this.#rebounded(range)
+  }
+
+  /** The neighbour is read first, and taken in a moment later: only the range's own generation says whether it still may. */
+  #bringOver(range: Truth, rightRangeId: number, rightGeneration: number): void {
+    const right = this.ranges.get(rightRangeId)
+    const { generation } = range
+    if (right?.frozen?.into !== range.rangeId || right.frozen.intoGeneration !== generation) return
+    if (right.generation !== rightGeneration || !this.isServed(right)) return
+    const { end } = right
+    const brought = {
+      rangeId: rightRangeId,
+      generation: rightGeneration,
+      end,
+      counters: right.counters.copy(),
+    }
+    this.#sim.scheduler.schedule(between(this.#random, ...mergeTakesMs), () => {
+      if (range.generation !== generation || !this.isServed(range) || isJoint(range.replicas)) return
+      if (range.frozen !== undefined) return
+      mergeTruth(range, right, brought, this.#bugs)
+      this.ranges.delete(rightRangeId)
+      this.ended.add(rightRangeId)
+      this.merges++
+      this.#sim.note('', 'merged range', rightRangeId, range.rangeId, range.generation)
+      this.#rebounded(range)
+    })
+  }
+
+  /** A frozen range goes on without any control plane, when its neighbour can never take it in any more. */
+  #thaw(range: Truth): void {
+    const { frozen } = range
+    if (frozen === undefined || this.#sim.nowMs - frozen.sinceMs < frozenForMs || !this.isServed(range))
+      return
+    const left = this.ranges.get(frozen.into)
+    if (this.#bugs.thawsAtOnce !== true && left !== undefined) {
+      if (!this.isServed(left)) return
+      if (left.generation === frozen.intoGeneration && !isJoint(left.replicas) && left.frozen === undefined)
+        this.#raise(left, 'touch')
+      if (left.generation <= frozen.intoGeneration) return
+    }
+    this.#raise(range, 'thaw')
+  }
+
+  #rebounded(range: Truth): void {
+    this.changes++
+    this.boundsAt.set(`${range.rangeId}/${range.generation}`, MemoryDataPlane.inWords(range))
+    try {
+      this.#invariants.rebounded(range)
+    } catch (error) {
+      this.#broken(error)
+    }
+  }
+
   /** What a node believes. It learns from the leader, if it meets it, and now and then it is late. */
   refresh(nodeId: string): void {
     const views = this.#viewsOf(nodeId)
     for (const range of this.ranges.values()) {
       const mine = range.replicas.find((replica) => replica.nodeId === nodeId)
       // One that was removed may never hear of it.
+      // Nothing of it is there yet.
+      if (mine !== undefined && !this.disks.has(range.rangeId, mine.replicaId)) continue
       if (mine === undefined) {
         const stale = views.get(range.rangeId)
         if (stale?.leaseHolder === true)
@@ -223,7 +390,16 @@ export class MemoryDataPlane {
           : range.replicas
               .filter(({ replicaId, role }) => role === 'voter' || this.#caughtUp(range, replicaId))
               .map(({ replicaId }) => replicaId),
-        load: {},
+        load: {
+          bytes: rowsIn(this.tableId, range, this.#rows).length * this.bytesPerRow,
+          requests: 0,
+        },
+        bounds: { start: range.start, end: range.end },
+        ...(range.splitOff === undefined ? {} : { splitOff: range.splitOff }),
+        ...(range.frozen === undefined
+          ? {}
+          : { frozen: { into: range.frozen.into, intoGeneration: range.frozen.intoGeneration } }),
+        ...this.#splitKeys(range, leads),
         ...(this.#swaps ? { swaps: true } : {}),
       })
     }
@@ -250,9 +426,15 @@ export class MemoryDataPlane {
   /** The range, if the node leads it and can commit. @throws KeelsonError `NOT_LEADER` */
   led(nodeId: string, rangeId: number): Truth {
     const range = this.ranges.get(rangeId)
+    if (range?.frozen !== undefined) throw moved(`range ${rangeId} is being merged`)
     if (range !== undefined && leaderOf(range)?.nodeId === nodeId && this.#commands(nodeId, range))
       return range
     throw new KeelsonError('NOT_LEADER', `${nodeId} does not lead range ${rangeId}`)
+  }
+
+  #splitKeys(range: Truth, leads: boolean): Pick<ObservedReplica, 'splitKeys'> {
+    const bySize = leads ? middleOf(this.tableId, range, this.#rows) : undefined
+    return bySize === undefined ? {} : { splitKeys: { bySize } }
   }
 
   #viewsOf(nodeId: string): Map<number, ObservedReplica> {
@@ -297,7 +479,8 @@ export class MemoryDataPlane {
     return this.#meets(leader.nodeId, replica.nodeId) && this.#sim.nowMs >= atMs
   }
 
-  #judge({ rangeId, generation, replicas }: Truth): void {
+  #judge({ rangeId, generation, replicas, start, end }: Truth): void {
+    this.boundsAt.set(`${rangeId}/${generation}`, MemoryDataPlane.inWords({ start, end }))
     try {
       this.#invariants.committed({ rangeId, generation, replicas }, ({ nodeId }) => this.isUp(nodeId))
     } catch (error) {
@@ -313,13 +496,24 @@ export class MemoryDataPlane {
   #tick(): void {
     for (const range of this.ranges.values()) {
       const leader = leaderOf(range)
+      const broken = this.disks.advance(
+        range,
+        this.#sim.nowMs,
+        (nodeId) => this.isUp(nodeId),
+        (nodeId) => leader !== undefined && this.#meets(nodeId, leader.nodeId),
+      )
+      if (broken !== undefined) this.#violated(broken)
       if (leader !== undefined && votesInAnyHalf(leader) && this.#commands(leader.nodeId, range)) {
         this.#leaveJoint(range)
+        this.#thaw(range)
         continue
       }
       range.leader = 0
       const able = range.replicas.filter(
-        (replica) => votesInAnyHalf(replica) && this.#commands(replica.nodeId, range),
+        (replica) =>
+          votesInAnyHalf(replica) &&
+          this.disks.has(range.rangeId, replica.replicaId) &&
+          this.#commands(replica.nodeId, range),
       )
       if (able.length === 0 || this.#random.integer(2) === 0) continue
       range.leader = pick(this.#random, able).replicaId
@@ -355,8 +549,10 @@ export class MemoryRangeHost implements RangeHost {
     this.#plane.refresh(this.#nodeId)
     for (const range of this.#wanted) {
       if (range.bootstrap) this.#plane.bootstrap(range)
-      if (range.member) this.#plane.change(this.#nodeId, range)
-      else this.#plane.drop(this.#nodeId, range)
+      if (range.member) {
+        this.#plane.told(this.#nodeId, range)
+        this.#plane.change(this.#nodeId, range)
+      } else this.#plane.drop(this.#nodeId, range)
     }
   }
 

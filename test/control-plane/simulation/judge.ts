@@ -171,7 +171,10 @@ export class Judge {
 
   #deleted(key: string): void {
     if (!key.startsWith('/nodes/live/')) {
-      if (key.startsWith('/ranges/descriptors/')) this.violated(`the directory lost ${key}`)
+      if (!key.startsWith('/ranges/descriptors/')) return
+      const rangeId = Number(key.slice(-16))
+      if (!this.#plane.ended.has(rangeId)) this.violated(`the directory lost ${key}`)
+      this.#ranges.delete(rangeId)
       return
     }
     const name = key.slice('/nodes/live/'.length)
@@ -187,6 +190,10 @@ export class Judge {
     const truth = this.#plane.ranges.get(rangeId)
     if (truth !== undefined && generation > truth.generation)
       this.violated(`the directory is ahead of range ${rangeId}: ${generation} and not ${truth.generation}`)
+    const bounds = this.#plane.boundsAt.get(`${rangeId}/${generation}`)
+    const said = `${Buffer.from(range.start).toString('hex')}-${range.end === undefined ? '' : Buffer.from(range.end).toString('hex')}`
+    if (bounds !== undefined && bounds !== said)
+      this.violated(`the directory has range ${rangeId} elsewhere than it lay at generation ${generation}`)
     this.#ranges.set(rangeId, range)
   }
 

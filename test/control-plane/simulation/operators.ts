@@ -27,7 +27,7 @@ export class Operators {
   async work(): Promise<void> {
     const { admin } = this.#world.client
     await this.#again(() => admin.nodes.drain('db1', 'simulation'))
-    await Promise.all([this.#drainAndBack(), this.#changeSchema()])
+    await Promise.all([this.#drainAndBack(), this.#changeSchema(), this.#growAndShrink()])
   }
 
   get #env(): Environment {
@@ -57,6 +57,16 @@ export class Operators {
       await sleep(this.#env.timers, between(random, 500, 6_000))
       await this.#again(() => admin.nodes.undrain(name, 'maintenance is over'))
     }
+  }
+
+  /** Rows get larger and smaller again: ranges split and merge. */
+  async #growAndShrink(): Promise<void> {
+    const random = this.#world.sim.random('growth')
+    while (!this.#calm) {
+      this.#world.plane.bytesPerRow = pick(random, [10, 40, 90, 180])
+      await sleep(this.#env.timers, between(random, 1_500, 8_000))
+    }
+    this.#world.plane.bytesPerRow = pick(random, [10, 40, 90])
   }
 
   async #changeSchema(): Promise<void> {

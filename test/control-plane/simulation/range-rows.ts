@@ -39,6 +39,32 @@ export class RangeRows {
     return true
   }
 
+  /** Some rows become a range of their own, with their entries and what holds for them. */
+  splitOff(goes: (rowId: number) => boolean): RangeRows {
+    const right = new RangeRows()
+    right.minimumVersion = this.minimumVersion
+    right.epoch = this.epoch
+    const move = (from: Set<number>, to: Set<number>): void => {
+      for (const rowId of from) {
+        if (!goes(rowId)) continue
+        from.delete(rowId)
+        to.add(rowId)
+      }
+    }
+    move(this.rows, right.rows)
+    for (const [elementId, entries] of this.entries) move(entries, right.#entriesOf(elementId))
+    return right
+  }
+
+  /** Takes in the rows of a neighbour, and of what holds for either the stricter. */
+  takeIn(right: RangeRows): void {
+    this.minimumVersion = Math.max(this.minimumVersion, right.minimumVersion)
+    this.epoch = Math.max(this.epoch, right.epoch)
+    for (const rowId of right.rows) this.rows.add(rowId)
+    for (const [elementId, entries] of right.entries)
+      for (const rowId of entries) this.#entriesOf(elementId).add(rowId)
+  }
+
   /** @throws KeelsonError `STALE_EPOCH` for a chunk of an owner that was deposed */
   barrier(chunk: SchemaChunk): void {
     this.#fence(chunk)

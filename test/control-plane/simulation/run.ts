@@ -80,6 +80,7 @@ export async function runComposition(run: CompositionRun): Promise<CompositionRe
     work.catch((error: unknown) => {
       judge.broken ??= error
     })
+    world.clients.start()
     injector.start()
     const calmAtMs = sim.nowMs + run.faultMs
     while (sim.nowMs < calmAtMs && judge.broken === undefined) await sim.runFor(stepMs)
@@ -109,6 +110,12 @@ export async function runComposition(run: CompositionRun): Promise<CompositionRe
       ['  refused as of another generation', plane.staleGenerations],
       ['  refused as of an older epoch', plane.staleEpochs],
       ['elections of ranges', plane.elections],
+      ['splits of ranges', plane.splits],
+      ['  of which nodes heard before they came to them', plane.disks.late],
+      ['merges of ranges', plane.merges],
+      ['  frozen in vain', plane.thaws],
+      ['counted by clients', world.clients.acknowledged],
+      ['  sent again', world.clients.repeated],
       ['snapshots installed by servers', restores - restoresBefore],
       ['epochs of the control plane', judge.epochsSeen],
       ['epochs of nodes that ended', judge.ended.size],

@@ -14,14 +14,15 @@ import {
   Simulation,
 } from '../../../src/simulation/index.ts'
 import { MemoryDisk, MemoryLevel, memoryLog } from '../../../src/storage/memory/index.ts'
+import { CounterClients } from './counter-clients.ts'
 import { type DataPlaneBugs, MemoryDataPlane, MemoryRangeHost } from './data-plane.ts'
 import { Judge } from './judge.ts'
 import { Operators } from './operators.ts'
+import { holds, moved, rowKey, rowsOfRange } from './range-bounds.ts'
 import type { RangeRows } from './range-rows.ts'
 
 const clusterId = 'simulated'
 const secret = 'a secret of the simulated cluster'
-const rowsOfRange = 40
 const lookEveryMs = 50
 
 /** Short times, so that a run of some seconds sees everything expire. */
@@ -66,6 +67,7 @@ export class World {
   readonly nodes = new Map<string, NodeAgent>()
   readonly size: WorldSize
   readonly operators: Operators
+  readonly clients: CounterClients
   client!: PlaneClient
   /** Epochs that nodes held when they crashed. */
   readonly #crashedEpochs = new Set<number>()
@@ -88,9 +90,10 @@ export class World {
     const broken = (error: unknown): void => {
       this.judge.broken ??= error
     }
-    this.plane = new MemoryDataPlane(this.sim, this.conditions, broken, bugs)
+    this.plane = new MemoryDataPlane(this.sim, this.conditions, broken, bugs, size.ranges * rowsOfRange)
     this.judge = new Judge(this.plane, () => this.sim.nowMs, worldTimes)
     this.operators = new Operators(this)
+    this.clients = new CounterClients(this)
   }
 
   /** The first invariant that did not hold. */
@@ -138,6 +141,7 @@ export class World {
       },
     )
     this.#tableId = table.tableId
+    this.plane.tableId = table.tableId
   }
 
   /** Whether a server may lose its disk: all of them take part, so that the others hold what it held. */
@@ -195,13 +199,15 @@ export class World {
       [...this.#crashedEpochs].every((epoch) => this.judge.ended.has(epoch)),
     )
     await work
+    await this.clients.finish()
     await this.until('all ranges are whole and served, and the drained node is empty', limitMs, () =>
       this.isWhole(['db1']),
     )
     await this.until('the directory has caught up', limitMs, async () => {
       const ranges = await this.client.admin.ranges()
-      return ranges.every(
-        ({ rangeId, generation }) => generation === this.plane.ranges.get(rangeId)?.generation,
+      return (
+        ranges.length === this.plane.ranges.size &&
+        ranges.every(({ rangeId, generation }) => generation === this.plane.ranges.get(rangeId)?.generation)
       )
     })
     await this.#checkRows()
@@ -223,7 +229,12 @@ export class World {
   async #checkRows(): Promise<void> {
     const stored = await this.client.admin.catalog.byName('rows')
     const indexes = stored?.table.elements.filter(({ type }) => type === 'index') ?? []
-    for (const { rangeId, rows } of this.plane.ranges.values()) {
+    for (const range of this.plane.ranges.values()) {
+      const { rangeId, rows } = range
+      for (const rowId of [...rows.rows, ...range.counters.counters.keys()]) {
+        if (!holds(range, rowKey(this.#tableId, rowId)))
+          this.judge.violated(`row ${rowId} is in range ${rangeId}, which does not lie there`)
+      }
       for (const elementId of rows.entries.keys()) {
         if (!indexes.some((index) => index.elementId === elementId))
           this.judge.violated(`range ${rangeId} has entries of element ${elementId}, which is gone`)
@@ -263,6 +274,12 @@ export class World {
           retryAfterMs: 3_000,
           dampingMs: worldTimes.dampingMs,
           stepTimeoutMs: 15_000,
+          splits: {
+            maximumBytes: rowsOfRange * 50,
+            mergeBelowBytes: rowsOfRange * 25,
+            splitMergeBackoffMs: 2_000,
+            retryAfterMs: 1_000,
+          },
         },
         schema: { chunkRows: 8 },
       })
@@ -369,14 +386,16 @@ export class World {
     const random = this.sim.random(`work ${name} ${process.life}`)
     for (;;) {
       await sleep(env.timers, between(random, 50, 500))
-      const ranges = [...this.plane.ranges.values()]
-      if (this.#tableId === 0 || ranges.length === 0) continue
+      if (this.#tableId === 0 || this.plane.ranges.size === 0) continue
       try {
         const pin = agent.schema.pin(this.#tableId)
         this.judge.pinned(name)
         await sleep(env.timers, between(random, 0, 200))
-        const range = ranges[random.integer(ranges.length)]
-        if (range !== undefined && this.plane.isServed(range)) this.#execute(random, pin.table, range.rows)
+        const rowId = random.integer(this.size.ranges * rowsOfRange)
+        const key = rowKey(this.#tableId, rowId)
+        const range = [...this.plane.ranges.values()].find((each) => holds(each, key))
+        if (range !== undefined && range.frozen === undefined && this.plane.isServed(range))
+          this.#execute(random, pin.table, range.rows, rowId)
         pin.release()
       } catch (error) {
         if (!KeelsonError.hasCode(error, 'STALE_SCHEMA', 'NOT_FOUND')) throw error
@@ -384,15 +403,19 @@ export class World {
     }
   }
 
-  #execute(random: SeededRandom, table: TableDescriptor, rows: RangeRows): void {
-    const rowId = random.integer(rowsOfRange)
+  #execute(random: SeededRandom, table: TableDescriptor, rows: RangeRows, rowId: number): void {
     const accepted = rows.execute({ table, rowId, type: random.integer(4) === 0 ? 'delete' : 'put' })
     this.sim.trace.mix(rowId * 2 + (accepted ? 1 : 0))
     this.judge.executed(table.tableId, table.version, accepted)
   }
 
   #schemaHost(name: string): SchemaHost {
-    const rows = ({ rangeId }: SchemaChunk): RangeRows => this.plane.led(name, rangeId).rows
+    const rows = ({ rangeId, bounds }: SchemaChunk): RangeRows => {
+      const range = this.plane.led(name, rangeId)
+      if (bounds !== undefined && MemoryDataPlane.inWords(bounds) !== MemoryDataPlane.inWords(range))
+        throw moved(`range ${rangeId} lies elsewhere`)
+      return range.rows
+    }
     return {
       barrier: async (chunk) => rows(chunk).barrier(chunk),
       backfill: async (chunk) => rows(chunk).backfill(chunk),
