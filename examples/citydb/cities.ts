@@ -31,11 +31,3 @@ export function loadCities(tableId: number): City[] {
   }))
   return cities.sort((a, b) => Buffer.compare(a.key, b.key))
 }
-
-/** Keys that cut the cities into `count` ranges of about equal size; the first range begins before all of them. */
-export function splitKeys(cities: readonly City[], count: number): Uint8Array[] {
-  return Array.from(
-    { length: count - 1 },
-    (_, i) => (cities[Math.floor(((i + 1) * cities.length) / count)] as City).key,
-  )
-}

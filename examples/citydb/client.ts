@@ -33,6 +33,14 @@ export interface CityClientOptions {
   readonly attemptMs?: number
 }
 
+/** To which range a call goes. */
+interface Route {
+  /** @throws KeelsonError `NOT_FOUND`, `STALE_GENERATION` */
+  readonly rangeId: () => number
+  /** When the range refuses because it lies elsewhere, the call goes on to where the key is by then. */
+  readonly follows: boolean
+}
+
 const defaultAttemptMs = 1500
 /** How long a node that did not answer is asked only after the others: it may stand still, and others may still point at it. */
 const silenceMs = 2_000
@@ -67,7 +75,10 @@ export class CityClient {
   /** How many leases each node holds, as far as calls have shown. */
   leaseCounts(): ReadonlyMap<NodeId, number> {
     const counts = new Map<NodeId, number>()
-    for (const holder of this.#holders.values()) counts.set(holder, (counts.get(holder) ?? 0) + 1)
+    for (const { rangeId } of this.ranges.ranges()) {
+      const holder = this.#holders.get(rangeId)
+      if (holder !== undefined) counts.set(holder, (counts.get(holder) ?? 0) + 1)
+    }
     return counts
   }
 
@@ -79,21 +90,44 @@ export class CityClient {
     return range.rangeId
   }
 
-  async openSession(rangeId: number, options: CallOptions = {}): Promise<number> {
-    return sessionResponse.decode(await this.#ask(rangeId, 'session', rangeRequest.encode(rangeId), options))
+  /** Opens a client session in the range that holds a key. */
+  async openSession(key: Uint8Array, options: CallOptions = {}): Promise<Omit<CommandNumber, 'sequence'>> {
+    let asked = 0
+    const answer = await this.#ask(
+      this.#holding(key),
+      'session',
+      (rangeId) => {
+        asked = rangeId
+        return rangeRequest.encode(rangeId)
+      },
+      options,
+    )
+    return { rangeId: asked, session: sessionResponse.decode(answer) }
   }
 
+  /**
+   * Sets columns of rows of one range.
+   *
+   * @throws KeelsonError `STALE_GENERATION` when they do not lie in one range any more, or their range was merged away before
+   *   they were written: nothing was done, and nothing will be under this number
+   */
   async write(
-    rangeId: number,
     command: CommandNumber,
     rows: readonly { key: Uint8Array; columns: Row }[],
     options: CallOptions = {},
   ): Promise<void> {
-    await this.#ask(rangeId, 'write', writeRequest.encode({ rangeId, command, rows }), options)
+    const [first] = rows
+    if (first === undefined) return
+    await this.#ask(
+      this.#holding(first.key),
+      'write',
+      (rangeId) => writeRequest.encode({ rangeId, command, rows }),
+      options,
+    )
   }
 
+  /** Adds to a column. @throws KeelsonError `STALE_GENERATION` as `write` */
   async increment(
-    rangeId: number,
     command: CommandNumber,
     key: Uint8Array,
     column: string,
@@ -101,53 +135,90 @@ export class CityClient {
     options: CallOptions = {},
   ): Promise<void> {
     await this.#ask(
-      rangeId,
+      this.#holding(key),
       'increment',
-      incrementRequest.encode({ rangeId, command, key, column, amount }),
+      (rangeId) => incrementRequest.encode({ rangeId, command, key, column, amount }),
       options,
     )
   }
 
   async read(key: Uint8Array, options: CallOptions = {}): Promise<Row | undefined> {
-    const rangeId = this.rangeOf(key)
-    return readResponse.decode(await this.#ask(rangeId, 'read', readRequest.encode(rangeId, key), options))
+    const answer = await this.#ask(
+      this.#holding(key),
+      'read',
+      (rangeId) => readRequest.encode(rangeId, key),
+      options,
+    )
+    return readResponse.decode(answer)
   }
 
-  /** All rows of a range, or all entries of an index in it, in order. */
+  /**
+   * All rows of a range, or all entries of an index in it, in order.
+   *
+   * @throws KeelsonError `STALE_GENERATION` when the range has another generation, or gets one meanwhile
+   */
   async *scan(
     rangeId: number,
+    generation: number,
     index = '',
     options: CallOptions = {},
   ): AsyncIterable<{ readonly key: Uint8Array; readonly value: Uint8Array }> {
     let resumeAt: Uint8Array | undefined
     do {
-      const body = pageRequest.encode({ rangeId, index, resumeAt, limit: 1000 })
-      const page = pageResponse.decode(await this.#ask(rangeId, 'page', body, options))
+      const body = pageRequest.encode({ rangeId, index, resumeAt, limit: 1000, generation })
+      const page = pageResponse.decode(await this.#ask(this.#present(rangeId), 'page', () => body, options))
       yield* page.items
       resumeAt = page.resumeAt
     } while (resumeAt !== undefined)
   }
 
+  /** @throws KeelsonError `STALE_GENERATION` when the range is no more, or is about to be merged */
   async facts(rangeId: number, options: CallOptions = {}): Promise<RangeFacts> {
-    return factsResponse.decode(await this.#ask(rangeId, 'facts', rangeRequest.encode(rangeId), options))
+    const answer = await this.#ask(
+      this.#present(rangeId),
+      'facts',
+      () => rangeRequest.encode(rangeId),
+      options,
+    )
+    return factsResponse.decode(answer)
+  }
+
+  /** Whatever range holds the key at each attempt: one that was split or merged is asked where its rows are now. */
+  #holding(key: Uint8Array): Route {
+    return { rangeId: () => this.rangeOf(key), follows: true }
+  }
+
+  #present(rangeId: number): Route {
+    const present = (): number => {
+      if (this.ranges.byId(rangeId) !== undefined) return rangeId
+      throw new KeelsonError('STALE_GENERATION', `range ${rangeId} is no more`)
+    }
+    return { rangeId: present, follows: false }
   }
 
   /** Asks the lease holder, wherever it is by now, until the caller's signal ends it. */
-  async #ask(rangeId: number, method: string, body: Uint8Array, options: CallOptions): Promise<Uint8Array> {
+  async #ask(
+    route: Route,
+    method: string,
+    body: (rangeId: number) => Uint8Array,
+    options: CallOptions,
+  ): Promise<Uint8Array> {
     let backoffMs = minimumBackoffMs
     for (let attempt = 0; ; attempt++) {
-      const holder = this.#holderOf(rangeId, attempt)
-      if (holder === undefined) {
-        throw new KeelsonError('NOT_FOUND', `no replica of range ${rangeId} is known`, { retryable: true })
-      }
       const limit = deadline(
         this.#env.timers,
         this.#attemptMs,
-        () => new KeelsonError('OUTCOME_UNKNOWN', `${holder} did not answer in time`),
+        () => new KeelsonError('OUTCOME_UNKNOWN', 'the lease holder did not answer in time'),
         options.signal,
       )
+      let rangeId = 0
+      let holder: NodeId | undefined
       try {
-        const call = this.#rpc.call(holder, method, body, {
+        rangeId = route.rangeId()
+        holder = this.#holderOf(rangeId, attempt)
+        if (holder === undefined)
+          throw new KeelsonError('NOT_FOUND', `no replica of range ${rangeId} is known`, { retryable: true })
+        const call = this.#rpc.call(holder, method, body(rangeId), {
           signal: limit.signal,
           timeoutMs: this.#attemptMs * 2,
         })
@@ -158,18 +229,26 @@ export class CityClient {
       } catch (error) {
         if (options.signal?.aborted === true || !KeelsonError.is(error)) throw error
         if (!error.retryable && error.code !== 'ABORTED' && error.code !== 'EPOCH_ENDED') throw error
-        const hint = error.details['leaderNodeId']
-        if (limit.signal.aborted || error.code === 'UNREACHABLE')
-          this.#silent.set(holder, this.#env.clock.monotonicMs() + silenceMs)
-        if (error.code === 'NOT_LEADER' && typeof hint === 'string' && hint !== holder && this.#answers(hint))
-          this.#holders.set(rangeId, hint)
-        else this.#holders.delete(rangeId)
+        if (error.code === 'STALE_GENERATION') {
+          // Its holder answers; what it holds is soon known.
+          if (!route.follows) throw error
+        } else this.#learnFrom(error, rangeId, holder, limit.signal.aborted)
       } finally {
         limit.release()
       }
       await sleep(this.#env.timers, backoffMs * (0.5 + this.#env.random.float() / 2), options.signal)
       backoffMs = Math.min(backoffMs * 2, maximumBackoffMs)
     }
+  }
+
+  #learnFrom(error: KeelsonError, rangeId: number, holder: NodeId | undefined, inVain: boolean): void {
+    if (holder === undefined) return
+    const hint = error.details['leaderNodeId']
+    if (inVain || error.code === 'UNREACHABLE')
+      this.#silent.set(holder, this.#env.clock.monotonicMs() + silenceMs)
+    if (error.code === 'NOT_LEADER' && typeof hint === 'string' && hint !== holder && this.#answers(hint))
+      this.#holders.set(rangeId, hint)
+    else this.#holders.delete(rangeId)
   }
 
   #holderOf(rangeId: number, attempt: number): NodeId | undefined {

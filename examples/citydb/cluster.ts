@@ -164,6 +164,8 @@ export class Cluster implements AsyncDisposable {
     servers: number
     nodes: number
     deadAfterMs: number
+    maximumRangeBytes: number
+    maximumRangeRequests: number
     /** Join tokens by node name, filled in before the node first starts. */
     tokens: ReadonlyMap<string, string>
     /** Files that every process loads first. */
@@ -173,7 +175,7 @@ export class Cluster implements AsyncDisposable {
     const directory = await mkdtemp(join(tmpdir(), 'citydb-'))
     const script = (name: string): string => fileURLToPath(new URL(`./${name}.js`, import.meta.url))
     const secret = `demo-${process.pid}-${Math.random().toString(36).slice(2).padEnd(16, '0')}`
-    const { preload, onEvent, deadAfterMs } = options
+    const { preload, onEvent, deadAfterMs, maximumRangeBytes, maximumRangeRequests } = options
     const given = await freePorts(options.servers + options.nodes)
     const addresses = given.map((port) => `${host}:${port}`)
     const seeds = addresses.slice(0, options.servers)
@@ -217,6 +219,8 @@ export class Cluster implements AsyncDisposable {
             secret,
             bootstrap: i === 0,
             deadAfterMs,
+            maximumRangeBytes,
+            maximumRangeRequests,
           }),
         ),
       )

@@ -1,4 +1,13 @@
-import { decodePlain, type ErrorCode, encodePlain, Fields, KeelsonError, type Plain } from 'keelson'
+import {
+  decodePlain,
+  type ErrorCode,
+  encodePlain,
+  Fields,
+  KeelsonError,
+  type Plain,
+  type RangeBounds,
+} from 'keelson'
+import { readBounds } from './range-layout.ts'
 import { decodeRow, encodeRow, type IndexPlan, type Row } from './schema.ts'
 
 /** One change of one row. */
@@ -27,6 +36,8 @@ export type RangeCommand =
       readonly tableId: number
       readonly minimumVersion: number
       readonly epoch: number
+      /** Where the range must lie for the work to count; as in the other schema work. */
+      readonly within?: RangeBounds
     }
   | {
       readonly type: 'backfill'
@@ -35,6 +46,7 @@ export type RangeCommand =
       readonly resumeAt: Uint8Array | undefined
       readonly maximumRows: number
       readonly epoch: number
+      readonly within?: RangeBounds
     }
   | {
       readonly type: 'purge'
@@ -42,7 +54,56 @@ export type RangeCommand =
       readonly indexId: number
       readonly maximumRows: number
       readonly epoch: number
+      readonly within?: RangeBounds
     }
+  | BoundsCommand
+  /** The first command of a new range: where it lies. Later ones have no effect. */
+  | { readonly type: 'begin'; readonly bounds: RangeBounds }
+  /** A part of a frozen neighbour, put aside until it is merged. */
+  | {
+      readonly type: 'absorb'
+      readonly rightRangeId: number
+      readonly rightGeneration: number
+      /** Which attempt at the merge it belongs to. */
+      readonly attempt: number
+      /** The first of its attempt: whatever earlier ones have put aside goes. */
+      readonly first: boolean
+      readonly pairs: readonly (readonly [key: Uint8Array, value: Uint8Array])[]
+    }
+
+/** A change of where a range lies, meant for one generation of it. */
+export type BoundsCommand = { readonly generation: number } & (
+  | { readonly type: 'split'; readonly key: Uint8Array; readonly rightRangeId: number }
+  | { readonly type: 'freeze'; readonly into: number; readonly intoGeneration: number }
+  | { readonly type: 'thaw' }
+  | { readonly type: 'touch' }
+  | {
+      readonly type: 'merge'
+      readonly rightRangeId: number
+      readonly rightGeneration: number
+      readonly attempt: number
+      /** Pairs that must have been put aside by this attempt. */
+      readonly pairs: number
+      /** What the neighbour knew of itself when it was frozen. */
+      readonly facts: Uint8Array
+      readonly layout: Uint8Array
+    }
+)
+
+/** By their numbers in the encoding. */
+const boundsTypes = ['split', 'freeze', 'thaw', 'touch', 'merge'] as const
+const firstBoundsType = 7
+
+/** Whether a command changes where its range lies. Read from the head alone, as every command is asked. */
+export function changesBounds(bytes: Uint8Array): boolean {
+  // An array of at most 15 fields, the version, the type.
+  return (
+    ((bytes[0] ?? 0) & 0xf0) === 0x90 &&
+    bytes[1] === version &&
+    (bytes[2] ?? 0) >= firstBoundsType &&
+    (bytes[2] ?? 0) < firstBoundsType + boundsTypes.length
+  )
+}
 
 const version = 1
 const indexStates = ['deleteOnly', 'writeOnly', 'public'] as const
@@ -80,7 +141,14 @@ export function encodeCommand(command: RangeCommand): Uint8Array {
     case 'ledger':
       return encodePlain([version, 1, command.sequence, command.writes])
     case 'barrier':
-      return encodePlain([version, 2, command.tableId, command.minimumVersion, command.epoch])
+      return encodePlain([
+        version,
+        2,
+        command.tableId,
+        command.minimumVersion,
+        command.epoch,
+        plainBounds(command.within),
+      ])
     case 'backfill':
       return encodePlain([
         version,
@@ -90,17 +158,99 @@ export function encodeCommand(command: RangeCommand): Uint8Array {
         command.resumeAt ?? null,
         command.maximumRows,
         command.epoch,
+        plainBounds(command.within),
       ])
     case 'purge':
-      return encodePlain([version, 4, command.tableId, command.indexId, command.maximumRows, command.epoch])
+      return encodePlain([
+        version,
+        4,
+        command.tableId,
+        command.indexId,
+        command.maximumRows,
+        command.epoch,
+        plainBounds(command.within),
+      ])
+    case 'begin':
+      return encodePlain([version, 5, plainBounds(command.bounds)])
+    case 'absorb':
+      return encodePlain([
+        version,
+        6,
+        command.rightRangeId,
+        command.rightGeneration,
+        command.attempt,
+        command.first,
+        command.pairs.map(([key, value]) => [key, value]),
+      ])
+    case 'split':
+    case 'freeze':
+    case 'thaw':
+    case 'touch':
+    case 'merge':
+      return encodePlain([
+        version,
+        firstBoundsType + boundsTypes.indexOf(command.type),
+        command.generation,
+        ...plainChange(command),
+      ])
   }
+}
+
+function plainBounds(bounds: RangeBounds | undefined): Plain {
+  return bounds === undefined ? null : [bounds.start, bounds.end ?? null]
+}
+
+function plainChange(command: BoundsCommand): Plain[] {
+  switch (command.type) {
+    case 'split':
+      return [command.key, command.rightRangeId]
+    case 'freeze':
+      return [command.into, command.intoGeneration]
+    case 'merge': {
+      const { rightRangeId, rightGeneration, attempt, pairs, facts, layout } = command
+      return [rightRangeId, rightGeneration, attempt, pairs, facts, layout]
+    }
+    default:
+      return []
+  }
+}
+
+function readChange(type: BoundsCommand['type'], fields: Fields): BoundsCommand {
+  const generation = fields.uint('generation')
+  switch (type) {
+    case 'split':
+      return { type, generation, key: fields.bytes('key').slice(), rightRangeId: fields.uint('range id') }
+    case 'freeze':
+      return { type, generation, into: fields.uint('into'), intoGeneration: fields.uint('into generation') }
+    case 'merge':
+      return {
+        type,
+        generation,
+        rightRangeId: fields.uint('range id'),
+        rightGeneration: fields.uint('right generation'),
+        attempt: fields.uint('attempt'),
+        pairs: fields.uint('pairs'),
+        facts: fields.bytes('facts').slice(),
+        layout: fields.bytes('layout').slice(),
+      }
+    default:
+      return { type, generation }
+  }
+}
+
+function readWithin(fields: Fields): { readonly within?: RangeBounds } {
+  const within = fields.more ? fields.optional((f) => readBounds(f.nested('within'))) : undefined
+  return within === undefined ? {} : { within }
 }
 
 /** @throws KeelsonError `MALFORMED` */
 export function decodeCommand(bytes: Uint8Array): RangeCommand {
   const fields = new Fields(decodePlain(bytes, 'a range command'), 'a range command')
   fields.oneOf('version', [version])
-  switch (fields.oneOf('type', [0, 1, 2, 3, 4])) {
+  const type = fields.oneOf('type', [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
+  const change = boundsTypes[type - firstBoundsType]
+  if (change !== undefined) return readChange(change, fields)
+  switch (type) {
     case 0:
       return {
         type: 'write',
@@ -109,10 +259,10 @@ export function decodeCommand(bytes: Uint8Array): RangeCommand {
         sequence: fields.uint('sequence'),
         indexes: fields.list('indexes', decodeIndex),
         writes: fields.list('writes', (f): RowWrite => {
-          const type = f.oneOf('type', [0, 1])
+          const kind = f.oneOf('type', [0, 1])
           const key = f.bytes('key')
           const row = decodeRow(f.bytes('row'))
-          return type === 0 ? { type: 'upsert', key, columns: row } : { type: 'replace', key, row }
+          return kind === 0 ? { type: 'upsert', key, columns: row } : { type: 'replace', key, row }
         }),
       }
     case 1:
@@ -123,6 +273,7 @@ export function decodeCommand(bytes: Uint8Array): RangeCommand {
         tableId: fields.uint('table id'),
         minimumVersion: fields.uint('minimum version'),
         epoch: fields.uint('epoch'),
+        ...readWithin(fields),
       }
     case 3:
       return {
@@ -132,6 +283,7 @@ export function decodeCommand(bytes: Uint8Array): RangeCommand {
         resumeAt: fields.optional((f) => f.bytes('resume at')),
         maximumRows: fields.uint('maximum rows'),
         epoch: fields.uint('epoch'),
+        ...readWithin(fields),
       }
     case 4:
       return {
@@ -140,6 +292,18 @@ export function decodeCommand(bytes: Uint8Array): RangeCommand {
         indexId: fields.uint('index id'),
         maximumRows: fields.uint('maximum rows'),
         epoch: fields.uint('epoch'),
+        ...readWithin(fields),
+      }
+    case 5:
+      return { type: 'begin', bounds: readBounds(fields.nested('bounds')) }
+    default:
+      return {
+        type: 'absorb',
+        rightRangeId: fields.uint('range id'),
+        rightGeneration: fields.uint('right generation'),
+        attempt: fields.uint('attempt'),
+        first: fields.boolean('first'),
+        pairs: fields.list('pairs', (f) => [f.bytes('key').slice(), f.bytes('value').slice()] as const),
       }
   }
 }

@@ -1,11 +1,11 @@
 import { resolve as resolvePath } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
-import { type NodeId, nodeEnvironment, PlaneClient, SeededRandom, sleep } from 'keelson'
+import { type NodeId, nodeEnvironment, PlaneClient, type RangeDescriptor, SeededRandom, sleep } from 'keelson'
 import type { Job } from 'keelson/jobs'
 import { Rpc } from 'keelson/transport'
 import { webSocket } from 'keelson/transport/websocket'
-import { loadCities, splitKeys } from './cities.ts'
+import { loadCities } from './cities.ts'
 import { CityClient } from './client.ts'
 import { Cluster, type Member } from './cluster.ts'
 import { channelName } from './protocol.ts'
@@ -21,8 +21,24 @@ const { values: flags } = parseArgs({
 })
 
 const plan = flags.quick
-  ? { everyNth: 7, pauseMs: 5_000, outageMs: 6_000, calmMs: 250, thinkMs: 60 }
-  : { everyNth: 1, pauseMs: 15_000, outageMs: 30_000, calmMs: 1_500, thinkMs: 30 }
+  ? {
+      everyNth: 7,
+      pauseMs: 5_000,
+      outageMs: 6_000,
+      calmMs: 250,
+      thinkMs: 60,
+      rangeBytes: 900_000,
+      requests: 24,
+    }
+  : {
+      everyNth: 1,
+      pauseMs: 15_000,
+      outageMs: 30_000,
+      calmMs: 1_500,
+      thinkMs: 30,
+      rangeBytes: 6_000_000,
+      requests: 50,
+    }
 const breaks = ['fence', 'dedupe', 'index']
 if (flags.break !== undefined && !breaks.includes(flags.break)) {
   throw new Error(`--break takes one of ${breaks.join(', ')}`)
@@ -30,7 +46,9 @@ if (flags.break !== undefined && !breaks.includes(flags.break)) {
 const tableName = 'cities'
 const index = { name: 'by_population', columns: ['country', 'population'] }
 const replicas = 3
-const rangeCount = 16
+/** Splits by load take a moment, merges at the end a longer one: a demonstration waits no longer. */
+const splitWaitMs = 6_000
+const mergeWaitMs = 12_000
 
 const env = nodeEnvironment()
 const timeline = new Timeline()
@@ -48,6 +66,8 @@ await using cluster = await Cluster.create({
   servers: 3,
   nodes: 5,
   deadAfterMs: 3_000,
+  maximumRangeBytes: plan.rangeBytes,
+  maximumRangeRequests: plan.requests,
   tokens,
   preload,
   onEvent: (member, event) => {
@@ -87,7 +107,7 @@ for (const { name } of cluster.nodes) {
 await Promise.all(cluster.nodes.map((node) => node.start()))
 timeline.line('good', `${cluster.nodes.map(({ name }) => name).join(', ')} have joined`)
 
-// --- A table of sixteen ranges, loaded with cities ---
+// --- A table of one range, which splits while it is loaded with cities ---
 let cities = loadCities(1)
 const table = await client.admin.createTable(
   {
@@ -103,16 +123,26 @@ const table = await client.admin.createTable(
     ],
     primaryKey: ['country', 'name', 'id'],
   },
-  { replicas, splitKeys: () => splitKeys(cities, rangeCount) },
+  { replicas },
 )
 if (table.tableId !== 1) throw new Error('the first table of a new cluster has the id 1')
-timeline.line('good', `table ${tableName}: ${rangeCount} ranges of ${replicas} replicas are served`)
+timeline.line('good', `table ${tableName}: one range of ${replicas} replicas is served`)
 
 const rpc = new Rpc({ env, channel: client.channel(channelName, { traffic: 'bulk' }) })
 const cityClient = new CityClient({ env, rpc })
-const stopLearning = client.directory.on('change', (updated) => cityClient.learn(updated))
+/** Ranges that splits have made, and that merges have ended. */
+const known = new Set<number>()
+const merged = new Set<number>()
+const learn = (updated: Iterable<RangeDescriptor>): void => {
+  cityClient.learn(updated)
+  const present = new Set(cityClient.ranges.ranges().map(({ rangeId }) => rangeId))
+  for (const rangeId of present) known.add(rangeId)
+  for (const rangeId of known) if (!present.has(rangeId)) merged.add(rangeId)
+}
+const stopLearning = client.directory.on('change', learn)
 await client.directory.ready()
-cityClient.learn(client.directory.ranges())
+learn(client.directory.ranges())
+const rangeCount = (): number => client.directory.ranges().length
 
 cities = cities.filter((_, i) => i % plan.everyNth === 0)
 const random = new SeededRandom(Date.now())
@@ -120,7 +150,11 @@ const workload = new Workload({ env, client: cityClient, cities, random })
 const loadStartMs = timeline.elapsedMs
 await workload.load(16, 200, (rows) => timeline.progress(`loading: ${rows} of ${cities.length} cities`))
 measured['load'] = timeline.elapsedMs - loadStartMs
-timeline.line('good', `${cities.length} cities loaded in ${(measured['load'] / 1000).toFixed(1)} s`)
+timeline.line(
+  'good',
+  `${cities.length} cities loaded in ${(measured['load'] / 1000).toFixed(1)} s; the range was split by size into ${rangeCount()}`,
+)
+const afterLoad = rangeCount()
 
 workload.start(16, 8, plan.thinkMs)
 const ticker = setInterval(() => {
@@ -217,6 +251,11 @@ async function killLeader(why: string): Promise<Member> {
   return leader
 }
 
+// --- The load splits ranges further ---
+const splitDeadline = timeline.elapsedMs + splitWaitMs
+while (rangeCount() < afterLoad + 3 && timeline.elapsedMs < splitDeadline) await sleep(env.timers, 50)
+timeline.line('good', `${rangeCount()} ranges since the load splits them`)
+
 // --- A data node dies ---
 await calm()
 const victim = busiest()
@@ -305,10 +344,16 @@ await Promise.all(cluster.servers.map((server) => server.start()))
 measured['return'] = await until('the control plane takes writes again', 30_000, controlPlaneAnswers)
 timeline.line('good', 'the control plane is back')
 
-// --- Everything is read back ---
+// --- Nobody asks for anything any more: small neighbours are merged ---
 await calm()
 await workload.stop()
 clearInterval(ticker)
+const beforeMerges = merged.size
+const mergeDeadline = timeline.elapsedMs + mergeWaitMs
+while (merged.size < beforeMerges + 2 && timeline.elapsedMs < mergeDeadline) await sleep(env.timers, 50)
+timeline.line('good', `${merged.size} ranges were merged into their neighbours, ${rangeCount()} are left`)
+
+// --- Everything is read back ---
 timeline.line('step', 'reading back every acknowledged write, every counter and every index entry')
 const found = await workload.verify(index, (rows) => timeline.progress(`verifying: ${rows} rows`))
 finished = true
@@ -324,6 +369,9 @@ const steady = (measured['slowestInOutage'] ?? Infinity) < maximumPauseInOutageM
 timeline.line('step', 'measured')
 timeline.table([
   ['load', seconds(measured['load'])],
+  ['splits', String(known.size - 1), known.size > 1],
+  ['merges', String(merged.size), merged.size > 0],
+  ['ranges at the end', String(rangeCount())],
   ['control-plane failover', `${(measured['failover'] ?? Number.NaN).toFixed(0)} ms`],
   ['repair after a node died', seconds(measured['repair'])],
   ['schema change under writes', seconds(measured['schema'])],
@@ -349,6 +397,8 @@ timeline.table([
 for (const error of figures.errors.slice(0, 5)) timeline.line('bad', error)
 const sound =
   steady &&
+  known.size > 1 &&
+  merged.size > 0 &&
   found.rows === cities.length &&
   [
     figures.staleReads,

@@ -6,6 +6,8 @@ export const channelName = 'citydb'
 
 /** Which command of a client: retries carry the same numbers, so the command takes effect once. */
 export interface CommandNumber {
+  /** The range in which the session was opened; another one may have taken over its keys since, and knows the session. */
+  readonly rangeId: number
   readonly session: number
   readonly sequence: number
 }
@@ -30,6 +32,8 @@ export interface PageRequest {
   readonly index: string
   readonly resumeAt: Uint8Array | undefined
   readonly limit: number
+  /** Generation that the range must have; 0 for any. */
+  readonly generation: number
 }
 
 /** A page of rows, or of index entries with the keys of their rows. */
@@ -46,14 +50,42 @@ export interface ForwardRequest {
   readonly command: Uint8Array
 }
 
+/** A part of a frozen range, for its neighbour. */
+export interface ExportRequest {
+  readonly rangeId: number
+  /** Generation that the range has since it is frozen. */
+  readonly generation: number
+  readonly resumeAt: Uint8Array | undefined
+}
+
+export interface ExportResponse {
+  readonly pairs: readonly (readonly [key: Uint8Array, value: Uint8Array])[]
+  readonly resumeAt: Uint8Array | undefined
+  readonly facts: Uint8Array
+  readonly layout: Uint8Array
+}
+
+/** Asks a range never to merge a neighbour that was frozen for this generation of it. */
+export interface RuleOutRequest {
+  readonly rangeId: number
+  readonly generation: number
+  /** The neighbour that was frozen. */
+  readonly rightRangeId: number
+}
+
 /** What a node tells about one of its ranges. */
 export interface RangeFacts {
   readonly ledger: number
   readonly staleEffects: number
   readonly sequence: number
+  readonly generation: number
+  /** First key of the range. */
+  readonly start: Uint8Array
+  /** First key behind the range; undefined: to the end. */
+  readonly end: Uint8Array | undefined
 }
 
-const version = 1
+const version = 2
 
 function open(bytes: Uint8Array, what: string): Fields {
   const fields = new Fields(decodePlain(bytes, what), what)
@@ -62,6 +94,7 @@ function open(bytes: Uint8Array, what: string): Fields {
 }
 
 const command = (fields: Fields): CommandNumber => ({
+  rangeId: fields.uint('range of the session'),
   session: fields.uint('session'),
   sequence: fields.uint('sequence'),
 })
@@ -81,6 +114,7 @@ export const writeRequest = {
     encodePlain([
       version,
       request.rangeId,
+      request.command.rangeId,
       request.command.session,
       request.command.sequence,
       request.rows.map(({ key, columns }) => [key, encodeRow(columns)]),
@@ -100,6 +134,7 @@ export const incrementRequest = {
     encodePlain([
       version,
       request.rangeId,
+      request.command.rangeId,
       request.command.session,
       request.command.sequence,
       request.key,
@@ -137,7 +172,14 @@ export const readResponse = {
 
 export const pageRequest = {
   encode: (request: PageRequest): Uint8Array =>
-    encodePlain([version, request.rangeId, request.index, request.resumeAt ?? null, request.limit]),
+    encodePlain([
+      version,
+      request.rangeId,
+      request.index,
+      request.resumeAt ?? null,
+      request.limit,
+      request.generation,
+    ]),
   decode: (bytes: Uint8Array): PageRequest => {
     const fields = open(bytes, 'a page request')
     return {
@@ -145,6 +187,7 @@ export const pageRequest = {
       index: fields.string('index'),
       resumeAt: fields.optional((f) => f.bytes('resume at'))?.slice(),
       limit: fields.uint('limit'),
+      generation: fields.uint('generation'),
     }
   },
 }
@@ -178,13 +221,64 @@ export const forwardRequest = {
 
 export const factsResponse = {
   encode: (facts: RangeFacts): Uint8Array =>
-    encodePlain([version, facts.ledger, facts.staleEffects, facts.sequence]),
+    encodePlain([
+      version,
+      facts.ledger,
+      facts.staleEffects,
+      facts.sequence,
+      facts.generation,
+      facts.start,
+      facts.end ?? null,
+    ]),
   decode: (bytes: Uint8Array): RangeFacts => {
     const fields = open(bytes, 'the facts of a range')
     return {
       ledger: fields.uint('ledger'),
       staleEffects: fields.uint('stale effects'),
       sequence: fields.uint('sequence'),
+      generation: fields.uint('generation'),
+      start: fields.bytes('start').slice(),
+      end: fields.optional((f) => f.bytes('end'))?.slice(),
+    }
+  },
+}
+
+export const exportRequest = {
+  encode: ({ rangeId, generation, resumeAt }: ExportRequest): Uint8Array =>
+    encodePlain([version, rangeId, generation, resumeAt ?? null]),
+  decode: (bytes: Uint8Array): ExportRequest => {
+    const fields = open(bytes, 'a request for a part of a range')
+    return {
+      rangeId: fields.uint('range id'),
+      generation: fields.uint('generation'),
+      resumeAt: fields.optional((f) => f.bytes('resume at'))?.slice(),
+    }
+  },
+}
+
+export const exportResponse = {
+  encode: ({ pairs, resumeAt, facts, layout }: ExportResponse): Uint8Array =>
+    encodePlain([version, pairs.map(([key, value]) => [key, value]), resumeAt ?? null, facts, layout]),
+  decode: (bytes: Uint8Array): ExportResponse => {
+    const fields = open(bytes, 'a part of a range')
+    return {
+      pairs: fields.list('pairs', (f) => [f.bytes('key').slice(), f.bytes('value').slice()] as const),
+      resumeAt: fields.optional((f) => f.bytes('resume at'))?.slice(),
+      facts: fields.bytes('facts').slice(),
+      layout: fields.bytes('layout').slice(),
+    }
+  },
+}
+
+export const ruleOutRequest = {
+  encode: ({ rangeId, generation, rightRangeId }: RuleOutRequest): Uint8Array =>
+    encodePlain([version, rangeId, generation, rightRangeId]),
+  decode: (bytes: Uint8Array): RuleOutRequest => {
+    const fields = open(bytes, 'a request to rule a merge out')
+    return {
+      rangeId: fields.uint('range id'),
+      generation: fields.uint('generation'),
+      rightRangeId: fields.uint('right range id'),
     }
   },
 }

@@ -1,15 +1,27 @@
 import {
   type CallOptions,
+  type Environment,
   KeelsonError,
+  type RangeBounds,
   type SchemaChunk,
   type SchemaChunkResult,
   type SchemaValidation,
+  type SplitKeys,
 } from 'keelson'
+import { LoadSampler } from 'keelson/placement'
 import type { LeaseToken, RaftGroup } from 'keelson/raft'
 import { SchemaFence } from 'keelson/schema'
-import { type CommandResult, decodeResult, encodeCommand, type RangeCommand } from './commands.ts'
+import {
+  type BoundsCommand,
+  type CommandResult,
+  decodeResult,
+  encodeCommand,
+  type RangeCommand,
+} from './commands.ts'
 import { Latches } from './latches.ts'
 import type {
+  CommandNumber,
+  ExportResponse,
   ForwardRequest,
   IncrementRequest,
   PageRequest,
@@ -17,8 +29,9 @@ import type {
   RangeFacts,
   WriteRequest,
 } from './protocol.ts'
+import { sameBounds } from './range-layout.ts'
 import type { RangeMachine } from './range-machine.ts'
-import { encodeRow, type IndexPlan, indexPlans, type Row } from './schema.ts'
+import { encodeRow, type IndexPlan, indexPlans, type Row, tableOf } from './schema.ts'
 
 /** A version of the table that a piece of work is planned under. */
 export interface TablePin extends Disposable {
@@ -27,6 +40,7 @@ export interface TablePin extends Disposable {
 
 /** What a replica needs of its node. */
 export interface ReplicaPorts {
+  readonly env: Environment
   readonly pin: (tableId: number) => TablePin
   /** Hands a proposal on to the node that leads the range now. */
   readonly forward: (request: ForwardRequest, leader: string | undefined) => Promise<void>
@@ -35,6 +49,13 @@ export interface ReplicaPorts {
 }
 
 const forwardAttempts = 25
+/** Load is looked at soon, since a demonstration has little patience. */
+const loadWindowMs = 2_000
+const loadRequests = 40
+/** A part of a range that goes into the log of its neighbour at a time. */
+const exportBytes = 128 * 1024
+/** The middle of a range is looked for again when its size has changed by this share. */
+const middleChange = 0.1
 
 /** One range on one node: the lease holder's part of reading and writing. */
 export class RangeReplica {
@@ -42,7 +63,9 @@ export class RangeReplica {
   readonly group: RaftGroup
   readonly machine: RangeMachine
   readonly #ports: ReplicaPorts
-  readonly tableId: number
+  readonly #load: LoadSampler
+  #middle: { readonly key: Uint8Array | undefined; readonly bytes: number } | undefined
+  #seekingMiddle = false
   readonly #latches = new Latches()
   #writesSinceFlush = 0
   #flushing = false
@@ -51,17 +74,78 @@ export class RangeReplica {
   /** Writes served here since the replica was opened, for load reports. */
   writesServed = 0
 
-  constructor(tableId: number, group: RaftGroup, machine: RangeMachine, ports: ReplicaPorts) {
+  constructor(group: RaftGroup, machine: RangeMachine, ports: ReplicaPorts) {
     this.rangeId = group.groupId
     this.group = group
     this.machine = machine
-    this.tableId = tableId
     this.#ports = ports
+    this.#load = new LoadSampler({
+      random: ports.env.random,
+      windowMs: loadWindowMs,
+      minimumRequests: loadRequests,
+    })
+  }
+
+  /** The table whose rows the range holds. @throws KeelsonError `STALE_GENERATION` before the range has begun */
+  get tableId(): number {
+    const { bounds } = this.machine.layout
+    if (bounds === undefined) throw this.#moved('the range has only begun')
+    return tableOf(bounds)
+  }
+
+  /** Generation of the range as of what is applied here: that of its configuration, and one for each change of its bounds. */
+  get generation(): number {
+    const { appliedConfiguration } = this.group.status()
+    return (appliedConfiguration?.generation ?? 0) + this.machine.layout.offset
+  }
+
+  /** Whether this node leads the range, and the range has begun. */
+  get serves(): boolean {
+    return this.group.token() !== undefined && this.machine.layout.bounds !== undefined
+  }
+
+  /** Requests a second. */
+  requestsPerSecond(): number {
+    return this.#load.requestsPerSecond(this.#nowMs())
+  }
+
+  /** Where the range could be split, as far as its lease holder knows. */
+  splitKeys(): SplitKeys {
+    const bySize = this.#middle?.key
+    return { ...(bySize === undefined ? {} : { bySize }), ...this.#load.splitKeys(this.#nowMs()) }
+  }
+
+  /** Looks for the middle of the range again, when its size has changed. */
+  async seekMiddle(minimumBytes: number): Promise<void> {
+    const { bytes } = this.machine.layout
+    const known = this.#middle
+    if (this.#seekingMiddle || bytes < minimumBytes) return
+    if (known !== undefined && Math.abs(bytes - known.bytes) < known.bytes * middleChange) return
+    this.#seekingMiddle = true
+    try {
+      this.#middle = { key: await this.machine.middleKey(bytes), bytes }
+    } finally {
+      this.#seekingMiddle = false
+    }
+  }
+
+  /** The range lies elsewhere: what was counted says nothing any more. */
+  boundsChanged(): void {
+    this.#load.reset()
+    this.#middle = undefined
+  }
+
+  /** Opens a client session. */
+  async openSession(): Promise<number> {
+    this.#checkTakes(undefined)
+    return this.group.openSession()
   }
 
   /** Sets columns of rows. */
   async write(request: WriteRequest): Promise<void> {
     const keys = request.rows.map(({ key }) => key)
+    if (await this.#tookEffectElsewhere(keys[0], request.command)) return
+    this.#count(keys)
     await this.#latches.hold(keys, async () => {
       using pin = this.#ports.pin(this.tableId)
       await this.#propose(
@@ -73,7 +157,7 @@ export class RangeReplica {
           indexes: indexPlans(pin.table),
           writes: request.rows.map(({ key, columns }) => ({ type: 'upsert', key, columns })),
         },
-        { commandId: request.command, acknowledgedBelow: request.command.sequence },
+        { commandId: idOf(request.command), acknowledgedBelow: request.command.sequence },
       )
     })
     this.#served(request.rows.length)
@@ -84,6 +168,8 @@ export class RangeReplica {
    * while its lease stands: the proposal carries the lease's sequence, which is checked again where it is applied.
    */
   async increment(request: IncrementRequest): Promise<void> {
+    if (await this.#tookEffectElsewhere(request.key, request.command)) return
+    this.#count([request.key])
     await this.#latches.hold([request.key], async () => {
       using pin = this.#ports.pin(this.tableId)
       const token = this.group.token()
@@ -103,7 +189,7 @@ export class RangeReplica {
           indexes: indexPlans(pin.table),
           writes: [{ type: 'replace', key: request.key, row: after }],
         },
-        { commandId: request.command, acknowledgedBelow: request.command.sequence, token },
+        { commandId: idOf(request.command), acknowledgedBelow: request.command.sequence, token },
       )
     })
     this.#served(1)
@@ -111,8 +197,12 @@ export class RangeReplica {
 
   /** A row, with everything acknowledged before the call. */
   async read(key: Uint8Array, options: CallOptions): Promise<Row | undefined> {
+    this.#checkTakes(key)
+    this.#count([key])
     await this.group.read(options)
-    return this.machine.row(key)
+    const row = await this.machine.row(key)
+    if (!this.machine.mayTell(key)) throw this.#moved('the key lies in another range')
+    return row
   }
 
   /**
@@ -128,14 +218,22 @@ export class RangeReplica {
   ): Promise<PageResponse> {
     await this.group.read(options)
     const limit = Math.min(request.limit, 2000)
+    const checkGeneration = (): void => {
+      this.#checkTakes(undefined)
+      if (request.generation !== 0 && request.generation !== this.generation)
+        throw this.#moved(`the range has generation ${this.generation}`)
+    }
+    checkGeneration()
     if (index === undefined) {
       const page = await this.machine.rows(request.resumeAt, limit)
+      checkGeneration()
       return {
         items: page.items.map(({ key, row }) => ({ key, value: encodeRow(row) })),
         resumeAt: page.resumeAt,
       }
     }
     const page = await this.machine.entries(index.plan.indexId, request.resumeAt, limit)
+    checkGeneration()
     // After the entries were read: a barrier may have come in between.
     new SchemaFence(this.machine.facts).check(index.version)
     return { items: page.items.map(([key, value]) => ({ key, value })), resumeAt: page.resumeAt }
@@ -143,8 +241,11 @@ export class RangeReplica {
 
   async facts(options: CallOptions): Promise<RangeFacts> {
     await this.group.read(options)
+    this.#checkTakes(undefined)
     const { ledger, staleEffects } = this.machine.facts
-    return { ledger, staleEffects, sequence: this.group.token()?.sequence ?? 0 }
+    const sequence = this.group.token()?.sequence ?? 0
+    const { start, end } = this.machine.layout.bounds as RangeBounds
+    return { ledger, staleEffects, sequence, generation: this.generation, start, end }
   }
 
   /** Proposes what an earlier holder evaluated: its old sequence goes along, and the fence decides. */
@@ -187,20 +288,51 @@ export class RangeReplica {
     }
   }
 
+  /** Changes where the range lies, if it still has the generation that this is meant for. */
+  async changeBounds(command: BoundsCommand, options: CallOptions): Promise<void> {
+    await this.#propose(command, options)
+  }
+
+  /** The first command of a new range. */
+  async begin(bounds: RangeBounds, options: CallOptions): Promise<void> {
+    await this.#propose({ type: 'begin', bounds }, options)
+  }
+
+  /** Puts a part of a frozen neighbour aside. */
+  async absorb(
+    part: Omit<Extract<RangeCommand, { type: 'absorb' }>, 'type'>,
+    options: CallOptions,
+  ): Promise<void> {
+    await this.#propose({ type: 'absorb', ...part }, options)
+  }
+
+  /** A part of this range, for the neighbour that takes it in. @throws KeelsonError `STALE_GENERATION` */
+  async export(
+    generation: number,
+    resumeAt: Uint8Array | undefined,
+    options: CallOptions,
+  ): Promise<ExportResponse> {
+    await this.group.read(options)
+    if (this.machine.layout.frozen === undefined || this.generation !== generation)
+      throw this.#moved('the range is not frozen, or was frozen anew')
+    return { ...(await this.machine.exportPart(resumeAt, exportBytes)), ...this.machine.exportHead() }
+  }
+
   async barrier(chunk: SchemaChunk, options: CallOptions): Promise<void> {
-    await this.#propose(
+    await this.#schema(
       {
         type: 'barrier',
         tableId: chunk.table.tableId,
         minimumVersion: chunk.table.version,
         epoch: chunk.epoch,
+        ...withinOf(chunk),
       },
       options,
     )
   }
 
   async backfill(chunk: SchemaChunk, options: CallOptions): Promise<SchemaChunkResult> {
-    return this.#propose(
+    return this.#schema(
       {
         type: 'backfill',
         tableId: chunk.table.tableId,
@@ -208,6 +340,7 @@ export class RangeReplica {
         resumeAt: chunk.resumeAt,
         maximumRows: chunk.maximumRows,
         epoch: chunk.epoch,
+        ...withinOf(chunk),
       },
       options,
     )
@@ -215,20 +348,77 @@ export class RangeReplica {
 
   async validate(chunk: SchemaChunk, options: CallOptions): Promise<SchemaValidation> {
     await this.group.read(options)
-    return this.machine.validate(planOf(chunk), chunk.resumeAt, chunk.maximumRows)
+    const check = (): void => {
+      const { bounds, frozen } = this.machine.layout
+      const { bounds: meant } = chunk
+      if (
+        frozen !== undefined ||
+        (meant !== undefined && !(bounds !== undefined && sameBounds(meant, bounds)))
+      )
+        throw this.#moved('the range lies elsewhere than the work was meant for')
+    }
+    check()
+    const found = await this.machine.validate(planOf(chunk), chunk.resumeAt, chunk.maximumRows)
+    check()
+    return found
   }
 
   async purge(chunk: SchemaChunk, options: CallOptions): Promise<SchemaChunkResult> {
-    return this.#propose(
+    return this.#schema(
       {
         type: 'purge',
         tableId: chunk.table.tableId,
         indexId: chunk.elementId,
         maximumRows: chunk.maximumRows,
         epoch: chunk.epoch,
+        ...withinOf(chunk),
       },
       options,
     )
+  }
+
+  /** A range that lies elsewhere than the coordinator thinks refuses: it asks again when it knows. */
+  async #schema(command: RangeCommand, options: CallOptions): Promise<CommandResult> {
+    try {
+      return await this.#propose(command, options)
+    } catch (error) {
+      if (!KeelsonError.hasCode(error, 'STALE_GENERATION')) throw error
+      throw this.#moved(error.message)
+    }
+  }
+
+  /** @throws KeelsonError `STALE_GENERATION`, retryable, where the key is not here, and as `RangeMachine.tookEffectElsewhere` */
+  async #tookEffectElsewhere(key: Uint8Array | undefined, command: CommandNumber): Promise<boolean> {
+    this.#checkTakes(key)
+    return this.machine.tookEffectElsewhere(command)
+  }
+
+  /** @throws KeelsonError `NOT_LEADER`, `STALE_GENERATION` */
+  #checkTakes(key: Uint8Array | undefined): void {
+    const { bounds, frozen } = this.machine.layout
+    if (bounds === undefined) throw this.#moved('the range has only begun')
+    if (frozen !== undefined) throw this.#moved('the range is being merged')
+    if (key !== undefined && !this.machine.mayTell(key)) throw this.#moved('the key lies in another range')
+  }
+
+  /** Nothing was done, and nothing is remembered: the same may be tried again, there or elsewhere. */
+  #moved(why: string): KeelsonError {
+    const { splitOff } = this.machine.layout
+    return new KeelsonError('STALE_GENERATION', `${why}; look range ${this.rangeId} up again`, {
+      retryable: true,
+      details: splitOff === undefined ? {} : { splitOff: splitOff.rangeId },
+    })
+  }
+
+  #count(keys: readonly Uint8Array[]): void {
+    const [first] = keys
+    const last = keys.at(-1)
+    if (first === undefined || last === undefined) return
+    this.#load.record(this.#nowMs(), first, keys.length === 1 ? undefined : last)
+  }
+
+  #nowMs(): number {
+    return this.#ports.env.clock.monotonicMs()
   }
 
   async #propose(
@@ -263,6 +453,14 @@ export class RangeReplica {
       details: leader === undefined ? {} : { leaderNodeId: leader },
     })
   }
+}
+
+function idOf({ session, sequence }: CommandNumber): { readonly session: number; readonly sequence: number } {
+  return { session, sequence }
+}
+
+function withinOf({ bounds }: SchemaChunk): { readonly within?: RangeBounds } {
+  return bounds === undefined ? {} : { within: bounds }
 }
 
 function planOf(chunk: SchemaChunk): IndexPlan {

@@ -25,6 +25,10 @@ export interface ServerSettings {
   /** Exactly one server begins the cluster. */
   readonly bootstrap: boolean
   readonly deadAfterMs: number
+  /** A range that is larger is split. */
+  readonly maximumRangeBytes: number
+  /** A range that serves more requests a second is split. */
+  readonly maximumRangeRequests: number
 }
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as ServerSettings
@@ -57,6 +61,14 @@ const plane = await ControlPlane.open({
     catchUpTimeoutMs: 15_000,
     tidyTimeoutMs: 1_000,
     limits: { moves: 12, incomingPerNode: 4 },
+    splits: {
+      maximumBytes: settings.maximumRangeBytes,
+      maximumRequestsPerSecond: settings.maximumRangeRequests,
+      mergeBelowBytes: Math.floor(settings.maximumRangeBytes / 2),
+      mergeBelowRequestsPerSecond: settings.maximumRangeRequests / 4,
+      splitMergeBackoffMs: 4_000,
+      retryAfterMs: 1_500,
+    },
   },
 })
 plane.on('leadership', (duties) =>

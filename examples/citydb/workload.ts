@@ -1,6 +1,7 @@
-import { type Environment, KeelsonError, pick, type SeededRandom, sleep } from 'keelson'
+import { type Environment, KeelsonError, pick, type SeededRandom, shuffled, sleep } from 'keelson'
 import type { City } from './cities.ts'
 import type { CityClient } from './client.ts'
+import type { CommandNumber } from './protocol.ts'
 import { decodeRow, indexKey, type Row } from './schema.ts'
 
 /** What the clients know of a row: every write of theirs that was acknowledged. */
@@ -38,42 +39,98 @@ export interface Verification {
   readonly staleEffects: number
 }
 
+interface CityRow {
+  readonly key: Uint8Array
+  readonly columns: Row
+}
+
+interface Item {
+  readonly key: Uint8Array
+  readonly value: Uint8Array
+}
+
+interface RangeContent {
+  readonly rows: readonly Item[]
+  readonly entries: readonly Item[]
+  readonly staleEffects: number
+  readonly end: Uint8Array | undefined
+}
+
+function latin(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('latin1')
+}
+
 /** One increment in so many loses its answer. */
 const lostAnswers = 50
-const staleSchemaRetryMs = 100
+const refusedRetryMs = 60
 
-/** Client sessions of one writer: one command at a time, numbered per range. */
+/** Client sessions of one writer, one for each range that it has met: one command at a time, numbered per session. */
 class Lane {
   readonly #env: Environment
   readonly #client: CityClient
-  readonly #sessions = new Map<number, { session: number; sequence: number }>()
+  readonly #sessions = new Map<
+    number,
+    { readonly rangeId: number; readonly session: number; sequence: number }
+  >()
 
   constructor(env: Environment, client: CityClient) {
     this.#env = env
     this.#client = client
   }
 
-  async run(
-    rangeId: number,
+  /**
+   * Runs one command on rows of one range, which begin with `key`.
+   *
+   * @throws KeelsonError `STALE_GENERATION` when they lie in several by now; nothing was done
+   */
+  async once(
+    key: Uint8Array,
     signal: AbortSignal,
-    act: (command: { session: number; sequence: number }) => Promise<void>,
+    act: (command: CommandNumber) => Promise<void>,
   ): Promise<void> {
-    let state = this.#sessions.get(rangeId)
-    if (state === undefined) {
-      state = { session: await this.#client.openSession(rangeId, { signal }), sequence: 0 }
-      this.#sessions.set(rangeId, state)
-    }
     for (;;) {
+      const state = await this.#session(key, signal)
       state.sequence++
       try {
         await act({ ...state })
         return
       } catch (error) {
+        // What became of it nobody knows; the next command needs another session.
+        if (KeelsonError.hasCode(error, 'SESSION_UNKNOWN')) this.#sessions.delete(state.rangeId)
         // Refused for good under this number, without an effect: the node had not heard of a new schema version yet.
         if (!KeelsonError.hasCode(error, 'STALE_SCHEMA')) throw error
       }
-      await sleep(this.#env.timers, staleSchemaRetryMs, signal)
+      await sleep(this.#env.timers, refusedRetryMs, signal)
     }
+  }
+
+  /** Runs one command on one row, wherever it lies by then. */
+  async run(
+    key: Uint8Array,
+    signal: AbortSignal,
+    act: (command: CommandNumber) => Promise<void>,
+  ): Promise<void> {
+    for (;;) {
+      try {
+        await this.once(key, signal, act)
+        return
+      } catch (error) {
+        // Refused for good under this number, without an effect: the row has another range.
+        if (!KeelsonError.hasCode(error, 'STALE_GENERATION')) throw error
+      }
+      await sleep(this.#env.timers, refusedRetryMs, signal)
+    }
+  }
+
+  async #session(
+    key: Uint8Array,
+    signal: AbortSignal,
+  ): Promise<{ readonly rangeId: number; readonly session: number; sequence: number }> {
+    const known = this.#sessions.get(this.#client.rangeOf(key))
+    if (known !== undefined) return known
+    const opened = { ...(await this.#client.openSession(key, { signal })), sequence: 0 }
+    this.#sessions.set(opened.rangeId, opened)
+    return opened
   }
 }
 
@@ -119,32 +176,19 @@ export class Workload {
 
   /** Inserts all cities. */
   async load(parallel: number, batchRows: number, progress: (rows: number) => void): Promise<void> {
-    const batches: { rangeId: number; rows: { key: Uint8Array; columns: Row }[] }[] = []
-    for (const { city } of this.#expected) {
-      const rangeId = this.#client.rangeOf(city.key)
-      let last = batches.at(-1)
-      if (last === undefined || last.rangeId !== rangeId || last.rows.length >= batchRows) {
-        last = { rangeId, rows: [] }
-        batches.push(last)
-      }
-      last.rows.push({ key: city.key, columns: city.row })
+    const queue: CityRow[][] = []
+    for (const [i, { city }] of this.#expected.entries()) {
+      if (i % batchRows === 0) queue.push([])
+      queue.at(-1)?.push({ key: city.key, columns: city.row })
     }
-    // Interleaved, so that all ranges work at once.
-    const byRange = new Map<number, typeof batches>()
-    for (const batch of batches) byRange.set(batch.rangeId, [...(byRange.get(batch.rangeId) ?? []), batch])
-    const queue: typeof batches = []
-    for (let i = 0; queue.length < batches.length; i++) {
-      for (const list of byRange.values())
-        if (list[i] !== undefined) queue.push(list[i] as (typeof batches)[number])
-    }
+    // In no order, so that whatever ranges there are work at once.
+    const batches = shuffled(this.#random.child('load'), queue)
     let done = 0
     const worker = async (): Promise<void> => {
       const lane = new Lane(this.#env, this.#client)
-      for (let batch = queue.shift(); batch !== undefined; batch = queue.shift()) {
-        const { rangeId, rows } = batch
-        await this.#timed(() =>
-          lane.run(rangeId, this.#stop.signal, (command) => this.#client.write(rangeId, command, rows)),
-        )
+      for (let batch = batches.pop(); batch !== undefined; batch = batches.pop()) {
+        const rows = batch
+        await this.#timed(() => this.#insert(lane, rows))
         this.figures.acknowledgedWrites += rows.length
         done += rows.length
         progress(done)
@@ -153,6 +197,24 @@ export class Workload {
     await Promise.all(Array.from({ length: parallel }, worker))
     this.takeSlowest()
     this.figures.longestPauseMs = 0
+  }
+
+  /** Writes rows range by range, by what is known of the ranges; what lies in several after all is cut anew. */
+  async #insert(lane: Lane, rows: readonly CityRow[]): Promise<void> {
+    const { signal } = this.#stop
+    let rest = rows
+    for (let first = rest[0]; first !== undefined; first = rest[0]) {
+      const rangeId = this.#client.rangeOf(first.key)
+      const end = rest.findIndex(({ key }) => this.#client.rangeOf(key) !== rangeId)
+      const part = end < 0 ? rest : rest.slice(0, end)
+      try {
+        await lane.once(first.key, signal, (command) => this.#client.write(command, part, { signal }))
+        rest = rest.slice(part.length)
+      } catch (error) {
+        if (!KeelsonError.hasCode(error, 'STALE_GENERATION')) throw error
+        await sleep(this.#env.timers, refusedRetryMs, signal)
+      }
+    }
   }
 
   /** Starts writers and readers; they pause for up to `thinkMs` between their calls. */
@@ -199,14 +261,16 @@ export class Workload {
     index: { name: string; columns: readonly string[] } | undefined,
     progress: (rows: number) => void,
   ): Promise<Verification> {
-    const expected = new Map(this.#expected.map((row) => [Buffer.from(row.city.key).toString('latin1'), row]))
+    const expected = new Map(this.#expected.map((row) => [latin(row.city.key), row]))
     const result = { rows: 0, lost: 0, doubled: 0, indexMissing: 0, indexOrphans: 0, staleEffects: 0 }
-    for (const { rangeId } of this.#client.ranges.ranges()) {
+    let at = this.#client.ranges.ranges()[0]?.start
+    while (at !== undefined && this.#client.ranges.lookup(at) !== undefined) {
+      const { rows, entries, staleEffects, end } = await this.#readRange(at, index)
       const entriesWanted = new Set<string>()
-      for await (const { key, value } of this.#client.scan(rangeId)) {
+      for (const { key, value } of rows) {
         const row = decodeRow(value)
-        const known = expected.get(Buffer.from(key).toString('latin1'))
-        expected.delete(Buffer.from(key).toString('latin1'))
+        const known = expected.get(latin(key))
+        expected.delete(latin(key))
         if (known === undefined) {
           result.doubled++
           continue
@@ -214,19 +278,38 @@ export class Workload {
         const visits = typeof row['visits'] === 'number' ? row['visits'] : 0
         if (row['population'] !== known.population || visits < known.visits) result.lost++
         if (visits > known.visits) result.doubled++
-        if (index !== undefined) entriesWanted.add(Buffer.from(indexKey(index, row, key)).toString('latin1'))
+        if (index !== undefined) entriesWanted.add(latin(indexKey(index, row, key)))
         if (++result.rows % 10_000 === 0) progress(result.rows)
       }
-      if (index !== undefined) {
-        for await (const { key } of this.#client.scan(rangeId, index.name)) {
-          if (!entriesWanted.delete(Buffer.from(key).toString('latin1'))) result.indexOrphans++
-        }
-        result.indexMissing += entriesWanted.size
-      }
-      result.staleEffects += (await this.#client.facts(rangeId)).staleEffects
+      for (const { key } of entries) if (!entriesWanted.delete(latin(key))) result.indexOrphans++
+      result.indexMissing += entriesWanted.size
+      result.staleEffects += staleEffects
+      at = end
     }
     result.lost += expected.size
     return result
+  }
+
+  /** Everything that the range with `from` holds from there on, all of one generation of it. */
+  async #readRange(from: Uint8Array, index: { readonly name: string } | undefined): Promise<RangeContent> {
+    for (;;) {
+      const rangeId = this.#client.rangeOf(from)
+      try {
+        const { generation, staleEffects, end } = await this.#client.facts(rangeId)
+        const rows: Item[] = []
+        const entries: Item[] = []
+        for await (const item of this.#client.scan(rangeId, generation))
+          if (Buffer.compare(item.key, from) >= 0) rows.push(item)
+        if (index !== undefined)
+          for await (const item of this.#client.scan(rangeId, generation, index.name))
+            if (Buffer.compare(item.value, from) >= 0) entries.push(item)
+        return { rows, entries, staleEffects, end }
+      } catch (error) {
+        // It was split or merged meanwhile.
+        if (!KeelsonError.hasCode(error, 'STALE_GENERATION')) throw error
+        await sleep(this.#env.timers, refusedRetryMs)
+      }
+    }
   }
 
   async #loop(step: () => Promise<void>): Promise<void> {
@@ -243,26 +326,23 @@ export class Workload {
     while (!this.#stopping) {
       const row = pick(random, share)
       const { key } = row.city
-      const rangeId = this.#client.rangeOf(key)
       if (random.integer(2) === 0) {
         row.attempted = row.population + 1 + random.integer(1000)
         await this.#timed(() =>
-          lane.run(rangeId, signal, (command) =>
-            this.#client.write(rangeId, command, [{ key, columns: { population: row.attempted } }], {
-              signal,
-            }),
+          lane.run(key, signal, (command) =>
+            this.#client.write(command, [{ key, columns: { population: row.attempted } }], { signal }),
           ),
         )
         row.population = row.attempted
         this.figures.acknowledgedWrites++
       } else {
         await this.#timed(() =>
-          lane.run(rangeId, signal, async (command) => {
-            await this.#client.increment(rangeId, command, key, 'visits', 1, { signal })
+          lane.run(key, signal, async (command) => {
+            await this.#client.increment(command, key, 'visits', 1, { signal })
             if (random.integer(lostAnswers) > 0) return
             // As if the answer had been lost on the way: the outcome is not known, so the same command is sent again.
             this.figures.repeated++
-            await this.#client.increment(rangeId, command, key, 'visits', 1, { signal })
+            await this.#client.increment(command, key, 'visits', 1, { signal })
           }),
         )
         row.visits++

@@ -5,10 +5,12 @@ import { decodeResult, encodeCommand, type RangeCommand } from '../../../example
 import { RangeMachine } from '../../../examples/citydb/range-machine.ts'
 import { RangeReplica } from '../../../examples/citydb/range-replica.ts'
 import { decodeRow, type IndexPlan, rowKey } from '../../../examples/citydb/schema.ts'
+import { nodeEnvironment } from '../../../src/core/node-environment.ts'
 import { SeededRandom } from '../../../src/core/random.ts'
 import { MemoryDisk, MemoryLevel } from '../../../src/storage/memory/index.ts'
 import { stateMachineCompliance } from '../../../src/testing/index.ts'
 
+const env = nodeEnvironment()
 const bounds = { start: rowKey(1, []), end: rowKey(2, []) }
 const index = (state: IndexPlan['state']): IndexPlan => ({ indexId: 9, columns: ['population'], state })
 
@@ -217,10 +219,10 @@ test('a backfill of many rows in one batch with other commands fills every one o
 
 test('an index is read only under a version that the range still takes', async () => {
   const applied = await open()
-  const group = { groupId: 7, read: async () => {} } as never
-  const replica = new RangeReplica(1, group, applied.machine, {} as never)
+  const group = { groupId: 7, read: async () => {}, status: () => ({}) } as never
+  const replica = new RangeReplica(group, applied.machine, { env } as never)
   const plan = index('public')
-  const request = { rangeId: 7, index: 'by_population', resumeAt: undefined, limit: 10 }
+  const request = { rangeId: 7, index: 'by_population', resumeAt: undefined, limit: 10, generation: 0 }
   await applied.apply(upsert(1, 10, [plan], 4))
   assert.equal((await replica.page(request, { plan, version: 4 }, {})).items.length, 1)
   // The coordinator gave up waiting for this node, and the index is on its way out.
