@@ -4,6 +4,7 @@ import { KeelsonError } from '../../../src/core/errors.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
 import { decodeGroupMetadata, encodeGroupMetadata } from '../../../src/raft/group/metadata.ts'
 import { DiskMarks } from '../../../src/raft/host/disk-marks.ts'
+import { LogGate } from '../../../src/raft/host/log-gate.ts'
 import { inspectGroup, recoverGroup } from '../../../src/raft/host/recover-group.ts'
 import { isolate } from '../../../src/simulation/partitions.ts'
 import { type SegmentsOptions, segments } from '../../../src/storage/segments/index.ts'
@@ -276,6 +277,23 @@ async function restoredAndCutOff(cluster: Cluster): Promise<{ position: number; 
   return { position, node }
 }
 
+/**
+ * A restored disk was found out while a group was being opened that had read its metadata before, and wrote them after. The
+ * others, who knew, are gone, and the node is down.
+ */
+async function overwritten(cluster: Cluster): Promise<ClusterNode> {
+  const node = await restoredDisk(cluster, true, [1])
+  await cluster.until(() => node.group(1).status().quarantined, 'it is found out', 10_000)
+  await cluster.sleep(100)
+  for (const name of names) cluster.node(name).crash('power')
+  node.process.restart()
+  await using store = await node.openLog()
+  const before = decodeGroupMetadata(store.recovered().get(2)?.metadata as Uint8Array)
+  assert.ok(before.quarantined)
+  await store.write([{ groupId: 2, metadata: encodeGroupMetadata({ ...before, quarantined: false }) }])
+  return node
+}
+
 async function allQuarantined(cluster: Cluster, node: ClusterNode): Promise<void> {
   await cluster.until(
     () => groups.every((groupId) => node.group(groupId).status().quarantined),
@@ -396,25 +414,28 @@ suite('a disk of which an older image comes back', () => {
   test('has a group quarantined that was being opened when it was found out, and wrote that it is well', async () => {
     const cluster = makeCluster(13)
     await cluster.run(async () => {
-      const node = await restoredDisk(cluster, true, [1])
-      await cluster.until(() => node.group(1).status().quarantined, 'it is found out', 10_000)
-      await cluster.sleep(100)
-      for (const name of names) cluster.node(name).crash('power')
-      node.process.restart()
-      // What a start writes that had read the metadata before.
-      const store = await node.openLog()
-      const { metadata } = store.recovered().get(2) ?? {}
-      const before = decodeGroupMetadata(metadata as Uint8Array)
-      await store.write([{ groupId: 2, metadata: encodeGroupMetadata({ ...before, quarantined: false }) }])
-      await store.close()
-      const report = await inspectGroup(node.offline(2))
-      assert.equal(report.quarantined, true)
+      const node = await overwritten(cluster)
+      assert.equal((await inspectGroup(node.offline(2))).quarantined, true)
       await node.startAgain()
       assert.equal(node.host.stored().size, groups.length)
       for (const groupId of groups) {
         assert.ok(node.host.stored().get(groupId)?.quarantined)
         assert.ok(node.group(groupId).status().quarantined)
       }
+    })
+  })
+
+  test('would have that group believed again if it were not stored for all groups at once', async (t) => {
+    const { recovered } = LogGate.prototype
+    t.mock.method(LogGate.prototype, 'recovered', function broken(this: LogGate) {
+      return new Map([...recovered.call(this)].filter(([groupId]) => groupId !== Number.MAX_SAFE_INTEGER))
+    })
+    const cluster = makeCluster(13)
+    await cluster.run(async () => {
+      const node = await overwritten(cluster)
+      await node.startAgain()
+      assert.equal(node.group(2).status().quarantined, false)
+      await node.host.bootstrap(9, { replicas: cluster.replicas(['n2']), stateMachine: node.machine(9) })
     })
   })
 

@@ -143,8 +143,8 @@ function isPromising({ core, withheld, earlier }: Node): boolean {
 }
 
 /**
- * An image that has all of this group, but not of other ones of its node, came back a while ago, and those who know speak to
- * it only now: nothing on its disk is believed any more, while it is in the midst of it.
+ * An image that has all of this group, but not of other ones of its node, came back when it started, and those who know speak
+ * to it only now: nothing on its disk is believed any more, while it is in the midst of it, and however much it has written.
  */
 function foundOutLate(world: World, node: Node): undefined {
   const replicaId = node.core?.replicaId ?? 0
@@ -153,7 +153,7 @@ function foundOutLate(world: World, node: Node): undefined {
   world.lost.add(replicaId)
   world.forgetful.add(replicaId)
   world.toldOf.add(replicaId)
-  const known = [{ life: -1, position: node.store.position + 1 }]
+  const known = [{ life: -1, position: node.openedAt + 1 }]
   node.takeMarks(node.peer, { kind: 'marks', life: -1, position: 0, known })
 }
 

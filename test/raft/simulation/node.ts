@@ -109,6 +109,8 @@ export class Node {
   liveness: NodeLiveness | undefined
   /** What this life has heard of the disks of the others, from when it began: the next one has the disk that it finds. */
   marks: DiskMarks
+  /** How much its store had when this life began. */
+  openedAt = 0
   /** This life runs a release that writes frames of version 4. */
   earlier = false
   #livenessTimer: { readonly dueMs: number; cancel(): void } | undefined
@@ -266,6 +268,7 @@ export class Node {
     const { firstDamaged } = this.store
     if (firstDamaged !== undefined) this.findsDamage(firstDamaged)
     this.marks = this.makeMarks(this.#lives)
+    this.openedAt = this.store.position
     this.earlier = chance(this.random, this.world.settings.earlierShare) && this.release !== later
     this.record = this.store.record
     if (this.record !== undefined && this.record.supersededBy > 0 && !this.record.destroyed) return
