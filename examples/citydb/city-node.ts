@@ -254,19 +254,19 @@ export class CityNode implements RangeHost, SchemaHost, AsyncDisposable {
   }
 
   async barrier(chunk: SchemaChunk, options: CallOptions): Promise<void> {
-    await this.#holder(chunk.rangeId).barrier(chunk, options)
+    await this.#holder(chunk.rangeId).schema.barrier(chunk, options)
   }
 
   async backfill(chunk: SchemaChunk, options: CallOptions): ReturnType<SchemaHost['backfill']> {
-    return this.#holder(chunk.rangeId).backfill(chunk, options)
+    return this.#holder(chunk.rangeId).schema.backfill(chunk, options)
   }
 
   async validate(chunk: SchemaChunk, options: CallOptions): ReturnType<SchemaHost['validate']> {
-    return this.#holder(chunk.rangeId).validate(chunk, options)
+    return this.#holder(chunk.rangeId).schema.validate(chunk, options)
   }
 
   async purge(chunk: SchemaChunk, options: CallOptions): ReturnType<SchemaHost['purge']> {
-    return this.#holder(chunk.rangeId).purge(chunk, options)
+    return this.#holder(chunk.rangeId).schema.purge(chunk, options)
   }
 
   async close(): Promise<void> {

@@ -4,8 +4,6 @@ import {
   KeelsonError,
   type RangeBounds,
   type SchemaChunk,
-  type SchemaChunkResult,
-  type SchemaValidation,
   type SplitKeys,
 } from 'keelson'
 import { LoadSampler } from 'keelson/placement'
@@ -29,9 +27,9 @@ import type {
   RangeFacts,
   WriteRequest,
 } from './protocol.ts'
-import { sameBounds } from './range-layout.ts'
 import type { RangeMachine } from './range-machine.ts'
 import { encodeRow, type IndexPlan, indexPlans, type Row, tableOf } from './schema.ts'
+import { SchemaWork } from './schema-work.ts'
 
 /** A version of the table that a piece of work is planned under. */
 export interface TablePin extends Disposable {
@@ -71,6 +69,8 @@ export class RangeReplica {
   #flushing = false
   /** The next figure for the ledger, with the lease that it is right under. */
   #evaluated: { readonly token: LeaseToken; readonly served: number; readonly writes: number } | undefined
+  /** What schema changes have to do here. */
+  readonly schema: SchemaWork
   /** Writes served here since the replica was opened, for load reports. */
   writesServed = 0
 
@@ -79,6 +79,12 @@ export class RangeReplica {
     this.group = group
     this.machine = machine
     this.#ports = ports
+    this.schema = new SchemaWork({
+      group,
+      machine,
+      propose: (command, options) => this.#propose(command, options),
+      moved: (why) => this.#moved(why),
+    })
     this.#load = new LoadSampler({
       random: ports.env.random,
       windowMs: loadWindowMs,
@@ -318,75 +324,6 @@ export class RangeReplica {
     return { ...(await this.machine.exportPart(resumeAt, exportBytes)), ...this.machine.exportHead() }
   }
 
-  async barrier(chunk: SchemaChunk, options: CallOptions): Promise<void> {
-    await this.#schema(
-      {
-        type: 'barrier',
-        tableId: chunk.table.tableId,
-        minimumVersion: chunk.table.version,
-        epoch: chunk.epoch,
-        ...withinOf(chunk),
-      },
-      options,
-    )
-  }
-
-  async backfill(chunk: SchemaChunk, options: CallOptions): Promise<SchemaChunkResult> {
-    return this.#schema(
-      {
-        type: 'backfill',
-        tableId: chunk.table.tableId,
-        index: planOf(chunk),
-        resumeAt: chunk.resumeAt,
-        maximumRows: chunk.maximumRows,
-        epoch: chunk.epoch,
-        ...withinOf(chunk),
-      },
-      options,
-    )
-  }
-
-  async validate(chunk: SchemaChunk, options: CallOptions): Promise<SchemaValidation> {
-    await this.group.read(options)
-    const check = (): void => {
-      const { bounds, frozen } = this.machine.layout
-      const { bounds: meant } = chunk
-      if (
-        frozen !== undefined ||
-        (meant !== undefined && !(bounds !== undefined && sameBounds(meant, bounds)))
-      )
-        throw this.#moved('the range lies elsewhere than the work was meant for')
-    }
-    check()
-    const found = await this.machine.validate(planOf(chunk), chunk.resumeAt, chunk.maximumRows)
-    check()
-    return found
-  }
-
-  async purge(chunk: SchemaChunk, options: CallOptions): Promise<SchemaChunkResult> {
-    return this.#schema(
-      {
-        type: 'purge',
-        tableId: chunk.table.tableId,
-        indexId: chunk.elementId,
-        maximumRows: chunk.maximumRows,
-        epoch: chunk.epoch,
-        ...withinOf(chunk),
-      },
-      options,
-    )
-  }
-
-  /** A range that lies elsewhere than the coordinator thinks refuses: it asks again when it knows. */
-  async #schema(command: RangeCommand, options: CallOptions): Promise<CommandResult> {
-    try {
-      return await this.#propose(command, options)
-    } catch (error) {
-      if (!KeelsonError.hasCode(error, 'STALE_GENERATION')) throw error
-      throw this.#moved(error.message)
-    }
-  }
-
   /** @throws KeelsonError `STALE_GENERATION`, retryable, where the key is not here, and as `RangeMachine.tookEffectElsewhere` */
   async #tookEffectElsewhere(key: Uint8Array | undefined, command: CommandNumber): Promise<boolean> {
     this.#checkTakes(key)
@@ -457,19 +394,4 @@ export class RangeReplica {
 
 function idOf({ session, sequence }: CommandNumber): { readonly session: number; readonly sequence: number } {
   return { session, sequence }
-}
-
-function withinOf({ bounds }: SchemaChunk): { readonly within?: RangeBounds } {
-  return bounds === undefined ? {} : { within: bounds }
-}
-
-function planOf(chunk: SchemaChunk): IndexPlan {
-  const element = chunk.table.elements.find(({ elementId }) => elementId === chunk.elementId)
-  if (element?.type !== 'index' || element.state === 'absent') {
-    throw new KeelsonError(
-      'INVALID_ARGUMENT',
-      `element ${chunk.elementId} of ${chunk.table.name} is no index to work on`,
-    )
-  }
-  return { indexId: element.elementId, columns: element.columns, state: element.state }
 }

@@ -1,11 +1,6 @@
 import { KeelsonError } from '../../../src/core/errors.ts'
 import { between, chance, pick, type SeededRandom } from '../../../src/core/random.ts'
-import type {
-  ObservedReplica,
-  RangeHost,
-  RangeHostCall,
-  WantedRange,
-} from '../../../src/interfaces/range-host.ts'
+import type { ObservedReplica, WantedRange } from '../../../src/interfaces/range-host.ts'
 import type { ReplicaDescriptor } from '../../../src/model/descriptors.ts'
 import {
   isJoint,
@@ -29,29 +24,8 @@ import {
   splitTruth,
 } from './range-bounds.ts'
 import { RangeRows } from './range-rows.ts'
+import { afterJoint, leaderOf, type Truth } from './range-truth.ts'
 import { type SplitDiskBugs, SplitDisks } from './split-disks.ts'
-
-/** What is true of a range, whatever anybody believes. */
-export interface Truth {
-  readonly rangeId: number
-  readonly start: Uint8Array
-  end: Uint8Array | undefined
-  splitOff: number | undefined
-  frozen: { readonly into: number; readonly intoGeneration: number; readonly sinceMs: number } | undefined
-  generation: number
-  replicas: ReplicaDescriptor[]
-  /** Replica id of the leader; 0 while there is none. */
-  leader: number
-  /** Term of the leader. */
-  sequence: number
-  /** Virtual time at which each learner has caught up. */
-  readonly caughtUpAtMs: Map<number, number>
-  /** Highest epoch of a control plane that has changed this range. */
-  epoch: number
-  lastReplicaId: number
-  readonly rows: RangeRows
-  readonly counters: RangeCounters
-}
 
 /** Bugs to be planted in what the ranges check. */
 export interface DataPlaneBugs extends BoundsBugs, SplitDiskBugs {
@@ -61,16 +35,11 @@ export interface DataPlaneBugs extends BoundsBugs, SplitDiskBugs {
   readonly swapsAtOnce?: boolean
 }
 
-/** The members when a joint configuration is left. */
-function afterJoint(replicas: readonly ReplicaDescriptor[]): ReplicaDescriptor[] {
-  return replicas
-    .filter(({ role }) => role !== 'outgoing')
-    .map((replica) => (replica.role === 'incoming' ? { ...replica, role: 'voter' } : replica))
-}
-
 const electionMs = 300
 /** A merge brings the neighbour over before it takes it in; meanwhile anything may happen. */
 const mergeTakesMs = [10, 900] as const
+/** In some runs it may take longer than a range stays frozen. */
+const slowMergeTakesMs = [10, 6_000] as const
 /** A range that is frozen for longer makes sure that it is not merged any more, and goes on. */
 const frozenForMs = 3_000
 
@@ -91,6 +60,7 @@ export class MemoryDataPlane {
   readonly #broken: (error: unknown) => void
   /** Ranges know how to swap two replicas in one joint step. */
   readonly #swaps: boolean
+  readonly #mergeTakesMs: readonly [number, number]
   changes = 0
   /** Changes that were refused as meant for another generation. */
   staleGenerations = 0
@@ -122,6 +92,7 @@ export class MemoryDataPlane {
     this.#conditions = conditions
     this.#random = sim.random('data plane')
     this.#swaps = chance(sim.random('swaps'), 0.6)
+    this.#mergeTakesMs = chance(sim.random('slow merges'), 0.3) ? slowMergeTakesMs : mergeTakesMs
     this.#broken = broken
     this.#bugs = bugs
     this.disks = new SplitDisks(sim.random('disks of splits'), bugs)
@@ -319,7 +290,7 @@ export class MemoryDataPlane {
       end,
       counters: right.counters.copy(),
     }
-    this.#sim.scheduler.schedule(between(this.#random, ...mergeTakesMs), () => {
+    this.#sim.scheduler.schedule(between(this.#random, ...this.#mergeTakesMs), () => {
       if (range.generation !== generation || !this.isServed(range) || isJoint(range.replicas)) return
       if (range.frozen !== undefined) return
       mergeTruth(range, right, brought, this.#bugs)
@@ -521,42 +492,5 @@ export class MemoryDataPlane {
       this.elections++
     }
     this.#sim.scheduler.schedule(electionMs, () => this.#tick())
-  }
-}
-
-function leaderOf(range: Truth): ReplicaDescriptor | undefined {
-  return range.replicas.find(({ replicaId }) => replicaId === range.leader)
-}
-
-/** One node's hands on the data plane. */
-export class MemoryRangeHost implements RangeHost {
-  readonly #plane: MemoryDataPlane
-  readonly #nodeId: string
-  #wanted: readonly WantedRange[] = []
-
-  constructor(plane: MemoryDataPlane, nodeId: string) {
-    this.#plane = plane
-    this.#nodeId = nodeId
-  }
-
-  async reconcile(wanted: readonly WantedRange[], _call: RangeHostCall): Promise<void> {
-    this.#wanted = wanted
-    this.drive()
-  }
-
-  /** What is wanted is looked at again and again, since this node may have become the leader meanwhile. */
-  drive(): void {
-    this.#plane.refresh(this.#nodeId)
-    for (const range of this.#wanted) {
-      if (range.bootstrap) this.#plane.bootstrap(range)
-      if (range.member) {
-        this.#plane.told(this.#nodeId, range)
-        this.#plane.change(this.#nodeId, range)
-      } else this.#plane.drop(this.#nodeId, range)
-    }
-  }
-
-  observe(): readonly ObservedReplica[] {
-    return this.#plane.observe(this.#nodeId)
   }
 }

@@ -2,7 +2,7 @@ import { compareBytes, equalBytes } from '../../../src/core/bytes.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
 import type { BoundsChange, RangeBounds } from '../../../src/interfaces/range-host.ts'
 import { encodeTuple } from '../../../src/model/tuple.ts'
-import type { Truth } from './data-plane.ts'
+import type { Truth } from './range-truth.ts'
 
 /** Rows of a range at the beginning: so many places for a split lie in it. */
 export const rowsOfRange = 40

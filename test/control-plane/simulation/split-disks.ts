@@ -1,6 +1,6 @@
 import { between, type SeededRandom } from '../../../src/core/random.ts'
 import { votesInAnyHalf } from '../../../src/model/replica-roles.ts'
-import type { Truth } from './data-plane.ts'
+import type { Truth } from './range-truth.ts'
 
 /** Bugs to be planted in what nodes do with the rows of a range that was split off. */
 export interface SplitDiskBugs {
