@@ -4,12 +4,14 @@
 //   npm run bench:roadef -- --all DIR --seconds N                                   all model_*.txt of a folder
 //   npm run bench:roadef -- --generate 50000x1000 --resources 12 --seconds N        an instance drawn from a seed
 //
-// `--steps N` in place of `--seconds` makes a run that another machine repeats exactly. `--seed N` is for the search (and
+// `--cpu-seconds N` in place of `--seconds` counts the processor time of this process, which is what a run is worth on a
+// machine that others use as well; `--steps N` makes a run that another machine repeats exactly. `--seed N` is for the search (and
 // the instance that is drawn), `--best N` gives a best known cost, `--save DIR` keeps a drawn instance.
 
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import type { Search } from 'keelson/placement'
 import { checkSolution } from './roadef/check.ts'
 import { formatModel, generate } from './roadef/generate.ts'
 import { type Improved, improve } from './roadef/improve.ts'
@@ -43,6 +45,7 @@ function parse() {
       model: { type: 'string' },
       assignment: { type: 'string' },
       seconds: { type: 'string' },
+      'cpu-seconds': { type: 'string' },
       steps: { type: 'string' },
       seed: { type: 'string', default: '1' },
       out: { type: 'string' },
@@ -93,15 +96,14 @@ function run(name: string, instance: Instance, initial: Int32Array, out: string 
     )
   }
   const steps = wholeNumber('steps', values.steps, 1)
-  const seconds = positive('seconds', values.seconds) ?? (steps === undefined ? 10 : undefined)
-  if (steps !== undefined && values.seconds !== undefined)
-    throw new BadUsage('give --seconds or --steps, not both')
+  const wall = positive('seconds', values.seconds)
+  const cpu = positive('cpu-seconds', values['cpu-seconds'])
+  if ([steps, wall, cpu].filter((each) => each !== undefined).length > 1)
+    throw new BadUsage('give one of --seconds, --cpu-seconds and --steps')
   const improved = improve(instance, initial, {
-    ...(steps === undefined ? { seconds: seconds as number } : { steps }),
+    ...(steps === undefined ? { seconds: cpu ?? wall ?? 10, cpu: cpu !== undefined } : { steps }),
     seed: seed(),
-    ...(values.quiet || values.all !== undefined
-      ? {}
-      : { progress: (part, cost) => console.log(`${(part * 100).toFixed(0).padStart(4)} %  ${cost}`) }),
+    ...(values.quiet || values.all !== undefined ? {} : { progress: tell }),
   })
   const verdict = checkSolution(instance, initial, improved.solution)
   if (verdict.broken.length > 0) {
@@ -116,6 +118,10 @@ function run(name: string, instance: Instance, initial: Int32Array, out: string 
   }
   const best = wholeNumber('best', values.best, 0) ?? bestKnown.get(instanceName(name))
   return { name, initial: Number(start.cost), cost: Number(verdict.cost), best, improved }
+}
+
+function tell(part: number, { phase, temperature, cost }: Search): void {
+  console.log(`${(part * 100).toFixed(0).padStart(4)} %  ${cost}  ${phase} at ${temperature.toPrecision(2)}`)
 }
 
 const percent = (part: number): string => `${(100 * part).toFixed(4)} %`

@@ -115,6 +115,7 @@ export {
 export { proveQuorum, type QuorumStep, quorumOf, type VoterChange } from './core/quorum.ts'
 export { Evaluator, refused } from './core/search/evaluator.ts'
 export { LevelSearch } from './core/search/level-search.ts'
+export type { SearchPhase } from './core/search/schedule.ts'
 export { Search } from './core/search/search.ts'
 export {
   buildSnapshot,

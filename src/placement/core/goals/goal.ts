@@ -83,6 +83,11 @@ export interface BoundGoal extends AssignmentObserver {
   describe(slot: number, node: number): string
   /** How the search may value it together with other goals. */
   readonly kernel?: GoalKernel
+  /**
+   * At most so much better does the goal get when a replica goes elsewhere, wherever that is; when two exchange their nodes,
+   * at most the sum of both. A goal that can say so quickly lets the search give up early on what cannot pay.
+   */
+  relief?(slot: number): number
   /** Moves that are needed at least until nothing is left to gain, when that is known. */
   distance?(): number
   /**

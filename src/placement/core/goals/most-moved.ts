@@ -57,6 +57,12 @@ class BoundMostMoved implements BoundGoal {
     return after - before
   }
 
+  relief(slot: number): number {
+    const { place, columns } = this.#assignment
+    if (place[slot] === columns.home[slot]) return 0
+    return this.#moved[columns.rangeOf[slot] as number] === this.#most ? 1 : 0
+  }
+
   leadDelta(): number {
     return 0
   }

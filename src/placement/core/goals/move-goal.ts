@@ -6,7 +6,7 @@ import type { BoundGoal, Goal, GoalSubject } from './goal.ts'
 export interface MoveGoalOptions {
   /** Short and constant. */
   readonly name: string
-  /** What it costs that a replica whose home is one node is to be on another; either may be {@link nowhere}. Pure. */
+  /** What it costs that a replica whose home is one node is to be on another, from 0; either may be {@link nowhere}. Pure. */
   readonly cost: (slot: number, home: number, to: number) => number
 }
 
@@ -57,6 +57,16 @@ export class BoundMoveGoal implements BoundGoal {
   moveDelta(slot: number, to: number): number {
     const home = this.#assignment.columns.home[slot] as number
     return this.#cost(slot, home, to) - this.#cost(slot, home, this.#assignment.place[slot] as number)
+  }
+
+  /** What it costs where it is: nothing or more it costs anywhere. */
+  relief(slot: number): number {
+    const cost = this.#cost(
+      slot,
+      this.#assignment.columns.home[slot] as number,
+      this.#assignment.place[slot] as number,
+    )
+    return cost > 0 ? cost : 0
   }
 
   swapDelta(a: number, b: number): number {

@@ -1,6 +1,13 @@
 import type { PlacementColumns } from '../assignment.ts'
 import type { Draws } from './draws.ts'
 import type { Evaluator } from './evaluator.ts'
+import { Reach } from './reach.ts'
+
+/** Slots that are worth less than this part of the temperature are out of focus. */
+const focusDepth = 0.5
+
+/** How often a partner is looked for before another slot is. */
+const partnerAttempts = 8
 
 /**
  * What the search may change, and where it looks: anywhere, or within a domain of one of the rules, where more of what it
@@ -12,9 +19,14 @@ export class Neighbours {
   /** Nodes that may be given something. */
   readonly nodes: Int32Array
   readonly #evaluator: Evaluator
+  readonly #reach: Reach
   /** Slots that may be moved, the smallest first, and where each slot stands among them. */
   readonly #bySize: Int32Array
   readonly #rank: Int32Array
+  /** What each slot would cost above thresholds, and the slots that may be moved by that; those from #focus on are in focus. */
+  readonly #worth: Float64Array
+  readonly #byWorth: Int32Array
+  #focus = 0
   /** For each partition, the nodes beside each node. */
   readonly #beside: readonly (readonly Int32Array[])[]
 
@@ -26,7 +38,13 @@ export class Neighbours {
       (slot) => columns.fixed[slot] !== 1 && (place[slot] as number) >= 0,
     )
     this.nodes = each(columns.nodeCount).filter((node) => columns.eligible[node] === 1)
+    this.#reach = new Reach(evaluator.assignment, evaluator.limits, this.slots, this.nodes)
+    this.slots = this.slots.filter((slot) => this.#reach.anyFrom(slot, place[slot] as number))
     this.#bySize = bySize(columns, this.slots)
+    this.#worth = worthOf(evaluator)
+    this.#byWorth = this.slots
+      .slice()
+      .sort((a, b) => (this.#worth[a] as number) - (this.#worth[b] as number) || a - b)
     this.#rank = new Int32Array(columns.slotCount)
     this.#bySize.forEach((slot, rank) => {
       this.#rank[slot] = rank
@@ -41,9 +59,26 @@ export class Neighbours {
     })
   }
 
-  /** A slot that may be moved. */
+  /** A slot that may be moved, mostly one of those in focus. */
   slot(draws: Draws): number {
-    return this.slots[draws.below(this.slots.length)] as number
+    const first = draws.below(8) === 0 ? 0 : this.#focus
+    return this.#byWorth[first + draws.below(this.slots.length - first)] as number
+  }
+
+  /**
+   * Turns to the slots whose moves decide something at a temperature: what weighs much less comes and goes as it likes, and
+   * finds its place when it is colder.
+   */
+  focus(temperature: number): void {
+    const most = Math.floor((this.slots.length * 7) / 8)
+    let [low, high] = [0, most]
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.#worth[this.#byWorth[middle] as number] as number) < temperature * focusDepth)
+        low = middle + 1
+      else high = middle
+    }
+    this.#focus = low
   }
 
   /** Any node that may be given something. */
@@ -51,39 +86,46 @@ export class Neighbours {
     return this.nodes[draws.below(this.nodes.length)] as number
   }
 
-  /** Where a slot might go: home, if it is not there; to a node nearby, or to any. */
+  /** Where a slot might go: home, if it is not there; to a node nearby, or to any that it could be on; -1: nowhere. */
   target(slot: number, draws: Draws): number {
-    const node = this.#evaluator.assignment.place[slot] as number
+    const { assignment } = this.#evaluator
+    const node = assignment.place[slot] as number
     const kind = draws.below(10)
     if (kind < 2) {
-      const home = this.#evaluator.assignment.heldAt(slot)
-      if (home >= 0 && home !== node && this.#evaluator.assignment.columns.eligible[home] === 1) return home
+      const home = assignment.heldAt(slot)
+      if (home >= 0 && home !== node && assignment.columns.eligible[home] === 1) return home
     }
-    return kind < 5 ? this.#besideOf(node, draws) : this.node(draws)
+    if (kind < 5 && this.#beside.length > 0)
+      return this.#reach.drawFrom(slot, this.#besideOf(node, draws), draws)
+    return this.#reach.draw(slot, draws)
   }
 
-  /** A node in one of the domains of another, or any node where there are no domains. */
-  #besideOf(node: number, draws: Draws): number {
-    if (this.#beside.length === 0) return this.node(draws)
+  /** The nodes in one of the domains of another; all, where there are no domains. */
+  #besideOf(node: number, draws: Draws): Int32Array {
+    if (this.#beside.length === 0) return this.nodes
     const lists = this.#beside[
       this.#beside.length === 1 ? 0 : draws.below(this.#beside.length)
     ] as readonly Int32Array[]
-    const list = lists[node] as Int32Array
-    return list[draws.below(list.length)] as number
+    return lists[node] as Int32Array
   }
 
-  /** A slot to exchange with, or -1 when there is none: of the same range, on a node nearby, of like size, or any. */
+  /** A slot to exchange with, or -1 when none was found: either could be where the other is. */
   partner(slot: number, draws: Draws): number {
-    const { assignment } = this.#evaluator
-    if (this.#free(slot) < 0) return -1
-    const kind = draws.below(12)
-    if (kind >= 10) {
-      // What comes home gives free what was held for it there.
-      const home = assignment.heldAt(slot)
-      const count =
-        home < 0 || home === assignment.place[slot] ? 0 : (assignment.replicaCount[home] as number)
-      return count === 0 ? -1 : this.#free(assignment.slotAt(home, draws.below(count)))
+    const { place } = this.#evaluator.assignment
+    const from = place[slot] as number
+    for (let i = 0; i < partnerAttempts; i++) {
+      const other = this.#maybePartner(slot, draws)
+      if (other < 0) continue
+      const to = place[other] as number
+      if (to !== from && this.#reach.has(slot, to) && this.#reach.has(other, from)) return other
     }
+    return -1
+  }
+
+  /** Of the same range, on a node nearby, of like size, on the home of the slot, or any that may be moved. */
+  #maybePartner(slot: number, draws: Draws): number {
+    const { assignment } = this.#evaluator
+    const kind = draws.below(14)
     if (kind < 2) {
       const { rangeOf, firstSlot } = assignment.columns
       const range = rangeOf[slot] as number
@@ -91,9 +133,8 @@ export class Neighbours {
       return this.#free(first + draws.below((firstSlot[range + 1] as number) - first))
     }
     if (kind < 5) {
-      const node = this.#besideOf(assignment.place[slot] as number, draws)
-      const count = assignment.replicaCount[node] as number
-      return count === 0 ? -1 : this.#free(assignment.slotAt(node, draws.below(count)))
+      const nodes = this.#besideOf(assignment.place[slot] as number, draws)
+      return this.#on(this.#reach.drawFrom(slot, nodes, draws), draws)
     }
     if (kind < 8) {
       // As often from 1 to 2 places away as from 100 to 200: fit for any temperature.
@@ -101,7 +142,19 @@ export class Neighbours {
       const alike = this.#bySize[(this.#rank[slot] as number) + away]
       return alike === undefined ? -1 : this.#free(alike)
     }
-    return this.#free(this.slot(draws))
+    if (kind < 10) {
+      // What comes home gives free what was held for it there.
+      const home = assignment.heldAt(slot)
+      return home < 0 || home === assignment.place[slot] ? -1 : this.#on(home, draws)
+    }
+    return this.#on(this.#reach.draw(slot, draws), draws)
+  }
+
+  /** A slot on a node. */
+  #on(node: number, draws: Draws): number {
+    const { assignment } = this.#evaluator
+    const count = node < 0 ? 0 : assignment.slotCountOn(node)
+    return count === 0 ? -1 : this.#free(assignment.slotAt(node, draws.below(count)))
   }
 
   /** The slot, if another may take its place. */
@@ -110,6 +163,20 @@ export class Neighbours {
     const node = place[slot] as number
     return node < 0 || columns.fixed[slot] === 1 || columns.eligible[node] !== 1 ? -1 : slot
   }
+}
+
+/** What a replica costs where everything is above its threshold already. */
+function worthOf(evaluator: Evaluator): Float64Array {
+  const { columns } = evaluator.assignment
+  const { weight } = evaluator
+  const width = weight.length
+  const worth = new Float64Array(columns.slotCount)
+  for (let slot = 0; slot < columns.slotCount; slot++) {
+    let sum = 0
+    for (let r = 0; r < width; r++) sum += (columns.load[slot * width + r] as number) * (weight[r] as number)
+    worth[slot] = sum
+  }
+  return worth
 }
 
 /** By the sum of what each takes of the average in every load dimension. */

@@ -1,35 +1,43 @@
 /** What the search is at. */
-export type Phase =
-  /** Only what makes it better. */
+export type SearchPhase =
+  /** Only what makes it better, within all rules. */
   | 'descent'
-  /** Cools down quickly from very hot, within all rules, to learn at which temperatures this problem is decided. */
+  /** Cools down quickly from very hot, to learn at which temperatures this problem is decided. */
   | 'pilot'
-  /** The same with limits that may be exceeded at a price. */
-  | 'relaxedPilot'
   /** Cools down slowly over the temperatures that matter. */
   | 'main'
   /** Makes what is above limits ever dearer, until nothing is. */
   | 'repair'
-  /** From the best on, cools down to nothing, within all rules. */
+  /** Cools down to nothing, within all rules. */
   | 'quench'
+  /** From the best on, only what makes it better. */
+  | 'polish'
 
-const ends: readonly (readonly [Phase, number])[] = [
-  ['descent', 0.02],
+const ends: readonly (readonly [SearchPhase, number])[] = [
+  ['descent', 0.01],
   ['pilot', 0.08],
-  ['relaxedPilot', 0.15],
   ['main', 0.86],
-  ['repair', 0.91],
-  ['quench', 1],
+  ['repair', 0.9],
+  ['quench', 0.98],
+  ['polish', 1],
 ]
 
-/** Which phase it is when this part of the work is done, and which part of the phase is done. @internal */
-export function phaseAt(progress: number): { readonly phase: Phase; readonly part: number } {
+/**
+ * Which phase it is when this part of the work is done, and which part of the phase is done. Where nothing is relaxed there
+ * is nothing to repair, and the main part takes its time as well. @internal
+ */
+export function phaseAt(
+  progress: number,
+  relaxed: boolean,
+): { readonly phase: SearchPhase; readonly part: number } {
   let from = 0
   for (const [phase, end] of ends) {
-    if (progress < end) return { phase, part: Math.max(0, (progress - from) / (end - from)) }
-    from = end
+    if (phase === 'repair' && !relaxed) continue
+    const until = phase === 'main' && !relaxed ? 0.9 : end
+    if (progress < until) return { phase, part: Math.max(0, (progress - from) / (until - from)) }
+    from = until
   }
-  return { phase: 'quench', part: 1 }
+  return { phase: 'polish', part: 1 }
 }
 
 /** How far a pilot cools down. */

@@ -5,22 +5,34 @@ import { Best } from './best.ts'
 import { Draws } from './draws.ts'
 import type { Evaluator } from './evaluator.ts'
 import { Neighbours } from './neighbours.ts'
-import { type Phase, PilotRun, phaseAt, pilotRange } from './schedule.ts'
+import { PilotRun, phaseAt, pilotRange, type SearchPhase } from './schedule.ts'
 
 /** What exceeds a limit costs so many times what it costs above a threshold. */
-const excessPrice = 10
+const excessPrice = 2
 
 /** How much dearer it gets in the main part, and then while the placement is repaired. */
-const mainPrice = 10
+const mainPrice = 5
 const repairPrice = 300
+
+/** While it is hot everything follows quickly, so it cools down faster at first. */
+const mainCurve = 0.85
+
+/** How much hotter than where the pilot got better than a descent the main part begins. */
+const mainHeat = 20
+
+/** How much warmer than where the pilot was nearly done the main part ends: what is left goes quickly. */
+const mainEnd = 4
 
 /** How much warmer than at the end of the main part the repair begins. */
 const repairHeat = 3
 
+/** How far it cools down after that. */
+const quenchRange = 1e-3
+
 /**
  * Simulated annealing (Kirkpatrick et al., 1983) over moves and swaps, with limits that may be exceeded at a price while
- * it is hot: in a tight cluster hardly anything can move unless something else moves first. Two short pilots find the
- * temperatures that matter for this very problem, and whether exceeding limits pays; so nothing is to be tuned.
+ * it is hot: in a tight cluster hardly anything can move unless something else moves first. A short pilot finds the
+ * temperatures that matter for this very problem, so nothing is to be tuned.
  *
  * It can be stopped at any time: {@link finish} leaves the best placement that broke no more than the first one. It knows
  * neither clocks nor a number of steps: whoever drives it says which part of the work is done. The same seed, slices and
@@ -39,10 +51,9 @@ export class Search {
   readonly #neighbours: Neighbours
   /** Whether all limits held at the start: what was exceeded then must not get worse, so it gets no price. */
   readonly #mayRelax: boolean
-  #phase: Phase = 'descent'
+  #phase: SearchPhase = 'descent'
   #descended: number
-  /** The best within all rules after the first pilot. */
-  #pilotBest = 0
+  #temperature = 0
   #hottest = 0
   #hot = 0
   #cold = 0
@@ -50,7 +61,6 @@ export class Search {
   #price: Float64Array | undefined
   #basePrice: Float64Array = new Float64Array(0)
   readonly #pilot: PilotRun = new PilotRun()
-  readonly #relaxedPilot: PilotRun = new PilotRun()
 
   /** Begins with the evaluator's assignment, which costs `cost` now. */
   constructor(evaluator: Evaluator, cost: number, random: Random) {
@@ -76,6 +86,16 @@ export class Search {
     return this.#best.cost
   }
 
+  /** What it is at. */
+  get phase(): SearchPhase {
+    return this.#phase
+  }
+
+  /** The temperature of the last slice: what a change may cost e times as often as twice that. 0: nothing. */
+  get temperature(): number {
+    return this.#temperature
+  }
+
   /** Tries so many changes. `progress` says which part of all work was done before: 0 at first, and just below 1 at last. */
   slice(steps: number, progress: number): void {
     checkInteger(steps, 'the steps of a slice', 1)
@@ -87,24 +107,24 @@ export class Search {
     }
     this.steps += steps
     if (this.#neighbours.slots.length === 0 || this.#neighbours.nodes.length === 0) return
-    const { phase, part } = phaseAt(progress)
+    const { phase, part } = phaseAt(progress, this.#mayRelax)
     if (phase !== this.#phase) this.#enter(phase)
     switch (phase) {
       case 'descent':
         return this.#anneal(steps, 0)
       case 'pilot':
-        return this.#explore(steps, this.#pilot, part)
-      case 'relaxedPilot':
-        return this.#explore(steps, this.#relaxedPilot, part)
+        return this.#explore(steps, part)
       case 'main':
         this.#raise(mainPrice ** part)
-        return this.#anneal(steps, this.#hot * (this.#cold / this.#hot) ** part)
+        return this.#anneal(steps, this.#hot * (this.#cold / this.#hot) ** (part ** mainCurve))
       case 'repair':
         // Warm enough to find a way out, and ever dearer to stay.
         this.#raise(mainPrice * repairPrice ** part)
         return this.#anneal(steps, this.#cold * repairHeat ** (1 - part))
       case 'quench':
-        return this.#anneal(steps, part > 0.8 ? 0 : this.#cold * 1e-4 ** (part / 0.8))
+        return this.#anneal(steps, this.#cold * quenchRange ** part)
+      case 'polish':
+        return this.#anneal(steps, 0)
     }
   }
 
@@ -114,22 +134,25 @@ export class Search {
     this.#current = this.#best.cost
   }
 
-  #enter(phase: Phase): void {
+  #enter(phase: SearchPhase): void {
     if (this.#phase === 'descent') {
       this.#descended = this.#current
       this.#calibrate()
     }
     this.#phase = phase
-    if (phase === 'relaxedPilot') this.#pilotBest = this.#best.cost
-    if (phase === 'relaxedPilot') this.#relax(this.#mayRelax ? this.#basePrice : undefined)
+    if (phase === 'pilot') this.#relax(this.#mayRelax ? this.#basePrice : undefined)
     else if (phase === 'main') this.#choose()
-    else if (phase !== 'repair') {
+    else if (phase === 'quench') {
       this.#relax(undefined)
-      if (phase === 'quench' || this.#hasExcess()) this.finish()
+      // What is warm costs more than it will: only what could not be repaired is given up.
+      if (this.#hasExcess()) this.finish()
+    } else if (phase === 'polish') {
+      this.#relax(undefined)
+      this.finish()
     }
   }
 
-  /** Where the pilots begin, and what a unit above a limit is priced at, from what moves cost here. */
+  /** Where the pilot begins, and what a unit above a limit is priced at, from what moves cost here. */
   #calibrate(): void {
     const { columns } = this.evaluator.assignment
     const costs: number[] = []
@@ -154,11 +177,14 @@ export class Search {
     this.#basePrice = mean.map((each) => Math.max(1, Math.ceil((excessPrice * unit) / Math.max(each, 1e-9))))
   }
 
-  #explore(steps: number, pilot: PilotRun, part: number): void {
+  #explore(steps: number, part: number): void {
     const temperature = this.#hottest * pilotRange ** part
     this.#anneal(steps, temperature)
     const price = this.#price
-    pilot.note(temperature, this.#current + (price === undefined ? 0 : this.evaluator.priceOfExcess(price)))
+    this.#pilot.note(
+      temperature,
+      this.#current + (price === undefined ? 0 : this.evaluator.priceOfExcess(price)),
+    )
   }
 
   /**
@@ -166,16 +192,13 @@ export class Search {
    * done: slow cooling is decided while it is warmer than quick cooling.
    */
   #choose(): void {
-    const relaxed = this.#mayRelax && this.#best.cost < this.#pilotBest
-    const pilot = relaxed ? this.#relaxedPilot : this.#pilot
+    const pilot = this.#pilot
     const coldest = this.#hottest * pilotRange
     const gained = Math.max(0, this.#descended - pilot.end)
     const better = pilot.reaches(this.#descended)
     const done = pilot.reaches(pilot.end + 0.03 * gained)
-    this.#hot = better === undefined ? coldest : Math.min(1.5 * this.#hottest, 30 * better)
-    this.#cold = Math.min(this.#hot, 8 * (done ?? coldest))
-    this.#relax(relaxed ? this.#basePrice : undefined)
-    if (!relaxed && this.#hasExcess()) this.finish()
+    this.#hot = better === undefined ? coldest : Math.min(1.5 * this.#hottest, mainHeat * better)
+    this.#cold = Math.min(this.#hot, mainEnd * (done ?? coldest))
   }
 
   /** Makes excess so many times dearer than at first, where it is allowed at all. */
@@ -189,6 +212,8 @@ export class Search {
   }
 
   #anneal(steps: number, temperature: number): void {
+    this.#temperature = temperature
+    this.#neighbours.focus(temperature)
     const draws = this.#draws
     const neighbours = this.#neighbours
     const evaluator = this.evaluator
@@ -209,6 +234,7 @@ export class Search {
         this.#account(delta - penalty)
       } else {
         const to = neighbours.target(slot, draws)
+        if (to < 0) continue
         const delta = evaluator.move(slot, to, most)
         if (delta > most) continue
         const penalty = evaluator.penalty

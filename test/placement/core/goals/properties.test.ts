@@ -50,6 +50,14 @@ for (const { goal, recompute } of goalCatalogue()) {
       }
       for (let i = 0; i < 12; i++) {
         const { slot, to, other } = draw(assignment, random)
+        if (bound.relief !== undefined) {
+          const [one, two] = [bound.relief(slot), bound.relief(other)]
+          assert.ok(bound.moveDelta(slot, to) >= -one, `seed ${seed}: a move saves more than it could`)
+          assert.ok(
+            bound.swapDelta(slot, other) >= -one - two,
+            `seed ${seed}: a swap saves more than it could`,
+          )
+        }
         check('a move', bound.moveDelta(slot, to), () => assignment.move(slot, to))
         check('a swap', bound.swapDelta(slot, other), () => assignment.swap(slot, other))
         const range = random.integer(rangeCount)
