@@ -6,11 +6,15 @@ import {
   type Plan,
   type PlannedMove,
   type PlanOptions,
+  type RangeReader,
   replicaBits,
 } from 'keelson/placement'
 
 /** Two planners that anybody could write in an hour, to see what more is worth. */
 export type Baseline = 'greedy' | 'random'
+
+/** Begins to replace one replica of the range that the reader is at. */
+type Begin = (reader: RangeReader, remove: number, priority: number) => void
 
 /** Copies that one plan begins at most, and the part of them that only makes something better. */
 interface Budget {
@@ -66,7 +70,8 @@ export class BaselinePlanner {
       return best
     }
     const busy = new Set(snapshot.moves.map(({ rangeId }) => rangeId))
-    const begin = (rangeId: number, remove: number, priority: number): void => {
+    const begin: Begin = (reader, remove, priority) => {
+      const { rangeId } = reader
       const held = new Set<number>()
       for (let i = 0; i < reader.replicas; i++) held.add(reader.node(i))
       const to = target(held)
@@ -96,7 +101,7 @@ export class BaselinePlanner {
       if (busy.has(rangeId) || !reader.seek(rangeId)) continue
       for (let i = 0; i < reader.replicas; i++) {
         if ((reader.status(i) & (replicaBits.lost | replicaBits.leaving)) === 0) continue
-        begin(rangeId, i, 12_000)
+        begin(reader, i, 12_000)
         break
       }
     }
@@ -111,7 +116,7 @@ export class BaselinePlanner {
     open: readonly number[],
     fullness: (node: number) => number,
     busy: ReadonlySet<number>,
-    begin: (rangeId: number, remove: number, priority: number) => void,
+    begin: Begin,
     moves: readonly PlannedMove[],
   ): void {
     const sorted = [...open].sort((a, b) => fullness(b) - fullness(a))
@@ -121,7 +126,7 @@ export class BaselinePlanner {
     while (reader.next() && moves.length < this.#budget.improvements) {
       for (let i = 0; i < reader.replicas; i++) {
         if (reader.node(i) !== full || reader.held > 0 || busy.has(reader.rangeId)) continue
-        begin(reader.rangeId, i, 100)
+        begin(reader, i, 100)
         break
       }
       if (fullness(full) < fullness(empty) * 1.1) return
