@@ -70,26 +70,26 @@ export class BaselinePlanner {
       return best
     }
     const busy = new Set(snapshot.moves.map(({ rangeId }) => rangeId))
-    const begin: Begin = (reader, remove, priority) => {
-      const { rangeId } = reader
+    const begin: Begin = (at, remove, priority) => {
+      const { rangeId } = at
       const held = new Set<number>()
-      for (let i = 0; i < reader.replicas; i++) held.add(reader.node(i))
+      for (let i = 0; i < at.replicas; i++) held.add(at.node(i))
       const to = target(held)
       if (to < 0) return
-      const node = reader.node(remove)
+      const node = at.node(remove)
       const descriptor = nodes[to]?.descriptor
       if (descriptor === undefined) return
-      used[to] = (used[to] as number) + reader.load(bytes)
-      if (priority < 1000 && node >= 0) used[node] = (used[node] as number) - reader.load(bytes)
+      used[to] = (used[to] as number) + at.load(bytes)
+      if (priority < 1000 && node >= 0) used[node] = (used[node] as number) - at.load(bytes)
       moves.push({
         rangeId,
-        generation: reader.generation,
+        generation: at.generation,
         kind: 'replace',
         priority,
         reason: this.#kind,
         add: { nodeId: descriptor.nodeId, incarnation: descriptor.incarnation },
-        remove: { replicaId: reader.replicaId(remove), nodeId: nodes[node]?.descriptor.nodeId ?? '' },
-        bytes: reader.load(bytes),
+        remove: { replicaId: at.replicaId(remove), nodeId: nodes[node]?.descriptor.nodeId ?? '' },
+        bytes: at.load(bytes),
         rejected: [],
         proof: [],
       })
