@@ -244,7 +244,6 @@ export class ByteWriter {
  */
 export class ByteReader {
   readonly #bytes: Uint8Array
-  readonly #view: DataView
   readonly #what: string
   #at = 0
 
@@ -252,7 +251,6 @@ export class ByteReader {
   constructor(bytes: Uint8Array, what: string) {
     if (!(bytes instanceof Uint8Array)) throw noBytes(what, bytes)
     this.#bytes = bytes
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     this.#what = what
   }
 
@@ -268,17 +266,21 @@ export class ByteReader {
 
   /** Reads an unsigned integer of one byte. */
   u8(): number {
-    return this.#view.getUint8(this.#advance(1))
+    return this.#bytes[this.#advance(1)] as number
   }
 
   /** Reads an unsigned integer of two bytes. */
   u16(): number {
-    return this.#view.getUint16(this.#advance(2), true)
+    const at = this.#advance(2)
+    return (this.#bytes[at] as number) + (this.#bytes[at + 1] as number) * 0x100
   }
 
   /** Reads an unsigned integer of four bytes. */
   u32(): number {
-    return this.#view.getUint32(this.#advance(4), true)
+    const at = this.#advance(4)
+    const bytes = this.#bytes
+    const low = (bytes[at] as number) | ((bytes[at + 1] as number) << 8) | ((bytes[at + 2] as number) << 16)
+    return low + (bytes[at + 3] as number) * 0x100_0000
   }
 
   /** Reads a non-negative safe integer of eight bytes. */
@@ -291,7 +293,9 @@ export class ByteReader {
 
   /** Reads an IEEE 754 number of eight bytes. */
   f64(): number {
-    return this.#view.getFloat64(this.#advance(8), true)
+    const at = this.#advance(8)
+    const { buffer, byteOffset } = this.#bytes
+    return new DataView(buffer, byteOffset + at, 8).getFloat64(0, true)
   }
 
   /** Reads a non-negative safe integer of variable length, seven bits to a byte, the lowest first. */

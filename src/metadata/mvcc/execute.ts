@@ -107,7 +107,7 @@ function checkAgainstState(state: MvccState, operations: readonly Operation[], q
     if (operation.type === 'put') {
       const before = state.latest(operation.key)
       growth += operation.key.length + operation.value.length + overheadBytes
-      answer += before === undefined ? 0 : before.key.length + before.value.length
+      answer += before === undefined ? 0 : before.key.length + before.valueBytes
       const session = operation.session ?? 0
       if (session === 0) continue
       if (state.session(session) === undefined) {

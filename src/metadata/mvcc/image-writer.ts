@@ -1,6 +1,8 @@
 import { type KeelsonError, toKeelsonError } from '../../core/errors.ts'
+import { deleteBlock, dropFromBlock, putBlocks, putDropped } from './image-blocks.ts'
 import { byteEncodings, type Layout, type Slot, type StateBatch, type StateDatabase } from './layout.ts'
 import type { ChangeSink } from './state-types.ts'
+import type { ImageBlock, StoredVersion } from './version.ts'
 
 /** What is gathered is handed to the database when it has grown to this size. */
 const gatheredBytes = 256 * 1024
@@ -19,6 +21,10 @@ export class ImageWriter {
   readonly #numbers: () => Uint8Array
   #slot: Slot = 1
   #batch: StateBatch | undefined
+  /** Versions that are in no block yet, some of them dropped meanwhile. */
+  #versions: StoredVersion[] = []
+  /** Blocks of which versions were dropped. */
+  readonly #touched = new Set<ImageBlock>()
   #bytes = 0
   /** The latest value of each bookkeeping record that changed, `undefined` for a deletion. */
   #bookkeeping = new Map<string, Uint8Array | undefined>()
@@ -53,9 +59,8 @@ export class ImageWriter {
     const layout = this.#layout
     const slot = this.#slot
     return {
-      putVersion: (version, record) =>
-        this.#put(layout.version(slot, version.modRevision, version.sub), record),
-      dropVersion: (version) => this.#delete(layout.version(slot, version.modRevision, version.sub)),
+      putVersion: (version) => this.#gather(version),
+      dropVersion: (version) => this.#drop(version),
       putSession: (session, record) => this.#put(layout.session(slot, session.sessionId), record),
       dropSession: (sessionId) => this.#delete(layout.session(slot, sessionId)),
     }
@@ -76,6 +81,12 @@ export class ImageWriter {
     await this.written()
     if (this.#bytes === 0) return
     const batch = this.#open()
+    // After the deletions: a block may get the name of one that was given up.
+    const held = this.#versions.filter(({ dropped }) => !dropped)
+    this.#versions = []
+    putBlocks(batch, this.#layout, this.#slot, held)
+    for (const block of this.#touched) putDropped(batch, this.#layout, block)
+    this.#touched.clear()
     for (const [name, value] of this.#bookkeeping) {
       const key = this.#layout.bookkeeping(this.#slot, name)
       if (value === undefined) batch.del(key, { keyEncoding: 'view' })
@@ -98,6 +109,8 @@ export class ImageWriter {
   async abandon(failure: KeelsonError): Promise<void> {
     this.#failure ??= failure
     this.#bookkeeping.clear()
+    this.#versions = []
+    this.#touched.clear()
     this.#bytes = 0
     const batch = this.#batch
     this.#batch = undefined
@@ -117,6 +130,32 @@ export class ImageWriter {
   #open(): StateBatch {
     this.#batch ??= this.#database.batch()
     return this.#batch
+  }
+
+  #gather(version: StoredVersion): void {
+    this.#versions.push(version)
+    this.#bytes += recordBytes + version.record.length
+  }
+
+  #drop(version: StoredVersion): void {
+    const { block } = version
+    // It was never written, and never will be.
+    if (block === undefined) return
+    const left = dropFromBlock(block, version)
+    if (left === 'kept') {
+      if (!this.#touched.has(block)) this.#bytes += recordBytes + block.versions.length / 8
+      this.#touched.add(block)
+      return
+    }
+    this.#touched.delete(block)
+    deleteBlock(this.#open(), this.#layout, block)
+    this.#bytes += recordBytes
+    if (left === 'empty') return
+    for (const held of block.versions) {
+      if (held.dropped) continue
+      held.block = undefined
+      this.#gather(held)
+    }
   }
 
   #put(key: Uint8Array, record: Uint8Array): void {

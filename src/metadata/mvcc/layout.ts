@@ -1,4 +1,3 @@
-import { BytePool } from '../../core/byte-pool.ts'
 import { concatBytes, text, utf8 } from '../../core/bytes.ts'
 import { decodePlain, encodePlain, Fields } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
@@ -61,15 +60,19 @@ export interface StateDatabase {
 /** {@link ByteEncodings} as a value. */
 export const byteEncodings: ByteEncodings = Object.freeze({ keyEncoding: 'view', valueEncoding: 'view' })
 
-const formatVersion = 1
+const pointerFormat = 1
+/** Of what a slot holds. In format 1 every version was a record of its own; they are read, and go when their versions do. */
+const imageFormat = 2
 
-/** What kind of record a key leads to. The numbers are the format on disk, and their order is the order of loading. */
+/** What kind of record a key leads to. The numbers are the format on disk. Single versions are of an earlier release. */
 export const recordKinds: {
   readonly bookkeeping: 1
   readonly session: 2
   readonly version: 3
   readonly numbers: 4
-} = Object.freeze({ bookkeeping: 1, session: 2, version: 3, numbers: 4 })
+  readonly block: 5
+  readonly dropped: 6
+} = Object.freeze({ bookkeeping: 1, session: 2, version: 3, numbers: 4, block: 5, dropped: 6 })
 
 /** A state lives in one of two slots; a restore fills the other one and then turns the pointer. */
 export type Slot = 1 | 2
@@ -77,13 +80,9 @@ export type Slot = 1 | 2
 /** Where the records of a state machine lie in its database, under a prefix of its own. */
 export class Layout {
   readonly #prefix: Uint8Array
-  /** Of the version records of each slot: on the hot path. */
-  readonly #versionPrefixes: readonly [Uint8Array, Uint8Array]
-  readonly #pool = new BytePool()
 
   constructor(prefix: Uint8Array) {
     this.#prefix = prefix
-    this.#versionPrefixes = [this.#key(1, recordKinds.version), this.#key(2, recordKinds.version)]
   }
 
   /** The record that says which slot is the state. It sorts before the slots. */
@@ -129,28 +128,21 @@ export class Layout {
     return concatBytes([this.#key(slot, recordKinds.session), bigEndian(sessionId)])
   }
 
-  /** Versions sort by revision, then by their place in it. */
-  version(slot: Slot, modRevision: number, sub: number): Uint8Array {
-    const prefix = this.#versionPrefixes[slot - 1] as Uint8Array
-    const at = prefix.length
-    const out = this.#pool.allocate(at + 12)
-    out.set(prefix)
-    putUint32(out, at, Math.floor(modRevision / 0x1_0000_0000))
-    putUint32(out, at + 4, modRevision % 0x1_0000_0000)
-    putUint32(out, at + 8, sub)
-    return out
+  /** A block of versions is named after the first of them. */
+  block(slot: Slot, modRevision: number, sub: number): Uint8Array {
+    return concatBytes([this.#key(slot, recordKinds.block), bigEndian(modRevision), bigEndian(sub)])
+  }
+
+  /** The record that says which versions of a block are not held any more. */
+  droppedOf(block: Uint8Array): Uint8Array {
+    const key = new Uint8Array(block)
+    key[this.#prefix.length + 1] = recordKinds.dropped
+    return key
   }
 
   #key(slot: Slot, kind: number): Uint8Array {
     return concatBytes([this.#prefix, Uint8Array.of(slot, kind)])
   }
-}
-
-function putUint32(out: Uint8Array, at: number, value: number): void {
-  out[at] = value >>> 24
-  out[at + 1] = value >>> 16
-  out[at + 2] = value >>> 8
-  out[at + 3] = value
 }
 
 function bigEndian(value: number): Uint8Array {
@@ -161,34 +153,34 @@ function bigEndian(value: number): Uint8Array {
   return out
 }
 
-function checkFormat(fields: Fields): void {
+function checkFormat(fields: Fields, newest: number): void {
   const format = fields.uint('format')
-  if (format === formatVersion) return
+  if (format >= 1 && format <= newest) return
   throw new KeelsonError(
     'FORMAT_VERSION',
-    `the metadata store on this disk has format ${format}, but this release knows ${formatVersion}: run a newer release`,
+    `the metadata store on this disk has format ${format}, but this release knows 1 to ${newest}: run a newer release`,
   )
 }
 
 export function encodePointer(slot: Slot): Uint8Array {
-  return encodePlain([formatVersion, slot])
+  return encodePlain([pointerFormat, slot])
 }
 
 /** @throws KeelsonError `FORMAT_VERSION`, `MALFORMED` */
 export function decodePointer(record: Uint8Array): Slot {
   const fields = new Fields(decodePlain(record, 'the pointer record'), 'the pointer record')
-  checkFormat(fields)
+  checkFormat(fields, pointerFormat)
   return fields.oneOf('slot', [1, 2])
 }
 
 export function encodeNumbers(numbers: StateNumbers, digest: string): Uint8Array {
-  return encodePlain([formatVersion, numbers.revision, numbers.compactRevision, numbers.historyFrom, digest])
+  return encodePlain([imageFormat, numbers.revision, numbers.compactRevision, numbers.historyFrom, digest])
 }
 
 /** @throws KeelsonError `FORMAT_VERSION`, `MALFORMED`, `CORRUPTION` */
 export function decodeNumbers(record: Uint8Array): StateNumbers & { readonly digest: string } {
   const fields = new Fields(decodePlain(record, 'the numbers record'), 'the numbers record')
-  checkFormat(fields)
+  checkFormat(fields, imageFormat)
   const revision = fields.uint('revision')
   const compactRevision = fields.uint('compactRevision')
   const historyFrom = fields.uint('historyFrom')

@@ -1,4 +1,3 @@
-import { BytePool } from '../../core/byte-pool.ts'
 import { ByteWriter, compareBytes, copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { invariant } from '../../core/invariant.ts'
@@ -16,7 +15,7 @@ import type {
   StateView,
   VersionPage,
 } from './state-types.ts'
-import { encodeVersion, tombstone, type Version, versionBytes } from './version.ts'
+import { makeVersion, type StoredVersion, tombstone, type Version } from './version.ts'
 
 interface SessionEntry {
   readonly record: SessionRecord
@@ -24,7 +23,14 @@ interface SessionEntry {
   readonly keys: Map<string, Uint8Array>
 }
 
-const noEvents: readonly Version[] = Object.freeze([])
+/** The versions of one key, ascending. */
+interface KeyHistory {
+  readonly versions: StoredVersion[]
+  /** How many views there were when it was made: a later view has it, too. */
+  readonly views: number
+}
+
+const noEvents: readonly StoredVersion[] = Object.freeze([])
 
 /**
  * The whole multi-version state in memory: for each key its versions since the last compaction, for each revision what
@@ -35,14 +41,14 @@ const noEvents: readonly Version[] = Object.freeze([])
  * `historyFrom - 1`, and no tombstone. The digest covers them, the sessions and the numbers.
  */
 export class MvccState implements MvccReader {
-  readonly #keys = new OrderedMap<Version[]>()
+  readonly #keys = new OrderedMap<KeyHistory>()
+  /** Views that were made. */
+  #views = 0
   /** Events by revision, from `#historyFrom` on, which stands at `#historyHead`. What is before that was cleared away. */
-  #history: (readonly Version[])[] = []
+  #history: (readonly StoredVersion[])[] = []
   #historyHead = 0
   readonly #sessions = new Map<SessionId, SessionEntry>()
   readonly #hash = new StateHash()
-  /** Records of versions, which nobody keeps. */
-  readonly #records = new BytePool()
   #revision: Revision
   #compactRevision: Revision
   #historyFrom: Revision
@@ -55,9 +61,10 @@ export class MvccState implements MvccReader {
    * commands do not change while one is carried out, and no two commands share one.
    */
   #lastKey: Uint8Array | undefined
-  #lastVersions: Version[] | undefined
-  /** Changes of the transaction that is being done. */
-  #writing: Version[] | undefined
+  #lastHistory: KeyHistory | undefined
+  /** A transaction is being done, which has made these changes so far. */
+  #writing = false
+  #changes: StoredVersion[] | undefined
 
   constructor(numbers: StateNumbers = { revision: 0, compactRevision: 0, historyFrom: 1 }) {
     this.#revision = numbers.revision
@@ -114,8 +121,8 @@ export class MvccState implements MvccReader {
 
   get(key: Uint8Array, revision: Revision = this.#revision): Version | undefined {
     this.#checkRevision(revision)
-    const versions = this.#keys.get(key)
-    return versions === undefined ? undefined : visibleAt(versions, revision)
+    const history = this.#keys.get(key)
+    return history === undefined ? undefined : visibleAt(history.versions, revision)
   }
 
   range(select: KeySelector, limits: PageLimits, revision: Revision = this.#revision): VersionPage {
@@ -129,7 +136,7 @@ export class MvccState implements MvccReader {
   }
 
   previousOf(version: Version): Version | undefined {
-    const versions = this.#keys.get(version.key) ?? []
+    const versions = this.#keys.get(version.key)?.versions ?? []
     let at = versions.length - 1
     while (at >= 0 && (versions[at] as Version).modRevision > version.modRevision) at--
     const before = versions[at - 1]
@@ -155,6 +162,7 @@ export class MvccState implements MvccReader {
 
   /** The state as it is now, in time that does not depend on the number of keys. */
   view(): StateView {
+    this.#views++
     const keys = this.#keys.clone()
     const revision = this.#revision
     return {
@@ -164,7 +172,7 @@ export class MvccState implements MvccReader {
       digest: this.digest(),
       sessions: [...this.sessions()],
       *versions() {
-        for (const versions of keys.values()) {
+        for (const { versions } of keys.values()) {
           // Later versions are pushed onto the same arrays.
           for (const version of versions) if (version.modRevision <= revision) yield version
         }
@@ -173,7 +181,7 @@ export class MvccState implements MvccReader {
   }
 
   /** The latest version of a key, changes of the transaction under way included. */
-  latest(key: Uint8Array): Version | undefined {
+  latest(key: Uint8Array): StoredVersion | undefined {
     return lastLive(this.#lookUp(key))
   }
 
@@ -184,47 +192,48 @@ export class MvccState implements MvccReader {
 
   /** Starts a transaction. Its revision is taken with its first write. */
   begin(): void {
-    invariant(this.#writing === undefined, 'one transaction at a time')
-    this.#writing = []
+    invariant(!this.#writing, 'one transaction at a time')
+    this.#writing = true
   }
 
   put(key: Uint8Array, value: Uint8Array, sessionId: SessionId): void {
-    const versions = this.#lookUp(key)
-    const before = lastLive(versions)
-    const writing = this.#changes()
+    const history = this.#lookUp(key)
+    const before = lastLive(history)
     const revision = this.#revision + 1
-    // The arrays of a command are views into a frame of the log.
-    const version: Version = {
+    const version = makeVersion({
+      // The arrays of a command are views into a frame of the log.
       key: before?.key ?? copyBytes(key),
-      value: copyBytes(value),
+      value,
       createRevision: before?.createRevision ?? revision,
       modRevision: revision,
       version: (before?.version ?? 0) + 1,
       session: sessionId,
-      sub: writing.length,
+      sub: this.#nextPlace(),
       deleted: false,
-    }
+    })
     if (before !== undefined) this.#detach(before)
     else this.#keyCount++
     if (sessionId !== 0) this.#sessionEntry(sessionId).keys.set(mapKey(version.key), version.key)
-    this.#write(version, versions)
+    this.#write(version, history)
   }
 
   delete(before: Version): void {
     this.#detach(before)
     this.#keyCount--
-    const end = tombstone(before, this.#revision + 1, this.#changes().length)
+    const end = tombstone(before, this.#revision + 1, this.#nextPlace())
     this.#write(end, this.#keys.get(before.key))
   }
 
   /** Ends a transaction. A `revisionTaken` one has a revision even without changes. */
   commit(revisionTaken = false): void {
-    const writing = this.#changes()
-    this.#writing = undefined
+    const changes = this.#changes
+    invariant(this.#writing, 'a transaction ends after its beginning')
+    this.#writing = false
+    this.#changes = undefined
     this.#lastKey = undefined
-    if (writing.length === 0 && !revisionTaken) return
+    if (changes === undefined && !revisionTaken) return
     this.#revision++
-    this.#history.push(writing.length === 0 ? noEvents : writing)
+    this.#history.push(changes ?? noEvents)
   }
 
   /** Stores a session, new or changed. */
@@ -264,9 +273,9 @@ export class MvccState implements MvccReader {
     this.#lastKey = undefined
     // A list of its own: the map changes under it.
     const histories = Array.from(this.#keys.values())
-    for (const versions of histories) {
+    for (const { versions } of histories) {
       for (const version of versions) this.#drop(version)
-      this.#keys.delete((versions[0] as Version).key)
+      this.#keys.delete((versions[0] as StoredVersion).key)
     }
     this.#history = []
     this.#historyHead = 0
@@ -277,21 +286,19 @@ export class MvccState implements MvccReader {
 
   /** Clears whole revisions of superseded versions until about `events` events are gone. */
   clearGarbage(events: number): void {
-    // Versions of a key share its array.
-    const touched = new Set<Uint8Array>()
     let seen = 0
     let revisions = 0
     while (this.#historyFrom + revisions < this.#compactRevision && seen < events) {
-      const changes = this.#history[this.#historyHead + revisions] as readonly Version[]
-      for (const version of changes) touched.add(version.key)
-      seen += changes.length + 1
+      seen += (this.#history[this.#historyHead + revisions] as readonly Version[]).length + 1
       revisions++
     }
     if (revisions === 0) return
+    const past = this.#history.slice(this.#historyHead, this.#historyHead + revisions)
     this.#lastKey = undefined
     this.#historyFrom += revisions
     this.#dropHistory(revisions)
-    for (const key of touched) this.#trim(key)
+    // One that was dropped went with a later one of its key.
+    for (const changes of past) for (const version of changes) if (!version.dropped) this.#trim(version.key)
   }
 
   /** In constant time on average: the array is copied when most of it is gone. */
@@ -312,26 +319,27 @@ export class MvccState implements MvccReader {
   }
 
   /** Takes in a stored version; those of one key come in the order of their revisions, after all sessions. */
-  loadVersion(version: Version, encoded: Uint8Array): void {
+  loadVersion(version: StoredVersion): void {
     const { modRevision, sub } = version
     if (modRevision < 1 || modRevision > this.#revision) damaged('a version is not of this history')
-    let versions = this.#keys.get(version.key)
-    if (versions === undefined) {
-      versions = []
-      this.#keys.set(version.key, versions)
+    let history = this.#keys.get(version.key)
+    if (history === undefined) {
+      history = { versions: [], views: this.#views }
+      this.#keys.set(version.key, history)
     }
+    const { versions } = history
     const last = versions[versions.length - 1]
     if (last !== undefined && last.modRevision >= modRevision) damaged('versions of a key are out of order')
     if (modRevision >= this.#historyFrom) {
       const at = this.#historyHead + modRevision - this.#historyFrom
       if (this.#history[at] === noEvents) this.#history[at] = []
-      const events = this.#history[at] as Version[]
+      const events = this.#history[at] as StoredVersion[]
       if (events[sub] !== undefined) damaged('two changes of a revision have one place')
       events[sub] = version
     } else if (version.deleted || last !== undefined) damaged('a version was not cleared away')
     versions.push(version)
-    this.#hash.add(encoded)
-    this.#bytes += versionBytes(version)
+    this.#hash.addLanes(version)
+    this.#bytes += version.quotaBytes
     this.#versionCount++
     if (last !== undefined && !last.deleted) this.#forget(last)
     if (!version.deleted) this.#keyCount++
@@ -352,16 +360,16 @@ export class MvccState implements MvccReader {
   }
 
   #page(select: KeySelector, limits: PageLimits, revision: Revision): VersionPage {
-    const versions: Version[] = []
+    const versions: StoredVersion[] = []
     let count = 0
     let bytes = 0
     let full = false
     this.#keys.visit(select, (history) => {
-      const version = visibleAt(history, revision)
+      const version = visibleAt(history.versions, revision)
       if (version === undefined) return
       count++
       if (full) return
-      bytes += versionBytes(version)
+      bytes += version.quotaBytes
       full = versions.length >= limits.entries || (bytes > limits.bytes && versions.length > 0)
       if (!full) versions.push(version)
     })
@@ -385,9 +393,10 @@ export class MvccState implements MvccReader {
     }
   }
 
-  #changes(): Version[] {
-    invariant(this.#writing !== undefined, 'writes happen inside a transaction')
-    return this.#writing
+  /** Where the next change of the transaction under way stands. */
+  #nextPlace(): number {
+    invariant(this.#writing, 'writes happen inside a transaction')
+    return this.#changes?.length ?? 0
   }
 
   #sessionEntry(sessionId: SessionId): SessionEntry {
@@ -396,24 +405,24 @@ export class MvccState implements MvccReader {
     return entry
   }
 
-  #lookUp(key: Uint8Array): Version[] | undefined {
-    if (key === this.#lastKey) return this.#lastVersions
+  #lookUp(key: Uint8Array): KeyHistory | undefined {
+    if (key === this.#lastKey) return this.#lastHistory
     this.#lastKey = key
-    this.#lastVersions = this.#keys.get(key)
-    return this.#lastVersions
+    this.#lastHistory = this.#keys.get(key)
+    return this.#lastHistory
   }
 
-  /** `versions` are those of the key so far. */
-  #write(version: Version, versions: Version[] | undefined): void {
+  /** `history` is that of the key so far. */
+  #write(version: StoredVersion, history: KeyHistory | undefined): void {
     this.#lastKey = undefined
-    if (versions === undefined) this.#keys.set(version.key, [version])
-    else versions.push(version)
-    this.#changes().push(version)
-    const record = encodeVersion(version, this.#records)
-    this.#hash.add(record)
-    this.#bytes += versionBytes(version)
+    if (history === undefined) this.#keys.set(version.key, { versions: [version], views: this.#views })
+    else history.versions.push(version)
+    if (this.#changes === undefined) this.#changes = [version]
+    else this.#changes.push(version)
+    this.#hash.addLanes(version)
+    this.#bytes += version.quotaBytes
     this.#versionCount++
-    this.#sink?.putVersion(version, record)
+    this.#sink?.putVersion(version)
   }
 
   /** A live version is superseded: its key leaves its session. */
@@ -427,37 +436,46 @@ export class MvccState implements MvccReader {
     this.#detach(version)
   }
 
-  #drop(version: Version): void {
-    this.#hash.remove(encodeVersion(version, this.#records))
-    this.#bytes -= versionBytes(version)
+  #drop(version: StoredVersion): void {
+    version.dropped = true
+    this.#hash.removeLanes(version)
+    this.#bytes -= version.quotaBytes
     this.#versionCount--
     this.#sink?.dropVersion(version)
   }
 
   /** Drops the versions of a key that are not visible at `#historyFrom - 1` or later. */
   #trim(key: Uint8Array): void {
-    const versions = this.#keys.get(key)
-    if (versions === undefined) return
+    const history = this.#keys.get(key)
+    if (history === undefined) return
+    const { versions, views } = history
     let keep = 0
-    while (keep + 1 < versions.length && (versions[keep + 1] as Version).modRevision < this.#historyFrom)
+    while (
+      keep + 1 < versions.length &&
+      (versions[keep + 1] as StoredVersion).modRevision < this.#historyFrom
+    )
       keep++
-    const first = versions[keep] as Version
-    if (first.deleted && first.modRevision < this.#historyFrom) keep++
-    for (const version of versions.slice(0, keep)) this.#drop(version)
-    // A new array: views still read the old one.
+    const first = versions[keep] as StoredVersion
+    const over = first.modRevision < this.#historyFrom
+    if (over && first.deleted) keep++
+    else if (over) first.settle()
+    for (let i = 0; i < keep; i++) this.#drop(versions[i] as StoredVersion)
     if (keep === versions.length) this.#keys.delete(key)
-    else if (keep > 0) this.#keys.set(key, versions.slice(keep))
+    else if (keep === 0) return
+    else if (views === this.#views) versions.splice(0, keep)
+    // A view still reads the array.
+    else this.#keys.set(key, { versions: versions.slice(keep), views: this.#views })
   }
 }
 
-function lastLive(versions: readonly Version[] | undefined): Version | undefined {
-  const last = versions?.[versions.length - 1]
+function lastLive(history: KeyHistory | undefined): StoredVersion | undefined {
+  const last = history?.versions[history.versions.length - 1]
   return last === undefined || last.deleted ? undefined : last
 }
 
-function visibleAt(versions: readonly Version[], revision: Revision): Version | undefined {
+function visibleAt(versions: readonly StoredVersion[], revision: Revision): StoredVersion | undefined {
   let at = versions.length - 1
-  while (at >= 0 && (versions[at] as Version).modRevision > revision) at--
+  while (at >= 0 && (versions[at] as StoredVersion).modRevision > revision) at--
   const version = versions[at]
   return version === undefined || version.deleted ? undefined : version
 }

@@ -4,7 +4,7 @@ import { checkNumbers } from './limits.ts'
 import { MvccState } from './mvcc-state.ts'
 import { decodeSession, encodeSession, type SessionRecord } from './session-record.ts'
 import type { StateView } from './state-types.ts'
-import { decodeVersion, encodeVersion, type Version } from './version.ts'
+import { decodeVersion, type StoredVersion } from './version.ts'
 
 // A stream of records, cut into chunks anywhere: each a kind, a length and its bytes. One header, sessions, versions, one end.
 const kindHeader = 1
@@ -48,14 +48,14 @@ function* records(view: StateView): Iterable<[kind: number, record: Uint8Array]>
       .finish(),
   ]
   for (const session of view.sessions) yield [kindSession, encodeSession(session)]
-  for (const version of view.versions()) yield [kindVersion, encodeVersion(version)]
+  for (const version of view.versions()) yield [kindVersion, version.record]
   yield [kindEnd, new Uint8Array(0)]
 }
 
 /** What {@link StateDecoder} hands out beside the state that it builds. */
 export interface RestoreSink {
   session(session: SessionRecord, record: Uint8Array): void
-  version(version: Version, record: Uint8Array): void
+  version(version: StoredVersion): void
 }
 
 /**
@@ -110,8 +110,8 @@ export class StateDecoder {
       this.#sink.session(session, record)
     } else if (kind === kindVersion) {
       const version = decodeVersion(record)
-      state.loadVersion(version, record)
-      this.#sink.version(version, record)
+      state.loadVersion(version)
+      this.#sink.version(version)
     } else if (kind === kindEnd) this.#ended = true
     else throw new KeelsonError('CORRUPTION', `a snapshot holds a record of unknown kind ${kind}`)
   }

@@ -19,6 +19,16 @@ export class StateHash {
     this.#second = (this.#second - fnv1a(record)) >>> 0
   }
 
+  addLanes({ firstLane, secondLane }: HashLanes): void {
+    this.#first = (this.#first + firstLane) >>> 0
+    this.#second = (this.#second + secondLane) >>> 0
+  }
+
+  removeLanes({ firstLane, secondLane }: HashLanes): void {
+    this.#first = (this.#first - firstLane) >>> 0
+    this.#second = (this.#second - secondLane) >>> 0
+  }
+
   /** The hash of the records and one more, as 16 hexadecimal digits. */
   digest(last: Uint8Array): string {
     const lanes = [this.#first + crc32(last), this.#second + fnv1a(last)]
@@ -26,8 +36,14 @@ export class StateHash {
   }
 }
 
+/** What a record adds to the lanes, where it is known already. */
+export interface HashLanes {
+  readonly firstLane: number
+  readonly secondLane: number
+}
+
 /** FNV-1a, 32 bits: independent of the CRC in the other lane. */
-function fnv1a(bytes: Uint8Array): number {
+export function fnv1a(bytes: Uint8Array): number {
   let hash = 0x811c9dc5
   for (let i = 0; i < bytes.length; i++) hash = Math.imul(hash ^ (bytes[i] as number), 0x01000193)
   return hash >>> 0

@@ -1,4 +1,4 @@
-import { copyBytes, utf8 } from '../../core/bytes.ts'
+import { copyBytes, hex, utf8 } from '../../core/bytes.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import { checkOptions, objectOption, stringOption } from '../../core/options.ts'
 import type {
@@ -11,6 +11,7 @@ import type {
 import { checkFlushable, flushLevel } from '../../storage/level/durability.ts'
 import { decodeCommand } from './commands.ts'
 import { execute } from './execute.ts'
+import { decodeBlock, decodeSingle, putBlocks } from './image-blocks.ts'
 import { ImageWriter } from './image-writer.ts'
 import {
   byteEncodings,
@@ -28,7 +29,7 @@ import { MvccState } from './mvcc-state.ts'
 import { decodeSession } from './session-record.ts'
 import { encodeState, StateDecoder } from './snapshot-stream.ts'
 import type { MvccReader } from './state-types.ts'
-import { decodeVersion } from './version.ts'
+import type { StoredVersion } from './version.ts'
 import { encodeRefusal } from './wire.ts'
 
 /** What a {@link MetadataStateMachine} is made of. */
@@ -347,6 +348,8 @@ export class MetadataStateMachine implements StateMachine {
       session: over(recordKinds.session),
       version: over(recordKinds.version),
       numbers: over(recordKinds.numbers),
+      block: over(recordKinds.block),
+      dropped: over(recordKinds.dropped),
     }
   }
 
@@ -360,7 +363,8 @@ export class MetadataStateMachine implements StateMachine {
       })
       const [record] = await view.numbers.nextv(1)
       if (record === undefined) {
-        const unexpected = [...(await view.session.nextv(1)), ...(await view.version.nextv(1))]
+        const others = [view.session, view.version, view.block]
+        const unexpected = (await Promise.all(others.map(async (kind) => kind.nextv(1)))).flat()
         if (unexpected.length === 0) return { state: new MvccState(), bookkeeping }
         throw new KeelsonError(
           'CORRUPTION',
@@ -372,9 +376,16 @@ export class MetadataStateMachine implements StateMachine {
       await each(view.session, (_key, value) => {
         state.loadSession(decodeSession(value), value)
       })
-      await each(view.version, (_key, value) => {
-        state.loadVersion(decodeVersion(value), value)
+      const versions: StoredVersion[] = []
+      await each(view.version, (key, value) => versions.push(decodeSingle(key, value)))
+      const dropped = new Map<string, Uint8Array>()
+      await each(view.dropped, (key, value) => dropped.set(hex(key), copyBytes(value)))
+      await each(view.block, (key, value) => {
+        versions.push(...decodeBlock(key, value, dropped.get(hex(this.#layout.droppedOf(key)))))
       })
+      // What was moved to another block is out of order.
+      versions.sort((a, b) => a.modRevision - b.modRevision || a.sub - b.sub)
+      for (const version of versions) state.loadVersion(version)
       state.checkLoaded(numbers.digest)
       return { state, bookkeeping }
     } finally {
@@ -386,6 +397,7 @@ export class MetadataStateMachine implements StateMachine {
   async #fill(slot: Slot, bookkeeping: Bookkeeping, chunks: AsyncIterable<Uint8Array>): Promise<MvccState> {
     let batch = this.#database.batch()
     let pending = 0
+    let versions: StoredVersion[] = []
     try {
       const layout = this.#layout
       const decoder = new StateDecoder({
@@ -393,20 +405,22 @@ export class MetadataStateMachine implements StateMachine {
           batch.put(layout.session(slot, session.sessionId), copyBytes(record), byteEncodings)
           pending += record.length
         },
-        version: (version, record) => {
-          const key = layout.version(slot, version.modRevision, version.sub)
-          batch.put(key, copyBytes(record), byteEncodings)
-          pending += record.length
+        version: (version) => {
+          versions.push(version)
+          pending += version.record.length
         },
       })
       for await (const chunk of chunks) {
         decoder.push(chunk)
         if (pending < restoreBatchBytes) continue
+        putBlocks(batch, layout, slot, versions)
+        versions = []
         await batch.write()
         batch = this.#database.batch()
         pending = 0
       }
       const state = decoder.finish()
+      putBlocks(batch, layout, slot, versions)
       for (const [name, value] of bookkeeping)
         batch.put(layout.bookkeeping(slot, name), copyBytes(value), byteEncodings)
       batch.put(layout.numbers(slot), encodeNumbers(state, state.digest()), byteEncodings)

@@ -1,11 +1,11 @@
 import type { KeySelector, Revision, SessionId } from '../../interfaces/metadata-store.ts'
 import type { SessionRecord } from './session-record.ts'
-import type { Version } from './version.ts'
+import type { StoredVersion, Version } from './version.ts'
 
 /** Takes in what a command changes, so that it can be stored. */
 export interface ChangeSink {
-  putVersion(version: Version, record: Uint8Array): void
-  dropVersion(version: Version): void
+  putVersion(version: StoredVersion): void
+  dropVersion(version: StoredVersion): void
   putSession(session: SessionRecord, record: Uint8Array): void
   dropSession(sessionId: SessionId): void
 }
@@ -63,5 +63,5 @@ export interface StateView extends StateNumbers {
   readonly digest: string
   readonly sessions: readonly SessionRecord[]
   /** All versions, key by key, each key's in the order of their revisions. */
-  versions(): Iterable<Version>
+  versions(): Iterable<StoredVersion>
 }

@@ -1,9 +1,11 @@
-import type { BytePool } from '../../core/byte-pool.ts'
-import { ByteReader, ByteWriter, copyBytes, emptyBytes } from '../../core/bytes.ts'
+import { BytePool } from '../../core/byte-pool.ts'
+import { ByteReader, copyBytes } from '../../core/bytes.ts'
 import { crc32 } from '../../core/checksum.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import { putVarint, varintBytes } from '../../core/varint.ts'
 import type { KeyValue, Revision, SessionId } from '../../interfaces/metadata-store.ts'
 import { overheadBytes } from './limits.ts'
+import { fnv1a } from './state-hash.ts'
 
 /**
  * What one transaction made of one key: its new value, or a tombstone. Immutable; the byte arrays belong to the store
@@ -40,57 +42,137 @@ export function toKeyValue(version: Version): KeyValue {
   }
 }
 
-/** The tombstone that ends `previous`. */
-export function tombstone(previous: Version, revision: Revision, sub: number): Version {
-  return {
-    key: previous.key,
-    value: emptyBytes,
-    createRevision: 0,
-    modRevision: revision,
-    version: 0,
-    session: 0,
-    sub,
-    deleted: true,
+const formatVersion = 1
+const flagDeleted = 1
+/** Checksum, format and flags, before the fields. */
+const headBytes = 6
+
+/** Where records go: they leave memory in about the order in which they came, when the history does. */
+const pool = new BytePool()
+
+/**
+ * Versions that are one record of the image: a database is far quicker with one large value than with many small ones, and
+ * the versions of a history mostly go as they came, together. Another small record says which of them have gone already.
+ */
+export interface ImageBlock {
+  /** Of its record. */
+  readonly key: Uint8Array
+  readonly versions: readonly StoredVersion[]
+  readonly bytes: number
+  /** Versions that are still held, and their bytes. */
+  held: number
+  heldBytes: number
+  /** There is a record of those that are not. */
+  marked: boolean
+}
+
+/**
+ * A version as the state holds it: its record, of which the value is a part, so that what was encoded once is neither
+ * encoded again nor copied. A long history is made of these.
+ */
+export class StoredVersion implements Version {
+  readonly key: Uint8Array
+  readonly createRevision: Revision
+  readonly modRevision: Revision
+  readonly version: number
+  readonly session: SessionId
+  readonly sub: number
+  readonly deleted: boolean
+  readonly valueBytes: number
+  /** What it adds to the two lanes of the state's hash. */
+  readonly firstLane: number
+  readonly secondLane: number
+  /** No longer held, as nobody can read it any more. */
+  dropped = false
+  /** Where it lies in the image on disk; undefined while it does not. */
+  block: ImageBlock | undefined
+  #record: Uint8Array
+  /** The record lies in the memory of a pool, which stays as long as any of its records. */
+  #pooled: boolean
+
+  constructor(fields: Omit<Version, 'value'>, valueBytes: number, record: Uint8Array, pooled: boolean) {
+    this.key = fields.key
+    this.createRevision = fields.createRevision
+    this.modRevision = fields.modRevision
+    this.version = fields.version
+    this.session = fields.session
+    this.sub = fields.sub
+    this.deleted = fields.deleted
+    this.valueBytes = valueBytes
+    // Signed, which the engine holds without a number of its own.
+    this.firstLane = crc32(record) | 0
+    this.secondLane = fnv1a(record) | 0
+    this.#record = record
+    this.#pooled = pooled
+  }
+
+  /** How it is stored: checksum, format, then the fields. */
+  get record(): Uint8Array {
+    return this.#record
+  }
+
+  get value(): Uint8Array {
+    return this.#record.subarray(this.#record.length - this.valueBytes)
+  }
+
+  /** What it counts against the database quota. */
+  get quotaBytes(): number {
+    return this.key.length + this.valueBytes + overheadBytes
+  }
+
+  /** It outlives those that came with it, and must not keep their memory. */
+  settle(): void {
+    if (!this.#pooled) return
+    this.#pooled = false
+    this.#record = copyBytes(this.#record)
   }
 }
 
-/** What a version counts against the database quota. */
-export function versionBytes(version: Version): number {
-  return version.key.length + version.value.length + overheadBytes
+/** A version that is made now. Copies nothing but the value; the key must not change any more. */
+export function makeVersion(fields: Version): StoredVersion {
+  return new StoredVersion(fields, fields.value.length, encodeVersion(fields), true)
 }
 
-const formatVersion = 1
-const flagDeleted = 1
-
-/** Its room is used again and again. */
-let scratch = new ByteWriter(1024)
-const largestScratch = 64 * 1024
-
-/** A version as a record: checksum, format, then the fields. With a pool the record is one of its small arrays. */
-export function encodeVersion(version: Version, pool?: BytePool): Uint8Array {
-  const out = scratch.clear()
-  out.u32(0).u8(formatVersion)
-  out
-    .u8(version.deleted ? flagDeleted : 0)
-    .varint(version.modRevision)
-    .varint(version.sub)
-    .varint(version.createRevision)
-    .varint(version.version)
-    .varint(version.session)
-    .bytes(version.key)
-    .bytes(version.value)
-  out.patchU32(0, crc32(out.view().subarray(4)))
-  const record = pool === undefined ? out.finish() : pool.copy(out.view())
-  if (out.length > largestScratch) scratch = new ByteWriter(1024)
-  return record
+/** The tombstone that ends `previous`. */
+export function tombstone(previous: Version, modRevision: Revision, sub: number): StoredVersion {
+  const { key } = previous
+  const nothing = { value: new Uint8Array(0), createRevision: 0, version: 0, session: 0 }
+  return makeVersion({ key, ...nothing, modRevision, sub, deleted: true })
 }
 
-/** The inverse of {@link encodeVersion}. @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION` */
-export function decodeVersion(record: Uint8Array): Version {
+/** A version as a record, a small array of a pool. */
+export function encodeVersion(version: Version): Uint8Array {
+  const { key, value, modRevision, sub, createRevision, session } = version
+  const numbers =
+    varintBytes(modRevision) +
+    varintBytes(sub) +
+    varintBytes(createRevision) +
+    varintBytes(version.version) +
+    varintBytes(session)
+  const lengths = varintBytes(key.length) + varintBytes(value.length)
+  const out = pool.allocate(headBytes + numbers + lengths + key.length + value.length)
+  out[4] = formatVersion
+  out[5] = version.deleted ? flagDeleted : 0
+  let at = putVarint(out, headBytes, modRevision)
+  at = putVarint(out, at, sub)
+  at = putVarint(out, at, createRevision)
+  at = putVarint(out, at, version.version)
+  at = putVarint(out, at, session)
+  at = putVarint(out, at, key.length)
+  out.set(key, at)
+  at = putVarint(out, at + key.length, value.length)
+  out.set(value, at)
+  const checksum = crc32(out.subarray(4))
+  for (let i = 0; i < 4; i++) out[i] = checksum >>> (8 * i)
+  return out
+}
+
+/** The inverse of {@link encodeVersion}. Nothing in it refers to `bytes`. @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION` */
+export function decodeVersion(bytes: Uint8Array): StoredVersion {
   try {
-    const reader = new ByteReader(record, 'a version record')
+    const reader = new ByteReader(bytes, 'a version record')
     const checksum = reader.u32()
-    if (crc32(record.subarray(4)) !== checksum) reader.fail('does not match its checksum')
+    if (crc32(bytes.subarray(4)) !== checksum) reader.fail('does not match its checksum')
     const format = reader.u8()
     if (format !== formatVersion) {
       throw new KeelsonError(
@@ -105,9 +187,10 @@ export function decodeVersion(record: Uint8Array): Version {
     const version = reader.varint()
     const session = reader.varint()
     const key = copyBytes(reader.bytes())
-    const value = copyBytes(reader.bytes())
+    const value = reader.bytes()
     if (reader.remaining !== 0) reader.fail('has bytes left over')
-    return { key, value, createRevision, modRevision, version, session, sub, deleted }
+    const fields = { key, createRevision, modRevision, version, session, sub, deleted }
+    return new StoredVersion(fields, value.length, copyBytes(bytes), false)
   } catch (cause) {
     if (KeelsonError.hasCode(cause, 'FORMAT_VERSION')) throw cause
     throw new KeelsonError('CORRUPTION', 'a record of the metadata store is damaged; replace this replica', {

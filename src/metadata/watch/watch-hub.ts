@@ -96,7 +96,8 @@ export class WatchHub {
       // A snapshot was installed whose history starts later: everybody looks for himself.
       this.#seen = reader.revision
       for (const watcher of this.#watchers) watcher.fallBehind(from)
-    } else {
+    } else if (this.#watchers.size === 0) this.#seen = reader.revision
+    else {
       for (let revision = from; revision <= reader.revision; revision++) {
         for (const version of reader.eventsOf(revision))
           this.#index.visit(version.key, (watcher) => watcher.offer(revision))

@@ -1,6 +1,7 @@
 import { BytePool } from '../../core/byte-pool.ts'
 import { ByteReader } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import { putVarint, varintBytes } from '../../core/varint.ts'
 
 /**
  * Names a command, so that it takes effect once however often it is proposed. `session` is the log index of the entry
@@ -32,23 +33,6 @@ const knownFlags = hasToken | hasCommandId
 
 /** Most bytes that an envelope adds to its payload: version, flags and four integers of up to eight bytes. */
 export const maximumEnvelopeBytes = 34
-
-function varintBytes(value: number): number {
-  let length = 1
-  for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) length++
-  return length
-}
-
-function putVarint(out: Uint8Array, at: number, value: number): number {
-  let rest = value
-  let next = at
-  while (rest >= 0x80) {
-    out[next++] = (rest % 0x80) | 0x80
-    rest = Math.floor(rest / 0x80)
-  }
-  out[next++] = rest
-  return next
-}
 
 /**
  * The data of a command entry: made once, when the command is proposed, in one allocation of the final size. All

@@ -1,4 +1,5 @@
 import { pick, type Random, shuffled } from '../../core/random.ts'
+import { varintBytes } from '../../core/varint.ts'
 import type { NodeId } from '../../model/ids.ts'
 import type { AnswerBudget } from './answer-budget.ts'
 import { encodeMessage } from './codec.ts'
@@ -300,10 +301,4 @@ function recordBytes({ statement, version, accusedVersion, ageMs, accuser }: Syn
   let bytes = 4 + nodeId.length + address.length + accuser.length
   for (const number of numbers) bytes += varintBytes(number)
   return bytes + (metadataBytes <= inlineMetadataBytes ? metadataBytes : 4)
-}
-
-function varintBytes(value: number): number {
-  let bytes = 1
-  for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes++
-  return bytes
 }

@@ -369,7 +369,7 @@ describe('MetadataStateMachine', () => {
       valueEncoding: 'view',
     })
     const keys = await database.keys().all()
-    const version = keys.find((key) => key[2] === 1 && key[3] === 3) as Uint8Array
+    const version = keys.find((key) => key[2] === 1 && key[3] === 5) as Uint8Array
     const record = (await database.get(version)) as Uint8Array
     const numbers = keys.find((key) => key[2] === 1 && key[3] === 4) as Uint8Array
     const reopen = async (): Promise<unknown> => {
