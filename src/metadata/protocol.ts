@@ -1,6 +1,7 @@
 import { ByteReader, ByteWriter, concatBytes, copyBytes } from '../core/bytes.ts'
 import { decodePlain, encodePlain, Fields, type Plain } from '../core/codec.ts'
 import { KeelsonError, type SerializedError } from '../core/errors.ts'
+import { PlainWriter } from '../core/plain-writer.ts'
 import type {
   ChangeEvent,
   KeySelector,
@@ -11,15 +12,16 @@ import type {
   Transaction,
   WatchResponse,
 } from '../interfaces/metadata-store.ts'
+import { type CanonicalCursor, ifCanonical } from './mvcc/canonical.ts'
 import {
   readKeyValue,
   readKeyValues,
   selectorFromFields,
   selectorToPlain,
   transactionFromFields,
-  transactionToPlain,
   writeKeyValue,
   writeKeyValues,
+  writeTransaction,
 } from './mvcc/wire.ts'
 
 // What a client and a server of the metadata store say to each other, on a channel of their own.
@@ -138,16 +140,37 @@ export interface Batch {
   readonly items: readonly BatchItem[]
 }
 
+/** The same bytes as `encodePlain` would make. */
 export function encodeBatch(batch: Batch): Uint8Array {
-  return encodePlain([
-    protocolVersion,
-    batch.clientSession,
-    batch.acknowledgedBelow,
-    batch.items.map(({ type, sequence, body }) => [batchItemTypes.indexOf(type), sequence, body]),
-  ])
+  const { clientSession, acknowledgedBelow, items } = batch
+  const out = writer.begin().array(4).uint(protocolVersion).uint(clientSession).uint(acknowledgedBelow)
+  out.array(items.length)
+  for (const { type, sequence, body } of items)
+    out.array(3).uint(batchItemTypes.indexOf(type)).uint(sequence).bytes(body)
+  return out.end()
 }
 
+/** One message at a time is made with it. */
+const writer = new PlainWriter()
+
 export function decodeBatch(bytes: Uint8Array): Batch {
+  return ifCanonical(bytes, 0, readBatch) ?? decodeAnyBatch(bytes)
+}
+
+function readBatch(cursor: CanonicalCursor): Batch {
+  cursor.expect(4)
+  if (cursor.uint() !== protocolVersion) return cursor.refuse()
+  const clientSession = cursor.uint()
+  const acknowledgedBelow = cursor.uint()
+  const items = cursor.list((item): BatchItem => {
+    item.expect(3)
+    const type = batchItemTypes[item.uint()] ?? item.refuse()
+    return { type, sequence: item.uint(), body: item.bytes() }
+  })
+  return { clientSession, acknowledgedBelow, items }
+}
+
+function decodeAnyBatch(bytes: Uint8Array): Batch {
   const fields = openMessage(bytes, 'a batch')
   return {
     clientSession: fields.uint('clientSession'),
@@ -161,7 +184,7 @@ export function decodeBatch(bytes: Uint8Array): Batch {
 }
 
 export function encodeTransaction(transaction: Transaction): Uint8Array {
-  return encodePlain(transactionToPlain(transaction))
+  return writeTransaction(writer.begin(), transaction).end()
 }
 
 export function decodeTransaction(body: Uint8Array): Transaction {

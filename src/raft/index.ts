@@ -16,6 +16,8 @@ export type {
 } from './core/membership-types.ts'
 export { checkRaftOptions, defaultRaftOptions } from './core/options.ts'
 export type { RaftOptions, RaftRole, ReadMode } from './core/types.ts'
+export type { CommandResult } from './group/applier.ts'
+export type { SequencedCommand } from './group/batch-envelope.ts'
 export type { CommandId } from './group/envelope.ts'
 export type {
   ChangeMembershipOptions,
@@ -24,6 +26,7 @@ export type {
   LeaderReference,
   LeadershipEvent,
   LeaseToken,
+  ProposeBatchOptions,
   ProposeOptions,
   RaftGroupEvents,
   ReadOptions,

@@ -29,11 +29,12 @@ import {
   encodeWantedRange,
 } from '../../src/metadata/directory-codec.ts'
 import { decodeCommand, encodeCommand } from '../../src/metadata/mvcc/commands.ts'
+import { decodeBlock, decodeSingle, encodeBlock } from '../../src/metadata/mvcc/image-blocks.ts'
 import { decodeNumbers, decodePointer, encodeNumbers, encodePointer } from '../../src/metadata/mvcc/layout.ts'
 import { MvccState } from '../../src/metadata/mvcc/mvcc-state.ts'
 import { decodeSession, encodeSession } from '../../src/metadata/mvcc/session-record.ts'
 import { StateDecoder } from '../../src/metadata/mvcc/snapshot-stream.ts'
-import { decodeVersion, encodeVersion } from '../../src/metadata/mvcc/version.ts'
+import { decodeVersion, encodeVersion, makeVersion } from '../../src/metadata/mvcc/version.ts'
 import {
   encodeOutcome,
   encodeRefusal as encodeOutcomeRefusal,
@@ -59,6 +60,7 @@ import {
 } from '../../src/placement/operations/state.ts'
 import { decodeSplitState, encodeSplitState } from '../../src/placement/split-job.ts'
 import { decodeConfiguration, encodeConfiguration } from '../../src/raft/core/configuration.ts'
+import { decodeBatchEnvelope, encodeBatchEnvelope } from '../../src/raft/group/batch-envelope.ts'
 import {
   configurationWrite,
   positionWrite,
@@ -397,6 +399,16 @@ export const decoders: readonly Decoder[] = [
     samples: [encodeSession({ sessionId: 1, holder: 'h', ttlMs: 1_000, remainingMs: 5 })],
   },
   {
+    name: 'decodeBlock',
+    decode: (bytes) => decodeBlock(value, bytes, Uint8Array.of(1, 0)),
+    samples: [encodeBlock([makeVersion({ ...entry, sub: 0, deleted: false })])],
+  },
+  {
+    name: 'decodeSingle',
+    decode: (bytes) => decodeSingle(value, bytes),
+    samples: [encodeVersion({ ...entry, sub: 0, deleted: false })],
+  },
+  {
     name: 'decodeVersion',
     decode: decodeVersion,
     samples: [encodeVersion({ ...entry, sub: 0, deleted: false })],
@@ -618,6 +630,21 @@ export const decoders: readonly Decoder[] = [
       return bookkeeping(bytes)
     },
     samples: [],
+  },
+  {
+    name: 'decodeBatchEnvelope',
+    decode: decodeBatchEnvelope,
+    samples: [
+      encodeBatchEnvelope({
+        tokenSequence: 3,
+        session: 5,
+        acknowledgedBelow: 2,
+        commands: [
+          { sequence: 2, data: value },
+          { sequence: 600, data: value },
+        ],
+      }),
+    ],
   },
   {
     name: 'decodeEnvelope',

@@ -168,6 +168,7 @@ const log = {
 }
 const group = {
   propose: async () => new Uint8Array(0),
+  proposeBatch: async () => [],
   read: async () => {},
   token: () => undefined,
   status: () => ({}),

@@ -733,6 +733,30 @@ async function openGroup(): ReturnType<Subject['open']> {
       [5, null, {}, { groupId: 2, sequence: 1 }, { groupId: 1, sequence: 0 }],
       (options) => group.propose(value, options),
     ),
+    {
+      name: 'proposeBatch',
+      right: [[{ sequence: 1, data: value }], { session: 1 }],
+      arguments: [
+        {
+          kind: 'array',
+          also: [
+            [5],
+            [null],
+            [{}],
+            [{ sequence: 1, data: 'x' }],
+            [{ sequence: 0, data: value }],
+            [{ sequence: '1', data: value }],
+            [
+              { sequence: 2, data: value },
+              { sequence: 2, data: value },
+            ],
+            Array.from({ length: 5_000 }, (_, i) => ({ sequence: i + 1, data: value })),
+          ],
+        },
+        { kind: 'object', also: [{}, { session: 0 }, { session: '1' }, { session: 1, token: 5 }] },
+      ],
+      call: group.proposeBatch.bind(group),
+    },
     { name: 'openSession', right: [], arguments: [], options: [], call: group.openSession.bind(group) },
     {
       name: 'closeSessions',

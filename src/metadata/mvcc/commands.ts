@@ -2,7 +2,7 @@ import { BytePool } from '../../core/byte-pool.ts'
 import { decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { Revision, SessionId, Transaction } from '../../interfaces/metadata-store.ts'
-import { readCanonicalHead, readCanonicalTransaction } from './fast-transaction.ts'
+import { isCanonicalTransaction, readCanonicalCommand } from './fast-transaction.ts'
 import { transactionFromFields, transactionToPlain } from './wire.ts'
 
 /**
@@ -29,6 +29,7 @@ export interface CheckpointEntry {
 export const commandVersion = 1
 
 const types = ['txn', 'compact', 'grant', 'revoke', 'checkpoint', 'clear', 'verify', 'advance'] as const
+const typeOfTransactions = types.indexOf('txn')
 const pool = new BytePool()
 const decodeLimits = Object.freeze({ depth: 8, values: 100_000 })
 
@@ -59,7 +60,7 @@ export function encodeCommand(command: MetadataCommand): Uint8Array {
 let transactionHead = headOf(0)
 
 function headOf(quotaBytes: number): { readonly quotaBytes: number; readonly head: Uint8Array } {
-  const head = encodePlain([commandVersion, types.indexOf('txn'), quotaBytes])
+  const head = encodePlain([commandVersion, typeOfTransactions, quotaBytes])
   // An array of four fields: the last one follows.
   head[0] = 0x94
   return { quotaBytes, head }
@@ -74,7 +75,7 @@ export function encodeTransactionCommand(
   quotaBytes: number,
   transaction: Uint8Array,
 ): Uint8Array | undefined {
-  if (readCanonicalTransaction(transaction, 0) === undefined) return undefined
+  if (!isCanonicalTransaction(transaction)) return undefined
   if (transactionHead.quotaBytes !== quotaBytes) transactionHead = headOf(quotaBytes)
   const { head } = transactionHead
   const command = pool.allocate(head.length + transaction.length)
@@ -83,26 +84,15 @@ export function encodeTransactionCommand(
   return command
 }
 
-/** A transaction as {@link encodeCommand} writes it, read in one pass; undefined for anything else. */
-function readTransactionCommand(data: Uint8Array): MetadataCommand | undefined {
-  const head = readCanonicalHead(data, 4)
-  if (head === undefined) return undefined
-  const [version, type, quotaBytes] = head.numbers
-  if (version !== commandVersion || types[type as number] !== 'txn') return undefined
-  const transaction = readCanonicalTransaction(data, head.at)
-  return transaction === undefined
-    ? undefined
-    : { type: 'txn', quotaBytes: quotaBytes as number, transaction }
-}
-
 /**
  * The inverse of {@link encodeCommand}; byte arrays are views into `data`.
  *
  * @throws KeelsonError `UNSUPPORTED` for a later version or an unknown type: the replica must stop; `MALFORMED` for anything else
  */
 export function decodeCommand(data: Uint8Array): MetadataCommand {
-  const quickly = readTransactionCommand(data)
-  if (quickly !== undefined) return quickly
+  const quickly = readCanonicalCommand(data, commandVersion, typeOfTransactions)
+  if (quickly !== undefined)
+    return { type: 'txn', quotaBytes: quickly.quotaBytes, transaction: quickly.transaction }
   const fields = new Fields(decodePlain(data, 'a metadata command', decodeLimits), 'a metadata command')
   const version = fields.uint('version')
   if (version !== commandVersion) {

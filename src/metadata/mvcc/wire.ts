@@ -2,6 +2,7 @@ import { BytePool } from '../../core/byte-pool.ts'
 import { ByteReader, ByteWriter, copyBytes } from '../../core/bytes.ts'
 import type { Fields, Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import type { PlainWriter } from '../../core/plain-writer.ts'
 import type {
   Compare,
   KeySelector,
@@ -74,6 +75,45 @@ export function transactionToPlain(transaction: Transaction): Plain {
   ]
 }
 
+/** The same bytes as `encodePlain` makes of {@link transactionToPlain}. */
+export function writeTransaction(out: PlainWriter, transaction: Transaction): PlainWriter {
+  const { if: compares = none, then = none, else: otherwise = none } = transaction
+  out.array(3).array(compares.length)
+  for (const compare of compares) {
+    out.array(4).bytes(compare.key).uint(compareTargets.indexOf(compare.target))
+    out.uint(compareOperators.indexOf(compare.is))
+    if (compare.target === 'value') out.bytes(compare.operand)
+    else out.uint(compare.operand)
+  }
+  out.array(then.length)
+  for (const operation of then) writeOperation(out, operation)
+  out.array(otherwise.length)
+  for (const operation of otherwise) writeOperation(out, operation)
+  return out
+}
+
+function writeOperation(out: PlainWriter, operation: Operation): void {
+  if (operation.type === 'put') {
+    out
+      .array(4)
+      .uint(0)
+      .bytes(operation.key)
+      .bytes(operation.value)
+      .uint(operation.session ?? 0)
+    return
+  }
+  out.array(operation.type === 'delete' ? 2 : 3).uint(operation.type === 'delete' ? 1 : 2)
+  const { key, end } = operation.select
+  out.array(end === undefined ? 1 : 2).bytes(key)
+  if (end === null) out.null()
+  else if (end !== undefined) out.bytes(end)
+  if (operation.type === 'delete') return
+  if (operation.limit === undefined) out.null()
+  else out.uint(operation.limit)
+}
+
+const none: readonly never[] = Object.freeze([])
+
 export function transactionFromFields(fields: Fields): Required<Transaction> {
   return {
     if: fields.list('if', compareFromFields),
@@ -92,16 +132,23 @@ export function writeKeyValue(out: ByteWriter, entry: KeyValue): void {
     .varint(entry.session)
 }
 
-export function readKeyValue(reader: ByteReader): KeyValue {
+export function readKeyValue(
+  reader: ByteReader,
+  copy: (bytes: Uint8Array) => Uint8Array = copyBytes,
+): KeyValue {
   return {
-    key: copyBytes(reader.bytes()),
-    value: copyBytes(reader.bytes()),
+    key: copy(reader.bytes()),
+    value: copy(reader.bytes()),
     createRevision: reader.varint(),
     modRevision: reader.varint(),
     version: reader.varint(),
     session: reader.varint(),
   }
 }
+
+/** For what a put took the place of: hardly anybody keeps it. */
+const previous = new BytePool()
+const pooled = (bytes: Uint8Array): Uint8Array => previous.copy(bytes)
 
 export function writeKeyValues(out: ByteWriter, entries: readonly KeyValue[]): void {
   out.varint(entries.length)
@@ -132,7 +179,8 @@ function writeOperationResult(out: ByteWriter, result: OperationResult): void {
 
 function readOperationResult(reader: ByteReader): OperationResult {
   const type = reader.u8()
-  if (type === 0) return { type: 'put', previous: reader.u8() === 1 ? readKeyValue(reader) : undefined }
+  if (type === 0)
+    return { type: 'put', previous: reader.u8() === 1 ? readKeyValue(reader, pooled) : undefined }
   if (type === 1) return { type: 'delete', deleted: readKeyValues(reader) }
   if (type !== 2) reader.fail(`holds a result of unknown type ${type}`)
   const entries = readKeyValues(reader)

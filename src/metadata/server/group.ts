@@ -2,7 +2,10 @@ import { KeelsonError } from '../../core/errors.ts'
 import type { RaftGroup } from '../../raft/index.ts'
 
 /** What a metadata server uses of its Raft group. */
-export type MetadataGroup = Pick<RaftGroup, 'propose' | 'openSession' | 'read' | 'token' | 'status' | 'on'>
+export type MetadataGroup = Pick<
+  RaftGroup,
+  'propose' | 'proposeBatch' | 'openSession' | 'read' | 'token' | 'status' | 'on'
+>
 
 /** The refusal of a replica that does not lead, with whom to ask instead. */
 export function notLeading(group: MetadataGroup): KeelsonError {

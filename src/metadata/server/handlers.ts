@@ -6,6 +6,7 @@ import { encodeCommand, encodeTransactionCommand, type MetadataCommand } from '.
 import type { MetadataStateMachine } from '../mvcc/state-machine.ts'
 import { openOutcome } from '../mvcc/wire.ts'
 import {
+  type Batch,
   type BatchAnswer,
   type BatchItem,
   checkEmpty,
@@ -41,6 +42,13 @@ export interface HandlerOptions {
 
 /** No question about who leads is kept for longer. */
 const maximumQuestionMs = 10_000
+
+/** A command with its place among the answers. */
+interface Write {
+  readonly place: number
+  readonly sequence: number
+  readonly data: Uint8Array
+}
 
 /** Answers one request. */
 export type Handler = (body: Uint8Array, call: CallOptions) => Promise<Uint8Array>
@@ -139,20 +147,57 @@ export class RequestHandlers {
   async #batch(body: Uint8Array, call: CallOptions): Promise<Uint8Array> {
     // Hundreds of requests share the caller's signal: what is handed on is left to end by itself.
     throwIfAborted(call.signal)
-    const { clientSession, acknowledgedBelow, items } = decodeBatch(body)
-    const answers = await Promise.all(
-      items.map(async (item): Promise<BatchAnswer> => {
-        try {
-          if (item.type === 'read') return await this.#read(decodeRead(item.body))
-          const commandId = { session: clientSession, sequence: item.sequence }
-          const command = this.#command(item)
-          return await this.#options.group.propose(command, { commandId, acknowledgedBelow })
-        } catch (error) {
-          return toKeelsonError(error)
-        }
-      }),
-    )
+    const batch = decodeBatch(body)
+    const answers: BatchAnswer[] = []
+    const writes = new Map<number, Write>()
+    const pending: Promise<void>[] = []
+    batch.items.forEach((item, place) => {
+      if (item.type === 'read') pending.push(this.#answerRead(item, place, answers))
+      else this.#collect(item, place, writes, answers)
+    })
+    if (writes.size > 0) pending.push(this.#answerWrites(batch, [...writes.values()], answers))
+    await Promise.all(pending)
     return encodeAnswers(answers, this.#options.maximumBodyBytes)
+  }
+
+  async #answerRead(item: BatchItem, place: number, answers: BatchAnswer[]): Promise<void> {
+    try {
+      answers[place] = await this.#read(decodeRead(item.body))
+    } catch (error) {
+      answers[place] = toKeelsonError(error)
+    }
+  }
+
+  /** Makes the command of a write, or answers it at once. */
+  #collect(item: BatchItem, place: number, writes: Map<number, Write>, answers: BatchAnswer[]): void {
+    const { sequence } = item
+    try {
+      const data = this.#command(item)
+      if (sequence < 1 || writes.has(sequence)) {
+        throw new KeelsonError(
+          'INVALID_ARGUMENT',
+          `the writes of a batch have sequences of their own, from 1 on, but ${sequence} is not one`,
+        )
+      }
+      writes.set(sequence, { place, sequence, data })
+    } catch (error) {
+      answers[place] = toKeelsonError(error)
+    }
+  }
+
+  /** Writes of one client, which may have asked for some of them before: each has its own place in the session. */
+  async #answerWrites(batch: Batch, writes: Write[], answers: BatchAnswer[]): Promise<void> {
+    const { clientSession: session, acknowledgedBelow } = batch
+    writes.sort((a, b) => a.sequence - b.sequence)
+    try {
+      const results = await this.#options.group.proposeBatch(writes, { session, acknowledgedBelow })
+      writes.forEach(({ place }, i) => {
+        answers[place] = results[i] as BatchAnswer
+      })
+    } catch (thrown) {
+      const error = toKeelsonError(thrown)
+      for (const { place } of writes) answers[place] = error
+    }
   }
 
   #command(item: BatchItem): Uint8Array {

@@ -65,7 +65,15 @@ export function checkServerOptions(options: MetadataServerOptions): Required<Met
   const defaults = metadataServerDefaults
   return checkOptions<Required<MetadataServerOptions>>('MetadataServer.open', options, {
     env: objectOption<Environment>(['clock', 'timers', 'random', 'logger', 'metrics']),
-    group: objectOption<MetadataGroup>(['propose', 'read', 'token', 'status', 'on', 'openSession']),
+    group: objectOption<MetadataGroup>([
+      'propose',
+      'proposeBatch',
+      'read',
+      'token',
+      'status',
+      'on',
+      'openSession',
+    ]),
     machine: objectOption<MetadataStateMachine>(['apply', 'onApplied', 'reader']),
     channel: objectOption<Channel>(['send', 'onMessage', 'onLost']),
     ...clientOptionChecks,

@@ -12,6 +12,7 @@ import type {
 } from '../../interfaces/state-machine.ts'
 import type { ReplicaId } from '../../model/ids.ts'
 import type { ConfigurationPool } from '../core/configuration-pool.ts'
+import { type BatchEnvelope, commandsIn, decodeBatchEnvelope, isBatch } from './batch-envelope.ts'
 import {
   type AppliedConfiguration,
   configurationWrite,
@@ -30,8 +31,14 @@ import type { SessionTable } from './session-table.ts'
 const noEntries: LogEntry[] = Object.freeze([]) as never
 const nowhere: LogPosition = Object.freeze({ index: 0, term: 0 })
 
-/** What came of one entry. */
-export type EntryOutcome = Uint8Array | KeelsonError
+/** What came of one command. */
+export type CommandResult = Uint8Array | KeelsonError
+
+/** What came of one entry; of one with several commands, in their order. */
+export type EntryOutcome = CommandResult | readonly CommandResult[]
+
+/** Where the outcome of a command comes from: a number is a place in the results. */
+type Source = number | CommandResult
 
 /** Bounds of one call of the state machine's `apply`. */
 export type ApplierLimits = Pick<GroupLimits, 'maximumApplyEntries' | 'maximumApplyBytes'>
@@ -56,8 +63,8 @@ export interface PositionedSnapshot {
 interface Batch {
   readonly entries: LogEntry[]
   readonly commands: Command[]
-  /** Where each entry's outcome comes from: a number is a place in the results. */
-  readonly sources: (number | EntryOutcome)[]
+  /** Where each entry's outcome comes from. */
+  readonly sources: (Source | readonly Source[])[]
   /** Ids of the commands that are executed, by their place in the results. */
   readonly ids: (CommandId | undefined)[]
   /** Places of the commands with an id, by session and sequence, to find a duplicate within the batch. */
@@ -286,12 +293,14 @@ export class Applier {
     })
     invariant(results !== undefined, 'a state machine seals the batch before apply resolves')
     const known: readonly Uint8Array[] = results
+    const outcomeOf = (source: Source): CommandResult =>
+      typeof source === 'number' ? (known[source] as Uint8Array) : source
     this.#applied = { index: last.index, term: last.term }
     this.#sequence = this.#fence.sequence
     this.#replicaStored = true
     this.#owner.applied(
       entries,
-      batch.sources.map((source) => (typeof source === 'number' ? (known[source] as Uint8Array) : source)),
+      batch.sources.map((source) => (isList(source) ? source.map(outcomeOf) : outcomeOf(source))),
     )
   }
 
@@ -301,20 +310,24 @@ export class Applier {
    */
   #takeEntries(): LogEntry[] {
     const entries: LogEntry[] = []
+    const { maximumApplyEntries, maximumApplyBytes } = this.#owner.limits
     let bytes = 0
+    let size = 0
     let commands = 0
-    while (this.#head < this.#queue.length && entries.length < this.#owner.limits.maximumApplyEntries) {
+    while (this.#head < this.#queue.length && size < maximumApplyEntries) {
       const entry = this.#queue[this.#head] as LogEntry
       if (entry.index > this.#applied.index) {
         if (entry.kind === entryKinds.session && commands > 0) break
-        if (bytes + entry.data.length > this.#owner.limits.maximumApplyBytes && entries.length > 0) break
+        if (bytes + entry.data.length > maximumApplyBytes && entries.length > 0) break
         const alone = this.wantsAlone(entry)
         if (alone && entries.length > 0) break
         invariant(
           entry.index === this.#applied.index + entries.length + 1,
           'committed entries are applied in order, without gaps',
         )
-        if (entry.kind === entryKinds.command) commands++
+        const held = entry.kind === entryKinds.command ? commandsIn(entry.data) : 0
+        commands += held
+        size += Math.max(1, held)
         bytes += entry.data.length
         entries.push(entry)
         if (alone) {
@@ -338,7 +351,11 @@ export class Applier {
   wantsAlone({ kind, data }: LogEntry): boolean {
     const { machine } = this.#owner
     if (kind !== entryKinds.command || machine.alone === undefined) return false
-    return machine.alone(decodeEnvelope(data).payload)
+    const alone = (command: Uint8Array): boolean => machine.alone?.(command) === true
+    if (!isBatch(data)) return alone(decodeEnvelope(data).payload)
+    const together = decodeBatchEnvelope(data).commands.some((command) => alone(command.data))
+    invariant(!together, 'a command that is applied alone goes into the log alone')
+    return false
   }
 
   #plan(entries: LogEntry[]): Batch {
@@ -364,7 +381,11 @@ export class Applier {
           batch.sources.push(emptyBytes)
           break
         case entryKinds.command:
-          batch.sources.push(this.#planCommand(batch, entry, decodeEnvelope(entry.data)))
+          batch.sources.push(
+            isBatch(entry.data)
+              ? this.#planBatch(batch, entry, decodeBatchEnvelope(entry.data))
+              : this.#planCommand(batch, entry, decodeEnvelope(entry.data)),
+          )
           break
         default:
           throw unknownVersion('a log entry of kind', entry.kind)
@@ -382,11 +403,25 @@ export class Applier {
     return batch
   }
 
+  /** Each command has its own place in the session, as if it had come by itself: some may be there already. */
+  #planBatch(batch: Batch, entry: LogEntry, envelope: BatchEnvelope): readonly Source[] {
+    const { tokenSequence, acknowledgedBelow, commands } = envelope
+    return this.idsOf(envelope).map((commandId, i) => {
+      const payload = commands[i]?.data as Uint8Array
+      return this.#planCommand(batch, entry, { tokenSequence, commandId, acknowledgedBelow, payload })
+    })
+  }
+
+  /** @internal */
+  idsOf({ session, commands }: BatchEnvelope): readonly CommandId[] {
+    return commands.map(({ sequence }) => ({ session, sequence }))
+  }
+
   /**
    * What to do with a command. The session is asked before the fence: a repetition of what took effect is answered with
    * its result even when its token has run out since, or the caller would take it for undone.
    */
-  #planCommand(batch: Batch, entry: LogEntry, envelope: CommandEnvelope): number | EntryOutcome {
+  #planCommand(batch: Batch, entry: LogEntry, envelope: CommandEnvelope): Source {
     const { commandId } = envelope
     if (commandId !== undefined) {
       const known = this.#sessions.lookup(commandId)
@@ -447,6 +482,10 @@ class Transfer implements AsyncIterable<Uint8Array> {
       throw error
     }
   }
+}
+
+function isList(source: Source | readonly Source[]): source is readonly Source[] {
+  return Array.isArray(source)
 }
 
 function notePlace(places: Batch['places'], { session, sequence }: CommandId, place: number): void {

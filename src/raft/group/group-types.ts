@@ -38,6 +38,16 @@ export interface ProposeOptions extends ForwardOptions {
   readonly token?: LeaseToken
 }
 
+/** Options of {@link RaftGroup.proposeBatch}. */
+export interface ProposeBatchOptions extends CallOptions {
+  /** The client session that the commands belong to, from `openSession`. */
+  readonly session: number
+  /** The client has the results of all its commands below this sequence, so that they can be forgotten. */
+  readonly acknowledgedBelow?: number
+  /** The commands take effect only while this lease is in force. */
+  readonly token?: LeaseToken
+}
+
 /** Options of {@link RaftGroup.read}. */
 export interface ReadOptions extends CallOptions {
   /**

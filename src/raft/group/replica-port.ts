@@ -61,6 +61,8 @@ export interface ReplicaPort<R> {
   write(replica: R, write: GroupWrite): Promise<void>
   /** Sends a message that the core does not see, or has not asked for, with the next turn. */
   send(replica: R, peer: Peer, message: Message | ReplicaMessage): void
+  /** The version of the frames that a node of this life sends, as it was heard last; 0 since it was lost. */
+  frameVersionOf(peer: Peer): number
   /** Largest message to a peer. */
   readonly maximumMessageBytes: number
   /** The replica's log is behind the leader's: a snapshot should be asked for. */

@@ -18,7 +18,9 @@ import type {
   ReadMode,
   Ready,
 } from '../core/types.ts'
-import { Applier, type EntryOutcome, type PositionedSnapshot } from './applier.ts'
+import { Applier, type CommandResult, type EntryOutcome, type PositionedSnapshot } from './applier.ts'
+import { batchFrames } from './batch-envelope.ts'
+import type { BatchLimits } from './batch-proposal.ts'
 import type { GroupBookkeeping } from './bookkeeping.ts'
 import { checkForwarded, type ForwardedProposal, outcomeForPeer, type ReplicaMessage } from './forwarding.ts'
 import type { GroupLimits } from './limits.ts'
@@ -207,6 +209,21 @@ export class Replica {
     return this.#failure ?? this.#callers.propose(proposal)
   }
 
+  /** Entries of several commands are written only where every other member reads them, as far as it was heard lately. */
+  get batchLimits(): BatchLimits {
+    const others = this.configuration.latest?.replicas.filter(({ replicaId }) => replicaId !== this.replicaId)
+    return {
+      together: others?.every((replica) => this.readsBatches(replica)) === true,
+      entryBytes: this.#port.maximumEntryBytes,
+      alone: (command) => this.machine.alone?.(command) === true,
+    }
+  }
+
+  /** @internal */
+  readsBatches(peer: Peer): boolean {
+    return this.#port.frameVersionOf(peer) >= batchFrames
+  }
+
   /** The caller of a proposal went away. @returns what is known of its effect */
   abandonProposal(proposal: PendingProposal): 'none' | 'unknown' {
     return this.#callers.abandon(proposal)
@@ -308,7 +325,7 @@ export class Replica {
   /** A member's proposal. Who does not lead says so: it goes one hop only. */
   #takeForwarded(peer: PeerIdentity, message: ForwardedProposal): void {
     const { from, forwardId } = message
-    const reply = (outcome: EntryOutcome, index = 0): void => {
+    const reply = (outcome: CommandResult, index = 0): void => {
       const header = { from: this.replicaId, to: from, term: this.core.term }
       const fitting = outcomeForPeer(outcome, this.#port.maximumMessageBytes)
       this.#port.send(this, peer, { kind: 'forwardReply', ...header, forwardId, index, outcome: fitting })
@@ -319,7 +336,9 @@ export class Replica {
     }
     try {
       checkForwarded(message)
-      const refusal = this.propose(this.proposalOf(message, reply))
+      // Entries of several commands are not forwarded.
+      const settle = (outcome: EntryOutcome, index: number): void => reply(outcome as CommandResult, index)
+      const refusal = this.propose(this.proposalOf(message, settle))
       if (refusal !== undefined) reply(refusal)
     } catch (error) {
       reply(toKeelsonError(error))
@@ -678,7 +697,7 @@ export class Replica {
     this.#guarded(() => this.core.applied(index, this.#now()))
     this.#requests?.applied(entries, outcomes, index)
     this.#updateToken()
-    this.#appliedSinceTrim += entries.length
+    for (const outcome of outcomes) this.#appliedSinceTrim += Array.isArray(outcome) ? outcome.length : 1
     if (this.#appliedSinceTrim >= 1024) this.#trimSessions()
     this.#compactor.check()
     this.#port.schedule(this)

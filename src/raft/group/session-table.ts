@@ -70,6 +70,8 @@ const noSessions: Map<number, Session> = new Map()
 export class SessionTable {
   /** By last use, longest unused first. */
   #sessions = noSessions
+  /** The last of them, if it is known. */
+  #newest: Session | undefined
   #bytes = 0
   #dirtySessions: Set<number> | undefined
   /** Records of sessions that have ended. */
@@ -152,10 +154,7 @@ export class SessionTable {
   touch(id: CommandId, acknowledgedBelow: number, index: number): void {
     const session = this.#sessions.get(id.session)
     if (session === undefined) return
-    session.lastUsed = index
-    this.#sessions.delete(session.id)
-    this.#sessions.set(session.id, session)
-    this.#dirty().add(session.id)
+    if (session.lastUsed !== index) this.#used(session, index)
     const floor = Math.min(acknowledgedBelow, id.sequence)
     if (floor > session.floor) session.floor = floor
     while (session.sequences.length > 0 && (session.sequences[0] as number) < session.floor) {
@@ -217,6 +216,17 @@ export class SessionTable {
     return writes
   }
 
+  /** Among the sessions it is the one that was used last. */
+  #used(session: Session, index: number): void {
+    session.lastUsed = index
+    if (this.#newest !== session) {
+      this.#sessions.delete(session.id)
+      this.#sessions.set(session.id, session)
+      this.#newest = session
+    }
+    this.#dirty().add(session.id)
+  }
+
   #register(
     maximumSessions: number,
     resultsPerSession: number,
@@ -242,6 +252,7 @@ export class SessionTable {
     }
     if (this.#sessions === noSessions) this.#sessions = new Map()
     this.#sessions.set(index, session)
+    this.#newest = session
     this.#dirty().add(index)
     return evicted
   }
@@ -381,6 +392,10 @@ function decodeBlock(key: string, first: number, value: Uint8Array): (readonly [
 
 function insertSorted(sequences: number[], sequence: number): void {
   let at = sequences.length
+  if (at === 0 || (sequences[at - 1] as number) < sequence) {
+    sequences.push(sequence)
+    return
+  }
   while (at > 0 && (sequences[at - 1] as number) > sequence) at--
   sequences.splice(at, 0, sequence)
 }

@@ -94,9 +94,9 @@ export type HostMessage =
  * they stand as messages of group 1 without the first three fields of a body. A node of an earlier version answers none of
  * them, so that no group with a replica there ever rests. Version 6 added, at the end and in the same place of a message, how
  * far the disks of the two have got: the life and position of the sender, then a count and as many pairs of them of the
- * receiver.
+ * receiver. Version 7 looks the same: its sender reads log entries of several commands.
  */
-export const frameVersion = 6
+export const frameVersion = 7
 const oldestReader = 2
 const headerBytes = 10
 

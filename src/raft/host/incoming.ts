@@ -17,12 +17,14 @@ import {
   type Marks,
   type SnapshotRequest,
 } from './frame.ts'
+import type { FrameVersions } from './frame-versions.ts'
 
 const maximumUnreadable = 10_000
 
 export interface IncomingOptions {
   readonly env: Environment
   readonly incarnation: Incarnation
+  readonly versions: FrameVersions
   /** A peer says how far disks have got: before anything else that its frame says. */
   readonly marked: (peer: PeerIdentity, marks: Marks) => void
   /** The replica that a message is for; it may come to be by it. */
@@ -87,6 +89,7 @@ export class Incoming {
       this.#drop('otherIncarnation', peer)
       return
     }
+    this.#options.versions.heard(peer, frame.version)
     if (frame.unknownMessages > 0) this.#drop('unknownKind', peer, frame.unknownMessages)
     if (frame.marks !== undefined) this.#options.marked(peer, frame.marks)
     const nowMs = env.clock.monotonicMs()

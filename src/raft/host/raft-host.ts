@@ -14,6 +14,7 @@ import type { Replica } from '../group/replica.ts'
 import type { ReplicaPort } from '../group/replica-port.ts'
 import { DiskMarks } from './disk-marks.ts'
 import type { HostMessage } from './frame.ts'
+import { FrameVersions } from './frame-versions.ts'
 import { HostedGroups, type StoredGroup } from './hosted-groups.ts'
 import { Incoming } from './incoming.ts'
 import { LogGate } from './log-gate.ts'
@@ -57,6 +58,7 @@ export class RaftHost implements AsyncDisposable {
   /** Nodes that were lost, and not heard since. */
   readonly #gone = new Set<NodeId>()
   readonly #stopListening: () => void
+  readonly #versions = new FrameVersions()
   #failure: KeelsonError | undefined
   #closing: Promise<void> | undefined
 
@@ -120,6 +122,7 @@ export class RaftHost implements AsyncDisposable {
       nodes: this.#nodes,
       schedule: (replica) => this.#loop.schedule(replica),
       write: async (replica, write) => this.#loop.write(write, replica),
+      frameVersionOf: (peer) => this.#versions.of(peer),
       maximumMessageBytes: channel.maximumMessageBytes,
       send: (replica, peer, message) => this.#send(replica, peer, message),
       snapshotOffered: (replica, offered) => this.#snapshots.offered(replica, offered),
@@ -150,6 +153,7 @@ export class RaftHost implements AsyncDisposable {
     const incoming = new Incoming({
       env,
       incarnation: log.incarnation,
+      versions: this.#versions,
       marked: (peer, told) => {
         const forgotten = marks.heard(peer, told)
         if (forgotten !== undefined) this.#hosted.diskForgot(peer.nodeId, forgotten.position)
@@ -313,6 +317,7 @@ export class RaftHost implements AsyncDisposable {
   #peerLost(nodeId: NodeId): void {
     const nowMs = this.#env.clock.monotonicMs()
     this.#nodes.lost(nodeId, nowMs)
+    this.#versions.lost(nodeId)
     if (this.#gone.has(nodeId)) return
     this.#gone.add(nodeId)
     for (const replica of this.#hosted.replicas()) replica.peerLost(nodeId, nowMs)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { sleep } from '../../../src/core/async.ts'
 import { text, utf8 } from '../../../src/core/bytes.ts'
-import { KeelsonError } from '../../../src/core/errors.ts'
+import { KeelsonError, toKeelsonError } from '../../../src/core/errors.ts'
 import { between, pick } from '../../../src/core/random.ts'
 import type { MetadataStore } from '../../../src/interfaces/metadata-store.ts'
 import { prefixSelector, SessionHolder } from '../../../src/metadata/index.ts'
@@ -293,9 +293,9 @@ describe('under crashes, pauses, partitions and broken connections', () => {
 /** Plants a mistake in every group, and tells whether one of some seeds of a scenario finds it. */
 async function found(
   scenario: (seed: number) => Promise<void>,
-  mistake: Partial<Pick<RaftGroup, 'propose' | 'read'>>,
+  mistake: Partial<Pick<RaftGroup, 'proposeBatch' | 'read'>>,
 ): Promise<boolean> {
-  const { propose, read } = RaftGroup.prototype
+  const { proposeBatch, read } = RaftGroup.prototype
   Object.assign(RaftGroup.prototype, mistake)
   try {
     for (let seed = 0; seed < 20; seed++) {
@@ -308,16 +308,15 @@ async function found(
     }
     return false
   } finally {
-    Object.assign(RaftGroup.prototype, { propose, read })
+    Object.assign(RaftGroup.prototype, { proposeBatch, read })
   }
 }
 
 describe('planted mistakes are found', () => {
   test('commands without their ids take effect twice', async () => {
-    const { propose } = RaftGroup.prototype
     const seen = await found(exactlyOnce, {
-      async propose(this: RaftGroup, data, { commandId: _, ...options } = {}) {
-        return propose.call(this, data, options)
+      async proposeBatch(this: RaftGroup, commands) {
+        return Promise.all(commands.map(async ({ data }) => this.propose(data).catch(toKeelsonError)))
       },
     })
     assert.equal(seen, true)

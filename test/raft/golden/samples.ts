@@ -3,6 +3,7 @@ import { KeelsonError } from '../../../src/core/errors.ts'
 import type { EntryKind, LogEntry, StateSnapshot } from '../../../src/interfaces/index.ts'
 import { makeConfiguration } from '../../../src/raft/core/configuration.ts'
 import type { Configuration } from '../../../src/raft/core/membership-types.ts'
+import type { BatchEnvelope } from '../../../src/raft/group/batch-envelope.ts'
 import type { CommandEnvelope } from '../../../src/raft/group/envelope.ts'
 import type { GroupMetadata } from '../../../src/raft/group/metadata.ts'
 import type { SessionEntry } from '../../../src/raft/group/session-entry.ts'
@@ -108,6 +109,29 @@ export const sampleMessages5: readonly GroupMessage[] = inGroups([
 export const sampleBeats5: readonly (Beat | BeatReply)[] = [
   { kind: 'beat', stream: 2 ** 50, sequence: 300 },
   { kind: 'beatReply', stream: 2 ** 50, sequence: 300, epoch: 2 ** 49, pledgeMs: 100 },
+]
+
+/** Several commands in one entry, as a batch. */
+export const sampleBatches: readonly BatchEnvelope[] = [
+  {
+    tokenSequence: 0,
+    session: 5,
+    acknowledgedBelow: 1,
+    commands: [
+      { sequence: 1, data: utf8('first') },
+      { sequence: 4, data: utf8('second') },
+    ],
+  },
+  {
+    tokenSequence: 7,
+    session: 2 ** 40,
+    acknowledgedBelow: 300,
+    commands: [
+      { sequence: 300, data: utf8('') },
+      { sequence: 2 ** 41, data: utf8('b') },
+      { sequence: 2 ** 41 + 1, data: utf8('c') },
+    ],
+  },
 ]
 
 export const sampleEnvelopes: readonly CommandEnvelope[] = [

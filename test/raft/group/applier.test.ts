@@ -7,6 +7,7 @@ import { type Bookkeeping, entryKinds, type LogEntry } from '../../../src/interf
 import { encodeConfiguration, makeConfiguration } from '../../../src/raft/core/configuration.ts'
 import { ConfigurationPool } from '../../../src/raft/core/configuration-pool.ts'
 import { Applier, type ApplierLimits, type EntryOutcome } from '../../../src/raft/group/applier.ts'
+import { encodeBatchEnvelope } from '../../../src/raft/group/batch-envelope.ts'
 import { readBookkeeping } from '../../../src/raft/group/bookkeeping.ts'
 import { encodeEnvelope } from '../../../src/raft/group/envelope.ts'
 import { encodeSessionEntry, type SessionEntry } from '../../../src/raft/group/session-entry.ts'
@@ -71,6 +72,18 @@ function command(
   return { index, term, kind: entryKinds.command, data }
 }
 
+function together(
+  index: number,
+  term: number,
+  id: number,
+  acknowledgedBelow: number,
+  ...lines: [number, string][]
+): LogEntry {
+  const commands = lines.map(([sequence, line]) => ({ sequence, data: utf8(line) }))
+  const data = encodeBatchEnvelope({ tokenSequence: 0, session: id, acknowledgedBelow, commands })
+  return { index, term, kind: entryKinds.command, data }
+}
+
 const session = (index: number, term: number, entry: SessionEntry): LogEntry => ({
   index,
   term,
@@ -83,7 +96,8 @@ const register = (index: number, term: number): LogEntry =>
 
 function said(outcome: EntryOutcome | undefined): string {
   if (outcome === undefined) return 'nothing'
-  return outcome instanceof Uint8Array ? text(outcome) : outcome.code
+  if (outcome instanceof Uint8Array) return text(outcome)
+  return outcome instanceof KeelsonError ? outcome.code : outcome.map(said).join(' ')
 }
 
 test('commands are applied in order and their results go back', async () => {
@@ -376,4 +390,57 @@ test('a machine that cannot tell whether it has switched fails its replica; a se
   to.applier.enqueue([command(3, 1, 'b+1')])
   await to.idle()
   assert.equal(said(to.outcomes.get(3)), 'nothing')
+})
+
+test('of several commands in one entry each has its own place in the session', async () => {
+  const h = await start()
+  h.applier.enqueue([noop(1, 1), register(2, 1), together(3, 1, 2, 1, [1, 'a+1'], [2, 'a+10'], [3, 'a+100'])])
+  await h.idle()
+  assert.equal(said(h.outcomes.get(3)), '1 11 111')
+  // Asked again with others: what took effect is answered, whatever stands around it.
+  h.applier.enqueue([together(4, 1, 2, 2, [2, 'a+10'], [4, 'a+1000']), together(5, 1, 2, 2, [3, 'a+100'])])
+  await h.idle()
+  assert.equal(said(h.outcomes.get(4)), '11 1111')
+  assert.equal(said(h.outcomes.get(5)), '111')
+  // By itself, too; and what the client acknowledged is not done again, but forgotten.
+  h.applier.enqueue([
+    command(6, 1, 'a+1000', { id: [2, 4], acknowledged: 4 }),
+    together(7, 1, 2, 4, [3, 'a+100'], [5, 'a+1']),
+  ])
+  await h.idle()
+  assert.equal(said(h.outcomes.get(6)), '1111')
+  assert.equal(said(h.outcomes.get(7)), 'SESSION_UNKNOWN 1112')
+  h.applier.enqueue([together(8, 1, 77, 1, [1, 'a+1'], [2, 'a+1'])])
+  await h.idle()
+  assert.equal(said(h.outcomes.get(8)), 'SESSION_UNKNOWN SESSION_UNKNOWN')
+  assert.equal(h.machine.values.get('a'), 1112)
+})
+
+test('repetitions within one batch of the state machine are found, and entries count by their commands', async () => {
+  const h = await start(new CounterMachine(), { maximumApplyEntries: 4, maximumApplyBytes: 1 << 20 })
+  h.applier.enqueue([
+    noop(1, 1),
+    register(2, 1),
+    together(3, 1, 2, 1, [1, 'a+1'], [2, 'a+1']),
+    together(4, 1, 2, 1, [2, 'a+1'], [3, 'a+1']),
+    together(5, 1, 2, 1, [3, 'a+1']),
+  ])
+  await h.idle()
+  assert.deepEqual(
+    [3, 4, 5].map((index) => said(h.outcomes.get(index))),
+    ['1 2', '2 3', '3'],
+  )
+  assert.equal(h.machine.batches, 2)
+})
+
+test('a command that is applied alone never comes with others', async () => {
+  const machine = new CounterMachine()
+  Object.assign(machine, { alone: (data: Uint8Array) => text(data) === 'b+1' })
+  const h = await start(machine)
+  h.applier.enqueue([noop(1, 1), register(2, 1), together(3, 1, 2, 1, [1, 'a+1'], [2, 'a+1'])])
+  await h.idle()
+  assert.equal(said(h.outcomes.get(3)), '1 2')
+  h.applier.enqueue([together(4, 1, 2, 1, [3, 'a+1'], [4, 'b+1'])])
+  await h.idle()
+  assert.ok(KeelsonError.hasCode(h.failures[0], 'INVARIANT_VIOLATED'))
 })

@@ -44,6 +44,7 @@ function acknowledging() {
       schedule: () => {},
       write: async () => {},
       send: () => {},
+      frameVersionOf: () => 0,
       maximumMessageBytes: 1 << 20,
       snapshotOffered: () => {},
     },

@@ -4,7 +4,7 @@ import { utf8 } from '../../../src/core/bytes.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
 import { SeededRandom } from '../../../src/core/random.ts'
 import type { RaftRole } from '../../../src/raft/core/types.ts'
-import type { EntryOutcome } from '../../../src/raft/group/applier.ts'
+import type { CommandResult, EntryOutcome } from '../../../src/raft/group/applier.ts'
 import { Forwarder } from '../../../src/raft/group/forwarder.ts'
 import { type ForwardedProposal, outcomeForPeer } from '../../../src/raft/group/forwarding.ts'
 import {
@@ -45,7 +45,7 @@ function follower(
     return proposal
   }
   const settle = (outcome: EntryOutcome): void => void outcomes.push(outcome)
-  const answer = (outcome: EntryOutcome, at = sent.length - 1, nowMs = 0): void => {
+  const answer = (outcome: CommandResult, at = sent.length - 1, nowMs = 0): void => {
     const { from, to, term, forwardId } = (sent[at] as (typeof sent)[number]).message
     forwarder.answered(
       { kind: 'forwardReply', from: to, to: from, term, forwardId, index: 9, outcome },

@@ -129,6 +129,7 @@ test('an offer that comes while a snapshot is being restored leaves the mark of 
       schedule: () => {},
       write: async () => {},
       send: () => {},
+      frameVersionOf: () => 0,
       maximumMessageBytes: 1 << 20,
       snapshotOffered: () => {},
     },

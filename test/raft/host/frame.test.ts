@@ -84,7 +84,7 @@ test('a frame carries the messages of many groups', () => {
   const frame = packed()
   const decoded = decodeFrame(frame, 42)
   assert.deepEqual(decoded, {
-    version: 6,
+    version: 7,
     messages: messages.map((message, i) => ({ groupId: i + 1, recoveryGeneration: i % 3, message })),
     beats: [],
     marks,
@@ -102,15 +102,15 @@ test('a frame of another version is refused, unless a later release wrote it for
   const frame = packed()
   frame[0] = 1
   assert.throws(() => decodeFrame(frame, 42), { code: 'PROTOCOL_VERSION' })
-  frame[0] = 7
-  assert.equal(decodeFrame(frame, 42)?.version, 7)
-  frame[1] = 7
-  assert.throws(() => decodeFrame(frame, 42), { code: 'PROTOCOL_VERSION', message: /version 7.*upgrade/ })
+  frame[0] = 8
+  assert.equal(decodeFrame(frame, 42)?.version, 8)
+  frame[1] = 8
+  assert.throws(() => decodeFrame(frame, 42), { code: 'PROTOCOL_VERSION', message: /version 8.*upgrade/ })
 })
 
 test('what only a later release knows is passed over', () => {
   const decoded = decodeFrame(extendFrame(packed()), 42)
-  assert.equal(decoded?.version, 7)
+  assert.equal(decoded?.version, 8)
   assert.deepEqual(decoded.marks, marks)
   // One after each message, and one after the marks.
   assert.equal(decoded.unknownMessages, messages.length + 1)

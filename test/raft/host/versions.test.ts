@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { utf8 } from '../../../src/core/bytes.ts'
+import { text, utf8 } from '../../../src/core/bytes.ts'
 import { entryKinds } from '../../../src/interfaces/index.ts'
 import { encodeEnvelope } from '../../../src/raft/group/envelope.ts'
 import { FramePacker } from '../../../src/raft/host/frame.ts'
@@ -87,6 +87,47 @@ suite('a cluster of several releases', () => {
     })
   })
 
+  test('writes no entry of several commands while a member could not read it', async () => {
+    const cluster = new Cluster()
+    await cluster.run(async () => {
+      await cluster.add(...names)
+      const old = cluster.node('n3')
+      let release = 6
+      speaks(old, (frame) => Uint8Array.of(release, ...frame.subarray(1)))
+      await cluster.bootstrap(names)
+      const leader = await cluster.leader()
+      if (leader === old) {
+        await leader.group().transferLeadership(1)
+        await cluster.until(() => cluster.serving()?.group().status().replicaId === 1, 'another one leads')
+      }
+      const group = (await cluster.leader()).group()
+      const session = await group.openSession()
+      let sequence = 0
+      const grown = async (): Promise<number> => {
+        const before = group.status().lastIndex
+        const commands = [1, 2, 3].map(() => ({ sequence: ++sequence, data: utf8('a+1') }))
+        const outcomes = await group.proposeBatch(commands, { session, acknowledgedBelow: sequence - 2 })
+        const results = outcomes.map((outcome) =>
+          outcome instanceof Uint8Array ? text(outcome) : outcome.code,
+        )
+        assert.deepEqual(results, [sequence - 2, sequence - 1, sequence].map(String))
+        return group.status().lastIndex - before
+      }
+      assert.equal(await grown(), 3)
+      release = 7
+      await cluster.propose('b+1')
+      await cluster.sleep(500)
+      assert.equal(await grown(), 1)
+      // Nobody knows with which release it comes back.
+      old.crash('kill')
+      await cluster.until(() => group.status().progress.get(3)?.recentlyActive === false, 'it is missed')
+      assert.equal(await grown(), 3)
+      await old.restart()
+      await cluster.converged(names)
+      assert.equal(old.value('a'), 9)
+    })
+  })
+
   test('serves without a node that nobody can read, and says so', async () => {
     const cluster = new Cluster()
     await cluster.run(async () => {
@@ -150,7 +191,7 @@ suite('a cluster of several releases', () => {
       const leader = await cluster.leader()
       await cluster.propose('a+1')
       const later = encodeEnvelope(utf8('a+1'), 0, undefined, 0)
-      later[0] = 2
+      later[0] = 3
       // As a leader of a later release appends it.
       const proposal = { kind: entryKinds.command, data: later, index: 0, term: 0, settle: () => {} }
       assert.equal(leader.group().replica?.propose(proposal), undefined)

@@ -1,6 +1,7 @@
 import { utf8 } from '../../../src/core/bytes.ts'
 import type { GroupWrite } from '../../../src/interfaces/log-store.ts'
 import { Applier } from '../../../src/raft/group/applier.ts'
+import type { SequencedCommand } from '../../../src/raft/group/batch-envelope.ts'
 import type { CommandId } from '../../../src/raft/group/envelope.ts'
 import { Forwarder } from '../../../src/raft/group/forwarder.ts'
 import { Replica } from '../../../src/raft/group/replica.ts'
@@ -52,6 +53,8 @@ const lostQuorum = (settings: HostSettings): HostSettings => ({
   losesQuorum: true,
 })
 
+const inBatches = (settings: HostSettings): HostSettings => ({ ...settings, batches: 0.6 })
+
 const tinyStores = (settings: HostSettings): HostSettings => ({
   ...settings,
   faultMs: 10_000,
@@ -72,6 +75,37 @@ export const hostBugs: readonly HostBug[] = [
         return known.type === 'duplicate' ? { type: 'new' } : known
       })
     },
+  },
+  {
+    name: 'the commands of a batch are known by the first of them',
+    seed: 1,
+    plant: () =>
+      replace(Applier.prototype, 'idsOf', ({ session, commands }) =>
+        commands.map(() => ({ session, sequence: (commands[0] as SequencedCommand).sequence })),
+      ),
+    adjust: inBatches,
+  },
+  {
+    name: 'the sequences of a batch are taken for contiguous',
+    seed: 1,
+    plant: () =>
+      replace(Applier.prototype, 'idsOf', ({ session, commands }) =>
+        commands.map((_, i) => ({ session, sequence: (commands[0] as SequencedCommand).sequence + i })),
+      ),
+    adjust: inBatches,
+  },
+  {
+    name: 'a batch of which a part is known takes effect as a whole',
+    seed: 1,
+    plant: () => {
+      const { idsOf } = Applier.prototype
+      return replace(Applier.prototype, 'idsOf', function broken(this: Applier, envelope) {
+        const ids = idsOf.call(this, envelope)
+        const known = ids.filter((id) => this.sessions.lookup(id).type === 'duplicate').length
+        return known === 0 || known === ids.length ? ids : ids.map(() => undefined as never)
+      })
+    },
+    adjust: inBatches,
   },
   {
     name: 'a forwarded command without an id is sent again',

@@ -3,12 +3,12 @@ import { readBookkeeping } from '../../../src/raft/group/bookkeeping.ts'
 import type { CounterMachine } from '../support/counter-machine.ts'
 
 /**
- * Every command that any machine applied, by its index. What another one applies at that index must be the same, nothing
+ * Every command that any machine applied, by its index, and where there are several, by their order. What another one applies at that index must be the same, nothing
  * is applied twice in one life of a machine, and a state that a snapshot brings is the one that the group had there.
  */
 export class History {
   readonly #broken: (invariant: string, problem: string) => never
-  readonly #commands = new Map<number, string>()
+  readonly #commands = new Map<number, string[]>()
   #ended = false
   /** States that were compared. */
   compared = 0
@@ -31,11 +31,16 @@ export class History {
       return bookkeeping
     }
     machine.apply = async (commands, seal) => {
-      for (const { index, data } of commands) {
-        if (index <= last) this.#fail('nothing is applied twice', `${name} applies ${index} after ${last}`)
+      let of = 0
+      commands.forEach(({ index, data }, i) => {
+        // Those of one entry come together.
+        const together = commands[i - 1]?.index === index
+        of = together ? of + 1 : 0
+        if (!together && index <= last)
+          this.#fail('nothing is applied twice', `${name} applies ${index} after ${last}`)
         last = index
-        this.#add(name, index, text(data))
-      }
+        this.#add(name, index, of, text(data))
+      })
       return apply.call(machine, commands, seal)
     }
     machine.restore = async (bookkeeping, chunks) => {
@@ -47,9 +52,12 @@ export class History {
     }
   }
 
-  #add(name: string, index: number, command: string): void {
-    const known = this.#commands.get(index)
-    if (known === undefined) this.#commands.set(index, command)
+  /** `of` tells the commands of one entry apart. */
+  #add(name: string, index: number, of: number, command: string): void {
+    const commands = this.#commands.get(index) ?? []
+    this.#commands.set(index, commands)
+    const known = commands[of]
+    if (known === undefined) commands[of] = command
     else if (known !== command) {
       this.#fail('state machine safety', `${name} applies ${command} at ${index}, another one ${known}`)
     }
@@ -57,10 +65,12 @@ export class History {
 
   #compare(name: string, at: number, found: ReadonlyMap<string, number>): void {
     const values = new Map<string, number>()
-    for (const [index, command] of this.#commands) {
+    for (const [index, commands] of this.#commands) {
       if (index > at) continue
-      const [counter, amount] = command.split('+') as [string, string]
-      values.set(counter, (values.get(counter) ?? 0) + Number(amount))
+      for (const command of commands) {
+        const [counter, amount] = command.split('+') as [string, string]
+        values.set(counter, (values.get(counter) ?? 0) + Number(amount))
+      }
     }
     this.compared++
     const counters = new Set([...values.keys(), ...found.keys()])

@@ -36,6 +36,7 @@ suite('simulated hosts', () => {
       'crash in a restore',
       'leader change in a restore',
       'piece damaged',
+      'batches of several',
       'change addLearner',
       'change promote',
       'change remove',

@@ -15,6 +15,8 @@ export interface HostSettings {
   readonly blind: number
   /** Proposals go to any node, which forwards them. */
   readonly forwards: boolean
+  /** Part of the writes of clients with ids that come in batches. */
+  readonly batches: number
   /** Nodes whose frames are those of a later release. */
   readonly laterReleases: number
   /** Counters that are there from the start, so that a snapshot has many chunks. */
@@ -56,6 +58,7 @@ export function drawHostSettings(random: SeededRandom): HostSettings {
     clients: 2 + random.integer(2),
     blind: random.integer(2),
     forwards: chance(random, 0.6),
+    batches: chance(random.child('batches'), 0.7) ? random.child('share of batches').float() * 0.6 : 0,
     laterReleases: chance(random, 0.4) ? 1 + random.integer(2) : 0,
     fillers: 5 + random.integer(40),
     faultMs: between(random, 5_000, 10_000),
