@@ -39,8 +39,11 @@ export { Statement, type StatementFields } from './core/statement.ts'
 export { SwimCore } from './core/swim-core.ts'
 export { lanProfile, localProfile, type SwimTuning, wanProfile } from './core/tuning.ts'
 export type {
+  AnswerPath,
+  FailedProbe,
   MemberState,
   ProtocolRange,
+  SwimAccusation,
   SwimCounters,
   SwimDelivery,
   SwimEvent,

@@ -280,8 +280,8 @@ export class AntiEntropy {
     const ageMs = nowMs - table.sinceMs(nodeId)
     const suspicion = suspicions.get(nodeId)
     // By name, or one accuser would count as many who bring its accusation.
-    const accuser =
-      suspicion?.accusers[0] ?? (state === 'dead' ? table.notes(nodeId)?.accusedBy[0] : undefined)
+    const accuser = (suspicion ?? (state === 'dead' ? table.notes(nodeId) : undefined))?.accusations[0]
+      ?.accuser
     return {
       statement,
       state,

@@ -56,6 +56,15 @@ export function bucketOf(nodeId: NodeId): number {
   return finalize(hash) % bucketCount
 }
 
+/** Who of all is asked about a name: those of the lowest ranks, which everybody computes alike. */
+export function voterRank(name: NodeId, voter: NodeId): number {
+  let hash = 0x811c9dc5
+  for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193)
+  hash = Math.imul(hash ^ 0x100, 0x01000193)
+  for (let i = 0; i < voter.length; i++) hash = Math.imul(hash ^ voter.charCodeAt(i), 0x01000193)
+  return finalize(hash)
+}
+
 /** A mask with a bit for each bucket in which two views differ. */
 export function differingBuckets(a: Uint32Array, b: Uint32Array): number {
   let mask = 0

@@ -21,6 +21,9 @@ export type SwimInvariantName =
   | 'what is told is told to all'
   | 'metadata arrive'
   | 'packets fit'
+  | 'one of a name speaks'
+  | 'who was known first keeps its name'
+  | 'both hear of the conflict'
   | 'news spreads'
   | 'news comes to rest'
   | 'every crash is detected by all'
@@ -49,6 +52,10 @@ export class SwimInvariants {
   readonly #removedAt = new Map<NodeId, number>()
   /** By process: the user events that were delivered. */
   readonly #told = new WeakMap<SwimCore, Set<string>>()
+  /** Processes that were told that another one uses their name. */
+  readonly #warned = new WeakSet<SwimCore>()
+  /** Processes that lost their name. */
+  readonly #silenced = new WeakSet<SwimCore>()
 
   /** No member may send a packet of more than `maximumPacketBytes`. */
   constructor(maximumPacketBytes: number) {
@@ -70,6 +77,7 @@ export class SwimInvariants {
   check(core: SwimCore, output: SwimOutput): void {
     const { self } = core
     this.#checkOwn(core)
+    this.#checkSilence(core, output)
     for (const { bytes, reliable } of output.packets) {
       if (reliable || bytes.length <= this.#maximumPacketBytes) continue
       this.#fail('packets fit', self.nodeId, `sent a packet of ${bytes.length} bytes`)
@@ -83,11 +91,12 @@ export class SwimInvariants {
   /** Judges a cluster after a time without faults, long enough for suspicions, gossip and an exchange of views. */
   checkQuiet(cores: readonly SwimCore[]): void {
     const [first] = cores
+    const versions = new Map(cores.map(({ self }) => [self.nodeId, self.version]))
     for (const core of cores) {
       const observer = core.self.nodeId
       for (const [nodeId, fate] of this.#fates) {
         const member = core.member(nodeId)
-        if (fate === 'up') this.#checkLive(observer, nodeId, member)
+        if (fate === 'up') this.#checkLive(observer, member, nodeId, versions.get(nodeId))
         else if (member !== undefined && member.state !== 'dead' && member.state !== 'left') {
           const name = fate === 'crashed' ? 'every crash is detected by all' : 'who left stays away'
           this.#fail(name, observer, `holds ${nodeId} ${member.state}, which has ${fate}`)
@@ -100,6 +109,22 @@ export class SwimInvariants {
         this.#fail('views are equal after quiet', observer, `differs from ${first?.self.nodeId}`)
       }
     }
+  }
+
+  /**
+   * Judges two processes of one name, of which most knew `first` first, when they have had time to meet and to hold a vote: one
+   * goes on, and that one; the other is silent; both said that there was a conflict.
+   */
+  checkTwins(first: SwimCore, second: SwimCore): void {
+    const { nodeId } = first.self
+    if (first.silent === second.silent) {
+      const what = first.silent ? 'fell silent twice' : 'is still spoken for by two processes'
+      this.#fail('one of a name speaks', nodeId, what)
+    }
+    if (first.silent)
+      this.#fail('who was known first keeps its name', nodeId, 'lost its name to a newcomer of the same name')
+    if (!this.#warned.has(first) || !this.#warned.has(second))
+      this.#fail('both hear of the conflict', nodeId, 'was not told that another process uses its name')
   }
 
   /**
@@ -121,6 +146,13 @@ export class SwimInvariants {
     }
   }
 
+  #checkSilence(core: SwimCore, { events, packets }: SwimOutput): void {
+    if (events.some(({ type }) => type === 'conflict')) this.#warned.add(core)
+    if (this.#silenced.has(core) && packets.length > 0)
+      this.#fail('one of a name speaks', core.self.nodeId, 'speaks though it lost its name')
+    if (core.silent) this.#silenced.add(core)
+  }
+
   #checkTold(core: SwimCore, id: string, name: string): void {
     const told = this.#told.get(core) ?? new Set()
     this.#told.set(core, told)
@@ -128,8 +160,13 @@ export class SwimInvariants {
     told.add(id).add(name)
   }
 
-  #checkLive(observer: NodeId, nodeId: NodeId, member: SwimMember | undefined): void {
-    if (member?.state === 'alive' && member.version === this.#owned.get(nodeId)) {
+  #checkLive(
+    observer: NodeId,
+    member: SwimMember | undefined,
+    nodeId: NodeId,
+    version = this.#owned.get(nodeId),
+  ): void {
+    if (member?.state === 'alive' && member.version === version) {
       if (member.metadata.length === member.metadataBytes) return
       this.#fail(
         'metadata arrive',
@@ -141,7 +178,7 @@ export class SwimInvariants {
     this.#fail(
       'views are equal after quiet',
       observer,
-      `holds ${nodeId} ${held}, which is up at version ${this.#owned.get(nodeId)}`,
+      `holds ${nodeId} ${held}, which is up at version ${version}`,
     )
   }
 

@@ -3,7 +3,8 @@ import type { Incarnation, NodeId } from '../../model/ids.ts'
 import type { Coordinate } from './coordinates.ts'
 import { bucketCount } from './digest.ts'
 import type { Entry } from './statement.ts'
-import type { SwimMember } from './types.ts'
+import type { Accusation } from './suspicion.ts'
+import type { AnswerPath, SwimMember } from './types.ts'
 
 /** A process under a name. */
 export interface Claim {
@@ -11,11 +12,22 @@ export interface Claim {
   readonly address: string
 }
 
+/** How a probe was given up. */
+export interface ProbeFailure {
+  readonly atMs: number
+  readonly relays: readonly NodeId[]
+  readonly silentRelays: readonly NodeId[]
+  readonly byStream: boolean
+}
+
 /** What only the observer of a member knows. */
 export interface MemberNotes {
   /** Who accused it last, for the dead. */
-  accusedBy: readonly NodeId[]
+  accusations: readonly Accusation[]
   answeredAtMs: number | undefined
+  answeredBy: AnswerPath | undefined
+  /** The last probe that it did not answer. */
+  failedProbe: ProbeFailure | undefined
   roundTripMs: number | undefined
   /** The last ones, the newest last. */
   recentMs: readonly number[]
@@ -209,8 +221,10 @@ export class MemberTable {
 }
 
 const noNotes: MemberNotes = {
-  accusedBy: [],
+  accusations: [],
   answeredAtMs: undefined,
+  answeredBy: undefined,
+  failedProbe: undefined,
   roundTripMs: undefined,
   recentMs: [],
   degradedSinceMs: undefined,

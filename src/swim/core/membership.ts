@@ -8,7 +8,7 @@ import { type Claim, isLive, MemberTable } from './member-table.ts'
 import type { AliveMessage, SyncRecord, UpdateMessage } from './messages.ts'
 import { OwnVoice } from './own-voice.ts'
 import { type Entry, Statement } from './statement.ts'
-import { Suspicion } from './suspicion.ts'
+import { type Accusation, Suspicion } from './suspicion.ts'
 import { Suspicions } from './suspicions.ts'
 import type { SwimTuning } from './tuning.ts'
 import type { SwimCounters, SwimEvent, SwimEventType, SwimMember } from './types.ts'
@@ -51,6 +51,8 @@ export class Membership {
   events: SwimEvent[] = []
   /** What this node says about itself. */
   readonly voice: OwnVoice
+  /** Who brings what is taken in now: the sender of a packet, or this node itself. */
+  teller: NodeId
   /** Statements whose long metadata have to be fetched. */
   incomplete: Statement[] = []
   readonly #expelled: Set<NodeId>
@@ -66,6 +68,7 @@ export class Membership {
     this.tuning = tuning
     this.counters = counters
     this.veto = veto
+    this.teller = self.nodeId
     this.#expelled = new Set(from === undefined ? [] : from.#expelled)
     this.table = from?.table.clone() ?? new MemberTable(self.entry('alive'), nowMs, tuning.tombstoneMs)
     this.queue = from?.queue.clone() ?? new BroadcastQueue()
@@ -158,7 +161,7 @@ export class Membership {
     if (suspicion !== undefined && !stillSuspect) this.suspicions.end(nodeId)
     if (before !== undefined && !isLive(before)) {
       this.#expelled.delete(nodeId)
-      this.table.note(nodeId, { accusedBy: [] })
+      this.table.note(nodeId, { accusations: [] })
     }
     const entry = statement.entry(stillSuspect ? 'suspect' : 'alive')
     if (known !== undefined) this.#noteClaim(known, said, nowMs)
@@ -185,7 +188,7 @@ export class Membership {
     if (version < known.member.version) return
     const suspicion = this.suspicions.get(nodeId)
     if (suspicion !== undefined) {
-      if (this.suspicions.confirm(suspicion, version, accuser))
+      if (this.suspicions.confirm(suspicion, version, this.#accusation(accuser, nowMs)))
         this.broadcast({ kind: 'suspect', nodeId, version, accuser })
       return
     }
@@ -210,7 +213,7 @@ export class Membership {
     const before = known.member
     if (version < before.version || !this.admits(before.version, version)) return
     if (!isLive(before) && version === before.version) return
-    const accusedBy = this.suspicions.get(nodeId)?.accusers ?? [accuser]
+    const accusations = this.suspicions.get(nodeId)?.accusations ?? [this.#accusation(accuser, nowMs)]
     this.suspicions.end(nodeId)
     if (isExpulsion(version)) {
       this.#expelled.add(nodeId)
@@ -218,9 +221,14 @@ export class Membership {
     }
     const entry = known.statement.entry('dead', version)
     this.table.set(entry, nowMs)
-    this.table.note(nodeId, { accusedBy })
+    this.table.note(nodeId, { accusations })
     this.broadcast({ kind: 'dead', nodeId, version, accuser })
-    if (isLive(before)) this.emit('failed', entry.member, accusedBy)
+    if (isLive(before))
+      this.emit(
+        'failed',
+        entry.member,
+        accusations.map((each) => each.accuser),
+      )
   }
 
   /** @internal */
@@ -246,7 +254,7 @@ export class Membership {
     const entry = known.statement.entry('left', version)
     this.table.set(entry, nowMs)
     this.#expelled.delete(nodeId)
-    if (this.table.notes(nodeId) !== undefined) this.table.note(nodeId, { accusedBy: [] })
+    if (this.table.notes(nodeId) !== undefined) this.table.note(nodeId, { accusations: [] })
     this.broadcast({ kind: 'left', nodeId, incarnation: known.statement.incarnation, version })
     if (before.state !== 'left') this.emit('left', entry.member)
   }
@@ -324,7 +332,7 @@ export class Membership {
     const members = this.table.live
     const { suspicionMultiplier, suspicionMaximumMultiplier, probeIntervalMs, probeTimeoutMs } = this.tuning
     const minimumMs = suspicionMinimumMs(suspicionMultiplier, members, probeIntervalMs)
-    return new Suspicion(version, accuser, nowMs, {
+    return new Suspicion(version, this.#accusation(accuser, nowMs), {
       minimumMs,
       maximumMs: minimumMs * suspicionMaximumMultiplier,
       wanted: confirmationsWanted(suspicionMultiplier, members, suspicionMaximumMultiplier),
@@ -392,7 +400,11 @@ export class Membership {
     // A death that lies long back was one, or a partition.
     if (before?.state !== 'dead' || isExpulsion(before.version)) return []
     if (nowMs - this.table.sinceMs(nodeId) > this.tuning.expelWindowMs / 2) return []
-    return this.table.notes(nodeId)?.accusedBy ?? []
+    return this.table.notes(nodeId)?.accusations.map(({ accuser }) => accuser) ?? []
+  }
+
+  #accusation(accuser: NodeId, nowMs: number): Accusation {
+    return { accuser, toldBy: this.teller, atMs: nowMs }
   }
 
   /** Remembers a death that came to us without the life before it, so that late news of that life is not believed. */

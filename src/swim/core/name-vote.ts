@@ -1,5 +1,7 @@
 import type { Random } from '../../core/random.ts'
-import { isLive } from './member-table.ts'
+import type { NodeId } from '../../model/ids.ts'
+import { voterRank } from './digest.ts'
+import { type Claim, isLive } from './member-table.ts'
 import type { Membership } from './membership.ts'
 import type { BallotMessage } from './messages.ts'
 import type { SendTo } from './prober.ts'
@@ -8,24 +10,40 @@ import type { Statement } from './statement.ts'
 /** Members that are asked for their vote: a sample tells a majority from a minority. */
 const voters = 15
 
-/** Probe intervals that a vote takes, and that pass before the next one. */
+/** Probe intervals that a vote takes, and that pass before the next one once one was decided. */
 const voteIntervals = 2
 const restIntervals = 10
+
+/** For whom a member voted: for us, for the other one, or for a third that neither of us is. */
+export type Ballot = 'ours' | 'theirs' | 'neither'
+
+/** A vote under way. */
+interface Vote {
+  readonly rival: Statement
+  readonly sequence: number
+  /** Where those who were asked are. */
+  readonly asked: ReadonlyMap<NodeId, string>
+  readonly ballots: Map<NodeId, Ballot>
+  readonly againAtMs: number
+  readonly endsAtMs: number
+  askedAgain: boolean
+  /** The other one spoke while the vote went on: it lives. */
+  heard: boolean
+}
 
 /**
  * Decides who keeps a name that two living processes use (as serf does): each asks some members whom they knew by it first, and
  * the one with fewer votes falls silent. A tie goes to the lower incarnation, then to the lower address.
+ *
+ * Both ask the same members, whom the name itself selects, so that both count the same votes and never fall silent both. A vote to
+ * which too few answer decides nothing, and one of whom nothing is heard any more takes nobody's name.
  */
 export class NameVote {
   readonly #membership: Membership
   readonly #random: Random
   readonly #send: SendTo
-  #rival: Statement | undefined
-  #sequence = 0
-  #endsAtMs = Number.POSITIVE_INFINITY
+  #vote: Vote | undefined
   #restsUntilMs = Number.NEGATIVE_INFINITY
-  /** By voter: true for us. */
-  #ballots = new Map<string, boolean>()
 
   constructor(membership: Membership, random: Random, send: SendTo) {
     this.#membership = membership
@@ -34,22 +52,38 @@ export class NameVote {
   }
 
   get deadlineMs(): number {
-    return this.#endsAtMs
+    const vote = this.#vote
+    if (vote === undefined) return Number.POSITIVE_INFINITY
+    return vote.askedAgain ? vote.endsAtMs : vote.againAtMs
   }
 
   /** Calls for votes against another process, unless a vote is under way or was not long ago. */
   begin(rival: Statement, nowMs: number): void {
-    if (this.#rival !== undefined || nowMs < this.#restsUntilMs) return
-    const { table, tuning, voice } = this.#membership
-    this.#rival = rival
-    this.#sequence = this.#random.uint32()
-    this.#ballots = new Map()
-    this.#endsAtMs = nowMs + tuning.probeIntervalMs * voteIntervals
-    this.#restsUntilMs = nowMs + tuning.probeIntervalMs * restIntervals
+    if (this.#vote !== undefined) {
+      if (sameProcess(this.#vote.rival, rival)) this.#vote.heard = true
+      return
+    }
+    if (nowMs < this.#restsUntilMs) return
+    const { tuning, statement } = this.#membership
+    const sequence = this.#random.uint32()
+    const lengthMs = tuning.probeIntervalMs * voteIntervals
+    this.#vote = {
+      rival,
+      sequence,
+      asked: this.chooseVoters(),
+      ballots: new Map(),
+      againAtMs: nowMs + lengthMs / 2,
+      endsAtMs: nowMs + lengthMs,
+      askedAgain: false,
+      heard: false,
+    }
     this.#membership.emit('conflict', rival.entry('alive').member, [], 'a vote decides who keeps the name')
-    for (const { member } of table.pick(voters, this.#random, ({ member: each }) => isLive(each)))
-      if (member.nodeId !== voice.self.nodeId)
-        this.#send(member.address, [{ kind: 'contest', sequence: this.#sequence }], member.nodeId)
+    this.#ask(this.#vote)
+    // The other one learns of it too, however news travel.
+    this.#send(rival.address, [
+      { kind: 'alive', statement },
+      { kind: 'contest', sequence },
+    ])
   }
 
   /** Answers whoever asks whom we knew first by its name. */
@@ -58,43 +92,47 @@ export class NameVote {
     if (claim !== undefined) this.#send(from, [{ kind: 'ballot', sequence, ...claim }])
   }
 
-  onBallot({ sequence, incarnation, address }: BallotMessage, voter: string): void {
-    const rival = this.#rival
-    if (rival === undefined || sequence !== this.#sequence || this.#ballots.size >= voters) return
-    const { statement } = this.#membership
-    const ours = incarnation === statement.incarnation && address === statement.address
-    const theirs = incarnation === rival.incarnation && address === rival.address
-    if (ours || theirs) this.#ballots.set(voter, ours)
+  onBallot({ sequence, incarnation, address }: BallotMessage, voter: NodeId): void {
+    const vote = this.#vote
+    if (vote === undefined || sequence !== vote.sequence || !vote.asked.has(voter)) return
+    const claim = { incarnation, address }
+    if (sameProcess(claim, this.#membership.statement)) vote.ballots.set(voter, 'ours')
+    else vote.ballots.set(voter, sameProcess(claim, vote.rival) ? 'theirs' : 'neither')
   }
 
   advanceTo(nowMs: number): void {
-    const rival = this.#rival
-    if (rival === undefined || nowMs < this.#endsAtMs) return
-    this.#rival = undefined
-    this.#endsAtMs = Number.POSITIVE_INFINITY
-    // Whoever said goodbye meanwhile, or is held out, has no name to keep.
-    if (this.#membership.voice.state !== 'member') return
-    const ours = [...this.#ballots.values()].filter((each) => each).length
-    const theirs = this.#ballots.size - ours
-    const votes = `${ours} votes to ${theirs}`
-    const { voice } = this.#membership
-    if (this.wins(rival, ours, theirs)) {
-      voice.restate({})
-      this.#membership.emit(
-        'conflict',
-        rival.entry('alive').member,
-        [],
-        `the name stays with us, by ${votes}`,
-      )
-      return
+    const vote = this.#vote
+    if (vote === undefined) return
+    if (nowMs >= vote.againAtMs && !vote.askedAgain) {
+      vote.askedAgain = true
+      this.#ask(vote)
     }
-    voice.fallSilent()
-    const reason = `the name stays with the other one, by ${votes}; this process is silent from now on: give it a name of its own`
-    this.#membership.emit('conflict', rival.entry('alive').member, [], reason)
+    if (nowMs < vote.endsAtMs) return
+    this.#vote = undefined
+    // Whoever said goodbye meanwhile, or is held out, has no name to keep.
+    if (this.#membership.voice.state === 'member') this.#decide(vote, nowMs)
+  }
+
+  /** @internal The members of the smallest hashes with the name: the same for both, as far as their views agree. */
+  chooseVoters(): Map<NodeId, string> {
+    const { table, nodeId } = this.#membership
+    const ranked: { readonly rank: number; readonly nodeId: NodeId; readonly address: string }[] = []
+    for (const { member } of table.entries()) {
+      if (!isLive(member) || member.nodeId === nodeId) continue
+      ranked.push({ rank: voterRank(nodeId, member.nodeId), nodeId: member.nodeId, address: member.address })
+    }
+    ranked.sort((a, b) => a.rank - b.rank || (a.nodeId < b.nodeId ? -1 : 1))
+    return new Map(ranked.slice(0, voters).map((voter) => [voter.nodeId, voter.address]))
+  }
+
+  /** @internal False while too few have answered to tell what most would say. */
+  isDecisive(ballots: ReadonlyMap<NodeId, Ballot>, asked: number): boolean {
+    return asked === 0 || ballots.size > asked / 2
   }
 
   /** @internal */
-  wins(rival: Statement, ours: number, theirs: number): boolean {
+  wins(rival: Statement, ballots: ReadonlyMap<NodeId, Ballot>): boolean {
+    const [ours, theirs] = [countOf(ballots, 'ours'), countOf(ballots, 'theirs')]
     if (ours !== theirs) return ours > theirs
     const { incarnation, address } = this.#membership.statement
     return incarnation === rival.incarnation ? address < rival.address : incarnation < rival.incarnation
@@ -102,11 +140,52 @@ export class NameVote {
 
   clone(membership: Membership, random: Random, send: SendTo): NameVote {
     const copy = new NameVote(membership, random, send)
-    copy.#rival = this.#rival
-    copy.#sequence = this.#sequence
-    copy.#endsAtMs = this.#endsAtMs
+    copy.#vote = this.#vote && { ...this.#vote, ballots: new Map(this.#vote.ballots) }
     copy.#restsUntilMs = this.#restsUntilMs
-    copy.#ballots = new Map(this.#ballots)
     return copy
   }
+
+  /** Asks whoever has not answered yet. */
+  #ask({ asked, ballots, sequence }: Vote): void {
+    for (const [nodeId, address] of asked) {
+      if (!ballots.has(nodeId)) this.#send(address, [{ kind: 'contest', sequence }], nodeId)
+    }
+  }
+
+  #decide({ rival, ballots, asked, heard }: Vote, nowMs: number): void {
+    const { tuning, voice } = this.#membership
+    const votes = `${countOf(ballots, 'ours')} votes to ${countOf(ballots, 'theirs')}`
+    if (!this.isDecisive(ballots, asked.size)) {
+      this.#say(rival, `only ${ballots.size} of ${asked.size} members voted: another vote will follow`)
+      return
+    }
+    this.#restsUntilMs = nowMs + tuning.probeIntervalMs * restIntervals
+    if (this.wins(rival, ballots)) {
+      voice.restate({})
+      this.#say(rival, `the name stays with us, by ${votes}`)
+    } else if (!heard) {
+      this.#restsUntilMs = nowMs
+      this.#say(rival, `nothing is heard of the other one any more: the name stays with us, by ${votes}`)
+    } else {
+      voice.fallSilent()
+      this.#say(
+        rival,
+        `the name stays with the other one, by ${votes}; this process is silent from now on: give it a name of its own`,
+      )
+    }
+  }
+
+  #say(rival: Statement, reason: string): void {
+    this.#membership.emit('conflict', rival.entry('alive').member, [], reason)
+  }
+}
+
+function countOf(ballots: ReadonlyMap<NodeId, Ballot>, wanted: Ballot): number {
+  let count = 0
+  for (const ballot of ballots.values()) if (ballot === wanted) count++
+  return count
+}
+
+function sameProcess(a: Claim, b: Claim): boolean {
+  return a.incarnation === b.incarnation && a.address === b.address
 }

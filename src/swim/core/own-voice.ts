@@ -178,4 +178,11 @@ export class OwnVoice {
     this.restate({}, claim.version)
     if (!mine) this.#rival = { name, version: this.#statement.version, overruled }
   }
+
+  /** @internal Another process asks us, of all members, for a vote about our own name: it lives, and it knows of us. */
+  answerContest(claim: Statement): void {
+    const { incarnation, address } = this.#statement
+    const mine = claim.incarnation === incarnation && claim.address === address
+    if (this.#state === 'member' && !mine) this.contested = claim
+  }
 }

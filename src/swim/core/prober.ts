@@ -6,6 +6,7 @@ import type { Membership } from './membership.ts'
 import type { AckMessage, IndirectPingMessage, SwimMessage } from './messages.ts'
 import { ProbeOrder } from './probe-order.ts'
 import type { Entry } from './statement.ts'
+import type { AnswerPath } from './types.ts'
 
 /** Sends messages in one packet to a member; its recipient's name is for buddy updates. */
 export type SendTo = (
@@ -34,8 +35,8 @@ export interface Probe {
   /** A ping of a node that is held out: it judges our own paths and nobody else. */
   readonly trial: boolean
   answered: boolean
-  /** How many members were asked to try. */
-  asked: number
+  /** Who were asked to try. */
+  helpers: readonly NodeId[]
   /** Those of them that have not said yet that they failed too; undefined before the timeout. */
   silentHelpers: Set<NodeId> | undefined
 }
@@ -188,10 +189,8 @@ export class Prober {
       this.#membership.health.add(-1)
       if (reliable) this.#noteStream(responder, nowMs)
       const roundTripMs = nowMs - probe.startedMs
-      this.#membership.table.note(
-        responder,
-        direct && !reliable ? { answeredAtMs: nowMs, roundTripMs } : { answeredAtMs: nowMs },
-      )
+      const answer = { answeredAtMs: nowMs, answeredBy: pathOf(sender, responder, reliable) }
+      this.#membership.table.note(responder, direct && !reliable ? { ...answer, roundTripMs } : answer)
       if (direct && !reliable && coordinate !== undefined && this.#features.coordinates) {
         const { table } = this.#membership
         const recentMs = [...(table.notes(responder)?.recentMs ?? []), roundTripMs].slice(-roundTripSamples)
@@ -229,7 +228,7 @@ export class Prober {
       this.#random,
       ({ member }) => member.state === 'alive' && member.nodeId !== probe.target,
     )
-    probe.asked = helpers.length
+    probe.helpers = helpers.map(({ member }) => member.nodeId)
     const { sequence, target } = probe
     // It must arrive before we judge.
     const patienceMs = Math.min(health.scaled(tuning.probeTimeoutMs), restMs)
@@ -253,7 +252,16 @@ export class Prober {
     const target = table.get(probe.target)
     if (target === undefined || !isLive(target.member)) return
     counters.failedProbes++
-    health.add(probe.asked > 0 ? (probe.silentHelpers?.size ?? 1) : 1)
+    const { helpers, silentHelpers } = probe
+    health.add(helpers.length > 0 ? (silentHelpers?.size ?? 1) : 1)
+    table.note(probe.target, {
+      failedProbe: {
+        atMs: nowMs,
+        relays: helpers,
+        silentRelays: [...(silentHelpers ?? [])],
+        byStream: this.#features.streams && silentHelpers !== undefined,
+      },
+    })
     this.#membership.applySuspect(probe.target, probe.version, nodeId, nowMs)
   }
 
@@ -314,7 +322,7 @@ export class Prober {
       timeoutAtMs: nowMs + (trial ? tuning.probeTimeoutMs : health.scaled(tuning.probeTimeoutMs)),
       trial,
       answered: false,
-      asked: 0,
+      helpers: [],
       silentHelpers: undefined,
     }
     this.#send(address, [{ kind: 'ping', sequence, target: nodeId }], nodeId)
@@ -352,6 +360,14 @@ export class Prober {
     return this.#sequence
   }
 }
+
+function pathOf(sender: NodeId, responder: NodeId, reliable: boolean): AnswerPath {
+  if (sender !== responder) return { kind: 'relay', by: sender }
+  return reliable ? byStream : direct
+}
+
+const direct: AnswerPath = { kind: 'direct' }
+const byStream: AnswerPath = { kind: 'stream' }
 
 function* liveSlots({ table }: Membership): Generator<number> {
   for (let slot = 1; slot < table.slots; slot++) {

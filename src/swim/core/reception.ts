@@ -9,6 +9,7 @@ import type { MetadataPull } from './metadata-pull.ts'
 import type { NameVote } from './name-vote.ts'
 import type { Prober, SendTo } from './prober.ts'
 import type { Rumours } from './rumours.ts'
+import type { Statement } from './statement.ts'
 
 /** Messages of one packet that are answered: a packet holds hundreds, and honest ones hold a few. */
 const maximumRequests = 16
@@ -61,13 +62,20 @@ export class Reception {
     membership.voice.answerDue = false
     const ours = packet.sender.nodeId === membership.nodeId
     if (!ours && !this.admits(from, packet)) return
+    membership.teller = packet.sender.nodeId
     let asked = 0
+    let namesake: Statement | undefined
     for (const message of packet.messages) {
       if (requests.has(message.kind) && ++asked > maximumRequests) membership.counters.requestsRefused++
       // Whoever speaks under our own name can only tell us that somebody does.
       else if (!ours) this.handle(arrival, message)
-      else if (message.kind === 'alive') membership.apply(message, nowMs)
+      else if (message.kind === 'alive') {
+        if (message.statement.nodeId === membership.nodeId) namesake = message.statement
+        membership.apply(message, nowMs)
+      } else if (message.kind === 'contest' && namesake !== undefined)
+        membership.voice.answerContest(namesake)
     }
+    membership.teller = membership.nodeId
     // Whoever doubts us hears the answer from us, and not only from gossip, which may pass it by.
     if (membership.voice.answerDue && !ours && membership.voice.state === 'member')
       send(from, [{ kind: 'alive', statement: membership.statement }])

@@ -1,6 +1,13 @@
 import type { NodeId } from '../../model/ids.ts'
 import { suspicionTimeoutMs } from './formulas.ts'
 
+/** That somebody got no answer from a member, and who told us so and when. */
+export interface Accusation {
+  readonly accuser: NodeId
+  readonly toldBy: NodeId
+  readonly atMs: number
+}
+
 /** The bounds of a suspicion. */
 export interface SuspicionBounds {
   readonly minimumMs: number
@@ -20,27 +27,32 @@ export class Suspicion {
   version: number
   readonly startedMs: number
   readonly #bounds: SuspicionBounds
-  readonly #accusers: Set<NodeId>
+  readonly #accusations: Accusation[]
   /** Time that does not count, because we were not listening. */
   #forgivenMs = 0
   #calledAtMs: number | undefined
   #timeoutMs: number
 
-  constructor(version: number, accuser: NodeId, nowMs: number, bounds: SuspicionBounds) {
+  constructor(version: number, first: Accusation, bounds: SuspicionBounds) {
     this.version = version
-    this.startedMs = nowMs
+    this.startedMs = first.atMs
     this.#bounds = bounds
-    this.#accusers = new Set([accuser])
+    this.#accusations = [first]
     this.#timeoutMs = this.#timeout()
   }
 
+  /** The first one first; the others confirmed it. */
+  get accusations(): readonly Accusation[] {
+    return this.#accusations
+  }
+
   get accusers(): readonly NodeId[] {
-    return [...this.#accusers]
+    return this.#accusations.map(({ accuser }) => accuser)
   }
 
   /** Accusers still wanted before the suspicion is as short as it gets. */
   get missing(): number {
-    return Math.max(0, this.#bounds.wanted - (this.#accusers.size - 1))
+    return Math.max(0, this.#bounds.wanted - (this.#accusations.length - 1))
   }
 
   get deadlineMs(): number {
@@ -61,9 +73,10 @@ export class Suspicion {
   }
 
   /** Adds an accuser. False if it is known already or no more are wanted: then the news need not travel on. */
-  confirm(accuser: NodeId): boolean {
-    if (this.missing === 0 || this.#accusers.has(accuser)) return false
-    this.#accusers.add(accuser)
+  confirm(accusation: Accusation): boolean {
+    if (this.missing === 0) return false
+    if (this.#accusations.some(({ accuser }) => accuser === accusation.accuser)) return false
+    this.#accusations.push(accusation)
     this.#timeoutMs = this.#timeout()
     return true
   }
@@ -76,9 +89,9 @@ export class Suspicion {
   }
 
   clone(): Suspicion {
-    const copy = new Suspicion(this.version, '', this.startedMs, this.#bounds)
-    copy.#accusers.clear()
-    for (const accuser of this.#accusers) copy.#accusers.add(accuser)
+    const [first, ...others] = this.#accusations as [Accusation, ...Accusation[]]
+    const copy = new Suspicion(this.version, { ...first, atMs: this.startedMs }, this.#bounds)
+    copy.#accusations.push(...others)
     copy.#timeoutMs = this.#timeoutMs
     copy.#forgivenMs = this.#forgivenMs
     copy.#calledAtMs = this.#calledAtMs
@@ -87,6 +100,6 @@ export class Suspicion {
 
   #timeout(): number {
     const { minimumMs, maximumMs, wanted } = this.#bounds
-    return suspicionTimeoutMs(minimumMs, maximumMs, wanted, this.#accusers.size - 1)
+    return suspicionTimeoutMs(minimumMs, maximumMs, wanted, this.#accusations.length - 1)
   }
 }

@@ -1,5 +1,5 @@
 import type { NodeId } from '../../model/ids.ts'
-import type { Suspicion } from './suspicion.ts'
+import type { Accusation, Suspicion } from './suspicion.ts'
 
 /** All members under suspicion, with when the next of them is due. */
 export class Suspicions {
@@ -29,9 +29,9 @@ export class Suspicions {
   }
 
   /** Adds an accuser to a suspicion; true when that is news. */
-  confirm(suspicion: Suspicion, version: number, accuser: NodeId): boolean {
+  confirm(suspicion: Suspicion, version: number, accusation: Accusation): boolean {
     suspicion.version = Math.max(suspicion.version, version)
-    const news = suspicion.confirm(accuser)
+    const news = suspicion.confirm(accusation)
     if (news) this.#deadlineMs = undefined
     return news
   }

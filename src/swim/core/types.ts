@@ -122,6 +122,41 @@ export type SwimDelivery =
       readonly payload: Uint8Array
     }
 
+/** By which path a member's answer to a probe came. */
+export type AnswerPath =
+  | {
+      /** By a datagram from the member itself, or by a stream because no datagram of it came. */
+      readonly kind: 'direct' | 'stream'
+    }
+  | {
+      /** By a datagram, by way of another member. */
+      readonly kind: 'relay'
+      /** Who passed it on. */
+      readonly by: NodeId
+    }
+
+/** That somebody got no answer from a member, and how we know. */
+export interface SwimAccusation {
+  /** Who got no answer. */
+  readonly accuser: NodeId
+  /** Who told us of it first; the accuser itself, or any member that passes news on. This node, for its own failed probe. */
+  readonly toldBy: NodeId
+  /** How long ago we heard of it. */
+  readonly agoMs: number
+}
+
+/** A probe of this node that was not answered. */
+export interface FailedProbe {
+  /** How long ago it was given up. */
+  readonly agoMs: number
+  /** Who were asked to try after no direct answer had come. */
+  readonly relays: readonly NodeId[]
+  /** Those of them that did not even say that they failed: perhaps it is us who do not hear. */
+  readonly silentRelays: readonly NodeId[]
+  /** A stream was tried too. */
+  readonly byStream: boolean
+}
+
 /** Why a node holds a member to be what it is. */
 export interface SwimExplanation {
   /** The member as this node sees it. */
@@ -130,6 +165,8 @@ export interface SwimExplanation {
   readonly inStateForMs: number
   /** Who got no answer from it. Empty for members that are alive. */
   readonly accusedBy: readonly NodeId[]
+  /** The accusations one by one, the first one first; the others confirmed it. As `accusedBy`. */
+  readonly accusations: readonly SwimAccusation[]
   /** More accusers that would shorten the suspicion. */
   readonly confirmationsWanted: number
   /** Accusations that it refuted within the last {@link SwimTuning.expelWindowMs}. */
@@ -144,6 +181,10 @@ export interface SwimExplanation {
   readonly declaredDeadInMs: number | undefined
   /** Since when it last answered a probe of ours; undefined if it never did. */
   readonly answeredAgoMs: number | undefined
+  /** By which path that answer came. */
+  readonly answeredBy: AnswerPath | undefined
+  /** Our own last probe that it did not answer; undefined when there is none. */
+  readonly failedProbe: FailedProbe | undefined
   /** Of its last direct answer. */
   readonly roundTripMs: number | undefined
   /** Our own health score: 0 is healthy; the higher, the less we trust our own failed probes. */

@@ -8,7 +8,12 @@ import {
   syncScale,
 } from '../../../src/swim/core/formulas.ts'
 import { LocalHealth } from '../../../src/swim/core/health.ts'
-import { Suspicion } from '../../../src/swim/core/suspicion.ts'
+import { type Accusation, Suspicion } from '../../../src/swim/core/suspicion.ts'
+
+/** Somebody's own word. */
+function by(accuser: string, atMs = 0): Accusation {
+  return { accuser, toldBy: accuser, atMs }
+}
 
 suite('formulas', () => {
   test('retransmit limit: λ · ⌈log10(n + 1)⌉, exact at powers of ten', () => {
@@ -70,21 +75,21 @@ suite('suspicion', () => {
   const bounds = { minimumMs: 2_000, maximumMs: 30_000, wanted: 3, lastCallMs: 500 }
 
   test('only new accusers shorten it, and only as many as are wanted', () => {
-    const suspicion = new Suspicion(1, 'a', 100, bounds)
+    const suspicion = new Suspicion(1, by('a', 100), bounds)
     assert.equal(suspicion.deadlineMs, 30_100)
-    assert.equal(suspicion.confirm('a'), false)
-    assert.equal(suspicion.confirm('b'), true)
+    assert.equal(suspicion.confirm(by('a')), false)
+    assert.equal(suspicion.confirm(by('b')), true)
     assert.equal(Math.round(suspicion.deadlineMs), 16_100)
-    assert.equal(suspicion.confirm('b'), false)
-    assert.equal(suspicion.confirm('c'), true)
-    assert.equal(suspicion.confirm('d'), true)
-    assert.equal(suspicion.confirm('e'), false)
+    assert.equal(suspicion.confirm(by('b')), false)
+    assert.equal(suspicion.confirm(by('c')), true)
+    assert.equal(suspicion.confirm(by('d')), true)
+    assert.equal(suspicion.confirm(by('e')), false)
     assert.equal(Math.round(suspicion.deadlineMs), 2_100)
     assert.deepEqual(suspicion.accusers, ['a', 'b', 'c', 'd'])
   })
 
   test('the last call gives the member its time to answer, and time asleep does not count', () => {
-    const suspicion = new Suspicion(1, 'a', 0, { ...bounds, wanted: 0 })
+    const suspicion = new Suspicion(1, by('a', 0), { ...bounds, wanted: 0 })
     assert.equal(suspicion.lastCallAtMs, 1_500)
     suspicion.called(1_900)
     assert.equal(suspicion.lastCallAtMs, Number.POSITIVE_INFINITY)

@@ -126,15 +126,19 @@ suite('about ourselves', () => {
   })
 
   test('of two processes of one name the one that most knew first keeps it', () => {
-    const vote = (ballots: readonly (readonly [voter: string, incarnation: number])[]): SwimCore => {
+    const vote = (
+      ballots: readonly (readonly [voter: string, incarnation: number])[],
+      lives = true,
+    ): SwimCore => {
       const core = makeCore({}, { incarnation: 2 })
       hear(core, 'b', 0, alive('b', 1), alive('c', 1), alive('d', 1))
       for (const version of [6, 8, 10, 12]) hear(core, 'b', 1, alive('self', version))
       const contests = sentOf(core, 'contest')
-      assert.deepEqual(contests.map(({ to }) => to).sort(), ['b:1', 'c:1', 'd:1'])
+      assert.deepEqual(contests.map(({ to }) => to).sort(), ['b:1', 'c:1', 'd:1', 'self:1'])
       const sequence = contests[0]?.message.sequence ?? 0
       for (const [voter, incarnation] of ballots)
         hear(core, voter, 2, { kind: 'ballot', sequence, incarnation, address: 'self:1' })
+      if (lives) hear(core, 'b', 3, alive('self', 14))
       runTo(core, 3_000)
       return core
     }
@@ -163,7 +167,29 @@ suite('about ourselves', () => {
     assert.match(loser.explain('self', 60_000)?.text ?? '', /another living process keeps its name/)
     assert.ok(loser.departed)
     // The rival's incarnation is 1, so a tie is its.
-    assert.ok(vote([]).silent)
+    const tie = [
+      ['b', 1],
+      ['c', 2],
+      ['d', 7],
+    ] as const
+    assert.ok(vote(tie).silent)
+    assert.ok(!vote(tie, false).silent, 'the rival has gone: nobody else needs the name')
+    const missing = vote([['b', 1]])
+    assert.ok(!missing.silent, 'one of three says nothing about the others')
+    assert.match(
+      missing.takeOutput().events.at(-1)?.reason ?? '',
+      /only 1 of 3 members voted: another vote will follow/,
+    )
+  })
+
+  test('another process that asks for a vote about our name is heard at once', () => {
+    const core = makeCore({}, { incarnation: 2 })
+    hear(core, 'b', 0, alive('b', 1))
+    hear(core, 'self', 1, alive('self', 6), { kind: 'contest', sequence: 9 })
+    assert.deepEqual(happened(core), ['joined b', 'conflict self'])
+    const calm = makeCore({}, { incarnation: 1 })
+    hear(calm, 'self', 1, alive('self', 6), { kind: 'contest', sequence: 9 })
+    assert.deepEqual(happened(calm), [], 'what we said ourselves comes back')
   })
 
   test('a vote goes to whoever was known first, for some time', () => {

@@ -5,7 +5,7 @@ import { encodePacket } from '../../../src/swim/core/codec.ts'
 import { Statement } from '../../../src/swim/core/statement.ts'
 import { SwimCore } from '../../../src/swim/core/swim-core.ts'
 import { lanProfile } from '../../../src/swim/core/tuning.ts'
-import { alive, hear, makeCore, runTo, sent } from '../support/core.ts'
+import { alive, hear, makeCore, runTo, type SentOf, sent, sentOf } from '../support/core.ts'
 
 suite('the core', () => {
   test('bad packets are counted by what is wrong with them, and change nothing', () => {
@@ -139,5 +139,54 @@ suite('the core', () => {
       core.explain('a', 5_000)?.text,
       'a was declared dead 1.0 s ago, because b got no answer from it',
     )
+  })
+
+  test('explains by what path: who told us, who confirmed, whom we asked to try, and who brought the answer', () => {
+    // It has asked a, and then b, c and d to try.
+    const asking = (): { core: SwimCore; sequence: number; nowMs: number } => {
+      const core = makeCore()
+      hear(core, 'a', 0, alive('a', 1))
+      let nowMs = 0
+      const until = (kind: 'ping' | 'indirectPing'): SentOf<'ping'>[] => {
+        for (;;) {
+          nowMs = core.nextDeadlineMs()
+          core.advanceTo(nowMs)
+          const found = sentOf(core, kind)
+          if (found.length > 0) return found as SentOf<'ping'>[]
+        }
+      }
+      const sequence = until('ping')[0]?.message.sequence ?? 0
+      hear(core, 'b', nowMs + 1, alive('b', 1), alive('c', 1), alive('d', 1))
+      const asked = until('indirectPing')
+      assert.deepEqual(asked.map(({ to }) => to).sort(), ['b:1', 'c:1', 'd:1'])
+      return { core, sequence, nowMs }
+    }
+    const { core, sequence, nowMs } = asking()
+    hear(core, 'c', nowMs + 1, { kind: 'nack', sequence })
+    hear(core, 'd', nowMs + 1, { kind: 'nack', sequence })
+    while (core.member('a')?.state === 'alive') core.advanceTo(core.nextDeadlineMs())
+    hear(core, 'd', nowMs + 2_000, { kind: 'suspect', nodeId: 'a', version: 1, accuser: 'c' })
+    const told = core.explain('a', nowMs + 2_500)
+    assert.deepEqual(told?.accusedBy, ['self', 'c'])
+    assert.deepEqual(
+      told?.accusations.map(({ accuser, toldBy }) => [accuser, toldBy]),
+      [
+        ['self', 'self'],
+        ['c', 'd'],
+      ],
+    )
+    assert.deepEqual([...(told?.failedProbe?.relays ?? [])].sort(), ['b', 'c', 'd'])
+    assert.deepEqual(told?.failedProbe?.silentRelays, ['b'])
+    assert.match(told?.text ?? '', /because self got no answer from it, which c \(as d told us\) confirmed;/)
+    assert.match(
+      told?.text ?? '',
+      /asked it directly and by way of .* ago, and heard nothing from b either, so that its own paths may be bad/,
+    )
+    const again = asking()
+    const { sequence: same } = again
+    hear(again.core, 'c', again.nowMs + 1, { kind: 'ack', sequence: same, responder: 'a' })
+    const answered = again.core.explain('a', again.nowMs + 1)
+    assert.deepEqual(answered?.answeredBy, { kind: 'relay', by: 'c' })
+    assert.match(answered?.text ?? '', /it last answered us 0\.0 s ago, by way of c$/)
   })
 })

@@ -37,12 +37,16 @@ function plain(core: SwimCore, buddy: boolean): void {
     } = membership.tuning
     const members = membership.table.live
     const minimumMs = suspicionMinimumMs(alpha, members, probeIntervalMs)
-    return new Suspicion(version, accuser, nowMs, {
-      minimumMs,
-      maximumMs: minimumMs * beta,
-      wanted: confirmationsWanted(alpha, members, beta),
-      lastCallMs: 0,
-    })
+    return new Suspicion(
+      version,
+      { accuser, toldBy: membership.teller, atMs: nowMs },
+      {
+        minimumMs,
+        maximumMs: minimumMs * beta,
+        wanted: confirmationsWanted(alpha, members, beta),
+        lastCallMs: 0,
+      },
+    )
   }
 }
 

@@ -1,6 +1,6 @@
 import { KeelsonError } from '../../../src/core/errors.ts'
-import { runScenario } from './scenario.ts'
-import type { Alteration } from './swarm.ts'
+import { mutants, nameMutants } from './mutants.ts'
+import { runScenario, runTwins, type ScenarioOptions } from './scenario.ts'
 
 /** How a run went wrong; undefined when it did not. */
 export interface Breach {
@@ -8,10 +8,26 @@ export interface Breach {
   readonly message: string
 }
 
-/** Runs a seed and tells which invariant broke. Anything else that is thrown is a mistake of ours, and is thrown on. */
-export function breachOf(seed: number, alter?: Alteration): Breach | undefined {
+/** Names of all planted mistakes. */
+export const mistakes: readonly string[] = [...Object.keys(mutants), ...Object.keys(nameMutants)]
+
+/**
+ * Runs a seed, with a planted mistake if one is named, and tells which invariant broke. Anything else that is thrown is a mistake
+ * of ours, and is thrown on.
+ */
+export function breachOf(seed: number, mistake?: string): Breach | undefined {
+  return breachIn(mistake !== undefined && mistake in nameMutants ? runTwins : runScenario, seed, mistake)
+}
+
+/** As {@link breachOf}, of one kind of run. */
+export function breachIn(
+  run: (options: ScenarioOptions) => unknown,
+  seed: number,
+  mistake?: string,
+): Breach | undefined {
+  const alter = mistake === undefined ? undefined : (mutants[mistake] ?? nameMutants[mistake])
   try {
-    runScenario({ seed, alter })
+    run({ seed, alter })
     return undefined
   } catch (error) {
     if (!KeelsonError.hasCode(error, 'INVARIANT_VIOLATED')) throw error
@@ -24,10 +40,11 @@ export interface Catch extends Breach {
 }
 
 /** The first seed that shows a mistake; one that breaks without it shows nothing. */
-export function hunt(alter: Alteration, first: number, seeds: number): Catch | undefined {
+export function hunt(mistake: string, first: number, seeds: number): Catch | undefined {
+  const run = mistake in nameMutants ? runTwins : runScenario
   for (let seed = first; seed < first + seeds; seed++) {
-    const breach = breachOf(seed, alter)
-    if (breach !== undefined && breachOf(seed) === undefined) return { seed, ...breach }
+    const breach = breachIn(run, seed, mistake)
+    if (breach !== undefined && breachIn(run, seed) === undefined) return { seed, ...breach }
   }
   return undefined
 }

@@ -152,3 +152,21 @@ export const mutants: Readonly<Record<string, Alteration>> = {
     }
   },
 }
+
+/** Mistakes in how a name is kept, for runs in which two processes use one. */
+export const nameMutants: Readonly<Record<string, Alteration>> = {
+  'speaks on though it has lost its name': ({ membership }) => {
+    membership.voice.fallSilent = () => {}
+  },
+  'lets the first ballot decide who keeps a name': ({ nameVote }) => {
+    nameVote.isDecisive = (ballots) => ballots.size > 0
+    nameVote.wins = (_, ballots) => ballots.values().next().value === 'ours'
+  },
+  'votes for whoever spoke last under a name': ({ membership }) => {
+    membership.settledClaim = (nodeId) => membership.table.get(nodeId)?.statement
+  },
+  'falls silent without having heard the voters': ({ nameVote }) => {
+    nameVote.isDecisive = () => true
+    nameVote.wins = (_, ballots) => [...ballots.values()].filter((each) => each === 'ours').length > 8
+  },
+}

@@ -24,4 +24,8 @@ export const recordedSeeds: Readonly<Record<string, number>> = {
   'passes on nothing that it is told': 1,
   'never takes long metadata in': 4,
   'gives up its long metadata at the next statement': 1,
+  'speaks on though it has lost its name': 1,
+  'lets the first ballot decide who keeps a name': 19,
+  'votes for whoever spoke last under a name': 1,
+  'falls silent without having heard the voters': 1,
 }

@@ -72,6 +72,56 @@ class Scenario {
     swarm.invariants.checkSpread(swarm.runningCores(), speaker)
   }
 
+  /**
+   * A second process starts under a name that is in use. Most know the first one; a few, who were cut off with the newcomer for
+   * long enough, know it as the one that has the name.
+   */
+  twins(): void {
+    const { swarm, settings, onLine } = this
+    const { tuning } = settings
+    const random = this.random.child('twins')
+    if (settings.size < 4) return
+    swarm.invariants.healthy = false
+    const name = pick(random, swarm.running.slice(2))
+    const { core: first, index } = swarm.process(name)
+    const others = shuffled(
+      random,
+      swarm.running.filter((nodeId) => nodeId !== name),
+    )
+    // A minority among all, and among any fifteen of many.
+    const few = others.length > 15 ? Math.floor(others.length / 8) : Math.ceil(others.length / 2) - 1
+    const misled = others.slice(0, chance(random, 0.5) ? random.integer(few + 1) : 0)
+    const key = `${name}-again`
+    const newcomer = swarm.nodeIds.length
+    const seeds = [swarm.process(misled[0] ?? 'n0').address]
+    const second = swarm.start(name, seeds, {
+      key,
+      incarnation: chance(random, 0.5) ? first.self.incarnation - 1 : 1_000 + random.integer(1_000),
+      metadata: random.bytes(random.integer(40)),
+    })
+    if (misled.length > 0) {
+      const side = [newcomer, ...misled.map((nodeId) => swarm.process(nodeId).index)]
+      const rest = [index, ...others.slice(misled.length).map((nodeId) => swarm.process(nodeId).index)]
+      swarm.network.partition(side, rest)
+      swarm.run(tuning.probeIntervalMs * between(random, 40, 60) + shortestSuspicionMs(settings))
+      swarm.network.partition()
+    }
+    const { faults } = swarm.network
+    faults.loss = chance(random, 0.5) ? random.float() * 0.15 : 0
+    faults.duplication = chance(random, 0.3) ? random.float() * 0.3 : 0
+    faults.reordering = chance(random, 0.3) ? random.float() * 0.3 : 0
+    faults.holdMs = between(random, 10, 500)
+    onLine?.(`${swarm.nowMs.toFixed(1)} twins of ${name}, ${misled.length} of ${others.length} misled`)
+    const meetingMs =
+      tuning.reconnectIntervalMs * 8 + tuning.syncIntervalMs * 6 + tuning.probeIntervalMs * 100
+    swarm.runUntil(() => first.silent || second.silent, meetingMs, 500)
+    swarm.run(tuning.probeIntervalMs * 5)
+    swarm.invariants.checkTwins(first, second)
+    swarm.network.heal()
+    swarm.run(tuning.probeIntervalMs * 5)
+    swarm.stop(key)
+  }
+
   /** Somebody says that it lost its connection to somebody. */
   hint(): void {
     const [observer, subject] = shuffled(this.random, this.swarm.running)
@@ -182,6 +232,7 @@ export function runScenario(options: ScenarioOptions): Swarm {
   const { swarm, settings } = scenario
   scenario.form()
   scenario.beWell()
+  if (chance(random.child('twins?'), 0.35)) scenario.twins()
   scenario.disturb()
   for (let i = 4 + random.integer(12); i > 0; i--) {
     swarm.run(between(random, 100, settings.stepMs))
@@ -207,4 +258,14 @@ export function runScenario(options: ScenarioOptions): Swarm {
   swarm.invariants.checkTold(listeners, name)
   swarm.checkQuiet()
   return swarm
+}
+
+/** A random cluster in which a second process starts under a name that is in use, and nothing else. */
+export function runTwins(options: ScenarioOptions): void {
+  const random = new Swarm({ seed: options.seed }).random.child('scenario')
+  const scenario = new Scenario(options, drawSettings(random.child('settings')), random)
+  scenario.form()
+  scenario.twins()
+  scenario.swarm.run(scenario.settings.tuning.syncIntervalMs * 8)
+  scenario.swarm.checkQuiet()
 }

@@ -11,8 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { isMainThread, parentPort } from 'node:worker_threads'
 import { runSeeds } from '../../support/seed-workers.ts'
-import { type Breach, breachOf, type Catch, hunt } from './hunt.ts'
-import { mutants } from './mutants.ts'
+import { type Breach, breachOf, type Catch, hunt, mistakes } from './hunt.ts'
 import { recordedSeeds } from './recorded-seeds.ts'
 import { runScenario } from './scenario.ts'
 
@@ -33,11 +32,10 @@ else parentPort?.on('message', (task: Task) => parentPort?.postMessage(perform(t
 
 function perform(task: Task): Report {
   const { seed, mutant } = task
-  const alter = mutant === undefined ? undefined : mutants[mutant]
-  if (mutant === undefined || alter === undefined) return { ...task, breach: breachOf(seed) }
+  if (mutant === undefined) return { ...task, breach: breachOf(seed) }
   const recorded = recordedSeeds[mutant]
-  const again = recorded === undefined ? undefined : hunt(alter, recorded, 1)
-  return { ...task, breach: again ?? hunt(alter, 1, seedsEach) }
+  const again = recorded === undefined ? undefined : hunt(mutant, recorded, 1)
+  return { ...task, breach: again ?? hunt(mutant, 1, seedsEach) }
 }
 
 async function main(): Promise<number> {
@@ -81,7 +79,7 @@ async function main(): Promise<number> {
 }
 
 async function huntAll(program: URL, workers: number, record: boolean): Promise<number> {
-  const names = Object.keys(mutants)
+  const names = mistakes
   const found = new Map<string, number>()
   await runSeeds<Task, Report>(
     {

@@ -32,11 +32,14 @@ export interface StartOptions {
   readonly rate?: number
   readonly offsetMs?: number
   readonly core?: Partial<SwimCoreOptions> | undefined
+  /** Name of the process among the simulated ones. Default: the node's; a second process of one node needs another. */
+  readonly key?: string
 }
 
 /** One simulated process. */
 export interface SwarmProcess {
   readonly index: number
+  /** Its name among the simulated ones: that of the node, but for a second process of one node. */
   readonly nodeId: string
   readonly core: SwimCore
   readonly address: string
@@ -129,7 +132,8 @@ export class Swarm {
   /** Starts a process, or starts it again in a new life. */
   start(nodeId: string, seeds: readonly string[] = [], options: StartOptions = {}): SwimCore {
     const life = ++this.#lives
-    const before = this.#processes.get(nodeId)
+    const key = options.key ?? nodeId
+    const before = this.#processes.get(key)
     const address = options.address ?? addressOf(this.#ports++)
     const rate = options.rate ?? 1
     const offsetMs = (options.offsetMs ?? 0) - this.nowMs * (rate - 1)
@@ -145,7 +149,7 @@ export class Swarm {
       ...this.#options.core,
       ...options.core,
     })
-    const process = this.#add(nodeId, core, {
+    const process = this.#add(key, core, {
       index: before?.index ?? this.#processes.size,
       address,
       rate,
@@ -222,8 +226,16 @@ export class Swarm {
     }
     this.#processes.set(nodeId, process)
     this.#byAddress.set(place.address, process)
-    this.invariants.setFate(nodeId, 'up')
+    this.invariants.setFate(core.self.nodeId, 'up')
     return process
+  }
+
+  /** Ends a process whose name lives on in another one. */
+  stop(key: string): void {
+    const process = this.process(key)
+    process.alive = false
+    this.#processes.delete(key)
+    this.#byAddress.delete(process.address)
   }
 
   /** Starts `count` nodes within a time; all know the first one as their seed. */
