@@ -20,9 +20,13 @@ import { type CheckedSwimOptions, checkSwimOptions, type SwimOptions } from './o
 import type { QueryAnswer, QueryOptions } from './queries.ts'
 import { loadSnapshot, Snapshots } from './snapshots.ts'
 import { SwimMetrics } from './swim-metrics.ts'
+import { ViewStreams } from './view-streams.ts'
 
 /** Largest packet that goes by a stream. */
 const maximumStreamBytes = 60_000
+
+/** A view of more members goes as a stream of any length; a smaller one is cheaper as a message. */
+const streamedViewMembers = 256
 
 const defaultQueryTimeoutMs = 5_000
 
@@ -55,6 +59,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
   readonly #alarm: Alarm
   readonly #metrics: SwimMetrics
   readonly #channel: Channel | undefined
+  readonly #views: ViewStreams | undefined
   readonly #snapshots: Snapshots | undefined
   readonly #tuning: SwimTuning
   #departure: Deferred<void> | undefined
@@ -108,9 +113,21 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
       token: options.token,
       streamPacketBytes:
         channel === undefined ? 0 : Math.min(channel.maximumMessageBytes, maximumStreamBytes),
+      streamedViewMembers,
       ...(options.admit === undefined ? {} : { admit: options.admit }),
       ...(options.veto === undefined ? {} : { veto: options.veto }),
     })
+    this.#views =
+      channel &&
+      new ViewStreams({
+        env,
+        core: this.#core,
+        channel,
+        complain: this.#complain,
+        maximumMembers: tuning.maximumMembers,
+        receive: (peer, bytes) => this.#receiveByStream(peer, bytes),
+        pump: () => this.#pump(),
+      })
     const { probeTimeoutMs } = tuning
     this.#alarm = new Alarm({ env, core: this.#core, probeTimeoutMs, pump: () => this.#pump() })
     this.#snapshots =
@@ -329,6 +346,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
       ),
     )
     this.#host.close()
+    this.#views?.close()
     await this.#snapshots?.close()
     await this.#socket.close()
   }
@@ -348,10 +366,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
 
   #receiveByStream(nodeId: NodeId, bytes: Uint8Array): void {
     if (this.#closing !== undefined) return
-    const address = this.#core.member(nodeId)?.address ?? ''
-    // Answers to a stranger would have nowhere to go.
-    if (address === '') return
-    this.#core.receive(address, bytes, this.#now(), nodeId)
+    this.#core.receive(this.#core.member(nodeId)?.address ?? '', bytes, this.#now(), nodeId)
     this.#pump()
   }
 
@@ -363,8 +378,9 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
 
   /** Carries out what the core wants. */
   #pump(): void {
-    const { packets, events, deliveries } = this.#core.takeOutput()
+    const { packets, views, events, deliveries } = this.#core.takeOutput()
     for (const packet of packets) this.#send(packet)
+    for (const view of views) this.#views?.send(view)
     this.#alarm.set()
     this.#metrics.update(this.#core, this.#now())
     if (this.#core.departed) this.#departure?.resolve()

@@ -51,6 +51,7 @@ export type {
   SwimExplanation,
   SwimMember,
 } from './core/types.ts'
+export { ViewTransfer } from './core/view-transfer.ts'
 export { Swim } from './driver.ts'
 export type { QueryHandler, SwimEvents, SwimStatus, SwimTold } from './driver-types.ts'
 export { KeyRotation, type KeyRotationOptions, type RotatingKeys } from './key-rotation.ts'

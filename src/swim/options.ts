@@ -209,7 +209,9 @@ export function checkSwimOptions(input: unknown): CheckedSwimOptions {
       incarnation: asOption((value) => checkId(value, 'an incarnation')),
       label: asOption((value) => checkName(value, 'a label')),
       seeds: arrayOption(addressOption, { max: 1_000, fallback: [] }),
-      channel: optional(objectOption<Channel>(['send', 'onMessage', 'maximumMessageBytes'])),
+      channel: optional(
+        objectOption<Channel>(['send', 'onMessage', 'openStream', 'onStream', 'maximumMessageBytes']),
+      ),
       snapshots: optional(objectOption<SwimSnapshotStore>(['load', 'save'])),
     },
     (checked, refuse) => {

@@ -10,6 +10,7 @@ import type { Membership } from './membership.ts'
 import type { OfferMessage, StateMessage, SwimMessage, SyncRecord } from './messages.ts'
 import type { SendTo } from './prober.ts'
 import { type Entry, inlineMetadataBytes } from './statement.ts'
+import { ViewTransfer, viewPieceBytes, viewStreamProtocol } from './view-transfer.ts'
 
 /** Seeds that are asked at once. */
 const seedsAtOnce = 8
@@ -29,6 +30,8 @@ export interface ExchangeRoom {
   readonly datagramBytes: number
   /** Bytes that a message by a stream has for messages; 0 where there are no streams. */
   readonly streamBytes: number
+  /** Views of more members than this go as one stream to whoever takes that; 0 where none does. */
+  readonly streamedViewMembers: number
 }
 
 /** What an exchange works with. */
@@ -40,6 +43,8 @@ export interface ExchangeParts {
   readonly token: Uint8Array
   readonly news: News
   readonly budget: AnswerBudget
+  /** The version of the protocol that is spoken with a member. */
+  readonly protocolFor: (nodeId: NodeId) => number
 }
 
 /** What hosts told each other, as far as an offer says. */
@@ -70,8 +75,12 @@ export class AntiEntropy {
   #joinAtMs: number | undefined
   #joinDelayMs: number
   readonly #budget: AnswerBudget
+  readonly #protocolFor: (nodeId: NodeId) => number
+  /** Views that are to go by a stream. */
+  views: ViewTransfer[] = []
 
-  constructor({ membership, random, send, room, token, news, budget }: ExchangeParts) {
+  constructor({ membership, random, send, room, token, news, budget, protocolFor }: ExchangeParts) {
+    this.#protocolFor = protocolFor
     this.#membership = membership
     this.#random = random
     this.#send = send
@@ -168,6 +177,35 @@ export class AntiEntropy {
     this.#syncAtMs = Math.min(this.#syncAtMs, soonMs)
   }
 
+  /**
+   * The next records of a view that goes by a stream, and whether they are the last ones. `undefined` while the budget is
+   * spent.
+   */
+  nextOfView(view: ViewTransfer, nowMs: number): StateMessage | undefined {
+    if (!this.#budget.allows(nowMs)) return undefined
+    const { table } = this.#membership
+    const records: SyncRecord[] = []
+    let bytes = stateMessageBytes
+    for (; view.nextSlot < table.slots; view.nextSlot++) {
+      const entry = table.at(view.nextSlot)
+      if (entry === undefined || !maskHas(view.mask, entry.bucket)) continue
+      const record = this.#recordOf(entry, nowMs)
+      const length = recordBytes(record)
+      if (bytes + length > viewPieceBytes && records.length > 0) break
+      records.push(record)
+      bytes += length
+    }
+    view.done = view.nextSlot >= table.slots
+    this.#budget.spend(bytes)
+    return { kind: 'state', mask: view.mask, wantReturn: view.wantReturn && view.done, records }
+  }
+
+  /** A view could not go by a stream: it goes by datagrams, as far as they carry it. */
+  viewFailed({ to, recipient, mask, wantReturn }: ViewTransfer, nowMs: number): void {
+    this.noteStream(recipient, false)
+    this.#sendState(to, recipient, mask, wantReturn, nowMs)
+  }
+
   noteStream(nodeId: NodeId, works: boolean): void {
     if (works || this.#streamless.size >= maximumStreamless) this.#streamless.delete(nodeId)
     else this.#streamless.add(nodeId)
@@ -232,10 +270,14 @@ export class AntiEntropy {
       this.#membership.counters.requestsRefused++
       return
     }
-    const records = this.#recordsOf(mask, nowMs)
-    const bytes = records.reduce((sum, [, length]) => sum + length, 0)
-    // A stream where it saves packets.
     const streams = this.#room.streamBytes > 0 && !this.#streamless.has(recipient)
+    if (streams && this.#isLong(mask) && this.#protocolFor(recipient) >= viewStreamProtocol) {
+      this.views.push(new ViewTransfer(to, recipient, mask, wantReturn))
+      return
+    }
+    const records = this.#recordsOf(mask, streams, nowMs)
+    const bytes = records.reduce((sum, [, length]) => sum + length, 0)
+    // A message by a stream where it saves packets.
     const reliable = streams && bytes > this.#room.datagramBytes
     const roomBytes = reliable ? this.#room.streamBytes : this.#room.datagramBytes
     let packets = 0
@@ -263,15 +305,34 @@ export class AntiEntropy {
     if (packets === 0 || chunk.length > 0) flush()
   }
 
-  /** Members of these buckets with their encoded lengths, in random order so that no part always comes last. */
-  #recordsOf(mask: number, nowMs: number): [record: SyncRecord, length: number][] {
+  /** Whether these buckets hold more members than are told in messages. */
+  #isLong(mask: number): boolean {
+    const { streamedViewMembers } = this.#room
+    if (streamedViewMembers === 0 || this.#membership.table.size <= streamedViewMembers) return false
+    let members = 0
+    for (const { bucket } of this.#membership.table.entries()) if (maskHas(mask, bucket)) members++
+    return members > streamedViewMembers
+  }
+
+  /**
+   * Members of these buckets with their encoded lengths, as many as one answer carries: this node first, whom a newcomer may not
+   * know yet, then the others from anywhere on, so that no part always comes last.
+   */
+  #recordsOf(mask: number, streams: boolean, nowMs: number): [record: SyncRecord, length: number][] {
     const found: [SyncRecord, number][] = []
-    for (const entry of this.#membership.table.entries()) {
-      if (!maskHas(mask, entry.bucket)) continue
+    const { table } = this.#membership
+    const others = table.slots - 1
+    let left = maximumDatagrams * (streams ? this.#room.streamBytes : this.#room.datagramBytes)
+    const first = others > 0 ? this.#random.integer(others) : 0
+    for (let i = -1; i < others && left > 0; i++) {
+      const entry = table.at(i < 0 ? 0 : 1 + ((first + i) % others))
+      if (entry === undefined || !maskHas(mask, entry.bucket)) continue
       const record = this.#recordOf(entry, nowMs)
-      found.push([record, recordBytes(record)])
+      const length = recordBytes(record)
+      found.push([record, length])
+      left -= length
     }
-    return shuffled(this.#random, found)
+    return found
   }
 
   #recordOf({ member, statement }: Entry, nowMs: number): SyncRecord {

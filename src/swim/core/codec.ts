@@ -47,7 +47,7 @@ export const messageOverheadBytes = 4
 export function encodeHeader(
   label: string,
   sender: PacketSender,
-  version: number = ownProtocols.maximum,
+  version: number = ownProtocols.minimum,
 ): Uint8Array {
   const out = new ByteWriter(64)
   out.u8(version).ascii(label)

@@ -26,6 +26,11 @@ export interface SwimCoreOptions {
   readonly nowMs: number
   /** Bytes of a packet that goes by a stream; 0, the default, where there are no streams. */
   readonly streamPacketBytes?: number
+  /**
+   * A view of more members than this goes to whoever takes it as one stream of any length: {@link SwimOutput.views}, and
+   * {@link SwimCore.nextOfView}. 0, the default, where the driver has no such streams.
+   */
+  readonly streamedViewMembers?: number
   /** Estimates round trips to members that were never asked. Default: true. */
   readonly coordinates?: boolean
   /** What a node shows to the seeds that it asks to be let in, at most 256 bytes. Default: nothing. */

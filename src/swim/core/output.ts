@@ -1,6 +1,8 @@
 import type { NodeId } from '../../model/ids.ts'
+import type { SwimCoreOptions } from './core-options.ts'
 import type { DecodedPacket } from './messages.ts'
 import type { SwimDelivery, SwimEvent } from './types.ts'
+import type { ViewTransfer } from './view-transfer.ts'
 
 /** A packet that is to be sent. */
 export interface SwimPacket {
@@ -20,6 +22,8 @@ export interface SwimPacket {
 export interface SwimOutput {
   /** To be sent, in any order. */
   readonly packets: readonly SwimPacket[]
+  /** Views that are to go by a stream: see {@link SwimCoreOptions.streamedViewMembers}. */
+  readonly views: readonly ViewTransfer[]
   /** To be emitted, in this order. */
   readonly events: readonly SwimEvent[]
   /** To be handed to the host, in this order. */

@@ -65,11 +65,7 @@ export class Packer {
   send(to: string, messages: readonly SwimMessage[], recipient?: NodeId, reliable = false): void {
     const { statement, queue, table, tuning, counters, voice } = this.#membership
     if (voice.state === 'silent') return
-    if (this.#headerVersion !== statement.version) {
-      this.#headerVersion = statement.version
-      this.#header = encodeHeader(this.#options.label, statement)
-    }
-    const out = this.#writer.clear().u8(this.#protocolFor(recipient)).raw(this.#header.subarray(1))
+    const out = this.#begin(recipient)
     const content: SwimMessage[] = [...this.buddy(recipient), ...messages]
     for (const message of content) putMessage(out, message)
     // Who is not let in learns nothing.
@@ -92,6 +88,24 @@ export class Packer {
     })
   }
 
+  /** One packet of one message, for a stream; nothing else travels with it. */
+  piece(recipient: NodeId, message: SwimMessage): Uint8Array {
+    const { counters } = this.#membership
+    const out = this.#begin(recipient)
+    putMessage(out, message)
+    counters.packetsSent++
+    counters.bytesSent += out.length
+    return out.finish()
+  }
+
+  /** The newest version that a recipient speaks too; the oldest of ours for whoever is not known. */
+  protocolFor(recipient: NodeId | undefined): number {
+    const { minimum, maximum } = this.#options.protocols
+    if (minimum === maximum || recipient === undefined) return minimum
+    const theirs = this.#membership.table.get(recipient)?.statement.protocols
+    return theirs === undefined ? minimum : Math.max(minimum, Math.min(maximum, theirs.maximum))
+  }
+
   /** @internal */
   buddy(recipient: NodeId | undefined): SwimMessage[] {
     if (recipient === undefined || !this.#membership.suspicions.has(recipient)) return []
@@ -103,11 +117,12 @@ export class Packer {
     return this.#header.length + versionGrowthBytes + messageOverheadBytes
   }
 
-  /** The newest version that a recipient speaks too; the oldest of ours for whoever is not known. */
-  #protocolFor(recipient: NodeId | undefined): number {
-    const { minimum, maximum } = this.#options.protocols
-    if (minimum === maximum || recipient === undefined) return minimum
-    const theirs = this.#membership.table.get(recipient)?.statement.protocols
-    return theirs === undefined ? minimum : Math.max(minimum, Math.min(maximum, theirs.maximum))
+  #begin(recipient: NodeId | undefined): ByteWriter {
+    const { statement } = this.#membership
+    if (this.#headerVersion !== statement.version) {
+      this.#headerVersion = statement.version
+      this.#header = encodeHeader(this.#options.label, statement)
+    }
+    return this.#writer.clear().u8(this.protocolFor(recipient)).raw(this.#header.subarray(1))
   }
 }

@@ -26,8 +26,11 @@ export interface StatementFields {
   readonly protocols?: ProtocolRange
 }
 
-/** The protocol that this release speaks. */
-export const ownProtocols: ProtocolRange = Object.freeze({ minimum: 2, maximum: 2 })
+/**
+ * The protocols that this release speaks. 3 differs from 2 in that whoever speaks it also takes views as streams; the packets are
+ * the same.
+ */
+export const ownProtocols: ProtocolRange = Object.freeze({ minimum: 2, maximum: 3 })
 
 /** A member as one view holds it, with what the view needs of it. Never changed, so that views can share it. */
 export interface Entry {

@@ -30,6 +30,7 @@ import { Rumours } from './rumours.ts'
 import { decodeSnapshot, encodeSnapshot } from './snapshot.ts'
 import { ownProtocols, Statement } from './statement.ts'
 import type { ProtocolRange, SwimCounters, SwimExplanation, SwimMember } from './types.ts'
+import type { ViewTransfer } from './view-transfer.ts'
 
 /**
  * SWIM (Das, Gupta, Motivala, 2002) with Lifeguard's local health, dynamic suspicion and buddy system (Dadgar, Phillips,
@@ -99,12 +100,14 @@ export class SwimCore {
     const room: ExchangeRoom = {
       datagramBytes: packer.datagramRoomBytes,
       streamBytes: packer.streamRoomBytes,
+      streamedViewMembers: streamPacketBytes > 0 ? (options.streamedViewMembers ?? 0) : 0,
     }
     this.#budget =
       from === undefined ? new AnswerBudget(tuning.maximumSyncBytesPerSecond, nowMs) : from.#budget.clone()
     this.rumours = from?.rumours.clone(membership, random) ?? new Rumours(membership, random)
     const { rumours } = this
-    const parts = { membership, random, send, room, token, news: rumours, budget: this.#budget }
+    const protocolFor = packer.protocolFor.bind(packer)
+    const parts = { membership, random, send, room, token, news: rumours, budget: this.#budget, protocolFor }
     this.prober =
       from?.prober.clone(membership, random, send) ?? new Prober(membership, random, send, features, nowMs)
     this.antiEntropy = from?.antiEntropy.clone(parts) ?? new AntiEntropy(parts)
@@ -285,6 +288,22 @@ export class SwimCore {
     this.#settle(nowMs)
   }
 
+  /**
+   * The next piece of a view that goes by a stream; `'later'` while it would be more than
+   * {@link SwimTuning.maximumSyncBytesPerSecond}, undefined when that was all.
+   */
+  nextOfView(view: ViewTransfer, nowMs: number): Uint8Array | 'later' | undefined {
+    if (view.done || this.silent) return undefined
+    const state = this.antiEntropy.nextOfView(view, nowMs)
+    return state === undefined ? 'later' : this.packer.piece(view.recipient, state)
+  }
+
+  /** Notes that a view could not be sent by a stream: it goes by datagrams, as far as they carry it. */
+  viewFailed(view: ViewTransfer, nowMs: number): void {
+    if (!this.membership.voice.leaving) this.antiEntropy.viewFailed(view, nowMs)
+    this.#settle(nowMs)
+  }
+
   /** Notes whether a stream to a member could be had: as long as none can, views are exchanged with it by datagrams. */
   noteStream(nodeId: NodeId, works: boolean): void {
     this.antiEntropy.noteStream(nodeId, works)
@@ -300,7 +319,8 @@ export class SwimCore {
 
   /**
    * Takes in a packet. Never throws for its content: what is wrong is counted and dropped. `peer` is who brought it by a
-   * stream, if one did: it may speak for nobody else.
+   * stream, if one did: it may speak for nobody else. `from` may then be empty for a stranger, who is answered where it says it
+   * is; one that does not say so is not heard.
    */
   receive(from: string, bytes: Uint8Array, nowMs: number, peer?: NodeId): void {
     let packet: DecodedPacket
@@ -311,8 +331,11 @@ export class SwimCore {
       this.#countRefused(error)
       return
     }
-    if (peer !== undefined && packet.sender.nodeId !== peer) this.counters.malformed++
-    else this.receivePacket(from, packet, nowMs, peer !== undefined)
+    const origin = from === '' ? ownAddressIn(packet) : from
+    if ((peer !== undefined && packet.sender.nodeId !== peer) || origin === '') {
+      this.counters.packetsReceived++
+      this.counters.malformed++
+    } else this.receivePacket(origin, packet, nowMs, peer !== undefined)
   }
 
   /** Takes in a packet that is decoded already. */
@@ -355,10 +378,12 @@ export class SwimCore {
   takeOutput(): SwimOutput {
     const output = {
       packets: this.packer.packets,
+      views: this.antiEntropy.views,
       events: this.membership.events,
       deliveries: this.rumours.deliveries,
     }
     if (this.packer.packets.length > 0) this.packer.packets = []
+    if (this.antiEntropy.views.length > 0) this.antiEntropy.views = []
     if (this.membership.events.length > 0) this.membership.events = []
     if (this.rumours.deliveries.length > 0) this.rumours.deliveries = []
     this.#eventsSeen = 0
@@ -427,3 +452,15 @@ export class SwimCore {
 
 /** Members whose addresses are remembered over a restart. */
 const snapshotAddresses = 64
+
+/** Where the sender of a packet says it is; empty when it does not say so. */
+function ownAddressIn({ sender, messages }: DecodedPacket): string {
+  for (const message of messages) {
+    if (message.kind === 'alive' && message.statement.nodeId === sender.nodeId)
+      return message.statement.address
+    if (message.kind !== 'state') continue
+    const own = message.records.find(({ statement }) => statement.nodeId === sender.nodeId)
+    if (own !== undefined) return own.statement.address
+  }
+  return ''
+}

@@ -58,9 +58,12 @@ suite('SWIM packets', () => {
 
   test('a range of versions is spoken', () => {
     const bytes = encodePacket('city', sender, [samples.ping])
+    assert.equal(bytes[0], 2, 'the oldest, for whoever is not known')
     bytes[0] = 3
+    assert.deepEqual(decodePacket(bytes, 'city').messages, [samples.ping])
+    bytes[0] = 4
     assert.throws(() => decodePacket(bytes, 'city'), { code: 'PROTOCOL_VERSION' })
-    assert.deepEqual(decodePacket(bytes, 'city', { minimum: 2, maximum: 3 }).messages, [samples.ping])
+    assert.deepEqual(decodePacket(bytes, 'city', { minimum: 2, maximum: 4 }).messages, [samples.ping])
   })
 
   test('a foreign label and a foreign version are told apart from rubbish', () => {

@@ -33,3 +33,8 @@ export const goldenMessages: Readonly<Record<string, string>> = {
   contest: '1302ac02',
   ballot: '140bac0209075b3a3a315d3a31',
 }
+
+/** A piece of a view that goes by a stream, in protocol version 3: a packet with a state of two members. */
+export const goldenPiece =
+  '0304746573740473656c6601000a3200040800010200000000000473656c6601000673656c663a31020300' +
+  '00010100000470656572010106706565723a31020300'

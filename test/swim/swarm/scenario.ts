@@ -21,13 +21,13 @@ class Scenario {
     this.settings = settings
     this.random = random
     this.onLine = onLine
-    const { tuning, streams, coordinates } = settings
+    const { tuning, streams, streamedViewMembers, coordinates } = settings
     this.swarm = new Swarm({
       seed,
       tuning,
       alter,
       decodeEvery: 4,
-      core: { coordinates, streamPacketBytes: streams ? 60_000 : 0 },
+      core: { coordinates, streamPacketBytes: streams ? 60_000 : 0, streamedViewMembers },
       ...(onLine === undefined
         ? {}
         : {
@@ -40,10 +40,12 @@ class Scenario {
   }
 
   start(nodeId: string, seeds: readonly string[]): void {
-    const { drift } = this.settings
+    const { drift, older } = this.settings
+    const core =
+      older > 0 && chance(this.random, older) ? { protocols: { minimum: 2, maximum: 2 } } : undefined
     const rate = 1 + between(this.random, -drift, drift)
     const offsetMs = drift > 0 ? this.random.float() * 1e6 : 0
-    this.swarm.start(nodeId, seeds, { rate, offsetMs, metadata: this.#metadata() })
+    this.swarm.start(nodeId, seeds, { rate, offsetMs, metadata: this.#metadata(), core })
   }
 
   form(): void {

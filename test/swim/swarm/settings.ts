@@ -7,6 +7,10 @@ export interface Settings {
   readonly size: number
   readonly tuning: SwimTuning
   readonly streams: boolean
+  /** Views of more members go as streams; 0 for none. */
+  readonly streamedViewMembers: number
+  /** Share of the nodes that run an older release, which knows no such streams. */
+  readonly older: number
   readonly coordinates: boolean
   /** How far clocks run fast or slow. */
   readonly drift: number
@@ -44,6 +48,8 @@ export function drawSettings(random: SeededRandom): Settings {
     coordinates: chance(random, 0.7),
     drift: chance(random, 0.5) ? random.float() * 0.02 : 0,
     stepMs: between(random, 2_000, 10_000),
+    streamedViewMembers: chance(random, 0.5) ? whole(1, 10) : 0,
+    older: chance(random, 0.3) ? random.float() : 0,
   }
 }
 

@@ -5,6 +5,7 @@ import type { SwimPacket } from '../../../src/swim/core/output.ts'
 import { SwimCore } from '../../../src/swim/core/swim-core.ts'
 import { lanProfile, type SwimTuning } from '../../../src/swim/core/tuning.ts'
 import type { SwimEvent } from '../../../src/swim/core/types.ts'
+import type { ViewTransfer } from '../../../src/swim/core/view-transfer.ts'
 import { EventQueue } from './event-queue.ts'
 import { SwarmNetwork } from './network.ts'
 
@@ -76,6 +77,8 @@ export class Swarm {
   packetsSent = 0
   bytesSent = 0
   packetsDelivered = 0
+  /** Pieces of views that went by streams. */
+  viewPieces = 0
   events = 0
   readonly #options: SwarmOptions
   readonly #processes = new Map<string, SwarmProcess>()
@@ -370,9 +373,38 @@ export class Swarm {
       if (process.outbox === undefined) this.#transmit(process, packet)
       else process.outbox.push(packet)
     }
+    for (const view of output.views) this.#stream(process, view)
     const { onEvent } = this.#options
     if (onEvent !== undefined) for (const event of output.events) onEvent(event, process, this.nowMs)
     this.#schedule(process)
+  }
+
+  /** Carries a view piece by piece, each in its own time; whatever is in the way breaks it off. */
+  #stream(sender: SwarmProcess, view: ViewTransfer): void {
+    const { minimumDelayMs, maximumDelayMs } = this.network.faults
+    this.at(minimumDelayMs + (maximumDelayMs - minimumDelayMs) / 2, () => {
+      if (!sender.alive) return
+      const receiver = this.#byAddress.get(view.to)
+      const reached =
+        receiver?.alive === true &&
+        receiver.inbox === undefined &&
+        this.network.reaches(sender.index, receiver.index) &&
+        this.network.reaches(receiver.index, sender.index)
+      const nowMs = this.localMs(sender)
+      if (!reached) {
+        sender.core.viewFailed(view, nowMs)
+        this.#settle(sender)
+        return
+      }
+      const piece = sender.core.nextOfView(view, nowMs)
+      if (piece === undefined) return
+      if (piece !== 'later') {
+        this.viewPieces++
+        receiver.core.receive(sender.address, piece, this.localMs(receiver), sender.core.self.nodeId)
+        this.#settle(receiver)
+      }
+      this.#stream(sender, view)
+    })
   }
 
   /** A wake that comes too early finds nothing to do and plans the right one; so only earlier ones are queued. */
