@@ -120,9 +120,17 @@ export class MemberTable {
 
   /** Notes something of a member. */
   note(nodeId: NodeId, change: Partial<MemberNotes>): void {
-    const notes = this.#notes.get(nodeId)
+    const notes = this.notesFor(nodeId)
     if (notes !== undefined) Object.assign(notes, change)
-    else if (this.#slots.has(nodeId)) this.#notes.set(nodeId, { ...noNotes, ...change })
+  }
+
+  /** The notes about a member, to be changed in place; undefined for one that is not known. */
+  notesFor(nodeId: NodeId): MemberNotes | undefined {
+    const known = this.#notes.get(nodeId)
+    if (known !== undefined || !this.#slots.has(nodeId)) return known
+    const notes = { ...noNotes }
+    this.#notes.set(nodeId, notes)
+    return notes
   }
 
   /** All members, this node first. */

@@ -188,15 +188,17 @@ export class Prober {
       if (probe.trial) return
       this.#membership.health.add(-1)
       if (reliable) this.#noteStream(responder, nowMs)
+      const notes = this.#membership.table.notesFor(responder)
+      if (notes === undefined) return
+      notes.answeredAtMs = nowMs
+      notes.answeredBy = pathOf(sender, responder, reliable)
+      if (!direct || reliable) return
       const roundTripMs = nowMs - probe.startedMs
-      const answer = { answeredAtMs: nowMs, answeredBy: pathOf(sender, responder, reliable) }
-      this.#membership.table.note(responder, direct && !reliable ? { ...answer, roundTripMs } : answer)
-      if (direct && !reliable && coordinate !== undefined && this.#features.coordinates) {
-        const { table } = this.#membership
-        const recentMs = [...(table.notes(responder)?.recentMs ?? []), roundTripMs].slice(-roundTripSamples)
-        this.#place.observe(coordinate, medianOf(recentMs), this.#random)
-        table.note(responder, { coordinate, recentMs })
-      }
+      notes.roundTripMs = roundTripMs
+      if (coordinate === undefined || !this.#features.coordinates) return
+      notes.recentMs = [...notes.recentMs.slice(1 - roundTripSamples), roundTripMs]
+      notes.coordinate = coordinate
+      this.#place.observe(coordinate, medianOf(notes.recentMs), this.#random)
       return
     }
     const relay = this.#relays.get(sequence)

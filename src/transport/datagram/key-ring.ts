@@ -88,6 +88,14 @@ export class KeyRing {
     return this.#keys.get(id)
   }
 
+  /** The key whose name stands in a packet at `at`. @internal */
+  findIn(packet: Uint8Array, at: number): RingKey | undefined {
+    // Nearly always the one that we send with ourselves.
+    if (isNamed(this.#primary, packet, at)) return this.#primary
+    for (const key of this.#keys.values()) if (isNamed(key, packet, at)) return key
+    return undefined
+  }
+
   #add(bytes: Uint8Array): RingKey {
     const { id, idBytes } = nameOf(checkKey(bytes))
     const known = this.#keys.get(id)
@@ -103,6 +111,11 @@ export class KeyRing {
     this.#keys.set(id, entry)
     return entry
   }
+}
+
+function isNamed({ idBytes }: RingKey, packet: Uint8Array, at: number): boolean {
+  for (let i = 0; i < keyIdBytes; i++) if (packet[at + i] !== idBytes[i]) return false
+  return true
 }
 
 /** Says nothing of the value: it may be a secret. */

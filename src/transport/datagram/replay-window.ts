@@ -34,20 +34,25 @@ export class ReplayWindow {
 /** The windows of all senders, the least recently heard one forgotten first. */
 export class ReplayGuard {
   readonly #limit: number
-  readonly #windows = new Map<string, ReplayWindow>()
+  readonly #windows = new Map<number, ReplayWindow>()
+  /** Whoever was heard last is at the end of the map already. */
+  #last: number | undefined
 
   constructor(limit: number) {
     this.#limit = limit
   }
 
   /** Takes the counter of a packet that was authenticated. False for one that was seen, or is too old to tell. */
-  accept(session: string, counter: number): boolean {
+  accept(session: number, counter: number): boolean {
     const window = this.#windows.get(session) ?? new ReplayWindow()
-    this.#windows.delete(session)
-    this.#windows.set(session, window)
-    if (this.#windows.size > this.#limit) {
-      const [oldest] = this.#windows.keys()
-      this.#windows.delete(oldest as string)
+    if (session !== this.#last) {
+      this.#last = session
+      this.#windows.delete(session)
+      this.#windows.set(session, window)
+      if (this.#windows.size > this.#limit) {
+        const [oldest] = this.#windows.keys()
+        this.#windows.delete(oldest as number)
+      }
     }
     return window.accept(counter)
   }

@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
-import { hex, utf8 } from '../../core/bytes.ts'
+import { utf8 } from '../../core/bytes.ts'
 import { crc32 } from '../../core/checksum.ts'
 import type { ClusterId } from '../../model/ids.ts'
 import { type KeyRing, keyIdBytes, type RingKey } from './key-ring.ts'
@@ -51,6 +51,8 @@ const nonceBytes = sessionBytes + counterBytes
 const headerBytes = 1 + keyIdBytes + nonceBytes
 const tagBytes = 16
 const lastCounter = 0xffff_ffff
+const algorithm = 'aes-256-gcm'
+const cipherOptions = { authTagLength: tagBytes } as const
 
 /** Senders whose counters are remembered. */
 const maximumSessions = 16_384
@@ -66,7 +68,8 @@ const maximumSessions = 16_384
 export class GcmSealer implements Sealer {
   readonly overheadBytes: number = headerBytes + tagBytes
   readonly #ring: KeyRing
-  readonly #label: Uint8Array
+  /** What is authenticated besides the payload: a packet's header, then the cluster's name. */
+  readonly #associated: Uint8Array
   readonly #guard = new ReplayGuard(maximumSessions)
   /** By address: the key that was used there last, where it is not the one that we send with. */
   readonly #olderKeys = new Map<string, string>()
@@ -75,7 +78,9 @@ export class GcmSealer implements Sealer {
 
   constructor(ring: KeyRing, clusterId: ClusterId) {
     this.#ring = ring
-    this.#label = utf8(clusterId)
+    const label = utf8(clusterId)
+    this.#associated = new Uint8Array(headerBytes + label.length)
+    this.#associated.set(label, headerBytes)
   }
 
   seal(payload: Uint8Array, to = ''): Uint8Array {
@@ -84,13 +89,11 @@ export class GcmSealer implements Sealer {
     packet[0] = formats.sealed
     packet.set(idBytes, 1)
     packet.set(this.#session, 1 + keyIdBytes)
-    new DataView(packet.buffer).setUint32(1 + keyIdBytes + sessionBytes, this.#counter)
+    writeU32(packet, 1 + keyIdBytes + sessionBytes, this.#counter)
     this.#count()
-    const header = packet.subarray(0, headerBytes)
-    const cipher = createCipheriv('aes-256-gcm', key, header.subarray(1 + keyIdBytes), {
-      authTagLength: tagBytes,
-    })
-    cipher.setAAD(this.#associated(header))
+    const nonce = packet.subarray(1 + keyIdBytes, headerBytes)
+    const cipher = createCipheriv(algorithm, key, nonce, cipherOptions)
+    cipher.setAAD(this.#withHeader(packet))
     packet.set(cipher.update(payload), headerBytes)
     cipher.final()
     packet.set(cipher.getAuthTag(), headerBytes + payload.length)
@@ -99,16 +102,15 @@ export class GcmSealer implements Sealer {
 
   open(packet: Uint8Array, from = ''): Uint8Array | PacketProblem {
     if (packet.length < this.overheadBytes || packet[0] !== formats.sealed) return 'malformed'
-    const found = this.#ring.find(hex(packet.subarray(1, 1 + keyIdBytes)))
+    const found = this.#ring.findIn(packet, 1)
     if (found === undefined) {
       this.#ring.noteMismatch()
       return 'unknown key'
     }
-    const header = packet.subarray(0, headerBytes)
-    const nonce = header.subarray(1 + keyIdBytes)
+    const nonce = packet.subarray(1 + keyIdBytes, headerBytes)
     const body = packet.subarray(headerBytes, packet.length - tagBytes)
-    const decipher = createDecipheriv('aes-256-gcm', found.key, nonce, { authTagLength: tagBytes })
-    decipher.setAAD(this.#associated(header))
+    const decipher = createDecipheriv(algorithm, found.key, nonce, cipherOptions)
+    decipher.setAAD(this.#withHeader(packet))
     decipher.setAuthTag(packet.subarray(packet.length - tagBytes))
     const payload = decipher.update(body)
     try {
@@ -116,8 +118,9 @@ export class GcmSealer implements Sealer {
     } catch {
       return 'forged'
     }
-    const session = hex(nonce.subarray(0, sessionBytes))
-    const counter = new DataView(nonce.buffer, nonce.byteOffset).getUint32(sessionBytes)
+    // 53 bits of the random 64 tell sessions apart as well as all of them.
+    const session = readU32(nonce, 0) * 0x20_0000 + (readU32(nonce, 4) >>> 11)
+    const counter = readU32(nonce, sessionBytes)
     // Only what is authentic may move a window.
     if (!this.#guard.accept(session, counter)) return 'replayed'
     this.#noteKey(from, found)
@@ -151,10 +154,23 @@ export class GcmSealer implements Sealer {
     } else this.#counter++
   }
 
-  #associated(header: Uint8Array): Uint8Array {
-    const data = new Uint8Array(header.length + this.#label.length)
-    data.set(header)
-    data.set(this.#label, header.length)
+  /** Valid until the next call: the cipher takes it in at once. */
+  #withHeader(packet: Uint8Array): Uint8Array {
+    const data = this.#associated
+    for (let i = 0; i < headerBytes; i++) data[i] = packet[i] as number
     return data
   }
+}
+
+/** Big endian. A view of the bytes would cost more than the four of them. */
+function writeU32(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value >>> 24
+  bytes[at + 1] = value >>> 16
+  bytes[at + 2] = value >>> 8
+  bytes[at + 3] = value
+}
+
+function readU32(bytes: Uint8Array, at: number): number {
+  const high = ((bytes[at] as number) << 8) | (bytes[at + 1] as number)
+  return high * 0x1_0000 + (((bytes[at + 2] as number) << 8) | (bytes[at + 3] as number))
 }
