@@ -13,8 +13,14 @@ import { Suspicions } from './suspicions.ts'
 import type { SwimTuning } from './tuning.ts'
 import type { SwimCounters, SwimEvent, SwimEventType, SwimMember } from './types.ts'
 
-/** A version is believed only this far above the one that is known, or one forged number would silence a member. */
-export const maximumVersionStep: number = versionsInAdmission * 2
+/**
+ * A version is believed only this far above the one that is known, or one forged number would silence a member: it must be able to
+ * speak above what is said of it. Whoever is not known yet may have been expelled so many times before.
+ */
+export const maximumVersionStep: number = versionsInAdmission * 4_096
+
+/** What lies above is no number that anybody came to by itself, and leaves no room to speak above it. */
+export const maximumVersion: number = 2 ** 52
 
 /**
  * Up to so many members each asks a suspect itself, just before it would declare it dead. Gossip of a refutation misses a
@@ -313,7 +319,7 @@ export class Membership {
 
   /** @internal */
   admits(knownVersion: number, version: number): boolean {
-    return version <= knownVersion + maximumVersionStep
+    return version <= Math.min(knownVersion + maximumVersionStep, maximumVersion)
   }
 
   /** @internal A member refuted an accusation. Whoever does so again and again is expelled. */

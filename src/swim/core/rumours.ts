@@ -20,6 +20,13 @@ const maximumTravelling = 1_024
 /** This node tells nothing new while so many travel: it would stop the news of others. */
 const maximumToAdd = 512
 
+/** Questions of our own to which answers are taken. */
+const maximumAsked = 1_024
+
+/** A Lamport time is believed only this far above ours, and not beyond what leaves room to count on. */
+const maximumClockStep = 2 ** 32
+const maximumClock = 2 ** 52
+
 /** News that are older than this, counted in news, were forgotten and are not taken again. */
 const maximumAge = 1_024
 
@@ -39,6 +46,8 @@ export class Rumours {
   readonly #random: Random
   #clock = 0
   readonly #heard = new Set<string>()
+  /** Our own last questions. */
+  readonly #asked = new Set<number>()
   #kept: KeptNews[] = []
   /** Keys of what may still wait in the queue, the oldest first. */
   #travelling: string[] = []
@@ -74,6 +83,8 @@ export class Rumours {
   ask(name: string, payload: Uint8Array, nowMs: number): number {
     const origin = this.#membership.nodeId
     const id = this.#random.uint32()
+    this.#asked.add(id)
+    if (this.#asked.size > maximumAsked) this.#asked.delete(this.#asked.keys().next().value as number)
     this.onQuery({ kind: 'query', origin, time: ++this.#clock, id, name, payload }, nowMs)
     return id
   }
@@ -91,7 +102,8 @@ export class Rumours {
   }
 
   onAnswer({ id, payload }: AnswerMessage, responder: NodeId): void {
-    this.deliveries.push({ kind: 'answer', id, responder, payload })
+    // What nobody asked for would push out what others told.
+    if (this.#asked.has(id)) this.deliveries.push({ kind: 'answer', id, responder, payload })
   }
 
   /** What is recent enough that somebody may have missed it. */
@@ -110,7 +122,8 @@ export class Rumours {
 
   /** Takes over the time of others, so that what this node tells comes after what it heard of. */
   witness(time: number): void {
-    if (Number.isSafeInteger(time) && time <= this.#clock + 2 ** 32) this.#clock = Math.max(this.#clock, time)
+    if (time <= Math.min(this.#clock + maximumClockStep, maximumClock))
+      this.#clock = Math.max(this.#clock, time)
   }
 
   /** @internal True for what was not heard before; it travels on. */
@@ -141,6 +154,7 @@ export class Rumours {
     const copy = new Rumours(membership, random)
     copy.#clock = this.#clock
     for (const key of this.#heard) copy.#heard.add(key)
+    for (const id of this.#asked) copy.#asked.add(id)
     copy.#kept = this.#kept.slice()
     copy.#travelling = this.#travelling.slice()
     return copy

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { versionsInAdmission } from '../../../src/swim/core/expulsion.ts'
 import { maximumVersionStep } from '../../../src/swim/core/membership.ts'
 import type { SwimCore } from '../../../src/swim/core/swim-core.ts'
 import { alive, happened, hear, hearAs, makeCore, runTo, said, sent, sentOf } from '../support/core.ts'
@@ -180,6 +181,39 @@ suite('about ourselves', () => {
       missing.takeOutput().events.at(-1)?.reason ?? '',
       /only 1 of 3 members voted: another vote will follow/,
     )
+  })
+
+  test('a newcomer takes in a member that was expelled before, however often', () => {
+    const core = makeCore()
+    const version = versionsInAdmission * 100 + 3
+    hear(core, 'b', 0, alive('b', version))
+    assert.equal(core.member('b')?.state, 'alive')
+    hear(core, 'c', 1, { kind: 'suspect', nodeId: 'b', version, accuser: 'c' })
+    hear(core, 'b', 2, alive('b', version + 1))
+    assert.equal(core.member('b')?.state, 'alive')
+  })
+
+  test('numbers beyond all counting neither end the version of a member nor silence it', () => {
+    const core = makeCore()
+    hear(core, 'b', 0, alive('b', 1), alive('c', 1))
+    let nowMs = 1
+    for (const version of [2 ** 40, 2 ** 44, 2 ** 50, 2 ** 52, 2 ** 52 + 1, Number.MAX_SAFE_INTEGER]) {
+      hear(core, 'b', nowMs++, { kind: 'suspect', nodeId: 'self', version, accuser: 'c' })
+      hear(core, 'b', nowMs++, { kind: 'dead', nodeId: 'self', version, accuser: 'c' })
+      hear(core, 'b', nowMs++, alive('self', version))
+      hear(core, 'b', nowMs++, { kind: 'dead', nodeId: 'c', version, accuser: 'b' })
+    }
+    // One forged number moves it as far as a newcomer believes, and no further than it can speak above.
+    assert.ok(core.self.version > 2 ** 40 && core.self.version < maximumVersionStep * 2)
+    assert.equal(core.self.state, 'alive')
+    hear(core, 'c', nowMs, alive('c', 2 ** 44 + 2))
+    assert.equal(core.member('c')?.state, 'alive')
+    const judge = makeCore({}, { nodeId: 'judge', address: 'judge:1' })
+    hear(judge, 'b', 0, alive('self', 1))
+    for (let version = maximumVersionStep; version <= core.self.version; version *= 2)
+      hear(judge, 'b', 1, alive('self', Math.min(version, core.self.version)))
+    hear(judge, 'b', 2, alive('self', core.self.version))
+    assert.equal(judge.member('self')?.version, core.self.version)
   })
 
   test('another process that asks for a vote about our name is heard at once', () => {

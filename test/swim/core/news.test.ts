@@ -87,6 +87,8 @@ suite('what hosts tell each other', () => {
     core.takeOutput()
     hear(core, 'a', 4, { kind: 'answer', id, payload })
     assert.deepEqual(core.takeOutput().deliveries, [{ kind: 'answer', id, responder: 'a', payload }])
+    hear(core, 'a', 5, { kind: 'answer', id: id + 1, payload })
+    assert.deepEqual(core.takeOutput().deliveries, [], 'nobody asked for it')
   })
 
   test('names and payloads have limits', () => {
