@@ -71,9 +71,10 @@ export class ViewStreams {
     const { env, core, channel } = this.#parts
     let stream: OutgoingStream | undefined
     try {
-      stream = await this.#patiently((signal) =>
+      const opened = await this.#patiently((signal) =>
         channel.openStream(view.recipient, new Uint8Array(0), { signal }),
       )
+      stream = opened
       for (;;) {
         const piece = core.nextOfView(view, env.clock.monotonicMs())
         if (piece === undefined) break
@@ -81,12 +82,10 @@ export class ViewStreams {
           await sleep(env.timers, pauseMs, this.#closing.signal)
           continue
         }
-        const { write } = stream
-        await this.#patiently((signal) => write.call(stream, piece, { signal }))
+        await this.#patiently((signal) => opened.write(piece, { signal }))
         await this.#turn()
       }
-      const { end } = stream
-      await this.#patiently((signal) => end.call(stream, { signal }))
+      await this.#patiently((signal) => opened.end({ signal }))
       core.noteStream(view.recipient, true)
     } catch (error) {
       stream?.destroy()

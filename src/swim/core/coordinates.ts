@@ -17,9 +17,14 @@ export interface Coordinate {
 
 /** The round trip to be expected between two places. */
 export function distanceMs(a: Coordinate, b: Coordinate): number {
+  return apartMs(a, b) + a.heightMs + b.heightMs
+}
+
+/** How far apart two places are without what every path of either has in common, such as a slow process. */
+export function apartMs(a: Coordinate, b: Coordinate): number {
   let sum = 0
   for (let i = 0; i < coordinateDimensions; i++) sum += ((a.vector[i] ?? 0) - (b.vector[i] ?? 0)) ** 2
-  return Math.sqrt(sum) + a.heightMs + b.heightMs
+  return Math.sqrt(sum)
 }
 
 const maximumError = 1.5

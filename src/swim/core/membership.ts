@@ -328,7 +328,7 @@ export class Membership {
     this.evidence.refuted(nodeId, accusers, wasDead, nowMs)
     // Who is unwell itself judges nobody.
     if (this.health.score > 1 || this.voice.state !== 'member') return
-    if (!this.evidence.convicts(nodeId, this.table.live, this.#expelled.size, nowMs)) return
+    if (!this.evidence.convicts(nodeId, this.table.live, this.#heldOut(), nowMs)) return
     this.counters.expulsions++
     this.applyDead(nodeId, expulsionOf(version), this.nodeId, nowMs)
   }
@@ -407,6 +407,13 @@ export class Membership {
     if (before?.state !== 'dead' || isExpulsion(before.version)) return []
     if (nowMs - this.table.sinceMs(nodeId) > this.tuning.expelWindowMs / 2) return []
     return this.table.notes(nodeId)?.accusations.map(({ accuser }) => accuser) ?? []
+  }
+
+  /** Members that are held out. Those that were forgotten meanwhile are, and would speak for a bad network for ever. */
+  #heldOut(): number {
+    for (const nodeId of this.#expelled)
+      if (this.table.get(nodeId) === undefined) this.#expelled.delete(nodeId)
+    return this.#expelled.size
   }
 
   #accusation(accuser: NodeId, nowMs: number): Accusation {

@@ -1,5 +1,4 @@
 import type { NodeId } from '../../model/ids.ts'
-import type { SwimCoreOptions } from './core-options.ts'
 import type { DecodedPacket } from './messages.ts'
 import type { SwimDelivery, SwimEvent } from './types.ts'
 import type { ViewTransfer } from './view-transfer.ts'
@@ -22,7 +21,7 @@ export interface SwimPacket {
 export interface SwimOutput {
   /** To be sent, in any order. */
   readonly packets: readonly SwimPacket[]
-  /** Views that are to go by a stream: see {@link SwimCoreOptions.streamedViewMembers}. */
+  /** Views that are to go by a stream each, piece by piece. Only where the core was told that there are streams. */
   readonly views: readonly ViewTransfer[]
   /** To be emitted, in this order. */
   readonly events: readonly SwimEvent[]

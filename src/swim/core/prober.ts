@@ -1,6 +1,7 @@
 import type { Random } from '../../core/random.ts'
 import type { NodeId } from '../../model/ids.ts'
 import { type Coordinate, medianOf, roundTripSamples, VivaldiPlace } from './coordinates.ts'
+import { chooseHelpers } from './helpers.ts'
 import { isLive } from './member-table.ts'
 import type { Membership } from './membership.ts'
 import type { AckMessage, IndirectPingMessage, SwimMessage } from './messages.ts'
@@ -225,11 +226,7 @@ export class Prober {
     this.extendPeriod(nowMs + restMs)
     probe.silentHelpers = new Set()
     if (probe.trial) return
-    const helpers = table.pick(
-      tuning.indirectProbes,
-      this.#random,
-      ({ member }) => member.state === 'alive' && member.nodeId !== probe.target,
-    )
+    const helpers = this.helpersFor(probe.target)
     probe.helpers = helpers.map(({ member }) => member.nodeId)
     const { sequence, target } = probe
     // It must arrive before we judge.
@@ -241,6 +238,16 @@ export class Prober {
     const address = table.get(target)?.member.address ?? ''
     if (this.#features.streams && address !== '')
       this.#send(address, [{ kind: 'ping', sequence, target }], target, true)
+  }
+
+  /** @internal */
+  helpersFor(target: NodeId): Entry[] {
+    return chooseHelpers({
+      membership: this.#membership,
+      random: this.#random,
+      here: this.coordinate,
+      target,
+    })
   }
 
   /** @internal However late we are, those who are asked get their time. */

@@ -216,6 +216,32 @@ suite('about ourselves', () => {
     assert.equal(judge.member('self')?.version, core.self.version)
   })
 
+  test('a member that was expelled and forgotten does not stand for a bad network', () => {
+    const flap = (core: SwimCore, nodeId: string, nowMs: number): void => {
+      for (let i = 0; i < 4; i++) {
+        const version = (core.member(nodeId)?.version ?? 0) + i
+        hear(core, 'a', nowMs + i, {
+          kind: 'suspect',
+          nodeId,
+          version,
+          accuser: ['a', 'b', 'c', 'd'][i] ?? 'a',
+        })
+        hear(core, nodeId, nowMs + i, alive(nodeId, version + 1))
+      }
+    }
+    const names = ['a', 'b', 'c', 'd', 'e', 'f']
+    const core = makeCore({ tombstoneMs: 5_000, expelWindowMs: 1_000 })
+    hear(core, 'a', 0, ...names.map((name) => alive(name, 1)))
+    flap(core, 'e', 10)
+    assert.ok(core.explain('e', 20)?.expelled)
+    flap(core, 'f', 3_010)
+    assert.equal(core.explain('f', 3_020)?.expelled, false, 'two of seven at once: the network is bad')
+    core.membership.table.expire(6_000)
+    assert.equal(core.member('e'), undefined)
+    flap(core, 'f', 6_010)
+    assert.ok(core.explain('f', 6_020)?.expelled)
+  })
+
   test('another process that asks for a vote about our name is heard at once', () => {
     const core = makeCore({}, { incarnation: 2 })
     hear(core, 'b', 0, alive('b', 1))

@@ -1,3 +1,4 @@
+import { SeededRandom } from '../../../src/core/random.ts'
 import { confirmationsWanted, suspicionMinimumMs } from '../../../src/swim/core/formulas.ts'
 import { Suspicion } from '../../../src/swim/core/suspicion.ts'
 import type { SwimCore } from '../../../src/swim/index.ts'
@@ -25,6 +26,13 @@ function plain(core: SwimCore, buddy: boolean): void {
   if (!buddy) core.packer.buddy = () => []
   prober.extendPeriod = () => {}
   core.antiEntropy.hurry = () => {}
+  const random = new SeededRandom(1).child(core.self.nodeId)
+  prober.helpersFor = (target) =>
+    membership.table.pick(
+      membership.tuning.indirectProbes,
+      random,
+      ({ member }) => member.state === 'alive' && member.nodeId !== target,
+    )
   membership.voice.answerAccusation = (version, claim, nowMs) => {
     answerAccusation(version, claim, nowMs)
     membership.voice.answerDue = false

@@ -30,6 +30,8 @@ export class SwarmNetwork {
   readonly incomingLoss = new Map<number, number>()
   /** Share of the datagrams to and from a process that are lost, while streams get through. */
   readonly datagramLoss = new Map<number, number>()
+  /** The time that a path takes, undefined where it is cut; instead of the drawn times. */
+  pathMs: ((from: number, to: number) => number | undefined) | undefined
   /** By sender, receiver and one way: `from * 2^20 + to`. */
   readonly #linkLoss = new Map<number, number>()
   /** Side of the partition by process; those without an entry stand on side 0. */
@@ -93,7 +95,11 @@ export class SwarmNetwork {
       if (loss > 0 && chance(random, loss)) continue
       if (this.#lostOneWay(from, to)) continue
       const held = reordering > 0 && chance(random, reordering) ? random.float() * holdMs : 0
-      delays.push(between(random, minimumDelayMs, maximumDelayMs) + held)
+      if (this.pathMs === undefined) delays.push(between(random, minimumDelayMs, maximumDelayMs) + held)
+      else {
+        const ms = this.pathMs(from, to)
+        if (ms !== undefined) delays.push(ms * between(random, 1, 1.1) + held)
+      }
     }
     return delays
   }
