@@ -119,10 +119,14 @@ export class NameVote {
     const ranked: { readonly rank: number; readonly nodeId: NodeId; readonly address: string }[] = []
     for (const { member } of table.entries()) {
       if (!isLive(member) || member.nodeId === nodeId) continue
-      ranked.push({ rank: voterRank(nodeId, member.nodeId), nodeId: member.nodeId, address: member.address })
+      const rank = voterRank(nodeId, member.nodeId)
+      // Of many thousands only a few need sorting.
+      if (rank > (ranked[voters - 1]?.rank ?? Number.POSITIVE_INFINITY)) continue
+      ranked.push({ rank, nodeId: member.nodeId, address: member.address })
+      ranked.sort((a, b) => a.rank - b.rank || (a.nodeId < b.nodeId ? -1 : 1))
+      ranked.length = Math.min(ranked.length, voters)
     }
-    ranked.sort((a, b) => a.rank - b.rank || (a.nodeId < b.nodeId ? -1 : 1))
-    return new Map(ranked.slice(0, voters).map((voter) => [voter.nodeId, voter.address]))
+    return new Map(ranked.map((voter) => [voter.nodeId, voter.address]))
   }
 
   /** @internal False while too few have answered to tell what most would say. */
