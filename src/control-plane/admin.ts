@@ -9,7 +9,7 @@ import { isFinished, type Job, Jobs } from '../jobs/index.ts'
 import { RangeDirectory } from '../metadata/index.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
 import { Nodes } from '../nodes/index.ts'
-import { NodeOperations } from '../placement/index.ts'
+import { NodeOperations, ReplicaSets } from '../placement/index.ts'
 import {
   checkSchemaChange,
   initialChangeState,
@@ -32,6 +32,8 @@ export class Admin {
   readonly jobs: Jobs
   /** Maintenance, rolling restarts and the evacuation of racks and zones. */
   readonly operations: NodeOperations
+  /** Replica sets without a quorum of their own: their members and their primaries. */
+  readonly replicaSets: ReplicaSets
   /** The tables and their descriptors. */
   readonly catalog: SchemaCatalog
   /** The ranges and where their replicas are. */
@@ -49,6 +51,7 @@ export class Admin {
     })
     this.jobs = new Jobs(options)
     this.operations = new NodeOperations(options)
+    this.replicaSets = new ReplicaSets(options)
     this.catalog = new SchemaCatalog(options)
   }
 

@@ -1,6 +1,13 @@
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
-import { checkOptions, functionOption, integerOption, type OptionCheck, optional } from '../core/options.ts'
+import {
+  checkOptions,
+  functionOption,
+  integerOption,
+  type OptionCheck,
+  objectOption,
+  optional,
+} from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { SchemaChunk, SchemaHost, SchemaValidation } from '../interfaces/schema-host.ts'
 import { JobRunner, type JobType } from '../jobs/index.ts'
@@ -26,9 +33,12 @@ import {
   type PlacementTuning,
   placementLimits,
   placementPolicy,
+  primaryChangeJob,
+  type ReplicaSetPorts,
   rollingRestartJob,
   SplitController,
   type SplitPolicy,
+  setChangeJob,
   splitJob,
   splitPolicy,
 } from '../placement/index.ts'
@@ -55,6 +65,8 @@ export interface PlacementOptions
   readonly splits?: Partial<Omit<SplitPolicy, 'mayMerge'>>
   /** Restarts a node's process, for rolling restarts. Default: a person or another program does it. */
   readonly restart?: NonNullable<NodeOperationPorts['restart']>
+  /** How replica sets without a quorum of their own are changed. Default: nobody changes any. */
+  readonly replicaSets?: Omit<ReplicaSetPorts, 'env' | 'store'>
 }
 
 /**
@@ -73,6 +85,7 @@ export function checkPlacement(placement: unknown): PlacementOptions {
       rates: optional((value) => moveRates(value as Partial<MoveRates>)),
       splits: optional((value) => splitPolicy(value as Partial<SplitPolicy>)),
       restart: optional(functionOption<NonNullable<PlacementOptions['restart']>>()),
+      replicaSets: optional(objectOption<NonNullable<PlacementOptions['replicaSets']>>(['host'])),
       intervalMs: number(1),
       deadAfterMs: number(0),
       retryAfterMs: number(0),
@@ -160,7 +173,7 @@ export class LeaderDuties implements AsyncDisposable {
         return this.replicasOf(nodeId)
       },
     })
-    const { policy, limits, rates, splits, restart, ...tuning } = parts.placement
+    const { policy, limits, rates, splits, restart, replicaSets, ...tuning } = parts.placement
     this.maintenance = new MaintenanceView({ env, store, signal })
     this.throttle = new MoveThrottle(rates)
     const observed = (rangeId: RangeId): readonly RangeObservation[] => this.nodes.reports.observed(rangeId)
@@ -256,6 +269,9 @@ export class LeaderDuties implements AsyncDisposable {
         maintenanceJob(operations),
         rollingRestartJob(operations),
         evacuationJob(operations),
+        ...(replicaSets === undefined
+          ? []
+          : [setChangeJob({ ...replicaSets, env, store }), primaryChangeJob({ ...replicaSets, env, store })]),
         new RangeCreationJob({
           store,
           create: async (ranges, replicas, jobSignal) => {

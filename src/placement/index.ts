@@ -210,6 +210,34 @@ export type {
 } from './operations/state.ts'
 export { type MaintenanceMark, MaintenanceView } from './operations/view.ts'
 export type { ObserveRange, ReportedReplica } from './range-reports.ts'
+export { setChangeJob } from './replica-sets/change-job.ts'
+export type {
+  MemberStatus,
+  ReplicaSetRecord,
+  SetChange,
+  SetStep,
+  SetView,
+} from './replica-sets/core/change.ts'
+export { SetChangeRules } from './replica-sets/core/change.ts'
+export { type AcknowledgedWrite, ReplicaSetAudit, type WriterRules } from './replica-sets/core/invariants.ts'
+export {
+  comparePositions,
+  type LogPosition,
+  type MemberState,
+  ReplicaSetMember,
+} from './replica-sets/core/member.ts'
+export {
+  type PrimaryChange,
+  type PrimaryProgress,
+  PrimaryRules,
+  type PrimaryStep,
+} from './replica-sets/core/primary.ts'
+export { type MemberLife, QuorumSet, type SetMember } from './replica-sets/core/quorum-set.ts'
+export type { Installation, PrimaryStop, ReplicaSetHost } from './replica-sets/host.ts'
+export { primaryChangeJob } from './replica-sets/primary-job.ts'
+export type { PrimaryChangeState, SetChangeState } from './replica-sets/record.ts'
+export { type ReplicaSetCall, ReplicaSets, type StoredReplicaSet } from './replica-sets/replica-sets.ts'
+export { defaultReplicaSetTuning, type ReplicaSetPorts, type ReplicaSetTuning } from './replica-sets/work.ts'
 export {
   type DisturbanceReport,
   describeEvent,

@@ -48,6 +48,7 @@ import { decodeTuple, encodeTuple } from '../../src/model/tuple.ts'
 import * as nodes from '../../src/nodes/core/record.ts'
 import { decodeNodeReport, encodeNodeReport } from '../../src/nodes/core/report.ts'
 import { decodeJoinRequest, encodeJoinRequest } from '../../src/nodes/join.ts'
+import { type MemberLife, QuorumSet } from '../../src/placement/index.ts'
 import { decodeMergeState, encodeMergeState } from '../../src/placement/merge-job.ts'
 import { decodeMoveState, encodeMoveState } from '../../src/placement/move-state.ts'
 import {
@@ -58,6 +59,14 @@ import {
   maintenanceForm,
   restartForm,
 } from '../../src/placement/operations/state.ts'
+import {
+  decodePrimaryChange,
+  decodeReplicaSet,
+  decodeSetChange,
+  encodePrimaryChange,
+  encodeReplicaSet,
+  encodeSetChange,
+} from '../../src/placement/replica-sets/record.ts'
 import { decodeSplitState, encodeSplitState } from '../../src/placement/split-job.ts'
 import { decodeConfiguration, encodeConfiguration } from '../../src/raft/core/configuration.ts'
 import { decodeBatchEnvelope, encodeBatchEnvelope } from '../../src/raft/group/batch-envelope.ts'
@@ -190,6 +199,10 @@ const jointConfiguration = {
 }
 
 /** Plain values through their bytes. */
+function firstLife(nodeId: string): MemberLife {
+  return { nodeId, incarnation: 1 }
+}
+
 function plainly(decode: (plain: Plain) => unknown): (bytes: Uint8Array) => unknown {
   return (bytes) => decode(decodePlain(bytes, 'a plain value'))
 }
@@ -592,6 +605,52 @@ export const decoders: readonly Decoder[] = [
       ),
       // Of a release before steps had outcomes.
       encodePlain([1, 1, 2, ['n2', 1], null, null, 5, ['w', 3, [[0, 3, 3, 2]]]]),
+    ],
+  },
+  {
+    name: 'decodeReplicaSet',
+    decode: decodeReplicaSet,
+    samples: [
+      encodeReplicaSet({
+        set: QuorumSet.of(['n1', 'n2'].map(firstLife)).withCandidate('n2', firstLife('n4')),
+        unsealed: [QuorumSet.of(['n1', 'n2'].map(firstLife))],
+        primary: 'n1',
+        sequence: 7,
+      }),
+    ],
+  },
+  {
+    name: 'decodeSetChange',
+    decode: plainly(decodeSetChange),
+    samples: [
+      encodePlain(
+        encodeSetChange({
+          name: 's',
+          change: { suspect: 'n1', candidate: 'n2', incarnation: 7, mayReturn: true, begun: true },
+        }),
+      ),
+    ],
+  },
+  {
+    name: 'decodePrimaryChange',
+    decode: plainly(decodePrimaryChange),
+    samples: [
+      encodePlain(
+        encodePrimaryChange({
+          name: 's',
+          change: { to: 'n1', emergency: false, force: false },
+          progress: {
+            from: 'n2',
+            fromSequence: 3,
+            stopping: true,
+            stoppedAt: { sequence: 3, index: 9 },
+            sequence: 4,
+            chosen: 'n1',
+            target: { sequence: 3, index: 9 },
+            lossless: true,
+          },
+        }),
+      ),
     ],
   },
   {

@@ -44,9 +44,12 @@ import {
   placementLimits,
   placementPolicy,
   plan,
+  primaryChangeJob,
+  ReplicaSets,
   RuleBook,
   rollingRestartJob,
   SplitController,
+  setChangeJob,
   splitJob,
   splitPolicy,
   whatIf,
@@ -303,6 +306,7 @@ export const factories: readonly Factory[] = [
       rates: object,
       splits: object,
       restart: call,
+      replicaSets: { kind: 'port' },
       ...all(
         {
           intervalMs: 1,
@@ -828,6 +832,38 @@ export const factories: readonly Factory[] = [
       make: (options) => void make(options as never),
     }),
   ),
+  ...[setChangeJob, primaryChangeJob].map(
+    (make): Factory => ({
+      name: make.name,
+      options: {
+        env: environment,
+        store: must('port'),
+        host: must('port'),
+        grant: call,
+        pollIntervalMs: count,
+        callTimeoutMs: count,
+        stepTimeoutMs: count,
+        hydrateTimeoutMs: count,
+        maximumOutageMs: count,
+      },
+      valid: () => ({
+        env,
+        store,
+        host: Object.fromEntries(
+          ['status', 'install', 'hydrate', 'retire', 'stepDown', 'resume', 'catchUp', 'promote'].map(
+            (each) => [each, async () => {}],
+          ),
+        ),
+      }),
+      make: (options) => void make(options as never),
+    }),
+  ),
+  {
+    name: 'ReplicaSets',
+    options: { env: environment, store: must('port') },
+    valid: () => ({ env, store }),
+    make: (options) => void new ReplicaSets(options as never),
+  },
   {
     name: 'MaintenanceView',
     options: { env: environment, store: must('port'), signal: { kind: 'port' } },

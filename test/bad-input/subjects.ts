@@ -18,7 +18,7 @@ import {
 } from '../../src/metadata/index.ts'
 import type { RangeDescriptor } from '../../src/model/descriptors.ts'
 import { Nodes } from '../../src/nodes/index.ts'
-import { NodeOperations } from '../../src/placement/index.ts'
+import { NodeOperations, QuorumSet, ReplicaSets } from '../../src/placement/index.ts'
 import { RaftHost } from '../../src/raft/index.ts'
 import { SchemaCatalog } from '../../src/schema/index.ts'
 import { defineSettings, integerSetting, Settings } from '../../src/settings/index.ts'
@@ -49,6 +49,10 @@ function level(): MemoryLevel<Uint8Array, Uint8Array> {
 }
 
 /** The two arguments of every `on`. */
+function threeCopies(): QuorumSet {
+  return QuorumSet.of(['n1', 'n2', 'n3'].map((nodeId) => ({ nodeId, incarnation: 1 })))
+}
+
 function listening(emitter: { on: (event: never, listener: never) => unknown }, event: string): Call {
   return {
     name: `on ${event}`,
@@ -441,6 +445,8 @@ async function openControllers(): ReturnType<Subject['open']> {
   const settings = await Settings.open({ env, store, definitions })
   const leases = Leases.open({ env, store, holder: 'me', session: () => undefined })
   const operations = new NodeOperations({ store, env })
+  const sets = new ReplicaSets({ store, env })
+  await sets.create('s', threeCopies())
   const nodeList: Argument = { kind: 'array', also: [[], [5], ['UPPER'], ['n1', '']] }
   const wish = { right: [1, 'test'], arguments: [id, text], options: [] }
   const life = { right: ['n1', 'test'], arguments: [name, text], options: [] }
@@ -497,6 +503,71 @@ async function openControllers(): ReturnType<Subject['open']> {
     { name: 'Jobs.pause', ...wish, call: jobs.pause.bind(jobs) },
     { name: 'Jobs.resume', ...wish, call: jobs.resume.bind(jobs) },
     { name: 'Jobs.cancel', ...wish, call: jobs.cancel.bind(jobs) },
+    {
+      name: 'ReplicaSets.create',
+      right: ['s', threeCopies()],
+      arguments: [
+        name,
+        {
+          kind: 'port',
+          also: [
+            {},
+            { epoch: 1, slots: [], writeQuorum: 1, readQuorum: 1 },
+            {
+              epoch: 1,
+              slots: [[{ nodeId: 'n1', incarnation: 1, joined: 2 }]],
+              writeQuorum: 1,
+              readQuorum: 1,
+            },
+            {
+              epoch: 1,
+              slots: [[{ nodeId: 'n1', incarnation: 1, joined: 1 }]],
+              writeQuorum: 0,
+              readQuorum: 1,
+            },
+          ],
+        },
+      ],
+      options: [],
+      call: sets.create.bind(sets),
+    },
+    { name: 'ReplicaSets.get', right: ['s'], arguments: [name], options: [], call: sets.get.bind(sets) },
+    {
+      name: 'ReplicaSets.changeMember',
+      right: ['s', { suspect: 'n1', candidate: 'n4', incarnation: 1 }],
+      arguments: [
+        name,
+        {
+          kind: 'port',
+          also: [
+            {},
+            { suspect: 'n1' },
+            { suspect: 'n1', candidate: 'n4' },
+            { suspect: 'n1', candidate: 'n1', incarnation: 1 },
+            { suspect: 5, candidate: 'n1', incarnation: 1 },
+            { suspect: 'n1', candidate: 'n4', incarnation: 0 },
+            { suspect: 'n1', candidate: 'n4', incarnation: 1, mayReturn: 5 },
+          ],
+        },
+      ],
+      options: ['reason'],
+      needed: reason,
+      call: sets.changeMember.bind(sets),
+    },
+    {
+      name: 'ReplicaSets.changePrimary',
+      right: ['s', { to: 'n1' }],
+      arguments: [
+        name,
+        {
+          kind: 'port',
+          also: [{}, { to: 5 }, { to: 'n1', force: true }, { emergency: 1 }, { emergency: true, force: 1 }],
+        },
+      ],
+      options: ['reason'],
+      needed: reason,
+      call: sets.changePrimary.bind(sets),
+    },
     {
       name: 'NodeOperations.maintenance',
       right: [['n1']],
