@@ -11,6 +11,8 @@ export type ReplicaChange =
       readonly nodeId: NodeId
       /** The life of that node's data that is meant. */
       readonly incarnation: Incarnation
+      /** Which of the node's stores the copy is meant for, where it has several. Absent: the node chooses. */
+      readonly storeId?: string
     }
   | {
       /** Gives a learner that has caught up its vote. */

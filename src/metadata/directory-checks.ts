@@ -1,4 +1,4 @@
-import { checkArray, checkBytes, checkObject } from '../core/arguments.ts'
+import { checkArray, checkBytes, checkObject, checkText } from '../core/arguments.ts'
 import { compareBytes } from '../core/bytes.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { showValue } from '../core/options.ts'
@@ -23,6 +23,7 @@ export function checkChange(change: RangeChange): void {
     case 'addLearner':
       checkName(change.nodeId, 'the node of a new learner')
       checkId(change.incarnation, 'the incarnation of a new learner')
+      if (change.storeId !== undefined) checkText(change.storeId, 'the store of a new learner', 256)
       break
     case 'swap':
       checkId(change.promote, 'the replica that a swap promotes')

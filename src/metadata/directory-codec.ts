@@ -87,7 +87,11 @@ function descriptorFromFields(fields: Fields): RangeDescriptor {
 
 function changeToPlain(change: WantedChange): Plain {
   const head = [changeTypes.indexOf(change.type), change.generation, change.epoch]
-  if (change.type === 'addLearner') return [...head, change.nodeId, change.incarnation]
+  if (change.type === 'addLearner') {
+    const { nodeId, incarnation, storeId } = change
+    // Readers of an older release stop before the store, and choose one themselves.
+    return [...head, nodeId, incarnation, ...(storeId === undefined ? [] : [storeId])]
+  }
   if (change.type === 'swap') return [...head, change.promote, change.remove]
   if (change.type === 'split') return [...head, change.key, change.rightRangeId]
   if (change.type === 'freeze') return [...head, change.into, change.intoGeneration]
@@ -99,8 +103,15 @@ function changeToPlain(change: WantedChange): Plain {
 function changeFromFields(fields: Fields): WantedChange {
   const type = changeTypes[fields.oneOf('type', changeNumbers)]
   const guard = { generation: fields.uint('generation'), epoch: fields.uint('epoch') }
-  if (type === 'addLearner')
-    return { type, nodeId: fields.string('nodeId'), incarnation: fields.uint('incarnation'), ...guard }
+  if (type === 'addLearner') {
+    const learner = {
+      type,
+      nodeId: fields.string('nodeId'),
+      incarnation: fields.uint('incarnation'),
+      ...guard,
+    }
+    return fields.more ? { ...learner, storeId: fields.string('storeId') } : learner
+  }
   if (type === 'swap')
     return { type, promote: fields.uint('promote'), remove: fields.uint('remove'), ...guard }
   switch (type) {

@@ -42,6 +42,8 @@ export interface MoveState {
   readonly past?: readonly RecordedStep[]
 }
 
+type Addition = NonNullable<MoveGoal['add']>
+
 /** Steps before the last one that are kept. */
 const maximumPastSteps = 16
 
@@ -76,7 +78,7 @@ export function encodeMoveState(state: MoveState): Plain {
     goal.rangeId,
     kinds.indexOf(goal.kind),
     goal.priority,
-    goal.add === undefined ? null : [goal.add.nodeId, goal.add.incarnation],
+    goal.add === undefined ? null : plainAddition(goal.add),
     goal.remove === undefined ? null : [goal.remove.replicaId, goal.remove.nodeId],
     goal.leaseTo === undefined ? null : [goal.leaseTo.replicaId, goal.leaseTo.nodeId],
     brought ?? null,
@@ -92,8 +94,7 @@ export function decodeMoveState(value: Plain): MoveState {
   const kind = kinds[fields.oneOf('kind', [0, 1, 2, 3])] as MoveKind
   const priority = fields.number('priority')
   const add = fields.optional((f) => {
-    const inner = f.nested('add')
-    return { nodeId: inner.string('nodeId'), incarnation: inner.uint('incarnation') }
+    return readAddition(f.nested('add'))
   })
   const remove = fields.optional((f) => readReplica(f.nested('remove')))
   const leaseTo = fields.optional((f) => readReplica(f.nested('leaseTo')))
@@ -114,6 +115,16 @@ export function decodeMoveState(value: Plain): MoveState {
     ...(step === undefined ? {} : { step }),
     ...(past.length === 0 ? {} : { past }),
   }
+}
+
+function plainAddition({ nodeId, incarnation, storeId }: Addition): Plain[] {
+  return [nodeId, incarnation, ...(storeId === undefined ? [] : [storeId])]
+}
+
+function readAddition(fields: Fields): Addition {
+  const add = { nodeId: fields.string('nodeId'), incarnation: fields.uint('incarnation') }
+  // Nodes with one store name none.
+  return fields.more ? { ...add, storeId: fields.string('storeId') } : add
 }
 
 function readReplica(fields: Fields): { replicaId: number; nodeId: string } {
@@ -151,14 +162,13 @@ const changeNames = ['addLearner', 'promote', 'remove', 'swap', 'transferLease']
 
 function plainChange(change: MemberChange): Plain {
   const type = changeNames.indexOf(change.type)
-  if (change.type === 'addLearner') return [type, change.nodeId, change.incarnation]
+  if (change.type === 'addLearner') return [type, ...plainAddition(change)]
   return change.type === 'swap' ? [type, change.promote, change.remove] : [type, change.replicaId]
 }
 
 function readChange(fields: Fields): MemberChange {
   const type = changeNames[fields.oneOf('type', [0, 1, 2, 3, 4])]
-  if (type === 'addLearner')
-    return { type, nodeId: fields.string('nodeId'), incarnation: fields.uint('incarnation') }
+  if (type === 'addLearner') return { type, ...readAddition(fields) }
   if (type === 'swap') return { type, promote: fields.uint('promote'), remove: fields.uint('remove') }
   return { type, replicaId: fields.uint('replicaId') }
 }

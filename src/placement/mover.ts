@@ -5,6 +5,7 @@ import type { NodeId } from '../model/ids.ts'
 import { isJoint } from '../model/replica-roles.ts'
 import { bytesInWords, CopyMeter, type CopyProgress, timeInWords } from './core/copy-meter.ts'
 import {
+  addition,
   describeGoal,
   type MemberChange,
   type MoveGoal,
@@ -226,7 +227,7 @@ class Mover {
     const copying = step.type === 'wait' && step.copying
     const { add } = this.#goal
     if (copying && add !== undefined && !throttle.isRunning(jobId)) {
-      const change = { type: 'addLearner', nodeId: add.nodeId, incarnation: add.incarnation } as const
+      const change = { type: 'addLearner', ...addition(add) } as const
       const request = this.#request(change, view)
       if (request !== undefined) throttle.adopt(request, nowMs)
     }
@@ -393,7 +394,8 @@ function fractionOf(
 }
 
 function changeInWords(change: MemberChange): string {
-  if (change.type === 'addLearner') return `addLearner ${change.nodeId}/${change.incarnation}`
+  if (change.type === 'addLearner')
+    return `addLearner ${change.nodeId}/${change.incarnation}${change.storeId === undefined ? '' : ` on ${change.storeId}`}`
   if (change.type === 'swap') return `swap ${change.promote} for ${change.remove}`
   return `${change.type} ${change.replicaId}`
 }

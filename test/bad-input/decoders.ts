@@ -596,7 +596,7 @@ export const decoders: readonly Decoder[] = [
               what: 'v',
               generation: 2,
               proof: [],
-              change: { type: 'addLearner', nodeId: 'n2', incarnation: 1 },
+              change: { type: 'addLearner', nodeId: 'n2', incarnation: 1, storeId: 's1' },
               outcome: 'done',
               atMs: 4,
             },

@@ -200,6 +200,8 @@ const wrongRanges = [
   { ...range, replicas: [{ ...range.replicas[0], incarnation: 0 }] },
   { ...range, replicas: [...range.replicas, ...range.replicas] },
 ]
+const wrongStores = [5, ''].map((storeId) => ({ type: 'addLearner', nodeId: 'n2', incarnation: 1, storeId }))
+
 const wrongChanges = [
   {},
   { type: 'addVoter' },
@@ -269,7 +271,7 @@ async function openDirectory(): ReturnType<Subject['open']> {
     {
       name: 'RangeDirectory.want',
       right: [epoch, 1, { type: 'promote', replicaId: 1 }],
-      arguments: [port, id, { kind: 'object', also: wrongChanges, optional: true }],
+      arguments: [port, id, { kind: 'object', also: [...wrongChanges, ...wrongStores], optional: true }],
       options: ['bootstrap', 'expectedGeneration'],
       call: directory.want.bind(directory),
     },

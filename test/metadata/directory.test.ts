@@ -153,7 +153,7 @@ describe('RangeDirectory', () => {
       [(await told('n1'))?.bootstrap, (await told('n2'))?.bootstrap, (await told('n3'))?.bootstrap],
       [false, true, false],
     )
-    const change = { type: 'addLearner', nodeId: 'n4', incarnation: 9 } as const
+    const change = { type: 'addLearner', nodeId: 'n4', incarnation: 9, storeId: 's2' } as const
     await assert.rejects(
       directory.want(epoch, 1, change, { expectedGeneration: 7 }),
       code('STALE_GENERATION'),
@@ -282,6 +282,16 @@ describe('directory records', () => {
   const changes = fc.oneof(
     fc.record(
       { type: fc.constant('addLearner' as const), nodeId: fc.string(), incarnation: fc.nat(), ...guard },
+      plain,
+    ),
+    fc.record(
+      {
+        type: fc.constant('addLearner' as const),
+        nodeId: fc.string(),
+        incarnation: fc.nat(),
+        storeId: fc.string(),
+        ...guard,
+      },
       plain,
     ),
     fc.record(

@@ -238,6 +238,33 @@ suite('a move', () => {
     world.plane.stop()
   })
 
+  test('to one of several stores tells the node which', async () => {
+    const world = new World(6, { catchUpMs: 10_000 })
+    await world.create(1)
+    const leader = await world.lead({ plans: false })
+    const goal = world.replacement(false)
+    const job = await world.move({ ...goal, add: { ...goal.add, storeId: 's2' } })
+    const told = async () => (await world.directory.wantedFor(goal.add.nodeId))[0]?.change
+    await world.time.untilTrue('it is told', async () => (await told()) !== undefined)
+    assert.deepEqual(
+      { ...(await told()), generation: 0, epoch: 0 },
+      {
+        type: 'addLearner',
+        ...goal.add,
+        storeId: 's2',
+        generation: 0,
+        epoch: 0,
+      },
+    )
+    const ended = await world.time.until(world.jobs.ended(job.jobId))
+    assert.equal(ended.status, 'succeeded')
+    const { goal: stored, step, past = [] } = decodeMoveState(ended.state)
+    assert.equal(stored.add?.storeId, 's2')
+    assert.match([...past, step].map((each) => each?.what).join(), /^addLearner \S+ on s2,/)
+    await leader.close()
+    world.plane.stop()
+  })
+
   test('that is cancelled takes its learner back', async () => {
     const world = new World(6, { catchUpMs: 10_000 })
     await world.create(1)

@@ -20,6 +20,8 @@ export interface MoveGoal {
     readonly nodeId: NodeId
     /** The life of that node's data that is meant. */
     readonly incarnation: Incarnation
+    /** Which of its stores, where it has several. */
+    readonly storeId?: string
   }
   /** Replica that goes. */
   readonly remove?: {
@@ -50,10 +52,16 @@ export function goalOf(move: PlannedMove): MoveGoal {
     rangeId,
     kind,
     priority,
-    ...(add === undefined ? {} : { add: { nodeId: add.nodeId, incarnation: add.incarnation } }),
+    ...(add === undefined ? {} : { add: addition(add) }),
     ...(remove === undefined ? {} : { remove }),
     ...(leaseTo === undefined ? {} : { leaseTo }),
   }
+}
+
+/** Where a learner goes: what a move and the change that it asks for say of it. */
+export function addition(add: NonNullable<MoveGoal['add']>): NonNullable<MoveGoal['add']> {
+  const { nodeId, incarnation, storeId } = add
+  return { nodeId, incarnation, ...(storeId === undefined ? {} : { storeId }) }
 }
 
 /** What is known of a range when the next step is decided. */
@@ -253,7 +261,7 @@ function stepOfAddition(
       return { type: 'abandon', why: `${nodeId} may take no replica any more` }
     return wantWithQuorum(
       view,
-      { type: 'addLearner', nodeId, incarnation },
+      { type: 'addLearner', ...addition(add) },
       { adds: true },
       `adds a learner on ${nodeId}`,
     )
