@@ -1,8 +1,10 @@
+import { type CallOptions, joinSignals, throwIfAborted } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
-import type { KeelsonError } from '../core/errors.ts'
+import { KeelsonError } from '../core/errors.ts'
 import { Lifetime } from '../core/lifetime.ts'
 import type { Counter, Gauge } from '../core/metrics.ts'
 import {
+  checkCall,
   checkOptions,
   functionOption,
   integerOption,
@@ -18,9 +20,10 @@ import type { JobType } from '../jobs/job-type.ts'
 import { Jobs } from '../jobs/jobs.ts'
 import type { DirectoryEvent, RangeDirectory } from '../metadata/directory.ts'
 import type { ControllerEpoch } from '../metadata/epoch.ts'
-import type { RangeId } from '../model/ids.ts'
+import type { NodeId, RangeId } from '../model/ids.ts'
 import { BegunJobs } from './begun-jobs.ts'
 import { explainBy, type RangeExplanation } from './core/explain.ts'
+import { explainNodeBy, type NodeExplanation } from './core/explain-node.ts'
 import type { Plan, PlannedMove } from './core/plan.ts'
 import { Planner } from './core/planner.ts'
 import {
@@ -36,6 +39,7 @@ import {
   type RangeHold,
 } from './core/snapshot.ts'
 import { goalOf } from './core/steps.ts'
+import { imagining, type WhatIfChange, type WhatIfOptions, type WhatIfResult } from './core/what-if.ts'
 import { FleetFeed } from './fleet-feed.ts'
 import { decodeMoveState, type MoveState } from './move-state.ts'
 import { moveJobType } from './mover.ts'
@@ -124,6 +128,7 @@ export class PlacementController implements AsyncDisposable {
   readonly #deferred: Gauge
   #directoryRead = false
   #paused = false
+  #imagining = false
   #plan: Plan | undefined
   /** The reason why it stopped by itself; undefined when it was asked to. */
   readonly stopped: Promise<KeelsonError | undefined>
@@ -203,6 +208,42 @@ export class PlacementController implements AsyncDisposable {
   /** Why a range is where it is, why not elsewhere, and what comes next. @throws KeelsonError `NOT_FOUND` */
   explain(rangeId: RangeId): RangeExplanation {
     return explainBy(this.#planner, this.snapshot(), rangeId, { limits: this.#limits })
+  }
+
+  /**
+   * Why a node has what it has, what it waits for, and what comes and goes. Costs what changed since the last plan, and a look
+   * at 1,000 ranges of the node. @throws KeelsonError `NOT_FOUND`
+   */
+  explainNode(nodeId: NodeId): NodeExplanation {
+    return explainNodeBy(this.#planner, this.snapshot(), nodeId, { limits: this.#limits })
+  }
+
+  /**
+   * What would come of a change, by this controller's policy: see the function of this name. It works on a copy of the
+   * cluster, in slices of two milliseconds.
+   *
+   * @throws KeelsonError `NOT_FOUND` for a node or domain that there is not; `INVALID_ARGUMENT`, `INVALID_OPTION`, `ABORTED`;
+   * `OVERLOADED` while another one runs, `CLOSED`
+   */
+  async whatIf(
+    change: WhatIfChange,
+    options: Omit<WhatIfOptions, 'policy'> & CallOptions = {},
+  ): Promise<WhatIfResult> {
+    checkCall('whatIf', options, ['limits', 'seed', 'maximumRounds'])
+    const { signal, ...rest } = options
+    throwIfAborted(signal)
+    throwIfAborted(this.#life.signal)
+    if (this.#imagining)
+      throw new KeelsonError('OVERLOADED', 'another what-if runs and holds a copy of the cluster; ask again')
+    this.#imagining = true
+    const limit = joinSignals(signal, this.#life.signal)
+    try {
+      const work = imagining(this.snapshot(), change, { ...rest, policy: this.#planner.policy })
+      return await inSlices(work, this.#env, { signal: limit.signal })
+    } finally {
+      limit.release()
+      this.#imagining = false
+    }
   }
 
   /** The cluster as the planner would see it now: for what-if, and for people. */

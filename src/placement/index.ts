@@ -4,6 +4,7 @@
  * @module
  */
 
+export type { Sliced } from '../core/sliced.ts'
 export {
   type BoundsJobPorts,
   type BoundsJobTuning,

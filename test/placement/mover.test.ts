@@ -16,6 +16,7 @@ import {
   type PlacementPolicy,
   type PlacementTuning,
   spread,
+  whatIf,
 } from '../../src/placement/index.ts'
 import { decodeMoveState, encodeMoveState, type MoveState } from '../../src/placement/move-state.ts'
 import { FaultyStore, type StoreFault } from '../support/faulty-store.ts'
@@ -669,7 +670,34 @@ suite('the placement controller', () => {
     const explained = leader.placement?.explain(1)
     assert.equal(explained?.need, 'nothing')
     assert.equal(explained?.replicas.length, 3)
+    const node = leader.placement?.explainNode('db0')
+    assert.deepEqual([node?.replicas, node?.waiting, node?.arriving], [8, [], []])
+    assert.throws(() => leader.placement?.explainNode('db9'), { code: 'NOT_FOUND' })
     await leader.close()
+    world.plane.stop()
+  })
+
+  test('says what would come of a change, and changes nothing', async () => {
+    const world = new World()
+    await world.create(16)
+    const leader = await world.lead()
+    await world.time.advance(3000)
+    const placement = leader.placement as PlacementController
+    const change = { loseNodes: ['db0'] }
+    const first = placement.whatIf(change)
+    await assert.rejects(placement.whatIf(change), { code: 'OVERLOADED' })
+    const result = await world.time.until(first)
+    assert.deepEqual(result, whatIf(placement.snapshot(), change, { policy }))
+    assert.deepEqual([result.changed.underReplicated, result.after.underReplicated], [8, 0])
+    assert.equal(world.plane.holds('db0'), 8)
+    await assert.rejects(placement.whatIf({ loseNodes: ['db9'] }), { code: 'NOT_FOUND' })
+    await assert.rejects(placement.whatIf(change, { rounds: 1 } as never), { code: 'INVALID_OPTION' })
+    await assert.rejects(placement.whatIf({ lose: ['db0'] } as never), { code: 'INVALID_ARGUMENT' })
+    const stop = new AbortController()
+    stop.abort()
+    await assert.rejects(placement.whatIf(change, { signal: stop.signal }), { code: 'ABORTED' })
+    await leader.close()
+    await assert.rejects(placement.whatIf(change), { code: 'CLOSED' })
     world.plane.stop()
   })
 

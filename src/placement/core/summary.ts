@@ -1,4 +1,5 @@
 import { checkObject } from '../../core/arguments.ts'
+import { finish, type Sliced } from '../../core/sliced.ts'
 import type { NodeId } from '../../model/ids.ts'
 import type { Locality } from '../../model/locality.ts'
 import { nodeBits, type PlacementSnapshot, replicaBits } from './snapshot.ts'
@@ -40,16 +41,25 @@ export interface ClusterSummary {
   readonly withoutQuorum: number
 }
 
+/** Ranges that are looked at in one step of work in slices. */
+export const rangesTogether = 256
+
 /** A cluster in numbers. O(replicas). @throws KeelsonError `INVALID_ARGUMENT` */
 export function summarize(snapshot: PlacementSnapshot, replicationFactor = 3): ClusterSummary {
+  return finish(summarizing(snapshot, replicationFactor))
+}
+
+/** The same in small steps. @throws KeelsonError `INVALID_ARGUMENT` */
+export function* summarizing(snapshot: PlacementSnapshot, replicationFactor: number): Sliced<ClusterSummary> {
   checkObject(snapshot, 'the snapshot to summarize', ['table', 'reader', 'resources'])
   const { stores, resources, table } = snapshot
   const replicas = new Float64Array(stores.length)
   const leases = new Float64Array(stores.length)
   const used = resources.map(() => new Float64Array(stores.length))
-  let [underReplicated, withoutQuorum] = [0, 0]
+  let [underReplicated, withoutQuorum, read] = [0, 0, 0]
   const reader = snapshot.reader()
   while (reader.next()) {
+    if (++read % rangesTogether === 0) yield
     let [voters, live, kept] = [0, 0, 0]
     for (let i = 0; i < reader.replicas; i++) {
       const status = reader.status(i)

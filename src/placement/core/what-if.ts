@@ -1,6 +1,7 @@
 import { checkArray, checkMembers } from '../../core/arguments.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { checkOptions, integerOption, objectOption, showValue } from '../../core/options.ts'
+import { finish, type Sliced } from '../../core/sliced.ts'
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import type { NodeId, ReplicaId } from '../../model/ids.ts'
 import { localityValue } from '../../model/locality.ts'
@@ -11,7 +12,7 @@ import type { BlockedRange, PlanBounds, PlannedMove } from './plan.ts'
 import { Planner } from './planner.ts'
 import { type PlacementLimits, type PlacementPolicy, placementLimits, placementPolicy } from './policy.ts'
 import { nodeBits, type PlacementSnapshot, replicaBits } from './snapshot.ts'
-import { type ClusterSummary, fullest, summarize } from './summary.ts'
+import { type ClusterSummary, fullest, rangesTogether, summarizing } from './summary.ts'
 
 /** Something that has not happened. All of it happens at once. */
 export interface WhatIfChange {
@@ -86,6 +87,7 @@ export const whatIfLimits: PlacementLimits = Object.freeze({
 })
 
 const maximumMoves = 1000
+const movesTogether = 64
 const noBytes = new Uint8Array(0)
 
 /**
@@ -99,6 +101,15 @@ export function whatIf(
   change: WhatIfChange,
   options: WhatIfOptions = {},
 ): WhatIfResult {
+  return finish(imagining(snapshot, change, options))
+}
+
+/** The same in small steps, for who has other things to do meanwhile. @throws as {@link whatIf} */
+export function* imagining(
+  snapshot: PlacementSnapshot,
+  change: WhatIfChange,
+  options: WhatIfOptions,
+): Sliced<WhatIfResult> {
   const { policy, limits, seed, maximumRounds } = checkOptions<Required<WhatIfOptions>>('whatIf', options, {
     policy: (value) => placementPolicy(value as Partial<PlacementPolicy> | undefined),
     limits: (value, name) =>
@@ -110,10 +121,10 @@ export function whatIf(
   checkMembers(change, 'a change', known)
   const planner = new Planner({ ...policy, ...change.policy })
   const voters = planner.policy.replicationFactor
-  const fleet = copyOf(snapshot)
-  applyChange(fleet, snapshot, change)
+  const fleet = yield* copyOf(snapshot)
+  yield* applyChange(fleet, snapshot, change)
   const started = fleet.snapshot()
-  let plan = planner.plan(started, { seed, limits })
+  let plan = yield* planner.planning(started, { seed, limits })
   const { bounds } = plan
   const moves: PlannedMove[] = []
   let [moveCount, copiedBytes, leaseTransfers, rounds] = [0, 0, 0, 0]
@@ -125,14 +136,15 @@ export function whatIf(
       copiedBytes += move.bytes
       if (move.kind === 'transferLease') leaseTransfers++
       carryOut(fleet, now, move)
+      if (moveCount % movesTogether === 0) yield
     }
     rounds++
-    plan = planner.plan(fleet.snapshot(), { seed: seed + rounds, limits })
+    plan = yield* planner.planning(fleet.snapshot(), { seed: seed + rounds, limits })
   }
   const result = {
-    before: summarize(snapshot, voters),
-    changed: summarize(started, voters),
-    after: summarize(fleet.snapshot(), voters),
+    before: yield* summarizing(snapshot, voters),
+    changed: yield* summarizing(started, voters),
+    after: yield* summarizing(fleet.snapshot(), voters),
     moves,
     moveCount,
     copiedBytes,
@@ -146,15 +158,26 @@ export function whatIf(
   return { ...result, explained: inWords(result) }
 }
 
+/** All ranges of a snapshot, and undefined from time to time: a place to stop at. */
+function* eachRange(snapshot: PlacementSnapshot): Generator<RangeReader | undefined> {
+  const reader = snapshot.reader()
+  for (let read = 1; reader.next(); read++) {
+    if (read % rangesTogether === 0) yield undefined
+    yield reader
+  }
+}
+
 /** A fleet that holds what a snapshot says. The moves under way are taken for done, since they count as that. */
-function copyOf(snapshot: PlacementSnapshot): Fleet {
+function* copyOf(snapshot: PlacementSnapshot): Sliced<Fleet> {
   const fleet = new Fleet({ deadAfterMs: 1 })
   snapshot.nodes.forEach((node, i) => {
     const gone = ((snapshot.nodeStatus[i] as number) & nodeBits.gone) !== 0
     fleet.setNode({ ...node, forMs: node.liveness === 'dead' && !gone ? 0 : 1 })
   })
-  const reader = snapshot.reader()
-  while (reader.next()) fleet.setRange(rangeOf(reader))
+  for (const reader of eachRange(snapshot)) {
+    if (reader === undefined) yield
+    else fleet.setRange(rangeOf(reader))
+  }
   for (const move of snapshot.moves) {
     const range = snapshot.range(move.rangeId)
     if (range === undefined) continue
@@ -204,7 +227,7 @@ function rangeOf(reader: RangeReader): PlacementRange {
   }
 }
 
-function applyChange(fleet: Fleet, snapshot: PlacementSnapshot, change: WhatIfChange): void {
+function* applyChange(fleet: Fleet, snapshot: PlacementSnapshot, change: WhatIfChange): Sliced<void> {
   const nodeOf = (nodeId: NodeId): PlacementNode => {
     const node = snapshot.nodes[snapshot.nodeIndex.get(nodeId) ?? -1]
     if (node !== undefined) return node
@@ -233,15 +256,15 @@ function applyChange(fleet: Fleet, snapshot: PlacementSnapshot, change: WhatIfCh
     lost.push(...there)
   }
   for (const node of lost) fleet.setNode({ ...node, liveness: 'dead', forMs: 1 })
-  if (change.growLoad !== undefined) growLoads(fleet, snapshot, change.growLoad)
-  electLeaders(fleet)
+  if (change.growLoad !== undefined) yield* growLoads(fleet, snapshot, change.growLoad)
+  yield* electLeaders(fleet)
 }
 
-function growLoads(
+function* growLoads(
   fleet: Fleet,
   snapshot: PlacementSnapshot,
   factors: Readonly<Record<string, number>>,
-): void {
+): Sliced<void> {
   for (const [name, factor] of Object.entries(factors)) {
     if (factor >= 0) continue
     throw new KeelsonError(
@@ -249,23 +272,26 @@ function growLoads(
       `growLoad.${name} is a factor from 0, not ${showValue(factor)}`,
     )
   }
-  const reader = snapshot.reader()
   const grown = (of: (resource: number) => number): Record<string, number> =>
     Object.fromEntries(snapshot.resources.map((name, r) => [name, of(r) * (factors[name] ?? 1)]))
-  while (reader.next()) {
-    fleet.setLoad(
-      reader.rangeId,
-      grown((r) => reader.load(r)),
-      grown((r) => reader.leaderLoad(r)),
-    )
+  for (const reader of eachRange(snapshot)) {
+    if (reader === undefined) yield
+    else
+      fleet.setLoad(
+        reader.rangeId,
+        grown((r) => reader.load(r)),
+        grown((r) => reader.leaderLoad(r)),
+      )
   }
 }
 
 /** Ranges whose leader is lost elect another, without the control plane, wherever a quorum is left. */
-function electLeaders(fleet: Fleet): void {
-  const snapshot = fleet.snapshot()
-  const reader = snapshot.reader()
-  while (reader.next()) {
+function* electLeaders(fleet: Fleet): Sliced<void> {
+  for (const reader of eachRange(fleet.snapshot())) {
+    if (reader === undefined) {
+      yield
+      continue
+    }
     let [voters, live, heir, led] = [0, 0, 0, false]
     for (let i = 0; i < reader.replicas; i++) {
       const status = reader.status(i)
