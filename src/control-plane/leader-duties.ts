@@ -251,7 +251,7 @@ export class LeaderDuties implements AsyncDisposable {
       move,
       maintenance: this.maintenance,
       nodes: () => this.nodes.nodes(),
-      ranges: () => this.ranges.ranges(),
+      rangesOn: (nodeIds) => this.ranges.rangesOn(nodeIds),
       drain: (nodeId, reason, call) => admission.drain(nodeId, reason, call),
       undrain: (nodeId, reason, call) => admission.undrain(nodeId, reason, call),
       plan: () => this.placement.plan(),
@@ -309,9 +309,7 @@ export class LeaderDuties implements AsyncDisposable {
 
   /** Replicas that a node holds by the directory. */
   replicasOf(nodeId: NodeId): number {
-    let count = 0
-    for (const range of this.ranges.ranges()) if (range.replicas.some((r) => r.nodeId === nodeId)) count++
-    return count
+    return this.ranges.rangesOn([nodeId]).length
   }
 
   /** The node that says it holds a range's lease; of several the one with the highest sequence. */

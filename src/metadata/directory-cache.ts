@@ -4,9 +4,10 @@ import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
 import { checkCall, checkOptions, objectOption } from '../core/options.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
-import type { RangeId } from '../model/ids.ts'
+import type { NodeId, RangeId } from '../model/ids.ts'
 import { RangeMap } from '../model/range-map.ts'
 import type { RangeDirectory } from './directory.ts'
+import { RangesOnNodes } from './ranges-on-nodes.ts'
 
 /** Events of a {@link DirectoryCache}. */
 export type DirectoryCacheEvents = {
@@ -32,6 +33,7 @@ export interface DirectoryCacheOptions {
 export class DirectoryCache implements Listenable<DirectoryCacheEvents>, AsyncDisposable {
   readonly #map = new RangeMap()
   readonly #byId = new Map<RangeId, RangeDescriptor>()
+  readonly #onNodes = new RangesOnNodes()
   readonly #events: Events<DirectoryCacheEvents>
   readonly #stop = new AbortController()
   readonly #ready: Deferred<void> = deferred()
@@ -69,11 +71,20 @@ export class DirectoryCache implements Listenable<DirectoryCacheEvents>, AsyncDi
     return this.#map.ranges()
   }
 
+  /**
+   * The ranges with a replica on any of some nodes, each once. The first time that a node is asked for costs a look at all
+   * ranges, one look for all such nodes; from then on only what changes does.
+   */
+  rangesOn(nodeIds: Iterable<NodeId>): readonly RangeDescriptor[] {
+    const found = this.#onNodes.read(nodeIds, () => this.#byId.values())
+    return [...found].map((rangeId) => this.#byId.get(rangeId) as RangeDescriptor)
+  }
+
   /** Takes in a descriptor from elsewhere, such as the answer of a range that has moved. @returns whether it was news */
   update(range: RangeDescriptor): boolean {
     const news = this.#map.update(range)
     if (!news) return false
-    this.#byId.set(range.rangeId, range)
+    this.#set(range)
     this.#events.emit('change', [range])
     return true
   }
@@ -101,10 +112,11 @@ export class DirectoryCache implements Listenable<DirectoryCacheEvents>, AsyncDi
         const removed = event.type === 'snapshot' ? this.#missing(event.ranges) : event.removed
         for (const rangeId of removed) {
           this.#map.forget(rangeId)
+          this.#onNodes.changed(this.#byId.get(rangeId), undefined)
           this.#byId.delete(rangeId)
         }
         const news = arrived.filter((range) => this.#map.update(range))
-        for (const range of news) this.#byId.set(range.rangeId, range)
+        for (const range of news) this.#set(range)
         this.#ready.resolve()
         if (news.length > 0) this.#events.emit('change', news)
       }
@@ -113,6 +125,11 @@ export class DirectoryCache implements Listenable<DirectoryCacheEvents>, AsyncDi
       this.#ready.reject(error)
       if (error.code !== 'CLOSED') this.#events.emit('lost', error)
     }
+  }
+
+  #set(range: RangeDescriptor): void {
+    this.#onNodes.changed(this.#byId.get(range.rangeId), range)
+    this.#byId.set(range.rangeId, range)
   }
 
   /** Ranges that went away while the history was compacted. */

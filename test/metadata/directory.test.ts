@@ -15,6 +15,7 @@ import {
   memoryStore,
   RangeDirectory,
 } from '../../src/metadata/index.ts'
+import { RangesOnNodes } from '../../src/metadata/ranges-on-nodes.ts'
 import type { RangeDescriptor, ReplicaDescriptor, ReplicaRole } from '../../src/model/descriptors.ts'
 import { until } from '../../src/testing/index.ts'
 import { VirtualTime } from './support/virtual-environment.ts'
@@ -239,6 +240,54 @@ describe('DirectoryCache', () => {
     assert.equal(cache.lookup(utf8('b'))?.generation, 5)
     assert.equal(cache.byId(1)?.generation, 5)
     assert.deepEqual(changes, [2])
+  })
+
+  test('knows the ranges on nodes, and looks at all of them only for nodes it was not asked for before', () => {
+    const nodes = ['n1', 'n2', 'n3', 'n4', 'n5']
+    const some = fc.uniqueArray(fc.constantFrom(...nodes), { minLength: 1, maxLength: 3 })
+    const step = fc.record({ rangeId: fc.integer({ min: 1, max: 6 }), on: fc.option(some), ask: some })
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+        const index = new RangesOnNodes()
+        const all = new Map<number, RangeDescriptor>()
+        const asked = new Set<string>()
+        let looks = 0
+        for (const { rangeId, on, ask } of steps) {
+          const after = on === null ? undefined : { ...range(rangeId, 'a', 'm'), replicas: replicas(...on) }
+          index.changed(all.get(rangeId), after)
+          if (after === undefined) all.delete(rangeId)
+          else all.set(rangeId, after)
+          const before = looks
+          const found = index.read(ask, () => {
+            looks++
+            return all.values()
+          })
+          const expected = [...all.values()].filter((each) =>
+            each.replicas.some(({ nodeId }) => ask.includes(nodeId)),
+          )
+          assert.deepEqual(
+            found,
+            expected.map((each) => each.rangeId).sort((a, b) => a - b),
+          )
+          assert.equal(looks - before, ask.some((nodeId) => !asked.has(nodeId)) ? 1 : 0)
+          for (const nodeId of ask) asked.add(nodeId)
+        }
+      }),
+    )
+  })
+
+  test('keeps the ranges on nodes up to date', async () => {
+    const { env, directory, epoch } = await setUp()
+    await directory.create(epoch, [range(1, 'a', 'm'), range(2, 'm', undefined)])
+    await using cache = new DirectoryCache({ env, directory })
+    await cache.ready()
+    const on = (...nodeIds: string[]): number[] => cache.rangesOn(nodeIds).map(({ rangeId }) => rangeId)
+    assert.deepEqual([on('n1'), on('n4'), on('n1', 'n4')], [[1, 2], [], [1, 2]])
+    cache.update({ ...range(1, 'a', 'm', 5), replicas: replicas('n2', 'n4') })
+    assert.deepEqual([on('n1'), on('n4')], [[2], [1]])
+    await directory.project(epoch, { ...range(2, 'm', undefined, 2), replicas: replicas('n4') })
+    await until(env, 'the second range', () => cache.byId(2)?.generation === 2)
+    assert.deepEqual([on('n1'), on('n4')], [[], [1, 2]])
   })
 
   test('says when it cannot follow any more, and keeps what it knows', async () => {

@@ -95,7 +95,7 @@ class World {
       maintenance,
       move,
       nodes: () => this.plane.operated(),
-      ranges: () => cache.ranges(),
+      rangesOn: (nodeIds) => cache.rangesOn(nodeIds),
       drain: async (nodeId) => this.plane.drain(nodeId),
       undrain: async (nodeId) => {
         this.plane.node(nodeId).state = 'active'

@@ -202,7 +202,7 @@ export class AbsenceWork {
   #forbidding(leaving: ReadonlySet<NodeId>): readonly Blocker[] {
     const isUp = this.#isUp()
     const found: Blocker[] = []
-    for (const range of this.#newest()) {
+    for (const range of this.#newest(leaving)) {
       const blocker = whatForbidsLoss(range, leaving, isUp)
       if (blocker !== undefined) found.push(blocker)
     }
@@ -223,9 +223,12 @@ export class AbsenceWork {
       counted.get(nodeId) === true && known.get(nodeId)?.descriptor.incarnation === incarnation
   }
 
-  /** The ranges by what they report, where that is newer than the directory. */
-  *#newest(): Iterable<RangeDescriptor> {
-    for (const range of this.#ports.ranges()) {
+  /**
+   * The ranges on these nodes by what they report, where that is newer than the directory. A replica that only the reports
+   * know yet is a new learner: before it gets a vote, whoever gives it that writes it down.
+   */
+  *#newest(nodeIds: ReadonlySet<NodeId>): Iterable<RangeDescriptor> {
+    for (const range of this.#ports.rangesOn(nodeIds)) {
       let newest = range
       for (const { replica } of this.#ports.observed(range.rangeId))
         if (replica.generation > newest.generation)
@@ -236,7 +239,7 @@ export class AbsenceWork {
 
   #leasesOn(nodeIds: ReadonlySet<NodeId>): readonly RangeDescriptor[] {
     const found: RangeDescriptor[] = []
-    for (const range of this.#newest()) {
+    for (const range of this.#newest(nodeIds)) {
       const holder = leaseHolderOf(this.#ports.observed(range.rangeId))?.replicaId
       if (range.replicas.some((each) => each.replicaId === holder && nodeIds.has(each.nodeId)))
         found.push(range)
@@ -288,7 +291,7 @@ export class AbsenceWork {
   /** Ranges whose replicas on these nodes have not caught up. */
   #lagging(nodeIds: ReadonlySet<NodeId>): readonly RangeId[] {
     const found: RangeId[] = []
-    for (const range of this.#newest()) {
+    for (const range of this.#newest(nodeIds)) {
       const own = range.replicas.filter(({ nodeId }) => nodeIds.has(nodeId))
       if (own.length === 0) continue
       const holder = leaseHolderOf(this.#ports.observed(range.rangeId))

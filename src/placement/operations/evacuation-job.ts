@@ -74,7 +74,7 @@ function isMeant(target: EvacuationState['target'], { descriptor }: OperatedNode
 
 function replicasOn(ports: CheckedOperationPorts, nodeIds: readonly NodeId[]): Map<NodeId, number> {
   const counts = new Map<NodeId, number>()
-  for (const { replicas } of ports.ranges()) {
+  for (const { replicas } of ports.rangesOn(nodeIds)) {
     for (const { nodeId } of replicas) {
       if (nodeIds.includes(nodeId)) counts.set(nodeId, (counts.get(nodeId) ?? 0) + 1)
     }
@@ -90,9 +90,7 @@ function tell(
   meter: CopyMeter,
 ): void {
   const { nodeIds, replicas } = context.state
-  const held = new Set<number>()
-  for (const range of ports.ranges())
-    if (range.replicas.some(({ nodeId }) => nodeIds.includes(nodeId))) held.add(range.rangeId)
+  const held = new Set(ports.rangesOn(nodeIds).map(({ rangeId }) => rangeId))
   const blocked = (ports.plan()?.blocked ?? []).filter(({ rangeId }) => held.has(rangeId))
   const where = [...left]
     .map(([nodeId, count]) => `${nodeId} ${count}`)

@@ -82,11 +82,12 @@ function nextGroup(ports: CheckedOperationPorts, state: RestartState): readonly 
   const [first, ...others] = state.queue
   const group = [first as NodeId]
   const nodes = new Map(ports.nodes().map((node) => [node.descriptor.nodeId, node]))
-  const ranges = ports.ranges()
+  // Looked up for all of them together.
+  ports.rangesOn(state.queue)
   for (const nodeId of others) {
     if (group.length >= state.atOnce) break
     const leaving = new Set([...group, nodeId])
-    const harmed = ranges.some((range) =>
+    const harmed = ports.rangesOn(leaving).some((range) =>
       whatForbidsLoss(range, leaving, (replica) => {
         const node = nodes.get(replica.nodeId)
         return node?.liveness === 'live' && node.descriptor.incarnation === replica.incarnation

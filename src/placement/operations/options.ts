@@ -45,8 +45,8 @@ export interface NodeOperationPorts extends Partial<NodeOperationTuning> {
   readonly epoch: ControllerEpoch
   /** All nodes as they are now. */
   readonly nodes: () => readonly OperatedNode[]
-  /** The ranges of the directory. */
-  readonly ranges: () => readonly RangeDescriptor[]
+  /** The ranges of the directory with a replica on any of some nodes: `DirectoryCache.rangesOn`. */
+  readonly rangesOn: (nodeIds: Iterable<NodeId>) => readonly RangeDescriptor[]
   /** What the nodes report of a range. */
   readonly observed: ObserveRange
   /** Which nodes are in maintenance, by all operations. */
@@ -80,7 +80,7 @@ export function checkOperationPorts(where: string, ports: NodeOperationPorts): C
     store: objectOption<MetadataStore>(['txn', 'range', 'watch']),
     epoch: objectOption<ControllerEpoch>(['number', 'txn']),
     nodes: functionOption<NodeOperationPorts['nodes']>(),
-    ranges: functionOption<NodeOperationPorts['ranges']>(),
+    rangesOn: functionOption<NodeOperationPorts['rangesOn']>(),
     observed: functionOption<ObserveRange>(),
     maintenance: objectOption<MaintenanceView>(['by', 'isKnown']),
     move: objectOption<JobForm<MoveState>>(['type', 'encode']),
