@@ -146,6 +146,13 @@ export function faultsOf(world: World): FaultKind[] {
         return () => {}
       },
     },
+    // What it has planned is carried out first when it goes on: longer than its schema lease after it was planned.
+    pause('node stands still with a plan', 30_000, [7_000, 14_000], (random) => {
+      const planning = agents.filter(
+        ({ name, process }) => world.planning.has(name) && process.state === 'running',
+      )
+      return planning.length === 0 ? undefined : pick(random, planning)
+    }),
   ]
 }
 

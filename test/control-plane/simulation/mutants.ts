@@ -156,6 +156,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'ranges keep no barrier against old schema versions',
+    faults: ['node stands still with a plan'],
     caughtBy: /was accepted after version/,
     plant: () => patch(RangeRows.prototype, 'barrier', () => {}),
   },

@@ -66,6 +66,8 @@ export class World {
   /** Servers that take part at the moment, by name. */
   readonly planes = new Map<string, ControlPlane>()
   readonly nodes = new Map<string, NodeAgent>()
+  /** Agents that have planned a command and not carried it out, by name. */
+  readonly planning = new Set<string>()
   readonly size: WorldSize
   readonly operators: Operators
   readonly clients: CounterClients
@@ -328,6 +330,7 @@ export class World {
       const epoch = this.nodes.get(name)?.epoch
       if (epoch !== undefined) this.#crashedEpochs.add(epoch)
       this.nodes.delete(name)
+      this.planning.delete(name)
     })
     this.agents.push(machine)
     machine.start()
@@ -391,7 +394,9 @@ export class World {
       try {
         const pin = agent.schema.pin(this.#tableId)
         this.judge.pinned(name)
+        this.planning.add(name)
         await sleep(env.timers, between(random, 0, 200))
+        this.planning.delete(name)
         const rowId = random.integer(this.size.ranges * rowsOfRange)
         const key = rowKey(this.#tableId, rowId)
         const range = [...this.plane.ranges.values()].find((each) => holds(each, key))
