@@ -1,9 +1,10 @@
 // What groups cost that have nothing to say: heap and processor time of 100,000 idle groups on each of three nodes, three
-// processes over WebSocket on loopback. `npm run bench -- idle [--groups 100000] [--seconds 20] [--store segments|memory]`
+// processes over WebSocket on loopback. `npm run bench -- idle [--groups 100000] [--seconds 20] [--stop 5] [--store segments|memory]`
 //
-// A thousand groups at a time are bootstrapped, elect a leader, commit their first entry and go to rest. Processor time is
-// all that a process used while nobody asked for anything, its connections and their signs of life included; `rested` says
-// how many of its replicas did so from beginning to end. Then a thousand of the groups that a node leads take a command
+// A thousand groups at a time are bootstrapped, elect a leader (each node campaigns in a third of them), commit their first
+// entry and go to rest. Processor time is all that a process used while nobody asked for anything, its connections and their signs of life included; `rested` says
+// how many of its replicas did so from beginning to end. Then one node is stopped (SIGSTOP) for longer than the others wait
+// for it, and goes on: how long it takes until all groups rest again, and how many of them have another leader. Then a thousand of the groups that a node leads take a command
 // each, a hundred at a time. Heap comes last, when they rest again, since a full collection of a large heap stops a process
 // for longer than others wait for it: it is what the collection leaves, less what the node had with its host open and no
 // group, log store included. The state machine of a group is an empty object: what a host program keeps is its own.
@@ -27,7 +28,9 @@ type Replicas = Parameters<RaftHost['bootstrap']>[1]['replicas']
 type RaftGroup = Awaited<ReturnType<RaftHost['openGroup']>>
 
 type Command =
-  | { readonly type: 'bootstrap'; readonly addresses: Record<string, string>; readonly replicas: Replicas }
+  | { readonly type: 'meet'; readonly addresses: Record<string, string>; readonly replicas: Replicas }
+  | { readonly type: 'bootstrap' | 'campaign'; readonly first: number; readonly count: number }
+  | { readonly type: 'rest' }
   | { readonly type: 'idle'; readonly seconds: number }
   | { readonly type: 'write' }
   | { readonly type: 'heap' }
@@ -37,6 +40,12 @@ interface IdleResult {
   readonly rested: number
   readonly led: number
   readonly cpuShare: number
+}
+
+/** What making the groups has cost. */
+interface MadeResult {
+  readonly cpuSeconds: number
+  readonly led: number
 }
 
 interface HeapResult {
@@ -53,6 +62,7 @@ const { values } = parseArgs({
   options: {
     groups: { type: 'string', default: '100000' },
     seconds: { type: 'string', default: '20' },
+    stop: { type: 'string', default: '5' },
     store: { type: 'string', default: 'segments' },
     drift: { type: 'string', default: '0.001' },
     node: { type: 'string' },
@@ -89,6 +99,9 @@ async function serve(nodeId: string, directory: string): Promise<void> {
   const open = values.store === 'memory' ? memoryLog() : segments(directory)
   const log = await open({ env, clusterId, nodeId })
   let addresses: Record<string, string> = {}
+  let replicas: Replicas = []
+  /** Those that may not have come to rest yet. */
+  let young: RaftGroup[] = []
   const transport = await webSocket({ listen: { host: '127.0.0.1', port: 0 } })({
     env,
     clusterId,
@@ -108,9 +121,15 @@ async function serve(nodeId: string, directory: string): Promise<void> {
 
   async function carryOut(command: Command): Promise<unknown> {
     switch (command.type) {
+      case 'meet':
+        ;({ addresses, replicas } = command)
+        return 'met'
       case 'bootstrap':
-        addresses = command.addresses
-        return bootstrap(command.replicas)
+        return bootstrap(command.first, command.count)
+      case 'campaign':
+        return campaign(command.first, command.count)
+      case 'rest':
+        return allRest()
       case 'idle':
         return idle(command.seconds)
       case 'write':
@@ -120,22 +139,40 @@ async function serve(nodeId: string, directory: string): Promise<void> {
     }
   }
 
-  async function bootstrap(replicas: Replicas): Promise<string> {
-    for (let first = 1; first <= groups; first += together) {
-      const count = Math.min(together, groups - first + 1)
-      const made = await Promise.all(
-        Array.from({ length: count }, async (_, i) =>
-          host.bootstrap(first + i, { replicas, stateMachine: new EmptyMachine() }),
-        ),
-      )
-      await rest(made)
-    }
-    await rest([...host.groups().values()])
-    return 'at rest'
+  /** More, when those before them rest. */
+  async function bootstrap(first: number, count: number): Promise<string> {
+    await rest(young)
+    young = await Promise.all(
+      Array.from({ length: count }, async (_, i) =>
+        host.bootstrap(first + i, { replicas, stateMachine: new EmptyMachine() }),
+      ),
+    )
+    return 'made'
   }
 
+  /** Each node leads a part of them. */
+  async function campaign(first: number, count: number): Promise<string> {
+    const place = names.indexOf(nodeId)
+    for (let groupId = first; groupId < first + count; groupId++) {
+      if (groupId % names.length === place) host.groups().get(groupId)?.campaign()
+    }
+    return 'campaigning'
+  }
+
+  async function allRest(): Promise<MadeResult> {
+    await rest([...host.groups().values()])
+    const { user, system } = process.cpuUsage()
+    const all = [...host.groups().values()]
+    const led = all.filter((group) => group.status().role === 'leader').length
+    return { cpuSeconds: (user + system) / 1e6, led }
+  }
+
+  /** One after the other, as looking at all of them takes its time. */
   async function rest(some: readonly RaftGroup[]): Promise<void> {
-    while (!some.every((group) => group.status().atRest)) await pause(100)
+    for (const [i, group] of some.entries()) {
+      while (!group.status().atRest) await pause(20)
+      if (i % together === 0) await pause(0)
+    }
   }
 
   /** Processor time of a while in which nothing is asked for. */
@@ -160,11 +197,15 @@ async function serve(nodeId: string, directory: string): Promise<void> {
   async function write(): Promise<number> {
     const led = [...host.groups().values()].filter((group) => group.status().role === 'leader')
     const some = led.slice(0, together)
+    let written = 0
     const startedMs = performance.now()
     for (let at = 0; at < some.length; at += writtenTogether) {
-      await Promise.all(some.slice(at, at + writtenTogether).map(async (group) => group.propose(nothing)))
+      const outcomes = await Promise.allSettled(
+        some.slice(at, at + writtenTogether).map(async (group) => group.propose(nothing)),
+      )
+      written += outcomes.filter(({ status }) => status === 'fulfilled').length
     }
-    return (some.length / (performance.now() - startedMs)) * 1000
+    return (written / (performance.now() - startedMs)) * 1000
   }
 
   /** What is kept for replicas that rest. */
@@ -205,23 +246,53 @@ async function orchestrate(): Promise<void> {
       role: 'voter',
     }))
     const startedMs = performance.now()
-    await all(children, { type: 'bootstrap', addresses, replicas })
+    await all(children, { type: 'meet', addresses, replicas })
+    for (let first = 1; first <= groups; first += together) {
+      const batch = { first, count: Math.min(together, groups - first + 1) }
+      await all(children, { type: 'bootstrap', ...batch })
+      await all(children, { type: 'campaign', ...batch })
+    }
+    const made = await all<MadeResult>(children, { type: 'rest' })
     const seconds = ((performance.now() - startedMs) / 1000).toFixed(0)
+    const cpuSeconds = made.reduce((sum, each) => sum + each.cpuSeconds, 0).toFixed(0)
     console.log(
-      `Raft at rest: 3 processes, ${values.store}, ${groups.toLocaleString('en')} groups, made in ${seconds} s`,
+      `Raft at rest: 3 processes, ${values.store}, ${groups.toLocaleString('en')} groups, made in ${seconds} s with ${cpuSeconds} s of processor time`,
     )
-    const idle = await all<IdleResult>(children, { type: 'idle', seconds: Number(values.seconds) })
+    reportIdle(await all<IdleResult>(children, { type: 'idle', seconds: Number(values.seconds) }))
+    if (Number(values.stop) > 0) await standStill(children, made)
     const writes = await all<number>(children, { type: 'write' })
     const heaps: HeapResult[] = []
     // One after the other: whoever is waited for wakes the others.
     for (const child of children) heaps.push(...(await all<HeapResult>([child], { type: 'heap' })))
-    report(idle, writes, heaps)
+    reportHeap(writes, heaps)
   } finally {
     const gone = children.map(async (child) => once(child, 'exit'))
     for (const child of children) child.disconnect()
     await Promise.all(gone)
     await rm(directory, { recursive: true, force: true })
   }
+}
+
+/** One of them does nothing for a while. */
+async function standStill(children: readonly ChildProcess[], before: readonly MadeResult[]): Promise<void> {
+  const [stopped] = children as [ChildProcess]
+  stopped.kill('SIGSTOP')
+  await pause(Number(values.stop) * 1000)
+  stopped.kill('SIGCONT')
+  const startedMs = performance.now()
+  // A node that does not know yet what it missed rests, too, and leads what others lead by now.
+  let after = await all<MadeResult>(children, { type: 'rest' })
+  while (after.reduce((led, each) => led + each.led, 0) !== groups) {
+    await pause(100)
+    after = await all<MadeResult>(children, { type: 'rest' })
+  }
+  const seconds = ((performance.now() - startedMs) / 1000).toFixed(1)
+  const sum = (results: readonly MadeResult[]): number =>
+    results.reduce((total, { cpuSeconds }) => total + cpuSeconds, 0)
+  const moved = (before[0]?.led ?? 0) - (after[0]?.led ?? 0)
+  console.log(
+    `${names[0]} was stopped for ${values.stop} s: all groups rest again after ${seconds} s with ${(sum(after) - sum(before)).toFixed(1)} s of processor time, and it leads ${moved} groups less`,
+  )
 }
 
 async function start(name: string, path: string): Promise<ChildProcess> {
@@ -243,26 +314,25 @@ async function all<T>(children: readonly ChildProcess[], command?: Command): Pro
   )
 }
 
-function report(idle: readonly IdleResult[], writes: readonly number[], heaps: readonly HeapResult[]): void {
-  console.log(
-    'node   groups      led   rested   CPU of a core   heap/replica   external/replica   resident   writes/s',
-  )
+function reportIdle(idle: readonly IdleResult[]): void {
+  console.log('node   groups      led   rested   CPU of a core')
   idle.forEach(({ led, rested, cpuShare }, i) => {
-    const { heapPerReplica, externalPerReplica, residentMb } = heaps[i] as HeapResult
-    console.log(
-      [
-        (names[i] as string).padEnd(4),
-        groups.toLocaleString('en').padStart(8),
-        led.toLocaleString('en').padStart(8),
-        rested.toLocaleString('en').padStart(8),
-        `${(cpuShare * 100).toFixed(2)} %`.padStart(15),
-        `${Math.round(heapPerReplica).toLocaleString('en')} B`.padStart(14),
-        `${Math.round(externalPerReplica).toLocaleString('en')} B`.padStart(18),
-        `${Math.round(residentMb)} MiB`.padStart(10),
-        Math.round(writes[i] as number)
-          .toLocaleString('en')
-          .padStart(10),
-      ].join(' '),
-    )
+    const counts = [groups, led, rested].map((count) => count.toLocaleString('en').padStart(8))
+    console.log([names[i]?.padEnd(4), ...counts, `${(cpuShare * 100).toFixed(2)} %`.padStart(15)].join(' '))
+  })
+}
+
+function reportHeap(writes: readonly number[], heaps: readonly HeapResult[]): void {
+  console.log('node   writes/s   heap/replica   external/replica   resident')
+  heaps.forEach(({ heapPerReplica, externalPerReplica, residentMb }, i) => {
+    const figures = [
+      Math.round(writes[i] as number)
+        .toLocaleString('en')
+        .padStart(10),
+      `${Math.round(heapPerReplica).toLocaleString('en')} B`.padStart(14),
+      `${Math.round(externalPerReplica).toLocaleString('en')} B`.padStart(18),
+      `${Math.round(residentMb)} MiB`.padStart(10),
+    ]
+    console.log([names[i]?.padEnd(4), ...figures].join(' '))
   })
 }

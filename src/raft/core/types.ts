@@ -388,6 +388,10 @@ export interface RaftMachine {
   peerUp(replicaId: ReplicaId, epoch: number, nowMs: number): void
   /** Nothing is said, and no timer runs: the host watches over the nodes of the others. */
   readonly atRest: boolean
+  /** When a replica that does not lead asks for votes if nothing happens before; Infinity for never. */
+  readonly electionDeadlineMs: number
+  /** Whether this is a leader that has nothing to do but for what the others lack, and may rest. */
+  isIdle(): boolean
   /**
    * The epoch by which this follower's node pledges itself for it; 0 for none. While it is not 0 the replica votes for
    * nobody, where leases are on.

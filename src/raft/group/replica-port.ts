@@ -9,8 +9,19 @@ import type { ReplicaMessage } from './forwarding.ts'
 import type { GroupLimits } from './limits.ts'
 import type { Peer } from './peers.ts'
 
+/** What became of another node: see NodeNews. */
+export type NodeEvent =
+  | ({ readonly type: 'coverEnded' } & EndedCover)
+  | { readonly type: 'supported'; readonly peer: Peer; readonly epoch: number }
+  | { readonly type: 'supportLost'; readonly peer: Peer }
+  | { readonly type: 'peerLost'; readonly nodeId: NodeId }
+
 /** What a replica's host knows of other nodes. See NodeLiveness. */
 export interface NodeWatch {
+  /** Number of the latest news of other nodes. */
+  readonly newsNumber: number
+  /** What came after the news of this number. */
+  newsSince(number: number): Iterable<NodeEvent>
   /** The epoch under which replicas there may go to rest; 0 for none. */
   epochFor(peer: Peer): number
   /** Whether replicas here may go to rest under leaders there, under this epoch. */
@@ -21,6 +32,8 @@ export interface NodeWatch {
   isGone(peer: Peer): boolean
   /** What the node pledged last. */
   supportOf(peer: Peer): NodePledge | undefined
+  /** The same, for a read by lease: there are to be more of them soon. */
+  pledgeFor(peer: Peer): NodePledge | undefined
   /** A group that counts on the node went to rest, or woke up. */
   count(peer: Peer, change: 1 | -1): void
   /** A replica that may rest under leaders there is asked for its vote: ends that, if what was pledged has run out. */

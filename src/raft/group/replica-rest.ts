@@ -1,10 +1,10 @@
 import type { PeerIdentity } from '../../interfaces/transport.ts'
-import type { ReplicaId } from '../../model/ids.ts'
+import type { NodeId, ReplicaId } from '../../model/ids.ts'
 import type { Configuration } from '../core/membership-types.ts'
 import type { Message } from '../core/messages.ts'
 import type { ConfigurationState, RaftMachine } from '../core/types.ts'
 import type { Peer } from './peers.ts'
-import type { ReplicaPort } from './replica-port.ts'
+import type { EndedCover, NodeEvent, ReplicaPort } from './replica-port.ts'
 
 const noReplicas: readonly ReplicaId[] = []
 
@@ -15,6 +15,7 @@ export interface RestingReplica {
   readonly stopped: boolean
   readonly configuration: ConfigurationState
   peerOf(replicaId: ReplicaId): Peer | undefined
+  callsLost(nodeId: NodeId): void
 }
 
 /**
@@ -34,14 +35,75 @@ export class ReplicaRest<R extends RestingReplica> {
     this.#port = port
   }
 
+  /** What became of other nodes since the news of this number. @returns whether any of it concerned the replica */
+  hearNews(heard: number, nowMs: number): boolean {
+    let isConcerned = false
+    for (const event of this.#port.nodes.newsSince(heard)) {
+      if (this.#hear(event, nowMs)) isConcerned = true
+    }
+    if (isConcerned) this.#port.schedule(this.#replica)
+    return isConcerned
+  }
+
+  #hear(event: NodeEvent, nowMs: number): boolean {
+    switch (event.type) {
+      case 'coverEnded':
+        return this.#coverEnded(event, nowMs)
+      case 'supported':
+        return this.#nodeSupports(event.peer, event.epoch, nowMs)
+      case 'supportLost':
+        return this.#supportLost(event.peer, nowMs)
+      case 'peerLost':
+        return this.#peerLost(event.nodeId, nowMs)
+    }
+  }
+
+  /** Connections to a node broke. */
+  #peerLost(nodeId: NodeId, nowMs: number): boolean {
+    this.#replica.callsLost(nodeId)
+    const lost = this.#others().filter((replica) => replica.nodeId === nodeId)
+    for (const replica of lost) {
+      this.#replica.core.peerDown(replica.replicaId, nowMs, this.#port.nodes.watches(replica))
+    }
+    return lost.length > 0
+  }
+
+  /** The node of the leader that this replica may rest under pledges nothing any more under this epoch. */
+  #coverEnded({ epoch, untilMs, heardMs }: EndedCover, nowMs: number): boolean {
+    const { core } = this.#replica
+    if (core.coverEpoch !== epoch) return false
+    core.coverEnded(epoch, untilMs, heardMs, nowMs)
+    return true
+  }
+
+  /** A node that follows is there: replicas on it that do not rest under this epoch are spoken to. */
+  #nodeSupports(node: Peer, epoch: number, nowMs: number): boolean {
+    const replicaId = this.#ledOn(node)
+    if (replicaId === 0) return false
+    this.#replica.core.peerUp(replicaId, epoch, nowMs)
+    return true
+  }
+
+  /** Nothing is heard any more of a node that follows. */
+  #supportLost(node: Peer, nowMs: number): boolean {
+    const replicaId = this.#ledOn(node)
+    if (replicaId === 0) return false
+    this.#replica.core.peerDown(replicaId, nowMs, true)
+    return true
+  }
+
   /** A message as it is sent: one that asks a replica to rest carries the epoch of its node. */
   withEpoch(peer: Peer, message: Message): Message {
-    if (message.kind !== 'heartbeat' || message.idle === undefined) return message
+    if (message.kind !== 'heartbeat') return message
     const { nodes } = this.#port
-    const epoch = nodes.epochFor(peer)
-    this.#keepInTouch()
-    if (epoch === 0 && nodes.isGone(peer)) this.#goneReplicas = [...this.#goneReplicas, message.to]
-    return { ...message, epoch }
+    const { idle, to } = message
+    const epoch = idle === true ? nodes.epochFor(peer) : 0
+    if (idle === true) this.#keepInTouch()
+    // A leader that was elected without a node cannot tell what its replica has: it need not wait for it.
+    if (epoch === 0 && nodes.isGone(peer) && this.#replica.core.isIdle()) {
+      this.#goneReplicas = [...this.#goneReplicas, to]
+    }
+    return idle === true ? { ...message, epoch } : message
   }
 
   /** Those who rest already hear no heartbeat as long as others keep the leader awake: their nodes must. */
@@ -64,13 +126,16 @@ export class ReplicaRest<R extends RestingReplica> {
   }
 
   /** What the other nodes have pledged holds for this group, too, where its replicas rest. */
-  takeNodePledges(): void {
+  takeNodePledges(forRead: boolean): void {
     const { core } = this.#replica
     if (core.role !== 'leader') return
+    const { nodes } = this.#port
+    const isWanted = forRead && core.atRest
     const nowMs = this.#port.env.clock.monotonicMs()
     for (const replica of this.#replica.configuration.latest?.replicas ?? []) {
       const { replicaId } = replica
-      const pledge = replicaId === this.#replica.replicaId ? undefined : this.#port.nodes.supportOf(replica)
+      if (replicaId === this.#replica.replicaId) continue
+      const pledge = isWanted ? nodes.pledgeFor(replica) : nodes.supportOf(replica)
       if (pledge === undefined) continue
       core.nodePledged(replicaId, pledge.epoch, pledge.sent, pledge.pledgeMs, nowMs)
     }
@@ -113,8 +178,8 @@ export class ReplicaRest<R extends RestingReplica> {
   }
 
   /** The replica on a node, if this one leads it; else 0. */
-  ledOn({ nodeId, incarnation }: Peer): ReplicaId {
-    if (this.#replica.stopped || this.#replica.core.role !== 'leader') return 0
+  #ledOn({ nodeId, incarnation }: Peer): ReplicaId {
+    if (this.#replica.core.role !== 'leader') return 0
     const replica = this.#replica.configuration.latest?.replicas.find(
       (each) => each.nodeId === nodeId && each.incarnation === incarnation,
     )

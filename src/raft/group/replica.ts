@@ -31,7 +31,7 @@ import { type Peer, PeerBook } from './peers.ts'
 import type { PendingProposal } from './pending-proposals.ts'
 import type { PendingRead } from './pending-reads.ts'
 import { type LeaderHint, notLeader, supersededError } from './refusals.ts'
-import type { EndedCover, ReplicaListener, ReplicaPort, TurnSink } from './replica-port.ts'
+import type { ReplicaListener, ReplicaPort, TurnSink } from './replica-port.ts'
 import { ReplicaRequests } from './replica-requests.ts'
 import { ReplicaRest } from './replica-rest.ts'
 import { encodeSessionEntry } from './session-entry.ts'
@@ -60,6 +60,7 @@ export class Replica {
   readonly #rest: ReplicaRest<Replica>
   /** Messages that wait for their write, by ascending write id. */
   #withheld: DeferredMessage[] = nothingWithheld
+  #newsHeard: number
   #metadata: GroupMetadata
   #metadataDirty = false
   #token: number | undefined
@@ -84,6 +85,7 @@ export class Replica {
     this.#metadata = metadata
     this.#port = port
     this.#listener = listener
+    this.#newsHeard = port.nodes.newsNumber
     if (metadata.pledgeMs > port.pledgeMs) this.#formerPledgesEndMs = this.#now() + metadata.pledgeMs
     this.#peers = new PeerBook(this.core.status().configuration)
     this.#rest = new ReplicaRest(this, port)
@@ -206,6 +208,7 @@ export class Replica {
 
   /** @returns why the proposal is refused, if it is */
   propose(proposal: PendingProposal): KeelsonError | undefined {
+    this.hearNews(this.#now())
     return this.#failure ?? this.#callers.propose(proposal)
   }
 
@@ -232,6 +235,7 @@ export class Replica {
   /** @returns why the read is refused, if it is */
   read(read: PendingRead): KeelsonError | undefined {
     if (this.#failure !== undefined) return this.#failure
+    this.hearNews(this.#now())
     if (this.#mayReadAtOnce(read)) {
       read.settle?.(undefined)
       return undefined
@@ -243,7 +247,7 @@ export class Replica {
   #mayReadAtOnce({ request }: PendingRead): boolean {
     if (request.mode !== 'lease' || this.core.role !== 'leader') return false
     const { clock } = this.#port.env
-    this.#rest.takeNodePledges()
+    this.#rest.takeNodePledges(true)
     const index = this.core.leaseReadIndex(clock.monotonicMs(), clock.wallMs())
     return index !== undefined && index <= this.applier.applied.index
   }
@@ -292,11 +296,15 @@ export class Replica {
    * @returns why it was dropped, if it was
    */
   receive(peer: PeerIdentity, message: Message, nowMs: number): string | undefined {
+    this.hearNews(nowMs)
     if (this.#failure !== undefined) return 'stopped'
     if (message.to !== this.replicaId) return 'wrongReplica'
     if (!this.isBound(message.from, peer)) return 'wrongSender'
     try {
-      if (message.kind === 'vote' && !message.transfer) this.#rest.uncover(nowMs)
+      if (message.kind === 'vote' && !message.transfer) {
+        this.#rest.uncover(nowMs)
+        this.hearNews(nowMs)
+      }
       this.core.step(this.#rest.checkEpoch(peer, message), nowMs)
     } catch (error) {
       if (KeelsonError.hasCode(error, 'MALFORMED')) return 'malformed'
@@ -375,39 +383,43 @@ export class Replica {
     return [latest, committed].some((configuration) => replicaOf(configuration, replicaId) !== undefined)
   }
 
-  /** Connections to a node broke. */
-  peerLost(nodeId: NodeId, nowMs: number): void {
-    if (this.#failure !== undefined) return
+  /** Number of the last news of other nodes that it has heard. */
+  get newsHeard(): number {
+    return this.#newsHeard
+  }
+
+  /** Whether it does nothing until it is told something. */
+  get rests(): boolean {
+    return this.#failure !== undefined || this.core.atRest
+  }
+
+  /**
+   * What became of other nodes is known before anything else is done, though the host tells those that rest only a few at
+   * a time. To be called first wherever something comes in, or a time has come.
+   *
+   * @returns whether any of it concerned this replica
+   */
+  hearNews(nowMs: number): boolean {
+    const { nodes } = this.#port
+    const heard = this.#newsHeard
+    if (heard === nodes.newsNumber) return false
+    this.#newsHeard = nodes.newsNumber
+    if (this.#failure !== undefined) return false
+    return this.#guarded(() => this.#rest.hearNews(heard, nowMs)) === true
+  }
+
+  get isAsked(): boolean {
+    return this.#requests !== undefined && !this.#requests.isIdle
+  }
+
+  isElectionDue(nowMs: number): boolean {
+    const { role, electionDeadlineMs } = this.core
+    return this.#failure === undefined && role !== 'leader' && nowMs >= electionDeadlineMs
+  }
+
+  /** Connections to a node broke: whatever was asked there has no answer. */
+  callsLost(nodeId: NodeId): void {
     this.#requests?.peerLost(nodeId)
-    for (const replica of this.configuration.latest?.replicas ?? []) {
-      if (replica.nodeId !== nodeId || replica.replicaId === this.replicaId) continue
-      const watched = this.#port.nodes.watches(replica)
-      this.#guarded(() => this.core.peerDown(replica.replicaId, nowMs, watched))
-      this.#port.schedule(this)
-    }
-  }
-
-  /** The node of the leader that this replica may rest under pledges nothing any more under this epoch. */
-  coverEnded({ epoch, untilMs, heardMs }: EndedCover, nowMs: number): void {
-    if (this.#failure !== undefined || this.core.coverEpoch !== epoch) return
-    this.#guarded(() => this.core.coverEnded(epoch, untilMs, heardMs, nowMs))
-    this.#port.schedule(this)
-  }
-
-  /** A node that follows is there: replicas on it that do not rest under this epoch are spoken to. */
-  nodeSupports(node: Peer, epoch: number, nowMs: number): void {
-    const replicaId = this.#rest.ledOn(node)
-    if (replicaId === 0) return
-    this.#guarded(() => this.core.peerUp(replicaId, epoch, nowMs))
-    this.#port.schedule(this)
-  }
-
-  /** Nothing is heard any more of a node that follows. */
-  supportLost(node: Peer, nowMs: number): void {
-    const replicaId = this.#rest.ledOn(node)
-    if (replicaId === 0) return
-    this.#guarded(() => this.core.peerDown(replicaId, nowMs, true))
-    this.#port.schedule(this)
   }
 
   /** The disk of this node has forgotten something that was acknowledged. */
@@ -438,6 +450,7 @@ export class Replica {
 
   /** Lets time pass. A turn should follow. */
   advance(nowMs: number): void {
+    this.hearNews(nowMs)
     if (this.#failure !== undefined) return
     this.#guarded(() => {
       this.#requests?.advance(nowMs)
@@ -448,10 +461,11 @@ export class Replica {
 
   /** Takes what the core wants done and does it. */
   turn(nowMs: number, sink: TurnSink<Replica>): void {
+    this.hearNews(nowMs)
     if (this.#failure !== undefined) return
     this.#guarded(() => {
       if (nowMs >= this.#formerPledgesEndMs) this.#forgetFormerPledges()
-      if (this.core.atRest) this.#rest.takeNodePledges()
+      if (this.core.atRest) this.#rest.takeNodePledges(false)
       this.#requests?.submit(nowMs)
       this.core.observeWall(this.#port.env.clock.wallMs())
       const ready = this.core.takeReady()

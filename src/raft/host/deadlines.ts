@@ -23,6 +23,11 @@ export class Deadlines<T extends Deadlined> {
     return this.#heap[0]?.atMs ?? Number.POSITIVE_INFINITY
   }
 
+  /** The items that have a deadline, or had one lately. */
+  items(): Iterable<T> {
+    return this.#at.keys()
+  }
+
   /** The item's deadline may have changed. */
   update(item: T): void {
     const atMs = item.nextDeadlineMs

@@ -5,20 +5,32 @@ import type { Peer } from '../group/peers.ts'
 import type { Replica } from '../group/replica.ts'
 import type { NodeWatch } from '../group/replica-port.ts'
 import type { Beat, BeatReply } from './frame.ts'
-import type { LivenessEvent, NodeLiveness, NodeSupport } from './node-liveness.ts'
+import type { NodeLiveness, NodeSupport } from './node-liveness.ts'
+import { type NodeEvent, NodeNews } from './node-news.ts'
 
 export interface NodeBeatsOptions {
   readonly env: Environment
   readonly liveness: NodeLiveness
   readonly replicas: () => Iterable<Replica>
-  /** Puts a sign of life, or the answer to one, on its way. */
-  readonly send: (to: Peer, beat: Beat | BeatReply) => void
+  /** Those of them that wait for something. */
+  readonly waiting: () => Iterable<Replica>
+  readonly electionTimeoutMs: number
+  /** Adds a sign of life, or the answer to one, to what goes to a node. */
+  readonly add: (to: Peer, beat: Beat | BeatReply) => void
+  /** What was added is complete. */
+  readonly send: () => void
 }
 
-/** Drives the {@link NodeLiveness} of a host: gives it the time, sends what it says, and tells the replicas. */
+/** An election after the longest wait, and the first commits, take less, in election timeouts. */
+const patience = 4
+
+/** Drives the {@link NodeLiveness} of a host: gives it the time, sends what it says, and has the replicas told. */
 export class NodeBeats implements NodeWatch {
   readonly #options: NodeBeatsOptions
   readonly #liveness: NodeLiveness
+  readonly #news: NodeNews<Replica>
+  /** Nodes that fell silent and are so still, and whether something was kept from them. */
+  readonly #silent = new Map<NodeId, boolean>()
   #timer: TimerHandle | undefined
   #timerAtMs = Number.POSITIVE_INFINITY
   #closed = false
@@ -26,31 +38,67 @@ export class NodeBeats implements NodeWatch {
   constructor(options: NodeBeatsOptions) {
     this.#options = options
     this.#liveness = options.liveness
+    const { env, replicas, waiting, electionTimeoutMs } = options
+    this.#news = new NodeNews({ env, replicas, waiting, patienceMs: electionTimeoutMs * patience })
   }
 
   close(): void {
     this.#closed = true
+    this.#news.close()
     this.#timer?.cancel()
     this.#timer = undefined
   }
 
   received(from: Peer, beat: Beat | BeatReply, nowMs: number): void {
     if (beat.kind === 'beatReply') {
-      this.#tell(this.#liveness.replyReceived(from, beat, nowMs), nowMs)
+      this.#news.publish(this.#liveness.replyReceived(from, beat, nowMs))
     } else {
-      const { reply, events } = this.#liveness.beatReceived(from, beat, nowMs)
-      this.#tell(events, nowMs)
-      this.#options.send(from, reply)
+      const wallMs = this.#options.env.clock.wallMs()
+      const { beats, events } = this.#liveness.beatReceived(from, beat, nowMs, wallMs)
+      this.#news.publish(events)
+      for (const each of beats) this.#options.add(from, each)
+      if (beats.length > 0) this.#options.send()
     }
     this.#arm()
   }
 
-  lost(nodeId: NodeId, nowMs: number): void {
-    this.#tell(this.#liveness.lost(nodeId), nowMs)
+  /** Something came from the node. */
+  heard(nodeId: NodeId): void {
+    if (this.#silent.size === 0) return
+    const wasKept = this.#silent.get(nodeId)
+    this.#silent.delete(nodeId)
+    if (wasKept === true) this.lost(nodeId, false)
+  }
+
+  /**
+   * Whether a message to the node is kept from it, and lost. A node that gives no sign of life is sent nothing else: when it
+   * goes on after it stood still, nobody speaks to all of its groups at once, about elections that are long over. It is told
+   * what it missed as the news of its return goes round. Signs of life go on, so its return is noticed.
+   */
+  withholds(peer: Peer): boolean {
+    if (this.#silent.size === 0 || !this.#silent.has(peer.nodeId)) return false
+    this.#silent.set(peer.nodeId, true)
+    this.epochFor(peer)
+    return true
+  }
+
+  /** Messages from or to the node may be lost; `broken`: and so are its connections. */
+  lost(nodeId: NodeId, broken: boolean): void {
+    const events: NodeEvent[] = this.#liveness.lost(nodeId)
+    if (broken) events.push({ type: 'peerLost', nodeId })
+    this.#news.publish(events)
     this.#arm()
   }
 
   // What replicas ask
+
+  get newsNumber(): number {
+    return this.#news.lastNumber
+  }
+
+  newsSince(number: number): Iterable<NodeEvent> {
+    return this.#news.since(number)
+  }
 
   epochFor(peer: Peer): number {
     const epoch = this.#liveness.epochOf(peer, this.#now())
@@ -74,29 +122,25 @@ export class NodeBeats implements NodeWatch {
     return this.#liveness.supportOf(peer)
   }
 
+  pledgeFor(peer: Peer): NodeSupport | undefined {
+    const support = this.#liveness.pledgeFor(peer, this.#now())
+    this.#arm()
+    return support
+  }
+
   count(peer: Peer, change: 1 | -1): void {
     this.#liveness.count(peer, change, this.#now())
     this.#arm()
   }
 
   uncover(nodeId: NodeId, nowMs: number): void {
-    if (this.#liveness.mayEndEpoch(nodeId, nowMs)) this.#tell(this.#liveness.endEpoch(nodeId), nowMs)
+    if (this.#liveness.mayEndEpoch(nodeId, nowMs)) this.#news.publish(this.#liveness.endEpoch(nodeId))
   }
 
   // Inside
 
   #now(): number {
     return this.#options.env.clock.monotonicMs()
-  }
-
-  #tell(events: readonly LivenessEvent[], nowMs: number): void {
-    for (const event of events) {
-      for (const replica of this.#options.replicas()) {
-        if (event.type === 'coverEnded') replica.coverEnded(event, nowMs)
-        else if (event.type === 'supported') replica.nodeSupports(event.peer, event.epoch, nowMs)
-        else replica.supportLost(event.peer, nowMs)
-      }
-    }
   }
 
   #arm(): void {
@@ -119,9 +163,11 @@ export class NodeBeats implements NodeWatch {
     if (this.#closed) return
     const { clock } = this.#options.env
     const nowMs = clock.monotonicMs()
-    const { beats, events } = this.#liveness.advance(nowMs, clock.wallMs())
-    for (const { to, beat } of beats) this.#options.send(to, beat)
-    this.#tell(events, nowMs)
+    const { beats, events, silent } = this.#liveness.advance(nowMs, clock.wallMs())
+    for (const nodeId of silent) this.#silent.set(nodeId, false)
+    for (const { to, beat } of beats) this.#options.add(to, beat)
+    if (beats.length > 0) this.#options.send()
+    this.#news.publish(events)
     this.#arm()
   }
 }

@@ -15,6 +15,8 @@ export interface NodeLivenessOptions {
   readonly leaseMs: number
   readonly clockDriftBound: number
   readonly random: Random
+  /** How many groups are open here. */
+  readonly groups?: () => number
 }
 
 /** What the host has to tell its replicas. */
@@ -54,6 +56,9 @@ interface Follower {
   stream: number
   sequence: number
   nextBeatMs: number
+  lastBeatMs: number
+  /** Until then somebody reads by lease, and each beat is to follow the one before while the pledge for that lasts. */
+  pledgesWantedUntilMs: number
   /** Groups at rest that count on the node. */
   groups: number
   /** Beats go on until then without any. */
@@ -65,16 +70,24 @@ interface Follower {
   support: NodeSupport | undefined
 }
 
-/** A node with replicas that lead some here. */
-interface Leader {
+/** A node with replicas that lead some here. @internal */
+export interface Leader {
   readonly incarnation: Incarnation
   readonly stream: number
   readonly epoch: number
   sequence: number
   heardMs: number
   pledgedUntilMs: number
+  /** The last beat is answered with the next one of this node. */
+  owesReply: boolean
 }
 
+/** Time between two beats where nobody reads by lease, in election timeouts. */
+const calmShare = 1 / 2
+/** A node of which nothing was heard for so many election timeouts is silent: one beat may be missing. */
+const silentShare = 1.2
+/** With so many groups it takes one election timeout more: what a false alarm costs is as much as it wakes. */
+const groupsPerShare = 20_000
 /** Beats go on for so many intervals after the last group that wanted them, which may want them again soon. */
 const lingeringBeats = 200
 const maximumUnanswered = 256
@@ -116,7 +129,7 @@ export class NodeLiveness {
       next = Math.min(next, follower.nextBeatMs, this.silentFromMs(follower))
     }
     for (const leader of this.#leaders.values()) {
-      next = Math.min(next, leader.heardMs + this.#options.electionTimeoutMs)
+      next = Math.min(next, leader.heardMs + this.#silentMs)
     }
     return next
   }
@@ -149,11 +162,20 @@ export class NodeLiveness {
   isGone(peer: LivenessPeer, nowMs: number): boolean {
     const follower = this.#followers.get(keyOf(peer))
     if (follower === undefined || follower.support !== undefined || !this.watches(peer)) return false
-    return nowMs >= follower.heardMs + this.#options.electionTimeoutMs
+    return nowMs >= follower.heardMs + this.#silentMs
   }
 
   supportOf(peer: LivenessPeer): NodeSupport | undefined {
     return this.#followers.get(keyOf(peer))?.support
+  }
+
+  /** As {@link NodeLiveness.supportOf}, for a read by lease: from now on pledges follow each other without a gap. */
+  pledgeFor(peer: LivenessPeer, nowMs: number): NodeSupport | undefined {
+    const follower = this.#followers.get(keyOf(peer))
+    if (follower === undefined || !this.#leases) return follower?.support
+    if (nowMs >= follower.pledgesWantedUntilMs) follower.nextBeatMs = Math.min(follower.nextBeatMs, nowMs)
+    follower.pledgesWantedUntilMs = nowMs + lingeringBeats * this.#options.heartbeatIntervalMs
+    return follower.support
   }
 
   replyReceived(peer: LivenessPeer, reply: BeatReply, nowMs: number): LivenessEvent[] {
@@ -174,7 +196,13 @@ export class NodeLiveness {
 
   // For replicas that follow here
 
-  beatReceived(peer: LivenessPeer, beat: Beat, nowMs: number): { reply: BeatReply; events: LivenessEvent[] } {
+  /** @returns what goes back at once, in one frame: an answer, a beat of this node, or nothing */
+  beatReceived(
+    peer: LivenessPeer,
+    beat: Beat,
+    nowMs: number,
+    wallMs: number,
+  ): { readonly beats: (Beat | BeatReply)[]; readonly events: LivenessEvent[] } {
     const { nodeId, incarnation } = peer
     this.#seen.set(nodeId, incarnation)
     const events: LivenessEvent[] = []
@@ -183,15 +211,77 @@ export class NodeLiveness {
       events.push(...this.endEpoch(nodeId))
       const { stream } = beat
       const epoch = this.#freshNumber()
-      leader = { incarnation, stream, epoch, sequence: 0, heardMs: nowMs, pledgedUntilMs: -Infinity }
+      leader = {
+        incarnation,
+        stream,
+        epoch,
+        sequence: 0,
+        heardMs: -Infinity,
+        pledgedUntilMs: -Infinity,
+        owesReply: false,
+      }
       this.#leaders.set(nodeId, leader)
     }
+    const sinceMs = nowMs - leader.heardMs
     leader.sequence = Math.max(leader.sequence, beat.sequence)
     leader.heardMs = nowMs
     leader.pledgedUntilMs = Math.max(leader.pledgedUntilMs, nowMs + this.pledgeDurationMs())
-    const { stream, sequence } = beat
-    const pledgeMs = this.#leases ? this.#options.leaseMs : 0
-    return { reply: { kind: 'beatReply', stream, sequence, epoch: leader.epoch, pledgeMs }, events }
+    leader.owesReply = true
+    const follower = this.#followers.get(keyOf(peer))
+    if (follower === undefined || !this.#isWanted(follower, nowMs)) {
+      return { beats: [this.replyTo(leader)], events }
+    }
+    const intervalMs = this.#intervalMs(follower, nowMs)
+    // Whoever is in no hurry is answered with the next beat.
+    if (nowMs < follower.lastBeatMs + intervalMs / 2) {
+      return { beats: this.isCalm(sinceMs) ? [] : [this.replyTo(leader)], events }
+    }
+    const beats = this.#beats(follower, nowMs, wallMs)
+    if (nowMs >= follower.pledgesWantedUntilMs) follower.nextBeatMs = nowMs + intervalMs * 2
+    return { beats, events }
+  }
+
+  /** The answer to the last beat of a node. @internal */
+  replyTo(leader: Leader): BeatReply {
+    leader.owesReply = false
+    const { stream, sequence, epoch } = leader
+    return { kind: 'beatReply', stream, sequence, epoch, pledgeMs: this.#leases ? this.#options.leaseMs : 0 }
+  }
+
+  /** Beats that come so far apart are not there for pledges. @internal */
+  isCalm(sinceMs: number): boolean {
+    return sinceMs < Infinity && sinceMs * 2 >= this.#options.electionTimeoutMs * calmShare
+  }
+
+  /**
+   * The next beat to a node, and the answer that it waits for. Of two nodes that both give signs of life one sends its own
+   * when it hears of the other, and is answered with the next one: two frames do for both.
+   */
+  #beats(follower: Follower, nowMs: number, wallMs: number): (Beat | BeatReply)[] {
+    const beat = this.#beat(follower, nowMs, wallMs)
+    const leader = this.#leaders.get(follower.peer.nodeId)
+    if (leader?.owesReply !== true || leader.incarnation !== follower.peer.incarnation) return [beat]
+    return [this.replyTo(leader), beat]
+  }
+
+  #beat(follower: Follower, nowMs: number, wallMs: number): Beat {
+    follower.lastBeatMs = nowMs
+    follower.nextBeatMs = nowMs + this.#intervalMs(follower, nowMs)
+    follower.sequence++
+    const { stream, sequence } = follower
+    follower.sent.push({ sequence, atMs: nowMs, wallMs })
+    if (follower.sent.length > maximumUnanswered) follower.sent.shift()
+    return { kind: 'beat', stream, sequence }
+  }
+
+  #isWanted({ groups, wantedUntilMs }: Follower, nowMs: number): boolean {
+    return groups > 0 || nowMs < wantedUntilMs
+  }
+
+  /** Pledges do not last for longer than until the next beat but one; to be there takes less. */
+  #intervalMs({ pledgesWantedUntilMs }: Follower, nowMs: number): number {
+    const { heartbeatIntervalMs, electionTimeoutMs } = this.#options
+    return nowMs < pledgesWantedUntilMs ? heartbeatIntervalMs : electionTimeoutMs * calmShare
   }
 
   /** Whether replicas here may rest, under this epoch, under leaders there. */
@@ -244,37 +334,45 @@ export class NodeLiveness {
   advance(
     nowMs: number,
     wallMs: number,
-  ): { beats: { to: LivenessPeer; beat: Beat }[]; events: LivenessEvent[] } {
-    const beats: { to: LivenessPeer; beat: Beat }[] = []
+  ): {
+    readonly beats: { readonly to: LivenessPeer; readonly beat: Beat | BeatReply }[]
+    readonly events: LivenessEvent[]
+    /** Nodes that have just fallen silent. */
+    readonly silent: NodeId[]
+  } {
+    const beats: { to: LivenessPeer; beat: Beat | BeatReply }[] = []
     const events: LivenessEvent[] = []
+    const silent: NodeId[] = []
     for (const [nodeId, leader] of this.#leaders) {
-      if (nowMs >= leader.heardMs + this.#options.electionTimeoutMs) events.push(...this.endEpoch(nodeId))
+      if (nowMs < leader.heardMs + this.#silentMs) continue
+      events.push(...this.endEpoch(nodeId))
+      silent.push(nodeId)
     }
+    // The others need not wake this node again a moment later.
+    const isDue = [...this.#followers.values()].some(({ nextBeatMs }) => nowMs >= nextBeatMs)
     for (const [key, follower] of this.#followers) {
       const { peer } = follower
       if (nowMs >= this.silentFromMs(follower)) {
         follower.support = undefined
         events.push({ type: 'supportLost', peer })
+        silent.push(peer.nodeId)
       }
-      if (nowMs < follower.nextBeatMs) continue
-      if (follower.groups === 0 && nowMs >= follower.wantedUntilMs) {
-        this.#followers.delete(key)
-        continue
-      }
-      follower.nextBeatMs = nowMs + this.#options.heartbeatIntervalMs
-      follower.sequence++
-      const { stream, sequence } = follower
-      follower.sent.push({ sequence, atMs: nowMs, wallMs })
-      if (follower.sent.length > maximumUnanswered) follower.sent.shift()
-      beats.push({ to: peer, beat: { kind: 'beat', stream, sequence } })
+      if (nowMs < follower.nextBeatMs - (isDue ? this.#intervalMs(follower, nowMs) / 4 : 0)) continue
+      if (!this.#isWanted(follower, nowMs)) this.#followers.delete(key)
+      else for (const beat of this.#beats(follower, nowMs, wallMs)) beats.push({ to: peer, beat })
     }
-    return { beats, events }
+    return { beats, events, silent }
   }
 
   /** From when on nothing that was heard of the node counts; never, where nothing was. */
   silentFromMs(follower: Follower): number {
     if (follower.support === undefined) return Number.POSITIVE_INFINITY
-    return follower.heardMs + this.#options.electionTimeoutMs
+    return follower.heardMs + this.#silentMs
+  }
+
+  get #silentMs(): number {
+    const groups = this.#options.groups?.() ?? 0
+    return this.#options.electionTimeoutMs * (silentShare + groups / groupsPerShare)
   }
 
   get #leases(): boolean {
@@ -295,6 +393,8 @@ export class NodeLiveness {
       stream: this.#freshNumber(),
       sequence: 0,
       nextBeatMs: nowMs,
+      lastBeatMs: Number.NEGATIVE_INFINITY,
+      pledgesWantedUntilMs: Number.NEGATIVE_INFINITY,
       groups: 0,
       wantedUntilMs: nowMs,
       sent: [],

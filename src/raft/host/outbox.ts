@@ -20,23 +20,40 @@ export class Outbox {
   readonly #packers = new Map<NodeId, FramePacker>()
   readonly #sent: Counter
   readonly #dropped: Counter
+  readonly #withheld: Counter
+  readonly #withholds: (peer: Peer) => boolean
   /** The next frame will be about as long. */
   #lastBytes = 0
   readonly #onDropped: (nodeId: NodeId) => void
 
-  /** `onDropped` is told of each peer to which something was lost. */
-  constructor(channel: Channel, metrics: Metrics, marks: DiskMarks, onDropped: (nodeId: NodeId) => void) {
+  /** `onDropped` is told of each peer to which something was lost; `withholds`: nothing but signs of life is sent to it. */
+  constructor(
+    channel: Channel,
+    metrics: Metrics,
+    marks: DiskMarks,
+    onDropped: (nodeId: NodeId) => void,
+    withholds: (peer: Peer) => boolean,
+  ) {
     this.#channel = channel
     this.#marks = marks
     this.#onDropped = onDropped
+    this.#withholds = withholds
     this.#sent = metrics.counter('keelson_raft_frames_sent_total', 'Frames of Raft messages that were sent')
     this.#dropped = metrics.counter(
       'keelson_raft_frames_dropped_total',
       'Frames of Raft messages that the transport had no room or no address for',
     )
+    this.#withheld = metrics.counter(
+      'keelson_raft_messages_withheld_total',
+      'Raft messages that were not sent to nodes that give no sign of life',
+    )
   }
 
   add(groupId: GroupId, recoveryGeneration: number, peer: Peer, message: HostMessage): void {
+    if (this.#withholds(peer)) {
+      this.#withheld.add()
+      return
+    }
     this.#packer(peer, messageBytes(message)).add(groupId, message, recoveryGeneration)
   }
 

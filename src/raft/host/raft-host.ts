@@ -98,17 +98,24 @@ export class RaftHost implements AsyncDisposable {
     this.nodeId = options.nodeId
     this.incarnation = log.incarnation
     this.#events = new Events(env.logger, ['stopped'])
-    const liveness = new NodeLiveness({ ...raft, random: env.random })
+    const groups = (): number => this.#hosted.open.size
+    const liveness = new NodeLiveness({ ...raft, random: env.random, groups })
     const marks = new DiskMarks(liveness.life, () => log.durablePosition())
-    this.#outbox = new Outbox(channel, env.metrics, marks, (nodeId) => this.#framesDropped(nodeId))
+    this.#outbox = new Outbox(
+      channel,
+      env.metrics,
+      marks,
+      (nodeId) => this.#framesDropped(nodeId),
+      (peer) => this.#nodes.withholds(peer),
+    )
     this.#nodes = new NodeBeats({
       env,
       liveness,
+      electionTimeoutMs: raft.electionTimeoutMs,
       replicas: () => this.#hosted.replicas(),
-      send: (peer, beat) => {
-        this.#outbox.addBeat(peer, beat)
-        this.#loop.plan()
-      },
+      waiting: () => this.#loop.waiting(),
+      add: (peer, beat) => this.#outbox.addBeat(peer, beat),
+      send: () => this.#loop.sendNow(),
     })
     this.#loop = new TurnLoop({ env, log, outbox: this.#outbox, onFailure: (error) => this.#poisoned(error) })
     const port: ReplicaPort<Replica> = {
@@ -177,6 +184,7 @@ export class RaftHost implements AsyncDisposable {
     })
     channel.onMessage((peer, bytes) => {
       this.#gone.delete(peer.nodeId)
+      if (peer.role === 'node') this.#nodes.heard(peer.nodeId)
       if (this.#failure === undefined && this.#closing === undefined) incoming.receive(peer, bytes)
     })
     this.#stopListening = channel.onLost(({ peer }) => this.#peerLost(peer))
@@ -315,17 +323,14 @@ export class RaftHost implements AsyncDisposable {
 
   /** While a node cannot be reached every attempt fails anew: that is news only if it was heard since. */
   #peerLost(nodeId: NodeId): void {
-    const nowMs = this.#env.clock.monotonicMs()
-    this.#nodes.lost(nodeId, nowMs)
+    this.#nodes.lost(nodeId, !this.#gone.has(nodeId))
     this.#versions.lost(nodeId)
-    if (this.#gone.has(nodeId)) return
     this.#gone.add(nodeId)
-    for (const replica of this.#hosted.replicas()) replica.peerLost(nodeId, nowMs)
   }
 
   /** The transport had no room. Whatever the node should have been told, of groups that rest too, it was not. */
   #framesDropped(nodeId: NodeId): void {
-    this.#nodes.lost(nodeId, this.#env.clock.monotonicMs())
+    this.#nodes.lost(nodeId, false)
   }
 
   /** Nothing that the log says can be trusted any more: every group stops, loudly. */

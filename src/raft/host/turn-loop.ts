@@ -5,6 +5,7 @@ import { KeelsonError } from '../../core/errors.ts'
 import { type GroupWrite, groupWriteBytes } from '../../interfaces/log-store.ts'
 import type { Replica } from '../group/replica.ts'
 import type { TurnSink } from '../group/replica-port.ts'
+import { Campaigns } from './campaigns.ts'
 import { Deadlines } from './deadlines.ts'
 import type { LogGate } from './log-gate.ts'
 import type { Outbox } from './outbox.ts'
@@ -58,6 +59,7 @@ export class TurnLoop {
   readonly #outbox: Outbox
   readonly #onFailure: (error: unknown) => void
   readonly #deadlines = new Deadlines<Replica>()
+  readonly #campaigns = new Campaigns<Replica>()
   #dirty = new Set<Replica>()
   #planned = false
   #stopped = false
@@ -88,6 +90,11 @@ export class TurnLoop {
     }
   }
 
+  /** Those that wait for a time to come: all that do not rest. */
+  waiting(): Iterable<Replica> {
+    return this.#deadlines.items()
+  }
+
   /** Something happened to this replica. */
   schedule(replica: Replica): void {
     if (this.#stopped) return
@@ -100,6 +107,11 @@ export class TurnLoop {
     if (this.#planned || this.#stopped) return
     this.#planned = true
     this.#env.timers.defer(() => this.#turn())
+  }
+
+  /** Sends what is in the outbox: at once, if no turn is about to do so. For what must not cost a turn each time. */
+  sendNow(): void {
+    if (!this.#planned && !this.#stopped) this.#outbox.flush()
   }
 
   /**
@@ -119,6 +131,7 @@ export class TurnLoop {
   remove(replica: Replica): void {
     this.#dirty.delete(replica)
     this.#deadlines.remove(replica)
+    this.#campaigns.remove(replica)
     for (const batch of this.#batches) {
       for (const item of batch.items) if (item.replica === replica) item.done?.reject(hasStopped())
       batch.items = batch.items.filter((item) => item.replica !== replica)
@@ -130,6 +143,7 @@ export class TurnLoop {
     this.#timer?.cancel()
     this.#timer = undefined
     this.#dirty.clear()
+    this.#campaigns.clear()
     for (const { items } of this.#batches.splice(0)) {
       for (const { done } of items) done?.reject(hasStopped())
     }
@@ -145,7 +159,15 @@ export class TurnLoop {
       this.#deadlines.update(replica)
     }
     this.#finish()
+    this.#advance(this.#campaigns.next(nowMs), nowMs)
     if (this.#dirty.size > 0) this.plan()
+  }
+
+  #advance(replicas: Iterable<Replica>, nowMs: number): void {
+    for (const replica of replicas) {
+      replica.advance(nowMs)
+      this.#dirty.add(replica)
+    }
   }
 
   #takeDirty(): Iterable<Replica> {
@@ -241,10 +263,12 @@ export class TurnLoop {
     this.#timer = undefined
     this.#timerAtMs = Number.POSITIVE_INFINITY
     const nowMs = this.#env.clock.monotonicMs()
-    for (const replica of this.#deadlines.takeDue(nowMs)) {
-      replica.advance(nowMs)
-      this.#dirty.add(replica)
-    }
+    const due = this.#deadlines.takeDue(nowMs)
+    this.#advance(
+      due.filter((replica) => this.#campaigns.admit(replica, nowMs)),
+      nowMs,
+    )
+    this.#advance(this.#campaigns.next(nowMs), nowMs)
     this.#turn()
   }
 }

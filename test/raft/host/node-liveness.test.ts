@@ -2,7 +2,11 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { SeededRandom } from '../../../src/core/random.ts'
 import type { Beat, BeatReply } from '../../../src/raft/host/frame.ts'
-import { NodeLiveness, type NodeLivenessOptions } from '../../../src/raft/host/node-liveness.ts'
+import {
+  type LivenessEvent,
+  NodeLiveness,
+  type NodeLivenessOptions,
+} from '../../../src/raft/host/node-liveness.ts'
 
 const here = { nodeId: 'a', incarnation: 1 }
 const there = { nodeId: 'b', incarnation: 2 }
@@ -30,21 +34,33 @@ class Pair {
   beat(): { beat: Beat; reply: BeatReply } | undefined {
     const [sent] = this.advance()
     if (sent === undefined) return undefined
-    const answer = this.b.beatReceived(here, sent, this.nowMs)
-    this.note('b', answer.events)
-    this.note('a', this.a.replyReceived(there, answer.reply, this.nowMs))
-    return { beat: sent, reply: answer.reply }
+    const { reply, events } = answerOf(this.b, sent, this.nowMs)
+    this.note('b', events)
+    this.note('a', this.a.replyReceived(there, reply, this.nowMs))
+    return { beat: sent, reply }
   }
 
   advance(): Beat[] {
     const { beats, events } = this.a.advance(this.nowMs, wallMs + this.nowMs)
     this.note('a', events)
-    return beats.map(({ beat }) => beat)
+    return beats.map(({ beat }) => beat as Beat)
   }
 
   note(who: string, events: readonly { type: string }[]): void {
     for (const { type } of events) this.events.push(`${who} ${type}`)
   }
+}
+
+/** What a node that leads nothing says to a beat: it answers each. */
+function answerOf(
+  node: NodeLiveness,
+  beat: Beat,
+  nowMs: number,
+  from = here,
+): { reply: BeatReply; events: readonly LivenessEvent[] } {
+  const { beats, events } = node.beatReceived(from, beat, nowMs, wallMs + nowMs)
+  assert.equal(beats.length, 1)
+  return { reply: beats[0] as BeatReply, events }
 }
 
 suite('signs of life between two nodes', () => {
@@ -60,9 +76,9 @@ suite('signs of life between two nodes', () => {
     assert.ok(pair.b.supports(here, first?.reply.epoch ?? 0))
     assert.equal(pair.b.supports(here, (first?.reply.epoch ?? 0) + 1), false)
     assert.equal(pair.b.supports({ ...here, incarnation: 9 }, first?.reply.epoch ?? 0), false)
-    pair.nowMs = 49
+    pair.nowMs = 149
     assert.equal(pair.beat(), undefined)
-    pair.nowMs = 50
+    pair.nowMs = 150
     const second = pair.beat()
     assert.equal(second?.reply.epoch, first?.reply.epoch)
     assert.equal((second?.beat.sequence ?? 0) - (first?.beat.sequence ?? 0), 1)
@@ -74,13 +90,13 @@ suite('signs of life between two nodes', () => {
     pair.a.epochOf(there, 0)
     pair.beat()
     pair.a.count(there, 1, 0)
-    for (pair.nowMs = 50; pair.nowMs <= 60_000; pair.nowMs += 50) assert.ok(pair.beat() !== undefined)
+    for (pair.nowMs = 150; pair.nowMs <= 60_000; pair.nowMs += 150) assert.ok(pair.beat() !== undefined)
     pair.a.count(there, -1, pair.nowMs)
     let beats = 0
-    for (const endMs = pair.nowMs + 60_000; pair.nowMs <= endMs; pair.nowMs += 50) {
+    for (const endMs = pair.nowMs + 60_000; pair.nowMs <= endMs; pair.nowMs += 150) {
       if (pair.beat() !== undefined) beats++
     }
-    assert.equal(beats, 200)
+    assert.equal(beats, 67)
     assert.equal(pair.a.nextDeadlineMs, Number.POSITIVE_INFINITY)
     assert.equal(pair.a.supportOf(there), undefined)
   })
@@ -90,7 +106,7 @@ suite('signs of life between two nodes', () => {
     pair.a.epochOf(there, 0)
     const [beat] = pair.advance()
     pair.nowMs = 30
-    const { reply } = pair.b.beatReceived(here, beat as Beat, pair.nowMs)
+    const { reply } = answerOf(pair.b, beat as Beat, pair.nowMs)
     assert.equal(pair.b.pledgedUntilMs('a'), 30 + 125)
     pair.a.replyReceived(there, reply, pair.nowMs)
     assert.deepEqual(pair.a.supportOf(there), {
@@ -109,7 +125,7 @@ suite('signs of life between two nodes', () => {
 
   test('pledge nothing where there are no leases', () => {
     const b = make(2, { clockDriftBound: 0 })
-    const { reply } = b.beatReceived(here, { kind: 'beat', stream: 5, sequence: 1 }, 7)
+    const { reply } = answerOf(b, { kind: 'beat', stream: 5, sequence: 1 }, 7)
     assert.equal(reply.pledgeMs, 0)
     assert.equal(b.pledgedUntilMs('a'), 7)
   })
@@ -119,7 +135,7 @@ suite('signs of life between two nodes', () => {
     pair.a.epochOf(there, 0)
     const first = pair.beat()
     pair.b.endEpoch('a')
-    pair.nowMs = 50
+    pair.nowMs = 150
     const second = pair.beat()
     assert.notEqual(second?.reply.epoch, first?.reply.epoch)
     assert.deepEqual(pair.events, ['a supported', 'a supported'])
@@ -129,21 +145,21 @@ suite('signs of life between two nodes', () => {
     const pair = new Pair()
     pair.a.epochOf(there, 0)
     const [one] = pair.advance()
-    pair.nowMs = 50
+    pair.nowMs = 150
     const [two] = pair.advance()
-    const answer = (beat: Beat): BeatReply => pair.b.beatReceived(here, beat, pair.nowMs).reply
+    const answer = (beat: Beat): BeatReply => answerOf(pair.b, beat, pair.nowMs).reply
     const late = answer(one as Beat)
     const reply = answer(two as Beat)
     assert.equal(pair.a.replyReceived(there, reply, 50).length, 1)
-    assert.equal(pair.a.supportOf(there)?.sent.atMs, 50)
+    assert.equal(pair.a.supportOf(there)?.sent.atMs, 150)
     pair.b.endEpoch('a')
     // Neither what is older nor the same again takes it back.
     assert.deepEqual(pair.a.replyReceived(there, late, 51), [])
     assert.deepEqual(pair.a.replyReceived(there, reply, 51), [])
-    assert.equal(pair.a.supportOf(there)?.sent.atMs, 50)
+    assert.equal(pair.a.supportOf(there)?.sent.atMs, 150)
     const other = { ...reply, sequence: 3 }
     assert.deepEqual(pair.a.replyReceived(there, other, 51), [], 'never sent')
-    pair.nowMs = 100
+    pair.nowMs = 300
     const [three] = pair.advance()
     const fresh = answer(three as Beat)
     assert.deepEqual(pair.a.replyReceived(there, { ...fresh, stream: fresh.stream + 1 }, 100), [])
@@ -156,40 +172,48 @@ suite('signs of life between two nodes', () => {
     const pair = new Pair()
     pair.a.epochOf(there, 0)
     const first = pair.beat()
-    assert.equal(pair.b.nextDeadlineMs, 300)
-    assert.deepEqual(pair.b.advance(299, wallMs).events, [])
-    assert.deepEqual(pair.b.advance(300, wallMs).events, [
+    assert.equal(pair.b.nextDeadlineMs, 360)
+    assert.deepEqual(pair.b.advance(359, wallMs).events, [])
+    assert.deepEqual(pair.b.advance(360, wallMs).events, [
       { type: 'coverEnded', epoch: first?.reply.epoch, untilMs: 125, heardMs: 0 },
     ])
     assert.equal(pair.b.nextDeadlineMs, Number.POSITIVE_INFINITY)
-    for (pair.nowMs = 50; pair.nowMs < 300; pair.nowMs += 50) pair.advance()
+    for (pair.nowMs = 150; pair.nowMs < 360; pair.nowMs += 150) pair.advance()
     assert.deepEqual(pair.events, ['a supported'])
-    pair.nowMs = 300
+    pair.nowMs = 360
     pair.advance()
     assert.deepEqual(pair.events, ['a supported', 'a supportLost'])
     assert.equal(pair.a.supportOf(there), undefined)
-    pair.nowMs = 350
+    pair.nowMs = 600
     pair.beat()
     assert.deepEqual(pair.events.slice(2), ['a supported'])
+  })
+
+  test('may be late for longer where they stand for many groups', () => {
+    const one = make(2, { groups: () => 40_000 })
+    answerOf(one, { kind: 'beat', stream: 5, sequence: 1 }, 0)
+    assert.equal(one.nextDeadlineMs, 960)
+    assert.deepEqual(one.advance(959, wallMs).events, [])
+    assert.equal(one.advance(960, wallMs).events.length, 1)
   })
 
   test('start anew when messages may be lost: nothing that went before counts', () => {
     const pair = new Pair()
     pair.a.epochOf(there, 0)
     const first = pair.beat()
-    pair.nowMs = 50
+    pair.nowMs = 150
     const [unanswered] = pair.advance()
     assert.deepEqual(pair.a.lost('b'), [{ type: 'supportLost', peer: there }])
     assert.deepEqual(pair.a.lost('b'), [])
-    const { reply } = pair.b.beatReceived(here, unanswered as Beat, 50)
-    assert.deepEqual(pair.a.replyReceived(there, reply, 50), [])
+    const { reply } = answerOf(pair.b, unanswered as Beat, 150)
+    assert.deepEqual(pair.a.replyReceived(there, reply, 150), [])
     // The other side learns of it by the next beat at the latest.
-    pair.nowMs = 100
+    pair.nowMs = 300
     const next = pair.beat()
     assert.notEqual(next?.beat.stream, first?.beat.stream)
     assert.deepEqual(pair.events, ['a supported', 'b coverEnded', 'a supported'])
     assert.deepEqual(pair.b.lost('a'), [
-      { type: 'coverEnded', epoch: next?.reply.epoch, untilMs: 225, heardMs: 100 },
+      { type: 'coverEnded', epoch: next?.reply.epoch, untilMs: 425, heardMs: 300 },
     ])
     assert.deepEqual(pair.b.lost('c'), [])
   })
@@ -204,7 +228,7 @@ suite('signs of life between two nodes', () => {
     assert.notEqual(second?.reply.epoch, first?.reply.epoch)
     assert.deepEqual(pair.events.slice(1), ['b coverEnded', 'a supported'])
     const wiped = { ...here, incarnation: 8 }
-    const { events } = pair.b.beatReceived(wiped, second?.beat as Beat, 0)
+    const { events } = answerOf(pair.b, second?.beat as Beat, 0, wiped)
     assert.deepEqual(
       events.map(({ type }) => type),
       ['coverEnded'],
@@ -220,8 +244,82 @@ suite('signs of life between two nodes', () => {
   test('that nobody answers are forgotten after a while', () => {
     const pair = new Pair()
     pair.a.count(there, 1, 0)
-    for (pair.nowMs = 0; pair.nowMs < 50_000; pair.nowMs += 50) assert.equal(pair.advance().length, 1)
+    for (pair.nowMs = 0; pair.nowMs < 150_000; pair.nowMs += 150) assert.equal(pair.advance().length, 1)
     const answer: BeatReply = { kind: 'beatReply', stream: 0, sequence: 1, epoch: 4, pledgeMs: 0 }
     assert.deepEqual(pair.a.replyReceived(there, answer, pair.nowMs), [])
+  })
+
+  test('follow each other without a gap in what they pledge while somebody reads by lease', () => {
+    const pair = new Pair()
+    assert.equal(pair.a.pledgeFor(there, 0), undefined)
+    pair.a.count(there, 1, 0)
+    pair.beat()
+    pair.nowMs = 20
+    assert.notEqual(pair.a.pledgeFor(there, 20), undefined)
+    for (; pair.nowMs < 5_000; pair.nowMs += 10) {
+      pair.beat()
+      const { sent } = pair.a.supportOf(there) ?? assert.fail('no support')
+      assert.ok(sent.atMs > pair.nowMs - 100, 'the pledge lasts')
+    }
+    // Not for ever.
+    pair.nowMs = 30_000
+    pair.beat()
+    assert.equal(pair.a.nextDeadlineMs, 30_150)
+    // Where there are no leases nothing hurries.
+    const calm = make(3, { clockDriftBound: 0 })
+    calm.count(there, 1, 0)
+    calm.advance(0, wallMs)
+    calm.pledgeFor(there, 10)
+    assert.equal(calm.nextDeadlineMs, 150)
+  })
+
+  test('of two nodes that lead groups go together, two frames for both', () => {
+    const nodes = [make(1), make(2)] as const
+    const peers = [there, here] as const
+    nodes[0].count(there, 1, 0)
+    nodes[1].count(here, 1, 0)
+    let frames = 0
+    const send = (from: 0 | 1, beats: readonly (Beat | BeatReply)[], nowMs: number): void => {
+      if (beats.length === 0) return
+      frames++
+      const to = from === 0 ? 1 : 0
+      for (const beat of beats) {
+        const peer = peers[to]
+        if (beat.kind === 'beatReply') nodes[to].replyReceived(peer, beat, nowMs)
+        else send(to, nodes[to].beatReceived(peer, beat, nowMs, wallMs + nowMs).beats, nowMs)
+      }
+    }
+    const run = (fromMs: number, toMs: number): number => {
+      frames = 0
+      for (let nowMs = fromMs; nowMs < toMs; nowMs += 10) {
+        for (const from of [0, 1] as const) {
+          const { beats, events } = nodes[from].advance(nowMs, wallMs + nowMs)
+          assert.deepEqual(events, [])
+          const all = beats.map(({ beat }) => beat)
+          send(from, all, nowMs)
+        }
+      }
+      return frames
+    }
+    run(0, 1_500)
+    assert.equal(run(1_500, 16_500), 200)
+    for (const [i, node] of nodes.entries())
+      assert.notEqual(node.supportOf(peers[i] as typeof here), undefined)
+    // Whoever reads by lease is answered at once.
+    nodes[0].pledgeFor(there, 16_500)
+    run(16_500, 17_000)
+    const { sent } = nodes[0].supportOf(there) ?? assert.fail('no support')
+    assert.ok(sent.atMs >= 16_940, `${sent.atMs}`)
+  })
+
+  test('to several nodes leave together', () => {
+    const a = make(1)
+    const third = { nodeId: 'c', incarnation: 3 }
+    a.count(there, 1, 0)
+    a.count(third, 1, 20)
+    const sent = (nowMs: number): number => a.advance(nowMs, wallMs + nowMs).beats.length
+    assert.equal(sent(0), 2)
+    assert.equal(sent(20), 0)
+    assert.equal(sent(150), 2)
   })
 })

@@ -198,6 +198,7 @@ suite('the outbox', () => {
       new MetricsRegistry(),
       new DiskMarks(2 ** 50 - 1, () => 2 ** 50),
       () => {},
+      () => false,
     )
     const message = { kind: 'heartbeat', from: 1, to: 2, term: 3, round: 4, commit: 5, match: 6 } as const
     for (let groupId = 1; groupId <= 40; groupId++) {

@@ -31,7 +31,13 @@ function world() {
     },
   } as unknown as LogStore)
   const channel = { maximumMessageBytes: 1 << 20, send: () => true } as unknown as Channel
-  const outbox = new Outbox(channel, env.metrics, new DiskMarks(2 ** 50 - 1, () => 0), () => {})
+  const outbox = new Outbox(
+    channel,
+    env.metrics,
+    new DiskMarks(2 ** 50 - 1, () => 0),
+    () => {},
+    () => false,
+  )
   const loop = new TurnLoop({ env, log, outbox, onFailure: (error) => failures.push(error) })
   const replica = (groupId: number, bytes: number) => {
     const persisted: number[] = []

@@ -21,6 +21,7 @@ const leases: Adjust = (settings) => ({
   // Reads go anywhere, so also to a leader that was left by those who write.
   followerReads: 0.8,
   operatorIntervalMs: 1e9,
+  newsDelayMs: 0,
   emphasis: ['leader cut off', 'connection closed hint'],
   raft: {
     ...settings.raft,

@@ -1,7 +1,7 @@
 import type { HeartbeatReply } from '../../../src/raft/core/messages.ts'
 import type { Progress } from '../../../src/raft/core/progress.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
-import type { Beat, BeatReply } from '../../../src/raft/host/frame.ts'
+import type { BeatReply } from '../../../src/raft/host/frame.ts'
 import { type LivenessEvent, type LivenessPeer, NodeLiveness } from '../../../src/raft/host/node-liveness.ts'
 import { Node } from '../simulation/node.ts'
 import type { PlantedBug } from './types.ts'
@@ -17,6 +17,7 @@ const resting: Adjust = (settings) => ({
   earlierShare: 0,
   operatorIntervalMs: 1e9,
   mixedOptions: false,
+  newsDelayMs: 0,
   priorities: false,
   link: { ...settings.link, lossProbability: 0 },
   raft: { ...settings.raft, quiescence: true },
@@ -242,13 +243,8 @@ export const restBugs: readonly PlantedBug[] = [
       override makeLiveness(core: RaftCore): NodeLiveness {
         const number = 7
         return new (class extends NodeLiveness {
-          override beatReceived(
-            peer: LivenessPeer,
-            beat: Beat,
-            nowMs: number,
-          ): { reply: BeatReply; events: LivenessEvent[] } {
-            const { reply, events } = super.beatReceived(peer, beat, nowMs)
-            return { reply: { ...reply, epoch: number }, events }
+          override replyTo(leader: Parameters<NodeLiveness['replyTo']>[0]): BeatReply {
+            return { ...super.replyTo(leader), epoch: number }
           }
           override supports(peer: LivenessPeer, epoch: number): boolean {
             return epoch === number && this.pledgedUntilMs(peer.nodeId) > Number.NEGATIVE_INFINITY

@@ -44,7 +44,8 @@ import {
   type Marks,
   type SnapshotRequest,
 } from '../../../src/raft/host/frame.ts'
-import { type LivenessEvent, NodeLiveness } from '../../../src/raft/host/node-liveness.ts'
+import { NodeLiveness } from '../../../src/raft/host/node-liveness.ts'
+import { type Informed, type NodeEvent, NodeNews } from '../../../src/raft/host/node-news.ts'
 import type { SimulatedDisk } from '../../../src/simulation/disk.ts'
 import type { CrashKind, SimulatedProcess } from '../../../src/simulation/process.ts'
 import { asVersion4 } from '../support/earlier-release.ts'
@@ -107,6 +108,8 @@ export class Node {
   #recordDirty = false
   #learned = new Map<number, Peer>()
   liveness: NodeLiveness | undefined
+  #news: NodeNews<Informed> | undefined
+  #newsHeard = 0
   /** What this life has heard of the disks of the others, from when it began: the next one has the disk that it finds. */
   marks: DiskMarks
   /** How much its store had when this life began. */
@@ -284,6 +287,8 @@ export class Node {
   install(core: RaftCore, machine: Machine, record: ReplicaRecord): void {
     this.core = core
     this.liveness = this.makeLiveness(core)
+    this.#news = this.#makeNews(core)
+    this.#newsHeard = 0
     this.machine = machine
     this.record = record
     this.judge((invariants) => invariants.restarted(core))
@@ -376,6 +381,8 @@ export class Node {
     this.#recordDirty = false
     this.#learned = new Map()
     this.liveness = undefined
+    this.#news?.close()
+    this.#news = undefined
     this.#livenessTimer?.cancel()
     this.#livenessTimer = undefined
     this.#restsWith = undefined
@@ -488,7 +495,11 @@ export class Node {
     if (message.kind === 'entriesRequest' || message.kind === 'entriesReply') return
     this.input('step', message.kind, 'from', message.from, 'term', message.term)
     this.world.events?.received(this, core, message)
-    if (message.kind === 'vote' && !message.transfer) this.uncover(core)
+    this.hearNews(core)
+    if (message.kind === 'vote' && !message.transfer) {
+      this.uncover(core)
+      this.hearNews(core)
+    }
     core.step(this.checkEpoch(peer, message), this.nowMs)
     this.changed()
   }
@@ -553,7 +564,7 @@ export class Node {
     if (core === undefined || liveness === undefined) return
     const { beats, events } = liveness.advance(this.nowMs, this.env.clock.wallMs())
     for (const { to, beat } of beats) this.#sendBeat(to, beat)
-    this.#tellOfNodes(core, events)
+    this.#news?.publish(events)
     this.#armLiveness()
   }
 
@@ -567,40 +578,97 @@ export class Node {
   #takeBeat(core: RaftCore, from: Peer, beat: Beat | BeatReply): void {
     const { liveness } = this
     if (liveness === undefined) return
-    if (beat.kind === 'beatReply') this.#tellOfNodes(core, liveness.replyReceived(from, beat, this.nowMs))
+    if (beat.kind === 'beatReply') this.#news?.publish(liveness.replyReceived(from, beat, this.nowMs))
     else {
-      const { reply, events } = liveness.beatReceived(from, beat, this.nowMs)
-      this.#tellOfNodes(core, events)
-      this.#sendBeat(from, reply)
+      const wallMs = this.env.clock.wallMs()
+      const { beats, events } = liveness.beatReceived(from, beat, this.nowMs, wallMs)
+      this.#news?.publish(events)
+      for (const each of beats) this.#sendBeat(from, each)
     }
     this.#armLiveness()
   }
 
-  #tellOfNodes(core: RaftCore, events: readonly LivenessEvent[]): void {
-    for (const event of events) {
-      this.input('node', event.type, 'peer' in event ? event.peer.nodeId : event.epoch)
-      if (event.type === 'coverEnded') {
-        core.coverEnded(event.epoch, event.untilMs, event.heardMs, this.nowMs)
-      } else if (core.role === 'leader') {
-        const { replicas = [] } = core.configuration ?? {}
-        const { peer } = event
-        const replica = replicas.find(
-          ({ nodeId, incarnation }) => nodeId === peer.nodeId && incarnation === peer.incarnation,
-        )
-        if (replica === undefined || replica.replicaId === core.replicaId) continue
-        if (event.type === 'supported') core.peerUp(replica.replicaId, event.epoch, this.nowMs)
-        else core.peerDown(replica.replicaId, this.nowMs, true)
-      }
+  /** Before this replica another one is told, which may take its time to come to rest again. */
+  #makeNews(core: RaftCore): NodeNews<Informed> {
+    const { settings } = this.world
+    const delays = this.world.simulation.random(`news ${this.name} ${this.#lives}`)
+    let heard = 0
+    let awakeUntilMs = 0
+    const other: Informed = {
+      get newsHeard() {
+        return heard
+      },
+      get rests() {
+        return env.clock.monotonicMs() >= awakeUntilMs
+      },
+      hearNews(nowMs) {
+        heard = news.lastNumber
+        awakeUntilMs = nowMs + delays.float() * settings.newsDelayMs
+        return true
+      },
     }
-    if (events.length > 0) this.changed()
+    const heardHere = (): number => this.#newsHeard
+    const replica: Informed = {
+      get newsHeard() {
+        return heardHere()
+      },
+      get rests() {
+        return core.atRest
+      },
+      hearNews: () => this.hearNews(core),
+    }
+    const { env } = this
+    const news = new NodeNews({
+      env,
+      replicas: () => [other, replica],
+      waiting: () => (core.atRest ? [] : [replica]),
+      patienceMs: 1_000,
+      maximumWoken: 1,
+    })
+    return news
+  }
+
+  /** A replica knows what became of the others before it does anything. */
+  hearNews(core: RaftCore): boolean {
+    const news = this.#news
+    if (news === undefined || this.core !== core) return false
+    const heard = this.#newsHeard
+    if (heard === news.lastNumber) return false
+    this.#newsHeard = news.lastNumber
+    for (const event of news.since(heard)) this.#hear(core, event)
+    this.changed()
+    return true
+  }
+
+  #hear(core: RaftCore, event: NodeEvent): void {
+    const { replicas = [] } = core.configuration ?? {}
+    if (event.type === 'coverEnded') {
+      this.input('node', event.type, event.epoch)
+      core.coverEnded(event.epoch, event.untilMs, event.heardMs, this.nowMs)
+    } else if (event.type === 'peerLost') {
+      this.input('node', event.type, event.nodeId)
+      for (const replica of replicas) {
+        if (replica.nodeId !== event.nodeId || replica.replicaId === core.replicaId) continue
+        core.peerDown(replica.replicaId, this.nowMs, this.liveness?.watches(replica))
+      }
+    } else if (core.role === 'leader') {
+      const { peer } = event
+      this.input('node', event.type, peer.nodeId)
+      const replica = replicas.find(
+        ({ nodeId, incarnation }) => nodeId === peer.nodeId && incarnation === peer.incarnation,
+      )
+      if (replica === undefined || replica.replicaId === core.replicaId) return
+      if (event.type === 'supported') core.peerUp(replica.replicaId, event.epoch, this.nowMs)
+      else core.peerDown(replica.replicaId, this.nowMs, true)
+    }
   }
 
   /** What came over the connection to a replica, or was sent over it, may be lost. */
   connectionClosed(core: RaftCore, replicaId: number): void {
     const peer = this.peerOf(replicaId)
     if (peer === undefined) return core.peerDown(replicaId, this.nowMs)
-    this.#tellOfNodes(core, this.liveness?.lost(peer.nodeId) ?? [])
-    core.peerDown(replicaId, this.nowMs, this.liveness?.watches(peer))
+    const { nodeId } = peer
+    this.#news?.publish([...(this.liveness?.lost(nodeId) ?? []), { type: 'peerLost', nodeId }])
   }
 
   /** A replica rests only under an epoch of its node that has not ended. */
@@ -613,12 +681,15 @@ export class Node {
   uncover(core: RaftCore): void {
     const leader = core.mayUncover(this.nowMs) ? this.peerOf(core.coverLeader) : undefined
     if (leader === undefined || this.liveness?.mayEndEpoch(leader.nodeId, this.nowMs) !== true) return
-    this.#tellOfNodes(core, this.liveness.endEpoch(leader.nodeId))
+    this.#news?.publish(this.liveness.endEpoch(leader.nodeId))
   }
 
-  takeNodePledges(core: RaftCore): void {
+  takeNodePledges(core: RaftCore, forRead = false): void {
     for (const replica of core.configuration?.replicas ?? []) {
-      const pledge = this.liveness?.supportOf(replica)
+      const isWanted = forRead && core.atRest
+      const pledge = isWanted
+        ? this.liveness?.pledgeFor(replica, this.nowMs)
+        : this.liveness?.supportOf(replica)
       if (pledge !== undefined)
         core.nodePledged(replica.replicaId, pledge.epoch, pledge.sent, pledge.pledgeMs, this.nowMs)
     }
@@ -739,6 +810,7 @@ export class Node {
       proposal.data[0] = later
       this.world.count('command of a later release')
     }
+    this.hearNews(core)
     const answer = core.propose([proposal], this.nowMs)
     if (!answer.accepted) return refuse()
     this.input('proposed', answer.firstIndex, 'for', client)
@@ -752,9 +824,11 @@ export class Node {
     const mode = chance(this.random, leaseReads) ? 'lease' : 'readIndex'
     const from = chance(this.random, followerReads) ? 'any' : 'leader'
     const context = ++this.#lastContext
+    this.hearNews(core)
     this.judge((invariants) => invariants.readAsked(core.replicaId, context))
     this.observeWall(core)
-    if (core.role === 'leader') this.takeNodePledges(core)
+    if (core.role === 'leader') this.takeNodePledges(core, mode === 'lease')
+    this.#armLiveness()
     if (mode === 'lease' && chance(this.random, 0.5)) {
       const index = core.leaseReadIndex(this.nowMs, core.wallMs)
       if (index !== undefined && index <= this.machine.applied.index) {
@@ -828,6 +902,7 @@ export class Node {
 
   advance(core: RaftCore): void {
     if (this.core !== core) return
+    this.hearNews(core)
     this.observeWall(core)
     core.advanceTo(this.nowMs)
     this.changed()
@@ -838,6 +913,7 @@ export class Node {
   turn(): void {
     const { core } = this
     if (core === undefined) return
+    this.hearNews(core)
     this.observeWall(core)
     if (core.role === 'leader') this.takeNodePledges(core)
     const ready = core.takeReady()
@@ -940,14 +1016,15 @@ export class Node {
 
   /** A replica may rest under an epoch of its node. */
   withEpoch(peer: Peer, message: Message): Message {
-    if (message.kind !== 'heartbeat' || message.idle === undefined) return message
-    const epoch = this.liveness?.epochOf(peer, this.nowMs) ?? 0
+    if (message.kind !== 'heartbeat') return message
+    const isIdle = message.idle === true
+    const epoch = isIdle ? (this.liveness?.epochOf(peer, this.nowMs) ?? 0) : 0
     // Those who rest already get no heartbeat, but their nodes must hear of this one.
-    for (const replica of this.core?.configuration?.replicas ?? []) {
+    for (const replica of isIdle ? (this.core?.configuration?.replicas ?? []) : []) {
       if (replica.nodeId !== this.name) this.liveness?.epochOf(replica, this.nowMs)
     }
     this.#armLiveness()
-    if (epoch === 0 && this.liveness?.isGone(peer, this.nowMs) === true) {
+    if (epoch === 0 && this.liveness?.isGone(peer, this.nowMs) === true && this.core?.isIdle() === true) {
       const { core } = this
       this.env.timers.defer(() => {
         if (core === undefined || this.core !== core || this.liveness?.isGone(peer, this.nowMs) !== true)
@@ -956,7 +1033,7 @@ export class Node {
         this.changed()
       })
     }
-    return { ...message, epoch }
+    return isIdle ? { ...message, epoch } : message
   }
 
   pack(packers: Map<string, FramePacker>, peer: Peer, message: HostMessage): void {

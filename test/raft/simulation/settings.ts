@@ -72,6 +72,8 @@ export interface Settings {
   readonly idleShare: number
   /** Part of the lives of nodes in which they run a release that knows of no rest. */
   readonly earlierShare: number
+  /** How long a node takes, at most, to tell a replica what became of another node. */
+  readonly newsDelayMs: number
   /** Names of faults that are there for certain, and often. */
   readonly emphasis: readonly string[]
 }
@@ -84,6 +86,7 @@ export function drawSettings(random: SeededRandom): Settings {
     idleShare: chance(random, 0.5) ? random.float() : 0,
     earlierShare: chance(random, 0.25) ? random.float() : 0,
     mixedReleases: chance(random, 0.4),
+    newsDelayMs: chance(random, 0.5) ? random.float() * 2_000 : 0,
   }
 }
 
@@ -168,6 +171,7 @@ function drawAwake(random: SeededRandom): Settings {
     restartLease: chance(random, 0.6) ? 1 : random.float(),
     idleShare: 0,
     earlierShare: 0,
+    newsDelayMs: 0,
     emphasis: [],
   }
 }
