@@ -2,13 +2,7 @@ import { LeaderDuties } from '../../../src/control-plane/leader-duties.ts'
 import { utf8 } from '../../../src/core/bytes.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
 import type { TableDescriptor } from '../../../src/interfaces/schema-host.ts'
-import {
-  ControllerEpoch,
-  encodeRangeDescriptor,
-  keyPrefixes,
-  pathKey,
-  RangeDirectory,
-} from '../../../src/metadata/index.ts'
+import { ControllerEpoch, encodeRangeDescriptor, keyPrefixes, pathKey } from '../../../src/metadata/index.ts'
 import { decodeNodeReport, NodeSession } from '../../../src/nodes/index.ts'
 import { SchemaLeases } from '../../../src/schema/index.ts'
 import type { DataPlaneBugs } from './data-plane.ts'
@@ -66,41 +60,6 @@ export const mutants: readonly Mutant[] = [
     name: 'a frozen range takes commands while it is brought over',
     caughtBy: /counts|gave/,
     bugs: { frozenRangesServe: true },
-  },
-  {
-    name: 'a frozen range thaws without having its merge ruled out',
-    caughtBy: /counts|gave/,
-    bugs: { thawsAtOnce: true },
-  },
-  {
-    name: 'a node awaits the right-hand range before it has come to the split, and drops its rows',
-    caughtBy: /lie on 1 of 3 disks/,
-    bugs: { awaitsTooEarly: true },
-  },
-  {
-    name: 'the right-hand range keeps no barrier of the parent',
-    caughtBy: /was accepted after version/,
-    plant: () => {
-      const { splitOff } = RangeRows.prototype
-      return patch(RangeRows.prototype, 'splitOff', function (this: RangeRows, goes) {
-        const right = splitOff.call(this, goes)
-        right.minimumVersion = 0
-        return right
-      })
-    },
-  },
-  {
-    name: 'the two halves of a split are written down one after the other',
-    caughtBy: /do not lie side by side/,
-    plant: () =>
-      patch(RangeDirectory.prototype, 'split', async function (this: RangeDirectory, epoch, left, right) {
-        const key = (rangeId: number): Uint8Array => pathKey(keyPrefixes.ranges, 'descriptors', rangeId)
-        for (const range of [left, right])
-          await epoch.txn({
-            then: [{ type: 'put', key: key(range.rangeId), value: encodeRangeDescriptor(range) }],
-          })
-        return true
-      }),
   },
   {
     name: 'the directory takes any generation',
