@@ -41,6 +41,7 @@ function all(...undo: readonly (() => void)[]): () => void {
 
 const manySnapshots = (settings: HostSettings): HostSettings => ({
   ...settings,
+  batches: 0,
   faultMs: 8_000,
   interruption: 0.2,
   limits: { ...settings.limits, compactAfterEntries: 20, keptEntries: 0, maximumLagEntries: 20 },
@@ -49,6 +50,7 @@ const manySnapshots = (settings: HostSettings): HostSettings => ({
 
 const lostQuorum = (settings: HostSettings): HostSettings => ({
   ...settings,
+  batches: 0,
   faultMs: 1_000,
   losesQuorum: true,
 })
@@ -57,6 +59,7 @@ const inBatches = (settings: HostSettings): HostSettings => ({ ...settings, batc
 
 const tinyStores = (settings: HostSettings): HostSettings => ({
   ...settings,
+  batches: 0,
   faultMs: 10_000,
   faults: ['crash while catching up'],
   segmentBytes: 0,
@@ -111,7 +114,7 @@ export const hostBugs: readonly HostBug[] = [
     name: 'a forwarded command without an id is sent again',
     seed: 5,
     plant: () => replace(Forwarder.prototype, 'mayRepeat', () => true),
-    adjust: (settings) => ({ ...settings, forwards: true, blind: 3 }),
+    adjust: (settings) => ({ ...settings, batches: 0, forwards: true, blind: 3 }),
   },
   {
     name: 'a damaged piece of a snapshot is taken',
