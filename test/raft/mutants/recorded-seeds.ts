@@ -56,7 +56,7 @@ export const recordedSeeds: Readonly<Record<string, number>> = {
   'a replica is free to vote as soon as something wakes it': 74,
   'a replica that starts again does not keep the pledges of its former life': 4,
   'a replica that starts with a shorter lease keeps no longer pledge of its former life': 74,
-  'a replica votes although its node has pledged itself for it': 3,
+  'a replica votes although its node has pledged itself for it': 10,
   'a replica votes for itself in spite of its pledge': 74,
   'a replica whose disk forgot what it acknowledged is believed': 46,
   'a restart forgets the term and the vote': 1,
