@@ -123,6 +123,6 @@ export const recordedSeeds: Readonly<Record<string, number>> = {
   'what other nodes know of a disk is not compared with it': 31,
   'what waited to be applied is applied over a snapshot, with its old configuration': 44,
   'who speaks in an old term is never told of the new one': 124,
-  'whoever asks for votes takes the protection of all groups at rest away from their leader': 154,
+  'whoever asks for votes takes the protection of all groups at rest away from their leader': 296,
   'writes become durable in any order': 9,
 }
