@@ -5,7 +5,7 @@ import { mutants, runMutant } from './simulation/mutants.ts'
 /** The seed that caught it when this was written: tried first, so that a run of the tests is quick. */
 const recorded: Readonly<Record<string, number>> = {
   'the duties of a deposed leader go on, and no write compares its epoch': 2,
-  'ranges keep no barrier against old schema versions': 16,
+  'ranges keep no barrier against old schema versions': 2,
   'a session counts from when its renewal was answered': 9,
   'a split leaves the first row of the right-hand range behind': 2,
   'the right-hand range does not know which commands took effect before the split': 4,
