@@ -158,6 +158,7 @@ export abstract class RaftFollower extends RaftCover {
     return acknowledged > this.log.lastIndex
   }
 
+  /** Its host ends the epoch under which it rests, if it does: until then its node goes on pledging itself for it. */
   quarantine(): void {
     if (this.quarantined) return
     this.quarantined = true
@@ -165,7 +166,9 @@ export abstract class RaftFollower extends RaftCover {
     // What it has just said is not to be relied on, whether it waits for the disk or not.
     this.outbox = noneOf()
     this.deferred = noneOf()
+    this.coverEpoch = 0
     if (this.role !== 'follower') this.becomeFollower(this.term, 0)
+    else if (this.atRest) this.wakeUp()
   }
 
   handleSnapshotOffer(offer: SnapshotOffer): void {

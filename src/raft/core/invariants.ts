@@ -96,6 +96,11 @@ export class RaftInvariants {
     this.#disks.sent(message, this.#seen.get(message.from)?.core.quarantined === true)
   }
 
+  /** The node of a replica answered a beat: with a pledge, under this epoch, for all of its replicas that rest under it. */
+  pledged(replicaId: ReplicaId, epoch: number): void {
+    this.#disks.pledged(replicaId, epoch, this.#seen.get(replicaId)?.core.quarantined === true)
+  }
+
   /** A replica's state machine applied an entry. */
   applied(replicaId: ReplicaId, entry: LogEntry): void {
     this.#commits.applied(replicaId, entry)

@@ -14,6 +14,8 @@ export class JudgedDisks {
   readonly #leastLastIndex: Map<ReplicaId, number> = new Map()
   /** Votes that left, by `voter/term`. */
   readonly #votes: Map<string, ReplicaId> = new Map()
+  /** The epochs that replicas told their leaders last, under which they rest. */
+  readonly #epochs: Map<ReplicaId, number> = new Map()
 
   /** What a disk holds, where anybody has told. */
   get(replicaId: ReplicaId): DurableModel | undefined {
@@ -37,6 +39,9 @@ export class JudgedDisks {
         'the quarantined promise nothing',
         `${message.from} is quarantined, and sends a ${message.kind} to ${message.to}`,
       )
+    }
+    if (message.kind === 'heartbeatReply' && message.epoch !== undefined) {
+      this.#epochs.set(message.from, message.epoch)
     }
     const disk = this.#disks.get(message.from)
     const grants = (message.kind === 'voteReply' && message.granted) || message.kind === 'vote'
@@ -69,6 +74,15 @@ export class JudgedDisks {
     }
   }
 
+  /** The node of a replica, which may be quarantined, pledged itself for all that rest under an epoch. */
+  pledged(replicaId: ReplicaId, epoch: number, quarantined: boolean): void {
+    if (!quarantined || this.#epochs.get(replicaId) !== epoch) return
+    violated(
+      'the quarantined promise nothing',
+      `${replicaId} is quarantined, and its node pledges itself under ${epoch}, under which it rests`,
+    )
+  }
+
   /** The state is that of a snapshot now. */
   snapshotInstalled(replicaId: ReplicaId, position: LogPosition): void {
     const disk = this.#disks.get(replicaId)
@@ -91,12 +105,14 @@ export class JudgedDisks {
   forget(replicaId: ReplicaId): void {
     this.#disks.delete(replicaId)
     this.#leastLastIndex.delete(replicaId)
+    this.#epochs.delete(replicaId)
     for (const key of this.#votes.keys()) if (key.startsWith(`${replicaId}/`)) this.#votes.delete(key)
   }
 
   rename(from: ReplicaId, to: ReplicaId): void {
     moveKey(this.#disks, from, to)
     moveKey(this.#leastLastIndex, from, to)
+    moveKey(this.#epochs, from, to)
     for (const [key, candidate] of this.#votes) {
       const [voter, term] = key.split('/')
       if (Number(voter) === from) this.#votes.set(`${to}/${term}`, candidate)

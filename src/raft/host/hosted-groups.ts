@@ -62,6 +62,8 @@ export interface HostedGroupsOptions {
   readonly loop: TurnLoop
   readonly snapshots: SnapshotTransfers
   readonly port: ReplicaPort<Replica>
+  /** What this node has pledged for replicas that rest is to end, for all of them. */
+  readonly endEpochs: () => void
   /** @throws KeelsonError why the host takes no more calls */
   readonly checkOpen: () => void
 }
@@ -456,6 +458,8 @@ export class HostedGroups {
     // A failure of these writes ends the host, which says so.
     loop.write({ groupId: diskGroupId, metadata: forgetfulDisk }).catch(() => {})
     for (const replica of this.#replicas.values()) if (isConcerned(replica.metadata)) replica.quarantine()
+    // Leaders count on those that rest without asking them. The replicas that go on take no harm: they rest anew.
+    this.#own.endEpochs()
     for (const [groupId, { metadata, recovered }] of this.#stored) {
       if (this.#replicas.has(groupId) || metadata.quarantined || !isConcerned(metadata)) continue
       const quarantined = { ...metadata, quarantined: true }

@@ -90,6 +90,11 @@ export class NodeBeats implements NodeWatch {
     this.#arm()
   }
 
+  /** The pledges of this node hold for none of its replicas any more that rest until now. */
+  endEpochs(): void {
+    this.#news.publish(this.#liveness.endEpochs())
+  }
+
   // What replicas ask
 
   get newsNumber(): number {

@@ -308,6 +308,11 @@ export class NodeLiveness {
     return [{ type: 'coverEnded', epoch, untilMs, heardMs }]
   }
 
+  /** Replicas here that rest are not to be counted on any more: their leaders hear of other epochs. */
+  endEpochs(): LivenessEvent[] {
+    return [...this.#leaders.keys()].flatMap((nodeId) => this.endEpoch(nodeId))
+  }
+
   /** As `RaftPledges.pledgeDurationMs`. */
   pledgeDurationMs(): number {
     return this.#leases ? this.#options.leaseMs * (1 + this.#options.clockDriftBound) : 0

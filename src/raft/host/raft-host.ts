@@ -154,6 +154,7 @@ export class RaftHost implements AsyncDisposable {
       loop: this.#loop,
       snapshots: this.#snapshots,
       port,
+      endEpochs: () => this.#nodes.endEpochs(),
       checkOpen: () => this.#checkOpen(),
     })
     const { damaged } = this.#hosted

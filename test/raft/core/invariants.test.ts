@@ -164,6 +164,24 @@ suite('the invariants of a group', () => {
     judge.sent({ ...header, kind: 'superseded' } as never)
   })
 
+  test('the quarantined promise nothing by the signs of life of their nodes either', () => {
+    const { judge, cluster } = group()
+    const core = cluster.core(3)
+    judge.observe(core)
+    const header = { from: 3, to: 1, term: core.term }
+    judge.sent({ ...header, kind: 'heartbeatReply', round: 1, pledgeMs: 0 })
+    judge.pledged(3, 300)
+    judge.sent({ ...header, kind: 'heartbeatReply', round: 2, pledgeMs: 0, epoch: 300 })
+    judge.pledged(3, 300)
+    core.quarantine()
+    judge.pledged(3, 301)
+    judge.pledged(2, 300)
+    breaks('the quarantined promise nothing', () => judge.pledged(3, 300))
+    judge.reminted(3)
+    judge.observe(core)
+    judge.pledged(3, 300)
+  })
+
   test('leader append-only', () => {
     const { judge, leader } = group()
     judge.observe(leader)

@@ -60,6 +60,17 @@ suite('a group with nothing to say', () => {
     assert.equal(cluster.core(1).status().progress.get(2)?.recentlyActive, true)
   })
 
+  test('is nothing that a quarantined replica goes on with', () => {
+    const cluster = rested()
+    const core = cluster.core(3)
+    cluster.on(3, () => core.quarantine())
+    assert.deepEqual([core.atRest, core.coverEpoch], [false, 0])
+    assert.ok(core.nextDeadlineMs < Infinity)
+    cluster.advance(10_000)
+    assert.deepEqual([core.role, core.nextDeadlineMs], ['follower', Infinity])
+    assert.deepEqual(cluster.log, [])
+  })
+
   test('is not woken by a late acknowledgement', () => {
     const cluster = rested()
     const { term } = cluster.core(1)

@@ -130,6 +130,21 @@ suite('signs of life between two nodes', () => {
     assert.equal(b.pledgedUntilMs('a'), 7)
   })
 
+  test('end for the replicas here under all leaders at once, when none of them is to be counted on', () => {
+    const b = make(2)
+    const beat = { kind: 'beat', stream: 5, sequence: 1 } as const
+    const other = { nodeId: 'c', incarnation: 3 }
+    const epochs = [here, other].map((from) => answerOf(b, beat, 7, from).reply.epoch)
+    const ended = b.endEpochs()
+    assert.deepEqual(
+      ended.map((event) => event.type === 'coverEnded' && [event.epoch, event.untilMs]),
+      epochs.map((epoch) => [epoch, 132]),
+    )
+    assert.ok(!b.supports(here, epochs[0] ?? 0) && !b.supports(other, epochs[1] ?? 0))
+    assert.deepEqual(b.endEpochs(), [])
+    assert.ok(!epochs.includes(answerOf(b, { ...beat, sequence: 2 }, 9).reply.epoch))
+  })
+
   test('of an epoch that has ended are followed by those of another', () => {
     const pair = new Pair()
     pair.a.epochOf(there, 0)

@@ -3,6 +3,10 @@ import { suite, test } from 'node:test'
 import { utf8 } from '../../../src/core/bytes.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
 import type { MembershipChange } from '../../../src/raft/core/membership-types.ts'
+import type { Peer } from '../../../src/raft/group/peers.ts'
+import { DiskMarks } from '../../../src/raft/host/disk-marks.ts'
+import type { Marks } from '../../../src/raft/host/frame.ts'
+import { isolate } from '../../../src/simulation/partitions.ts'
 import { Cluster, type ClusterNode } from '../support/host-cluster.ts'
 
 const names = ['n1', 'n2', 'n3']
@@ -106,4 +110,42 @@ suite('a disk that lost what it had acknowledged', () => {
       await replace(cluster, victim, replicaId)
     })
   })
+})
+
+suite('a replica that is quarantined while its group rests', () => {
+  for (const quiescence of [true, false]) {
+    test(`${quiescence ? 'is' : 'as one whose group never rests, is'} not counted on any more`, async (t) => {
+      // A node that leads nothing of it knows how far the disk of the follower was.
+      let tells = false
+      const { heard } = DiskMarks.prototype
+      t.mock.method(DiskMarks.prototype, 'heard', function (this: DiskMarks, peer: Peer, marks: Marks) {
+        return tells && peer.nodeId === 'n4' ? { life: 1, position: 2 ** 40 } : heard.call(this, peer, marks)
+      })
+      const cluster = new Cluster({ seed: 3, raft: { clockDriftBound: 0.01, quiescence } })
+      await cluster.run(async () => {
+        await cluster.add(...names, 'n4')
+        await cluster.bootstrap(names)
+        await cluster.propose('a+1')
+        await cluster.converged(names)
+        const leader = await cluster.leader()
+        const [victim, third] = names.map((name) => cluster.node(name)).filter((node) => node !== leader) as [
+          ClusterNode,
+          ClusterNode,
+        ]
+        await cluster.bootstrap([victim.name, 'n4'], 2)
+        await cluster.propose('a+1', { groupId: 2 })
+        cluster.conditions.partition(isolate(third.name, names))
+        await cluster.sleep(3_000)
+        const status = () => leader.group().status()
+        assert.deepEqual([status().role, status().atRest], ['leader', quiescence])
+        await leader.group().read({ readMode: 'lease' })
+        tells = true
+        await cluster.until(() => victim.group().status().quarantined, 'it is told', 60_000)
+        await cluster.sleep(2_000)
+        assert.notEqual(status().role, 'leader')
+        assert.equal(victim.group().status().atRest, false)
+        await assert.rejects(leader.group().read({ readMode: 'lease' }), { code: 'NOT_LEADER' })
+      })
+    })
+  }
 })

@@ -452,6 +452,12 @@ export class Node {
     this.world.count('disk found out')
     this.forgot = true
     if (this.core !== undefined) this.quarantine(this.core)
+    this.endEpochs()
+  }
+
+  /** Whoever leads counts on a replica that rests without asking it. */
+  endEpochs(): void {
+    this.#news?.publish(this.liveness?.endEpochs() ?? [])
   }
 
   /** Says what it knows to a node that has just started. */
@@ -569,6 +575,10 @@ export class Node {
   }
 
   #sendBeat(to: Peer, beat: Beat | BeatReply): void {
+    const { core } = this
+    if (core !== undefined && beat.kind === 'beatReply') {
+      this.judge((invariants) => invariants.pledged(core.replicaId, beat.epoch))
+    }
     const packer = new FramePacker(to.incarnation)
     packer.addBeat(beat)
     const bytes = packer.finish(this.marks.to(to))
