@@ -166,6 +166,9 @@ export interface Marks extends LifeMark {
 /** So many lives of the receiver are told of: besides its present one there is the one that got furthest, then. */
 export const maximumKnownMarks = 2
 
+/** Of so many a receiver takes note, whatever a frame may hold. */
+const maximumReadMarks = 16
+
 /** Most bytes that these take in a frame. */
 export const marksBytes = 64
 
@@ -372,8 +375,10 @@ export function decodeFrame(bytes: Uint8Array, self: Incarnation): Frame | undef
     const body = reader.raw(reader.u32())
     if (kind === undefined) unknownMessages++
     else if (kind === 'beat' || kind === 'beatReply') beats.push(readBeat(kind, body))
-    else if (kind === 'marks') marks = readMarks(body)
-    else messages.push({ groupId, recoveryGeneration, message: readMessage(kind, body) })
+    else if (kind === 'marks') {
+      if (marks !== undefined) reader.fail('says twice how far disks have got')
+      marks = readMarks(body)
+    } else messages.push({ groupId, recoveryGeneration, message: readMessage(kind, body) })
   }
   return { version, messages, beats, marks, unknownMessages }
 }
@@ -390,10 +395,11 @@ function readMarks(bytes: Uint8Array): Marks {
   const reader = new ByteReader(bytes, 'what a Raft frame says of disks')
   const own = { life: reader.varint(), position: reader.varint() }
   const count = reader.varint()
-  // A later release may tell of more. Each takes at least two bytes.
+  // A later release may tell of more, which is passed over. Each takes at least two bytes.
   if (count * 2 > reader.remaining) reader.fail(`announces ${count} lives of a disk, more than it can hold`)
   const known: LifeMark[] = []
-  while (known.length < count) known.push({ life: reader.varint(), position: reader.varint() })
+  while (known.length < Math.min(count, maximumReadMarks))
+    known.push({ life: reader.varint(), position: reader.varint() })
   return { kind: 'marks', ...own, known }
 }
 

@@ -173,6 +173,18 @@ test('what a frame says of disks takes no more than is kept free for it', () => 
   assert.ok(packer.finish(largest).length - length <= marksBytes)
 })
 
+test('of what a frame says of disks no more is read than is of any use', () => {
+  const known = Array.from({ length: 1_000 }, (_, i) => ({ life: i, position: i }))
+  const frame = new FramePacker(42).finish({ ...marks, known })
+  assert.deepEqual(decodeFrame(frame, 42)?.marks?.known, known.slice(0, 16))
+})
+
+test('a frame that says twice how far disks have got is malformed', () => {
+  const packer = new FramePacker(42)
+  packer.finish(marks)
+  assert.throws(() => decodeFrame(packer.finish(marks), 42), { code: 'MALFORMED', message: /twice/ })
+})
+
 test('a small frame keeps no room for a large one, however much was expected', () => {
   const packer = new FramePacker(42, 1 << 20)
   packer.add(1, { ...header, kind: 'timeoutNow' })
