@@ -7,11 +7,14 @@ const maximumPeers = 10_000
 /** Lives of a node's disk that are kept: those that got furthest. */
 const maximumLives = 8
 
-/** What was heard of a node's disk, by the lives of its host. */
-interface Heard {
-  readonly incarnation: Incarnation
-  readonly positions: Map<number, number>
-}
+/**
+ * Disks of a node that are kept, those that were heard of last: one that was replaced by an empty one may come back, and a
+ * late frame of it says nothing of the one that took its place.
+ */
+const maximumIncarnations = 4
+
+/** What was heard of a disk, by the lives of its host. */
+type Positions = Map<number, number>
 
 /**
  * How far the disks of all nodes have got, as they tell each other with each frame. A node that hears from any other how
@@ -28,7 +31,7 @@ export class DiskMarks {
   readonly #own: () => number | undefined
   readonly #openedAt: number | undefined
   /** The latest heard of comes last, so that the first is the one to go. */
-  readonly #peers = new Map<NodeId, Heard>()
+  readonly #peers = new Map<NodeId, Map<Incarnation, Positions>>()
 
   /**
    * To be made when the store has been opened and nothing was written yet.
@@ -44,9 +47,9 @@ export class DiskMarks {
 
   /** How far a node's disk was in those of its lives that got furthest, as far as this one has heard. */
   known({ nodeId, incarnation }: Peer): LifeMark[] {
-    const heard = this.#peers.get(nodeId)
-    if (heard?.incarnation !== incarnation) return []
-    return [...heard.positions]
+    const positions = this.#peers.get(nodeId)?.get(incarnation)
+    if (positions === undefined) return []
+    return [...positions]
       .map(([life, position]) => ({ life, position }))
       .sort((a, b) => b.position - a.position)
       .slice(0, maximumKnownMarks)
@@ -85,22 +88,28 @@ export class DiskMarks {
   }
 
   #remember({ nodeId, incarnation }: Peer, life: number, position: number): void {
-    const before = this.#peers.get(nodeId)
-    const positions = before?.incarnation === incarnation ? before.positions : new Map<number, number>()
+    const disks = this.#peers.get(nodeId) ?? new Map<Incarnation, Positions>()
+    const positions: Positions = disks.get(incarnation) ?? new Map<number, number>()
     if (position <= (positions.get(life) ?? 0)) return
     positions.set(life, position)
     if (positions.size > maximumLives) positions.delete(leastOf(positions))
-    this.#peers.delete(nodeId)
-    for (const [oldest] of this.#peers) {
-      if (this.#peers.size < maximumPeers) break
-      this.#peers.delete(oldest)
-    }
-    this.#peers.set(nodeId, { incarnation, positions })
+    setLast(disks, incarnation, positions, maximumIncarnations)
+    setLast(this.#peers, nodeId, disks, maximumPeers)
   }
 }
 
+/** Puts an entry at the end; where there are too many then, those at the front go. */
+function setLast<K, V>(map: Map<K, V>, key: K, value: V, maximumSize: number): void {
+  map.delete(key)
+  for (const [oldest] of map) {
+    if (map.size < maximumSize) break
+    map.delete(oldest)
+  }
+  map.set(key, value)
+}
+
 /** The life that got least far: no other one is told of it first. */
-function leastOf(positions: ReadonlyMap<number, number>): number {
+function leastOf(positions: Positions): number {
   let least = { life: 0, position: Number.POSITIVE_INFINITY }
   for (const [life, position] of positions) if (position < least.position) least = { life, position }
   return least.life

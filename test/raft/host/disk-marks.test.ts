@@ -36,7 +36,22 @@ suite('what nodes know of the disks of each other', () => {
     assert.deepEqual(own.to(empty), marks(1, 10))
     own.heard(empty, marks(5, 5))
     assert.deepEqual(own.to(empty), marks(1, 10, [mark(5, 5)]))
-    assert.deepEqual(own.known(peer), [])
+    // The disk that was given up may come back, restored from a backup, and its late frames say nothing of the new one.
+    assert.deepEqual(own.to(peer), marks(1, 10, [mark(4, 50)]))
+    own.heard(peer, marks(4, 60))
+    assert.deepEqual(own.known(empty), [mark(5, 5)])
+  })
+
+  test('is kept of so many disks of a node, those that were heard of last', () => {
+    const { own } = open(1, 10)
+    const disk = (incarnation: number) => ({ nodeId: 'n2', incarnation })
+    for (let i = 1; i <= 4; i++) own.heard(disk(i), marks(4, i))
+    own.heard(disk(1), marks(4, 9))
+    own.heard(disk(5), marks(4, 5))
+    assert.deepEqual(
+      [1, 2, 3, 4, 5].map((i) => own.known(disk(i))[0]?.position),
+      [9, undefined, 3, 4, 5],
+    )
   })
 
   test('is not said where there is nothing to say', () => {
