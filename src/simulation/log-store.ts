@@ -133,6 +133,8 @@ class SimulatedLogStore implements LogStore {
   #syncing = 0
   #poison: KeelsonError | undefined
   #closed = false
+  /** Changes that the image holds, as far as this store knows: the next life goes on with the same image. */
+  #durable: number
   readonly #idle: Deferred<void>[] = []
 
   constructor(disk: SimulatedDisk, image: Image, limits: LogStoreLimits, release: () => void) {
@@ -142,6 +144,7 @@ class SimulatedLogStore implements LogStore {
     this.#release = release
     this.#life = disk.process.life
     this.incarnation = image.incarnation
+    this.#durable = image.changes
     const recovered = new Map<GroupId, RecoveredGroup>()
     for (const [groupId, group] of image.groups) {
       this.#groups.set(groupId, copyGroup(group))
@@ -158,7 +161,7 @@ class SimulatedLogStore implements LogStore {
   }
 
   durablePosition(): number {
-    return this.#image.changes
+    return this.#durable
   }
 
   recovered(): ReadonlyMap<GroupId, RecoveredGroup> {
@@ -330,7 +333,7 @@ class SimulatedLogStore implements LogStore {
   /** The device has it. */
   #settle(change: Change): void {
     this.#apply(this.#image.groups, change)
-    this.#image.changes++
+    this.#durable = ++this.#image.changes
   }
 
   #apply(groups: Map<GroupId, GroupLog>, change: Change): void {

@@ -126,6 +126,21 @@ suite('a simulated log store', () => {
     assert.deepEqual(left, new Set([1, 2, 3]))
   })
 
+  test('of a life that ended is no further than it was, whatever the next ones write', async () => {
+    const { simulation, open } = world()
+    const dead = await open()
+    await simulation.until(dead.write([entry(1)]))
+    assert.equal(dead.durablePosition?.(), 1)
+    simulation.process('n1').crash('kill')
+    simulation.process('n1').restart()
+    const next = await open()
+    await simulation.until(next.write([entry(2)]))
+    assert.deepEqual([dead.durablePosition?.(), next.durablePosition?.()], [1, 2])
+    await simulation.until(next.close())
+    await simulation.until((await open()).write([entry(3)]))
+    assert.equal(next.durablePosition?.(), 2)
+  })
+
   test('of a life that ended refuses everything and resolves nothing', async () => {
     const { simulation, open } = world()
     const store = await open()

@@ -112,6 +112,8 @@ class MemoryLogStore implements LogStore {
   #syncing = false
   #waiting: Waiter[] = []
   #queuedBytes = 0
+  /** As far as this store knows: when it is closed, or its disk has crashed, the state is somebody else's. */
+  #durable: number
 
   static open(
     disk: MemoryDisk,
@@ -155,6 +157,7 @@ class MemoryLogStore implements LogStore {
     this.incarnation = state.incarnation
     this.#mount = mount
     this.#groups = state.groups
+    this.#durable = state.durable
     this.#recovered = new Map(
       [...state.groups].map(([groupId, group]) => [
         groupId,
@@ -169,7 +172,7 @@ class MemoryLogStore implements LogStore {
   }
 
   durablePosition(): number {
-    return this.#mount.state.durable
+    return this.#durable
   }
 
   recovered(): ReadonlyMap<GroupId, RecoveredGroup> {
@@ -317,6 +320,7 @@ class MemoryLogStore implements LogStore {
         const { changes } = state
         await this.#mount.sync()
         state.durable = Math.max(state.durable, changes)
+        this.#durable = state.durable
         for (const { done, bytes } of covered) {
           this.#queuedBytes -= bytes
           done.resolve()

@@ -65,6 +65,27 @@ suite('a memory disk', () => {
     }
   })
 
+  test('is no further for a store that is dead than it was, whatever others write there', async () => {
+    const disk = new MemoryDisk()
+    const stores: LogStore[] = []
+    const positions = () => stores.map((store) => store.durablePosition?.())
+    const open = async () => {
+      const store = await memoryLog({ disk })(context)
+      stores.push(store)
+      return store
+    }
+    const first = await open()
+    await put(first, 1)
+    disk.crash(new SeededRandom(1))
+    const second = await open()
+    await put(second, 2)
+    await put(second, 3)
+    assert.deepEqual(positions(), [1, 3])
+    await second.close()
+    await put(await open(), 4)
+    assert.deepEqual(positions(), [1, 3, 4])
+  })
+
   test('lets nobody write after its crash', async () => {
     const disk = new MemoryDisk()
     const store = await memoryLog({ disk })(context)
