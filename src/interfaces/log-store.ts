@@ -154,7 +154,8 @@ export interface LogStore extends AsyncDisposable {
   /**
    * How much of what was written is durable, in units of the store's own: it grows with what is written, and what it ever was
    * it is at least in every later life. If it is less than somebody heard of, an older image of the disk came back, or the disk lost
-   * what it had confirmed. Of a store without it, or one that answers undefined, that is found out by the leaders of its groups alone.
+   * what it had confirmed. A store that was closed, or whose disk crashed below it, says no more than it did, whatever its next
+   * life writes. Of a store without it, or one that answers undefined, that is found out by the leaders of its groups alone.
    */
   durablePosition?(): number | undefined
   /** What was found on opening, by group. Groups that were destroyed and left no metadata do not appear. */
