@@ -171,10 +171,11 @@ export class JobRunner implements AsyncDisposable {
 
   async #run(): Promise<KeelsonError | undefined> {
     const error = await this.#life.run(() => this.#follow())
-    for (const timer of this.#cooling.values()) timer.cancel()
-    this.#cooling.clear()
     await Promise.all([...this.#running.values()].map(({ done }) => done))
     await this.#trimming
+    // Last: what ends with a failure cools.
+    for (const timer of this.#cooling.values()) timer.cancel()
+    this.#cooling.clear()
     this.#runningCount.set(0)
     return error
   }

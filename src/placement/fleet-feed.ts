@@ -78,8 +78,8 @@ export class FleetFeed {
     for (const rangeId of changed?.() ?? this.#ranges.keys()) this.#dirty.add(rangeId)
     let looked = 0
     for (const rangeId of this.#dirty) {
-      this.#dirty.delete(rangeId)
       this.#lookAt(rangeId)
+      this.#dirty.delete(rangeId)
       if (++looked % lookedAtTogether === 0) yield
     }
   }

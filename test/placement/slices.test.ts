@@ -47,6 +47,26 @@ suite('a plan in slices', () => {
     )
   })
 
+  test('asked for the plan that is being made gives that plan; asked for an older one goes back to it', () => {
+    const life = new FleetLife(5)
+    const planner = new Planner(lifePolicy)
+    const before = life.fleet.snapshot()
+    const old = planner.plan(before)
+    while (life.fleet.snapshot() === before) life.step()
+    const now = life.fleet.snapshot()
+    const work = planner.planning(now)
+    assert.equal(work.next().done, false)
+    const made = planner.plan(now)
+    assert.equal(finish(work), made)
+    while (life.fleet.snapshot() === now) life.step()
+    assert.equal(planner.planning(life.fleet.snapshot()).next().done, false)
+    assert.deepEqual(planner.plan(before), old)
+    const reader = before.reader()
+    assert.ok(reader.next())
+    const { rangeId } = reader
+    assert.deepEqual(explainBy(planner, before, rangeId), explainRange(before, rangeId, lifePolicy))
+  })
+
   test('lets go often: no slice of a large cluster is more than a part of the whole', () => {
     const life = new FleetLife(3)
     let slices = 0

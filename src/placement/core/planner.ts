@@ -5,6 +5,7 @@ import type { RangeId } from '../../model/ids.ts'
 import type { AssignmentBase } from './assignment.ts'
 import { measurePlan } from './bounds.ts'
 import { Draft, PlanSheet } from './draft.ts'
+import { firstFew } from './first-few.ts'
 import { FleetIndex } from './fleet-index.ts'
 import type { BoundGoal } from './goals/goal.ts'
 import type { IdSet } from './id-set.ts'
@@ -21,6 +22,8 @@ const improvedTogether = 256
 const sourcesTogether = 16
 const maximumBatches = 8
 const coldTogether = 8
+/** Ranges that are weighed before others may go on. */
+const weighedTogether = 256
 /** Ranges that nothing can be done for and that are named. */
 const namedUnavailable = 50
 /** From here on a need is one of repair: its priority less the votes that are to spare. */
@@ -64,9 +67,10 @@ export class Planner {
    */
   *planning(snapshot: PlacementSnapshot, options: PlanOptions = {}): Sliced<Plan> {
     const setting = checkPlanning(snapshot, options)
+    // First, since it may be this one, and since whoever asks for a plan goes on with the index as the plan left it.
+    this.#finishBegun()
     const last = this.#last
     if (last?.snapshot === snapshot && sameSetting(last.setting, setting)) return last.plan
-    this.#finishBegun()
     let plan: Plan | undefined
     const work = this.#plan(snapshot, setting, (made) => {
       plan = made
@@ -94,6 +98,7 @@ export class Planner {
       done(plan)
     } catch (error) {
       this.index.forget()
+      this.#last = undefined
       throw error
     } finally {
       this.#begun = undefined
@@ -316,24 +321,24 @@ class Planning {
   *#rangesOf(full: readonly number[], cold: readonly number[]): Sliced<Float64Array> {
     const chosen = new Set<RangeId>()
     for (const store of full) {
-      const all = this.#weighed(store)
+      const all = yield* this.#weighed(store)
+      for (const { rangeId } of firstFew(all, maximumExamined, byWeight)) chosen.add(rangeId)
       yield
-      for (const { rangeId } of all.slice(0, maximumExamined)) chosen.add(rangeId)
-      all.sort((a, b) => a.draw - b.draw || a.rangeId - b.rangeId)
-      for (const { rangeId } of all.slice(0, maximumExamined)) chosen.add(rangeId)
+      for (const { rangeId } of firstFew(all, maximumExamined, byDraw)) chosen.add(rangeId)
+      yield
     }
     for (const store of cold) {
-      yield
       for (const rangeId of this.#sampled(store)) chosen.add(rangeId)
+      yield
     }
     return Float64Array.from(chosen).sort()
   }
 
-  /** The ranges of a store that are free, the heaviest by any resource first. What is planned is left out. */
-  #weighed(store: number): Weighed[] {
+  /** The ranges of a store that are free, in no order. What is planned is left out. */
+  *#weighed(store: number): Sliced<Weighed[]> {
     let known = this.#weights.get(store)
     if (known === undefined) {
-      known = this.#weigh(store)
+      known = yield* this.#weigh(store)
       this.#weights.set(store, known)
     }
     return known.filter(({ rangeId }) => !this.#sheet.planned.has(rangeId))
@@ -346,15 +351,18 @@ class Planning {
       rangeId,
       draw: drawOf(rangeId, seed),
     }))
-    drawn.sort((a, b) => a.draw - b.draw || a.rangeId - b.rangeId)
     const reader = this.#snapshot.reader()
-    const sample: RangeId[] = []
-    for (const { rangeId } of drawn) {
-      if (sample.length === maximumExamined) break
-      if (this.#sheet.planned.has(rangeId) || !reader.seek(rangeId) || reader.held > 0) continue
-      if (replicaOn(reader, store) >= 0) sample.push(rangeId)
+    const isFree = (rangeId: RangeId): boolean =>
+      !this.#sheet.planned.has(rangeId) &&
+      reader.seek(rangeId) &&
+      reader.held === 0 &&
+      replicaOn(reader, store) >= 0
+    for (let few = 2 * maximumExamined; ; few *= 4) {
+      const first = firstFew(drawn, few, byDraw)
+      const sample = first.filter(({ rangeId }) => isFree(rangeId)).slice(0, maximumExamined)
+      if (sample.length < maximumExamined && first.length < drawn.length) continue
+      return sample.map(({ rangeId }) => rangeId)
     }
-    return sample
   }
 
   #candidatesOn(store: number): Float64Array {
@@ -362,12 +370,14 @@ class Planning {
     return this.#index.candidatesOn(node.descriptor.nodeId)
   }
 
-  #weigh(store: number): Weighed[] {
+  *#weigh(store: number): Sliced<Weighed[]> {
     const snapshot = this.#snapshot
     const width = snapshot.resources.length
     const reader = snapshot.reader()
     const found: Weighed[] = []
+    let looked = 0
     for (const rangeId of this.#candidatesOn(store)) {
+      if (++looked % weighedTogether === 0) yield
       if (!reader.seek(rangeId) || reader.held > 0) continue
       const replica = replicaOn(reader, store)
       if (replica < 0) continue
@@ -380,7 +390,7 @@ class Planning {
       }
       found.push({ rangeId, weight, draw: drawOf(rangeId, this.#setting.seed) })
     }
-    return found.sort((a, b) => b.weight - a.weight || a.rangeId - b.rangeId)
+    return found
   }
 
   /** Some of the ranges of a tree. Where they are more than that, every seed begins elsewhere, so that all have a turn. */
@@ -403,6 +413,14 @@ class Planning {
     if (blockedCount > 0) lines.push(`${blockedCount} ranges need what cannot be done now`)
     return lines
   }
+}
+
+function byWeight(a: Weighed, b: Weighed): number {
+  return b.weight - a.weight || a.rangeId - b.rangeId
+}
+
+function byDraw(a: Pick<Weighed, 'rangeId' | 'draw'>, b: Pick<Weighed, 'rangeId' | 'draw'>): number {
+  return a.draw - b.draw || a.rangeId - b.rangeId
 }
 
 /** The replica of a range on a store, or -1. */

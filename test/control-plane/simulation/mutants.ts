@@ -63,7 +63,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'the directory takes any generation',
-    caughtBy: /went back/,
+    caughtBy: /went back|elsewhere than it lay/,
     plant: () => {
       const { takeReport } = LeaderDuties.prototype
       return patch(LeaderDuties.prototype, 'takeReport', function (this: LeaderDuties, bytes) {

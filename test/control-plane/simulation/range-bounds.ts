@@ -7,9 +7,17 @@ import type { Truth } from './range-truth.ts'
 /** Rows of a range at the beginning: so many places for a split lie in it. */
 export const rowsOfRange = 40
 
-/** The key of a row: the ranges of the beginning end at whole numbers. */
+const rowKeys = new Map<number, Uint8Array[]>()
+
+/** The key of a row: the ranges of the beginning end at whole numbers. Asked for all the time, so each is made once. */
 export function rowKey(tableId: number, rowId: number): Uint8Array {
-  return encodeTuple([tableId, rowId / rowsOfRange])
+  let keys = rowKeys.get(tableId)
+  if (keys === undefined) {
+    keys = []
+    rowKeys.set(tableId, keys)
+  }
+  keys[rowId] ??= encodeTuple([tableId, rowId / rowsOfRange])
+  return keys[rowId]
 }
 
 /** A command of a client, named by the range and the session that it was first sent in. */
@@ -68,11 +76,20 @@ export function middleOf(tableId: number, bounds: RangeBounds, rows: number): Ui
   return middle === undefined || inside.length < 2 ? undefined : rowKey(tableId, middle)
 }
 
-/** Rows that lie in a range. */
-export function rowsIn(tableId: number, bounds: RangeBounds, rows: number): number[] {
-  const inside: number[] = []
-  for (let rowId = 0; rowId < rows; rowId++) if (holds(bounds, rowKey(tableId, rowId))) inside.push(rowId)
-  return inside
+/** Rows that lie in a range. Keys ascend with the rows. */
+export function rowsIn(tableId: number, { start, end }: RangeBounds, rows: number): number[] {
+  const before = (key: Uint8Array): number => {
+    let [low, high] = [0, rows]
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (compareBytes(rowKey(tableId, middle), key) < 0) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+  const first = before(start)
+  const behind = end === undefined ? rows : before(end)
+  return Array.from({ length: Math.max(0, behind - first) }, (_, i) => first + i)
 }
 
 /** What the log of a range takes: a change of bounds that was meant for its generation. @returns the range that is new, if any */

@@ -1,0 +1,3 @@
+import { expectCaught } from './simulation/planted.ts'
+
+expectCaught(1)
