@@ -1,101 +1,31 @@
 import { randomBytes } from 'node:crypto'
 import { abortable, type CallOptions, Cleanup, deferred, sleep, untilAborted } from '../core/async.ts'
-import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
-import {
-  arrayOption,
-  checkCall,
-  checkOptions,
-  functionOption,
-  integerOption,
-  objectOption,
-  optional,
-  stringOption,
-} from '../core/options.ts'
-import type { DatagramFactory } from '../interfaces/datagram.ts'
+import { checkCall } from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
-import type { RangeHost, WantedRange } from '../interfaces/range-host.ts'
-import type { SchemaChunk, SchemaHost, SchemaValidation } from '../interfaces/schema-host.ts'
-import type { Channel, PeerIdentity, Transport, TransportFactory } from '../interfaces/transport.ts'
-import { MetadataClient, RangeDirectory, SessionHolder, sessionTtlBounds } from '../metadata/index.ts'
-import type { Load } from '../model/descriptors.ts'
-import {
-  type ClusterId,
-  type Incarnation,
-  idOption,
-  type NodeId,
-  nameOption,
-  type TableId,
-} from '../model/ids.ts'
-import type { Locality } from '../model/locality.ts'
-import {
-  checkNodeDescriptor,
-  checkNodeSessionTuning,
-  encodeJoinRequest,
-  NodeReporter,
-  NodeSession,
-  type NodeSessionTuning,
-} from '../nodes/index.ts'
+import type { RangeHost } from '../interfaces/range-host.ts'
+import type { SchemaChunk, SchemaValidation } from '../interfaces/schema-host.ts'
+import type { Channel, PeerIdentity, Transport } from '../interfaces/transport.ts'
+import { MetadataClient, RangeDirectory, SessionHolder } from '../metadata/index.ts'
+import type { Incarnation, NodeId, TableId } from '../model/ids.ts'
+import { encodeJoinRequest, NodeReporter, NodeSession } from '../nodes/index.ts'
 import { SchemaLeases, type SchemaPin } from '../schema/index.ts'
-import type { ByteLevel } from '../storage/level/database.ts'
-import { addressOption } from '../transport/addresses.ts'
 import { Rpc } from '../transport/rpc.ts'
 import { AddressBook } from './address-book.ts'
 import { Admin } from './admin.ts'
 import { AgentState } from './agent-state.ts'
 import { learnFounding } from './founding.ts'
-import { type Gossip, type GossipOptions, gossipOption, openGossip } from './gossip.ts'
+import { type Gossip, openGossip } from './gossip.ts'
 import { callLeader } from './leader-calls.ts'
+import {
+  checkAgentOptions,
+  checkServices,
+  type NodeAgentOptions,
+  type NodeServices,
+} from './node-agent-options.ts'
+import { Reconciler } from './reconciler.ts'
 import { decodeChunk, encodeChunkResult } from './schema-wire.ts'
-
-/** Options of {@link NodeAgent.join}. */
-export interface NodeAgentOptions {
-  /** Clock, timers, random numbers, logger and metrics. */
-  readonly env: Environment
-  /** The cluster to join. Peers of another one are refused with `FOREIGN_CLUSTER`. */
-  readonly clusterId: ClusterId
-  /** Name of this node, unique in the cluster and the same at every start. */
-  readonly nodeId: NodeId
-  /** The life of this node's data: the incarnation of its log store. */
-  readonly incarnation: Incarnation
-  /** Addresses of control-plane servers. */
-  readonly seeds: readonly string[]
-  /** A join token; needed by a node that the cluster does not know yet. */
-  readonly token?: string
-  /** Connects the node to servers and other nodes: `webSocket(…)`, or a memory network's. */
-  readonly transport: TransportFactory
-  /** Opens the socket for gossip. Default: no gossip; sessions alone tell who is alive. */
-  readonly datagrams?: DatagramFactory
-  /** How this node gossips. Default: as `lanProfile` says, with the keys that `datagrams` has. */
-  readonly gossip?: GossipOptions
-  /** Holds the little that the agent keeps, as `openLevel` opens it; it stays the caller's. */
-  readonly database: ByteLevel
-  /** Where the node stands, from the widest tier to the narrowest. Default: nowhere in particular. */
-  readonly locality?: Locality
-  /** What the node can hold, by resource name, in the host's own units. Default: nothing is said of it. */
-  readonly capacity?: Load
-  /** Free names that placement policies may refer to. Default: none. */
-  readonly labels?: Readonly<Record<string, string>>
-  /** TTL and renewals of the node's session. Default: `defaultNodeSessionTuning`. */
-  readonly session?: Partial<NodeSessionTuning>
-  /** How often the node reports to the leader. Default: 500. */
-  readonly reportIntervalMs?: number
-  /** How long schema versions may be used without the control plane. Default: 300,000. */
-  readonly schemaLeaseMs?: number
-  /** Draws the node's secret. Default: the system's generator. */
-  readonly secretBytes?: (length: number) => Uint8Array
-}
-
-/** What a host program brings along to {@link NodeAgent.serve}. */
-export interface NodeServices {
-  /** Makes the node's replicas be what is wanted, and tells what they are. */
-  readonly ranges: RangeHost
-  /** Does the node's part of schema changes over its rows. Default: it takes no part in them. */
-  readonly schema?: SchemaHost
-  /** Load of the node as a whole. Default: nothing. */
-  readonly load?: () => Load
-}
 
 /** Events of a {@link NodeAgent}. */
 export type NodeAgentEvents = {
@@ -430,56 +360,17 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
     })
   }
 
-  /** Brings the whole of what is wanted to the host, again after each change; a newer picture ends work on the one before. */
+  /** Brings the whole of what is wanted to the host, again after each change. */
   async #reconcile(ranges: RangeHost): Promise<void> {
     const { env } = this.#options
     const directory = new RangeDirectory(this.store)
-    let pending: readonly WantedRange[] | undefined
-    let current: AbortController | undefined
-    let running: Promise<void> | undefined
-    const run = async (): Promise<void> => {
-      let delayMs = retryMs
-      while (pending !== undefined && !this.#stop.signal.aborted) {
-        const wanted = pending
-        pending = undefined
-        const controller = new AbortController()
-        current = controller
-        const stop = (): void => controller.abort(this.#stop.signal.reason)
-        this.#stop.signal.addEventListener('abort', stop, { once: true })
-        try {
-          await ranges.reconcile(wanted, {
-            signal: controller.signal,
-            progress: (message) => env.logger.debug({ message }, 'reconciling'),
-          })
-          delayMs = retryMs
-        } catch (thrown) {
-          if (!controller.signal.aborted) {
-            env.logger.warn(
-              { error: toKeelsonError(thrown).toJSON() },
-              'what is wanted of this node is not done yet',
-            )
-            // The same picture again, unless a newer one comes.
-            await sleep(env.timers, delayMs, this.#stop.signal).catch(() => {})
-            delayMs = Math.min(delayMs * 2, maximumRetryMs)
-            pending ??= wanted
-          }
-        } finally {
-          this.#stop.signal.removeEventListener('abort', stop)
-          current = undefined
-        }
-        this.reportSoon()
-      }
-      running = undefined
-    }
+    const { signal: closing } = this.#stop
+    const reconciler = new Reconciler(env, ranges, closing, () => this.reportSoon())
     await this.#forever('what is wanted of this node is not known for now', async (signal) => {
       await this.#joined
-      for await (const wanted of directory.watchWanted(this.nodeId, { signal })) {
-        pending = wanted
-        current?.abort(new KeelsonError('ABORTED', 'something newer is wanted'))
-        running ??= run()
-      }
+      for await (const wanted of directory.watchWanted(this.nodeId, { signal })) reconciler.want(wanted)
     })
-    await running
+    await reconciler.idle()
   }
 
   async #report(services: NodeServices): Promise<void> {
@@ -542,60 +433,4 @@ async function untilLost(session: NodeSession, signal: AbortSignal): Promise<voi
 
 function closed(): KeelsonError {
   return new KeelsonError('CLOSED', 'the agent was closed; join again')
-}
-
-/** What would only be found wrong when the node has a session is refused at once. @throws KeelsonError `INVALID_OPTION` */
-function checkAgentOptions(options: NodeAgentOptions): NodeAgentOptions {
-  return checkOptions<{ readonly [K in keyof NodeAgentOptions]-?: NodeAgentOptions[K] | undefined }>(
-    'NodeAgent.join',
-    options,
-    {
-      env: objectOption<Environment>(['clock', 'timers', 'random', 'logger', 'metrics']),
-      clusterId: nameOption,
-      nodeId: nameOption,
-      incarnation: idOption,
-      seeds: arrayOption(addressOption, { min: 1, max: 64 }),
-      token: optional(stringOption({ maxLength: 256 })),
-      transport: functionOption<TransportFactory>(),
-      datagrams: optional(functionOption<DatagramFactory>()),
-      gossip: gossipOption,
-      database: objectOption<ByteLevel>(['get', 'batch', 'iterator', 'clear', 'supports']),
-      locality: optional(arrayOption(objectOption<Locality[number]>(['key', 'value']))),
-      capacity: optional(objectOption<Load>()),
-      labels: optional(objectOption<Readonly<Record<string, string>>>()),
-      session: optional((value) => checkNodeSessionTuning(value as Partial<NodeSessionTuning>)),
-      reportIntervalMs: optional(integerOption({ min: 1 })),
-      schemaLeaseMs: optional(
-        integerOption({ min: sessionTtlBounds.minimumMs, max: sessionTtlBounds.maximumMs }),
-      ),
-      secretBytes: optional(functionOption<NonNullable<NodeAgentOptions['secretBytes']>>()),
-    },
-    ({ nodeId, incarnation, locality = [], capacity = {}, labels = {} }, refuse) => {
-      try {
-        checkNodeDescriptor({
-          nodeId: nodeId as NodeId,
-          incarnation: incarnation as Incarnation,
-          addresses: [],
-          locality,
-          capacity,
-          labels,
-        })
-      } catch (error) {
-        refuse((error as Error).message)
-      }
-    },
-  ) as NodeAgentOptions
-}
-
-/** @throws KeelsonError `INVALID_OPTION` */
-function checkServices(services: NodeServices): NodeServices {
-  return checkOptions<{ readonly [K in keyof NodeServices]-?: NodeServices[K] | undefined }>(
-    'NodeAgent.serve',
-    services,
-    {
-      ranges: objectOption<RangeHost>(['reconcile', 'observe']),
-      schema: optional(objectOption<SchemaHost>(['barrier', 'backfill', 'validate', 'purge'])),
-      load: optional(functionOption<() => Load>()),
-    },
-  ) as NodeServices
 }
