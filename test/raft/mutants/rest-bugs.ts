@@ -234,6 +234,18 @@ export const restBugs: readonly PlantedBug[] = [
     },
   },
   {
+    name: 'a node goes on pledging itself for a replica that was quarantined at rest',
+    mistake: 29,
+    Node: class extends Node {
+      override endEpochs(): void {}
+    },
+    adjust: (settings, random) => ({
+      ...resting(settings, random),
+      losesQuorum: false,
+      emphasis: ['disk found out at rest'],
+    }),
+  },
+  {
     name: 'a node goes on pledging itself under an epoch that has ended, or of its former life',
     mistake: undefined,
     Core: class extends RaftCore {

@@ -60,6 +60,23 @@ export function diskKinds(world: World): FaultKind[] {
 }
 
 /**
+ * A disk is found out while its replica rests, and its leader counts on it without asking. Only for runs that are about it:
+ * in others a node is found out with something under way, or as it starts.
+ */
+export function foundOutAtRest(world: World): FaultKind {
+  const timeoutMs = world.settings.raft.electionTimeoutMs ?? 300
+  return {
+    name: 'disk found out at rest',
+    meanIntervalMs: 2_000,
+    durationMs: [timeoutMs, timeoutMs * 2],
+    begin: (random) => {
+      const resting = whoAgree(world).filter(({ core, leads }) => core?.atRest === true && !leads)
+      return resting.length === 0 ? undefined : foundOutLate(world, pick(random, resting))
+    },
+  }
+}
+
+/**
  * The members, if one of them can be lost for good and nothing else can cost the quorum: all are voters and up, hold the
  * same configuration, committed, and none was lost before.
  */

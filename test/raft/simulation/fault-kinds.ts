@@ -1,5 +1,5 @@
 import type { FaultKind } from '../../../src/simulation/faults.ts'
-import { diskKinds } from './disk-kinds.ts'
+import { diskKinds, foundOutAtRest } from './disk-kinds.ts'
 import { lateFrameKinds } from './late-frames.ts'
 import { faultKinds } from './nemesis.ts'
 import { operationKinds } from './operation-kinds.ts'
@@ -7,5 +7,12 @@ import type { World } from './world.ts'
 
 /** Every kind of fault that comes and goes in a run. */
 export function allFaultKinds(world: World): FaultKind[] {
-  return [...faultKinds(world), ...diskKinds(world), ...operationKinds(world), ...lateFrameKinds(world)]
+  const kinds = [
+    ...faultKinds(world),
+    ...diskKinds(world),
+    ...operationKinds(world),
+    ...lateFrameKinds(world),
+  ]
+  const atRest = foundOutAtRest(world)
+  return world.settings.emphasis.includes(atRest.name) ? [...kinds, atRest] : kinds
 }
