@@ -30,7 +30,7 @@ import { maximumTermJump, validateMessage } from './validate.ts'
  * network. See {@link RaftMachine} for its use.
  *
  * Every decision is a small method, so that a test can break each one alone. From the bottom: `RaftState`,
- * `RaftElection`, `RaftFollower`, `RaftLeader`, `RaftRequests`.
+ * `RaftElection`, `RaftFollower`, `RaftReplication`, `RaftLeader`, `RaftRequests`.
  */
 export class RaftCore extends RaftRequests implements RaftMachine {
   /** Committed entries that were read back from the store for application. */
