@@ -383,6 +383,7 @@ function inFlight(job: Job): MoveInFlight {
     rangeId: goal.rangeId,
     kind: goal.kind,
     ...(goal.add === undefined ? {} : { add: goal.add.nodeId }),
+    ...(goal.add?.storeId === undefined ? {} : { storeId: goal.add.storeId }),
     ...(goal.remove === undefined ? {} : { remove: goal.remove.replicaId }),
     ...(goal.leaseTo === undefined ? {} : { leaseTo: goal.leaseTo.replicaId }),
   }

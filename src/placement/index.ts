@@ -100,6 +100,7 @@ export type {
   DomainLimit,
   LabelMatch,
   PlacementRule,
+  ReplicaKind,
   ReplicaPreference,
   ReplicaRequirement,
   RuleScope,

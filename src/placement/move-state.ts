@@ -47,7 +47,15 @@ type Addition = NonNullable<MoveGoal['add']>
 /** Steps before the last one that are kept. */
 const maximumPastSteps = 16
 
-const kinds: readonly MoveKind[] = ['add', 'replace', 'remove', 'transferLease']
+/** The last two came later: a release that does not know them refuses such a move rather than give its replica a vote. */
+const kinds: readonly MoveKind[] = [
+  'add',
+  'replace',
+  'remove',
+  'transferLease',
+  'addNonVoter',
+  'replaceNonVoter',
+]
 const stepNames = ['now', 'addLearner', 'promote', 'transferLease', 'remove', 'swap'] as const
 const outcomes: readonly StepOutcome[] = ['asked', 'done', 'overtaken', 'timed out']
 
@@ -91,7 +99,7 @@ export function encodeMoveState(state: MoveState): Plain {
 export function decodeMoveState(value: Plain): MoveState {
   const fields = new Fields(value, 'the state of a move')
   const rangeId = fields.uint('rangeId')
-  const kind = kinds[fields.oneOf('kind', [0, 1, 2, 3])] as MoveKind
+  const kind = kinds[fields.oneOf('kind', [0, 1, 2, 3, 4, 5])] as MoveKind
   const priority = fields.number('priority')
   const add = fields.optional((f) => {
     return readAddition(f.nested('add'))

@@ -239,6 +239,49 @@ suite('a move', () => {
     world.plane.stop()
   })
 
+  test('of a replica without a vote adds it, and takes the old one away once the new one has caught up', async () => {
+    const world = new World(6, { swaps: true })
+    await world.create(1)
+    const leader = await world.lead({ plans: false })
+    const voters = world.nodesOf(1)
+    const { add } = world.addition(1)
+    const first = await world.move({ rangeId: 1, kind: 'addNonVoter', add })
+    assert.equal((await world.time.until(world.jobs.ended(first.jobId))).status, 'succeeded')
+    assert.deepEqual(world.nodesOf(1), [...voters, `${add.nodeId}?`].sort())
+    const old = world.plane.range(1).replicas.at(-1)
+    assert.ok(old !== undefined)
+    const remove = { replicaId: old.replicaId, nodeId: old.nodeId }
+    const goal = { ...world.addition(1), kind: 'replaceNonVoter' as const, remove }
+    const second = await world.move(goal)
+    const ended = await world.time.until(world.jobs.ended(second.jobId))
+    assert.equal(ended.status, 'succeeded', ended.lastError?.message)
+    assert.deepEqual(world.nodesOf(1), [...voters, `${goal.add.nodeId}?`].sort())
+    assert.deepEqual(
+      world.plane.history,
+      [add.nodeId, goal.add.nodeId]
+        .map((name) => `1: learner on ${name}`)
+        .concat(`1: removed from ${add.nodeId}`),
+    )
+    const { step, past } = decodeMoveState(ended.state)
+    for (const each of [step, ...(past ?? [])]) assert.ok(each?.proof.every((after) => after.voters === 3))
+    await leader.close()
+    world.plane.stop()
+  })
+
+  test('of a replica without a vote that is cancelled leaves the range with those that it had', async () => {
+    const world = new World(6, { catchUpMs: 10_000 })
+    await world.create(1)
+    const leader = await world.lead({ plans: false })
+    const before = world.nodesOf(1)
+    const job = await world.move({ ...world.addition(1), kind: 'addNonVoter' })
+    await world.time.untilTrue('the learner is there', () => world.plane.history.length === 1)
+    await world.jobs.cancel(job.jobId, 'a test')
+    assert.equal((await world.time.until(world.jobs.ended(job.jobId))).status, 'cancelled')
+    assert.deepEqual(world.nodesOf(1), before)
+    await leader.close()
+    world.plane.stop()
+  })
+
   test('to one of several stores tells the node which', async () => {
     const world = new World(6, { catchUpMs: 10_000 })
     await world.create(1)

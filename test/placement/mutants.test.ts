@@ -97,6 +97,19 @@ const bugs: Readonly<Record<string, () => () => void>> = {
     let drawn = 0
     return plant(Targets, 'draw', () => () => Math.imul(++drawn, 0x9e3779b1) >>> 0)
   },
+  'counts replicas without a vote for the quorum': () =>
+    plant(
+      RangeSurvey,
+      'read',
+      (right) =>
+        function (this: RangeSurvey, range) {
+          right.call(this, range)
+          this.voters += this.learners
+          this.liveVoters += this.learners
+          return this
+        },
+    ),
+  'has no replicas without a vote': () => plant(RangeSurvey, 'needOfNonVoters', () => () => 'nothing'),
   'takes a lost voter for one that stays': () =>
     plant(
       RangeSurvey,

@@ -50,6 +50,13 @@ const replace: MoveGoal = {
   remove: { replicaId: 1, nodeId: 'a' },
 }
 const remove: MoveGoal = { rangeId: 1, kind: 'remove', priority: 1, remove: { replicaId: 1, nodeId: 'a' } }
+const addReads: MoveGoal = {
+  rangeId: 1,
+  kind: 'addNonVoter',
+  priority: 1,
+  add: { nodeId: 'x', incarnation: 1 },
+}
+const replaceReads: MoveGoal = { ...addReads, kind: 'replaceNonVoter', remove: { replicaId: 4, nodeId: 'd' } }
 const transfer: MoveGoal = {
   rangeId: 1,
   kind: 'transferLease',
@@ -158,6 +165,49 @@ suite('the next step', () => {
   ]
   for (const [what, goal, given, expected] of cases) {
     test(what, () => assert.equal(brief(nextStep(goal, given)), expected))
+  }
+})
+
+suite('the next step of a replica without a vote', () => {
+  const cases: [what: string, goal: MoveGoal, view: MoveView, expected: string][] = [
+    ['adds it', addReads, view('a* b c'), 'addLearner x'],
+    ['needs a quorum for that, but none to spare', addReads, view('a* b c!'), 'addLearner x'],
+    ['waits without one', addReads, view('a* b! c!'), 'wait for b c'],
+    ['waits until it has caught up', addReads, view('a* b c x?~'), 'wait for x to catch up'],
+    ['never gives it a vote', addReads, view('a* b c x?', { swaps: true }), 'done'],
+    ['removes the old one when the new one can serve', replaceReads, view('a* b c d? x?'), 'remove 4'],
+    ['and not before', replaceReads, view('a* b c d? x?~'), 'wait for x to catch up'],
+    ['also one that is dead', replaceReads, view('a* b c d?! x?'), 'remove 4'],
+    [
+      'removes no voter for it',
+      replaceReads,
+      view('a* b c d x?'),
+      'abandon: the replica on d was given a vote',
+    ],
+    [
+      'gives up what somebody else gave a vote',
+      addReads,
+      view('a* b c x'),
+      'abandon: the replica on x was given a vote',
+    ],
+  ]
+  for (const [what, goal, given, expected] of cases) {
+    test(what, () => assert.equal(brief(nextStep(goal, given)), expected))
+  }
+
+  const undone: [what: string, goal: MoveGoal, view: MoveView, expected: string][] = [
+    ['is taken back', addReads, view('a* b c x?'), 'remove 4'],
+    ['is taken back while the old one is there', replaceReads, view('a* b c d? x?'), 'remove 5'],
+    [
+      'stays once the old one is gone',
+      { ...replaceReads, remove: { replicaId: 9, nodeId: 'd' } },
+      view('a* b c x?'),
+      'done',
+    ],
+  ]
+  for (const [what, goal, given, expected] of undone) {
+    test(`that is cancelled ${what}`, () =>
+      assert.equal(brief(undoStep(goal, given, { voters: true })), expected))
   }
 })
 

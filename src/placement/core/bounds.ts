@@ -1,6 +1,11 @@
 import type { CopySums } from './fleet-index.ts'
 import type { CopyBound, PlanBounds, PlannedMove } from './plan.ts'
-import { repairPriority } from './survey.ts'
+import { needPriority, repairPriority } from './survey.ts'
+
+const { replaceLostNonVoter, addNonVoter, replaceLeaving, replaceLeavingNonVoter } = needPriority
+/** Priorities of moves that repair though they can wait, and of those that empty nodes. */
+const repairs: ReadonlySet<number> = new Set([replaceLostNonVoter, addNonVoter])
+const drains: ReadonlySet<number> = new Set([replaceLeaving, replaceLeavingNonVoter])
 
 /** Bounds of a plan, from the copies that nothing gets by without and the distances of the goals before and after it. */
 export function measurePlan(
@@ -15,12 +20,12 @@ export function measurePlan(
     repair: bound(
       least.repairMoves,
       least.repairBytes,
-      copies.filter((move) => move.priority >= repairPriority),
+      copies.filter(({ priority }) => repairs.has(priority) || priority >= repairPriority),
     ),
     drain: bound(
       least.drainMoves,
       least.drainBytes,
-      copies.filter((move) => move.priority < repairPriority && move.priority >= 4500),
+      copies.filter(({ priority }) => drains.has(priority)),
     ),
     goals: goals.map(({ name }, i) => ({
       name,

@@ -4,7 +4,7 @@ import { type BoundGoal, type BoundRule, bindGoal, bindRule } from './goals/goal
 import type { BlockedRange, PlannedMove } from './plan.ts'
 import type { PlacementLimits, PlacementPolicy } from './policy.ts'
 import { proveQuorum, type QuorumStep } from './quorum.ts'
-import { type PlacementSnapshot, replicaBits } from './snapshot.ts'
+import { type MoveKind, type PlacementSnapshot, replicaBits } from './snapshot.ts'
 import { type Need, needPriority, RangeSurvey, repairPriority, whereIs } from './survey.ts'
 import { epsilon, Targets } from './targets.ts'
 import type { Traffic } from './traffic.ts'
@@ -103,9 +103,10 @@ export class Draft {
   commit(range: number, priority: number, why: string, to: number, leaving: number, learner: number): void {
     const { columns, survey, assignment } = this
     const status = leaving < 0 ? 0 : (columns.status[leaving] as number)
-    const proof = this.prove(to !== nowhere, leaving, status)
-    if (proof === undefined) return this.block(range, `${why}, but a quorum would not stand throughout`)
     const slot = leaving < 0 ? columns.spareSlot(range) : leaving
+    const votes = learner >= 0 || ((columns.status[slot] as number) & replicaBits.voter) !== 0
+    const proof = this.prove(to !== nowhere, leaving, status, votes)
+    if (proof === undefined) return this.block(range, `${why}, but a quorum would not stand throughout`)
     const copies = to !== nowhere && learner < 0
     const rejected = copies ? this.targets.rejections(slot, to, maximumRejections) : []
     const heir = leaving >= 0 && leaving === survey.leaseholder ? this.bestLeaseTarget(range, leaving) : -1
@@ -118,7 +119,7 @@ export class Draft {
     this.sheet.moves.push({
       rangeId,
       generation: columns.generations[range] as number,
-      kind: view === undefined ? 'remove' : leaving < 0 ? 'add' : 'replace',
+      kind: view === undefined ? 'remove' : kindOf(leaving >= 0, votes),
       priority,
       reason: why,
       ...(view === undefined
@@ -143,9 +144,10 @@ export class Draft {
   }
 
   /** @internal */
-  prove(adds: boolean, leaving: number, status: number): readonly QuorumStep[] | undefined {
+  prove(adds: boolean, leaving: number, status: number, votes: boolean): readonly QuorumStep[] | undefined {
     return proveQuorum(this.survey.voters, this.survey.liveVoters, {
-      adds,
+      adds: adds && votes,
+      addsLearner: adds && !votes,
       ...(leaving < 0
         ? {}
         : {
@@ -220,4 +222,10 @@ export class Draft {
     this.targets.candidates.changed(from)
     this.targets.candidates.changed(to)
   }
+}
+
+/** What a move that brings a replica is called. */
+function kindOf(replaces: boolean, votes: boolean): MoveKind {
+  if (votes) return replaces ? 'replace' : 'add'
+  return replaces ? 'replaceNonVoter' : 'addNonVoter'
 }

@@ -74,15 +74,14 @@ export function explainBy(
     replicas.push({
       replicaId: columns.replicaIds[slot] as number,
       nodeId: columns.nodeIdOf(node),
-      status: statusInWords(columns.status[slot] as number),
+      status: statusInWords(columns.status[slot] as number, draft.survey.wantedNonVoters > 0),
       goals: node < 0 ? [] : draft.goals.map((goal) => `${goal.name}: ${goal.describe(slot, node)}`),
     })
   }
   const others: Rejection[] = []
   for (let node = 0; node < columns.nodeCount && others.length < maximumOthers; node++) {
     if (columns.holds(assignment, 0, node)) continue
-    const why = draft.targets.whyNot(spare, node) ?? whyNotBetter(draft, node)
-    others.push({ nodeId: columns.nodeIdOf(node), why })
+    others.push({ nodeId: columns.nodeIdOf(node), why: whyNone(draft, spare, node) })
   }
   const underWay = snapshot.moveOf(rangeId)
   const next: PlannedMove | BlockedRange | undefined =
@@ -107,16 +106,35 @@ export const needInWords: Readonly<Record<RangeNeed, string>> = {
   replaceLeaving: 'another voter for one on a node that is to be emptied',
   replaceEvicted: 'another voter for one that a constraint forbids',
   removeExtra: 'one voter less',
+  replaceLostNonVoter: 'another non-voter for one that is lost',
+  addNonVoter: 'another non-voter',
+  replaceLeavingNonVoter: 'another non-voter for one on a node that is to be emptied',
+  replaceEvictedNonVoter: 'another non-voter for one that a constraint forbids',
+  removeExtraNonVoter: 'one non-voter less',
 }
 
-function statusInWords(status: number): string {
-  const words = [(status & replicaBits.voter) !== 0 ? 'voter' : 'learner']
+function statusInWords(status: number, nonVoters: boolean): string {
+  const without = nonVoters ? 'non-voter' : 'learner'
+  const words = [(status & replicaBits.voter) !== 0 ? 'voter' : without]
   if ((status & replicaBits.lease) !== 0) words.push('holds the lease')
   if ((status & replicaBits.lost) !== 0) words.push('lost')
   else if ((status & replicaBits.up) === 0) words.push('silent')
   if ((status & replicaBits.leaving) !== 0) words.push('on a node that is to be emptied')
   if ((status & replicaBits.resting) !== 0) words.push('on a node that is worked on')
   return words.join(', ')
+}
+
+/** Why a node has no replica of the range, of either kind. */
+function whyNone(draft: Draft, spare: number, node: number): string {
+  const { columns, survey, targets } = draft
+  const voter = targets.whyNot(spare, node)
+  if (survey.wantedNonVoters === 0) return voter ?? whyNotBetter(draft, node)
+  const status = columns.status[spare] as number
+  columns.status[spare] = status & ~replicaBits.voter
+  const nonVoter = targets.whyNot(spare, node)
+  columns.status[spare] = status
+  if (voter === nonVoter) return voter ?? whyNotBetter(draft, node)
+  return `for a voter: ${voter ?? whyNotBetter(draft, node)}; for a non-voter: ${nonVoter ?? whyNotBetter(draft, node)}`
 }
 
 /** Why a node that could take a replica has none: what would get worse, for every replica that could come. */

@@ -212,12 +212,14 @@ export class FleetIndex {
 
   /** Copies that no plan gets by without. Ranges without a quorum are left out: no plan can do anything for them. */
   #countCopies(reader: RangeReader, sign: number): void {
-    let [voters, live, kept, leaving, learners] = [0, 0, 0, 0, 0]
+    let [voters, live, kept, leaving, learners, leavingLearners] = [0, 0, 0, 0, 0, 0]
     for (let i = 0; i < reader.replicas; i++) {
       const status = reader.status(i)
       const lost = (status & replicaBits.lost) !== 0
       if ((status & replicaBits.voter) === 0) {
-        if (!lost && (status & replicaBits.leaving) === 0) learners++
+        if (lost) continue
+        if ((status & replicaBits.leaving) === 0) learners++
+        else leavingLearners++
         continue
       }
       voters++
@@ -231,10 +233,14 @@ export class FleetIndex {
     const size = bytes < 0 ? 0 : reader.load(bytes)
     const rules = this.policy.rules?.classOf(reader.rangeId, reader.tableId || undefined)
     const wanted = wantedVoters(reader, rules) ?? this.policy.replicationFactor
-    const spareLearners = Math.max(0, learners - wantedNonVoters(reader, rules))
-    const missing = Math.max(0, wanted - kept - spareLearners)
+    const reading = wantedNonVoters(reader, rules)
+    // A learner that takes the place of a voter is no copy, but may have to be replaced itself.
+    const voting = Math.min(learners, Math.max(0, wanted - kept))
+    const unread = Math.max(0, reading - (learners - voting))
+    const missing = Math.max(0, wanted - kept) - voting + Math.max(0, unread - leavingLearners)
     // A replica too many may be the one that leaves, and a learner may take its place: neither is a copy.
-    const emptied = Math.max(0, leaving - Math.max(0, kept + spareLearners - wanted))
+    const spare = Math.max(0, kept + Math.max(0, learners - reading) - wanted)
+    const emptied = Math.max(0, leaving - spare) + Math.min(leavingLearners, unread)
     this.copies.repairMoves += sign * missing
     this.copies.repairBytes += sign * missing * size
     this.copies.drainMoves += sign * emptied

@@ -185,8 +185,7 @@ export class Improvements {
   isFree(slot: number): boolean {
     const { draft } = this
     const range = draft.columns.rangeOf[slot] as number
-    const voter = ((draft.columns.status[slot] as number) & replicaBits.voter) !== 0
-    return voter && !draft.isTaken(range) && draft.survey.read(range).need() === 'nothing'
+    return !draft.isTaken(range) && draft.survey.read(range).need() === 'nothing'
   }
 
   /** Slots on a node among those that are looked at, the heaviest first. @internal */

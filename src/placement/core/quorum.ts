@@ -19,6 +19,8 @@ export function quorumOf(voters: number): number {
 export interface VoterChange {
   /** A voter is added. */
   readonly adds: boolean
+  /** A replica is added that never votes. */
+  readonly addsLearner?: boolean
   /** What is added and what goes change places in one joint step, in which both sets of voters count. */
   readonly atOnce?: boolean
   /** What goes, when something goes. */
@@ -54,6 +56,7 @@ export function proveQuorum(
     take('swap')
     return proven(steps)
   }
+  if (change.addsLearner === true) take('addLearner')
   if (change.adds) {
     take('addLearner')
     all++

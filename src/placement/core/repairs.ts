@@ -36,20 +36,56 @@ export class Repairs {
         return this.moveLeaseOff(range)
       case 'removeExtra':
         return this.removeExtra(range)
+      case 'addNonVoter':
+        return this.bring(range, need, -1, `${survey.learners} of ${survey.wantedNonVoters} non-voters`)
+      case 'replaceLostNonVoter':
+        return this.bring(range, need, survey.lostNonVoter, whyLost(columns, survey.lostNonVoter))
+      case 'replaceLeavingNonVoter':
+        return this.bring(range, need, survey.leavingNonVoter, whyLeaving(columns, survey.leavingNonVoter))
+      case 'replaceEvictedNonVoter':
+        return this.bring(range, need, survey.evictedNonVoter, this.whyEvicted(survey.evictedNonVoter))
+      case 'removeExtraNonVoter':
+        return this.removeExtraNonVoter(range)
     }
   }
 
-  /** Brings a voter to the best node, and takes another away for it unless `leaving` is -1. */
+  /** Brings a replica to the best node, and takes another away for it unless `leaving` is -1. */
   bring(range: number, need: Need, leaving: number, why: string): void {
     const { draft } = this
-    const slot = leaving < 0 ? draft.columns.spareSlot(range) : leaving
+    const { columns, survey } = draft
+    const slot = leaving < 0 ? columns.spareSlot(range) : leaving
     const from = draft.assignment.place[slot] as number
     // When nothing may begin any more there is no use in looking.
     if (!draft.hasRoom(from, nowhere)) return draft.defer(need)
-    const choice = draft.targets.choose(slot, draft.survey.margin === 0)
-    if (choice.type === 'none') return this.bringNowhere(range, need, leaving, why)
-    if (choice.type === 'busy' || !draft.hasRoom(from, choice.node)) return draft.defer(need)
-    draft.commit(range, needPriority[need], why, choice.node, leaving, -1)
+    const votes = needPriority[need] >= needPriority.removeExtra
+    const urgent = votes && survey.margin === 0
+    // One that has everything already votes long before a copy could.
+    if (urgent && this.promote(range, need, leaving, why)) return
+    if (!votes && leaving < 0) columns.status[slot] = replicaBits.up
+    const choice = draft.targets.choose(slot, urgent)
+    if (choice.type === 'found' && draft.hasRoom(from, choice.node)) {
+      return draft.commit(range, needPriority[need], why, choice.node, leaving, -1)
+    }
+    if (leaving < 0) columns.status[slot] = replicaBits.voter | replicaBits.up
+    if (choice.type !== 'none') return draft.defer(need)
+    if (votes && this.promote(range, need, leaving, why)) return
+    this.bringNowhere(range, need, leaving, why)
+  }
+
+  /** Gives a vote to one of those that are there for reads, if it may have one where it is: votes come first. */
+  promote(range: number, need: Need, leaving: number, why: string): boolean {
+    const { columns, survey } = this.draft
+    if (survey.wantedNonVoters === 0) return false
+    const end = columns.spareSlot(range)
+    for (let slot = columns.firstSlot[range] as number; slot < end; slot++) {
+      const votes = ((columns.status[slot] as number) & replicaBits.voter) !== 0
+      if (votes || !survey.mayVote(slot)) continue
+      const node = columns.store[slot] as number
+      const said = `${why}, and the non-voter on ${columns.nodeName(node)} can vote at once`
+      this.draft.commit(range, needPriority[need], said, node, leaving, slot)
+      return true
+    }
+    return false
   }
 
   /**
@@ -58,7 +94,7 @@ export class Repairs {
    */
   bringNowhere(range: number, need: Need, leaving: number, why: string): void {
     const { draft } = this
-    if (need === 'replaceLost') {
+    if (need === 'replaceLost' || need === 'replaceLostNonVoter') {
       const node = draft.columns.store[leaving] as number
       if (
         node >= 0 &&
@@ -69,7 +105,24 @@ export class Repairs {
         return draft.commit(range, needPriority[need], only, nowhere, leaving, -1)
       }
     }
+    // What is where it must not be may be all that a requirement of so many leaves no other place for.
+    const instead = this.insteadOf(need)
+    if (instead !== undefined) return this.bring(range, ...instead)
     draft.block(range, `${why}, but no node can take a replica`)
+  }
+
+  /** What is to go elsewhere of a kind of which another is missing, if anything is. @internal */
+  insteadOf(need: Need): [need: Need, leaving: number, why: string] | undefined {
+    const { survey, columns } = this.draft
+    if (need !== 'add' && need !== 'addNonVoter') return undefined
+    const votes = need === 'add'
+    const leaving = votes ? survey.leavingVoter : survey.leavingNonVoter
+    if (leaving >= 0) {
+      return [votes ? 'replaceLeaving' : 'replaceLeavingNonVoter', leaving, whyLeaving(columns, leaving)]
+    }
+    const evicted = votes ? survey.evictedVoter : survey.evictedNonVoter
+    if (evicted < 0) return undefined
+    return [votes ? 'replaceEvicted' : 'replaceEvictedNonVoter', evicted, this.whyEvicted(evicted)]
   }
 
   /** A learner of a move that nobody works on: it becomes a voter when one is missing or to be replaced, else it goes. */
@@ -99,13 +152,25 @@ export class Repairs {
     this.draft.commit(range, needPriority.removeExtra, why, nowhere, extra, -1)
   }
 
-  /** The voter that is missed least; of equals what the goals miss least, and then the youngest. */
+  /** One replica without a vote too many. */
+  removeExtraNonVoter(range: number): void {
+    const { survey } = this.draft
+    const why = `${survey.learners} non-voters, ${survey.wantedNonVoters} wanted`
+    this.draft.commit(range, needPriority.removeExtraNonVoter, why, nowhere, this.extraReplica(range, 0), -1)
+  }
+
+  /** The voter that is missed least. */
   extraVoter(range: number): number {
+    return this.extraReplica(range, replicaBits.voter)
+  }
+
+  /** The replica of a kind that is missed least; of equals what the goals miss least, and then the youngest. */
+  extraReplica(range: number, kind: number): number {
     const { columns, goals } = this.draft
     const end = columns.spareSlot(range)
     let best = -1
     for (let slot = columns.firstSlot[range] as number; slot < end; slot++) {
-      if (((columns.status[slot] as number) & replicaBits.voter) === 0) continue
+      if (((columns.status[slot] as number) & replicaBits.voter) !== kind) continue
       if (best < 0) {
         best = slot
         continue
@@ -123,7 +188,7 @@ export class Repairs {
   }
 
   /**
-   * How much a voter is worth keeping. One that cannot vote goes first: without it the quorum is smaller and the same
+   * How much a replica is worth keeping. A voter that cannot vote goes first: without it the quorum is smaller and the same
    * voters are alive, so that is always safe.
    */
   worth(slot: number): number {
@@ -131,7 +196,8 @@ export class Repairs {
     if ((status & replicaBits.lost) !== 0) return 0
     if ((status & replicaBits.up) === 0) return 1
     if ((status & replicaBits.leaving) !== 0) return 2
-    if (slot === this.draft.survey.evictedVoter) return 3
+    const { evictedVoter, evictedNonVoter } = this.draft.survey
+    if (slot === evictedVoter || slot === evictedNonVoter) return 3
     return slot === this.draft.survey.leaseholder ? 5 : 4
   }
 

@@ -1,5 +1,6 @@
 export { buildSnapshot, type SnapshotInput } from './model/build.ts'
 export {
+  bringsNonVoter,
   type MoveInFlight,
   type MoveKind,
   nodeBits,

@@ -1,5 +1,6 @@
+import type { NodeId } from '../../model/ids.ts'
 import { nowhere } from './assignment.ts'
-import { type RangeReader, replicaBits } from './snapshot.ts'
+import { bringsNonVoter, type RangeReader, replicaBits } from './snapshot.ts'
 
 /**
  * Where the replicas of one range are once what is under way has happened. One object serves all ranges. Positions are
@@ -14,6 +15,8 @@ export class Standing {
   readonly place: Int32Array = new Int32Array(maximumReplicas)
   /** Store that a move under way brings a replica to that is not there yet, or {@link nowhere}. */
   target: number = nowhere
+  /** Whether it gets a vote there. */
+  targetVotes = true
   /** Who leads in fact, and who will: a position, or {@link nowhere}. */
   homeLeader: number = nowhere
   leader: number = nowhere
@@ -50,8 +53,9 @@ export class Standing {
     }
     const node = move.add === undefined ? undefined : snapshot.nodeIndex.get(move.add)
     if (node !== undefined) {
-      this.to = snapshot.table.firstStore[node] as number
+      this.to = snapshot.table.storeOf({ nodeId: move.add as NodeId, storeId: move.storeId ?? '' })
       this.target = this.to
+      this.targetVotes = !bringsNonVoter(move.kind)
       for (let i = 0; i < this.count; i++) if (reader.node(i) === node) this.target = nowhere
     }
     const gone = this.#positionOf(reader, move.remove)

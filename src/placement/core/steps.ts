@@ -4,7 +4,7 @@ import type { Incarnation, NodeId, RangeId, ReplicaId } from '../../model/ids.ts
 import { isJoint } from '../../model/replica-roles.ts'
 import type { PlannedMove } from './plan.ts'
 import { proveQuorum, type QuorumStep, quorumOf, type VoterChange } from './quorum.ts'
-import type { MoveKind } from './snapshot.ts'
+import { bringsNonVoter, type MoveKind } from './snapshot.ts'
 
 /** What a move is to achieve. */
 export interface MoveGoal {
@@ -147,7 +147,7 @@ export interface UndoOptions {
 export function undoStep(goal: MoveGoal, view: MoveView, options: UndoOptions = {}): MoveStep {
   if (isJoint(view.descriptor.replicas)) return stepOfPassage()
   const brought = broughtBy(goal, view)
-  if (brought?.role === 'learner') {
+  if (brought?.role === 'learner' && !isMissedBy(goal, view)) {
     return wantWithQuorum(
       view,
       { type: 'remove', replicaId: brought.replicaId },
@@ -157,6 +157,13 @@ export function undoStep(goal: MoveGoal, view: MoveView, options: UndoOptions = 
   }
   const back = options.voters === true && brought !== undefined ? stepBack(goal, brought, view) : undefined
   return back ?? { type: 'done', outcome: whatStays(goal, view) }
+}
+
+/** Whether what a move brought has taken a place already: the range would have one replica for reads less without it. */
+function isMissedBy(goal: MoveGoal, view: MoveView): boolean {
+  if (goal.kind !== 'replaceNonVoter') return false
+  const predecessor = view.descriptor.replicas.find(({ replicaId }) => replicaId === goal.remove?.replicaId)
+  return predecessor?.role !== 'learner'
 }
 
 /** The replica that a move brought, if it is there. */
@@ -196,10 +203,11 @@ function whatStays(goal: MoveGoal, view: MoveView): string {
   const stays: string[] = []
   const leaves = replicas.some(({ replicaId }) => replicaId === goal.remove?.replicaId)
   if (brought !== undefined) {
+    const kind = brought.role === 'learner' ? 'non-voter' : 'voter'
     stays.push(
       leaves && goal.remove !== undefined
-        ? `the new voter on ${brought.nodeId} stays beside the one on ${goal.remove.nodeId}, and the planner removes one too many`
-        : `the new voter on ${brought.nodeId} stays`,
+        ? `the new ${kind} on ${brought.nodeId} stays beside the one on ${goal.remove.nodeId}, and the planner removes one too many`
+        : `the new ${kind} on ${brought.nodeId} stays`,
     )
   }
   if (goal.remove !== undefined && !leaves) stays.push(`the replica on ${goal.remove.nodeId} is gone`)
@@ -245,13 +253,14 @@ function stepOfPassage(): MoveStep {
   return { type: 'wait', waitingFor: [], why: 'its voters are changing places', copying: false }
 }
 
-/** The step that brings the new voter, or undefined when it is one. */
+/** The step that brings the new replica, or undefined when it is what it is to be: a voter, or one that serves reads. */
 function stepOfAddition(
   goal: MoveGoal,
   add: NonNullable<MoveGoal['add']>,
   view: MoveView,
 ): MoveStep | undefined {
   const { nodeId, incarnation } = add
+  const stays = bringsNonVoter(goal.kind)
   const there = view.descriptor.replicas.find((replica) => replica.nodeId === nodeId)
   if (there === undefined) {
     if (view.brought !== undefined) {
@@ -262,19 +271,22 @@ function stepOfAddition(
     return wantWithQuorum(
       view,
       { type: 'addLearner', ...addition(add) },
-      { adds: true },
-      `adds a learner on ${nodeId}`,
+      stays ? { adds: false, addsLearner: true } : { adds: true },
+      stays ? `adds a non-voter on ${nodeId}` : `adds a learner on ${nodeId}`,
     )
   }
   if (there.incarnation !== incarnation) {
     return { type: 'abandon', why: `${nodeId} has a replica of another life already` }
   }
-  if (there.role === 'voter') return undefined
+  if (there.role === 'voter') {
+    return stays ? { type: 'abandon', why: `the replica on ${nodeId} was given a vote` } : undefined
+  }
   if (!view.isUp(nodeId, incarnation))
     return { type: 'abandon', why: `${nodeId} died while it was catching up` }
   if (!view.caughtUp.includes(there.replicaId)) {
     return { type: 'wait', waitingFor: [nodeId], why: `${nodeId} is catching up`, copying: true }
   }
+  if (stays) return undefined
   const leaving = view.descriptor.replicas.find(({ replicaId }) => replicaId === goal.remove?.replicaId)
   if (view.swaps && leaving?.role === 'voter') {
     const swap = stepOfSwap(goal, there, leaving, view)
@@ -321,6 +333,9 @@ function stepOfRemoval(goal: MoveGoal, view: MoveView): MoveStep {
   const { remove } = goal
   const leaving = view.descriptor.replicas.find((replica) => replica.replicaId === remove?.replicaId)
   if (leaving === undefined) return { type: 'done', outcome: describeGoal(goal) }
+  if (bringsNonVoter(goal.kind) && leaving.role !== 'learner') {
+    return { type: 'abandon', why: `the replica on ${leaving.nodeId} was given a vote` }
+  }
   if (leaving.replicaId === view.leaseHolder) return stepOfLeaving(goal, leaving, view)
   return wantWithQuorum(
     view,
@@ -398,7 +413,6 @@ export function describeGoal(goal: MoveGoal): string {
   const { rangeId, add, remove, leaseTo } = goal
   if (goal.kind === 'transferLease') return `range ${rangeId}: lease to ${leaseTo?.nodeId}`
   if (add === undefined) return `range ${rangeId}: removed from ${remove?.nodeId}`
-  return remove === undefined
-    ? `range ${rangeId}: added on ${add.nodeId}`
-    : `range ${rangeId}: ${remove.nodeId} → ${add.nodeId}`
+  const what = bringsNonVoter(goal.kind) ? `range ${rangeId}: non-voter` : `range ${rangeId}:`
+  return remove === undefined ? `${what} added on ${add.nodeId}` : `${what} ${remove.nodeId} → ${add.nodeId}`
 }

@@ -2,7 +2,9 @@ import { checkObject } from '../../core/arguments.ts'
 import { finish, type Sliced } from '../../core/sliced.ts'
 import type { NodeId } from '../../model/ids.ts'
 import type { Locality } from '../../model/locality.ts'
+import { type PlacementPolicy, placementPolicy } from './policy.ts'
 import { nodeBits, type PlacementSnapshot, replicaBits } from './snapshot.ts'
+import { wantedNonVoters, wantedVoters } from './working-set.ts'
 
 /** In what condition a store is, as far as placement goes. */
 export type StoreCondition = 'up' | 'suspect' | 'lost' | 'leaving' | 'resting'
@@ -35,8 +37,10 @@ export interface ClusterSummary {
   readonly resources: readonly string[]
   /** Ranges there are. */
   readonly ranges: number
-  /** Ranges that have lost replicas or too few of them. */
+  /** Ranges that have lost voters or too few of them. */
   readonly underReplicated: number
+  /** Ranges that have lost replicas without a vote or too few of them. */
+  readonly lackNonVoters: number
   /** Ranges of which no quorum is alive. */
   readonly withoutQuorum: number
 }
@@ -44,23 +48,31 @@ export interface ClusterSummary {
 /** Ranges that are looked at in one step of work in slices. */
 export const rangesTogether = 256
 
-/** A cluster in numbers. O(replicas). @throws KeelsonError `INVALID_ARGUMENT` */
-export function summarize(snapshot: PlacementSnapshot, replicationFactor = 3): ClusterSummary {
-  return finish(summarizing(snapshot, replicationFactor))
+/**
+ * A cluster in numbers. O(replicas).
+ *
+ * @param policy says how many replicas ranges are to have, where they do not say so themselves
+ * @throws KeelsonError `INVALID_ARGUMENT`, `INVALID_OPTION`
+ */
+export function summarize(
+  snapshot: PlacementSnapshot,
+  policy: Partial<PlacementPolicy> = {},
+): ClusterSummary {
+  return finish(summarizing(snapshot, placementPolicy(policy)))
 }
 
 /** The same in small steps. @throws KeelsonError `INVALID_ARGUMENT` */
-export function* summarizing(snapshot: PlacementSnapshot, replicationFactor: number): Sliced<ClusterSummary> {
+export function* summarizing(snapshot: PlacementSnapshot, policy: PlacementPolicy): Sliced<ClusterSummary> {
   checkObject(snapshot, 'the snapshot to summarize', ['table', 'reader', 'resources'])
   const { stores, resources, table } = snapshot
   const replicas = new Float64Array(stores.length)
   const leases = new Float64Array(stores.length)
   const used = resources.map(() => new Float64Array(stores.length))
-  let [underReplicated, withoutQuorum, read] = [0, 0, 0]
+  let [underReplicated, lackNonVoters, withoutQuorum, read] = [0, 0, 0, 0]
   const reader = snapshot.reader()
   while (reader.next()) {
     if (++read % rangesTogether === 0) yield
-    let [voters, live, kept] = [0, 0, 0]
+    let [voters, live, kept, others] = [0, 0, 0, 0]
     for (let i = 0; i < reader.replicas; i++) {
       const status = reader.status(i)
       const store = reader.store(i)
@@ -69,6 +81,7 @@ export function* summarizing(snapshot: PlacementSnapshot, replicationFactor: num
       if (votes && (status & replicaBits.up) !== 0) live++
       if (store < 0 || (status & replicaBits.lost) !== 0) continue
       if (votes) kept++
+      else others++
       replicas[store] = (replicas[store] as number) + 1
       const leads = (status & replicaBits.lease) !== 0
       if (leads) leases[store] = (leases[store] as number) + 1
@@ -76,7 +89,9 @@ export function* summarizing(snapshot: PlacementSnapshot, replicationFactor: num
         column[store] = (column[store] as number) + reader.load(r) + (leads ? reader.leaderLoad(r) : 0)
       })
     }
-    if (kept < (reader.replicationFactor || replicationFactor)) underReplicated++
+    const rules = policy.rules?.classOf(reader.rangeId, reader.tableId || undefined)
+    if (kept < (wantedVoters(reader, rules) ?? policy.replicationFactor)) underReplicated++
+    if (others < wantedNonVoters(reader, rules)) lackNonVoters++
     if (live * 2 <= voters) withoutQuorum++
   }
   return {
@@ -93,6 +108,7 @@ export function* summarizing(snapshot: PlacementSnapshot, replicationFactor: num
     resources,
     ranges: snapshot.rangeCount,
     underReplicated,
+    lackNonVoters,
     withoutQuorum,
   }
 }

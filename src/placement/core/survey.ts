@@ -15,8 +15,16 @@ export type Need =
   | 'replaceLeaving'
   | 'replaceEvicted'
   | 'removeExtra'
+  | 'replaceLostNonVoter'
+  | 'addNonVoter'
+  | 'replaceLeavingNonVoter'
+  | 'replaceEvictedNonVoter'
+  | 'removeExtraNonVoter'
 
-/** Priorities of needs, after CockroachDB's: what is half done first, then what is lost, then what is missing. */
+/**
+ * Priorities of needs, after CockroachDB's: what is half done first, then what is lost, then what is missing; replicas without a
+ * vote come after all voters.
+ */
 export const needPriority: Readonly<Record<Need, number>> = Object.freeze({
   nothing: 0,
   unavailable: 0,
@@ -27,6 +35,11 @@ export const needPriority: Readonly<Record<Need, number>> = Object.freeze({
   replaceLeaving: 5000,
   replaceEvicted: 4000,
   removeExtra: 1000,
+  replaceLostNonVoter: 900,
+  addNonVoter: 850,
+  replaceLeavingNonVoter: 800,
+  replaceEvictedNonVoter: 700,
+  removeExtraNonVoter: 600,
 })
 
 /** From here on a move repairs; below it, it serves order. */
@@ -43,13 +56,20 @@ export class RangeSurvey {
   range = -1
   voters = 0
   liveVoters = 0
+  learners = 0
+  /** One that no rule wants: a move left it behind, or it is one too many. */
   learner = -1
+  lostNonVoter = -1
+  leavingNonVoter = -1
+  evictedNonVoter = -1
   lostVoter = -1
   leavingVoter = -1
   evictedVoter = -1
   leaseholder = -1
   /** Voters that the range is to have. */
   wanted = 0
+  /** Replicas without a vote that it is to have. */
+  wantedNonVoters = 0
   /** Voters that are meant to stay. */
   staying = 0
 
@@ -64,22 +84,24 @@ export class RangeSurvey {
     const { firstSlot, status, factors, nonVoters } = this.#columns
     this.range = range
     this.wanted = (factors[range] as number) || this.#replicationFactor
+    this.wantedNonVoters = nonVoters[range] as number
     this.voters = 0
     this.liveVoters = 0
+    this.learners = 0
     this.learner = -1
+    this.lostNonVoter = -1
+    this.leavingNonVoter = -1
+    this.evictedNonVoter = -1
     this.lostVoter = -1
     this.leavingVoter = -1
     this.evictedVoter = -1
     this.leaseholder = -1
     this.staying = 0
-    let learners = 0
     const end = this.#columns.spareSlot(range)
     for (let slot = firstSlot[range] as number; slot < end; slot++) {
       const bits = status[slot] as number
       if ((bits & replicaBits.voter) === 0) {
-        learners++
-        // The youngest, and rather one that is of no use.
-        if (this.learner < 0 || this.isUseless(slot) || !this.isUseless(this.learner)) this.learner = slot
+        this.#readLearner(slot, bits)
         continue
       }
       this.voters++
@@ -91,9 +113,25 @@ export class RangeSurvey {
       else this.staying++
     }
     // Those that are wanted are no leftovers of a move.
-    if (this.learner >= 0 && learners <= (nonVoters[range] as number) && !this.isUseless(this.learner))
-      this.learner = -1
+    if (this.learners <= this.wantedNonVoters) this.learner = -1
     return this
+  }
+
+  #readLearner(slot: number, bits: number): void {
+    this.learners++
+    const wanted = this.wantedNonVoters > 0
+    if ((bits & replicaBits.lost) !== 0) this.lostNonVoter = slot
+    else if (wanted && (bits & replicaBits.leaving) !== 0) this.leavingNonVoter = slot
+    else if (wanted && this.isEvicted(slot)) this.evictedNonVoter = slot
+    // The youngest, and rather one that is of no use.
+    if (this.learner < 0 || this.misplaced(slot) >= this.misplaced(this.learner)) this.learner = slot
+  }
+
+  /** How little a learner is worth as a replica without a vote. @internal */
+  misplaced(slot: number): number {
+    if (this.isUseless(slot)) return 3
+    if (slot === this.evictedNonVoter) return 2
+    return slot === this.leavingNonVoter ? 1 : 0
   }
 
   /** Votes to spare: how many more voters may die before the range stops. */
@@ -105,14 +143,48 @@ export class RangeSurvey {
   need(): Need {
     if (this.#columns.joint[this.range] === 1) return 'nothing'
     if (this.voters === 0 || this.margin < 0) return 'unavailable'
-    if (this.learner >= 0) return 'finishLearner'
+    if (this.learner >= 0 && this.isLeftover()) return 'finishLearner'
     if (this.lostVoter >= 0 && this.voters <= this.wanted) return 'replaceLost'
     if (this.voters < this.wanted) return 'add'
     if (this.voters > this.wanted) return 'removeExtra'
     if (this.leaseIsLeaving()) return 'leaseOff'
     if (this.leavingVoter >= 0) return 'replaceLeaving'
     if (this.evictedVoter >= 0) return 'replaceEvicted'
+    return this.needOfNonVoters()
+  }
+
+  /** What is left to do once the voters want nothing. @internal */
+  needOfNonVoters(): Need {
+    if (this.learners > this.wantedNonVoters) return 'removeExtraNonVoter'
+    if (this.lostNonVoter >= 0) return 'replaceLostNonVoter'
+    if (this.learners < this.wantedNonVoters) return 'addNonVoter'
+    if (this.leavingNonVoter >= 0) return 'replaceLeavingNonVoter'
+    if (this.evictedNonVoter >= 0) return 'replaceEvictedNonVoter'
     return 'nothing'
+  }
+
+  /**
+   * Whether the spare learner is to be finished with at once: where no rule wants any, always; beside those that are wanted, when
+   * it can take the place of a voter.
+   *
+   * @internal
+   */
+  isLeftover(): boolean {
+    if (this.wantedNonVoters === 0) return true
+    const missed = this.voters < this.wanted || this.successorOf() >= 0
+    return missed && this.mayVote(this.learner)
+  }
+
+  /** Whether a learner could be a voter where it is. @internal */
+  mayVote(slot: number): boolean {
+    const { status, store, eligible } = this.#columns
+    const bits = status[slot] as number
+    const node = store[slot] as number
+    if ((bits & replicaBits.up) === 0 || node < 0 || eligible[node] !== 1) return false
+    status[slot] = bits | replicaBits.voter
+    const may = !this.isEvicted(slot)
+    status[slot] = bits
+    return may
   }
 
   /** How urgent the need is: among equals, the range comes first that can least afford another loss. */

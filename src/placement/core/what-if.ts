@@ -11,7 +11,7 @@ import type { RangeReader } from './model/snapshot.ts'
 import type { BlockedRange, PlanBounds, PlannedMove } from './plan.ts'
 import { Planner } from './planner.ts'
 import { type PlacementLimits, type PlacementPolicy, placementLimits, placementPolicy } from './policy.ts'
-import { nodeBits, type PlacementSnapshot, replicaBits } from './snapshot.ts'
+import { bringsNonVoter, nodeBits, type PlacementSnapshot, replicaBits } from './snapshot.ts'
 import { type ClusterSummary, fullest, rangesTogether, summarizing } from './summary.ts'
 
 /** Something that has not happened. All of it happens at once. */
@@ -120,7 +120,7 @@ export function* imagining(
   const known = ['addNodes', 'loseNodes', 'loseDomain', 'drainNodes', 'growLoad', 'policy']
   checkMembers(change, 'a change', known)
   const planner = new Planner({ ...policy, ...change.policy })
-  const voters = planner.policy.replicationFactor
+  const [current, wanted] = [placementPolicy(policy), planner.policy]
   const fleet = yield* copyOf(snapshot)
   yield* applyChange(fleet, snapshot, change)
   const started = fleet.snapshot()
@@ -142,9 +142,9 @@ export function* imagining(
     plan = yield* planner.planning(fleet.snapshot(), { seed: seed + rounds, limits })
   }
   const result = {
-    before: yield* summarizing(snapshot, voters),
-    changed: yield* summarizing(started, voters),
-    after: yield* summarizing(fleet.snapshot(), voters),
+    before: yield* summarizing(snapshot, current),
+    changed: yield* summarizing(started, wanted),
+    after: yield* summarizing(fleet.snapshot(), wanted),
     moves,
     moveCount,
     copiedBytes,
@@ -182,10 +182,18 @@ function* copyOf(snapshot: PlacementSnapshot): Sliced<Fleet> {
     const range = snapshot.range(move.rangeId)
     if (range === undefined) continue
     const node = move.add === undefined ? undefined : snapshot.nodes[snapshot.nodeIndex.get(move.add) ?? -1]
+    const onStore = move.storeId === undefined ? {} : { storeId: move.storeId }
     setReplicas(fleet, range, {
       ...(node === undefined
         ? {}
-        : { add: { nodeId: node.descriptor.nodeId, incarnation: node.descriptor.incarnation } }),
+        : {
+            add: {
+              nodeId: node.descriptor.nodeId,
+              incarnation: node.descriptor.incarnation,
+              ...onStore,
+            },
+            nonVoter: bringsNonVoter(move.kind),
+          }),
       ...(move.remove === undefined ? {} : { remove: move.remove }),
       ...(move.leaseTo === undefined ? {} : { leaseTo: move.leaseTo }),
     })
@@ -311,7 +319,7 @@ function carryOut(fleet: Fleet, snapshot: PlacementSnapshot, move: PlannedMove):
   const range = snapshot.range(move.rangeId)
   if (range === undefined) return
   setReplicas(fleet, range, {
-    ...(move.add === undefined ? {} : { add: move.add }),
+    ...(move.add === undefined ? {} : { add: move.add, nonVoter: bringsNonVoter(move.kind) }),
     ...(move.remove === undefined ? {} : { remove: move.remove.replicaId }),
     ...(move.leaseTo === undefined ? {} : { leaseTo: move.leaseTo.replicaId }),
   })
@@ -324,11 +332,15 @@ interface ReplicaChange {
     readonly replicaId?: ReplicaId
     readonly storeId?: string
   }
+  /** What is added does not vote. */
+  readonly nonVoter?: boolean
   readonly remove?: ReplicaId
   readonly leaseTo?: ReplicaId
 }
 
-function setReplicas(fleet: Fleet, reader: RangeReader, { add, remove, leaseTo }: ReplicaChange): void {
+function setReplicas(fleet: Fleet, reader: RangeReader, change: ReplicaChange): void {
+  const { add, remove, leaseTo } = change
+  const role = change.nonVoter === true ? 'learner' : 'voter'
   const range = rangeOf(reader)
   const { descriptor } = range
   let replicas = descriptor.replicas.filter(({ replicaId }) => replicaId !== remove)
@@ -336,10 +348,10 @@ function setReplicas(fleet: Fleet, reader: RangeReader, { add, remove, leaseTo }
   if (add !== undefined) {
     const there = replicas.find(({ nodeId }) => nodeId === add.nodeId)
     if (there !== undefined) {
-      replicas = replicas.map((replica) => (replica === there ? { ...replica, role: 'voter' } : replica))
+      replicas = replicas.map((replica) => (replica === there ? { ...replica, role } : replica))
     } else {
       const replicaId = descriptor.replicas.reduce((most, each) => Math.max(most, each.replicaId), 0) + 1
-      replicas = [...replicas, { replicaId, nodeId: add.nodeId, incarnation: add.incarnation, role: 'voter' }]
+      replicas = [...replicas, { replicaId, nodeId: add.nodeId, incarnation: add.incarnation, role }]
       if (add.storeId !== undefined) stores.set(replicaId, add.storeId)
     }
   }
@@ -361,6 +373,11 @@ function inWords(result: Omit<WhatIfResult, 'explained'>): readonly string[] {
     `${copies} moves of replicas and ${leaseTransfers} transfers of leases in ${rounds} plans, ${copiedBytes} bytes copied`,
     `${changed.underReplicated} ranges lack replicas after the change, ${after.underReplicated} at the end; ${changed.withoutQuorum} and ${after.withoutQuorum} have no quorum`,
   ]
+  if (changed.lackNonVoters + after.lackNonVoters > 0) {
+    lines.push(
+      `${changed.lackNonVoters} ranges lack non-voters after the change, ${after.lackNonVoters} at the end`,
+    )
+  }
   for (const resource of after.resources) {
     const [was, is] = [fullest(before, resource), fullest(after, resource)]
     if (was.part === 0 && is.part === 0) continue

@@ -200,7 +200,8 @@ export class WorkingSet implements PlacementColumns {
       for (let r = 0; r < width; r++) this.load[slot * width + r] = reader.load(r)
       if (bytes >= 0) this.moveBytes[slot] = reader.load(bytes)
       if (i >= standing.count) {
-        this.status[slot] = replicaBits.voter | replicaBits.up
+        const stays = i === standing.count && standing.target !== nowhere && !standing.targetVotes
+        this.status[slot] = stays ? replicaBits.up : replicaBits.voter | replicaBits.up
         continue
       }
       this.replicaIds[slot] = reader.replicaId(i)

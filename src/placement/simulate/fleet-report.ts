@@ -1,4 +1,5 @@
 import type { NodeId } from '../../model/ids.ts'
+import type { MoveKind } from '../core/snapshot.ts'
 
 /** What happened to a simulated fleet, and what became of it. */
 export interface DisturbanceReport {
@@ -30,6 +31,8 @@ export interface FleetSample {
   readonly underReplicated: number
   /** Ranges without a quorum. */
   readonly unavailable: number
+  /** Ranges with too few live replicas for reads. */
+  readonly lackNonVoters: number
   /** Copies under way. */
   readonly copies: number
 }
@@ -41,7 +44,7 @@ export interface FleetReport {
   /** Rounds of planning. */
   readonly rounds: number
   /** Moves that were carried out, by kind. */
-  readonly moves: Readonly<Record<'add' | 'replace' | 'remove' | 'transferLease', number>>
+  readonly moves: Readonly<Record<MoveKind, number>>
   /** Moves that came to nothing, since a node died on the way. */
   readonly failedMoves: number
   /** Bytes that were copied. */
@@ -52,6 +55,8 @@ export interface FleetReport {
   readonly underReplicatedRangeMinutes: number
   /** Ranges without a quorum over time. */
   readonly unavailableRangeMinutes: number
+  /** Ranges without all replicas that are there for reads, over time. */
+  readonly lackingNonVotersRangeMinutes: number
   /** How full the fullest node ever was, as a part of its capacity. */
   readonly worstFullness: number
   /** How busy the busiest node ever was, as a part of its capacity. */

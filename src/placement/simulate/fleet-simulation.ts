@@ -14,6 +14,7 @@ import { Fleet } from '../core/model/fleet.ts'
 import type { Plan, PlannedMove } from '../core/plan.ts'
 import { Planner } from '../core/planner.ts'
 import type { PlacementLimits, PlacementPolicy } from '../core/policy.ts'
+import { bringsNonVoter, type MoveKind } from '../core/snapshot.ts'
 import {
   type DisturbanceReport,
   describeEvent,
@@ -73,12 +74,18 @@ export class FleetSimulation {
   readonly #resource: string | undefined
   readonly #shiftEveryMs: number
   readonly #events: FleetEvent[]
-  readonly #wanted: number
   /** Until when ranges are not improved, in the order in which that ends. */
   readonly #held = new Map<number, number>()
   /** Where ranges have lately been. */
   readonly #left = new Map<number, { readonly node: number; readonly atMs: number }[]>()
-  readonly #moves = { add: 0, replace: 0, remove: 0, transferLease: 0 }
+  readonly #moves: Record<MoveKind, number> = {
+    add: 0,
+    replace: 0,
+    remove: 0,
+    transferLease: 0,
+    addNonVoter: 0,
+    replaceNonVoter: 0,
+  }
   readonly #disturbances: DisturbanceReport[] = []
   readonly #samples: FleetSample[] = []
   readonly #violations: string[] = []
@@ -93,6 +100,7 @@ export class FleetSimulation {
   #undone = 0
   #underMs = 0
   #unavailableMs = 0
+  #lackNonVotersMs = 0
   #worstFullness = 0
   #worstLoad = 0
   #nextShiftMs: number
@@ -135,8 +143,11 @@ export class FleetSimulation {
     this.#options = rest
     const production = new Planner(options.policy)
     this.#planner = planner ?? production
-    this.#wanted = production.policy.replicationFactor
-    this.#world = new FleetWorld(options.nodes, options.ranges, this.#wanted)
+    const { rules, replicationFactor } = production.policy
+    this.#world = new FleetWorld(options.nodes, options.ranges, (rangeId) => {
+      const wanted = rules?.classOf(rangeId, undefined).policy
+      return { voters: wanted?.voters?.value ?? replicationFactor, nonVoters: wanted?.nonVoters?.value ?? 0 }
+    })
     this.#fleet = new Fleet({ deadAfterMs: options.deadAfterMs })
     this.#transfers = new Transfers(this.#world)
     this.#resource = load === undefined ? undefined : (load.resource ?? 'cpu')
@@ -177,6 +188,7 @@ export class FleetSimulation {
     const { planEveryMs } = this.#options
     this.#underMs += this.#world.underReplicated * planEveryMs
     this.#unavailableMs += this.#world.unavailable * planEveryMs
+    this.#lackNonVotersMs += this.#world.lackNonVoters * planEveryMs
     this.#nowMs += planEveryMs
   }
 
@@ -213,6 +225,7 @@ export class FleetSimulation {
       undoneMoves: this.#undone,
       underReplicatedRangeMinutes: this.#underMs / 60_000,
       unavailableRangeMinutes: this.#unavailableMs / 60_000,
+      lackingNonVotersRangeMinutes: this.#lackNonVotersMs / 60_000,
       worstFullness: this.#worstFullness,
       worstLoad: this.#worstLoad,
       disturbances: [...this.#disturbances, ...unfinished],
@@ -297,7 +310,7 @@ export class FleetSimulation {
         const missing =
           event.type === 'drain'
             ? event.nodes.filter((each) => world.holds(range, world.nodeOf(each))).length
-            : this.#wanted - world.voters(range).live
+            : world.missing(range)
         lost += Math.max(0, missing) * (world.bytes[range] as number)
       }
       return lost
@@ -315,7 +328,7 @@ export class FleetSimulation {
   }
 
   #complete({ move, range, to }: Transfer): void {
-    this.#world.addReplica(range, to)
+    this.#world.addReplica(range, to, !bringsNonVoter(move.kind))
     const back = (this.#left.get(range) ?? []).some(
       (each) => each.node === to && this.#nowMs - each.atMs < undoneWithinMs,
     )
@@ -326,13 +339,14 @@ export class FleetSimulation {
   /** The rest of a move, once what it brings is there. */
   #finish(move: PlannedMove, range: number): void {
     const world = this.#world
+    if (move.add?.replicaId !== undefined) world.promote(range, move.add.replicaId)
     if (move.leaseTo !== undefined) world.lead(range, move.leaseTo.replicaId)
     if (move.remove !== undefined) {
       world.removeReplica(range, move.remove.replicaId)
       const left = (this.#left.get(range) ?? []).filter(({ atMs }) => this.#nowMs - atMs < undoneWithinMs)
       left.push({ node: world.nodeOf(move.remove.nodeId), atMs: this.#nowMs })
       this.#left.set(range, left)
-      const { all, live } = world.voters(range)
+      const { all, live } = world.replicasOf(range, true)
       if (live * 2 <= all) this.#violations.push(`${move.reason}: range ${world.idOf(range)} lost its quorum`)
     }
     this.#moves[move.kind]++
@@ -364,7 +378,7 @@ export class FleetSimulation {
       this.#violations.push(`${move.reason}: range ${move.rangeId} is not of generation ${move.generation}`)
       return
     }
-    if (move.add === undefined) return this.#finish(move, range)
+    if (move.add === undefined || move.add.replicaId !== undefined) return this.#finish(move, range)
     const to = world.nodeOf(move.add.nodeId)
     if (world.holds(range, to)) {
       this.#violations.push(`${move.reason}: a second replica of range ${move.rangeId} on ${move.add.nodeId}`)
@@ -375,6 +389,7 @@ export class FleetSimulation {
       rangeId: move.rangeId,
       kind: move.kind,
       add: move.add.nodeId,
+      ...(move.add.storeId === undefined ? {} : { storeId: move.add.storeId }),
       ...(move.remove === undefined ? {} : { remove: move.remove.replicaId }),
       ...(move.leaseTo === undefined ? {} : { leaseTo: move.leaseTo.replicaId }),
     })
@@ -431,6 +446,7 @@ export class FleetSimulation {
       meanLoad: load / roomLoad,
       underReplicated: world.underReplicated,
       unavailable: world.unavailable,
+      lackNonVoters: world.lackNonVoters,
       copies: this.#transfers.size,
     })
   }

@@ -21,6 +21,14 @@ export interface SimulatedRange {
   readonly bytes: number
   /** Nodes of its voters; the first one leads. */
   readonly nodes: readonly NodeId[]
+  /** Nodes of its replicas without a vote. Default: none. */
+  readonly nonVoters?: readonly NodeId[]
+}
+
+/** Replicas that the ranges of a simulated fleet are to have. */
+export interface WantedReplicas {
+  readonly voters: number
+  readonly nonVoters: number
 }
 
 /** What is true of one node in the simulated world. */
@@ -53,19 +61,32 @@ export class FleetWorld {
   readonly #node: Int32Array
   readonly #incarnation: Int32Array
   readonly #replicaId: Uint32Array
+  readonly #votes: Uint8Array
   /** Position of the replica that leads, or -1. */
   readonly #leader: Int8Array
   /** What the nodes hold: bytes and load. */
   usedBytes: Float64Array
   usedLoad: Float64Array
-  /** Ranges with fewer live voters than they are to have, and with no quorum of them. */
+  /** Ranges with fewer live voters than they are to have, with no quorum of them, and with too few live non-voters. */
   underReplicated = 0
   unavailable = 0
-  readonly #wanted: number
+  lackNonVoters = 0
+  readonly #wantedVoters: Uint8Array
+  readonly #wantedNonVoters: Uint8Array
 
-  constructor(nodes: readonly SimulatedNode[], ranges: readonly SimulatedRange[], wanted: number) {
+  constructor(
+    nodes: readonly SimulatedNode[],
+    ranges: readonly SimulatedRange[],
+    wantedOf: (rangeId: RangeId) => WantedReplicas,
+  ) {
     this.rangeCount = ranges.length
-    this.#wanted = wanted
+    this.#wantedVoters = new Uint8Array(ranges.length)
+    this.#wantedNonVoters = new Uint8Array(ranges.length)
+    ranges.forEach((_, range) => {
+      const { voters, nonVoters } = wantedOf(this.idOf(range))
+      this.#wantedVoters[range] = voters
+      this.#wantedNonVoters[range] = nonVoters
+    })
     this.bytes = Float64Array.from(ranges, ({ bytes }) => bytes)
     this.generation = new Float64Array(ranges.length).fill(1)
     this.followerLoad = new Float64Array(ranges.length)
@@ -76,12 +97,14 @@ export class FleetWorld {
     this.#node = new Int32Array(room)
     this.#incarnation = new Int32Array(room)
     this.#replicaId = new Uint32Array(room)
+    this.#votes = new Uint8Array(room)
     this.#leader = new Int8Array(ranges.length)
     this.usedBytes = new Float64Array(0)
     this.usedLoad = new Float64Array(0)
     for (const node of nodes) this.addNode(node)
-    ranges.forEach(({ nodes: at }, range) => {
-      for (const nodeId of at) this.addReplica(range, this.nodeOf(nodeId))
+    ranges.forEach(({ nodes: at, nonVoters = [] }, range) => {
+      for (const nodeId of at) this.addReplica(range, this.nodeOf(nodeId), true)
+      for (const nodeId of nonVoters) this.addReplica(range, this.nodeOf(nodeId), false)
       this.generation[range] = 1
     })
     this.#recount()
@@ -123,7 +146,7 @@ export class FleetWorld {
         replicaId: this.#replicaId[at] as number,
         nodeId: (this.nodes[this.#node[at] as number] as NodeTruth).descriptor.nodeId,
         incarnation: this.#incarnation[at] as number,
-        role: 'voter' as const,
+        role: this.#votes[at] === 1 ? 'voter' : 'learner',
       }
     })
   }
@@ -163,12 +186,37 @@ export class FleetWorld {
     return found
   }
 
-  voters(range: number): { readonly all: number; readonly live: number } {
-    return { all: this.#count[range] as number, live: this.sources(range).length }
+  /** Replicas of one kind, and those of them that are up. */
+  replicasOf(range: number, votes: boolean): { readonly all: number; readonly live: number } {
+    let [all, live] = [0, 0]
+    for (let k = 0; k < (this.#count[range] as number); k++) {
+      const at = range * maximumSimulatedReplicas + k
+      if ((this.#votes[at] === 1) !== votes) continue
+      all++
+      if (this.isUp(this.#node[at] as number, this.#incarnation[at] as number)) live++
+    }
+    return { all, live }
   }
 
-  /** A copy is complete, and votes. */
-  addReplica(range: number, node: number): void {
+  /** Live replicas of both kinds that a range lacks. */
+  missing(range: number): number {
+    const [voters, others] = [this.replicasOf(range, true).live, this.replicasOf(range, false).live]
+    const lacks = (wanted: Uint8Array, live: number): number => Math.max(0, (wanted[range] as number) - live)
+    return lacks(this.#wantedVoters, voters) + lacks(this.#wantedNonVoters, others)
+  }
+
+  /** A replica gets a vote. */
+  promote(range: number, replicaId: number): void {
+    this.#change(range, () => {
+      for (let k = 0; k < (this.#count[range] as number); k++) {
+        const at = range * maximumSimulatedReplicas + k
+        if (this.#replicaId[at] === replicaId) this.#votes[at] = 1
+      }
+    })
+  }
+
+  /** A copy is complete, and votes if it is to. */
+  addReplica(range: number, node: number, votes: boolean): void {
     this.#change(range, () => {
       const k = this.#count[range] as number
       invariant(k < maximumSimulatedReplicas, 'a range has room for another replica')
@@ -177,6 +225,7 @@ export class FleetWorld {
       this.#replicaId[at] = this.#nextReplicaId[range]
       this.#node[at] = node
       this.#incarnation[at] = (this.nodes[node] as NodeTruth).incarnation
+      this.#votes[at] = votes ? 1 : 0
       this.#count[range] = k + 1
     })
   }
@@ -188,7 +237,7 @@ export class FleetWorld {
       const count = this.#count[range] as number
       for (let k = 0; k < count; k++) {
         if (this.#replicaId[first + k] !== replicaId) continue
-        for (const column of [this.#node, this.#incarnation, this.#replicaId]) {
+        for (const column of [this.#node, this.#incarnation, this.#replicaId, this.#votes]) {
           column.copyWithin(first + k, first + k + 1, first + count)
         }
         const leader = this.#leader[range] as number
@@ -258,11 +307,15 @@ export class FleetWorld {
     const first = range * maximumSimulatedReplicas
     const count = this.#count[range] as number
     const live = (k: number): boolean =>
+      this.#votes[first + k] === 1 &&
       this.isUp(this.#node[first + k] as number, this.#incarnation[first + k] as number)
-    let voters = 0
-    for (let k = 0; k < count; k++) if (live(k)) voters++
+    let [voters, all] = [0, 0]
+    for (let k = 0; k < count; k++) {
+      if (this.#votes[first + k] === 1) all++
+      if (live(k)) voters++
+    }
     const leader = this.#leader[range] as number
-    if (voters * 2 <= count) this.#leader[range] = -1
+    if (voters * 2 <= all) this.#leader[range] = -1
     else if (leader < 0 || leader >= count || !live(leader)) {
       for (let k = 0; k < count; k++) {
         if (!live(k)) continue
@@ -276,18 +329,22 @@ export class FleetWorld {
   #account(range: number, sign: number): void {
     const first = range * maximumSimulatedReplicas
     const count = this.#count[range] as number
-    let live = 0
+    let [voters, live, others] = [0, 0, 0]
     for (let k = 0; k < count; k++) {
       const node = this.#node[first + k] as number
+      const votes = this.#votes[first + k] === 1
+      if (votes) voters++
       if (!this.isUp(node, this.#incarnation[first + k] as number)) continue
-      live++
+      if (votes) live++
+      else others++
       this.usedBytes[node] = (this.usedBytes[node] as number) + sign * (this.bytes[range] as number)
       const led = this.#leader[range] === k ? (this.leaderLoad[range] as number) : 0
       this.usedLoad[node] =
         (this.usedLoad[node] as number) + sign * ((this.followerLoad[range] as number) + led)
     }
-    if (live < this.#wanted) this.underReplicated += sign
-    if (live * 2 <= count) this.unavailable += sign
+    if (live < (this.#wantedVoters[range] as number)) this.underReplicated += sign
+    if (others < (this.#wantedNonVoters[range] as number)) this.lackNonVoters += sign
+    if (live * 2 <= voters) this.unavailable += sign
   }
 
   /** Counts everything anew: after a change of nodes, which concerns any number of ranges. */
@@ -296,6 +353,7 @@ export class FleetWorld {
     this.usedLoad.fill(0)
     this.underReplicated = 0
     this.unavailable = 0
+    this.lackNonVoters = 0
     for (let range = 0; range < this.rangeCount; range++) {
       this.#elect(range)
       this.#account(range, 1)

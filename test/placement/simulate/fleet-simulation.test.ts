@@ -3,6 +3,7 @@ import { describe, it } from 'node:test'
 import { balance } from '../../../src/placement/core/goals/balance.ts'
 import { exclusivity } from '../../../src/placement/core/goals/exclusivity.ts'
 import { spread } from '../../../src/placement/core/goals/spread.ts'
+import { RuleBook } from '../../../src/placement/core/policy/rule-book.ts'
 import type { FleetReport } from '../../../src/placement/simulate/fleet-report.ts'
 import {
   FleetSimulation,
@@ -40,6 +41,19 @@ describe('a simulated fleet', () => {
     const last = later.samples.at(-1)
     assert.ok(last !== undefined && last.fullest / last.meanBytes < 1.2, JSON.stringify(last))
     assert.equal(last.underReplicated, 0)
+  })
+
+  it('keeps the replicas for reads where the rules want them, through the loss of a zone', () => {
+    const rules = new RuleBook({ rules: [{ id: 'reads', scope: { type: 'cluster' }, nonVoters: 1 }] })
+    const policy = { ...base.policy, rules }
+    const events = [{ type: 'kill' as const, atMs: 2 * hour, nodes: nodesIn(fleet.nodes, 'zone', 'z1') }]
+    const report = run({ policy, events, limits: { moves: 256, improvements: 64 } }, 8 * hour)
+    assert.ok(report.moves.addNonVoter >= 240 && report.moves.replaceNonVoter > 0)
+    assert.ok(report.lackingNonVotersRangeMinutes > 0)
+    const simulation = new FleetSimulation({ ...base, policy, events }).run(8 * hour)
+    assert.ok(simulation.report().disturbances[0]?.convergedAfterMs !== undefined, 'not whole again')
+    assert.equal(simulation.report().samples.at(-1)?.lackNonVoters, 0)
+    assert.equal(report.samples.at(-1)?.underReplicated, 0)
   })
 
   it('is whole again after a node, a rack and a zone, with no more copies than were lost until then', () => {

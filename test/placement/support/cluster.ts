@@ -22,9 +22,14 @@ export interface ModelRange {
   leaseHolder: number | undefined
   readonly bytes: number
   readonly replicationFactor?: number
+  readonly nonVoters?: number
 }
 
 export const deadAfterMs = 1000
+
+function withoutVote({ kind }: PlannedMove): boolean {
+  return kind === 'addNonVoter' || kind === 'replaceNonVoter'
+}
 
 /** A cluster as plain objects, on which moves take effect at once: the judge of the planner. */
 export class Model {
@@ -127,18 +132,21 @@ export class Model {
         liveness,
         forMs,
       })),
-      ranges: this.ranges.map(({ rangeId, generation, replicas, leaseHolder, bytes, replicationFactor }) => ({
-        descriptor: {
-          rangeId,
-          start: new Uint8Array(0),
-          end: undefined,
-          generation,
-          replicas: [...replicas],
-        },
-        ...(leaseHolder === undefined ? {} : { leaseHolder }),
-        load: { bytes },
-        ...(replicationFactor === undefined ? {} : { replicationFactor }),
-      })),
+      ranges: this.ranges.map(
+        ({ rangeId, generation, replicas, leaseHolder, bytes, replicationFactor, nonVoters }) => ({
+          descriptor: {
+            rangeId,
+            start: new Uint8Array(0),
+            end: undefined,
+            generation,
+            replicas: [...replicas],
+          },
+          ...(leaseHolder === undefined ? {} : { leaseHolder }),
+          load: { bytes },
+          ...(replicationFactor === undefined ? {} : { replicationFactor }),
+          ...(nonVoters === undefined ? {} : { nonVoters }),
+        }),
+      ),
     })
   }
 
@@ -170,6 +178,7 @@ export class Model {
         const { remove } = move
         const leaving = range.replicas.find((replica) => replica.replicaId === remove.replicaId)
         assert.ok(leaving !== undefined, 'removes a replica that is not there')
+        if (withoutVote(move)) assert.equal(leaving.role, 'learner', 'a voter goes for one without a vote')
       }
       if (move.leaseTo !== undefined) {
         const { leaseTo } = move
@@ -198,10 +207,12 @@ export class Model {
         range.replicas.push({ replicaId, nodeId: add.nodeId, incarnation: add.incarnation, role: 'learner' })
         step()
       }
-      range.replicas = range.replicas.map((replica) =>
-        replica.replicaId === replicaId ? { ...replica, role: 'voter' } : replica,
-      )
-      step()
+      if (!withoutVote(move)) {
+        range.replicas = range.replicas.map((replica) =>
+          replica.replicaId === replicaId ? { ...replica, role: 'voter' } : replica,
+        )
+        step()
+      }
     }
     if (move.remove !== undefined) {
       const gone = move.remove.replicaId

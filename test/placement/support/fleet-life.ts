@@ -91,7 +91,7 @@ export class FleetLife {
       for (const [rangeId, at] of movedAt) if (round - at > dampingRounds) this.#holds.delete(rangeId)
       this.#tell()
       const next = this.judge()
-      if (next.moves.length === 0 && this.#holds.size === 0) return
+      if (next.moves.length === 0 && this.#holds.size === 0) return this.#checkNonVoters(next)
       for (const move of next.moves) {
         this.model.apply(move)
         const at = movedAt.get(move.rangeId)
@@ -105,6 +105,16 @@ export class FleetLife {
       }
     }
     assert.fail('never at rest')
+  }
+
+  /** At rest every range has the replicas for reads that it is to have, or is named as one that cannot. */
+  #checkNonVoters({ blocked }: Plan): void {
+    for (const { rangeId, replicas, nonVoters = 0 } of this.model.ranges) {
+      if (blocked.some((each) => each.rangeId === rangeId)) continue
+      const learners = replicas.filter(({ role }) => role === 'learner')
+      assert.equal(learners.length, nonVoters, `range ${rangeId}: ${JSON.stringify(replicas)}`)
+      assert.ok(learners.every((learner) => this.model.canVote(learner)))
+    }
   }
 
   /** A fleet that is told all at once, in another order. */
@@ -246,7 +256,10 @@ export class FleetLife {
       this.model.nodes.map(({ nodeId }) => nodeId),
     )
     const replicas = Math.min(names.length, 1 + this.#random.integer(4))
-    this.model.addRange(this.#nextRange++, names.slice(0, replicas), { bytes: 1 + this.#random.integer(100) })
+    this.model.addRange(this.#nextRange++, names.slice(0, replicas), {
+      bytes: 1 + this.#random.integer(100),
+      ...(this.#random.integer(2) === 0 ? {} : { nonVoters: 1 + this.#random.integer(2) }),
+    })
     this.model.settleLeases()
   }
 
@@ -299,7 +312,9 @@ export class FleetLife {
     const improving = replicas.filter(({ priority }) => priority <= 200)
     assert.ok(improving.length <= limits.improvements, 'too many improvements at once')
     const bytes = next.bounds.repair.plannedBytes
-    const repaired = copies.filter(({ priority }) => priority >= 10_000)
+    const repaired = copies.filter(
+      ({ priority }) => priority >= 10_000 || priority === 900 || priority === 850,
+    )
     assert.equal(
       repaired.reduce((sum, move) => sum + move.bytes, 0),
       bytes,
@@ -310,11 +325,13 @@ export class FleetLife {
   }
 }
 
-function rangeOf({ rangeId, generation, replicas, leaseHolder, bytes }: ModelRange): PlacementRange {
+function rangeOf(range: ModelRange): PlacementRange {
+  const { rangeId, generation, replicas, leaseHolder, bytes, nonVoters } = range
   return {
     descriptor: { rangeId, start: new Uint8Array(0), end: undefined, generation, replicas },
     ...(leaseHolder === undefined ? {} : { leaseHolder }),
     load: { bytes },
     leaderLoad: { cpu: bytes / 64 },
+    ...(nonVoters === undefined ? {} : { nonVoters }),
   }
 }

@@ -9,7 +9,7 @@ import { mostMoved } from '../../../src/placement/core/goals/most-moved.ts'
 import { movedBytes, moveGoal } from '../../../src/placement/core/goals/move-goal.ts'
 import { nodeGoal } from '../../../src/placement/core/goals/node-goal.ts'
 import { rangeGoal } from '../../../src/placement/core/goals/range-goal.ts'
-import { spread, spreadAtLeast } from '../../../src/placement/core/goals/spread.ts'
+import { pairWithoutVote, spread, spreadAtLeast } from '../../../src/placement/core/goals/spread.ts'
 import { tableAffinity } from '../../../src/placement/core/goals/table-affinity.ts'
 import { weighted } from '../../../src/placement/core/goals/weighted.ts'
 import { goalsOfBook } from '../../../src/placement/core/policy/book-goals.ts'
@@ -48,7 +48,9 @@ export const catalogueBook: RuleBook = new RuleBook({
         { match: [{ label: 'disk', in: ['ssd'] }], count: 1, role: 'voter' },
         { match: on('zone', 'zone-0'), count: 2 },
         { match: on('zone', 'zone-1'), count: 1 },
+        { match: on('disk', 'hdd'), count: 1, role: 'nonVoter' },
       ],
+      nonVoters: 1,
       survive: 'zone',
       lead: [on('zone', 'zone-1'), [{ label: 'disk', notIn: ['hdd'] }]],
     },
@@ -58,7 +60,10 @@ export const catalogueBook: RuleBook = new RuleBook({
       require: [{ match: [{ label: 'zone', notIn: ['zone-1'] }], role: 'voter' }],
       prohibit: [[...on('rack', 'rack-0'), ...on('disk', 'ssd')]],
       atMost: [{ tier: 'zone', replicas: 1 }],
-      prefer: [{ match: on('zone', 'zone-0'), weight: 5 }],
+      prefer: [
+        { match: on('zone', 'zone-0'), weight: 5 },
+        { match: on('zone', 'zone-2'), weight: 3, role: 'nonVoter' },
+      ],
     },
     {
       id: 'third',
@@ -70,6 +75,8 @@ export const catalogueBook: RuleBook = new RuleBook({
       ],
       survive: 'rack',
       spread: ['rack'],
+      nonVoters: 2,
+      require: [{ match: [{ label: 'zone', notIn: ['zone-2'] }], role: 'nonVoter' }],
     },
   ],
 })
@@ -118,7 +125,7 @@ function pairs(assignment: Assignment, tiers: readonly string[]): number {
       for (const tier of tiers) {
         const { of } = assignment.columns.domains(tier)
         if (of[a.node] !== of[b.node]) break
-        sum++
+        sum += votes(assignment, a.slot) && votes(assignment, b.slot) ? 1 : pairWithoutVote
       }
     }
   }
@@ -131,10 +138,12 @@ function attribute(assignment: Assignment, node: number, name: string): string {
   return assignment.columns.label(node, 'disk') as string
 }
 
+function votes(assignment: Assignment, slot: number): boolean {
+  return ((assignment.columns.status[slot] as number) & replicaBits.voter) !== 0
+}
+
 function votersOf(assignment: Assignment, range: number): Replica[] {
-  const votes = (slot: number): boolean =>
-    ((assignment.columns.status[slot] as number) & replicaBits.voter) !== 0
-  return replicasOf(assignment).filter((each) => each.range === range && votes(each.slot))
+  return replicasOf(assignment).filter((each) => each.range === range && votes(assignment, each.slot))
 }
 
 function classOf(assignment: Assignment, range: number): number {
@@ -172,18 +181,28 @@ const bookCosts: readonly ((assignment: Assignment) => number)[] = [
       eachRange(assignment).flatMap((range) => {
         const tier = tierOf(range)
         if (tier === undefined) return []
-        const here = replicasOf(assignment).filter((each) => each.range === range)
-        return tally(here.map(({ node }) => attribute(assignment, node, tier))).map((n) => (n * (n - 1)) / 2)
+        const together = (replicas: readonly Replica[]): number =>
+          sum(
+            tally(replicas.map(({ node }) => attribute(assignment, node, tier))).map(
+              (n) => (n * (n - 1)) / 2,
+            ),
+          )
+        const all = together(replicasOf(assignment).filter((each) => each.range === range))
+        const ofVoters = together(votersOf(assignment, range))
+        return ofVoters + pairWithoutVote * (all - ofVoters)
       }),
     )
   }),
   (assignment) =>
     sum(
-      replicasOf(assignment).map(({ range, node }) => {
+      replicasOf(assignment).map(({ range, node, slot }) => {
         const which = classOf(assignment, range)
         if (which === 3) return 0
         const slow = attribute(assignment, node, 'disk') === 'ssd' ? 0 : 1
-        return slow + (which === 2 && attribute(assignment, node, 'zone') !== 'zone-0' ? 5 : 0)
+        if (which !== 2) return slow
+        const zone = attribute(assignment, node, 'zone')
+        const forReads = !votes(assignment, slot) && zone !== 'zone-2' ? 3 : 0
+        return slow + (zone !== 'zone-0' ? 5 : 0) + forReads
       }),
     ),
   (assignment) =>
@@ -215,15 +234,24 @@ function labelViolations(assignment: Assignment): number[] {
         return barred(voters.find((each) => each.slot === slot) ?? replica) ? 1 : 0
       })
     }
+    if (classOf(assignment, range) === 3) {
+      const barred = (slot: number): boolean => {
+        const replica = here.find((each) => each.slot === slot)
+        return replica !== undefined && !votes(assignment, slot) && is(replica, 'zone', 'zone-2')
+      }
+      return slotsOf(assignment, range).map((slot) => (barred(slot) ? 1 : 0))
+    }
     if (classOf(assignment, range) !== 1) return slotsOf(assignment, range).map(() => 0)
     const open = slotsOf(assignment, range).filter((slot) => (assignment.place[slot] as number) < 0)
-    const votes = (slot: number): boolean =>
-      ((assignment.columns.status[slot] as number) & replicaBits.voter) !== 0
+    const isVoter = (slot: number): boolean => votes(assignment, slot)
+    const others = here.filter(({ slot }) => !isVoter(slot))
+    const slow = Math.max(0, 1 - others.filter((each) => is(each, 'disk', 'hdd')).length)
     const fast = Math.max(0, 1 - voters.filter((each) => is(each, 'disk', 'ssd')).length)
     const near = Math.max(0, 2 - here.filter((each) => is(each, 'zone', 'zone-0')).length)
     const far = Math.max(0, 1 - here.filter((each) => is(each, 'zone', 'zone-1')).length)
     return [
-      fast - open.filter(votes).length,
+      fast - open.filter(isVoter).length,
+      slow - open.filter((slot) => !isVoter(slot)).length,
       near - open.length,
       far - open.length,
       near + far - open.length,

@@ -15,6 +15,8 @@ import {
   moveJobType,
   nextStep,
   PlacementController,
+  type PlacementPolicy,
+  RuleBook,
   spread,
   undoStep,
 } from '../../../src/placement/index.ts'
@@ -45,7 +47,7 @@ export interface MoveRun {
   readonly crashes: number
 }
 
-const policy = { goals: [spread('zone'), balance('replicas'), balance('leases')] }
+const goals = [spread('zone'), balance('replicas'), balance('leases')]
 
 /**
  * A cluster whose leaders crash at any call to the store, whose nodes die, come back and lose their disks, whose moves are
@@ -58,6 +60,9 @@ export class MoveWorld {
   readonly jobs: Jobs
   readonly #random: SeededRandom
   readonly #decisions: Decisions
+  /** Replicas without a vote that every range is to have. */
+  readonly #nonVoters: number
+  readonly #policy: Partial<PlacementPolicy>
   #broken: unknown
   #faulty: FaultyStore | undefined
   #throttle = new MoveThrottle()
@@ -80,6 +85,11 @@ export class MoveWorld {
       this.#broken ??= thrown
     }
     const nodes = 5 + this.#random.integer(4)
+    this.#nonVoters = nodes < 7 ? 0 : this.#random.integer(3)
+    const rules = new RuleBook({
+      rules: [{ id: 'reads', scope: { type: 'cluster' }, nonVoters: this.#nonVoters }],
+    })
+    this.#policy = this.#nonVoters === 0 ? { goals } : { goals, rules }
     for (let i = 0; i < nodes; i++) this.plane.addNode(`db${i}`, `z${i % 3}`)
   }
 
@@ -93,7 +103,7 @@ export class MoveWorld {
       directory,
       epoch,
       nodes: plane.views(),
-      policy,
+      policy: this.#policy,
       ranges: Array.from({ length: ranges }, (_, i) => ({
         rangeId: i + 1,
         start: bound(i),
@@ -114,8 +124,10 @@ export class MoveWorld {
       if (time.nowMs > 7_200_000) throw new Error('never at rest')
     }
     for (const [rangeId, range] of plane.ranges) {
-      const whole = range.replicas.length === 3 && range.replicas.every((each) => plane.canVote(each))
-      if (!whole) throw new Error(`range ${rangeId} is not whole: ${JSON.stringify(range.replicas)}`)
+      const voters = range.replicas.filter(({ role }) => role === 'voter')
+      const counts = voters.length === 3 && range.replicas.length === 3 + this.#nonVoters
+      if (!counts || !range.replicas.every((each) => plane.canVote(each)))
+        throw new Error(`range ${rangeId} is not whole: ${JSON.stringify(range.replicas)}`)
     }
     if (this.#throttle.copies !== 0) throw new Error('the throttle counts copies that are over')
     const ended = await this.jobs.list({ type: moveJobType })
@@ -233,7 +245,7 @@ export class MoveWorld {
       nodes: () => this.plane.views(),
       observed: ports.observed,
       move: type,
-      policy,
+      policy: this.#policy,
       intervalMs: 200,
       deadAfterMs: 2000,
       retryAfterMs: 2000,

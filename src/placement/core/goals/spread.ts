@@ -1,12 +1,20 @@
 import { checkArray, checkInteger, checkText } from '../../../core/arguments.ts'
 import { KeelsonError } from '../../../core/errors.ts'
 import { type Assignment, nowhere, type PlacementColumns } from '../assignment.ts'
+import { replicaBits } from '../model/cluster.ts'
 import { DomainCounts } from './domain-counts.ts'
 import type { BoundGoal, BoundRule, Goal, GoalSubject, Rule } from './goal.ts'
 
 /**
- * Keeps the replicas of a range apart. Of two replicas each tier counts one that they share together with all wider ones
- * (CockroachDB's diversity, turned round): with `['region', 'zone', 'rack']` the same rack costs 3, the same zone 2.
+ * What a pair costs of which one does not vote, beside a pair of voters: all such pairs together less than one of those, so that
+ * the voters are spread first, and then all replicas. A power of two, so that sums stay exact.
+ */
+export const pairWithoutVote: number = 2 ** -13
+
+/**
+ * Keeps the replicas of a range apart. Of two voters each tier counts one that they share together with all wider ones
+ * (CockroachDB's diversity, turned round): with `['region', 'zone', 'rack']` the same rack costs 3, the same zone 2. Pairs
+ * with a replica that does not vote count as well, but much less.
  */
 export function spread(tiers: string | readonly string[]): Goal {
   const list = typeof tiers === 'string' ? [tiers] : checkArray(tiers, 'the tiers of spread', 16)
@@ -77,8 +85,10 @@ class BoundSpread implements BoundGoal {
 
   swapDelta(a: number, b: number): number {
     const { place, columns } = this.#assignment
-    if (columns.rangeOf[a] === columns.rangeOf[b]) return 0
-    return this.moveDelta(a, place[b] as number) + this.moveDelta(b, place[a] as number)
+    const [from, to] = [place[a] as number, place[b] as number]
+    if (columns.rangeOf[a] !== columns.rangeOf[b]) return this.moveDelta(a, to) + this.moveDelta(b, from)
+    const now = this.#sharedBy(a, from, b) + this.#sharedBy(b, to, a)
+    return this.#sharedBy(a, to, b) + this.#sharedBy(b, from, a) - now
   }
 
   leadDelta(): number {
@@ -95,19 +105,20 @@ class BoundSpread implements BoundGoal {
 
   /** What other nodes that may be given replicas would allow, one replica on a node. */
   excess(range: number): number {
-    return Math.max(0, this.#pairs(range) - this.#least(this.#count(range)))
+    return Math.max(0, this.#pairs(range) - this.#leastOf(range, (count) => this.#least(count)))
   }
 
   /** Every range dealt out evenly over all domains there are. */
   lowerBound(): number {
     const endless = this.#rooms.map((rooms) => rooms.map(() => this.#assignment.columns.slotCount))
     const least: number[] = []
-    let sum = 0
-    for (let range = 0; range < this.#assignment.columns.rangeCount; range++) {
-      const count = this.#count(range)
+    const leastOf = (count: number): number => {
       least[count] ??= endless.reduce((pairs, rooms) => pairs + fewestPairs(rooms, count), 0)
-      sum += least[count]
+      return least[count]
     }
+    let sum = 0
+    for (let range = 0; range < this.#assignment.columns.rangeCount; range++)
+      sum += this.#leastOf(range, leastOf)
     return sum
   }
 
@@ -125,17 +136,20 @@ class BoundSpread implements BoundGoal {
     return counts.join(', ')
   }
 
-  #count(range: number): number {
+  /** The least that a range can cost: its voters dealt out evenly, and then all its replicas. */
+  #leastOf(range: number, least: (count: number) => number): number {
     const { place, columns } = this.#assignment
-    let count = 0
+    let [count, voters] = [0, 0]
     for (
       let slot = columns.firstSlot[range] as number;
       slot < (columns.firstSlot[range + 1] as number);
       slot++
     ) {
-      if ((place[slot] as number) >= 0) count++
+      if ((place[slot] as number) < 0) continue
+      count++
+      if (((columns.status[slot] as number) & replicaBits.voter) !== 0) voters++
     }
-    return count
+    return (1 - pairWithoutVote) * least(voters) + pairWithoutVote * least(count)
   }
 
   #pairs(range: number): number {
@@ -151,19 +165,21 @@ class BoundSpread implements BoundGoal {
     return sum / 2
   }
 
-  #sharedBy(slot: number, node: number): number {
+  #sharedBy(slot: number, node: number, except: number = nowhere): number {
     if (node < 0) return 0
     const { place, columns } = this.#assignment
     const range = columns.rangeOf[slot] as number
     const end = columns.firstSlot[range + 1] as number
+    const votes = columns.status[slot] as number
     let shared = 0
     for (let other = columns.firstSlot[range] as number; other < end; other++) {
       const at = place[other] as number
-      if (other === slot || at < 0) continue
+      if (other === slot || other === except || at < 0) continue
+      const bothVote = (votes & (columns.status[other] as number) & replicaBits.voter) !== 0
       for (let t = 0; t < this.#domains.length; t++) {
         const of = this.#domains[t] as Int32Array
         if (of[at] !== of[node]) break
-        shared++
+        shared += bothVote ? 1 : pairWithoutVote
       }
     }
     return shared

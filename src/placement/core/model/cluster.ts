@@ -59,7 +59,12 @@ export interface PlacementRange {
 }
 
 /** What kind of change a move makes. */
-export type MoveKind = 'add' | 'replace' | 'remove' | 'transferLease'
+export type MoveKind = 'add' | 'replace' | 'remove' | 'transferLease' | 'addNonVoter' | 'replaceNonVoter'
+
+/** Whether what a move brings stays without a vote. */
+export function bringsNonVoter(kind: MoveKind): boolean {
+  return kind === 'addNonVoter' || kind === 'replaceNonVoter'
+}
 
 /** A move that is under way: it counts as done. */
 export interface MoveInFlight {
@@ -69,6 +74,8 @@ export interface MoveInFlight {
   readonly kind: MoveKind
   /** Node that gets a replica. */
   readonly add?: NodeId
+  /** Which of its stores, where it has several. Default: the first. */
+  readonly storeId?: string
   /** Replica that goes. */
   readonly remove?: ReplicaId
   /** Replica that gets the lease. */

@@ -367,6 +367,7 @@ function sameMove(a: MoveInFlight | undefined, b: MoveInFlight): boolean {
     a !== undefined &&
     a.kind === b.kind &&
     a.add === b.add &&
+    a.storeId === b.storeId &&
     a.remove === b.remove &&
     a.leaseTo === b.leaseTo
   )

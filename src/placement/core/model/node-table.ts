@@ -116,8 +116,8 @@ export class NodeTable {
     return view.storeId === '' ? nodeId : `${nodeId}/${view.storeId}`
   }
 
-  /** The store that a life names, or the first one of its node, or -1. @internal */
-  storeOf({ nodeId, storeId }: Life): number {
+  /** The store of this name, or the first one of its node, or -1. @internal */
+  storeOf({ nodeId, storeId }: Pick<Life, 'nodeId' | 'storeId'>): number {
     const node = this.nodeIndex.get(nodeId)
     if (node === undefined) return -1
     const end = this.firstStore[node + 1] as number

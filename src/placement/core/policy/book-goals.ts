@@ -2,6 +2,7 @@ import type { Assignment, Domains } from '../assignment.ts'
 import { nowhere } from '../assignment.ts'
 import type { Goal } from '../goals/goal.ts'
 import { type RangePlaces, rangeGoal } from '../goals/range-goal.ts'
+import { pairWithoutVote } from '../goals/spread.ts'
 import { replicaBits } from '../snapshot.ts'
 import { votersPerDomain } from './conflicts.ts'
 import { matchingNodes } from './match.ts'
@@ -33,7 +34,7 @@ function classGoal<T>(
   cost: (part: T, places: RangePlaces, assignment: Assignment) => number,
   how: {
     /** The least that so many replicas can cost. */
-    readonly least?: (part: T, replicas: number) => number
+    readonly least?: (part: T, replicas: number, voters: number) => number
   } = {},
 ): Goal {
   const { least } = how
@@ -47,7 +48,13 @@ function classGoal<T>(
           : {
               least(range) {
                 const part = known(assignment, range)
-                return part === undefined ? 0 : least(part, placed(assignment, range))
+                if (part === undefined) return 0
+                const isThere = (slot: number): boolean => (assignment.place[slot] as number) >= 0
+                return least(
+                  part,
+                  counted(assignment, range, isThere),
+                  counted(assignment, range, (slot) => isThere(slot) && isVoter(assignment, slot)),
+                )
               },
             }),
         cost(places) {
@@ -109,14 +116,17 @@ export function goalsOfBook(book: RuleBook): readonly Goal[] {
       policy.prefer.map(({ value }) => ({
         mask: matchingNodes(columns, value.match),
         weight: value.weight ?? 1,
+        role: value.role ?? 'any',
       })),
     )
     goals.push(
-      classGoal('rules(prefer)', masks, (parts, places) => {
+      classGoal('rules(prefer)', masks, (parts, places, assignment) => {
         let cost = 0
-        for (const { mask, weight } of parts) {
+        for (const { mask, weight, role } of parts) {
           for (let i = 0; i < places.count; i++) {
-            if (mask[places.nodes[i] as number] === 0) cost += weight
+            if (mask[places.nodes[i] as number] === 1) continue
+            const slot = places.slots[i] as number
+            if (role === 'any' || isVoter(assignment, slot) === (role === 'voter')) cost += weight
           }
         }
         return cost
@@ -138,35 +148,42 @@ export function goalsOfBook(book: RuleBook): readonly Goal[] {
   return goals
 }
 
-/** Pairs of replicas that share a domain. */
-function pairsTogether({ of }: Domains, places: RangePlaces): number {
+/** Pairs of replicas that share a domain: those of voters first. */
+function pairsTogether({ of }: Domains, places: RangePlaces, assignment: Assignment): number {
   let pairs = 0
   for (let i = 0; i < places.count; i++) {
     for (let j = 0; j < i; j++) {
-      if (of[places.nodes[i] as number] === of[places.nodes[j] as number]) pairs++
+      if (of[places.nodes[i] as number] !== of[places.nodes[j] as number]) continue
+      const bothVote =
+        isVoter(assignment, places.slots[i] as number) && isVoter(assignment, places.slots[j] as number)
+      pairs += bothVote ? 1 : pairWithoutVote
     }
   }
   return pairs
 }
 
-/** Pairs that are left when replicas are dealt out evenly over all domains there are. */
-function fewestPairs({ of }: Domains, replicas: number): number {
+/** What is left when first the voters and then all replicas are dealt out evenly over all domains there are. */
+function fewestPairs({ of }: Domains, replicas: number, voters: number): number {
   const domains = new Set(of).size
+  return (1 - pairWithoutVote) * pairsDealt(domains, voters) + pairWithoutVote * pairsDealt(domains, replicas)
+}
+
+function pairsDealt(domains: number, replicas: number): number {
   if (domains === 0) return 0
   const each = Math.floor(replicas / domains)
   const more = replicas % domains
   return (domains * each * (each - 1)) / 2 + more * each
 }
 
-/** Replicas of a range that are somewhere. */
-function placed({ columns, place }: Assignment, range: number): number {
+/** Slots of a range of which something is true. */
+function counted({ columns }: Assignment, range: number, what: (slot: number) => boolean): number {
   let count = 0
   for (
     let slot = columns.firstSlot[range] as number;
     slot < (columns.firstSlot[range + 1] as number);
     slot++
   ) {
-    if ((place[slot] as number) >= 0) count++
+    if (what(slot)) count++
   }
   return count
 }

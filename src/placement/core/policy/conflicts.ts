@@ -1,5 +1,11 @@
 import type { Contradiction, EffectivePolicy, Sourced } from './effective.ts'
-import { describeMatch, type LabelMatch, type ReplicaRequirement } from './rule.ts'
+import {
+  describeMatch,
+  kindInWords,
+  type LabelMatch,
+  type ReplicaKind,
+  type ReplicaRequirement,
+} from './rule.ts'
 
 type Match = readonly LabelMatch[]
 type Requirement = Sourced<ReplicaRequirement>
@@ -52,7 +58,7 @@ export function implies(a: Match, b: Match): boolean {
 
 /** Whether a requirement for all replicas of its kind holds for the replicas that another one counts. */
 function coversRole(all: Requirement, other: Requirement): boolean {
-  return all.value.role !== 'voter' || other.value.role === 'voter'
+  return roleOf(all) === 'any' || roleOf(all) === roleOf(other)
 }
 
 function requirementsThatExclude(policy: EffectivePolicy): Contradiction[] {
@@ -61,7 +67,7 @@ function requirementsThatExclude(policy: EffectivePolicy): Contradiction[] {
     for (const other of policy.require.slice(i + 1)) {
       const bothOfAll = one.value.count === undefined && other.value.count === undefined
       const binds =
-        bothOfAll ||
+        (bothOfAll && (coversRole(one, other) || coversRole(other, one))) ||
         (one.value.count === undefined && coversRole(one, other)) ||
         (other.value.count === undefined && coversRole(other, one))
       if (!binds || canMatchBoth(one.value.match, other.value.match)) continue
@@ -88,11 +94,12 @@ function prohibitedRequirements(policy: EffectivePolicy): Contradiction[] {
 /** Counted requirements that no replica can meet two of, and that are more than there are replicas. */
 function tooManyRequired(policy: EffectivePolicy, defaultVoters: number): Contradiction[] {
   const found: Contradiction[] = []
-  for (const role of ['any', 'voter'] as const) {
-    const voters = policy.voters?.value ?? defaultVoters
-    const replicas = role === 'voter' ? voters : voters + (policy.nonVoters?.value ?? 0)
+  const [voters, nonVoters] = [policy.voters?.value ?? defaultVoters, policy.nonVoters?.value ?? 0]
+  const there = { any: voters + nonVoters, voter: voters, nonVoter: nonVoters }
+  for (const role of ['any', 'voter', 'nonVoter'] as const) {
+    const replicas = there[role]
     const counted = policy.require.filter(
-      ({ value }) => value.count !== undefined && (role === 'any' || value.role === 'voter'),
+      (each) => each.value.count !== undefined && (role === 'any' || roleOf(each) === role),
     )
     for (const first of counted) {
       const apart = [first]
@@ -103,10 +110,12 @@ function tooManyRequired(policy: EffectivePolicy, defaultVoters: number): Contra
       const wanted = apart.reduce((sum, { value }) => sum + (value.count as number), 0)
       if (wanted <= replicas) continue
       const against =
-        apart.find(({ ruleId }) => ruleId !== first.ruleId)?.ruleId ?? policy.voters?.ruleId ?? first.ruleId
+        apart.find(({ ruleId }) => ruleId !== first.ruleId)?.ruleId ??
+        numberedBy(policy, role) ??
+        first.ruleId
       found.push({
         rules: [first.ruleId, against],
-        why: `${apart.map(inWords).join(', ')}: that takes ${wanted} ${role === 'voter' ? 'voters' : 'replicas'}, and a range has ${replicas}`,
+        why: `${apart.map(inWords).join(', ')}: that takes ${wanted} ${kindInWords(role)}, and a range has ${replicas}`,
       })
       break
     }
@@ -114,13 +123,24 @@ function tooManyRequired(policy: EffectivePolicy, defaultVoters: number): Contra
   return found
 }
 
+function roleOf({ value }: Requirement): ReplicaKind {
+  return value.role ?? 'any'
+}
+
+/** The rule that says how many replicas of a kind there are. */
+function numberedBy(policy: EffectivePolicy, role: ReplicaKind): string | undefined {
+  return (role === 'nonVoter' ? policy.nonVoters : policy.voters)?.ruleId
+}
+
 /** Leader preferences of which none can ever be met. */
 function leadersNowhere({ lead, require, prohibit }: EffectivePolicy): Contradiction[] {
   if (lead === undefined || lead.value.length === 0) return []
   const against = lead.value.map(
     (match) =>
-      require.find(({ value }) => value.count === undefined && !canMatchBoth(match, value.match))?.ruleId ??
-      prohibit.find(({ value }) => implies(match, value))?.ruleId,
+      require.find(
+        ({ value }) =>
+          value.count === undefined && value.role !== 'nonVoter' && !canMatchBoth(match, value.match),
+      )?.ruleId ?? prohibit.find(({ value }) => implies(match, value))?.ruleId,
   )
   if (against.some((ruleId) => ruleId === undefined)) return []
   return [
@@ -151,7 +171,7 @@ function survivalLost(policy: EffectivePolicy, defaultVoters: number): Contradic
   }
   return require.flatMap((required): Contradiction[] => {
     const values = valuesOf(required.value.match, survive.value)
-    if (values === undefined) return []
+    if (values === undefined || required.value.role === 'nonVoter') return []
     const room = values * most
     const must =
       required.value.count === undefined
@@ -174,7 +194,7 @@ function limitsBroken(policy: EffectivePolicy, defaultVoters: number): Contradic
   return policy.atMost.flatMap((limit) =>
     policy.require.flatMap((required): Contradiction[] => {
       const values = valuesOf(required.value.match, limit.value.tier)
-      if (values === undefined || (required.value.role === 'voter' && required.value.count === undefined))
+      if (values === undefined || (roleOf(required) !== 'any' && required.value.count === undefined))
         return []
       if ((required.value.count ?? replicas) <= values * limit.value.replicas) return []
       return [
@@ -195,6 +215,6 @@ function valuesOf(match: Match, label: string): number | undefined {
 }
 
 function inWords({ value }: Requirement): string {
-  const kind = value.role === 'voter' ? 'voters' : 'replicas'
+  const kind = kindInWords(value.role ?? 'any')
   return `${value.count === undefined ? 'all' : `at least ${value.count}`} ${kind} must be on ${describeMatch(value.match)}`
 }

@@ -2,13 +2,13 @@ import { type Assignment, nowhere, type PlacementColumns } from '../assignment.t
 import type { BoundRule, Rule } from '../goals/goal.ts'
 import { replicaBits } from '../snapshot.ts'
 import { both, matchingNodes } from './match.ts'
-import { describeMatch } from './rule.ts'
+import { describeMatch, kindInWords, type ReplicaKind } from './rule.ts'
 import type { RuleBook, RuleClass } from './rule-book.ts'
 
 /** Something that holds for every replica of a kind, as nodes that it leaves. */
 interface Sieve {
   readonly ruleId: string
-  readonly votersOnly: boolean
+  readonly role: ReplicaKind
   readonly mask: Uint8Array
   readonly says: string
 }
@@ -16,7 +16,7 @@ interface Sieve {
 /** So many replicas at least on such nodes. */
 interface Quota {
   readonly ruleId: string
-  readonly votersOnly: boolean
+  readonly role: ReplicaKind
   readonly mask: Uint8Array
   readonly count: number
   readonly says: string
@@ -25,11 +25,11 @@ interface Quota {
 interface ClassLabels {
   readonly sieves: readonly Sieve[]
   readonly quotas: readonly Quota[]
-  /** Quotas of which no replica can serve two: what they lack they lack together. One list for voters, one for all. */
+  /** Quotas of which no replica can serve two: what they lack they lack together. One list for each kind of replicas. */
   readonly families: readonly (readonly Quota[])[]
-  /** Nodes that are left for a voter, and for another replica. */
+  /** Nodes that are left for a voter, and for a replica that does not vote. */
   readonly forVoters: Uint8Array
-  readonly forOthers: Uint8Array
+  readonly forNonVoters: Uint8Array
 }
 
 /**
@@ -114,13 +114,13 @@ class BoundRequiredLabels implements BoundRule {
     return ((this.#assignment.columns.status[slot] as number) & replicaBits.voter) !== 0
   }
 
-  #concerns(each: { readonly votersOnly: boolean }, slot: number): boolean {
-    return !each.votersOnly || this.#votes(slot)
+  #concerns(each: { readonly role: ReplicaKind }, slot: number): boolean {
+    return each.role === 'any' || this.#votes(slot) === (each.role === 'voter')
   }
 
   #maskOf(slot: number): Uint8Array {
-    const { forVoters, forOthers } = this.#labels(slot)
-    return this.#votes(slot) ? forVoters : forOthers
+    const { forVoters, forNonVoters } = this.#labels(slot)
+    return this.#votes(slot) ? forVoters : forNonVoters
   }
 
   /** What is on a wrong node already may go to another wrong one: that is no worse. */
@@ -153,16 +153,16 @@ class BoundRequiredLabels implements BoundRule {
   #lack(range: number, quotas: readonly Quota[], a: number, toA: number, b: number, toB: number): number {
     const { place, columns } = this.#assignment
     const end = columns.firstSlot[range + 1] as number
-    const votersOnly = quotas[0]?.votersOnly ?? false
+    const role = quotas[0]?.role ?? 'any'
     let [lack, slots, placed] = [0, 0, 0]
     for (const quota of quotas) lack += Math.max(0, quota.count - this.#there(range, quota, a, toA, b, toB))
     for (let slot = columns.firstSlot[range] as number; slot < end; slot++) {
-      if (votersOnly && !this.#votes(slot)) continue
+      if (!this.#concerns({ role }, slot)) continue
       const node = slot === a ? toA : slot === b ? toB : (place[slot] as number)
       slots++
       if (node >= 0) placed++
     }
-    const wanted = (votersOnly ? columns.wantedVoters : columns.wantedReplicas)?.[range] ?? slots
+    const wanted = wantedOf(columns, range, role) ?? slots
     return Math.max(0, lack - Math.max(0, wanted - placed))
   }
 
@@ -201,15 +201,15 @@ function labelsOf(columns: PlacementColumns, { policy }: RuleClass): ClassLabels
   const quotas: Quota[] = []
   for (const { value, ruleId } of policy.require) {
     const mask = matchingNodes(columns, value.match)
-    const votersOnly = value.role === 'voter'
-    const kind = votersOnly ? 'voters' : 'replicas'
+    const role = value.role ?? 'any'
+    const kind = kindInWords(role)
     const where = describeMatch(value.match)
     if (value.count === undefined) {
-      sieves.push({ ruleId, votersOnly, mask, says: `that all ${kind} are on ${where}` })
+      sieves.push({ ruleId, role, mask, says: `that all ${kind} are on ${where}` })
     } else {
       quotas.push({
         ruleId,
-        votersOnly,
+        role,
         mask,
         count: value.count,
         says: `that at least ${value.count} ${kind} are on ${where}`,
@@ -218,18 +218,27 @@ function labelsOf(columns: PlacementColumns, { policy }: RuleClass): ClassLabels
   }
   for (const { value, ruleId } of policy.prohibit) {
     const mask = matchingNodes(columns, value).map((each) => 1 - each)
-    sieves.push({ ruleId, votersOnly: false, mask, says: `that none is on ${describeMatch(value)}` })
+    sieves.push({ ruleId, role: 'any', mask, says: `that none is on ${describeMatch(value)}` })
   }
-  const through = (votersOnly: boolean, start: Uint8Array): Uint8Array =>
+  const through = (role: ReplicaKind, start: Uint8Array): Uint8Array =>
     sieves
-      .filter((each) => each.votersOnly === votersOnly)
+      .filter((each) => each.role === role)
       .reduce<Uint8Array>((left, { mask }) => both(left, mask), start)
-  const forOthers = through(false, new Uint8Array(columns.nodeCount).fill(1))
-  const forVoters = through(true, forOthers)
-  const families = [true, false].map((votersOnly) =>
-    apart(quotas.filter((each) => each.votersOnly === votersOnly)),
-  )
-  return { sieves, quotas, families: families.filter((each) => each.length > 1), forVoters, forOthers }
+  const forAny = through('any', new Uint8Array(columns.nodeCount).fill(1))
+  const [forVoters, forNonVoters] = [through('voter', forAny), through('nonVoter', forAny)]
+  const families = (['voter', 'any', 'nonVoter'] as const)
+    .map((role) => apart(quotas.filter((each) => each.role === role)))
+    .filter((each) => each.length > 1)
+  return { sieves, quotas, families, forVoters, forNonVoters }
+}
+
+/** Replicas of a kind that a range is to have, where that is known. */
+function wantedOf(columns: PlacementColumns, range: number, role: ReplicaKind): number | undefined {
+  const { wantedVoters, wantedReplicas } = columns
+  if (role === 'voter') return wantedVoters?.[range]
+  const all = wantedReplicas?.[range]
+  if (role === 'any' || all === undefined) return all
+  return all - (wantedVoters?.[range] ?? 0)
 }
 
 /** The first of some quotas, and those that no replica can serve beside one of the chosen. */

@@ -56,14 +56,17 @@ export interface LabelMatch {
   readonly notIn?: readonly string[]
 }
 
+/** Replicas that a part of a rule is about: all of a range, those that vote, or those that do not and are there for reads. */
+export type ReplicaKind = 'any' | 'voter' | 'nonVoter'
+
 /** Replicas that are to be on certain nodes. */
 export interface ReplicaRequirement {
   /** What is true of those nodes: all of it. */
   readonly match: readonly LabelMatch[]
   /** How many replicas at least. Default: all of them. */
   readonly count?: number
-  /** Which replicas count. Default: `any`. */
-  readonly role?: 'any' | 'voter'
+  /** Which replicas count: all, those that vote, or those that do not. Default: `any`. */
+  readonly role?: ReplicaKind
 }
 
 /** Nodes on which replicas are liked to be, without having to. */
@@ -72,6 +75,8 @@ export interface ReplicaPreference {
   readonly match: readonly LabelMatch[]
   /** How much each replica there is worth, beside other preferences. Default: 1. */
   readonly weight?: number
+  /** Which replicas. Default: `any`. */
+  readonly role?: ReplicaKind
 }
 
 /** A limit on how many replicas share one domain. */
@@ -133,21 +138,24 @@ const matchOption: OptionCheck<LabelMatch> = (value, name) =>
 
 const matchesOption = arrayOption(matchOption, { min: 1, max: 16 })
 
+const roleOption = wordOption<ReplicaKind>(['any', 'voter', 'nonVoter'], 'any')
+
 const requirementOption: OptionCheck<ReplicaRequirement> = (value, name) =>
   checkOptions<{
     match: readonly LabelMatch[]
     count: number | undefined
-    role: 'any' | 'voter'
+    role: ReplicaKind
   }>(name, value, {
     match: matchesOption,
     count: optional(integerOption({ min: 1, max: maximumReplicas })),
-    role: wordOption(['any', 'voter'], 'any'),
+    role: roleOption,
   }) as ReplicaRequirement
 
 const preferenceOption: OptionCheck<ReplicaPreference> = (value, name) =>
   checkOptions<Required<ReplicaPreference>>(name, value, {
     match: matchesOption,
     weight: numberOption({ min: Number.MIN_VALUE, max: 1e6, fallback: 1 }),
+    role: roleOption,
   })
 
 const limitOption: OptionCheck<DomainLimit> = (value, name) =>
@@ -214,4 +222,9 @@ export function describeMatch(match: readonly LabelMatch[]): string {
       return notIn === undefined ? label : `${label}≠${notIn.join('|')}`
     })
     .join(' and ')
+}
+
+/** Replicas of a kind, in words. */
+export function kindInWords(role: ReplicaKind): string {
+  return role === 'any' ? 'replicas' : role === 'voter' ? 'voters' : 'non-voters'
 }
