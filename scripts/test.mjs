@@ -38,9 +38,13 @@ const defaults = [
   // The default for a pipe differs between Node 20 and later.
   ...(has('--test-reporter') ? [] : ['--test-reporter=spec']),
 ]
-const child = spawn(process.execPath, ['--enable-source-maps', '--test', ...defaults, ...options, ...files], {
-  stdio: 'inherit',
-})
+const isOld = Number(process.versions.node.split('.')[0]) < 24
+const preload = isOld ? [`--import=${new URL('lean-test-hooks.mjs', import.meta.url)}`] : []
+const child = spawn(
+  process.execPath,
+  ['--enable-source-maps', ...preload, '--test', ...defaults, ...options, ...files],
+  { stdio: 'inherit' },
+)
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
 child.on('exit', (code) => {
   process.exitCode = code ?? 1
