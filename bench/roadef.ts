@@ -3,6 +3,7 @@
 //   npm run bench:roadef -- --model FILE --assignment FILE --seconds N --out FILE   one instance
 //   npm run bench:roadef -- --all DIR --seconds N                                   all model_*.txt of a folder
 //   npm run bench:roadef -- --generate 50000x1000 --resources 12 --seconds N        an instance drawn from a seed
+//   npm run bench:roadef -- --like b_9 --seconds N                                  one of the published size of set B
 //
 // `--cpu-seconds N` in place of `--seconds` counts the processor time of this process, which is what a run is worth on a
 // machine that others use as well; `--steps N` makes a run that another machine repeats exactly. `--seed N` is for the search (and
@@ -13,7 +14,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { Search } from 'keelson/placement'
 import { checkSolution } from './roadef/check.ts'
-import { formatModel, generate } from './roadef/generate.ts'
+import { formatModel, generate, type Shape, shapeLike } from './roadef/generate.ts'
 import { type Improved, improve } from './roadef/improve.ts'
 import { BadFile, type Instance, parseAssignment, parseModel } from './roadef/instance.ts'
 import { bestKnown, instanceName } from './roadef/known.ts'
@@ -52,6 +53,7 @@ function parse() {
       all: { type: 'string' },
       best: { type: 'string' },
       generate: { type: 'string' },
+      like: { type: 'string' },
       resources: { type: 'string', default: '6' },
       save: { type: 'string' },
       quiet: { type: 'boolean', default: false },
@@ -173,20 +175,30 @@ function table(folder: string): void {
   console.log(`mean score ${percent(mean)}, worst ${percent(Math.max(...scores))}`)
 }
 
-function drawn(size: string): void {
+function likeSetB(name: string): Shape {
+  const shape = shapeLike(name, seed())
+  if (shape === undefined) throw new BadUsage(`--like takes b_1 to b_10, not '${name}'`)
+  return shape
+}
+
+function ofSize(size: string): Shape {
   const match = /^(\d{1,6})x(\d{1,5})$/.exec(size)
   if (match === null)
     throw new BadUsage(`--generate takes processes x machines, such as 50000x1000, not '${size}'`)
   const [processes, machines] = [Number(match[1]), Number(match[2])]
   if (processes < 1 || machines < 4) throw new BadUsage('--generate takes 1 process and 4 machines at least')
   const resources = wholeNumber('resources', values.resources, 1) as number
-  const { instance, initial } = generate({ processes, machines, resources, seed: seed() })
+  return { processes, machines, resources, seed: seed() }
+}
+
+function drawn(name: string, shape: Shape): void {
+  const { instance, initial } = generate(shape)
   if (values.save !== undefined) {
     mkdirSync(values.save, { recursive: true })
-    writeFileSync(join(values.save, `model_${size}.txt`), formatModel(instance))
-    writeFileSync(join(values.save, `assignment_${size}.txt`), `${initial.join(' ')}\n`)
+    writeFileSync(join(values.save, `model_${name}.txt`), formatModel(instance))
+    writeFileSync(join(values.save, `assignment_${name}.txt`), `${initial.join(' ')}\n`)
   }
-  report(run(`drawn ${size}`, instance, initial, values.out))
+  report(run(`drawn ${name}`, instance, initial, values.out))
   console.log(`memory       ${(process.memoryUsage().rss / 2 ** 20).toFixed(0)} MiB`)
 }
 
@@ -203,7 +215,11 @@ try {
         values.out,
       ),
     )
-  } else drawn(values.generate ?? '1000x50')
+  } else if (values.like !== undefined) drawn(values.like, likeSetB(values.like))
+  else {
+    const size = values.generate ?? '1000x50'
+    drawn(size, ofSize(size))
+  }
 } catch (error) {
   if (error instanceof BadUsage || error instanceof BadFile) fail(error)
   throw error

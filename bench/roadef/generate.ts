@@ -9,14 +9,66 @@ export interface Shape {
   readonly machines: number
   readonly resources: number
   readonly seed: number
+  /** Default: a fifth of the processes. */
+  readonly services?: number
+  /** Resources that a process goes on holding while it moves. Default: every third. */
+  readonly transient?: number
+  readonly locations?: number
+  readonly neighbourhoods?: number
+  /** Pairs of services of which one depends on the other, at most. Default: as many as services. */
+  readonly dependencies?: number
+  /** Default: 1. */
+  readonly balances?: number
+}
+
+type Size = readonly [
+  processes: number,
+  machines: number,
+  resources: number,
+  transient: number,
+  services: number,
+  locations: number,
+  neighbourhoods: number,
+  dependencies: number,
+  balances: number,
+]
+
+/** The published sizes of the challenge's set B. */
+const sizes: Readonly<Record<string, Size>> = {
+  b_1: [5000, 100, 12, 4, 2512, 10, 5, 4412, 0],
+  b_2: [5000, 100, 12, 0, 2462, 10, 5, 3617, 1],
+  b_3: [20_000, 100, 6, 2, 15_025, 10, 5, 16_560, 0],
+  b_4: [20_000, 500, 6, 0, 1732, 50, 5, 40_485, 1],
+  b_5: [40_000, 100, 6, 2, 35_082, 10, 5, 14_515, 0],
+  b_6: [40_000, 200, 6, 0, 14_680, 50, 5, 42_081, 1],
+  b_7: [40_000, 4000, 6, 0, 15_050, 50, 5, 43_873, 1],
+  b_8: [50_000, 100, 3, 1, 45_030, 10, 5, 15_145, 0],
+  b_9: [50_000, 1000, 3, 0, 4609, 100, 5, 43_437, 1],
+  b_10: [50_000, 5000, 3, 0, 4896, 100, 5, 47_260, 1],
+}
+
+/** The shape of an instance as large as one of set B. */
+export function shapeLike(name: string, seed: number): Shape | undefined {
+  const size = Object.hasOwn(sizes, name) ? sizes[name] : undefined
+  if (size === undefined) return undefined
+  const [processes, machines, resources, transient, services, locations, neighbourhoods] = size
+  const [dependencies, balances] = [size[7], size[8]]
+  return {
+    ...{ processes, machines, resources, transient, services, locations, neighbourhoods },
+    ...{ dependencies, balances, seed },
+  }
 }
 
 /** Draws an instance with its initial assignment. */
 export function generate(shape: Shape): { instance: Instance; initial: Int32Array } {
   const random = new SeededRandom(shape.seed)
   const { processes: processCount, machines: machineCount, resources: width } = shape
-  const locations = Math.max(4, Math.round(Math.sqrt(machineCount) / 2))
-  const neighbourhoods = Math.max(2, Math.round(locations / 3))
+  const locations = shape.locations ?? Math.max(4, Math.round(Math.sqrt(machineCount) / 2))
+  const neighbourhoods = shape.neighbourhoods ?? Math.max(2, Math.round(locations / 3))
+  const transient = shape.transient ?? Math.floor(width / 3)
+  const serviceCount = shape.services ?? Math.ceil(processCount / 5)
+  const meanSize = processCount / serviceCount
+  const needed = (shape.dependencies ?? serviceCount) / serviceCount
   const scale = Array.from({ length: width }, () => 10 ** (3 + random.float() * 3))
   const services: Service[] = []
   const processes: Process[] = []
@@ -28,8 +80,9 @@ export function generate(shape: Shape): { instance: Instance; initial: Int32Arra
     { length: machineCount },
     () => 0.3 + random.float() * random.float() * 2,
   )
+  const places: Set<number>[] = []
   while (processes.length < processCount) {
-    const size = Math.min(processCount - processes.length, drawSize(random, machineCount))
+    const size = Math.min(processCount - processes.length, drawSize(random, meanSize, machineCount))
     const like = scale.map((each) => each * random.float() ** 3)
     const hosts = new Set<number>()
     const host = hosting(random, weightOf, hosts)
@@ -46,18 +99,25 @@ export function generate(shape: Shape): { instance: Instance; initial: Int32Arra
       })
     }
     const spread = new Set([...hosts].map((m) => locationOf[m])).size
+    const mine = new Set([...hosts].map((m) => neighbourhoodOf[m] as number))
     services.push({
       spread: Math.max(1, spread - random.integer(3)),
-      dependsOn: dependencies(random, services, hosts, initial, processes, neighbourhoodOf),
+      dependsOn: dependencies(random, mine, places, needed),
     })
+    places.push(mine)
   }
   return {
     instance: {
-      resources: scale.map((_, r) => ({ transient: r % 4 === 2, weight: 10 })),
+      resources: scale.map((_, r) => ({ transient: r >= width - transient, weight: 10 })),
       machines: machinesOf(random, used, scale, locationOf, neighbourhoodOf),
       services,
       processes,
-      balances: width < 2 ? [] : [{ first: 0, second: 1, target: 2, weight: 10 }],
+      balances:
+        width < 2
+          ? []
+          : Array.from({ length: shape.balances ?? 1 }, () => ({
+              ...{ first: 0, second: 1, target: 2, weight: 10 },
+            })),
       processMoveWeight: 1,
       serviceMoveWeight: 10,
       machineMoveWeight: 100,
@@ -67,9 +127,10 @@ export function generate(shape: Shape): { instance: Instance; initial: Int32Arra
 }
 
 /** Most services are small, some have dozens of processes. */
-function drawSize(random: Random, machineCount: number): number {
-  if (random.integer(3) > 0) return 1
-  return Math.min(Math.floor(machineCount / 2), 2 + Math.floor(48 * random.float() ** 3))
+function drawSize(random: Random, mean: number, machineCount: number): number {
+  const rest = Math.max(0, mean - 1)
+  // The mean of the fourth power is a fifth.
+  return Math.min(Math.max(1, Math.floor(machineCount / 2)), 1 + Math.round(5 * rest * random.float() ** 4))
 }
 
 /** Draws machines that are not taken yet, those of a greater weight more often. */
@@ -82,27 +143,20 @@ function hosting(random: Random, weight: Float64Array, taken: ReadonlySet<number
   }
 }
 
-/** An earlier service that is already wherever this one is, if one is found quickly. */
+/** Earlier services that are already wherever this one is, as many on average as are asked for, if they are found quickly. */
 function dependencies(
   random: Random,
-  services: readonly Service[],
-  hosts: ReadonlySet<number>,
-  initial: readonly number[],
-  processes: readonly Process[],
-  neighbourhoodOf: Int32Array,
+  mine: ReadonlySet<number>,
+  places: readonly ReadonlySet<number>[],
+  mean: number,
 ): number[] {
-  if (services.length === 0 || random.integer(4) > 0) return []
-  const mine = new Set([...hosts].map((m) => neighbourhoodOf[m]))
-  for (let attempt = 0; attempt < 8; attempt++) {
-    const at = random.integer(processes.length)
-    const service = (processes[at] as Process).service
-    if (service === services.length) continue
-    const theirs = new Set<number | undefined>()
-    for (let p = at; processes[p]?.service === service; p--) theirs.add(neighbourhoodOf[initial[p] as number])
-    for (let p = at; processes[p]?.service === service; p++) theirs.add(neighbourhoodOf[initial[p] as number])
-    if ([...mine].every((each) => theirs.has(each))) return [service]
+  const wanted = Math.floor(2 * mean * random.float() + random.float())
+  const found = new Set<number>()
+  for (let attempt = 0; attempt < 8 * wanted && found.size < wanted && places.length > 0; attempt++) {
+    const other = random.integer(places.length)
+    if ([...mine].every((each) => places[other]?.has(each))) found.add(other)
   }
-  return []
+  return [...found]
 }
 
 function machinesOf(
@@ -112,6 +166,8 @@ function machinesOf(
   locationOf: Int32Array,
   neighbourhoodOf: Int32Array,
 ): Machine[] {
+  // Of some resources there is less than is safe, wherever processes are.
+  const safe = scale.map(() => 0.6 + random.float() * 0.25)
   const mean = scale.map((_, r) => used.reduce((sum, each) => sum + (each[r] as number), 0) / used.length)
   return used.map((amounts, m) => {
     // At least what is on it; the fuller ones have next to no room to spare.
@@ -122,7 +178,7 @@ function machinesOf(
       location: locationOf[m] as number,
       neighbourhood: neighbourhoodOf[m] as number,
       capacity,
-      safety: capacity.map((each) => Math.floor(each * (0.75 + random.float() * 0.1))),
+      safety: capacity.map((each, r) => Math.floor(each * ((safe[r] as number) + random.float() * 0.1))),
       moveCost: Float64Array.from(used, (_, to) => (to === m ? 0 : 1 + random.integer(10))),
     }
   })

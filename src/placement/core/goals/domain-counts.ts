@@ -3,6 +3,9 @@ import type { Assignment } from '../assignment.ts'
 /** A range of more slots than this has its counts in a table; of a smaller one they are counted when asked for. */
 const largestCounted = 8
 
+/** Nor has a range a row of more domains than so many for each of its slots: tables grow with the slots, whatever the nodes. */
+const domainsPerSlot = 32
+
 /**
  * How many replicas of a range are in a domain, whatever the domains are: nodes, zones, neighbourhoods. Its owner passes
  * on what moved. @internal
@@ -24,7 +27,8 @@ export class DomainCounts {
     this.#row = new Int32Array(rangeCount).fill(-1)
     let length = 0
     for (let range = 0; range < rangeCount; range++) {
-      if ((firstSlot[range + 1] as number) - (firstSlot[range] as number) <= largestCounted) continue
+      const slots = (firstSlot[range + 1] as number) - (firstSlot[range] as number)
+      if (slots <= largestCounted || domainCount > slots * domainsPerSlot) continue
       this.#row[range] = length
       length += domainCount
     }

@@ -1,4 +1,4 @@
-import type { PlacementColumns } from '../assignment.ts'
+import { nowhere, type PlacementColumns } from '../assignment.ts'
 import type { Draws } from './draws.ts'
 import type { Evaluator } from './evaluator.ts'
 import { Reach } from './reach.ts'
@@ -6,8 +6,9 @@ import { Reach } from './reach.ts'
 /** Slots that are worth less than this part of the temperature are out of focus. */
 const focusDepth = 0.5
 
-/** How often a partner is looked for before another slot is. */
-const partnerAttempts = 8
+/** How often a partner is looked for before another slot is, and how many slots of a node are looked at. */
+const partnerAttempts = 4
+const comersTried = 8
 
 /**
  * What the search may change, and where it looks: anywhere, or within a domain of one of the rules, where more of what it
@@ -51,8 +52,11 @@ export class Neighbours {
     })
     this.#beside = evaluator.partitions.flatMap((of) => {
       const lists = new Map<number, number[]>()
-      for (const node of this.nodes)
-        lists.set(of[node] as number, [...(lists.get(of[node] as number) ?? []), node])
+      for (const node of this.nodes) {
+        const list = lists.get(of[node] as number)
+        if (list === undefined) lists.set(of[node] as number, [node])
+        else list.push(node)
+      }
       if (lists.size < 2 || lists.size === this.nodes.length) return []
       const domains = new Map([...lists].map(([domain, list]) => [domain, Int32Array.from(list)]))
       return [Array.from(of, (domain) => domains.get(domain) ?? this.nodes)]
@@ -63,6 +67,15 @@ export class Neighbours {
   slot(draws: Draws): number {
     const first = draws.below(8) === 0 ? 0 : this.#focus
     return this.#byWorth[first + draws.below(this.slots.length - first)] as number
+  }
+
+  /** A slot on a node above its limits, while there is one. */
+  misplaced(draws: Draws): number {
+    const evaluator = this.#evaluator
+    const count = evaluator.lackingCount
+    if (count === 0) return this.slot(draws)
+    const slot = this.#on(evaluator.lackingNode(draws.below(count)), draws)
+    return slot < 0 ? this.slot(draws) : slot
   }
 
   /**
@@ -111,56 +124,75 @@ export class Neighbours {
 
   /** A slot to exchange with, or -1 when none was found: either could be where the other is. */
   partner(slot: number, draws: Draws): number {
-    const { place } = this.#evaluator.assignment
-    const from = place[slot] as number
+    const { assignment } = this.#evaluator
+    const from = assignment.place[slot] as number
     for (let i = 0; i < partnerAttempts; i++) {
-      const other = this.#maybePartner(slot, draws)
-      if (other < 0) continue
-      const to = place[other] as number
-      if (to !== from && this.#reach.has(slot, to) && this.#reach.has(other, from)) return other
+      const kind = draws.below(14)
+      if (kind < 5) {
+        const other = this.#free(kind < 2 ? this.#sibling(slot, draws) : this.#alike(slot, draws))
+        if (other < 0) continue
+        const to = assignment.place[other] as number
+        if (to !== from && this.#reach.has(slot, to) && this.#reach.has(other, from)) return other
+        continue
+      }
+      const node = this.#partnerNode(slot, kind, draws)
+      if (node < 0 || node === from) continue
+      const other = this.#comer(node, from, draws)
+      if (other >= 0) return other
     }
     return -1
   }
 
-  /** Of the same range, on a node nearby, of like size, on the home of the slot, or any that may be moved. */
-  #maybePartner(slot: number, draws: Draws): number {
+  /** A slot of the same range. */
+  #sibling(slot: number, draws: Draws): number {
+    const { rangeOf, firstSlot } = this.#evaluator.assignment.columns
+    const range = rangeOf[slot] as number
+    const first = firstSlot[range] as number
+    return first + draws.below((firstSlot[range + 1] as number) - first)
+  }
+
+  /** A slot of like size: as often from 1 to 2 places away as from 100 to 200, which is fit for any temperature. */
+  #alike(slot: number, draws: Draws): number {
+    const away = Math.floor(this.slots.length ** draws.unit()) * (draws.below(2) === 0 ? 1 : -1)
+    return this.#bySize[(this.#rank[slot] as number) + away] ?? -1
+  }
+
+  /** A node that the slot could be on: nearby, its home, or any. */
+  #partnerNode(slot: number, kind: number, draws: Draws): number {
     const { assignment } = this.#evaluator
-    const kind = draws.below(14)
-    if (kind < 2) {
-      const { rangeOf, firstSlot } = assignment.columns
-      const range = rangeOf[slot] as number
-      const first = firstSlot[range] as number
-      return this.#free(first + draws.below((firstSlot[range + 1] as number) - first))
+    if (kind < 8 && this.#beside.length > 0) {
+      return this.#reach.drawFrom(slot, this.#besideOf(assignment.place[slot] as number, draws), draws)
     }
-    if (kind < 5) {
-      const nodes = this.#besideOf(assignment.place[slot] as number, draws)
-      return this.#on(this.#reach.drawFrom(slot, nodes, draws), draws)
-    }
-    if (kind < 8) {
-      // As often from 1 to 2 places away as from 100 to 200: fit for any temperature.
-      const away = Math.floor(this.slots.length ** draws.unit()) * (draws.below(2) === 0 ? 1 : -1)
-      const alike = this.#bySize[(this.#rank[slot] as number) + away]
-      return alike === undefined ? -1 : this.#free(alike)
-    }
-    if (kind < 10) {
-      // What comes home gives free what was held for it there.
-      const home = assignment.heldAt(slot)
-      return home < 0 || home === assignment.place[slot] ? -1 : this.#on(home, draws)
-    }
-    return this.#on(this.#reach.draw(slot, draws), draws)
+    // What comes home gives free what was held for it there.
+    const home = kind < 10 ? assignment.heldAt(slot) : nowhere
+    return home >= 0 && home !== assignment.place[slot] ? home : this.#reach.draw(slot, draws)
   }
 
   /** A slot on a node. */
   #on(node: number, draws: Draws): number {
     const { assignment } = this.#evaluator
-    const count = node < 0 ? 0 : assignment.slotCountOn(node)
+    const count = assignment.slotCountOn(node)
     return count === 0 ? -1 : this.#free(assignment.slotAt(node, draws.below(count)))
+  }
+
+  /** A slot on a node that could be on another node. */
+  #comer(node: number, to: number, draws: Draws): number {
+    const { assignment } = this.#evaluator
+    const count = assignment.slotCountOn(node)
+    if (count === 0) return -1
+    let at = draws.below(count)
+    for (let i = Math.min(count, comersTried); i > 0; i--) {
+      const slot = this.#free(assignment.slotAt(node, at))
+      if (slot >= 0 && this.#reach.has(slot, to)) return slot
+      at = at + 1 === count ? 0 : at + 1
+    }
+    return -1
   }
 
   /** The slot, if another may take its place. */
   #free(slot: number): number {
     const { columns, place } = this.#evaluator.assignment
-    const node = place[slot] as number
+    const node = slot < 0 ? nowhere : (place[slot] as number)
     return node < 0 || columns.fixed[slot] === 1 || columns.eligible[node] !== 1 ? -1 : slot
   }
 }

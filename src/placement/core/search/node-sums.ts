@@ -1,9 +1,14 @@
 import { type Assignment, nowhere } from '../assignment.ts'
-import type { AboveThreshold, BoundRule, NodeCost } from '../goals/goal.ts'
+import type { AboveThreshold } from '../goals/goal.ts'
+import type { Limits } from './limits.ts'
+import type { NodeCosts } from './node-costs.ts'
 
 /**
  * What is free on each node, what is above thresholds, and what that costs, as the assignment changes. Load dimensions
- * stand in an order of its own: those that decide most often come first. @internal
+ * stand in an order of its own: those that decide most often come first.
+ *
+ * One node and one slot stand after all others and are nothing: what comes from nowhere comes from this node, and a replica
+ * that moves changes places with this slot. @internal
  */
 export class NodeSums {
   readonly width: number
@@ -11,28 +16,36 @@ export class NodeSums {
   readonly order: Int32Array
   /** slots × resources: what the replica takes, lead included. */
   readonly load: Float64Array
-  /** The same without the lead: what a node goes on holding while the replica is copied. */
-  readonly bare: Float64Array
+  /** slots × resources: what its home goes on holding while the replica is copied. */
+  readonly kept: Float64Array
   /** nodes × resources: what may still come. */
   readonly free: Float64Array
   /** nodes × resources: what is above the threshold; negative below it. */
   readonly over: Float64Array
   readonly weight: Float64Array
-  readonly transient: Uint8Array
-  readonly anyTransient: boolean
   /** What is above the thresholds of each node, times the weights. */
   readonly overCost: Float64Array
+  /** What is above the limits of each node, at the price that holds now. */
+  readonly lackCost: Float64Array
   /** In how many load dimensions each node is above its limits. */
   readonly lacking: Int32Array
   /** What each node costs by the goals that are sums over nodes of any other form. */
   readonly otherCost: Float64Array
   /** Pairs of a node and a load dimension above the limit. */
   exceeded = 0
+  /** Nodes above their limits: so many, in any order. */
+  lackingCount = 0
+  readonly lackingNodes: Int32Array
+  readonly #lackingAt: Int32Array
   readonly #assignment: Assignment
+  /** What the replica takes without the lead. */
+  readonly #bare: Float64Array
+  readonly #transient: Uint8Array
   readonly #limit: Float64Array
   readonly #threshold: Float64Array
   readonly #held: Int32Array
   readonly #costs: NodeCosts | undefined
+  #price: Float64Array | undefined
 
   constructor(
     assignment: Assignment,
@@ -50,21 +63,24 @@ export class NodeSums {
     this.width = width
     const weight = above?.weight ?? new Float64Array(width)
     this.order = decisiveFirst(columns.load, weight)
-    this.bare = this.arranged(columns.load)
-    this.load = columns.leaderLoad === undefined ? this.bare : this.bare.slice()
+    this.#bare = this.#arranged(columns.load, 1)
+    this.load = columns.leaderLoad === undefined ? this.#bare : this.#bare.slice()
     this.weight = this.arranged(weight)
-    this.transient = Uint8Array.from(
-      this.order,
-      (_, at) => limits.transient[this.order.indexOf(at)] as number,
-    )
-    this.anyTransient = this.transient.includes(1)
+    this.#transient = new Uint8Array(width)
+    this.order.forEach((at, r) => {
+      this.#transient[at] = limits.transient[r] as number
+    })
+    this.kept = this.#bare.map((amount, at) => (this.#transient[at % width] === 1 ? amount : 0))
     this.#limit = this.arranged(limits.limit)
     this.#threshold = this.arranged(above?.threshold ?? new Float64Array(nodeCount * width))
-    this.free = new Float64Array(nodeCount * width)
-    this.over = new Float64Array(nodeCount * width)
-    this.overCost = new Float64Array(nodeCount)
-    this.lacking = new Int32Array(nodeCount)
-    this.otherCost = new Float64Array(nodeCount)
+    this.free = new Float64Array((nodeCount + 1) * width).fill(Number.POSITIVE_INFINITY)
+    this.over = new Float64Array((nodeCount + 1) * width).fill(Number.NEGATIVE_INFINITY)
+    this.overCost = new Float64Array(nodeCount + 1)
+    this.lackCost = new Float64Array(nodeCount + 1)
+    this.lacking = new Int32Array(nodeCount + 1)
+    this.lackingNodes = new Int32Array(nodeCount)
+    this.#lackingAt = new Int32Array(nodeCount)
+    this.otherCost = new Float64Array(nodeCount + 1)
     for (let range = 0; range < columns.rangeCount; range++) {
       this.#lead(range, nowhere, assignment.leader[range] as number)
     }
@@ -73,22 +89,18 @@ export class NodeSums {
 
   /** Rows of amounts by load dimension, in this order. */
   arranged(rows: Float64Array): Float64Array {
-    const { width, order } = this
-    const result = new Float64Array(rows.length)
-    for (let row = 0; row < rows.length; row += width) {
-      for (let r = 0; r < width; r++) result[row + (order[r] as number)] = rows[row + r] as number
-    }
-    return result
+    return this.#arranged(rows, 0)
   }
 
-  /** What is above the limits of a node, at these prices. */
-  lackCost(node: number, price: Float64Array): number {
-    let sum = 0
-    for (let r = 0, at = node * this.width; r < this.width; r++, at++) {
-      const free = this.free[at] as number
-      if (free < 0) sum -= free * (price[r] as number)
-    }
-    return sum
+  /** What a unit above its limit costs from now on; undefined: limits hold. */
+  charge(price: Float64Array | undefined): void {
+    this.#price = price === undefined ? undefined : this.arranged(price)
+    for (let node = 0; node < this.lackCost.length; node++) this.lackCost[node] = this.#lackOf(node)
+  }
+
+  /** What everything above the limits is priced at. */
+  totalLack(): number {
+    return this.lackCost.reduce((sum, each) => sum + each, 0)
   }
 
   /** @internal */
@@ -117,7 +129,7 @@ export class NodeSums {
       const at = order[r] as number
       const used = usage[begin + r] as number
       const over = used - (this.#threshold[begin + at] as number)
-      const kept = this.transient[at] === 1 ? (held[begin + r] as number) : 0
+      const kept = this.#transient[at] === 1 ? (held[begin + r] as number) : 0
       const free = (this.#limit[begin + at] as number) - used - kept
       this.over[begin + at] = over
       this.free[begin + at] = free
@@ -125,9 +137,47 @@ export class NodeSums {
       if (free < 0) lacking++
     }
     this.overCost[node] = overCost
-    this.exceeded += lacking - (this.lacking[node] as number)
-    this.lacking[node] = lacking
+    const before = this.lacking[node] as number
+    if (lacking > 0 || before > 0) {
+      this.exceeded += lacking - before
+      this.lacking[node] = lacking
+      this.lackCost[node] = this.#lackOf(node)
+      if (lacking === 0 || before === 0) this.#list(node, lacking > 0)
+    }
     if (this.#costs !== undefined) this.otherCost[node] = this.#costs.at(usage, begin, node, 0, 0)
+  }
+
+  #list(node: number, lacks: boolean): void {
+    const nodes = this.lackingNodes
+    if (lacks) {
+      this.#lackingAt[node] = this.lackingCount
+      nodes[this.lackingCount++] = node
+      return
+    }
+    const at = this.#lackingAt[node] as number
+    const last = nodes[--this.lackingCount] as number
+    nodes[at] = last
+    this.#lackingAt[last] = at
+  }
+
+  #lackOf(node: number): number {
+    const price = this.#price
+    if (price === undefined || this.lacking[node] === 0) return 0
+    let sum = 0
+    for (let r = 0, at = node * this.width; r < this.width; r++, at++) {
+      const free = this.free[at] as number
+      if (free < 0) sum -= free * (price[r] as number)
+    }
+    return sum
+  }
+
+  #arranged(rows: Float64Array, empty: number): Float64Array {
+    const { width, order } = this
+    const result = new Float64Array(rows.length + empty * width)
+    for (let row = 0; row < rows.length; row += width) {
+      for (let r = 0; r < width; r++) result[row + (order[r] as number)] = rows[row + r] as number
+    }
+    return result
   }
 
   #lead(range: number, from: number, to: number): void {
@@ -136,10 +186,10 @@ export class NodeSums {
     const { width, order } = this
     for (let r = 0; r < width; r++) {
       const at = order[r] as number
-      if (from >= 0) this.load[from * width + at] = this.bare[from * width + at] as number
+      if (from >= 0) this.load[from * width + at] = this.#bare[from * width + at] as number
       if (to < 0) continue
       this.load[to * width + at] =
-        (this.bare[to * width + at] as number) + (leaderLoad[range * width + r] as number)
+        (this.#bare[to * width + at] as number) + (leaderLoad[range * width + r] as number)
     }
   }
 }
@@ -157,66 +207,4 @@ function decisiveFirst(load: Float64Array, weight: Float64Array): Int32Array {
     order[r] = at
   })
   return order
-}
-
-/** All limits of all rules as one column. @internal */
-export class Limits {
-  /** nodes × resources. */
-  readonly limit: Float64Array
-  /** By resource, 1 where a replica that goes holds its share until it has been copied. */
-  readonly transient: Uint8Array
-
-  constructor(nodeCount: number, width: number) {
-    this.limit = new Float64Array(nodeCount * width).fill(Number.POSITIVE_INFINITY)
-    this.transient = new Uint8Array(width)
-  }
-
-  /** Takes in the limits of a rule that is nothing else; false: it has to be asked by itself. */
-  take(rule: BoundRule): boolean {
-    if (rule.limits === undefined) return false
-    const { limit, transient } = rule.limits
-    const limited = transient.map((_, r) => {
-      for (let at = r; at < limit.length; at += transient.length) {
-        if (limit[at] !== Number.POSITIVE_INFINITY) return 1
-      }
-      return 0
-    })
-    const own = this.limit.some((each) => each !== Number.POSITIVE_INFINITY)
-    // What one rule counts while it is copied and another does not cannot be one column.
-    if (own && limited.some((is, r) => is === 1 && transient[r] !== this.transient[r])) return false
-    for (let at = 0; at < limit.length; at++) {
-      this.limit[at] = Math.min(this.limit[at] as number, limit[at] as number)
-    }
-    for (let r = 0; r < transient.length; r++) {
-      if (limited[r] === 1) this.transient[r] = transient[r] as number
-    }
-    return true
-  }
-}
-
-/** The costs of nodes that have no simpler form, put together. @internal */
-export class NodeCosts {
-  readonly #assignment: Assignment
-  readonly #costs: readonly { readonly cost: NodeCost; readonly weight: number }[]
-
-  constructor(
-    assignment: Assignment,
-    costs: readonly { readonly cost: NodeCost; readonly weight: number }[],
-  ) {
-    this.#assignment = assignment
-    this.#costs = costs
-  }
-
-  /** What a node costs with this usage, and so many replicas and leads more. */
-  at(usage: Float64Array, offset: number, node: number, replicas: number, leaders: number): number {
-    const { replicaCount, leaderCount } = this.#assignment
-    const replicasThen = (replicaCount[node] as number) + replicas
-    const leadersThen = (leaderCount[node] as number) + leaders
-    let sum = 0
-    for (let i = 0; i < this.#costs.length; i++) {
-      const each = this.#costs[i] as { cost: NodeCost; weight: number }
-      sum += each.weight * each.cost(usage, offset, node, replicasThen, leadersThen)
-    }
-    return sum
-  }
 }

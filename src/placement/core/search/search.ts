@@ -26,6 +26,11 @@ const mainEnd = 4
 /** How much warmer than at the end of the main part the repair begins. */
 const repairHeat = 3
 
+/** How dear it is when it is mended at last, how often that is tried, and with how many changes for each node. */
+const mendPrice = 1e4
+const mendRounds = 8
+const mendSteps = 500
+
 /** How far it cools down after that. */
 const quenchRange = 1e-3
 
@@ -120,7 +125,7 @@ export class Search {
       case 'repair':
         // Warm enough to find a way out, and ever dearer to stay.
         this.#raise(mainPrice * repairPrice ** part)
-        return this.#anneal(steps, this.#cold * repairHeat ** (1 - part))
+        return this.#anneal(steps, this.#cold * repairHeat ** (1 - part), true)
       case 'quench':
         return this.#anneal(steps, this.#cold * quenchRange ** part)
       case 'polish':
@@ -130,6 +135,7 @@ export class Search {
 
   /** Puts the best placement into the assignment. The search may go on afterwards. */
   finish(): void {
+    if (this.#hasExcess()) this.#mend()
     this.#best.restore()
     this.#current = this.#best.cost
   }
@@ -143,9 +149,10 @@ export class Search {
     if (phase === 'pilot') this.#relax(this.#mayRelax ? this.#basePrice : undefined)
     else if (phase === 'main') this.#choose()
     else if (phase === 'quench') {
-      this.#relax(undefined)
       // What is warm costs more than it will: only what could not be repaired is given up.
+      if (this.#hasExcess()) this.#mend()
       if (this.#hasExcess()) this.finish()
+      this.#relax(undefined)
     } else if (phase === 'polish') {
       this.#relax(undefined)
       this.finish()
@@ -180,11 +187,7 @@ export class Search {
   #explore(steps: number, part: number): void {
     const temperature = this.#hottest * pilotRange ** part
     this.#anneal(steps, temperature)
-    const price = this.#price
-    this.#pilot.note(
-      temperature,
-      this.#current + (price === undefined ? 0 : this.evaluator.priceOfExcess(price)),
-    )
+    this.#pilot.note(temperature, this.#current + this.evaluator.priceOfExcess)
   }
 
   /**
@@ -211,7 +214,43 @@ export class Search {
     this.evaluator.relax(price)
   }
 
-  #anneal(steps: number, temperature: number): void {
+  /**
+   * Brings what is above limits back within them: first to wherever there is room, then to where the best placement has it,
+   * whoever is in the way there next. Each replica goes back once at most, so it comes to an end.
+   */
+  #mend(): void {
+    const { evaluator } = this
+    const { assignment } = evaluator
+    const price = this.#price
+    this.#relax(this.#basePrice.map((each) => each * mendPrice))
+    for (let i = 0; i < mendRounds && this.#hasExcess(); i++) {
+      this.#anneal(mendSteps * evaluator.lackingCount, 0, true)
+    }
+    const { place } = this.#best
+    for (let went = true; went && this.#hasExcess(); ) {
+      went = false
+      const nodes = Array.from({ length: evaluator.lackingCount }, (_, i) => evaluator.lackingNode(i))
+      for (const node of nodes) {
+        for (const slot of assignment.slotsOn(node)) {
+          if (place[slot] === node) continue
+          const delta = evaluator.move(slot, place[slot] as number, Number.MAX_VALUE)
+          if (delta > Number.MAX_VALUE) continue
+          went = true
+          this.#move(slot, place[slot] as number, delta)
+        }
+      }
+    }
+    this.#relax(price)
+  }
+
+  #move(slot: number, to: number, delta: number): void {
+    const { penalty } = this.evaluator
+    this.evaluator.assignment.move(slot, to)
+    this.#best.note(slot)
+    this.#account(delta - penalty)
+  }
+
+  #anneal(steps: number, temperature: number, repairs = false): void {
     this.#temperature = temperature
     this.#neighbours.focus(temperature)
     const draws = this.#draws
@@ -219,7 +258,7 @@ export class Search {
     const evaluator = this.evaluator
     const { assignment } = evaluator
     for (let i = 0; i < steps; i++) {
-      const slot = neighbours.slot(draws)
+      const slot = repairs && draws.below(2) === 0 ? neighbours.misplaced(draws) : neighbours.slot(draws)
       // What may be lost is drawn first, so that what costs more is given up early.
       const most = temperature === 0 ? 0 : -temperature * Math.log(draws.unit())
       if (draws.below(2) === 0) {
@@ -237,10 +276,7 @@ export class Search {
         if (to < 0) continue
         const delta = evaluator.move(slot, to, most)
         if (delta > most) continue
-        const penalty = evaluator.penalty
-        assignment.move(slot, to)
-        this.#best.note(slot)
-        this.#account(delta - penalty)
+        this.#move(slot, to, delta)
       }
     }
   }

@@ -119,7 +119,7 @@ test('with limits relaxed, the price of a change is what is above limits after i
       if (!fine) continue
       assert.equal(value - penalty, delta)
       const before = limits.broken()
-      assert.equal(evaluator.priceOfExcess(price), before)
+      assert.equal(evaluator.priceOfExcess, before)
       assert.equal(evaluator.exceeded > 0, before > 0)
       if (swaps) assignment.swap(slot, other)
       else assignment.move(slot, to)
@@ -147,6 +147,31 @@ test('a search breaks nothing that was whole, makes it no worse, and its cost is
     assert.deepEqual(assignment.clone().usage, assignment.usage)
   }
   assert.ok(better >= 6, `${better} got better`)
+})
+
+test('a search may be stopped anywhere: what it leaves breaks nothing that was whole, and costs what it says', () => {
+  let stoppedAbove = 0
+  for (let seed = 1; seed <= 40; seed++) {
+    const { assignment, rules, goal, evaluator } = drawWorld(seed)
+    const before = rules.map((rule) => rule.broken())
+    const cost = goal.total()
+    const search = new Search(evaluator, cost, new SeededRandom(seed))
+    const until = 5 + ((seed * 37) % 190)
+    for (let i = 0; i < until; i++) search.slice(50, i / 200)
+    if (evaluator.exceeded > 0) stoppedAbove++
+    const known = search.cost
+    search.finish()
+    assert.equal(search.cost, goal.total(), `seed ${seed}`)
+    assert.ok(search.cost <= known)
+    rules.forEach((rule, i) => assert.ok(rule.broken() <= (before[i] as number), rule.name))
+    // And may go on afterwards.
+    for (let i = until; i < 200; i++) search.slice(50, i / 200)
+    search.finish()
+    assert.equal(search.cost, goal.total(), `seed ${seed}, to its end`)
+    rules.forEach((rule, i) => assert.ok(rule.broken() <= (before[i] as number), rule.name))
+    assert.deepEqual(assignment.clone().usage, assignment.usage)
+  }
+  assert.ok(stoppedAbove >= 5, `${stoppedAbove} searches were stopped above limits`)
 })
 
 test('the same seed, slices and progress give the same placement', () => {

@@ -31,10 +31,12 @@ test('no replica is ever allowed where it could not be, and all that can be draw
     const slots = upTo(columns.slotCount).filter((slot) => columns.fixed[slot] !== 1)
     const open = upTo(nodes).filter((node) => columns.eligible[node] === 1)
     const reach = new Reach(assignment, evaluator.limits, slots, open)
+    const untabled = new Reach(assignment, evaluator.limits, slots, open, 0)
     const draws = new Draws(random)
     for (let i = 0; i < 300; i++) {
       const slot = slots[random.integer(slots.length)] as number
       const node = open[random.integer(open.length)] as number
+      assert.equal(untabled.has(slot, node), reach.has(slot, node), 'a table says what is judged without one')
       if (!reach.has(slot, node)) {
         outOfReach++
         assert.equal(rule.allows(slot, node), false, `seed ${seed}: slot ${slot} to node ${node}`)
@@ -42,8 +44,13 @@ test('no replica is ever allowed where it could not be, and all that can be draw
         fits++
         assignment.move(slot, node)
       }
+      const closed = random.integer(nodes)
+      if (columns.eligible[closed] !== 1)
+        assert.ok(!reach.has(slot, closed) && !untabled.has(slot, closed), 'nothing comes to such a node')
       const some = reach.draw(slot, draws)
       if (some >= 0) assert.ok(reach.has(slot, some) && columns.eligible[some] === 1)
+      const other = untabled.draw(slot, draws)
+      if (other >= 0) assert.ok(reach.has(slot, other) && columns.eligible[other] === 1)
       const near = open.filter((each) => each % 2 === 0)
       const beside = near.length === 0 ? -1 : reach.drawFrom(slot, near, draws)
       if (beside >= 0) assert.ok(beside % 2 === 0 && reach.has(slot, beside))
