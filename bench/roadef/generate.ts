@@ -53,11 +53,11 @@ export function shapeLike(name: string, seed: number): Shape | undefined {
   if (size === undefined) return undefined
   const [processes, machines, resources, transient, services, locations, neighbourhoods] = size
   const [dependencies, balances] = [size[7], size[8]]
-  return {
-    ...{ processes, machines, resources, transient, services, locations, neighbourhoods },
-    ...{ dependencies, balances, seed },
-  }
+  const kinds = { services, transient, locations, neighbourhoods, dependencies, balances }
+  return { ...kinds, processes, machines, resources, seed }
 }
+
+const balance: Instance['balances'][number] = { first: 0, second: 1, target: 2, weight: 10 }
 
 /** Draws an instance with its initial assignment. */
 export function generate(shape: Shape): { instance: Instance; initial: Int32Array } {
@@ -112,12 +112,7 @@ export function generate(shape: Shape): { instance: Instance; initial: Int32Arra
       machines: machinesOf(random, used, scale, locationOf, neighbourhoodOf),
       services,
       processes,
-      balances:
-        width < 2
-          ? []
-          : Array.from({ length: shape.balances ?? 1 }, () => ({
-              ...{ first: 0, second: 1, target: 2, weight: 10 },
-            })),
+      balances: Array.from({ length: width < 2 ? 0 : (shape.balances ?? 1) }, () => balance),
       processMoveWeight: 1,
       serviceMoveWeight: 10,
       machineMoveWeight: 100,

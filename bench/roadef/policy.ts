@@ -25,7 +25,7 @@ import {
 } from 'keelson/placement'
 import type { Balance, Instance } from './instance.ts'
 
-/** An instance, ready for the  */
+/** An instance in the language of placement. */
 export interface Problem {
   readonly columns: PlacementColumns
   readonly rules: readonly Rule[]
@@ -112,16 +112,12 @@ function moveCosts(instance: Instance, processOf: Int32Array): Goal {
     processOf,
     (p) => (instance.processes[p]?.moveCost as number) * instance.processMoveWeight,
   )
-  const count = instance.machines.length
-  const way = new Float64Array(count * count)
-  instance.machines.forEach(({ moveCost }, from) => {
-    moveCost.forEach((cost, to) => {
-      way[from * count + to] = cost * instance.machineMoveWeight
-    })
-  })
+  const ways = instance.machines.map(({ moveCost }) => moveCost)
+  const { machineMoveWeight } = instance
   return moveGoal({
     name: 'moves',
-    cost: (slot, home, to) => (home === to ? 0 : (own[slot] as number) + (way[home * count + to] as number)),
+    cost: (slot, home, to) =>
+      home === to ? 0 : (own[slot] as number) + machineMoveWeight * (ways[home]?.[to] as number),
   })
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { checkSolution } from '../../bench/roadef/check.ts'
-import { formatModel, generate } from '../../bench/roadef/generate.ts'
+import { formatModel, generate, shapeLike } from '../../bench/roadef/generate.ts'
 import { improve } from '../../bench/roadef/improve.ts'
 import { BadFile, parseAssignment, parseModel } from '../../bench/roadef/instance.ts'
 import { bestKnown, instanceName } from '../../bench/roadef/known.ts'
@@ -89,6 +89,36 @@ for (const resources of [1, 3, 12]) {
     assert.deepEqual(improve(instance, initial, { steps: 60_000, seed: 1 }).solution, improved.solution)
   })
 }
+
+test('an instance like one of set B has its size, and breaks no rule', () => {
+  const published = shapeLike('b_1', 3)
+  assert.ok(published !== undefined)
+  const { instance, initial } = generate(published)
+  assert.deepEqual(checkSolution(instance, initial, initial).broken, [])
+  const { processes, machines, resources, services } = instance
+  assert.deepEqual([processes.length, machines.length, resources.length], [5000, 100, 12])
+  assert.equal(resources.filter(({ transient }) => transient).length, 4)
+  assert.ok(Math.abs(services.length - 2512) < 100, `${services.length} services`)
+  const dependencies = services.reduce((sum, { dependsOn }) => sum + dependsOn.length, 0)
+  assert.ok(dependencies > 2500 && dependencies < 5500, `${dependencies} dependencies`)
+  assert.ok(services.some(({ spread }) => spread > 1))
+  assert.equal(shapeLike('toString', 3), undefined)
+})
+
+test('little time is enough to make it better, and what limits were exceeded for is not given up', () => {
+  for (let seed = 1; seed <= 4; seed++) {
+    const { instance, initial } = generate({ ...shape, processes: 400, machines: 20, resources: 6, seed })
+    const before = checkSolution(instance, initial, initial)
+    for (const steps of [10, 1000, 8000]) {
+      const improved = improve(instance, initial, { steps, seed })
+      const after = checkSolution(instance, initial, improved.solution)
+      assert.deepEqual(after.broken, [])
+      assert.equal(after.cost, BigInt(improved.cost))
+      assert.ok(after.cost <= before.cost)
+      if (steps > 10) assert.ok(after.cost < before.cost)
+    }
+  }
+})
 
 const badModels: readonly (readonly [string, string, RegExp])[] = [
   ['nothing', '', /line 1: number of resources: the file ends/],

@@ -1,11 +1,11 @@
 import { checkInteger, checkObject } from '../../../core/arguments.ts'
 import { KeelsonError } from '../../../core/errors.ts'
 import type { Random } from '../../../core/random.ts'
-import { Best } from './best.ts'
 import { Draws } from './draws.ts'
 import type { Evaluator } from './evaluator.ts'
 import { Neighbours } from './neighbours.ts'
 import { PilotRun, phaseAt, pilotRange, type SearchPhase } from './schedule.ts'
+import { Walk } from './walk.ts'
 
 /** What exceeds a limit costs so many times what it costs above a threshold. */
 const excessPrice = 2
@@ -18,18 +18,13 @@ const repairPrice = 300
 const mainCurve = 0.85
 
 /** How much hotter than where the pilot got better than a descent the main part begins. */
-const mainHeat = 20
+const mainHeat = 8
 
 /** How much warmer than where the pilot was nearly done the main part ends: what is left goes quickly. */
 const mainEnd = 4
 
 /** How much warmer than at the end of the main part the repair begins. */
 const repairHeat = 3
-
-/** How dear it is when it is mended at last, how often that is tried, and with how many changes for each node. */
-const mendPrice = 1e4
-const mendRounds = 8
-const mendSteps = 500
 
 /** How far it cools down after that. */
 const quenchRange = 1e-3
@@ -48,22 +43,18 @@ export class Search {
   readonly evaluator: Evaluator
   /** Changes that were tried so far. */
   steps = 0
-  /** Changes that were made so far. */
-  accepted = 0
-  #current: number
-  readonly #best: Best
+  readonly #walk: Walk
   readonly #draws: Draws
   readonly #neighbours: Neighbours
-  /** Whether all limits held at the start: what was exceeded then must not get worse, so it gets no price. */
-  readonly #mayRelax: boolean
   #phase: SearchPhase = 'descent'
-  #descended: number
   #temperature = 0
+  /** What it cost when the descent was over. */
+  #descended: number
   #hottest = 0
   #hot = 0
   #cold = 0
-  /** What a unit above its limit costs, by load dimension; undefined: limits hold. */
-  #price: Float64Array | undefined
+  #repairHeat = repairHeat
+  /** What a unit above its limit costs at first, by load dimension. */
   #basePrice: Float64Array = new Float64Array(0)
   readonly #pilot: PilotRun = new PilotRun()
 
@@ -78,17 +69,20 @@ export class Search {
       )
     }
     this.evaluator = evaluator
-    this.#current = cost
     this.#descended = cost
-    this.#best = new Best(evaluator.assignment, cost)
     this.#draws = new Draws(random)
     this.#neighbours = new Neighbours(evaluator)
-    this.#mayRelax = evaluator.exceeded === 0
+    this.#walk = new Walk(evaluator, this.#neighbours, this.#draws, cost)
   }
 
   /** What the best placement so far costs. */
   get cost(): number {
-    return this.#best.cost
+    return this.#walk.best.cost
+  }
+
+  /** Changes that were made so far. */
+  get accepted(): number {
+    return this.#walk.accepted
   }
 
   /** What it is at. */
@@ -112,50 +106,57 @@ export class Search {
     }
     this.steps += steps
     if (this.#neighbours.slots.length === 0 || this.#neighbours.nodes.length === 0) return
-    const { phase, part } = phaseAt(progress, this.#mayRelax)
+    const { phase, part } = phaseAt(progress, this.#walk.mayRelax)
     if (phase !== this.#phase) this.#enter(phase)
-    switch (phase) {
-      case 'descent':
-        return this.#anneal(steps, 0)
-      case 'pilot':
-        return this.#explore(steps, part)
-      case 'main':
-        this.#raise(mainPrice ** part)
-        return this.#anneal(steps, this.#hot * (this.#cold / this.#hot) ** (part ** mainCurve))
-      case 'repair':
-        // Warm enough to find a way out, and ever dearer to stay.
-        this.#raise(mainPrice * repairPrice ** part)
-        return this.#anneal(steps, this.#cold * repairHeat ** (1 - part), true)
-      case 'quench':
-        return this.#anneal(steps, this.#cold * quenchRange ** part)
-      case 'polish':
-        return this.#anneal(steps, 0)
+    this.#temperature = this.#temperatureAt(phase, part)
+    if (phase === 'main') this.#raise(mainPrice ** part)
+    // Warm enough to find a way out, and ever dearer to stay.
+    else if (phase === 'repair') this.#raise(mainPrice * repairPrice ** part)
+    this.#walk.go(steps, this.#temperature, phase === 'repair')
+    if (phase === 'pilot') {
+      this.#pilot.note(this.#temperature, this.#walk.current + this.evaluator.priceOfExcess)
     }
   }
 
   /** Puts the best placement into the assignment. The search may go on afterwards. */
   finish(): void {
-    if (this.#hasExcess()) this.#mend()
-    this.#best.restore()
-    this.#current = this.#best.cost
+    if (this.#walk.hasExcess) this.#walk.mend(this.#basePrice)
+    this.#walk.restore()
+  }
+
+  #temperatureAt(phase: SearchPhase, part: number): number {
+    switch (phase) {
+      case 'pilot':
+        return this.#hottest * pilotRange ** part
+      case 'main':
+        return this.#hot * (this.#cold / this.#hot) ** (part ** mainCurve)
+      case 'repair':
+        return this.#cold * this.#repairHeat ** (1 - part)
+      case 'quench':
+        return this.#cold * quenchRange ** part
+      default:
+        return 0
+    }
   }
 
   #enter(phase: SearchPhase): void {
+    const walk = this.#walk
     if (this.#phase === 'descent') {
-      this.#descended = this.#current
+      this.#descended = walk.current
       this.#calibrate()
     }
     this.#phase = phase
-    if (phase === 'pilot') this.#relax(this.#mayRelax ? this.#basePrice : undefined)
+    if (phase === 'pilot') walk.relax(walk.mayRelax ? this.#basePrice : undefined)
     else if (phase === 'main') this.#choose()
+    else if (phase === 'repair') this.#repairHeat = walk.hasExcess ? repairHeat : 1
     else if (phase === 'quench') {
       // What is warm costs more than it will: only what could not be repaired is given up.
-      if (this.#hasExcess()) this.#mend()
-      if (this.#hasExcess()) this.finish()
-      this.#relax(undefined)
+      if (walk.hasExcess) walk.mend(this.#basePrice)
+      if (walk.hasExcess) walk.restore()
+      walk.relax(undefined)
     } else if (phase === 'polish') {
-      this.#relax(undefined)
       this.finish()
+      walk.relax(undefined)
     }
   }
 
@@ -184,12 +185,6 @@ export class Search {
     this.#basePrice = mean.map((each) => Math.max(1, Math.ceil((excessPrice * unit) / Math.max(each, 1e-9))))
   }
 
-  #explore(steps: number, part: number): void {
-    const temperature = this.#hottest * pilotRange ** part
-    this.#anneal(steps, temperature)
-    this.#pilot.note(temperature, this.#current + this.evaluator.priceOfExcess)
-  }
-
   /**
    * From well above the temperature at which a pilot got better than a descent to somewhat above that at which it was nearly
    * done: slow cooling is decided while it is warmer than quick cooling.
@@ -206,89 +201,6 @@ export class Search {
 
   /** Makes excess so many times dearer than at first, where it is allowed at all. */
   #raise(factor: number): void {
-    if (this.#price !== undefined) this.#relax(this.#basePrice.map((price) => Math.ceil(price * factor)))
-  }
-
-  #relax(price: Float64Array | undefined): void {
-    this.#price = price
-    this.evaluator.relax(price)
-  }
-
-  /**
-   * Brings what is above limits back within them: first to wherever there is room, then to where the best placement has it,
-   * whoever is in the way there next. Each replica goes back once at most, so it comes to an end.
-   */
-  #mend(): void {
-    const { evaluator } = this
-    const { assignment } = evaluator
-    const price = this.#price
-    this.#relax(this.#basePrice.map((each) => each * mendPrice))
-    for (let i = 0; i < mendRounds && this.#hasExcess(); i++) {
-      this.#anneal(mendSteps * evaluator.lackingCount, 0, true)
-    }
-    const { place } = this.#best
-    for (let went = true; went && this.#hasExcess(); ) {
-      went = false
-      const nodes = Array.from({ length: evaluator.lackingCount }, (_, i) => evaluator.lackingNode(i))
-      for (const node of nodes) {
-        for (const slot of assignment.slotsOn(node)) {
-          if (place[slot] === node) continue
-          const delta = evaluator.move(slot, place[slot] as number, Number.MAX_VALUE)
-          if (delta > Number.MAX_VALUE) continue
-          went = true
-          this.#move(slot, place[slot] as number, delta)
-        }
-      }
-    }
-    this.#relax(price)
-  }
-
-  #move(slot: number, to: number, delta: number): void {
-    const { penalty } = this.evaluator
-    this.evaluator.assignment.move(slot, to)
-    this.#best.note(slot)
-    this.#account(delta - penalty)
-  }
-
-  #anneal(steps: number, temperature: number, repairs = false): void {
-    this.#temperature = temperature
-    this.#neighbours.focus(temperature)
-    const draws = this.#draws
-    const neighbours = this.#neighbours
-    const evaluator = this.evaluator
-    const { assignment } = evaluator
-    for (let i = 0; i < steps; i++) {
-      const slot = repairs && draws.below(2) === 0 ? neighbours.misplaced(draws) : neighbours.slot(draws)
-      // What may be lost is drawn first, so that what costs more is given up early.
-      const most = temperature === 0 ? 0 : -temperature * Math.log(draws.unit())
-      if (draws.below(2) === 0) {
-        const other = neighbours.partner(slot, draws)
-        if (other < 0) continue
-        const delta = evaluator.swap(slot, other, most)
-        if (delta > most) continue
-        const penalty = evaluator.penalty
-        assignment.swap(slot, other)
-        this.#best.note(slot)
-        this.#best.note(other)
-        this.#account(delta - penalty)
-      } else {
-        const to = neighbours.target(slot, draws)
-        if (to < 0) continue
-        const delta = evaluator.move(slot, to, most)
-        if (delta > most) continue
-        this.#move(slot, to, delta)
-      }
-    }
-  }
-
-  /** Whether limits are exceeded because they could be, for a price. */
-  #hasExcess(): boolean {
-    return this.#mayRelax && this.evaluator.exceeded > 0
-  }
-
-  #account(delta: number): void {
-    this.accepted++
-    this.#current += delta
-    if (this.#current < this.#best.cost && !this.#hasExcess()) this.#best.take(this.#current)
+    if (this.#walk.mayRelax) this.#walk.relax(this.#basePrice.map((price) => Math.ceil(price * factor)))
   }
 }
