@@ -38,11 +38,10 @@ const defaults = [
   // The default for a pipe differs between Node 20 and later.
   ...(has('--test-reporter') ? [] : ['--test-reporter=spec']),
 ]
-const isOld = Number(process.versions.node.split('.')[0]) < 24
-const preload = isOld ? [`--import=${new URL('lean-test-hooks.mjs', import.meta.url)}`] : []
+const preload = `--import=${new URL('lean-test-hooks.mjs', import.meta.url)}`
 const child = spawn(
   process.execPath,
-  ['--enable-source-maps', ...preload, '--test', ...defaults, ...options, ...files],
+  ['--enable-source-maps', preload, '--test', ...defaults, ...options, ...files],
   { stdio: 'inherit' },
 )
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
