@@ -648,6 +648,7 @@ export const decoders: readonly Decoder[] = [
             chosen: 'n1',
             target: { sequence: 3, index: 9 },
             lossless: true,
+            passedOver: ['n3'],
           },
         }),
       ),

@@ -13,7 +13,8 @@ import {
 
 /**
  * Changes of the members of replica sets as jobs. Every step is an epoch or works towards one; a job that is cancelled or
- * fails goes on to the epoch in which the suspect stays.
+ * fails goes on to the epoch in which the suspect stays, until that is sealed, however long it takes: the next change would
+ * have to wait for that as well.
  *
  * @throws KeelsonError `INVALID_OPTION`
  */
@@ -22,8 +23,12 @@ export function setChangeJob(ports: ReplicaSetPorts): JobType<SetChangeState> {
   const rules = new SetChangeRules()
   return {
     ...setChangeForm,
-    run: (context) => new Change(checked, context).drive((view) => rules.next(context.state.change, view)),
-    revert: (context) => new Change(checked, context).drive((view) => rules.undo(context.state.change, view)),
+    run: (context) =>
+      new Change(checked, context).drive((view) => rules.next(context.state.change, view), {
+        patient: false,
+      }),
+    revert: (context) =>
+      new Change(checked, context).drive((view) => rules.undo(context.state.change, view), { patient: true }),
   }
 }
 
@@ -39,7 +44,11 @@ class Change {
     this.#work = new ReplicaSetWork(ports, context.state.name, context.signal)
   }
 
-  async drive(decide: (view: SetView) => SetStep): Promise<string> {
+  /** `patient`: it waits as long as it takes. */
+  async drive(
+    decide: (view: SetView) => SetStep,
+    { patient }: { readonly patient: boolean },
+  ): Promise<string> {
     const { env, pollIntervalMs } = this.#ports
     const { change } = this.#context.state
     let standing = ''
@@ -66,10 +75,25 @@ class Change {
         standing = standsAt
         sinceMs = env.clock.monotonicMs()
       }
-      this.#checkTime(step, env.clock.monotonicMs() - sinceMs, view)
+      if (!patient) this.#checkTime(step, env.clock.monotonicMs() - sinceMs, view)
       this.#tell(step, view)
-      if (await this.#take(step, seen)) continue
+      if (await this.#taken(step, seen, patient)) continue
       await this.#context.sleep(pollIntervalMs)
+    }
+  }
+
+  /** What a member refuses while something is undone is asked of it again. */
+  async #taken(
+    step: Exclude<SetStep, { type: 'done' | 'abandon' }>,
+    seen: StoredReplicaSet,
+    patient: boolean,
+  ): Promise<boolean> {
+    try {
+      return await this.#take(step, seen)
+    } catch (error) {
+      if (!patient || step.type !== 'install' || this.#context.signal.aborted) throw error
+      this.#context.progress(`${step.why}; a member refuses that: ${(error as Error).message}`)
+      return false
     }
   }
 

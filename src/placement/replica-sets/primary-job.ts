@@ -1,6 +1,7 @@
 import { KeelsonError } from '../../core/errors.ts'
 import type { JobContext, JobType } from '../../jobs/job-type.ts'
-import type { SetView } from './core/change.ts'
+import type { NodeId } from '../../model/ids.ts'
+import type { ReplicaSetRecord, SetView } from './core/change.ts'
 import { type PrimaryProgress, PrimaryRules, type PrimaryStep } from './core/primary.ts'
 import type { PrimaryStop } from './host.ts'
 import type { PrimaryChangeState } from './record.ts'
@@ -14,7 +15,8 @@ import {
 
 /**
  * Changes of the primary of replica sets as jobs. Until a new sequence is minted a change is undone by having the old primary
- * resume; after that it goes on to its end, since nobody else could take writes.
+ * resume; after that it goes on to its end, since nobody else could take writes: who was to be primary and does not begin is
+ * passed over, and where no quorum answers it waits for one, as long as nobody cancels it.
  *
  * @throws KeelsonError `INVALID_OPTION`
  */
@@ -23,7 +25,7 @@ export function primaryChangeJob(ports: ReplicaSetPorts): JobType<PrimaryChangeS
   const rules = new PrimaryRules()
   return {
     ...primaryChangeForm,
-    run: (context) => new Reparenting(checked, rules, context).drive(),
+    run: (context) => new Reparenting(checked, rules, context).drive({ patient: true }),
     revert: (context) => new Reparenting(checked, rules, context).undo(),
   }
 }
@@ -34,6 +36,10 @@ class Reparenting {
   readonly #rules: PrimaryRules
   readonly #context: JobContext<PrimaryChangeState>
   readonly #work: ReplicaSetWork
+  /** Who was to be primary last, and how far its log was. */
+  #furthest = { of: '', index: 0 }
+  /** That one refused to begin, for good. */
+  #refuses = false
 
   constructor(ports: CheckedReplicaSetPorts, rules: PrimaryRules, context: JobContext<PrimaryChangeState>) {
     this.#ports = ports
@@ -42,14 +48,20 @@ class Reparenting {
     this.#work = new ReplicaSetWork(ports, context.state.name, context.signal)
   }
 
-  async drive(): Promise<string> {
+  /** `patient`: once a sequence is minted it waits as long as it takes. */
+  async drive({ patient }: { readonly patient: boolean }): Promise<string> {
     const { env, pollIntervalMs, stepTimeoutMs, maximumOutageMs } = this.#ports
     let standing = ''
     let sinceMs = env.clock.monotonicMs()
+    let chosenSinceMs = sinceMs
     for (;;) {
       const { seen, view } = await this.#work.look()
       const progress = await this.#progress(view)
-      const step = this.#rules.next(this.#context.state.change, progress, view)
+      if (this.#hasMoved(progress, view)) chosenSinceMs = env.clock.monotonicMs()
+      const overdue = this.#refuses || env.clock.monotonicMs() - chosenSinceMs >= maximumOutageMs
+      const next = this.#rules.next(this.#context.state.change, progress, view)
+      const settled = next.type === 'done' || next.type === 'refuse'
+      const step = overdue && !settled ? (this.#rules.instead(progress, view) ?? next) : next
       if (step.type === 'done') return this.#outcome(progress, seen)
       if (step.type === 'refuse') throw this.#refused(step.why)
       // While nobody takes writes time runs for all that is done together.
@@ -60,7 +72,8 @@ class Reparenting {
         standing = standsAt
         sinceMs = env.clock.monotonicMs()
       }
-      const limitMs = nobody ? maximumOutageMs : stepTimeoutMs
+      const forever = patient && progress.sequence !== undefined
+      const limitMs = nobody ? maximumOutageMs : forever ? Number.POSITIVE_INFINITY : stepTimeoutMs
       if (env.clock.monotonicMs() - sinceMs >= limitMs) throw this.#work.tooLate(step.why, limitMs, view)
       this.#tell(step, view)
       if (await this.#take(step, progress, seen)) continue
@@ -75,7 +88,8 @@ class Reparenting {
     if (progress.sequence !== undefined) {
       const { sequence, chosen } = progress
       // Nobody else can take writes: a change whose sequence is minted goes on to its end.
-      if (this.#context.ending === 'cancelled') return `could not be undone any more: ${await this.drive()}`
+      if (this.#context.ending === 'cancelled')
+        return `could not be undone any more: ${await this.drive({ patient: false })}`
       const who = chosen ?? change.to ?? 'nobody yet'
       return `sequence ${sequence} is minted for ${who}, and older ones are refused where it is installed: change the primary again when its members are back`
     }
@@ -116,6 +130,7 @@ class Reparenting {
       chosen: undefined,
       target: undefined,
       lossless: true,
+      passedOver: [],
     }
     await this.#context.checkpoint({ ...state, progress })
     return progress
@@ -163,12 +178,37 @@ class Reparenting {
       case 'catchUp':
         await this.#work.ask((call) => host.catchUp(name, step.nodeId, step.source, step.position, call))
         return false
-      case 'promote': {
-        const { set, sequence } = record
-        await this.#work.ask((call) => host.promote(step.nodeId, { name, set, sequence }, call))
-        return false
-      }
+      case 'promote':
+        return this.#promote(step.nodeId, record)
     }
+  }
+
+  async #promote(nodeId: NodeId, { set, sequence }: ReplicaSetRecord): Promise<boolean> {
+    const { host } = this.#ports
+    try {
+      await this.#work.ask((call) => host.promote(nodeId, { name: this.#work.name, set, sequence }, call))
+    } catch (error) {
+      if (this.#context.signal.aborted || !KeelsonError.is(error)) throw error
+      // It refuses for good: another one may be able to.
+      this.#refuses = true
+      this.#context.progress(`${nodeId} refuses to be primary: ${error.message}`)
+    }
+    return false
+  }
+
+  /** Whether it was decided anew who is to be primary, or that one has come further than ever before. */
+  #hasMoved({ sequence, chosen }: PrimaryProgress, view: SetView): boolean {
+    const of = `${sequence} ${chosen}`
+    const index = chosen === undefined ? 0 : (view.members.get(chosen)?.position.index ?? 0)
+    if (
+      chosen !== undefined &&
+      sequence !== undefined &&
+      of === this.#furthest.of &&
+      index <= this.#furthest.index
+    )
+      return false
+    this.#furthest = { of, index }
+    return true
   }
 
   async #mint(
@@ -179,11 +219,14 @@ class Reparenting {
     const { record } = seen
     const { grant } = this.#ports
     const { signal, state } = this.#context
-    const before = { primary: progress.from, sequence: progress.fromSequence }
+    const first = progress.sequence === undefined
+    const before = first
+      ? { primary: progress.from, sequence: progress.fromSequence }
+      : { primary: progress.chosen, sequence: progress.sequence }
     const sequence =
       grant === undefined
         ? record.sequence + 1
-        : await grant(this.#work.name, to ?? state.change.to, before, { signal })
+        : await grant(this.#work.name, first ? (to ?? state.change.to) : undefined, before, { signal })
     if (!Number.isSafeInteger(sequence) || sequence <= record.sequence)
       throw new KeelsonError(
         'CONFLICT',
@@ -192,7 +235,15 @@ class Reparenting {
           retryable: false,
         },
       )
-    const next = { ...progress, sequence, ...(to === undefined ? {} : { chosen: to }) }
+    const passedOver = progress.chosen === undefined ? [] : [progress.chosen]
+    const next: PrimaryProgress = {
+      ...progress,
+      sequence,
+      chosen: to,
+      target: undefined,
+      passedOver: [...progress.passedOver, ...passedOver],
+    }
+    this.#refuses = false
     await this.#context.txn(replaceReplicaSet(this.#work.name, seen, { ...record, primary: to, sequence }), {
       ...state,
       progress: next,
@@ -225,8 +276,10 @@ class Reparenting {
 
   #outcome(progress: PrimaryProgress, seen: StoredReplicaSet): string {
     const { record } = seen
-    const { from, lossless } = progress
-    const what = `${record.primary} is primary with sequence ${record.sequence}${from === undefined || from === record.primary ? '' : ` after ${from}`}`
+    const { from, lossless, passedOver } = progress
+    const after = from === undefined || from === record.primary ? '' : ` after ${from}`
+    const without = passedOver.length === 0 ? '' : `, ${passedOver.join(', ')} did not begin`
+    const what = `${record.primary} is primary with sequence ${record.sequence}${after}${without}`
     if (lossless) return `${what}; no acknowledged write is lost`
     return `${what}; FORCED without a read quorum: acknowledged writes may be lost`
   }

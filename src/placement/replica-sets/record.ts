@@ -1,5 +1,6 @@
 import { decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import type { NodeId } from '../../model/ids.ts'
 import type { ReplicaSetRecord, SetChange } from './core/change.ts'
 import type { LogPosition } from './core/member.ts'
 import type { PrimaryChange, PrimaryProgress } from './core/primary.ts'
@@ -125,6 +126,7 @@ export function encodePrimaryChange({ name, change, progress }: PrimaryChangeSta
           progress.chosen ?? null,
           plainPosition(progress.target),
           progress.lossless,
+          [...progress.passedOver],
         ],
   ]
 }
@@ -142,7 +144,7 @@ export function decodePrimaryChange(value: Plain): PrimaryChangeState {
 }
 
 function readProgress(fields: Fields): PrimaryProgress {
-  return {
+  const progress = {
     from: fields.optional((f) => f.string('from')),
     fromSequence: fields.uint('fromSequence'),
     stopping: fields.boolean('stopping'),
@@ -152,6 +154,14 @@ function readProgress(fields: Fields): PrimaryProgress {
     target: fields.optional((f) => readPosition(f.nested('target'))),
     lossless: fields.boolean('lossless'),
   }
+  // One of an older release ends here.
+  return { ...progress, passedOver: fields.more ? readNames(fields.nested('passedOver')) : [] }
+}
+
+function readNames(fields: Fields): NodeId[] {
+  const names: NodeId[] = []
+  while (fields.more) names.push(fields.string('nodeId'))
+  return names
 }
 
 function plainPosition(position: LogPosition | undefined): Plain {

@@ -18,7 +18,10 @@ export interface ReplicaSetTuning {
   readonly stepTimeoutMs: number
   /** How long a candidate may take to be complete, as long as its log grows. */
   readonly hydrateTimeoutMs: number
-  /** How long nobody takes writes in a planned change, before the old primary resumes. */
+  /**
+   * How long nobody takes writes in a planned change, before the old primary resumes; and once there is no way back, how long
+   * who is to be primary has to begin or come closer to it, before another one is elected.
+   */
   readonly maximumOutageMs: number
 }
 
@@ -42,7 +45,8 @@ export interface ReplicaSetPorts extends Partial<ReplicaSetTuning> {
   /**
    * Grants the next sequence to a new primary, which is higher than the one of before: where the sequences are those of
    * session leases, by having the lease handed on or, in an emergency, by having the old holder's session revoked. Called
-   * again with the same arguments after a change of leaders. Default: one more than the last.
+   * again with the same arguments after a change of leaders; and without a `to` where the one before was granted its sequence
+   * and does not begin. Default: one more than the last.
    */
   readonly grant?: (
     name: string,

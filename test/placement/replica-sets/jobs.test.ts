@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { KeelsonError } from '../../../src/core/errors.ts'
 import type { Job } from '../../../src/jobs/index.ts'
 import { QuorumSet } from '../../../src/placement/index.ts'
 import type { StoreFault } from '../../support/faulty-store.ts'
@@ -40,6 +41,68 @@ suite('a planned change of primary', () => {
     )
     assert.equal(job.outcome, 'a takes writes again')
     await world.write('two')
+    await world.close()
+  })
+
+  test('whose new primary dies once there is no way back goes on by itself: another one begins', async () => {
+    for (const how of ['crash', 'wipe', 'refuse'] as const) {
+      const world = new SetWorld()
+      await world.begin(six, aurora)
+      await world.lead({ tuning: { maximumOutageMs: 1500, stepTimeoutMs: 3000 } })
+      await world.write('one')
+      const { promote } = world.host
+      world.host.promote = async (nodeId, ...rest) => {
+        if (nodeId === 'c' && how === 'refuse')
+          throw new KeelsonError('QUARANTINED', 'c has lost what it sent')
+        return nodeId === 'c' ? undefined : promote.call(world.host, nodeId, ...rest)
+      }
+      const job = await world.sets.changePrimary(setName, { to: 'c' }, { reason: 'a test' })
+      await world.time.untilTrue('it is minted', async () => (await world.record()).sequence === 2)
+      if (how === 'crash') world.crash('c')
+      if (how === 'wipe') world.wipe('c')
+      const ended = await world.ended(job)
+      assert.equal(ended.status, 'succeeded', `${how}: ${ended.lastError?.message}`)
+      assert.match(
+        ended.outcome ?? '',
+        /^a is primary with sequence 3, c did not begin; no acknowledged write/,
+      )
+      await world.write('two')
+      world.host.promote = promote
+      world.restart('c')
+      await world.advance(2000)
+      assert.equal(world.host.primary()?.nodeId, 'a')
+      await world.close()
+    }
+  })
+
+  test('that finds no quorum once there is no way back waits for one, and ends when a person gives up', async () => {
+    const world = new SetWorld()
+    await world.begin(['a', 'b', 'c'])
+    await world.lead({ tuning: { maximumOutageMs: 1000, stepTimeoutMs: 2000 } })
+    await world.write('one')
+    const minted = async (to: string, sequence: number): Promise<Job> => {
+      const job = await world.sets.changePrimary(setName, { to }, { reason: 'a test' })
+      await world.time.untilTrue('it is minted', async () => (await world.record()).sequence === sequence)
+      for (const nodeId of ['a', 'b', 'c']) if (nodeId !== 'a') world.crash(nodeId)
+      await world.advance(30_000)
+      assert.equal((await world.jobs.get(job.jobId))?.status, 'running')
+      return job
+    }
+    const first = await minted('b', 2)
+    assert.deepEqual((await world.jobs.get(first.jobId))?.waitingFor, ['b', 'c'])
+    for (const nodeId of ['b', 'c']) world.restart(nodeId)
+    const ended = await world.ended(first)
+    assert.equal(ended.status, 'succeeded', ended.lastError?.message)
+    await world.write('two')
+    const { sequence, primary } = await world.record()
+    const second = await minted(primary === 'b' ? 'c' : 'b', sequence + 1)
+    await world.jobs.cancel(second.jobId, 'it is forced')
+    const over = await world.ended(second)
+    assert.equal(over.status, 'failed')
+    assert.match(over.outcome ?? '', /could not be undone: no progress for 2000 ms/)
+    for (const nodeId of ['b', 'c']) world.restart(nodeId)
+    assert.equal((await world.changePrimary({ emergency: true })).status, 'succeeded')
+    await world.write('three')
     await world.close()
   })
 
@@ -221,6 +284,29 @@ suite('a change of members', () => {
       set.slots.at(-1)?.map(({ nodeId }) => nodeId),
       ['f'],
     )
+    await world.close()
+  })
+
+  test('that cannot be sealed while it is undone is sealed when the members are back, whoever leads by then', async () => {
+    const world = new SetWorld()
+    await world.begin(six, aurora)
+    const close = await world.lead({ tuning: { stepTimeoutMs: 1000, hydrateTimeoutMs: 1000 } })
+    await world.write('one')
+    for (const other of six) world.cut.add(`g ${other}`)
+    const job = await world.changeMember({ suspect: 'f', candidate: 'g', mayReturn: false })
+    await world.time.untilTrue('they are two', async () => (await world.record()).set.epoch === 2)
+    await world.advance(200)
+    for (const nodeId of ['b', 'c', 'd', 'e', 'f']) world.crash(nodeId)
+    await world.jobs.cancel(job.jobId, 'another day')
+    await world.advance(20_000)
+    assert.equal((await world.record()).set.epoch, 3)
+    assert.equal((await world.jobs.get(job.jobId))?.status, 'reverting')
+    await world.time.until(close())
+    await world.lead({ tuning: { stepTimeoutMs: 1000 } })
+    for (const nodeId of ['b', 'c', 'd', 'e', 'f']) world.restart(nodeId)
+    const ended = await world.ended(job)
+    assert.match(ended.outcome ?? '', /^f stays, epoch 3/)
+    world.audit.rested(await world.record())
     await world.close()
   })
 

@@ -128,6 +128,34 @@ suite('planted mistakes in replica sets are caught', () => {
     assert.match(await caught(PrimaryRules.prototype, { mostAdvanced: changed }), lost)
   })
 
+  test('another primary under the sequence of one that was passed over', async () => {
+    const { instead } = PrimaryRules.prototype
+    const changed: typeof instead = function (this: PrimaryRules, progress, view) {
+      const { chosen, target, lossless } = progress
+      const step = instead.call(this, progress, view)
+      if (step === undefined || target === undefined) return step
+      const other = view.record.set.members.find(
+        ({ nodeId }) =>
+          nodeId !== chosen && this.mayLead(nodeId, view.record.set) && view.members.has(nodeId),
+      )?.nodeId as string
+      return { type: 'choose', nodeId: other, target, lossless, why: 'it does not begin' }
+    }
+    assert.match(
+      await caught(PrimaryRules.prototype, { instead: changed }),
+      /only \w acts under sequence|sequence \d+ has one primary/,
+    )
+  })
+
+  test('an epoch that is left unsealed when its change was undone', async () => {
+    const { undo } = SetChangeRules.prototype
+    const changed: typeof undo = function (this: SetChangeRules, change, view) {
+      const step = undo.call(this, change, view)
+      if (step.type !== 'install') return step
+      return this.done(change.candidate, view.record.set, 'the suspect stays')
+    }
+    assert.match(await caught(SetChangeRules.prototype, { undo: changed }), /is left unsealed/)
+  })
+
   test('a new primary that does not wait until it has what was heard', async () => {
     assert.match(await caught(PrimaryRules.prototype, { hasReached: () => true }), lost)
   })

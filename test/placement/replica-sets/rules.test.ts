@@ -375,6 +375,7 @@ suite('a change of primary', () => {
     chosen: undefined,
     target: undefined,
     lossless: true,
+    passedOver: [],
   }
   const stopped = { ...fresh, stopping: true, stoppedAt: { sequence: 1, index: 12 } }
   const minted = { ...stopped, sequence: 2, chosen: 'b' }

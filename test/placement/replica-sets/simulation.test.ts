@@ -10,6 +10,7 @@ suite('replica sets in virtual time', () => {
       emergencies: 0,
       members: 0,
       undone: 0,
+      passedOver: 0,
       refused: 0,
       leaderCrashes: 0,
       wiped: 0,

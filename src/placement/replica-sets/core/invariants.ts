@@ -198,6 +198,19 @@ export class ReplicaSetAudit {
     }
   }
 
+  /** Nobody works on the set any more: nothing is left half done that would wait for somebody's next change. */
+  rested({ set, unsealed }: Pick<ReplicaSetRecord, 'set' | 'unsealed'>): void {
+    const open = unsealed.map(({ epoch }) => epoch).join()
+    invariant(
+      unsealed.length === 0,
+      `nothing of the epochs before ${set.epoch} is left unsealed, as ${open} is`,
+    )
+    invariant(
+      set.slots.every((slot) => slot.length === 1),
+      `no slot of epoch ${set.epoch} is left double`,
+    )
+  }
+
   /** Acknowledged writes were given up knowingly: by force, and after that was said. */
   gaveUp(isLost: (write: AcknowledgedWrite) => boolean): number {
     const before = this.#writes.length

@@ -34,6 +34,8 @@ export interface PrimaryProgress {
   readonly target: LogPosition | undefined
   /** Whether a read quorum was heard when that was decided. */
   readonly lossless: boolean
+  /** Who was to be primary under an earlier sequence of this change and did not begin. */
+  readonly passedOver: readonly NodeId[]
 }
 
 /** What to do next for a change of primary. */
@@ -121,6 +123,9 @@ export type PrimaryStep =
  * acknowledged any more and a read quorum knows it; the most advanced log of those has every acknowledged write, whoever did
  * not stop in time, and the new primary begins only with that. (Vitess calls them PlannedReparentShard and
  * EmergencyReparentShard; the election is that of Raft, Ongaro 2014, section 3.6.1.)
+ *
+ * Who is to be primary and does not begin is passed over: for another one a sequence more is minted, which fences the one
+ * before like any older primary. One sequence is never given to two.
  */
 export class PrimaryRules {
   /** Records that the next primary of a planned change may lack when the old one stops. */
@@ -231,8 +236,10 @@ export class PrimaryRules {
       return { type: 'refuse', why: 'no member that answers holds anything that can be used' }
     // A planned change has said who it is to be; in an emergency whoever is wanted and answers.
     const able = (nodeId: NodeId): boolean => this.mayLead(nodeId, set) && installed(nodeId)
-    const wish = this.mostAdvanced((nodeId) => nodeId === wanted && able(nodeId), view, lossless)
-    const nodeId = progress.chosen ?? (wish ?? this.mostAdvanced(able, view, lossless))?.nodeId
+    const fresh = (nodeId: NodeId): boolean => able(nodeId) && !progress.passedOver.includes(nodeId)
+    const wish = this.mostAdvanced((nodeId) => nodeId === wanted && fresh(nodeId), view, lossless)
+    const most = wish ?? this.mostAdvanced(fresh, view, lossless) ?? this.mostAdvanced(able, view, lossless)
+    const nodeId = progress.chosen ?? most?.nodeId
     if (nodeId === undefined)
       return { type: 'wait', waitingFor: [], why: 'no member that may be primary answers' }
     const which = lossless ? 'a read quorum' : 'those that answer'
@@ -243,6 +250,22 @@ export class PrimaryRules {
       lossless,
       why: `of ${which} ${best.nodeId} is the most advanced: sequence ${best.position.sequence}, index ${best.position.index}`,
     }
+  }
+
+  /**
+   * What to do when who is to be primary has had its time to begin, or refuses to: a new sequence, if anybody else could be
+   * elected. It is safe whatever the one before has done: under its sequence nothing is acknowledged any more before another
+   * one is chosen.
+   */
+  instead(progress: PrimaryProgress, view: SetView): PrimaryStep | undefined {
+    const { chosen, target } = progress
+    const { set } = view.record
+    // It cannot begin before a read quorum was heard, and neither could anybody else.
+    if (target === undefined && chosen !== undefined && view.members.has(chosen)) return undefined
+    const another = ({ nodeId }: { readonly nodeId: NodeId }): boolean =>
+      nodeId !== chosen && this.mayLead(nodeId, set) && view.members.has(nodeId)
+    if (chosen === undefined || !set.members.some(another)) return undefined
+    return { type: 'mint', nodeId: undefined, why: `${chosen} does not begin: it is passed over` }
   }
 
   /** The new primary lacks something: from whom it gets that. @internal */
