@@ -56,7 +56,7 @@ export class Standing {
       this.to = snapshot.table.storeOf({ nodeId: move.add as NodeId, storeId: move.storeId ?? '' })
       this.target = this.to
       this.targetVotes = !bringsNonVoter(move.kind)
-      for (let i = 0; i < this.count; i++) if (reader.node(i) === node) this.target = nowhere
+      for (let i = 0; i < this.count; i++) if (reader.node(i) === node) this.#arrived(reader, i)
     }
     const gone = this.#positionOf(reader, move.remove)
     if (gone === nowhere) return this
@@ -64,6 +64,15 @@ export class Standing {
     this.place[gone] = nowhere
     if (this.leader === gone) this.leader = heir
     return this
+  }
+
+  /** What the move brings is there. Where nobody has said on which store, it is on the one that the move named. */
+  #arrived(reader: RangeReader, i: number): void {
+    this.target = nowhere
+    const named = reader.snapshot.table.lives[reader.life(i)]?.storeId !== ''
+    if (named || this.home[i] === nowhere) return
+    this.home[i] = this.to
+    this.place[i] = this.to
   }
 
   #positionOf(reader: RangeReader, replicaId: number | undefined): number {
