@@ -1,12 +1,12 @@
-import { type CallOptions, Cleanup, deadline, deferred, onAbort, sleep } from '../core/async.ts'
+import { type CallOptions, Cleanup, sleep } from '../core/async.ts'
 import { utf8 } from '../core/bytes.ts'
 import type { Environment } from '../core/environment.ts'
-import { KeelsonError, toKeelsonError } from '../core/errors.ts'
+import { KeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
 import { checkCall } from '../core/options.ts'
-import type { MetadataStore } from '../interfaces/metadata-store.ts'
+import type { MetadataStore, Transaction } from '../interfaces/metadata-store.ts'
 import type { PeerIdentity } from '../interfaces/transport.ts'
-import { ControllerEpoch, MetadataServer, MetadataStateMachine } from '../metadata/index.ts'
+import { type ControllerEpoch, MetadataServer, MetadataStateMachine } from '../metadata/index.ts'
 import { type ClusterId, type FoundingId, type NodeId } from '../model/ids.ts'
 import { decodeJoinRequest } from '../nodes/index.ts'
 import { type GroupStatus, type RaftGroup, RaftHost } from '../raft/index.ts'
@@ -18,6 +18,7 @@ import { type ControlPlaneOptions, checkPlaneOptions } from './control-plane-opt
 import { ensureFounding, learnFounding, storedFounding, storeFounding } from './founding.ts'
 import { type Gossip, openGossip } from './gossip.ts'
 import { LeaderDuties } from './leader-duties.ts'
+import { LeaderOffice } from './leader-office.ts'
 import {
   type BeginParts,
   beginGroup,
@@ -68,8 +69,7 @@ export interface ControlPlaneStatus {
   readonly ranges: number
 }
 
-const takeUpTimeoutMs = 5_000
-const dutiesRetryMs = 200
+const retryMs = 200
 
 /** One server of the control plane. Three or five of them keep the metadata of a cluster, and one of them leads. */
 export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEvents> {
@@ -89,7 +89,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
   readonly #admission: ServerAdmission
   readonly #stop = new AbortController()
   readonly #work: Promise<unknown>
-  #duties: LeaderDuties | undefined
+  readonly #office: LeaderOffice
   #closing: Promise<void> | undefined
 
   /**
@@ -204,14 +204,25 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     this.gossip = parts.gossip
     parts.gossip?.swim.on('change', ({ type, member }) => {
       // Gossip makes a node suspect at most: only its session decides whether it is alive.
-      this.#duties?.nodes.hint(member.nodeId, member.incarnation, type === 'suspected' || type === 'failed')
+      this.duties?.nodes.hint(member.nodeId, member.incarnation, type === 'suspected' || type === 'failed')
     })
-    this.#work = Promise.all([this.#followServers(), this.#lead()])
+    this.#office = new LeaderOffice({
+      env,
+      nodeId,
+      store: this.store,
+      group,
+      retryMs,
+      begin: (epoch) => this.#begin(epoch),
+      lastWrite: () => this.#announcement(),
+      changed: (duties) => this.#events.emit('leadership', duties),
+      deposed: (error) => this.#events.emit('deposed', error),
+    })
+    this.#work = Promise.all([this.#followServers(), this.#office.run(this.#stop.signal)])
   }
 
   /** What this server does as leader; undefined while it is none. */
   get duties(): LeaderDuties | undefined {
-    return this.#duties
+    return this.#office.duties
   }
 
   /** Addresses at which this server is reached. */
@@ -230,7 +241,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
 
   /** What this server knows now. */
   status(): ControlPlaneStatus {
-    const duties = this.#duties
+    const { duties } = this
     return {
       nodeId: this.nodeId,
       group: this.#parts.group.status(),
@@ -308,124 +319,26 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
 
   #requireDuties(): LeaderDuties {
     this.#requireLeader()
-    if (this.#duties !== undefined) return this.#duties
+    if (this.duties !== undefined) return this.duties
     throw new KeelsonError(
       'OVERLOADED',
       `${this.nodeId} has just become leader and is not ready yet; try again`,
     )
   }
 
-  /** Takes up the duties with each term that this server leads, and lays them down with it. */
-  async #lead(): Promise<void> {
-    const { group } = this.#parts
-    const signal = this.#stop.signal
-    let changed = deferred<void>()
-    const off = group.on('token', () => changed.resolve())
-    onAbort(signal, () => changed.resolve())
-    let term: number | undefined
-    while (!signal.aborted) {
-      changed = deferred()
-      const sequence = group.token()?.sequence
-      if (sequence !== term) {
-        await this.#layDown()
-        term = undefined
-        if (sequence !== undefined) {
-          try {
-            await this.#takeUp(sequence)
-            term = sequence
-            const duties = this.#duties
-            void duties?.broken.then(async (error) => {
-              if (this.#duties !== duties || signal.aborted) return
-              this.#env.logger.warn({ error: error.toJSON() }, 'the duties of the leader are taken up anew')
-              await sleep(this.#env.timers, dutiesRetryMs, signal).catch(() => {})
-              if (this.#duties !== duties) return
-              term = undefined
-              changed.resolve()
-            })
-          } catch (thrown) {
-            const error = toKeelsonError(thrown)
-            this.#env.logger.info({ error: error.toJSON() }, 'the duties of the leader were not taken up')
-            await sleep(this.#env.timers, dutiesRetryMs, signal).catch(() => {})
-            continue
-          }
-        }
-      }
-      await changed.promise
-    }
-    off()
-    await this.#layDown()
-  }
-
-  async #takeUp(sequence: number): Promise<void> {
+  /** Everything that a leader does, from now on. */
+  #begin(epoch: ControllerEpoch): LeaderDuties {
     const { options, rpc } = this.#parts
-    const limit = deadline(
-      this.#env.timers,
-      takeUpTimeoutMs,
-      () =>
-        new KeelsonError(
-          'TIMEOUT',
-          'the store did not answer in time; see that most of the servers run and reach each other',
-        ),
-      this.#stop.signal,
-    )
-    try {
-      const epoch = await ControllerEpoch.acquire(this.store, 'control-plane', this.nodeId, {
-        signal: limit.signal,
-      })
-      // Leadership may have gone while the epoch was written: whoever has it now has a newer epoch soon.
-      if (this.#parts.group.token()?.sequence !== sequence) return
-      this.#duties = new LeaderDuties({
-        env: this.#env,
-        store: this.store,
-        epoch,
-        rpc,
-        placement: options.placement ?? {},
-        schemaTuning: checkSchemaChangeTuning(options.schema),
-        jobTypes: options.jobs ?? [],
-      })
-      this.#events.emit('leadership', this.#duties)
-      void this.#ensureFounding(epoch)
-    } finally {
-      limit.release()
-    }
-  }
-
-  async #layDown(): Promise<void> {
-    const duties = this.#duties
-    if (duties === undefined) return
-    this.#duties = undefined
-    this.#events.emit('leadership', undefined)
-    await duties.close()
-    if (!this.#stop.signal.aborted) void this.#askWhetherDeposed(duties.epoch)
-  }
-
-  /**
-   * Tries one more write under the epoch that ended. Whoever stood still for a while and was deposed meanwhile learns it
-   * here at the latest, and says so: the same fence would have refused anything else that was still under way.
-   */
-  async #askWhetherDeposed(epoch: ControllerEpoch): Promise<void> {
-    const limit = deadline(
-      this.#env.timers,
-      takeUpTimeoutMs,
-      () =>
-        new KeelsonError(
-          'TIMEOUT',
-          'the store did not answer in time; see that most of the servers run and reach each other',
-        ),
-      this.#stop.signal,
-    )
-    try {
-      await epoch.txn(
-        { then: [{ type: 'put', key: serverKey(this.nodeId), value: this.#announcement() }] },
-        { signal: limit.signal },
-      )
-    } catch (thrown) {
-      const error = toKeelsonError(thrown)
-      if (error.code === 'STALE_EPOCH') this.#events.emit('deposed', error)
-      else this.#env.logger.info({ error: error.toJSON() }, 'whether this server was deposed is not known')
-    } finally {
-      limit.release()
-    }
+    void this.#ensureFounding(epoch)
+    return new LeaderDuties({
+      env: this.#env,
+      store: this.store,
+      epoch,
+      rpc,
+      placement: options.placement ?? {},
+      schemaTuning: checkSchemaChangeTuning(options.schema),
+      jobTypes: options.jobs ?? [],
+    })
   }
 
   /** Nobody waits for it; where it fails, the next leader does it. */
@@ -447,26 +360,25 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     await storeFounding(options.database, await learnFounding(ports, signal))
   }
 
-  #announcement(): Uint8Array {
+  /** Says where this server is. */
+  #announcement(): Transaction {
     const { self, transport } = this.#parts
-    return encodeServer({ ...self, addresses: transport.addresses })
+    const value = encodeServer({ ...self, addresses: transport.addresses })
+    return { then: [{ type: 'put', key: serverKey(this.nodeId), value }] }
   }
 
   /** Says where this server is, and learns where the others are. */
   async #followServers(): Promise<void> {
-    const { options, book } = this.#parts
+    const { book } = this.#parts
     const signal = this.#stop.signal
     const announce = async (): Promise<void> => {
       while (!signal.aborted) {
         try {
-          await this.store.txn(
-            { then: [{ type: 'put', key: serverKey(options.nodeId), value: this.#announcement() }] },
-            { signal },
-          )
+          await this.store.txn(this.#announcement(), { signal })
           return
         } catch {
           // Without a leader nobody can be told; there will be one.
-          await sleep(this.#env.timers, dutiesRetryMs, signal).catch(() => {})
+          await sleep(this.#env.timers, retryMs, signal).catch(() => {})
         }
       }
     }
