@@ -218,7 +218,16 @@ export const leaseBugs: readonly PlantedBug[] = [
         return this.voters().some(isPledged)
       }
     },
-    adjust: leases,
+    adjust: (settings, random) => {
+      const adjusted = leases(settings, random)
+      return {
+        ...adjusted,
+        idleShare: 0,
+        mixedOptions: false,
+        emphasis: ['leader alone for longer than its lease'],
+        raft: { ...adjusted.raft, leaseMs: 200 },
+      }
+    },
   },
   {
     name: 'a follower uses the ids of its questions again',

@@ -186,9 +186,12 @@ export const restBugs: readonly PlantedBug[] = [
     },
     adjust: (settings) => ({
       ...settings,
+      size: 5,
       idleShare: 0.5,
       earlierShare: 0,
-      operatorIntervalMs: 200,
+      operatorIntervalMs: 1e9,
+      mixedOptions: false,
+      losesQuorum: false,
       raft: { ...settings.raft, preVote: false, checkQuorum: true, clockDriftBound: 0, quiescence: true },
     }),
   },
