@@ -5,7 +5,6 @@
 // `npm run bench -- fleet [--nodes 100] [--ranges 20000] [--hours 24] [--planner keelson|greedy|random] [--json FILE]`
 
 import { writeFileSync } from 'node:fs'
-import { parseArgs } from 'node:util'
 import { SeededRandom } from 'keelson/core'
 import {
   balance,
@@ -16,18 +15,21 @@ import {
   spread,
 } from 'keelson/placement'
 import { BaselinePlanner } from './fleet/baselines.ts'
+import { amount, commandLine, wholeNumber, word } from './support/command-line.ts'
 
-const { values } = parseArgs({
-  options: {
-    nodes: { type: 'string', default: '100' },
-    ranges: { type: 'string', default: '20000' },
-    hours: { type: 'string', default: '24' },
-    planner: { type: 'string', default: 'keelson' },
-    json: { type: 'string' },
+const values = commandLine({
+  call: 'npm run bench -- fleet',
+  about:
+    'Days of a fleet in virtual time: nodes, a rack and a zone are lost, a node is emptied, and the load shifts.',
+  flags: {
+    nodes: wholeNumber(100, 'nodes in five zones', 10),
+    ranges: wholeNumber(20_000, 'ranges of three replicas'),
+    hours: amount(24, 'of virtual time'),
+    planner: word('keelson', 'keelson|greedy|random', 'who plans'),
+    json: word(undefined, 'FILE', 'for the figures'),
   },
 })
-const nodeCount = Number(values.nodes)
-const rangeCount = Number(values.ranges)
+const { nodes: nodeCount, ranges: rangeCount } = values
 const zones = 5
 const hour = 3_600_000
 const random = new SeededRandom(7)
@@ -106,7 +108,7 @@ console.log(
 )
 const started = process.cpuUsage()
 let slowest = 0
-for (let next = hour; simulation.nowMs < Number(values.hours) * hour; ) {
+for (let next = hour; simulation.nowMs < values.hours * hour; ) {
   const before = performance.now()
   simulation.step()
   slowest = Math.max(slowest, performance.now() - before)

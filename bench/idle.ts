@@ -15,12 +15,12 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { nodeEnvironment } from 'keelson/core'
 import { RaftHost } from 'keelson/raft'
 import { memoryLog } from 'keelson/storage/memory'
 import { segments } from 'keelson/storage/segments'
 import { webSocket } from 'keelson/transport/websocket'
+import { amount, commandLine, wholeNumber, word } from './support/command-line.ts'
 
 type StateMachine = Parameters<RaftHost['bootstrap']>[1]['stateMachine']
 type Replicas = Parameters<RaftHost['bootstrap']>[1]['replicas']
@@ -58,18 +58,21 @@ const names = ['n1', 'n2', 'n3']
 const together = 1_000
 const writtenTogether = 100
 
-const { values } = parseArgs({
-  options: {
-    groups: { type: 'string', default: '100000' },
-    seconds: { type: 'string', default: '20' },
-    stop: { type: 'string', default: '5' },
-    store: { type: 'string', default: 'segments' },
-    drift: { type: 'string', default: '0.001' },
-    node: { type: 'string' },
-    directory: { type: 'string' },
+const values = commandLine({
+  call: 'npm run bench -- idle',
+  about:
+    'What many groups cost three nodes while nobody asks anything of them, and after one of the nodes stood still.',
+  flags: {
+    groups: wholeNumber(100_000, 'groups, each with a replica on all three nodes'),
+    seconds: amount(20, 'how long they are watched at rest'),
+    stop: amount(5, 'seconds for which one node stands still; 0 leaves it out'),
+    store: word('segments', 'segments|memory', 'log store'),
+    drift: amount(0.001, 'bound of the clock drift; with 0 there are no leases'),
+    node: word(undefined, 'NAME', 'for the processes that it starts itself'),
+    directory: word(undefined, 'DIR', 'likewise'),
   },
 })
-const groups = Number(values.groups)
+const { groups } = values
 if (values.node === undefined) await orchestrate()
 else await serve(values.node, values.directory as string)
 
@@ -109,7 +112,7 @@ async function serve(nodeId: string, directory: string): Promise<void> {
     resolve: (peer) => (addresses[peer] === undefined ? [] : [addresses[peer]]),
   })
   const channel = transport.channel('raft', { traffic: 'control' })
-  const raft = { clockDriftBound: Number(values.drift) }
+  const raft = { clockDriftBound: values.drift }
   const host = await RaftHost.open({ env, log, clusterId, nodeId, channel, maximumGroups: groups, raft })
   await pause(100)
   const empty = memory()
@@ -258,8 +261,8 @@ async function orchestrate(): Promise<void> {
     console.log(
       `Raft at rest: 3 processes, ${values.store}, ${groups.toLocaleString('en')} groups, made in ${seconds} s with ${cpuSeconds} s of processor time`,
     )
-    reportIdle(await all<IdleResult>(children, { type: 'idle', seconds: Number(values.seconds) }))
-    if (Number(values.stop) > 0) await standStill(children, made)
+    reportIdle(await all<IdleResult>(children, { type: 'idle', seconds: values.seconds }))
+    if (values.stop > 0) await standStill(children, made)
     const writes = await all<number>(children, { type: 'write' })
     const heaps: HeapResult[] = []
     // One after the other: whoever is waited for wakes the others.
@@ -277,7 +280,7 @@ async function orchestrate(): Promise<void> {
 async function standStill(children: readonly ChildProcess[], before: readonly MadeResult[]): Promise<void> {
   const [stopped] = children as [ChildProcess]
   stopped.kill('SIGSTOP')
-  await pause(Number(values.stop) * 1000)
+  await pause(values.stop * 1000)
   stopped.kill('SIGCONT')
   const startedMs = performance.now()
   // A node that does not know yet what it missed rests, too, and leads what others lead by now.
@@ -300,7 +303,7 @@ async function start(name: string, path: string): Promise<ChildProcess> {
   const { store, drift } = values
   const flags = ['--node', name, '--directory', path, '--groups', String(groups), '--store', store]
   const execArgv = [...process.execArgv, '--expose-gc', '--max-old-space-size=6144']
-  return fork(fileURLToPath(import.meta.url), [...flags, '--drift', drift], { execArgv })
+  return fork(fileURLToPath(import.meta.url), [...flags, '--drift', String(drift)], { execArgv })
 }
 
 /** Tells all of them, and waits for their answers. */

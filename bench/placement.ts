@@ -5,7 +5,6 @@
 //
 // `npm run bench -- placement [--ranges 1000000] [--nodes 1000]`
 
-import { parseArgs } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { SeededRandom } from 'keelson/core'
@@ -21,15 +20,19 @@ import {
   plan,
   spread,
 } from 'keelson/placement'
+import { commandLine, wholeNumber } from './support/command-line.ts'
 
 setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc') as () => void
 
-const { values } = parseArgs({
-  options: { ranges: { type: 'string', default: '1000000' }, nodes: { type: 'string', default: '1000' } },
+const { ranges: rangeCount, nodes: nodeCount } = commandLine({
+  call: 'npm run bench -- placement',
+  about: 'What placement costs at size: the model of a cluster, and plans on it.',
+  flags: {
+    ranges: wholeNumber(1_000_000, 'ranges of three replicas'),
+    nodes: wholeNumber(1_000, 'nodes in five zones', 10),
+  },
 })
-const rangeCount = Number(values.ranges)
-const nodeCount = Number(values.nodes)
 const random = new SeededRandom(7)
 
 /** A plan as the controller makes it, in slices; and for how long it kept the event loop at the most. */

@@ -14,13 +14,13 @@
 // looked for on the PATH, where Debian's package `etcd-server` puts it, or at `--etcd-binary`.
 
 import { readFile } from 'node:fs/promises'
-import { parseArgs } from 'node:util'
 import { EtcdCluster } from './raft/etcd.ts'
 import { type Failover, failover } from './raft/failover.ts'
 import { MemoryCluster } from './raft/in-memory.ts'
 import { type LoadResult, load, median, watchSpending } from './raft/load.ts'
 import { BenchCluster, BenchProcess } from './raft/processes.ts'
 import { countingGroup, metadataGroup, type Operation } from './raft/protocol.ts'
+import { amount, commandLine, toggle, wholeNumber, word } from './support/command-line.ts'
 
 /** One line of a table: medians of all rounds. */
 interface Line {
@@ -36,21 +36,23 @@ interface Line {
 }
 
 const sections = ['proposals', 'reads', 'client', 'memory', 'failover', 'leases'] as const
-const { values } = parseArgs({
-  options: {
-    only: { type: 'string', default: sections.join() },
-    outstanding: { type: 'string', default: '1,16,64,256,1024,8192' },
-    seconds: { type: 'string', default: '3' },
-    rounds: { type: 'string', default: '1' },
-    failovers: { type: 'string', default: '20' },
-    store: { type: 'string', default: 'segments' },
-    etcd: { type: 'boolean', default: false },
-    'etcd-binary': { type: 'string', default: 'etcd' },
+const values = commandLine({
+  call: 'npm run bench -- raft',
+  about:
+    'Proposals, reads, the metadata store through its client, and failover, of three servers; beside etcd if it is there.',
+  flags: {
+    only: word(sections.join(), 'SECTION,…', 'what is measured'),
+    outstanding: word('1,16,64,256,1024,8192', 'N,…', 'operations under way at a time'),
+    seconds: amount(3, 'of load for each figure'),
+    rounds: wholeNumber(1, 'of which the medians are printed'),
+    failovers: wholeNumber(20, 'for each signal', 0),
+    store: word('segments', 'segments|level', 'log store'),
+    etcd: toggle('has etcd do the same, in turn'),
+    'etcd-binary': word('etcd', 'FILE', 'where its server is'),
   },
 })
 const counts = values.outstanding.split(',').map(Number)
-const seconds = Number(values.seconds)
-const rounds = Number(values.rounds)
+const { seconds, rounds } = values
 const wanted = (section: (typeof sections)[number]): boolean => values.only.split(',').includes(section)
 const store = values.store === 'level' ? 'level' : 'segments'
 const warmUpSeconds = Math.min(1, seconds)
@@ -257,7 +259,7 @@ async function cpuOf(pid: number): Promise<number> {
 }
 
 async function measureFailover(cluster: BenchCluster, how: string): Promise<void> {
-  const times = Number(values.failovers)
+  const times = values.failovers
   title(`first write after the leader is gone${how}, ${times} times each, in milliseconds`)
   console.log(
     `${'signal'.padEnd(10)}${'in the group: median'.padStart(22)}${'worst'.padStart(8)}` +

@@ -7,24 +7,26 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { measureCleaning } from './storage/cleaning.ts'
 import { measureRecovery } from './storage/recovery.ts'
 import { measureThroughput } from './storage/throughput.ts'
+import { amount, commandLine, wholeNumber, word } from './support/command-line.ts'
 
-const { values } = parseArgs({
-  options: {
-    part: { type: 'string' },
-    seconds: { type: 'string', default: '0.5' },
-    rounds: { type: 'string', default: '5' },
-    gibibytes: { type: 'string', default: '1' },
-    directory: { type: 'string', default: tmpdir() },
+const values = commandLine({
+  call: 'npm run bench -- storage',
+  about: 'Compares the log stores on the disk, in turn: the ratios of one round count, not the figures.',
+  flags: {
+    part: word(undefined, 'throughput|recovery|cleaning', 'only this part'),
+    seconds: amount(0.5, 'of writing for each figure of the throughput'),
+    rounds: wholeNumber(5, 'of all stores in turn'),
+    gibibytes: amount(1, 'size of the log that is opened, and of what is cleaned'),
+    directory: word(tmpdir(), 'DIR', 'on the disk to be measured'),
   },
 })
-const rounds = Number(values.rounds)
-const bytes = Number(values.gibibytes) * 2 ** 30
+const { rounds } = values
+const bytes = values.gibibytes * 2 ** 30
 const parts: Record<string, (root: string) => Promise<void>> = {
-  throughput: (root) => measureThroughput(root, Number(values.seconds), rounds),
+  throughput: (root) => measureThroughput(root, values.seconds, rounds),
   recovery: (root) => measureRecovery(root, bytes, rounds),
   cleaning: (root) => measureCleaning(root, bytes),
 }

@@ -5,9 +5,8 @@
 
 import { availableParallelism } from 'node:os'
 import { performance } from 'node:perf_hooks'
-import { parseArgs } from 'node:util'
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
-import { closest } from '../../../src/core/options.ts'
+import { commandLine, toggle, wholeNumber } from '../../../bench/support/command-line.ts'
 import { runSeeds } from '../../support/seed-workers.ts'
 import { faultsOf } from './faults.ts'
 import { type CompositionResult, type CompositionRun, runComposition } from './run.ts'
@@ -34,7 +33,6 @@ if (!isMainThread && workerData === 'composition') {
 /** Runs the command with these arguments. @returns the exit code */
 export async function simulateComposition(argumentList: readonly string[]): Promise<number> {
   const options = readOptions(argumentList)
-  if (options === undefined) return 2
   const results: CompositionResult[] = []
   const startedMs = performance.now()
   const work = {
@@ -66,62 +64,32 @@ export async function simulateComposition(argumentList: readonly string[]): Prom
   return results.length === options.seeds && results.every(({ failure }) => failure === undefined) ? 0 : 1
 }
 
-function readOptions(argumentList: readonly string[]): Options | undefined {
-  const numbers = {
-    seeds: '200',
-    first: '1',
-    workers: String(availableParallelism()),
-    lines: '60',
-    agents: '50',
-    ranges: '64',
-    seconds: '20',
-  }
-  const names = Object.keys(numbers)
-  const { values, tokens } = parseArgs({
-    args: [...argumentList],
-    strict: false,
-    tokens: true,
-    options: {
-      composition: { type: 'boolean' },
-      ...Object.fromEntries(
-        Object.entries(numbers).map(([name, fallback]) => [
-          name,
-          { type: 'string', default: fallback } as const,
-        ]),
-      ),
+function readOptions(argumentList: readonly string[]): Options {
+  const values = commandLine(
+    {
+      call: 'npm run simulate -- --composition',
+      about:
+        'Runs a whole control plane with its nodes, clients and faults in the simulator, one seed after the other.',
+      flags: {
+        composition: toggle('this'),
+        seeds: wholeNumber(200, 'how many'),
+        first: wholeNumber(1, 'the first of them', 0),
+        workers: wholeNumber(availableParallelism(), 'threads'),
+        lines: wholeNumber(60, 'of the trace of a seed that fails'),
+        agents: wholeNumber(50, 'nodes', 4),
+        ranges: wholeNumber(64, 'ranges of the table at the beginning', 2),
+        seconds: wholeNumber(20, 'of virtual time in which things fail'),
+      },
     },
-  })
-  for (const token of tokens) {
-    if (token.kind !== 'option' || token.name === 'composition' || names.includes(token.name)) continue
-    const suggestion = closest(token.name, names)
-    console.error(
-      `there is no option --${token.name}${suggestion === undefined ? '' : `; did you mean --${suggestion}?`}`,
-    )
-    return undefined
-  }
-  const read = new Map<string, number>()
-  for (const name of names) {
-    const value = values[name]
-    if (typeof value !== 'string' || !/^\d{1,9}$/.test(value) || (Number(value) === 0 && name !== 'first')) {
-      console.error(`--${name} takes a positive integer`)
-      return undefined
-    }
-    read.set(name, Number(value))
-  }
-  const number = (name: keyof typeof numbers): number => read.get(name) ?? 0
-  if (number('agents') < 4 || number('ranges') < 2) {
-    console.error('a composition has at least 4 agents and 2 ranges')
-    return undefined
-  }
+    argumentList,
+  )
+  const { seeds, first, workers, lines, agents, ranges, seconds } = values
   return {
-    seeds: number('seeds'),
-    first: number('first'),
-    workers: number('workers'),
-    lines: number('lines'),
-    run: {
-      size: { servers: 3, agents: number('agents'), ranges: number('ranges') },
-      faultMs: number('seconds') * 1_000,
-    },
+    seeds,
+    first,
+    workers,
+    lines,
+    run: { size: { servers: 3, agents, ranges }, faultMs: seconds * 1_000 },
   }
 }
 

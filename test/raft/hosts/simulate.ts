@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
-import { parseArgs } from 'node:util'
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
+import { commandLine, toggle, wholeNumber } from '../../../bench/support/command-line.ts'
 import { runSeeds } from '../../support/seed-workers.ts'
 import { type HostReport, runHosts } from './run.ts'
 
@@ -14,24 +14,19 @@ if (!isMainThread && workerData === 'hosts') {
 
 /** `npm run simulate -- --hosts`: whole hosts under faults, one seed after the other. @returns the exit code */
 export async function simulateHosts(argumentList: string[]): Promise<number> {
-  const { values } = parseArgs({
-    args: argumentList,
-    options: {
-      hosts: { type: 'boolean', default: false },
-      seeds: { type: 'string', default: '100' },
-      first: { type: 'string', default: '1' },
-      workers: { type: 'string', default: String(availableParallelism()) },
+  const { seeds, first, workers } = commandLine(
+    {
+      call: 'npm run simulate -- --hosts',
+      about: 'Runs whole hosts with their groups, snapshots and forwarding in the simulator.',
+      flags: {
+        hosts: toggle('these'),
+        seeds: wholeNumber(100, 'how many'),
+        first: wholeNumber(1, 'the first of them', 0),
+        workers: wholeNumber(availableParallelism(), 'threads'),
+      },
     },
-  })
-  const [seeds, first, workers] = [values.seeds, values.first, values.workers].map(Number) as [
-    number,
-    number,
-    number,
-  ]
-  if (![seeds, first, workers].every((value) => Number.isSafeInteger(value) && value > 0)) {
-    console.error('--seeds, --first and --workers take positive integers')
-    return 2
-  }
+    argumentList,
+  )
   const reports: HostReport[] = []
   await runSeeds<number, HostReport>(
     { program: new URL(import.meta.url), workerData: 'hosts', first, seeds, workers, runOf: (seed) => seed },

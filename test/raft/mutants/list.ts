@@ -8,8 +8,8 @@ import { writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { performance } from 'node:perf_hooks'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { isMainThread, parentPort, Worker } from 'node:worker_threads'
+import { commandLine, toggle, wholeNumber, word } from '../../../bench/support/command-line.ts'
 import { bugs } from './bugs.ts'
 import { type Hunt, hunt } from './hunt.ts'
 import { recordedSeeds } from './recorded-seeds.ts'
@@ -31,18 +31,17 @@ else {
 }
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      seeds: { type: 'string', default: '300' },
-      only: { type: 'string', default: '' },
-      record: { type: 'boolean', default: false },
+  const values = commandLine({
+    call: 'npm run mutants --',
+    about:
+      'Plants one bug after the other and lets the simulator look for it; ends with code 1 when one survives.',
+    flags: {
+      seeds: wholeNumber(300, 'tried for each bug at the most'),
+      only: word('', 'WORDS', 'bugs whose names contain the words'),
+      record: toggle('writes down which seed found which, for the tests to replay'),
     },
   })
-  const seeds = Number(values.seeds)
-  if (!Number.isSafeInteger(seeds) || seeds < 1) {
-    console.error(`--seeds takes a positive integer, not ${JSON.stringify(values.seeds)}`)
-    return 2
-  }
+  const { seeds } = values
   const tasks = bugs.flatMap((bug, at) => (bug.name.includes(values.only) ? [{ at, seeds }] : []))
   const startedMs = performance.now()
   console.log(`mistake  seed   time  ${'invariant'.padEnd(36)} bug`)

@@ -11,16 +11,13 @@
 
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { parseArgs } from 'node:util'
 import { isMainThread, parentPort } from 'node:worker_threads'
-import { closest } from '../../../src/core/options.ts'
+import { commandLine, toggle, wholeNumber } from '../../../bench/support/command-line.ts'
 import { simulateComposition } from '../../control-plane/simulation/simulate.ts'
 import { runSeeds } from '../../support/seed-workers.ts'
 import { simulateHosts } from '../hosts/simulate.ts'
 import { type RunReport, runSeed } from './run.ts'
 import { Summary } from './summary.ts'
-
-const names = ['seeds', 'first', 'workers', 'trace', 'lines', 'help']
 
 if (isMainThread) process.exitCode = await main()
 else parentPort?.on('message', (seed: number) => parentPort?.postMessage(runSeed({ seed })))
@@ -29,7 +26,6 @@ async function main(): Promise<number> {
   if (process.argv.includes('--composition')) return simulateComposition(process.argv.slice(2))
   if (process.argv.includes('--hosts')) return simulateHosts(process.argv.slice(2))
   const options = readOptions(process.argv.slice(2))
-  if (options === undefined) return 2
   if (options.traceFile !== undefined) return writeEvents(options.first, options.traceFile)
   if (options.trace) return traceOne(options.first)
   const summary = new Summary(options.lines, (line) => console.log(line))
@@ -63,48 +59,26 @@ function takeTraceFile(argumentList: readonly string[]): { rest: string[]; trace
   return { rest: argumentList.toSpliced(at + 1, 1), traceFile: next }
 }
 
-function readOptions(all: readonly string[]): Options | undefined {
-  const { rest: argumentList, traceFile } = takeTraceFile(all)
-  const { tokens } = parseArgs({ args: argumentList, strict: false, tokens: true })
-  for (const token of tokens) {
-    if (token.kind === 'option' && names.includes(token.name)) continue
-    if (token.kind === 'positional') continue
-    const word = token.kind === 'option' ? token.name : ''
-    const suggestion = closest(word, names)
-    console.error(
-      `there is no option --${word}${suggestion === undefined ? '' : `; did you mean --${suggestion}?`}`,
-    )
-    return undefined
-  }
-  const { values } = parseArgs({
-    args: argumentList,
-    options: {
-      seeds: { type: 'string', default: '100' },
-      first: { type: 'string', default: '1' },
-      workers: { type: 'string', default: String(availableParallelism()) },
-      lines: { type: 'string', default: '80' },
-      trace: { type: 'boolean', default: false },
-      help: { type: 'boolean', default: false },
+function readOptions(all: readonly string[]): Options {
+  const { rest, traceFile } = takeTraceFile(all)
+  const values = commandLine(
+    {
+      call: 'npm run simulate --',
+      about: `Runs the Raft core in the simulator, one seed after the other, and judges it after every event.
+With --hosts it is whole hosts, with --composition the whole control plane; each has a --help of its own.`,
+      flags: {
+        seeds: wholeNumber(100, 'how many'),
+        first: wholeNumber(1, 'the first of them', 0),
+        workers: wholeNumber(availableParallelism(), 'threads'),
+        lines: wholeNumber(80, 'of the trace of a seed that fails'),
+        trace: toggle(
+          'prints the first seed in full; with a FILE behind it, its events go there as lines of JSON',
+        ),
+      },
     },
-  })
-  const { seeds, first, workers, lines } = values
-  for (const [name, value] of Object.entries({ seeds, first, workers, lines })) {
-    if (/^\d{1,15}$/.test(value) && (Number(value) > 0 || name === 'first')) continue
-    console.error(`--${name} takes a positive integer, not ${JSON.stringify(value)}`)
-    return undefined
-  }
-  if (values.help) {
-    console.log('npm run simulate -- --seeds 1000 [--first N] [--workers N] [--trace [FILE]] [--lines N]')
-    return undefined
-  }
-  return {
-    seeds: Number(seeds),
-    first: Number(first),
-    workers: Number(workers),
-    lines: Number(lines),
-    trace: values.trace,
-    traceFile,
-  }
+    rest,
+  )
+  return { ...values, traceFile }
 }
 
 function writeEvents(seed: number, path: string): number {

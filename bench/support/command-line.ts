@@ -1,0 +1,147 @@
+import { parseArgs } from 'node:util'
+import { closest } from 'keelson/core'
+
+interface NumberFlag {
+  readonly type: 'number'
+  readonly fallback: number
+  readonly least: number
+  readonly whole: boolean
+  readonly help: string
+}
+
+/** What a program may be told with `--name VALUE`, or with `--name` alone. */
+export type Flag =
+  | NumberFlag
+  | {
+      readonly type: 'word'
+      readonly fallback: string | undefined
+      readonly takes: string
+      readonly help: string
+    }
+  | { readonly type: 'toggle'; readonly help: string }
+
+type ValueOf<F> = F extends { readonly type: 'number' }
+  ? number
+  : F extends { readonly type: 'toggle' }
+    ? boolean
+    : F extends { readonly fallback: infer Fallback }
+      ? string | Exclude<Fallback, string>
+      : never
+
+/** What was said, or left to its default, by name. */
+export type Values<F extends Record<string, Flag>> = { readonly [K in keyof F]: ValueOf<F[K]> }
+
+/** A whole number of at least `least`. */
+export function wholeNumber(fallback: number, help: string, least = 1): NumberFlag {
+  return { type: 'number', fallback, least, whole: true, help }
+}
+
+/** Any number of at least 0. */
+export function amount(fallback: number, help: string): NumberFlag {
+  return { type: 'number', fallback, least: 0, whole: false, help }
+}
+
+/** A text; `takes` says of what kind, as in `--store segments|level`. */
+export function word<T extends string | undefined>(
+  fallback: T,
+  takes: string,
+  help: string,
+): { readonly type: 'word'; readonly fallback: T; readonly takes: string; readonly help: string } {
+  return { type: 'word', fallback, takes, help }
+}
+
+/** On, or off unless it is said. */
+export function toggle(help: string): { readonly type: 'toggle'; readonly help: string } {
+  return { type: 'toggle', help }
+}
+
+/** A program that is started from a shell. */
+export interface Program<F extends Record<string, Flag>> {
+  /** How it is called, without options. */
+  readonly call: string
+  /** What it does, in a few lines. */
+  readonly about: string
+  readonly flags: F
+}
+
+/**
+ * Reads what a program was told. With `--help` it prints what could be said and ends with code 0; what nobody understands ends
+ * it with code 2 and one line that says why.
+ */
+export function commandLine<const F extends Record<string, Flag>>(
+  program: Program<F>,
+  args: readonly string[] = process.argv.slice(2),
+): Values<F> {
+  const read = readCommandLine(program, args)
+  if (typeof read !== 'string') return read
+  const asked = args.includes('--help')
+  if (asked) console.log(read)
+  else console.error(read)
+  process.exit(asked ? 0 : 2)
+}
+
+/** The same without an end: a text is what to print, the help or what is wrong. */
+export function readCommandLine<const F extends Record<string, Flag>>(
+  program: Program<F>,
+  args: readonly string[],
+): Values<F> | string {
+  const names = [...Object.keys(program.flags), 'help']
+  const { tokens } = parseArgs({ args: [...args], strict: false, tokens: true, options: optionsOf(program) })
+  if (args.includes('--help')) return helpOf(program)
+  const values: Record<string, string | number | boolean | undefined> = {}
+  for (const [name, known] of Object.entries(program.flags))
+    values[name] = known.type === 'toggle' ? false : known.fallback
+  for (const token of tokens) {
+    if (token.kind === 'positional') return wrong(program, `what is '${token.value}' to say?`)
+    if (token.kind !== 'option') continue
+    const known = program.flags[token.name]
+    if (known === undefined) {
+      const suggestion = closest(token.name, names)
+      const hint = suggestion === undefined ? '' : `; did you mean --${suggestion}?`
+      return wrong(program, `there is no option --${token.name}${hint}`)
+    }
+    const value = valueOf(token.name, known, token.value)
+    if (value instanceof Error) return wrong(program, value.message)
+    values[token.name] = value
+  }
+  return values as Values<F>
+}
+
+function optionsOf(program: Program<Record<string, Flag>>): Record<string, { type: 'string' | 'boolean' }> {
+  const entries = Object.entries(program.flags).map(
+    ([name, { type }]) => [name, { type: type === 'toggle' ? 'boolean' : 'string' }] as const,
+  )
+  return Object.fromEntries(entries)
+}
+
+function valueOf(name: string, known: Flag, given: string | undefined): string | number | boolean | Error {
+  if (known.type === 'toggle') return given === undefined ? true : new Error(`--${name} takes no value`)
+  // A value that begins with a dash belongs to the next option.
+  if (given === undefined) return new Error(`--${name} takes a value`)
+  if (known.type === 'word') return given
+  const { whole, least } = known
+  const value = Number(given)
+  const fits = whole ? Number.isSafeInteger(value) : Number.isFinite(value)
+  if (given.trim() !== '' && fits && value >= least) return value
+  return new Error(`--${name} takes a ${whole ? 'whole ' : ''}number of at least ${least}, not '${given}'`)
+}
+
+function wrong({ call }: Program<Record<string, Flag>>, problem: string): string {
+  return `${problem} \`${call} --help\` lists what can be said`
+}
+
+function helpOf({ call, about, flags }: Program<Record<string, Flag>>): string {
+  const rows = Object.entries(flags).map(([name, known]) => {
+    const takes = known.type === 'toggle' ? '' : known.type === 'number' ? ' N' : ` ${known.takes}`
+    const fallback = known.type === 'toggle' || (known.fallback ?? '') === '' ? '' : ` (${known.fallback})`
+    return [`--${name}${takes}`, `${known.help}${fallback}`] as const
+  })
+  const width = Math.max(...rows.map(([option]) => option.length))
+  return [
+    `${call} [options]`,
+    '',
+    about,
+    '',
+    ...rows.map(([option, help]) => `  ${option.padEnd(width)}  ${help}`),
+  ].join('\n')
+}

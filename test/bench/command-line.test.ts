@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { amount, readCommandLine, toggle, wholeNumber, word } from '../../bench/support/command-line.ts'
+
+const program = {
+  call: 'npm run thing --',
+  about: 'Does a thing.',
+  flags: {
+    seeds: wholeNumber(100, 'how many'),
+    hours: amount(1, 'how long'),
+    store: word('segments', 'segments|level', 'where'),
+    file: word(undefined, 'FILE', 'to write to'),
+    record: toggle('keeps what was found'),
+  },
+}
+
+describe('what a program is told', () => {
+  it('is what was said, and the defaults of the rest', () => {
+    const values = readCommandLine(program, ['--seeds', '7', '--record'])
+    assert.deepEqual(values, { seeds: 7, hours: 1, store: 'segments', file: undefined, record: true })
+  })
+
+  for (const [args, problem] of [
+    [['--seed', '7'], /no option --seed; did you mean --seeds\?/],
+    [['--seeds', 'many'], /--seeds takes a whole number of at least 1, not 'many'/],
+    [['--seeds', '0'], /at least 1/],
+    [['--seeds', '1.5'], /a whole number/],
+    [['--hours', '-1'], /--hours takes a/],
+    [['--seeds'], /--seeds takes a value/],
+    [['--record=yes'], /--record takes no value/],
+    [['seven'], /what is 'seven' to say\?/],
+  ] as const) {
+    it(`is refused in one line: ${args.join(' ')}`, () => {
+      const problems = readCommandLine(program, args)
+      assert.equal(typeof problems, 'string')
+      assert.match(problems as string, problem)
+      assert.match(problems as string, /npm run thing -- --help/)
+    })
+  }
+
+  it('can be asked for', () => {
+    const help = readCommandLine(program, ['--help'])
+    for (const words of [
+      'Does a thing.',
+      '--seeds N',
+      'how many (100)',
+      '--store segments|level',
+      '--record',
+    ])
+      assert.ok((help as string).includes(words), words)
+  })
+})
