@@ -1,7 +1,9 @@
 import { KeelsonError } from '../../core/errors.ts'
 import type { ObservedReplica } from '../../interfaces/range-host.ts'
 import type { NodeId, RangeId } from '../../model/ids.ts'
+import { RangeHolders } from './range-holders.ts'
 import type { NodeReport } from './report.ts'
+import { ReportPage } from './report-page.ts'
 
 /** A range as the nodes that hold it see it. */
 export interface RangeObservation {
@@ -13,20 +15,19 @@ export interface RangeObservation {
   readonly atMs: number
 }
 
-interface Page {
-  readonly report: NodeReport
-  readonly atMs: number
-}
-
 /**
- * The newest report of each node, by the leader. Hints: they tell what was, and go stale by themselves.
+ * The newest report of each node, by the leader. Hints: they tell what was, and go stale by themselves. Kept in columns, and
+ * read anew from them each time it is asked.
  *
  * Invariant: what is kept of a node is of the highest (epoch, sequence) that was ever taken from it, and nothing is kept
  * of an epoch that has ended.
  */
 export class ReportBook {
-  readonly #pages = new Map<NodeId, Page>()
-  readonly #byRange = new Map<RangeId, Map<NodeId, ObservedReplica>>()
+  /** Nodes that have reported, by the number that stands for them while they have. */
+  readonly #numbers = new Map<NodeId, number>()
+  readonly #pages: (ReportPage | undefined)[] = []
+  readonly #freeNumbers: number[] = []
+  readonly #holders = new RangeHolders()
   /** Highest epoch of each node that has ended. */
   readonly #ended = new Map<NodeId, number>()
   /** Ranges of which something else is reported than when this was taken last. */
@@ -51,59 +52,49 @@ export class ReportBook {
         `epoch ${report.epoch} of node ${report.nodeId} has ended; it must open a new session`,
       )
     }
-    const known = this.#pages.get(report.nodeId)
-    if (known !== undefined && !this.isNewer(report, known.report)) return false
-    if (known === undefined && this.#pages.size >= this.#maximumNodes) {
+    const known = this.#page(report.nodeId)
+    if (known !== undefined && !this.isNewer(report, known.head)) return false
+    if (known === undefined && this.#numbers.size >= this.#maximumNodes) {
       throw new KeelsonError(
         'OVERLOADED',
         `reports of ${this.#maximumNodes} nodes are kept already; decommission some first`,
       )
     }
-    const before = new Map(known?.report.replicas.map((replica) => [replica.rangeId, replica]))
-    for (const replica of report.replicas) {
-      const was = before.get(replica.rangeId)
-      if (was === undefined || !sameReplica(was, replica)) this.#changed.add(replica.rangeId)
-      before.delete(replica.rangeId)
-    }
-    for (const rangeId of before.keys()) this.#changed.add(rangeId)
-    this.#forget(report.nodeId)
-    this.#pages.set(report.nodeId, { report, atMs: nowMs })
-    for (const replica of report.replicas) {
-      let holders = this.#byRange.get(replica.rangeId)
-      if (holders === undefined) {
-        holders = new Map()
-        this.#byRange.set(replica.rangeId, holders)
-      }
-      holders.set(report.nodeId, replica)
-    }
+    const page = new ReportPage(report, nowMs, (nodeId) => this.#nameOf(nodeId))
+    this.#replace(this.#numberOf(report.nodeId), known, page)
     return true
   }
 
   /** The node's epoch has ended: nothing that it said under it is believed any more. */
   ended(nodeId: NodeId, epoch: number): void {
     this.#ended.set(nodeId, Math.max(epoch, this.#ended.get(nodeId) ?? 0))
-    const page = this.#pages.get(nodeId)
-    if (page !== undefined && this.isOver(page.report)) this.#drop(nodeId)
+    const page = this.#page(nodeId)
+    if (page === undefined || !this.isOver(page.head)) return
+    const number = this.#numbers.get(nodeId) as number
+    this.#replace(number, page, undefined)
+    this.#numbers.delete(nodeId)
+    this.#freeNumbers.push(number)
   }
 
   /** The newest report of a node in the epoch that it has now, if one has come. */
   report(nodeId: NodeId): NodeReport | undefined {
-    return this.#pages.get(nodeId)?.report
+    const page = this.#page(nodeId)
+    if (page === undefined) return undefined
+    return { ...page.head, replicas: Array.from({ length: page.count }, (_, row) => page.read(row)) }
   }
 
   /** How old the last report of a node is, or infinity without one. */
   ageMs(nodeId: NodeId, nowMs: number): number {
-    const page = this.#pages.get(nodeId)
+    const page = this.#page(nodeId)
     return page === undefined ? Number.POSITIVE_INFINITY : nowMs - page.atMs
   }
 
   /** What each node says of one range. */
   observed(rangeId: RangeId): readonly RangeObservation[] {
-    return [...(this.#byRange.get(rangeId) ?? [])].map(([nodeId, replica]) => ({
-      nodeId,
-      replica,
-      atMs: (this.#pages.get(nodeId) as Page).atMs,
-    }))
+    return this.#holders.of(rangeId).map((number) => {
+      const page = this.#pages[number] as ReportPage
+      return { nodeId: page.head.nodeId, replica: page.read(page.rowOf(rangeId)), atMs: page.atMs }
+    })
   }
 
   /** Ranges of which something else is reported than when this was called last. For one caller. */
@@ -115,40 +106,55 @@ export class ReportBook {
 
   /** Ranges that anybody reports. */
   rangeIds(): readonly RangeId[] {
-    return [...this.#byRange.keys()]
+    return [...this.#holders.rangeIds()]
   }
 
   /** @internal */
-  isOver(report: NodeReport): boolean {
+  isOver(report: Pick<NodeReport, 'nodeId' | 'epoch'>): boolean {
     return report.epoch <= (this.#ended.get(report.nodeId) ?? 0)
   }
 
   /** @internal */
-  isNewer(report: NodeReport, known: NodeReport): boolean {
+  isNewer(
+    report: Pick<NodeReport, 'epoch' | 'sequence'>,
+    known: Pick<NodeReport, 'epoch' | 'sequence'>,
+  ): boolean {
     return report.epoch > known.epoch || (report.epoch === known.epoch && report.sequence > known.sequence)
   }
 
-  #drop(nodeId: NodeId): void {
-    for (const { rangeId } of this.#pages.get(nodeId)?.report.replicas ?? []) this.#changed.add(rangeId)
-    this.#forget(nodeId)
-  }
-
-  #forget(nodeId: NodeId): void {
-    const page = this.#pages.get(nodeId)
-    if (page === undefined) return
-    this.#pages.delete(nodeId)
-    for (const { rangeId } of page.report.replicas) {
-      const holders = this.#byRange.get(rangeId)
-      holders?.delete(nodeId)
-      if (holders?.size === 0) this.#byRange.delete(rangeId)
+  /** What was known of a node gives way; both stand by range id, so one pass over them says what is another. */
+  #replace(number: number, before: ReportPage | undefined, after: ReportPage | undefined): void {
+    const [old, now] = [before?.count ?? 0, after?.count ?? 0]
+    for (let a = 0, b = 0; a < old || b < now; ) {
+      const was = a < old ? (before?.rangeIds[a] as number) : Number.POSITIVE_INFINITY
+      const is = b < now ? (after?.rangeIds[b] as number) : Number.POSITIVE_INFINITY
+      if (was === is) {
+        if (!(before as ReportPage).same(a, after as ReportPage, b)) this.#changed.add(is)
+      } else {
+        this.#changed.add(Math.min(was, is))
+        if (was < is) this.#holders.remove(was, number)
+        else this.#holders.add(is, number)
+      }
+      if (was <= is) a++
+      if (is <= was) b++
     }
+    this.#pages[number] = after
   }
-}
 
-/** Whether two reports of a replica say the same of what placement looks at. */
-function sameReplica(a: ObservedReplica, b: ObservedReplica): boolean {
-  if (a.generation !== b.generation || a.replicaId !== b.replicaId) return false
-  if (a.leaseHolder !== b.leaseHolder || a.sequence !== b.sequence) return false
-  const names = Object.keys(a.load)
-  return names.length === Object.keys(b.load).length && names.every((name) => a.load[name] === b.load[name])
+  #page(nodeId: NodeId): ReportPage | undefined {
+    return this.#pages[this.#numbers.get(nodeId) ?? -1]
+  }
+
+  #numberOf(nodeId: NodeId): number {
+    const known = this.#numbers.get(nodeId)
+    if (known !== undefined) return known
+    const number = this.#freeNumbers.pop() ?? this.#pages.length
+    this.#numbers.set(nodeId, number)
+    return number
+  }
+
+  /** The name of a node that reports as it is kept already; any other name as it is. */
+  #nameOf(nodeId: NodeId): NodeId {
+    return this.#page(nodeId)?.head.nodeId ?? nodeId
+  }
 }
