@@ -43,6 +43,7 @@ import { imagining, type WhatIfChange, type WhatIfOptions, type WhatIfResult } f
 import { FleetFeed } from './fleet-feed.ts'
 import { decodeMoveState, type MoveState } from './move-state.ts'
 import { moveJobType } from './mover.ts'
+import { RangeHolds } from './range-holds.ts'
 import { projectRange } from './range-projection.ts'
 import type { ObserveRange } from './range-reports.ts'
 
@@ -99,11 +100,6 @@ export interface PlacementControllerOptions extends Partial<PlacementTuning> {
   readonly signal?: AbortSignal
 }
 
-interface Hold {
-  readonly hold: RangeHold
-  readonly untilMs: number
-}
-
 /**
  * Placement on the leader: looks at nodes, ranges and reports, plans, and makes each planned move a job, as many at a time
  * as the limits allow. It also carries what the ranges report into the directory.
@@ -121,7 +117,7 @@ export class PlacementController implements AsyncDisposable {
   readonly #jobs: BegunJobs
   /** Unfinished moves. */
   readonly #moving = new Map<JobId, Job>()
-  readonly #holds = new Map<RangeId, Hold>()
+  readonly #holds = new RangeHolds()
   readonly #life: Lifetime
   readonly #created: Counter
   readonly #blocked: Gauge
@@ -248,9 +244,8 @@ export class PlacementController implements AsyncDisposable {
 
   /** The cluster as the planner would see it now: for what-if, and for people. */
   snapshot(): PlacementSnapshot {
-    const nowMs = this.#env.clock.monotonicMs()
-    for (const [rangeId, { untilMs }] of this.#holds) if (untilMs <= nowMs) this.#holds.delete(rangeId)
-    return this.#feed.snapshot(this.moves().map(inFlight), this.#holds)
+    const holds = this.#holds.at(this.#env.clock.monotonicMs())
+    return this.#feed.snapshot(this.moves().map(inFlight), holds)
   }
 
   /** Begins no more moves until `resume`; those under way go on. */
@@ -317,11 +312,14 @@ export class PlacementController implements AsyncDisposable {
 
   async #followJobs(): Promise<void> {
     const all = (jobs: readonly Job[]): void => {
+      // What ended while nobody looked is held by what it was, not by what this leader has seen of the range.
+      const before = new Set(this.#moving.keys())
       this.#moving.clear()
-      const held = new Set(this.#holds.keys())
       for (const job of jobs) {
-        this.#take(job)
-        if (job.type === moveJobType && isFinished(job)) this.#recall(job, held)
+        if (job.type !== moveJobType) continue
+        if (!isFinished(job)) this.#moving.set(job.jobId, job)
+        else if (before.has(job.jobId)) this.#hold(job, 0)
+        else this.#recall(job)
       }
     }
     const changed = (job: Job): void => this.#take(job)
@@ -345,34 +343,36 @@ export class PlacementController implements AsyncDisposable {
 
   #take(job: Job): void {
     if (job.type !== moveJobType) return
-    if (!isFinished(job)) {
-      this.#moving.set(job.jobId, job)
-      return
-    }
-    if (this.#moving.delete(job.jobId)) this.#hold(job, 0)
+    if (!isFinished(job)) this.#moving.set(job.jobId, job)
+    else if (this.#moving.delete(job.jobId)) this.#hold(job, 0)
   }
 
   /**
    * A move that ended before this leader began. When a move succeeded is told by another server's clock, so it counts
    * from now: improvements can wait. Where one failed a repair may wait, and the clocks have to do.
    */
-  #recall(job: Job, held: ReadonlySet<RangeId>): void {
-    if (held.has(decodeMoveState(job.state).goal.rangeId)) return
-    this.#hold(job, job.status === 'succeeded' ? 0 : Math.max(0, this.#env.clock.wallMs() - job.changedAtMs))
+  #recall(job: Job): void {
+    const { rangeId } = decodeMoveState(job.state).goal
+    if (this.#holds.knows(rangeId, holdAfter(job), job.jobId)) return
+    const ageMs = Math.max(0, this.#env.clock.wallMs() - job.changedAtMs)
+    this.#hold(job, job.status === 'succeeded' ? 0 : ageMs)
   }
 
   /** Leaves a range alone after a move of it that ended `ageMs` ago. */
   #hold(job: Job, ageMs: number): void {
     const { rangeId } = decodeMoveState(job.state).goal
     const { retryAfterMs, dampingMs } = this.#options
-    const succeeded = job.status === 'succeeded'
-    const leftMs = (succeeded ? dampingMs : retryAfterMs) - ageMs
+    const hold = holdAfter(job)
+    const leftMs = (hold === 'improvements' ? dampingMs : retryAfterMs) - ageMs
     if (leftMs <= 0) return
-    this.#holds.set(rangeId, {
-      hold: succeeded ? 'improvements' : 'all',
-      untilMs: this.#env.clock.monotonicMs() + leftMs,
-    })
+    const untilMs = this.#env.clock.monotonicMs() + leftMs
+    this.#holds.add(rangeId, hold, { untilMs, jobId: job.jobId })
   }
+}
+
+/** What waits after a move that ended this way. */
+function holdAfter({ status }: Job): RangeHold {
+  return status === 'succeeded' ? 'improvements' : 'all'
 }
 
 /** A job as the planner counts it. One that is being undone brings nothing. */

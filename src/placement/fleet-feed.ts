@@ -9,6 +9,7 @@ import type {
   PlacementSnapshot,
   RangeHold,
 } from './core/snapshot.ts'
+import { joinHolds } from './range-holds.ts'
 import { leaseHolderOf, newestConfiguration, type ObserveRange } from './range-reports.ts'
 
 /** Ranges that are looked at before others may go on: some tenths of a millisecond. */
@@ -90,10 +91,7 @@ export class FleetFeed {
   }
 
   /** The cluster as it is now, with moves and holds as they are given. */
-  snapshot(
-    moves: readonly MoveInFlight[],
-    holds: ReadonlyMap<RangeId, { readonly hold: RangeHold }>,
-  ): PlacementSnapshot {
+  snapshot(moves: readonly MoveInFlight[], holds: ReadonlyMap<RangeId, RangeHold>): PlacementSnapshot {
     finish(this.look())
     const gone = new Set(this.#fleet.nodeIds())
     for (const node of this.#ports.nodes()) {
@@ -102,9 +100,7 @@ export class FleetFeed {
     }
     for (const nodeId of gone) this.#fleet.removeNode(nodeId)
     this.#setMoves(moves)
-    this.#setHolds(
-      new Map([...[...holds].map(([id, { hold }]) => [id, hold] as const), ...this.#ports.held()]),
-    )
+    this.#setHolds(joinHolds(holds, this.#ports.held()))
     return this.#fleet.snapshot()
   }
 

@@ -876,6 +876,25 @@ suite('the placement controller', () => {
     world.plane.stop()
   })
 
+  test('a move that comes to nothing does not end the damping after the one before it', async () => {
+    const world = new World()
+    await world.create(2)
+    const leader = await world.lead({ tuning: { dampingMs: 20_000, retryAfterMs: 1000 } })
+    leader.placement?.pause()
+    const held = (): number[] => [...(leader.placement?.snapshot().ranges() ?? [])].map((range) => range.held)
+    const first = await world.move(world.replacement(true))
+    await world.time.until(world.jobs.ended(first.jobId))
+    const second = await world.move(world.replacement(false))
+    await world.jobs.cancel(second.jobId, 'changed my mind')
+    await world.time.until(world.jobs.ended(second.jobId))
+    await world.time.advance(100)
+    assert.deepEqual(held(), [2, 0])
+    await world.time.advance(1000)
+    assert.deepEqual(held(), [1, 0])
+    await leader.close()
+    world.plane.stop()
+  })
+
   test('paused it begins nothing', async () => {
     const world = new World()
     await world.create(3)
