@@ -57,7 +57,7 @@ const wanted = (section: (typeof sections)[number]): boolean => values.only.spli
 const store = values.store === 'level' ? 'level' : 'segments'
 const warmUpSeconds = Math.min(1, seconds)
 /** A server has long been compiled: with one operation at a time that alone would take minutes. */
-const compiling = { outstanding: 64, seconds: 6 }
+const compiling = { outstanding: 64, seconds: 30 }
 
 if (wanted('proposals') || wanted('reads') || wanted('client') || wanted('failover')) {
   await using cluster = await BenchCluster.start(store)

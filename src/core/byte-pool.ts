@@ -9,6 +9,8 @@ const largestPooled = poolBytes / 8
 export class BytePool {
   #pool = new Uint8Array(poolBytes)
   #used = 0
+  /** What {@link BytePool.reserve} reserved last is a part of this. */
+  slab: Uint8Array = this.#pool
 
   /** Zeros. */
   allocate(length: number): Uint8Array {
@@ -20,6 +22,22 @@ export class BytePool {
     const part = this.#pool.subarray(this.#used, this.#used + length)
     this.#used += length
     return part
+  }
+
+  /** As {@link BytePool.allocate}, for who needs no array of the part alone. @returns where it begins in `slab` */
+  reserve(length: number): number {
+    if (length > largestPooled) {
+      this.slab = new Uint8Array(length)
+      return 0
+    }
+    if (this.#used + length > poolBytes) {
+      this.#pool = new Uint8Array(poolBytes)
+      this.#used = 0
+    }
+    const at = this.#used
+    this.#used += length
+    this.slab = this.#pool
+    return at
   }
 
   copy(bytes: Uint8Array): Uint8Array {

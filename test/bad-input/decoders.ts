@@ -34,7 +34,7 @@ import { decodeNumbers, decodePointer, encodeNumbers, encodePointer } from '../.
 import { MvccState } from '../../src/metadata/mvcc/mvcc-state.ts'
 import { decodeSession, encodeSession } from '../../src/metadata/mvcc/session-record.ts'
 import { StateDecoder } from '../../src/metadata/mvcc/snapshot-stream.ts'
-import { decodeVersion, encodeVersion, makeVersion } from '../../src/metadata/mvcc/version.ts'
+import { decodeVersion, makeVersion } from '../../src/metadata/mvcc/version.ts'
 import {
   encodeOutcome,
   encodeRefusal as encodeOutcomeRefusal,
@@ -419,12 +419,12 @@ export const decoders: readonly Decoder[] = [
   {
     name: 'decodeSingle',
     decode: (bytes) => decodeSingle(value, bytes),
-    samples: [encodeVersion({ ...entry, sub: 0, deleted: false })],
+    samples: [makeVersion({ ...entry, sub: 0, deleted: false }).record],
   },
   {
     name: 'decodeVersion',
     decode: decodeVersion,
-    samples: [encodeVersion({ ...entry, sub: 0, deleted: false })],
+    samples: [makeVersion({ ...entry, sub: 0, deleted: false }).record],
   },
   {
     name: 'StateDecoder',

@@ -1,4 +1,4 @@
-import { abortError, type CallOptions, type Deferred, deferred, onAbort } from '../../core/async.ts'
+import { abortError, type CallOptions, onAbort } from '../../core/async.ts'
 import type { TimerHandle } from '../../core/clock.ts'
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
@@ -29,8 +29,10 @@ interface Call {
   readonly type: BatchItemType
   readonly body: Uint8Array
   readonly endMs: number
-  readonly done: Deferred<Uint8Array>
-  release: () => void
+  readonly resolve: (answer: Uint8Array) => void
+  readonly reject: (error: KeelsonError) => void
+  /** Takes the abort listener off. */
+  release: (() => void) | undefined
   /** Client session and sequence of a write, once it was sent; 0 before. */
   session: number
   sequence: number
@@ -47,11 +49,19 @@ const batchItems = 512
 const batchBytes = 256 * 1024
 /** What an item costs beside its body, at most. */
 const itemBytes = 24
+/** So many writes are a batch by themselves, whatever is under way. */
+const worthwhileWrites = 128
+/** Fewer wait for the batch of writes that is under way, but no longer than this. */
+const longestHoldMs = 5
 
 /**
  * Sends transactions, grants and linearizable reads to the leader: those of one turn of the event loop together. A
  * write has a place in a client session of the Raft group, so that it takes effect once however often it is sent; an
  * attempt of unknown outcome is followed by others with the same id until there is an answer or the time is over.
+ *
+ * What a batch of writes costs the servers, in messages, wake-ups and durable writes, hardly depends on what is in it. So a
+ * few writes wait for the batch that is under way and go together with those who ask again when it is answered: callers
+ * that once came apart come together again. Reads never wait for writes.
  */
 export class Pipeline {
   readonly #options: PipelineOptions
@@ -67,6 +77,11 @@ export class Pipeline {
   #backoff: TimerHandle | undefined
   #flushing = false
   #deadline: TimerHandle | undefined
+  /** Batches with writes that are not answered. */
+  #writing = 0
+  /** When writes that wait for a batch under way have waited long enough. */
+  #hold: TimerHandle | undefined
+  #holdOver = false
 
   constructor(options: PipelineOptions) {
     this.#options = options
@@ -75,41 +90,49 @@ export class Pipeline {
   }
 
   /** @throws KeelsonError `OVERLOADED`, `TIMEOUT`, `OUTCOME_UNKNOWN`, `ABORTED`, `CLOSED`, and final answers */
-  async run(type: BatchItemType, body: Uint8Array, options: CallOptions): Promise<Uint8Array> {
-    const { env, tuning, closed } = this.#options
+  // Not an async function: on the hot path one promise is enough.
+  run(type: BatchItemType, body: Uint8Array, options: CallOptions): Promise<Uint8Array> {
     const { signal } = options
-    if (closed.aborted) throw abortError(closed)
-    if (signal?.aborted === true) throw abortError(signal)
-    if (this.#calls.size >= tuning.maximumQueued) {
-      throw new KeelsonError(
-        'OVERLOADED',
-        `${this.#calls.size} calls of the metadata store wait already; try again later`,
-      )
-    }
-    const call: Call = {
-      type,
-      body,
-      endMs: env.clock.monotonicMs() + tuning.callTimeoutMs,
-      done: deferred(),
-      release: () => {},
-      session: 0,
-      sequence: 0,
-      unknown: false,
-      sending: false,
-      settled: false,
-      last: undefined,
-    }
-    if (signal !== undefined) {
-      call.release = onAbort(signal, () => {
-        const unknown = call.unknown || (call.sending && type !== 'read')
-        this.#settle(call, abortError(signal, unknown ? 'unknown' : 'none'))
-      })
-    }
-    this.#calls.add(call)
-    this.#queue.push(call)
-    this.#armDeadline()
-    this.#plan()
-    return call.done.promise
+    const refusal = this.#refusal(signal)
+    if (refusal !== undefined) return Promise.reject(refusal)
+    return new Promise((resolve, reject) => {
+      const { env, tuning } = this.#options
+      const call: Call = {
+        type,
+        body,
+        endMs: env.clock.monotonicMs() + tuning.callTimeoutMs,
+        resolve,
+        reject,
+        release: undefined,
+        session: 0,
+        sequence: 0,
+        unknown: false,
+        sending: false,
+        settled: false,
+        last: undefined,
+      }
+      if (signal !== undefined) {
+        call.release = onAbort(signal, () => {
+          const unknown = call.unknown || (call.sending && type !== 'read')
+          this.#settle(call, abortError(signal, unknown ? 'unknown' : 'none'))
+        })
+      }
+      this.#calls.add(call)
+      this.#queue.push(call)
+      this.#armDeadline()
+      this.#plan()
+    })
+  }
+
+  #refusal(signal: AbortSignal | undefined): KeelsonError | undefined {
+    const { tuning, closed } = this.#options
+    if (closed.aborted) return abortError(closed)
+    if (signal?.aborted === true) return abortError(signal)
+    if (this.#calls.size < tuning.maximumQueued) return undefined
+    return new KeelsonError(
+      'OVERLOADED',
+      `${this.#calls.size} calls of the metadata store wait already; try again later`,
+    )
   }
 
   /** Sends what is queued at the end of the turn. */
@@ -125,7 +148,7 @@ export class Pipeline {
   /** Sends one batch. @returns whether there is more to send */
   #flush(): boolean {
     if (this.#backoff !== undefined || this.#options.closed.aborted) return false
-    const batch = this.#take()
+    const batch = this.#take(this.#holdsWrites())
     if (batch.length === 0) return false
     const session = batch.find((call) => call.type !== 'read')?.session ?? 0
     for (const call of batch) call.sending = true
@@ -133,8 +156,29 @@ export class Pipeline {
     return this.#queue.length > 0
   }
 
-  /** Takes the next batch from the queue: reads, and writes of one client session. */
-  #take(): Call[] {
+  /** Whether the writes that are queued wait for the batch under way. */
+  #holdsWrites(): boolean {
+    if (this.#writing === 0 || this.#holdOver) return false
+    let writes = 0
+    for (const { type, settled } of this.#queue) if (type !== 'read' && !settled) writes++
+    if (writes === 0 || writes >= worthwhileWrites) return false
+    this.#hold ??= this.#options.env.timers.schedule(longestHoldMs, () => {
+      this.#hold = undefined
+      this.#holdOver = true
+      this.#plan()
+    })
+    return true
+  }
+
+  /** Writes leave, or none are under way that others could wait for. */
+  #endHold(): void {
+    this.#hold?.cancel()
+    this.#hold = undefined
+    this.#holdOver = false
+  }
+
+  /** Takes the next batch from the queue: reads, and writes of one client session unless they are held. */
+  #take(held: boolean): Call[] {
     const batch: Call[] = []
     const rest: Call[] = []
     let bytes = 0
@@ -142,7 +186,7 @@ export class Pipeline {
     for (const call of this.#queue) {
       if (call.settled) continue
       const full = batch.length >= batchItems || (batch.length > 0 && bytes + call.body.length > batchBytes)
-      if (full || (call.type !== 'read' && !this.#enroll(call, session))) {
+      if (full || (call.type !== 'read' && (held || !this.#enroll(call, session)))) {
         rest.push(call)
         continue
       }
@@ -200,21 +244,35 @@ export class Pipeline {
       this.#again(batch, undefined, false)
       return
     }
-    const items = batch.map(({ type, sequence, body }) => ({ type, sequence, body }))
     const [lowest] = this.#open.keys()
     const acknowledgedBelow = session === this.#session ? (lowest ?? this.#lastSequence + 1) : 0
     let answers: BatchAnswer[]
+    if (session !== 0) {
+      this.#writing++
+      this.#endHold()
+    }
     try {
       const { attemptTimeoutMs: timeoutMs } = tuning
-      const body = encodeBatch({ clientSession: session, acknowledgedBelow, items })
+      const body = encodeBatch({ clientSession: session, acknowledgedBelow, items: batch })
       const answer = finder.attempt(peer, ask(peer, methods.batch, body, { timeoutMs }))
       answers = decodeAll(await answer, batch.length)
     } catch (thrown) {
       const error = toKeelsonError(thrown)
+      this.#written(session)
       this.#again(batch, error, this.#options.router.failed(peer, error))
       return
     }
+    this.#written(session)
     this.#settleBatch(batch, answers, peer)
+  }
+
+  /** A batch has come to an end; nobody waits for it any more. */
+  #written(session: number): void {
+    if (session === 0) return
+    this.#writing--
+    if (this.#writing > 0) return
+    this.#endHold()
+    if (this.#queue.length > 0) this.#plan()
   }
 
   #settleBatch(batch: readonly Call[], answers: readonly BatchAnswer[], peer: string): void {
@@ -315,11 +373,11 @@ export class Pipeline {
   #settle(call: Call, outcome: Uint8Array | KeelsonError): void {
     if (call.settled) return
     call.settled = true
-    call.release()
+    call.release?.()
     this.#calls.delete(call)
     if (call.session === this.#session) this.#open.delete(call.sequence)
-    if (outcome instanceof KeelsonError) call.done.reject(outcome)
-    else call.done.resolve(outcome)
+    if (outcome instanceof KeelsonError) call.reject(outcome)
+    else call.resolve(outcome)
     if (this.#calls.size > 0) return
     this.#deadline?.cancel()
     this.#deadline = undefined
@@ -346,6 +404,7 @@ export class Pipeline {
   #failAll(): void {
     const { closed } = this.#options
     this.#backoff?.cancel()
+    this.#endHold()
     for (const call of this.#calls) {
       const unknown = call.unknown || (call.sending && call.type !== 'read')
       const { code, message } = abortError(closed)

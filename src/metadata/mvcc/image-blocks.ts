@@ -11,7 +11,7 @@ const wastefulBytes = 4096
 
 function blockOf(key: Uint8Array, versions: readonly StoredVersion[]): ImageBlock {
   let bytes = 0
-  for (const { record } of versions) bytes += record.length
+  for (const { recordBytes } of versions) bytes += recordBytes
   const block = { key, versions, bytes, held: versions.length, heldBytes: bytes, marked: false }
   for (const version of versions) version.block = block
   return block
@@ -20,7 +20,7 @@ function blockOf(key: Uint8Array, versions: readonly StoredVersion[]): ImageBloc
 /** A block whose last version went is `empty`. One that holds little is `wasteful`: what it holds belongs elsewhere. */
 export function dropFromBlock(block: ImageBlock, version: StoredVersion): 'kept' | 'empty' | 'wasteful' {
   block.held--
-  block.heldBytes -= version.record.length
+  block.heldBytes -= version.recordBytes
   if (block.held === 0) return 'empty'
   return block.bytes >= wastefulBytes && block.heldBytes * 4 <= block.bytes ? 'wasteful' : 'kept'
 }
@@ -34,8 +34,8 @@ export function putBlocks(
 ): void {
   let from = 0
   let bytes = 0
-  versions.forEach(({ record }, i) => {
-    bytes += record.length
+  versions.forEach(({ recordBytes }, i) => {
+    bytes += recordBytes
     if (bytes < closedFromBytes && i + 1 < versions.length) return
     const stretch = versions.slice(from, i + 1)
     const first = stretch[0] as StoredVersion
@@ -62,7 +62,7 @@ const keysAreBytes = Object.freeze({ keyEncoding: 'view' } as const)
 
 export function encodeBlock(versions: readonly StoredVersion[]): Uint8Array {
   let bytes = 1
-  for (const { record } of versions) bytes += record.length + 5
+  for (const { recordBytes } of versions) bytes += recordBytes + 5
   const out = new ByteWriter(bytes).u8(formatVersion)
   for (const { record } of versions) out.bytes(record)
   return out.view()

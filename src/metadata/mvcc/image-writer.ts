@@ -68,6 +68,8 @@ export class ImageWriter {
 
   /** Takes a bookkeeping record, which must not change any more. */
   keep(name: string, value: Uint8Array | undefined): void {
+    // What it takes the place of is not written: the results of commands are mostly forgotten before.
+    if (this.#bookkeeping.has(name)) this.#bytes -= recordBytes + (this.#bookkeeping.get(name)?.length ?? 0)
     this.#bookkeeping.set(name, value)
     this.#bytes += recordBytes + (value?.length ?? 0)
   }
@@ -134,7 +136,7 @@ export class ImageWriter {
 
   #gather(version: StoredVersion): void {
     this.#versions.push(version)
-    this.#bytes += recordBytes + version.record.length
+    this.#bytes += recordBytes + version.recordBytes
   }
 
   #drop(version: StoredVersion): void {

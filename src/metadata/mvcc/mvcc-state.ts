@@ -2,9 +2,11 @@ import { ByteWriter, compareBytes, copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { invariant } from '../../core/invariant.ts'
 import type { KeySelector, Revision, SessionId } from '../../interfaces/metadata-store.ts'
+import { damaged } from './damaged.ts'
+import { KeyHistories, lastLive, previousIn, visibleAt } from './key-histories.ts'
 import { mapKey } from './key-range.ts'
 import { overheadBytes } from './limits.ts'
-import { OrderedMap } from './ordered-map.ts'
+import { countOf, noEvents, RevisionEvents } from './revision-events.ts'
 import { encodeSession, type SessionRecord } from './session-record.ts'
 import { StateHash } from './state-hash.ts'
 import type {
@@ -15,22 +17,13 @@ import type {
   StateView,
   VersionPage,
 } from './state-types.ts'
-import { makeVersion, type StoredVersion, tombstone, type Version } from './version.ts'
+import { type KeyHistory, makeVersion, StoredVersion, tombstone, type Version } from './version.ts'
 
 interface SessionEntry {
   readonly record: SessionRecord
   /** Keys that live with the session, by {@link mapKey}. */
   readonly keys: Map<string, Uint8Array>
 }
-
-/** The versions of one key, ascending. */
-interface KeyHistory {
-  readonly versions: StoredVersion[]
-  /** How many views there were when it was made: a later view has it, too. */
-  readonly views: number
-}
-
-const noEvents: readonly StoredVersion[] = Object.freeze([])
 
 /**
  * The whole multi-version state in memory: for each key its versions since the last compaction, for each revision what
@@ -41,37 +34,24 @@ const noEvents: readonly StoredVersion[] = Object.freeze([])
  * `historyFrom - 1`, and no tombstone. The digest covers them, the sessions and the numbers.
  */
 export class MvccState implements MvccReader {
-  readonly #keys = new OrderedMap<KeyHistory>()
-  /** Views that were made. */
-  #views = 0
-  /** Events by revision, from `#historyFrom` on, which stands at `#historyHead`. What is before that was cleared away. */
-  #history: (readonly StoredVersion[])[] = []
-  #historyHead = 0
+  readonly #keys = new KeyHistories()
+  readonly #events: RevisionEvents
   readonly #sessions = new Map<SessionId, SessionEntry>()
   readonly #hash = new StateHash()
   #revision: Revision
   #compactRevision: Revision
-  #historyFrom: Revision
   #bytes = 0
   #keyCount = 0
   #versionCount = 0
   #sink: ChangeSink | undefined
-  /**
-   * The last key that a command looked up: it asks for the same one, by the same array, several times. Arrays of
-   * commands do not change while one is carried out, and no two commands share one.
-   */
-  #lastKey: Uint8Array | undefined
-  #lastHistory: KeyHistory | undefined
   /** A transaction is being done, which has made these changes so far. */
   #writing = false
-  #changes: StoredVersion[] | undefined
+  #changes: StoredVersion | StoredVersion[] | undefined
 
   constructor(numbers: StateNumbers = { revision: 0, compactRevision: 0, historyFrom: 1 }) {
     this.#revision = numbers.revision
     this.#compactRevision = numbers.compactRevision
-    this.#historyFrom = numbers.historyFrom
-    for (let revision = numbers.historyFrom; revision <= numbers.revision; revision++)
-      this.#history.push(noEvents)
+    this.#events = new RevisionEvents(numbers.historyFrom, numbers.revision)
   }
 
   get revision(): Revision {
@@ -83,7 +63,7 @@ export class MvccState implements MvccReader {
   }
 
   get historyFrom(): Revision {
-    return this.#historyFrom
+    return this.#events.from
   }
 
   /** What counts against the database quota. */
@@ -103,14 +83,14 @@ export class MvccState implements MvccReader {
 
   /** Superseded versions wait to be cleared away. */
   get hasGarbage(): boolean {
-    return this.#historyFrom < this.#compactRevision
+    return this.historyFrom < this.#compactRevision
   }
 
   /** A hash of all that is held: equal on all replicas that applied the same commands. */
   digest(): string {
     const numbers = new ByteWriter(32)
     return this.#hash.digest(
-      numbers.varint(this.#revision).varint(this.#compactRevision).varint(this.#historyFrom).view(),
+      numbers.varint(this.#revision).varint(this.#compactRevision).varint(this.historyFrom).view(),
     )
   }
 
@@ -127,20 +107,15 @@ export class MvccState implements MvccReader {
 
   range(select: KeySelector, limits: PageLimits, revision: Revision = this.#revision): VersionPage {
     this.#checkRevision(revision)
-    return this.#page(select, limits, revision)
+    return this.#keys.page(select, limits, revision)
   }
 
   eventsOf(revision: Revision): readonly Version[] {
-    if (revision < this.#historyFrom) return noEvents
-    return this.#history[this.#historyHead + revision - this.#historyFrom] ?? noEvents
+    return this.#events.of(revision)
   }
 
   previousOf(version: Version): Version | undefined {
-    const versions = this.#keys.get(version.key)?.versions ?? []
-    let at = versions.length - 1
-    while (at >= 0 && (versions[at] as Version).modRevision > version.modRevision) at--
-    const before = versions[at - 1]
-    return before === undefined || before.deleted ? undefined : before
+    return previousIn(this.#keys.get(version.key), version.modRevision)
   }
 
   session(sessionId: SessionId): SessionRecord | undefined {
@@ -162,13 +137,12 @@ export class MvccState implements MvccReader {
 
   /** The state as it is now, in time that does not depend on the number of keys. */
   view(): StateView {
-    this.#views++
-    const keys = this.#keys.clone()
+    const keys = this.#keys.view()
     const revision = this.#revision
     return {
       revision,
       compactRevision: this.#compactRevision,
-      historyFrom: this.#historyFrom,
+      historyFrom: this.historyFrom,
       digest: this.digest(),
       sessions: [...this.sessions()],
       *versions() {
@@ -182,12 +156,12 @@ export class MvccState implements MvccReader {
 
   /** The latest version of a key, changes of the transaction under way included. */
   latest(key: Uint8Array): StoredVersion | undefined {
-    return lastLive(this.#lookUp(key))
+    return lastLive(this.#keys.lookUp(key))
   }
 
   /** A page of the latest versions, changes of the transaction under way included. */
   latestRange(select: KeySelector, limits: PageLimits): VersionPage {
-    return this.#page(select, limits, Number.MAX_SAFE_INTEGER)
+    return this.#keys.page(select, limits, Number.MAX_SAFE_INTEGER)
   }
 
   /** Starts a transaction. Its revision is taken with its first write. */
@@ -197,7 +171,7 @@ export class MvccState implements MvccReader {
   }
 
   put(key: Uint8Array, value: Uint8Array, sessionId: SessionId): void {
-    const history = this.#lookUp(key)
+    const history = this.#keys.lookUp(key)
     const before = lastLive(history)
     const revision = this.#revision + 1
     const version = makeVersion({
@@ -230,10 +204,10 @@ export class MvccState implements MvccReader {
     invariant(this.#writing, 'a transaction ends after its beginning')
     this.#writing = false
     this.#changes = undefined
-    this.#lastKey = undefined
+    this.#keys.forgetLookUp()
     if (changes === undefined && !revisionTaken) return
     this.#revision++
-    this.#history.push(changes ?? noEvents)
+    this.#events.push(changes ?? noEvents)
   }
 
   /** Stores a session, new or changed. */
@@ -270,44 +244,32 @@ export class MvccState implements MvccReader {
   /** Makes `revision` the present one of a store without keys; what it held of the past is gone. */
   advanceTo(revision: Revision): void {
     invariant(this.#keyCount === 0 && revision > this.#revision, 'only an empty store is advanced')
-    this.#lastKey = undefined
     // A list of its own: the map changes under it.
     const histories = Array.from(this.#keys.values())
     for (const { versions } of histories) {
       for (const version of versions) this.#drop(version)
       this.#keys.delete((versions[0] as StoredVersion).key)
     }
-    this.#history = []
-    this.#historyHead = 0
     this.#revision = revision
     this.#compactRevision = revision
-    this.#historyFrom = revision + 1
+    this.#events.restart(revision + 1)
   }
 
   /** Clears whole revisions of superseded versions until about `events` events are gone. */
   clearGarbage(events: number): void {
+    const { from } = this.#events
     let seen = 0
     let revisions = 0
-    while (this.#historyFrom + revisions < this.#compactRevision && seen < events) {
-      seen += (this.#history[this.#historyHead + revisions] as readonly Version[]).length + 1
+    while (from + revisions < this.#compactRevision && seen < events) {
+      seen += this.#events.count(from + revisions) + 1
       revisions++
     }
     if (revisions === 0) return
-    const past = this.#history.slice(this.#historyHead, this.#historyHead + revisions)
-    this.#lastKey = undefined
-    this.#historyFrom += revisions
-    this.#dropHistory(revisions)
-    // One that was dropped went with a later one of its key.
-    for (const changes of past) for (const version of changes) if (!version.dropped) this.#trim(version.key)
-  }
-
-  /** In constant time on average: the array is copied when most of it is gone. */
-  #dropHistory(revisions: number): void {
-    this.#history.fill(noEvents, this.#historyHead, this.#historyHead + revisions)
-    this.#historyHead += revisions
-    if (this.#historyHead * 2 < this.#history.length) return
-    this.#history = this.#history.slice(this.#historyHead)
-    this.#historyHead = 0
+    this.#keys.forgetLookUp()
+    for (const changes of this.#events.shift(revisions)) {
+      if (changes instanceof StoredVersion) this.#trim(changes)
+      else for (const version of changes) this.#trim(version)
+    }
   }
 
   /** Takes in a stored session. */
@@ -320,24 +282,14 @@ export class MvccState implements MvccReader {
 
   /** Takes in a stored version; those of one key come in the order of their revisions, after all sessions. */
   loadVersion(version: StoredVersion): void {
-    const { modRevision, sub } = version
+    const { modRevision } = version
     if (modRevision < 1 || modRevision > this.#revision) damaged('a version is not of this history')
-    let history = this.#keys.get(version.key)
-    if (history === undefined) {
-      history = { versions: [], views: this.#views }
-      this.#keys.set(version.key, history)
-    }
-    const { versions } = history
-    const last = versions[versions.length - 1]
+    const history = this.#keys.get(version.key)
+    const last = history?.versions.at(-1)
     if (last !== undefined && last.modRevision >= modRevision) damaged('versions of a key are out of order')
-    if (modRevision >= this.#historyFrom) {
-      const at = this.#historyHead + modRevision - this.#historyFrom
-      if (this.#history[at] === noEvents) this.#history[at] = []
-      const events = this.#history[at] as StoredVersion[]
-      if (events[sub] !== undefined) damaged('two changes of a revision have one place')
-      events[sub] = version
-    } else if (version.deleted || last !== undefined) damaged('a version was not cleared away')
-    versions.push(version)
+    if (modRevision >= this.historyFrom) this.#events.load(version)
+    else if (version.deleted || last !== undefined) damaged('a version was not cleared away')
+    this.#keys.add(version, history)
     this.#hash.addLanes(version)
     this.#bytes += version.quotaBytes
     this.#versionCount++
@@ -352,28 +304,8 @@ export class MvccState implements MvccReader {
 
   /** Checks a state that was loaded. @throws KeelsonError `CORRUPTION` */
   checkLoaded(digest: string): void {
-    for (const events of this.#history) {
-      for (let sub = 0; sub < events.length; sub++)
-        if (events[sub] === undefined) damaged('a change of a revision is missing')
-    }
+    this.#events.checkLoaded()
     if (this.digest() !== digest) damaged(`its hash is ${this.digest()} and not ${digest}`)
-  }
-
-  #page(select: KeySelector, limits: PageLimits, revision: Revision): VersionPage {
-    const versions: StoredVersion[] = []
-    let count = 0
-    let bytes = 0
-    let full = false
-    this.#keys.visit(select, (history) => {
-      const version = visibleAt(history.versions, revision)
-      if (version === undefined) return
-      count++
-      if (full) return
-      bytes += version.quotaBytes
-      full = versions.length >= limits.entries || (bytes > limits.bytes && versions.length > 0)
-      if (!full) versions.push(version)
-    })
-    return { versions, more: count > versions.length, count }
   }
 
   #checkRevision(revision: Revision): void {
@@ -396,7 +328,7 @@ export class MvccState implements MvccReader {
   /** Where the next change of the transaction under way stands. */
   #nextPlace(): number {
     invariant(this.#writing, 'writes happen inside a transaction')
-    return this.#changes?.length ?? 0
+    return this.#changes === undefined ? 0 : countOf(this.#changes)
   }
 
   #sessionEntry(sessionId: SessionId): SessionEntry {
@@ -405,20 +337,13 @@ export class MvccState implements MvccReader {
     return entry
   }
 
-  #lookUp(key: Uint8Array): KeyHistory | undefined {
-    if (key === this.#lastKey) return this.#lastHistory
-    this.#lastKey = key
-    this.#lastHistory = this.#keys.get(key)
-    return this.#lastHistory
-  }
-
   /** `history` is that of the key so far. */
   #write(version: StoredVersion, history: KeyHistory | undefined): void {
-    this.#lastKey = undefined
-    if (history === undefined) this.#keys.set(version.key, { versions: [version], views: this.#views })
-    else history.versions.push(version)
-    if (this.#changes === undefined) this.#changes = [version]
-    else this.#changes.push(version)
+    this.#keys.add(version, history)
+    const changes = this.#changes
+    if (changes === undefined) this.#changes = version
+    else if (changes instanceof StoredVersion) this.#changes = [changes, version]
+    else changes.push(version)
     this.#hash.addLanes(version)
     this.#bytes += version.quotaBytes
     this.#versionCount++
@@ -436,50 +361,21 @@ export class MvccState implements MvccReader {
     this.#detach(version)
   }
 
-  #drop(version: StoredVersion): void {
+  /** A version left the history: drops what nobody can read any more of its key. */
+  #trim(version: StoredVersion): void {
+    // One that was dropped went with a later one of its key.
+    if (version.dropped) return
+    const { history } = version
+    invariant(history !== undefined, 'a version that is held has its place')
+    this.#keys.trim(history, this.historyFrom, this.#drop)
+  }
+
+  readonly #drop = (version: StoredVersion): void => {
     version.dropped = true
+    version.history = undefined
     this.#hash.removeLanes(version)
     this.#bytes -= version.quotaBytes
     this.#versionCount--
     this.#sink?.dropVersion(version)
   }
-
-  /** Drops the versions of a key that are not visible at `#historyFrom - 1` or later. */
-  #trim(key: Uint8Array): void {
-    const history = this.#keys.get(key)
-    if (history === undefined) return
-    const { versions, views } = history
-    let keep = 0
-    while (
-      keep + 1 < versions.length &&
-      (versions[keep + 1] as StoredVersion).modRevision < this.#historyFrom
-    )
-      keep++
-    const first = versions[keep] as StoredVersion
-    const over = first.modRevision < this.#historyFrom
-    if (over && first.deleted) keep++
-    else if (over) first.settle()
-    for (let i = 0; i < keep; i++) this.#drop(versions[i] as StoredVersion)
-    if (keep === versions.length) this.#keys.delete(key)
-    else if (keep === 0) return
-    else if (views === this.#views) versions.splice(0, keep)
-    // A view still reads the array.
-    else this.#keys.set(key, { versions: versions.slice(keep), views: this.#views })
-  }
-}
-
-function lastLive(history: KeyHistory | undefined): StoredVersion | undefined {
-  const last = history?.versions[history.versions.length - 1]
-  return last === undefined || last.deleted ? undefined : last
-}
-
-function visibleAt(versions: readonly StoredVersion[], revision: Revision): StoredVersion | undefined {
-  let at = versions.length - 1
-  while (at >= 0 && (versions[at] as StoredVersion).modRevision > revision) at--
-  const version = versions[at]
-  return version === undefined || version.deleted ? undefined : version
-}
-
-function damaged(problem: string): never {
-  throw new KeelsonError('CORRUPTION', `the metadata store is damaged: ${problem}; restore it from a backup`)
 }

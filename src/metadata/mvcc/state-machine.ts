@@ -407,7 +407,7 @@ export class MetadataStateMachine implements StateMachine {
         },
         version: (version) => {
           versions.push(version)
-          pending += version.record.length
+          pending += version.recordBytes
         },
       })
       for await (const chunk of chunks) {

@@ -66,9 +66,17 @@ export interface ImageBlock {
   marked: boolean
 }
 
+/** The versions of one key, ascending. */
+export interface KeyHistory {
+  readonly versions: StoredVersion[]
+  /** How many views of the state there were when it was made: a later view has it, too. */
+  readonly views: number
+}
+
 /**
  * A version as the state holds it: its record, of which the value is a part, so that what was encoded once is neither
- * encoded again nor copied. A long history is made of these.
+ * encoded again nor copied. A long history is made of these, so it keeps no array of its own for the record, but says where
+ * in a larger one it is.
  */
 export class StoredVersion implements Version {
   readonly key: Uint8Array
@@ -79,6 +87,8 @@ export class StoredVersion implements Version {
   readonly sub: number
   readonly deleted: boolean
   readonly valueBytes: number
+  /** Length of its record. */
+  readonly recordBytes: number
   /** What it adds to the two lanes of the state's hash. */
   readonly firstLane: number
   readonly secondLane: number
@@ -86,11 +96,19 @@ export class StoredVersion implements Version {
   dropped = false
   /** Where it lies in the image on disk; undefined while it does not. */
   block: ImageBlock | undefined
-  #record: Uint8Array
-  /** The record lies in the memory of a pool, which stays as long as any of its records. */
-  #pooled: boolean
+  /** Where the state holds it; undefined while it does not. */
+  history: KeyHistory | undefined
+  #slab: Uint8Array
+  #at: number
 
-  constructor(fields: Omit<Version, 'value'>, valueBytes: number, record: Uint8Array, pooled: boolean) {
+  /** The record is the part of `slab` of so many bytes from `at` on. */
+  constructor(
+    fields: Omit<Version, 'value'>,
+    valueBytes: number,
+    slab: Uint8Array,
+    at: number,
+    recordBytes: number,
+  ) {
     this.key = fields.key
     this.createRevision = fields.createRevision
     this.modRevision = fields.modRevision
@@ -99,20 +117,23 @@ export class StoredVersion implements Version {
     this.sub = fields.sub
     this.deleted = fields.deleted
     this.valueBytes = valueBytes
+    this.recordBytes = recordBytes
+    this.#slab = slab
+    this.#at = at
+    const { record } = this
     // Signed, which the engine holds without a number of its own.
     this.firstLane = crc32(record) | 0
     this.secondLane = fnv1a(record) | 0
-    this.#record = record
-    this.#pooled = pooled
   }
 
   /** How it is stored: checksum, format, then the fields. */
   get record(): Uint8Array {
-    return this.#record
+    return this.#slab.subarray(this.#at, this.#at + this.recordBytes)
   }
 
   get value(): Uint8Array {
-    return this.#record.subarray(this.#record.length - this.valueBytes)
+    const end = this.#at + this.recordBytes
+    return this.#slab.subarray(end - this.valueBytes, end)
   }
 
   /** What it counts against the database quota. */
@@ -122,15 +143,19 @@ export class StoredVersion implements Version {
 
   /** It outlives those that came with it, and must not keep their memory. */
   settle(): void {
-    if (!this.#pooled) return
-    this.#pooled = false
-    this.#record = copyBytes(this.#record)
+    if (this.#slab.length === this.recordBytes) return
+    this.#slab = copyBytes(this.record)
+    this.#at = 0
   }
 }
 
 /** A version that is made now. Copies nothing but the value; the key must not change any more. */
 export function makeVersion(fields: Version): StoredVersion {
-  return new StoredVersion(fields, fields.value.length, encodeVersion(fields), true)
+  const bytes = recordBytesOf(fields)
+  const at = pool.reserve(bytes)
+  const { slab } = pool
+  writeRecord(fields, slab, at)
+  return new StoredVersion(fields, fields.value.length, slab, at, bytes)
 }
 
 /** The tombstone that ends `previous`. */
@@ -140,34 +165,42 @@ export function tombstone(previous: Version, modRevision: Revision, sub: number)
   return makeVersion({ key, ...nothing, modRevision, sub, deleted: true })
 }
 
-/** A version as a record, a small array of a pool. */
-export function encodeVersion(version: Version): Uint8Array {
-  const { key, value, modRevision, sub, createRevision, session } = version
-  const numbers =
-    varintBytes(modRevision) +
-    varintBytes(sub) +
-    varintBytes(createRevision) +
+function recordBytesOf(version: Version): number {
+  const { key, value } = version
+  return (
+    headBytes +
+    varintBytes(version.modRevision) +
+    varintBytes(version.sub) +
+    varintBytes(version.createRevision) +
     varintBytes(version.version) +
-    varintBytes(session)
-  const lengths = varintBytes(key.length) + varintBytes(value.length)
-  const out = pool.allocate(headBytes + numbers + lengths + key.length + value.length)
-  out[4] = formatVersion
-  out[5] = version.deleted ? flagDeleted : 0
-  let at = putVarint(out, headBytes, modRevision)
-  at = putVarint(out, at, sub)
-  at = putVarint(out, at, createRevision)
+    varintBytes(version.session) +
+    varintBytes(key.length) +
+    varintBytes(value.length) +
+    key.length +
+    value.length
+  )
+}
+
+/** Writes a version as a record. */
+function writeRecord(version: Version, out: Uint8Array, from: number): void {
+  const { key, value } = version
+  const body = from + 4
+  out[body] = formatVersion
+  out[body + 1] = version.deleted ? flagDeleted : 0
+  let at = putVarint(out, from + headBytes, version.modRevision)
+  at = putVarint(out, at, version.sub)
+  at = putVarint(out, at, version.createRevision)
   at = putVarint(out, at, version.version)
-  at = putVarint(out, at, session)
+  at = putVarint(out, at, version.session)
   at = putVarint(out, at, key.length)
   out.set(key, at)
   at = putVarint(out, at + key.length, value.length)
   out.set(value, at)
-  const checksum = crc32(out.subarray(4))
-  for (let i = 0; i < 4; i++) out[i] = checksum >>> (8 * i)
-  return out
+  const checksum = crc32(out.subarray(body, at + value.length))
+  for (let i = 0; i < 4; i++) out[from + i] = checksum >>> (8 * i)
 }
 
-/** The inverse of {@link encodeVersion}. Nothing in it refers to `bytes`. @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION` */
+/** A version from its record. Nothing in it refers to `bytes`. @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION` */
 export function decodeVersion(bytes: Uint8Array): StoredVersion {
   try {
     const reader = new ByteReader(bytes, 'a version record')
@@ -190,7 +223,7 @@ export function decodeVersion(bytes: Uint8Array): StoredVersion {
     const value = reader.bytes()
     if (reader.remaining !== 0) reader.fail('has bytes left over')
     const fields = { key, createRevision, modRevision, version, session, sub, deleted }
-    return new StoredVersion(fields, value.length, copyBytes(bytes), false)
+    return new StoredVersion(fields, value.length, copyBytes(bytes), 0, bytes.length)
   } catch (cause) {
     if (KeelsonError.hasCode(cause, 'FORMAT_VERSION')) throw cause
     throw new KeelsonError('CORRUPTION', 'a record of the metadata store is damaged; replace this replica', {
