@@ -48,7 +48,12 @@ interface Family {
   readonly help: string
   readonly buckets: readonly number[]
   readonly series: Map<string, Series>
+  /** The series of these labels, which cannot change any more: most metrics are only ever given the same ones. */
+  frozenLabels: Labels | undefined
+  frozenSeries: Series | undefined
 }
+
+const noLabels: Labels = Object.freeze({})
 
 const maximumSeriesPerFamily = 10_000
 
@@ -69,7 +74,7 @@ export class MetricsRegistry implements Metrics {
   counter(name: string, help: string): Counter {
     const family = this.#family(name, help, 'counter', [])
     return {
-      add: (amount = 1, labels = {}) => {
+      add: (amount = 1, labels = noLabels) => {
         this.#series(family, labels).value += amount
       },
     }
@@ -79,7 +84,7 @@ export class MetricsRegistry implements Metrics {
   gauge(name: string, help: string): Gauge {
     const family = this.#family(name, help, 'gauge', [])
     return {
-      set: (value, labels = {}) => {
+      set: (value, labels = noLabels) => {
         this.#series(family, labels).value = value
       },
     }
@@ -99,7 +104,7 @@ export class MetricsRegistry implements Metrics {
     }
     const family = this.#family(name, help, 'histogram', buckets)
     return {
-      observe: (value, labels = {}) => {
+      observe: (value, labels = noLabels) => {
         const series = this.#series(family, labels)
         series.value++
         series.sum += value
@@ -154,12 +159,24 @@ export class MetricsRegistry implements Metrics {
       help: checkText(help, `the help of the metric ${name}`).replaceAll('\n', ' '),
       buckets,
       series: new Map(),
+      frozenLabels: undefined,
+      frozenSeries: undefined,
     }
     this.#families.set(name, family)
     return family
   }
 
   #series(family: Family, labels: Labels): Series {
+    if (labels === family.frozenLabels) return family.frozenSeries as Series
+    const series = this.#find(family, labels)
+    if (Object.isFrozen(labels)) {
+      family.frozenLabels = labels
+      family.frozenSeries = series
+    }
+    return series
+  }
+
+  #find(family: Family, labels: Labels): Series {
     const key = renderLabels(labels)
     const known = family.series.get(key)
     if (known !== undefined) return known

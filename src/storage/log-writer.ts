@@ -69,7 +69,7 @@ export class LogWriter {
     this.#durable = parts.extent.end
     this.#first = parts.extent.first
     const { env, adapter } = parts
-    const labels = { adapter }
+    const labels = Object.freeze({ adapter })
     const batches = env.metrics.counter('keelson_storage_batches_total', 'Group commits of the log store.')
     const bytes = env.metrics.counter('keelson_storage_bytes_total', 'Bytes written by the log store.')
     const duration = env.metrics.histogram(

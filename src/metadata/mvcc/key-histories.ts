@@ -3,6 +3,9 @@ import { OrderedMap } from './ordered-map.ts'
 import type { PageLimits, VersionPage } from './state-types.ts'
 import type { KeyHistory, StoredVersion } from './version.ts'
 
+/** So many versions that outlive their history at most keep the memory of those that came with them. */
+const maximumUnsettled = 4096
+
 /**
  * For each key its versions, ascending. Views of it share with it what has not changed since.
  *
@@ -18,6 +21,8 @@ export class KeyHistories {
    */
   #lastKey: Uint8Array | undefined
   #lastHistory: KeyHistory | undefined
+  /** Versions that have outlived their history, the oldest first. Most of them are dropped soon: their keys change often. */
+  #unsettled: StoredVersion[] = []
 
   get(key: Uint8Array): KeyHistory | undefined {
     return this.#keys.get(key)
@@ -74,7 +79,7 @@ export class KeyHistories {
     const first = versions[keep] as StoredVersion
     const over = first.modRevision < from
     if (over && first.deleted) keep++
-    else if (over) first.settle()
+    else if (over) this.#settleLater(first)
     if (keep === 0) return
     for (let i = 0; i < keep; i++) dropped(versions[i] as StoredVersion)
     if (keep === versions.length) this.delete(first.key)
@@ -100,6 +105,12 @@ export class KeyHistories {
       if (!full) versions.push(version)
     })
     return { versions, more: count > versions.length, count }
+  }
+
+  #settleLater(version: StoredVersion): void {
+    if (this.#unsettled.push(version) < maximumUnsettled) return
+    const oldest = this.#unsettled.splice(0, maximumUnsettled / 2)
+    for (const each of oldest) if (!each.dropped) each.settle()
   }
 
   #begin(key: Uint8Array, versions: StoredVersion[]): void {

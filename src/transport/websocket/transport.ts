@@ -327,7 +327,7 @@ class WebSocketTransport implements Transport {
     }
     return {
       self,
-      lanes: { env, timers: env.timers, limits, metrics },
+      lanes: { env, clock: env.clock, timers: env.timers, limits, metrics },
       addressesOf: (nodeId) => (this.#closing === undefined ? resolve(nodeId) : []),
       dial: (address, purpose, settled) => this.#newDial(address, purpose, settled),
       check: (greeter, certificate, wanted) => {
