@@ -16,7 +16,6 @@ export type {
 } from './core/membership-types.ts'
 export { checkRaftOptions, defaultRaftOptions } from './core/options.ts'
 export type { RaftOptions, RaftRole, ReadMode } from './core/types.ts'
-export type { CommandResult } from './group/applier.ts'
 export type { SequencedCommand } from './group/batch-envelope.ts'
 export type { CommandId } from './group/envelope.ts'
 export type {
@@ -35,6 +34,7 @@ export type {
 } from './group/group-types.ts'
 export { checkGroupLimits, defaultGroupLimits, type GroupLimits } from './group/limits.ts'
 export type { GroupReport } from './group/lost-quorum.ts'
+export type { CommandResult } from './group/outcomes.ts'
 export type { RaftGroup } from './group/raft-group.ts'
 export type { Replacement } from './group/replacement.ts'
 export {

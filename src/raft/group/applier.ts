@@ -1,18 +1,18 @@
 import { SerialExecutor } from '../../core/async.ts'
-import { copyBytes, emptyBytes } from '../../core/bytes.ts'
+import { emptyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { invariant } from '../../core/invariant.ts'
 import { entryKinds, type LogEntry, type LogPosition } from '../../interfaces/log-store.ts'
 import type {
   Bookkeeping,
   BookkeepingWrite,
-  Command,
   StateMachine,
   StateSnapshot,
 } from '../../interfaces/state-machine.ts'
 import type { ReplicaId } from '../../model/ids.ts'
 import type { ConfigurationPool } from '../core/configuration-pool.ts'
-import { type BatchEnvelope, commandsIn, decodeBatchEnvelope, isBatch } from './batch-envelope.ts'
+import { commandsIn, decodeBatchEnvelope, isBatch } from './batch-envelope.ts'
+import { BatchPlan } from './batch-plan.ts'
 import {
   type AppliedConfiguration,
   configurationWrite,
@@ -22,23 +22,16 @@ import {
   replicaWrite,
   termStartsWrite,
 } from './bookkeeping.ts'
-import { type CommandEnvelope, type CommandId, decodeEnvelope, unknownVersion } from './envelope.ts'
+import { decodeEnvelope, unknownVersion } from './envelope.ts'
 import { LeaseFence } from './lease-fence.ts'
 import type { GroupLimits } from './limits.ts'
+import type { EntryOutcome } from './outcomes.ts'
 import { decodeSessionEntry } from './session-entry.ts'
 import type { SessionTable } from './session-table.ts'
+import { Transfer } from './transfer.ts'
 
 const noEntries: LogEntry[] = Object.freeze([]) as never
 const nowhere: LogPosition = Object.freeze({ index: 0, term: 0 })
-
-/** What came of one command. */
-export type CommandResult = Uint8Array | KeelsonError
-
-/** What came of one entry; of one with several commands, in their order. */
-export type EntryOutcome = CommandResult | readonly CommandResult[]
-
-/** Where the outcome of a command comes from: a number is a place in the results. */
-type Source = number | CommandResult
 
 /** Bounds of one call of the state machine's `apply`. */
 export type ApplierLimits = Pick<GroupLimits, 'maximumApplyEntries' | 'maximumApplyBytes'>
@@ -58,18 +51,6 @@ export interface ApplierOwner {
 export interface PositionedSnapshot {
   readonly position: LogPosition
   readonly snapshot: StateSnapshot
-}
-
-interface Batch {
-  readonly entries: LogEntry[]
-  readonly commands: Command[]
-  /** Where each entry's outcome comes from. */
-  readonly sources: (Source | readonly Source[])[]
-  /** Ids of the commands that are executed, by their place in the results. */
-  readonly ids: (CommandId | undefined)[]
-  /** Places of the commands with an id, by session and sequence, to find a duplicate within the batch. */
-  readonly places: Map<number, Map<number, number>>
-  readonly writes: BookkeepingWrite[]
 }
 
 /**
@@ -280,8 +261,8 @@ export class Applier {
   }
 
   async #applyNext(): Promise<void> {
-    const batch = this.#plan(this.#takeEntries())
-    const { entries, commands } = batch
+    const plan = this.#plan(this.#takeEntries())
+    const { entries, commands } = plan
     const last = entries.at(-1)
     if (last === undefined) return
     let results: readonly Uint8Array[] | undefined
@@ -289,19 +270,13 @@ export class Applier {
       invariant(results === undefined, 'a state machine seals a batch once')
       invariant(given.length === commands.length, 'a state machine returns one result per command')
       results = given
-      return this.#seal(batch, given, last)
+      return this.#seal(plan, given, last)
     })
     invariant(results !== undefined, 'a state machine seals the batch before apply resolves')
-    const known: readonly Uint8Array[] = results
-    const outcomeOf = (source: Source): CommandResult =>
-      typeof source === 'number' ? (known[source] as Uint8Array) : source
     this.#applied = { index: last.index, term: last.term }
     this.#sequence = this.#fence.sequence
     this.#replicaStored = true
-    this.#owner.applied(
-      entries,
-      batch.sources.map((source) => (isList(source) ? source.map(outcomeOf) : outcomeOf(source))),
-    )
+    this.#owner.applied(entries, plan.outcomes(results))
   }
 
   /**
@@ -358,8 +333,8 @@ export class Applier {
     return false
   }
 
-  #plan(entries: LogEntry[]): Batch {
-    const batch: Batch = { entries, commands: [], sources: [], ids: [], places: new Map(), writes: [] }
+  #plan(entries: LogEntry[]): BatchPlan {
+    const plan = new BatchPlan(entries, this.#fence, this.#sessions)
     let newTerm = false
     let configured: LogEntry | undefined
     for (const entry of entries) {
@@ -370,22 +345,18 @@ export class Applier {
       switch (entry.kind) {
         case entryKinds.noop:
           this.#fence.install(entry.term)
-          batch.sources.push(emptyBytes)
+          plan.settled(emptyBytes)
           break
         case entryKinds.configuration:
           configured = entry
-          batch.sources.push(emptyBytes)
+          plan.settled(emptyBytes)
           break
         case entryKinds.session:
           this.#sessions.apply(decodeSessionEntry(entry.data), entry.index)
-          batch.sources.push(emptyBytes)
+          plan.settled(emptyBytes)
           break
         case entryKinds.command:
-          batch.sources.push(
-            isBatch(entry.data)
-              ? this.#planBatch(batch, entry, decodeBatchEnvelope(entry.data))
-              : this.#planCommand(batch, entry, decodeEnvelope(entry.data)),
-          )
+          plan.add(entry)
           break
         default:
           throw unknownVersion('a log entry of kind', entry.kind)
@@ -393,64 +364,19 @@ export class Applier {
     }
     if (newTerm) {
       this.#dropTermStarts()
-      batch.writes.push(termStartsWrite(this.#termStarts))
+      plan.writes.push(termStartsWrite(this.#termStarts))
     }
     if (configured !== undefined) {
       const { index, data } = configured
       this.#configuration = { index, configuration: this.#owner.configurations.decode(data).configuration }
-      batch.writes.push(configurationWrite(index, data))
+      plan.writes.push(configurationWrite(index, data))
     }
-    return batch
+    return plan
   }
 
-  /** Each command has its own place in the session, as if it had come by itself: some may be there already. */
-  #planBatch(batch: Batch, entry: LogEntry, envelope: BatchEnvelope): readonly Source[] {
-    const { tokenSequence, acknowledgedBelow, commands } = envelope
-    return this.idsOf(envelope).map((commandId, i) => {
-      const payload = commands[i]?.data as Uint8Array
-      return this.#planCommand(batch, entry, { tokenSequence, commandId, acknowledgedBelow, payload })
-    })
-  }
-
-  /** @internal */
-  idsOf({ session, commands }: BatchEnvelope): readonly CommandId[] {
-    return commands.map(({ sequence }) => ({ session, sequence }))
-  }
-
-  /**
-   * What to do with a command. The session is asked before the fence: a repetition of what took effect is answered with
-   * its result even when its token has run out since, or the caller would take it for undone.
-   */
-  #planCommand(batch: Batch, entry: LogEntry, envelope: CommandEnvelope): Source {
-    const { commandId } = envelope
-    if (commandId !== undefined) {
-      const known = this.#sessions.lookup(commandId)
-      if (known.type === 'unknown') return sessionUnknown(commandId)
-      this.#sessions.touch(commandId, envelope.acknowledgedBelow, entry.index)
-      // Its caller may change it; what the session says must not change with it.
-      if (known.type === 'duplicate') return copyBytes(known.result)
-      if (known.type === 'pending')
-        return batch.places.get(commandId.session)?.get(commandId.sequence) ?? commandForgotten(commandId)
-      if (known.type === 'forgotten') return commandForgotten(commandId)
-    }
-    if (envelope.tokenSequence > 0 && !this.#fence.admits(envelope.tokenSequence)) {
-      return staleSequence(envelope.tokenSequence, this.#fence.sequence)
-    }
-    const place = batch.commands.length
-    if (commandId !== undefined) {
-      this.#sessions.admit(commandId)
-      notePlace(batch.places, commandId, place)
-    }
-    batch.commands.push({ index: entry.index, term: entry.term, data: envelope.payload })
-    batch.ids.push(commandId)
-    return place
-  }
-
-  #seal(batch: Batch, results: readonly Uint8Array[], last: LogEntry): readonly BookkeepingWrite[] {
-    batch.ids.forEach((id, place) => {
-      if (id !== undefined) this.#sessions.record(id, results[place] as Uint8Array)
-    })
-    const writes = [...batch.writes, ...this.#sessions.takeWrites()]
+  #seal(plan: BatchPlan, results: readonly Uint8Array[], last: LogEntry): readonly BookkeepingWrite[] {
+    plan.record(results)
+    const writes = [...plan.writes, ...this.#sessions.takeWrites()]
     if (!this.#replicaStored) writes.push(replicaWrite(this.#replicaId))
     writes.push(positionWrite(last, this.#fence.sequence))
     return writes
@@ -463,58 +389,4 @@ export class Applier {
     while (keep + 1 < starts.length && (starts[keep + 1] as LogPosition).index <= this.#compacted) keep++
     if (keep > 0) this.#termStarts = starts.slice(keep)
   }
-}
-
-/** The chunks of a snapshot, and what broke them off. */
-class Transfer implements AsyncIterable<Uint8Array> {
-  readonly #chunks: AsyncIterable<Uint8Array>
-  error: unknown
-
-  constructor(chunks: AsyncIterable<Uint8Array>) {
-    this.#chunks = chunks
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
-    try {
-      for await (const chunk of this.#chunks) yield chunk
-    } catch (error) {
-      this.error = error
-      throw error
-    }
-  }
-}
-
-function isList(source: Source | readonly Source[]): source is readonly Source[] {
-  return Array.isArray(source)
-}
-
-function notePlace(places: Batch['places'], { session, sequence }: CommandId, place: number): void {
-  const known = places.get(session)
-  if (known === undefined) places.set(session, new Map([[sequence, place]]))
-  else known.set(sequence, place)
-}
-
-function sessionUnknown(id: CommandId): KeelsonError {
-  return new KeelsonError(
-    'SESSION_UNKNOWN',
-    `the client session ${id.session} is unknown or was evicted; open a new one. Whether command ${id.sequence} took effect before is not known`,
-    { details: { session: id.session, sequence: id.sequence } },
-  )
-}
-
-function commandForgotten(id: CommandId): KeelsonError {
-  return new KeelsonError(
-    'SESSION_UNKNOWN',
-    `command ${id.sequence} of session ${id.session} lies below what the session remembers, so whether it took effect is not known`,
-    { details: { session: id.session, sequence: id.sequence } },
-  )
-}
-
-/** The refusal of a command whose lease was taken over. */
-export function staleSequence(wanted: number, current: number): KeelsonError {
-  return new KeelsonError(
-    'STALE_SEQUENCE',
-    `the command was made under lease sequence ${wanted}, but ${current} is in force; it had no effect. Get a new token from the lease holder`,
-    { details: { wanted, current } },
-  )
 }

@@ -1,6 +1,5 @@
 import { KeelsonError } from '../../core/errors.ts'
 import { entryKinds } from '../../interfaces/log-store.ts'
-import type { CommandResult, EntryOutcome } from './applier.ts'
 import {
   batchBytes,
   encodeBatchEnvelope,
@@ -9,6 +8,7 @@ import {
   type SequencedCommand,
 } from './batch-envelope.ts'
 import { encodeEnvelope } from './envelope.ts'
+import type { CommandResult, EntryOutcome } from './outcomes.ts'
 import type { PendingProposal } from './pending-proposals.ts'
 
 /** What the commands of one call have in common. */

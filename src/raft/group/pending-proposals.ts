@@ -1,6 +1,6 @@
 import { KeelsonError } from '../../core/errors.ts'
 import type { EntryKind, LogEntry } from '../../interfaces/log-store.ts'
-import type { EntryOutcome } from './applier.ts'
+import type { EntryOutcome } from './outcomes.ts'
 
 /** Something that was proposed here and whose caller waits. It is also what the core appends. */
 export interface PendingProposal {

@@ -7,7 +7,6 @@ import { checkId, checkName, type GroupId, type ReplicaId } from '../../model/id
 import { checkMembershipChanges } from '../core/configuration-change.ts'
 import type { Configuration, MembershipChange } from '../core/membership-types.ts'
 import type { ReadMode, ReadRequest } from '../core/types.ts'
-import { type CommandResult, staleSequence } from './applier.ts'
 import { checkSequences, maximumBatchCommands, type SequencedCommand } from './batch-envelope.ts'
 import { BatchProposal } from './batch-proposal.ts'
 import { type CommandId, encodeEnvelope } from './envelope.ts'
@@ -25,6 +24,7 @@ import type {
   ReplicaProgress,
 } from './group-types.ts'
 import { LeaseFence } from './lease-fence.ts'
+import { type CommandResult, staleSequence } from './outcomes.ts'
 import type { PendingProposal } from './pending-proposals.ts'
 import type { PendingRead } from './pending-reads.ts'
 import { notLeader } from './refusals.ts'

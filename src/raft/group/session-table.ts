@@ -145,6 +145,9 @@ export class SessionTable {
     const session = this.#sessions.get(id.session)
     if (session === undefined) return isUnknown
     if (id.sequence < session.floor) return isForgotten
+    // Clients count upwards.
+    const { sequences } = session
+    if (sequences.length === 0 || (sequences.at(-1) as number) < id.sequence) return isNew
     if (!session.results.has(id.sequence)) return isNew
     const result = session.results.get(id.sequence)
     return result === undefined ? isPending : { type: 'duplicate', result }

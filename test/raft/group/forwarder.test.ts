@@ -4,9 +4,9 @@ import { utf8 } from '../../../src/core/bytes.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
 import { SeededRandom } from '../../../src/core/random.ts'
 import type { RaftRole } from '../../../src/raft/core/types.ts'
-import type { CommandResult, EntryOutcome } from '../../../src/raft/group/applier.ts'
 import { Forwarder } from '../../../src/raft/group/forwarder.ts'
 import { type ForwardedProposal, outcomeForPeer } from '../../../src/raft/group/forwarding.ts'
+import type { CommandResult, EntryOutcome } from '../../../src/raft/group/outcomes.ts'
 import {
   outcomeUnknown,
   type PendingProposal,

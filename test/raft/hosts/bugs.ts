@@ -2,6 +2,7 @@ import { utf8 } from '../../../src/core/bytes.ts'
 import type { GroupWrite } from '../../../src/interfaces/log-store.ts'
 import { Applier } from '../../../src/raft/group/applier.ts'
 import type { SequencedCommand } from '../../../src/raft/group/batch-envelope.ts'
+import { BatchPlan } from '../../../src/raft/group/batch-plan.ts'
 import type { CommandId } from '../../../src/raft/group/envelope.ts'
 import { Forwarder } from '../../../src/raft/group/forwarder.ts'
 import { Replica } from '../../../src/raft/group/replica.ts'
@@ -83,7 +84,7 @@ export const hostBugs: readonly HostBug[] = [
     name: 'the commands of a batch are known by the first of them',
     seed: 1,
     plant: () =>
-      replace(Applier.prototype, 'idsOf', ({ session, commands }) =>
+      replace(BatchPlan.prototype, 'idsOf', ({ session, commands }) =>
         commands.map(() => ({ session, sequence: (commands[0] as SequencedCommand).sequence })),
       ),
     adjust: inBatches,
@@ -92,7 +93,7 @@ export const hostBugs: readonly HostBug[] = [
     name: 'the sequences of a batch are taken for contiguous',
     seed: 1,
     plant: () =>
-      replace(Applier.prototype, 'idsOf', ({ session, commands }) =>
+      replace(BatchPlan.prototype, 'idsOf', ({ session, commands }) =>
         commands.map((_, i) => ({ session, sequence: (commands[0] as SequencedCommand).sequence + i })),
       ),
     adjust: inBatches,
@@ -101,8 +102,8 @@ export const hostBugs: readonly HostBug[] = [
     name: 'a batch of which a part is known takes effect as a whole',
     seed: 1,
     plant: () => {
-      const { idsOf } = Applier.prototype
-      return replace(Applier.prototype, 'idsOf', function broken(this: Applier, envelope) {
+      const { idsOf } = BatchPlan.prototype
+      return replace(BatchPlan.prototype, 'idsOf', function broken(this: BatchPlan, envelope) {
         const ids = idsOf.call(this, envelope)
         const known = ids.filter((id) => this.sessions.lookup(id).type === 'duplicate').length
         return known === 0 || known === ids.length ? ids : ids.map(() => undefined as never)
