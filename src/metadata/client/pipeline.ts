@@ -50,7 +50,7 @@ const batchBytes = 256 * 1024
 /** What an item costs beside its body, at most. */
 const itemBytes = 24
 /** So many writes are a batch by themselves, whatever is under way. */
-const worthwhileWrites = 128
+const worthwhileWrites = 64
 /** Fewer wait for the batch of writes that is under way, but no longer than this. */
 const longestHoldMs = 5
 

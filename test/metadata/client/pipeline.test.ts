@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { type Deferred, deferred } from '../../../src/core/async.ts'
+import type { KeelsonError } from '../../../src/core/errors.ts'
+import { LeaderFinder } from '../../../src/metadata/client/leader-finder.ts'
+import { type AskServer, clientTuningDefaults as tuning } from '../../../src/metadata/client/options.ts'
+import { Pipeline } from '../../../src/metadata/client/pipeline.ts'
+import { Router } from '../../../src/metadata/client/router.ts'
+import {
+  type BatchItemType,
+  decodeBatch,
+  encodeAnswers,
+  encodeNumber,
+  methods,
+} from '../../../src/metadata/protocol.ts'
+import { VirtualTime } from '../support/virtual-environment.ts'
+
+/** A batch at the server, which answers when it is told to. */
+interface Asked {
+  readonly atMs: number
+  readonly types: readonly BatchItemType[]
+  readonly sequences: readonly number[]
+  answer(): void
+  fail(error: KeelsonError): void
+}
+
+class World {
+  readonly time = new VirtualTime()
+  readonly asked: Asked[] = []
+  readonly pipeline: Pipeline
+  readonly #closed = new AbortController()
+
+  constructor() {
+    const env = this.time.environment()
+    const closed = this.#closed.signal
+    const servers = (): string[] => ['n1']
+    const ask: AskServer = async (_peer, method, body) =>
+      method === methods.open ? encodeNumber(7) : this.#take(body)
+    const finder = new LeaderFinder({ env, servers, ask, closed })
+    const router = new Router({ env, tuning, servers, sticky: undefined, ask, finder, closed })
+    this.pipeline = new Pipeline({ env, tuning, router, ask, finder, closed })
+  }
+
+  run(type: BatchItemType, count = 1): Promise<readonly Uint8Array[]> {
+    return Promise.all(Array.from({ length: count }, () => this.pipeline.run(type, Uint8Array.of(1), {})))
+  }
+
+  /** So many batches are at the server. */
+  async reached(batches: number): Promise<Asked> {
+    for (let turns = 0; this.asked.length < batches; turns++) {
+      assert.ok(turns < 100, `only ${this.asked.length} batches`)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    return this.asked.at(-1) as Asked
+  }
+
+  async #take(body: Uint8Array): Promise<Uint8Array> {
+    const { items } = decodeBatch(body)
+    const answers: Deferred<Uint8Array> = deferred()
+    this.asked.push({
+      atMs: this.time.nowMs,
+      types: items.map(({ type }) => type),
+      sequences: items.map(({ sequence }) => sequence),
+      answer: () =>
+        answers.resolve(
+          encodeAnswers(
+            items.map(() => Uint8Array.of(1)),
+            1e6,
+          ),
+        ),
+      fail: (error) => answers.reject(error),
+    })
+    return answers.promise
+  }
+}
+
+suite('batches of a client', () => {
+  test('a few writes wait for those under way and go together with what follows them', async () => {
+    const world = new World()
+    const first = world.run('txn', 3)
+    const before = await world.reached(1)
+    assert.deepEqual(before.sequences, [1, 2, 3])
+    const second = world.run('txn', 2)
+    const answered = first.then(() => world.run('txn', 3))
+    before.answer()
+    const after = await world.reached(2)
+    assert.deepEqual(after.sequences, [4, 5, 6, 7, 8])
+    after.answer()
+    await Promise.all([second, answered])
+    assert.equal(world.asked.length, 2)
+  })
+
+  test('they do not wait long', async () => {
+    const world = new World()
+    const first = world.run('txn')
+    const before = await world.reached(1)
+    const second = world.run('txn')
+    const after = await world.reached(2)
+    assert.equal(after.atMs - before.atMs, 5)
+    before.answer()
+    after.answer()
+    await Promise.all([first, second])
+  })
+
+  test('many do not wait, and reads never', async () => {
+    const world = new World()
+    const first = world.run('txn')
+    const before = await world.reached(1)
+    const few = world.run('txn', 10)
+    const reads = world.run('read', 2)
+    const read = await world.reached(2)
+    assert.deepEqual([read.types, read.atMs], [['read', 'read'], before.atMs])
+    const many = world.run('txn', 54)
+    const rest = await world.reached(3)
+    assert.deepEqual([rest.types.length, rest.atMs], [64, before.atMs])
+    for (const asked of world.asked) asked.answer()
+    await Promise.all([first, few, reads, many])
+  })
+})
