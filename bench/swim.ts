@@ -35,7 +35,13 @@ const wanted = String(values['only']).split(',')
 // What runs in virtual time lives with the simulator, among the tests.
 if (wanted.some((name) => name !== 'sockets' && name !== 'floor')) {
   const program = fileURLToPath(new URL('../test/swim/experiments/main.js', import.meta.url))
-  const options = ['--max-old-space-size=14000', '--enable-source-maps', program, ...process.argv.slice(2)]
+  const options = [
+    '--max-old-space-size=18000',
+    '--max-semi-space-size=64',
+    '--enable-source-maps',
+    program,
+    ...process.argv.slice(2),
+  ]
   const { status } = spawnSync(process.execPath, options, { stdio: 'inherit' })
   if (status !== 0) process.exitCode = status ?? 1
 }

@@ -8,6 +8,9 @@ const lateAfterMs = 10
 /** A timer that is set for so much too early is not set anew: to wake up in vain costs as much as some packets. */
 const tooEarlyMs = 100
 
+/** A timer counts whole milliseconds from one that has begun: without one more it wakes a process up in vain, just too early. */
+const timersMs = 1
+
 /** A timer that is late by this share of the probe timeout speaks against this process. */
 const lagShare = 0.25
 
@@ -56,7 +59,8 @@ export class Alarm {
     this.#timer = undefined
     this.#armedForMs = deadlineMs
     if (deadlineMs === Number.POSITIVE_INFINITY) return
-    this.#timer = this.#env.timers.schedule(Math.max(0, deadlineMs - this.#now()), () => this.#ring())
+    const delayMs = Math.ceil(Math.max(0, deadlineMs - this.#now())) + timersMs
+    this.#timer = this.#env.timers.schedule(delayMs, () => this.#ring())
   }
 
   close(): void {

@@ -1,7 +1,8 @@
 import { SeededRandom } from '../../../src/core/random.ts'
 import { confirmationsWanted, suspicionMinimumMs } from '../../../src/swim/core/formulas.ts'
+import { ownProtocols } from '../../../src/swim/core/statement.ts'
 import { Suspicion } from '../../../src/swim/core/suspicion.ts'
-import type { SwimCore } from '../../../src/swim/index.ts'
+import type { ProtocolRange, SwimCore } from '../../../src/swim/index.ts'
 import { lanProfile, type SwimTuning } from '../../../src/swim/index.ts'
 import type { Alteration } from '../swarm/swarm.ts'
 
@@ -15,6 +16,8 @@ export interface Configuration {
    * first send. `loop`: as in one event loop, all of it stands still, and first takes in what has waited.
    */
   readonly heldUp: 'threads' | 'loop'
+  /** Versions of the protocol: the paper's members need not prove that they ask for a view now. */
+  readonly protocols: ProtocolRange
 }
 
 /** Takes away what is not in the paper: what this library does beyond Lifeguard. */
@@ -78,6 +81,7 @@ function ofPaper(
     },
     alter: (core) => plain(core, buddy),
     heldUp: 'threads',
+    protocols: { minimum: 2, maximum: 3 },
   }
 }
 
@@ -94,5 +98,6 @@ export const configurations: readonly Configuration[] = [
     tuning: { ...lanProfile, suspicionMultiplier: 5, suspicionMaximumMultiplier: 6 },
     alter: () => {},
     heldUp: 'loop',
+    protocols: ownProtocols,
   },
 ]

@@ -58,6 +58,8 @@ interface Result extends Run {
   readonly everywhere: readonly number[]
   readonly messages: number
   readonly bytes: number
+  /** No probe failed, nobody was suspected: see {@link sameForAll}. */
+  readonly undisturbed?: true
 }
 
 export interface LifeguardOptions {
@@ -88,6 +90,10 @@ function runsOf(name: GridName, wanted: readonly string[], times: number): Run[]
   return runs
 }
 
+function pointOf(run: Run): string {
+  return keyOf({ ...run, configuration: '' })
+}
+
 function keyOf({ configuration, concurrency, durationMs, intervalMs, repetition }: Run): string {
   return [configuration, concurrency, durationMs, intervalMs, repetition].join(' ')
 }
@@ -96,7 +102,9 @@ function keyOf({ configuration, concurrency, durationMs, intervalMs, repetition 
 export function lifeguard(options: LifeguardOptions): void {
   const { file, minutes } = options
   const [part, parts] = options.slice.split('/').map(Number) as [number, number]
-  const done = new Set(readResults(file).map(keyOf))
+  const before = readResults(file)
+  const done = new Set(before.map(keyOf))
+  const undisturbed = new Map(before.filter(sameForAll).map((result) => [pointOf(result), result]))
   const wanted = configurations
     .map(({ name }) => name)
     .filter((name) => options.only.length === 0 || options.only.includes(name))
@@ -107,16 +115,35 @@ export function lifeguard(options: LifeguardOptions): void {
     if (at % parts !== part - 1 || done.has(keyOf(run))) continue
     if (performance.now() > endMs) break
     const configuration = configurations.find(({ name }) => name === run.configuration) as Configuration
-    const base = formed.get(configuration.name) ?? form(configuration)
-    formed.set(configuration.name, base)
-    appendFileSync(file, `${JSON.stringify(perform(run, configuration, base))}\n`)
+    let result = configuration.heldUp === 'threads' ? undisturbed.get(pointOf(run)) : undefined
+    if (result === undefined) {
+      const base = formed.get(configuration.name) ?? form(configuration)
+      formed.set(configuration.name, base)
+      result = perform(run, configuration, base)
+      if (sameForAll(result)) undisturbed.set(pointOf(run), result)
+    }
+    appendFileSync(file, `${JSON.stringify({ ...result, configuration: run.configuration })}\n`)
     ran++
   }
   console.log(`${ran} runs added to ${file}`)
 }
 
-function form({ tuning, alter }: Configuration): Swarm {
-  const swarm = new Swarm({ seed: 1, tuning, alter, judged: false })
+/**
+ * The paper's configurations differ in nothing but what comes of a failed probe. A run in which none failed is the same run under
+ * all of them, packet for packet, and need not be made five times.
+ */
+function sameForAll({ configuration, undisturbed }: Result): boolean {
+  return undisturbed === true && configuration !== 'keelson'
+}
+
+/** Runs one point of the experiment under one configuration. */
+export function runPoint(name: string, run: Omit<Run, 'configuration'>): Result {
+  const configuration = configurations.find((each) => each.name === name) as Configuration
+  return perform({ configuration: name, ...run }, configuration, form(configuration))
+}
+
+function form({ tuning, alter, protocols }: Configuration): Swarm {
+  const swarm = new Swarm({ seed: 1, tuning, alter, judged: false, core: { protocols } })
   swarm.startFormed(members)
   swarm.run(15_000)
   return swarm
@@ -177,7 +204,18 @@ function perform(run: Run, configuration: Configuration, base: Swarm): Result {
       .map(([, at]) => seconds(at)),
     messages: swarm.packetsSent - packetsSent,
     bytes: swarm.bytesSent - bytesSent,
+    ...(troublesOf(swarm) === 0 ? { undisturbed: true as const } : {}),
   }
+}
+
+/** What health and suspicions are made of, from the start of the swarm on. */
+function troublesOf(swarm: Swarm): number {
+  let troubles = 0
+  for (const { core } of swarm.processes()) {
+    const { failedProbes, refutations, stalls } = core.counters
+    troubles += failedProbes + refutations + stalls + core.localHealth
+  }
+  return troubles
 }
 
 function readResults(file: string): Result[] {
@@ -196,13 +234,12 @@ export function reportLifeguard(file: string): void {
     .filter((name) => results.some((r) => r.configuration === name))
   const counts = new Map<string, number>()
   for (const result of results) {
-    const point = keyOf({ ...result, configuration: '' })
+    const point = pointOf(result)
     counts.set(point, (counts.get(point) ?? 0) + 1)
   }
-  const fair = results.filter(
-    (result) => counts.get(keyOf({ ...result, configuration: '' })) === names.length,
-  )
-  const of = (name: string): Result[] => fair.filter(({ configuration }) => configuration === name)
+  const fair = results.filter((result) => counts.get(pointOf(result)) === names.length)
+  const sorted = fair.slice().sort((a, b) => (pointOf(a) < pointOf(b) ? -1 : 1))
+  const of = (name: string): Result[] => sorted.filter(({ configuration }) => configuration === name)
   const sum = (rows: readonly Result[], value: (row: Result) => number): number =>
     rows.reduce((total, row) => total + value(row), 0)
   const intervalRows = (name: string): Result[] => of(name).filter(({ intervalMs }) => intervalMs > 0)
@@ -210,9 +247,9 @@ export function reportLifeguard(file: string): void {
   const base = names[0] ?? ''
   const baseFalse = sum(intervalRows(base), (row) => row.falsePositives)
   const baseAtHealthy = sum(intervalRows(base), (row) => row.falseAtHealthy)
-  console.log(
-    `${intervalRows(base).length} interval runs and ${of(base).length - intervalRows(base).length} threshold runs of each`,
-  )
+  console.log(coverage(of(base)))
+  const bounds = (name: string, value: (row: Result) => number): string =>
+    shareBounds(intervalRows(name).map(value), intervalRows(base).map(value))
   const rows = names.map((name) => {
     const interval = intervalRows(name)
     const threshold = of(name).filter(({ intervalMs }) => intervalMs === 0)
@@ -226,8 +263,8 @@ export function reportLifeguard(file: string): void {
       name,
       String(wrong),
       String(wrongAtHealthy),
-      ((100 * wrong) / baseFalse).toFixed(2),
-      ((100 * wrongAtHealthy) / baseAtHealthy).toFixed(2),
+      `${((100 * wrong) / baseFalse).toFixed(2)} ${bounds(name, (row) => row.falsePositives)}`,
+      `${((100 * wrongAtHealthy) / baseAtHealthy).toFixed(2)} ${bounds(name, (row) => row.falseAtHealthy)}`,
       spread(first),
       spread(everywhere),
       (sum(interval, (row) => row.messages) / 1e6).toFixed(2),
@@ -246,6 +283,39 @@ export function reportLifeguard(file: string): void {
     'GiB',
   ]
   console.log(table(head, rows))
+}
+
+/** How much of the grid was run by every configuration. */
+function coverage(rows: readonly Result[]): string {
+  const points = (of: readonly Run[]): number =>
+    new Set(of.map((run) => pointOf({ ...run, repetition: 0, configuration: '' }))).size
+  const all: readonly Point[] = grids.full
+  const once = (run: Run): boolean => run.intervalMs === 0
+  const again = (run: Run): boolean => !once(run)
+  const intervals = all.filter(([, , intervalMs]) => intervalMs > 0).length
+  return (
+    `${rows.filter(again).length} interval runs of each at ${points(rows.filter(again))} of ${intervals} points, ` +
+    `${rows.filter(once).length} threshold runs of each at ${points(rows.filter(once))} of ${all.length - intervals} points; ` +
+    'in brackets: 95 % confidence, by resampling of the runs'
+  )
+}
+
+const resamples = 2_000
+
+/** Between which shares of the base 95 % of the resampled sums lie (Efron’s bootstrap): rows of one place belong together. */
+function shareBounds(values: readonly number[], base: readonly number[]): string {
+  const random = new SeededRandom(1)
+  const shares: number[] = []
+  for (let i = 0; i < resamples; i++) {
+    let [sum, whole] = [0, 0]
+    for (let j = 0; j < values.length; j++) {
+      const at = random.integer(values.length)
+      sum += values[at] ?? 0
+      whole += base[at] ?? 0
+    }
+    if (whole > 0) shares.push((100 * sum) / whole)
+  }
+  return `(${quantile(shares, 0.025).toFixed(2)}–${quantile(shares, 0.975).toFixed(2)})`
 }
 
 /** Where the false positives come from: one line for each point that has any. */
