@@ -15,7 +15,7 @@ import type { SwimCore } from '../../src/swim/core/swim-core.ts'
 import { type ViewTransfer, viewPieceBytes } from '../../src/swim/core/view-transfer.ts'
 import { Swim, type SwimOptions } from '../../src/swim/index.ts'
 import { goldenPiece } from './core/golden-packets.ts'
-import { hear, label, makeCore, said } from './support/core.ts'
+import { hear, label, makeCore, proofFor, said } from './support/core.ts'
 
 const streaming = { streamPacketBytes: 60_000, streamedViewMembers: 10 } as const
 
@@ -29,7 +29,7 @@ function offered(count: number, protocols: { minimum: number; maximum: number })
   for (let i = 0; i < count; i += 20) hear(core, 'm0', 0, ...named(count).slice(i, i + 20))
   hear(core, 'peer', 0, { kind: 'alive', statement: said('peer', 1).with({ protocols }) })
   core.takeOutput()
-  hear(core, 'peer', 1, { kind: 'offer', buckets: new Uint32Array(32), clock: 0, news: 0 })
+  hear(core, 'peer', 1, proofFor(core, 1), { kind: 'offer', buckets: new Uint32Array(32), clock: 0, news: 0 })
   return core
 }
 
@@ -85,8 +85,9 @@ suite('views as streams', () => {
   })
 
   test('the bytes of a piece stay what they are', () => {
-    const core = makeCore({}, { ...streaming, streamedViewMembers: 1 })
-    hear(core, 'peer', 0, { kind: 'alive', statement: said('peer', 1) })
+    const protocols = { minimum: 2, maximum: 3 }
+    const core = makeCore({}, { ...streaming, streamedViewMembers: 1, protocols })
+    hear(core, 'peer', 0, { kind: 'alive', statement: said('peer', 1).with({ protocols }) })
     core.takeOutput()
     hear(core, 'peer', 1, { kind: 'offer', buckets: new Uint32Array(32), clock: 0, news: 0 })
     const [view] = core.takeOutput().views
@@ -102,7 +103,12 @@ suite('views as streams', () => {
     for (let i = 0; i < 2_000; i += 20) hear(thrifty, 'm0', 0, ...named(2_000).slice(i, i + 20))
     hear(thrifty, 'peer', 0, { kind: 'alive', statement: said('peer', 1) })
     thrifty.takeOutput()
-    hear(thrifty, 'peer', 1, { kind: 'offer', buckets: new Uint32Array(32), clock: 0, news: 0 })
+    hear(thrifty, 'peer', 1, proofFor(thrifty, 1), {
+      kind: 'offer',
+      buckets: new Uint32Array(32),
+      clock: 0,
+      news: 0,
+    })
     const [slow] = thrifty.takeOutput().views
     assert.ok(slow)
     const given = Array.from({ length: 10 }, () => thrifty.nextOfView(slow, 2))

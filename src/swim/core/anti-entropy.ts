@@ -9,6 +9,7 @@ import { isLive } from './member-table.ts'
 import type { Membership } from './membership.ts'
 import type { OfferMessage, StateMessage, SwimMessage, SyncRecord } from './messages.ts'
 import type { SendTo } from './prober.ts'
+import { type Proofs, proofProtocol } from './proofs.ts'
 import { type Entry, inlineMetadataBytes } from './statement.ts'
 import { ViewTransfer, viewPieceBytes, viewStreamProtocol } from './view-transfer.ts'
 
@@ -17,6 +18,9 @@ const seedsAtOnce = 8
 
 /** Bytes of a `state` message besides its records. */
 const stateMessageBytes = 4 + 4 + 1 + 8
+
+/** Bytes of a `proof` message. */
+const proofMessageBytes = 6
 
 /** Datagrams of one answer; what does not fit is for the next exchange, which compares what is still different. */
 const maximumDatagrams = 256
@@ -43,9 +47,24 @@ export interface ExchangeParts {
   readonly token: Uint8Array
   readonly news: News
   readonly budget: AnswerBudget
+  readonly proofs: Proofs
   /** The version of the protocol that is spoken with a member. */
   readonly protocolFor: (nodeId: NodeId) => number
 }
+
+/** Who asks for a view, and what speaks for it. */
+export interface Asker {
+  /** Where it seems to be. */
+  readonly from: string
+  readonly sender: NodeId
+  /** It repeated a number of ours, or came by a stream: it is there and asks now. */
+  readonly proven: boolean
+  /** The number that it wants to see repeated. */
+  readonly challenge: number | undefined
+}
+
+/** A part of a view that is to be told. */
+type Telling = Pick<ViewTransfer, 'to' | 'recipient' | 'mask' | 'wantReturn' | 'challenge'>
 
 /** What hosts told each other, as far as an offer says. */
 interface News {
@@ -55,7 +74,8 @@ interface News {
 
 /**
  * Push-pull anti-entropy: two nodes compare digests of their views, 32 buckets in one packet, and tell each other only the
- * members of the buckets that differ. Equal views cost one packet. It lets a node join, repairs what gossip lost, and,
+ * members of the buckets that differ. Equal views cost one packet. Nobody is told a view before it has proven that it asks now:
+ * whoever records packets and sends them on would turn each into hundreds. It lets a node join, repairs what gossip lost, and,
  * tried with the dead and with seeds, makes the halves of a partition one cluster again.
  */
 export class AntiEntropy {
@@ -75,11 +95,13 @@ export class AntiEntropy {
   #joinAtMs: number | undefined
   #joinDelayMs: number
   readonly #budget: AnswerBudget
+  readonly #proofs: Proofs
   readonly #protocolFor: (nodeId: NodeId) => number
   /** Views that are to go by a stream. */
   views: ViewTransfer[] = []
 
-  constructor({ membership, random, send, room, token, news, budget, protocolFor }: ExchangeParts) {
+  constructor({ membership, random, send, room, token, news, budget, proofs, protocolFor }: ExchangeParts) {
+    this.#proofs = proofs
     this.#protocolFor = protocolFor
     this.#membership = membership
     this.#random = random
@@ -132,8 +154,7 @@ export class AntiEntropy {
       const intervalMs = tuning.syncIntervalMs * syncScale(table.live)
       this.#syncAtMs = nowMs + intervalMs * (0.75 + this.#random.float() / 2)
       const [partner] = table.pick(1, this.#random, ({ member }) => isLive(member))
-      if (partner !== undefined)
-        this.#send(partner.member.address, [this.offerOfView(nowMs)], partner.member.nodeId)
+      if (partner !== undefined) this.#offer(partner.member.address, [], nowMs, partner.member.nodeId)
     }
     if (this.#reconnectAtMs !== undefined && nowMs >= this.#reconnectAtMs) {
       this.#reconnectAtMs = nowMs + tuning.reconnectIntervalMs * (0.75 + this.#random.float() / 2)
@@ -156,15 +177,37 @@ export class AntiEntropy {
   }
 
   /** Answers a peer's digests with our records of the buckets that differ. */
-  onOffer(from: string, sender: NodeId, theirs: Uint32Array, nowMs: number): void {
+  onOffer({ from, sender, challenge }: Asker, theirs: Uint32Array, nowMs: number): void {
     const mask = differingBuckets(this.#membership.table.buckets, theirs)
-    if (mask !== 0) this.#sendState(from, sender, mask, true, nowMs)
+    if (mask !== 0) this.#sendState({ to: from, recipient: sender, mask, wantReturn: true, challenge }, nowMs)
   }
 
-  onState(from: string, sender: NodeId, message: StateMessage, nowMs: number): void {
-    for (const record of message.records) this.#membership.merge(record, sender, nowMs)
+  onState(asker: Asker, message: StateMessage, nowMs: number): void {
+    for (const record of message.records) this.#membership.merge(record, asker.sender, nowMs)
     this.hurry(nowMs)
-    if (message.wantReturn) this.#sendState(from, sender, message.mask, false, nowMs)
+    if (!message.wantReturn || !this.mayBeTold(asker)) return
+    const { from: to, sender: recipient } = asker
+    this.#sendState({ to, recipient, mask: message.mask, wantReturn: false, challenge: undefined }, nowMs)
+  }
+
+  /** @internal Whether it asks now, as far as that can be known: older releases cannot prove it. */
+  mayBeTold({ sender, proven }: Asker): boolean {
+    if (proven || !this.#provesItself) return true
+    const theirs = this.#membership.table.get(sender)?.statement.protocols
+    return theirs !== undefined && theirs.maximum < proofProtocol
+  }
+
+  /** Asks for a proof before a view is told. It costs no more than the question did. */
+  demandProof({ from, sender, challenge }: Asker, nowMs: number): void {
+    const messages: SwimMessage[] = [{ kind: 'challenge', number: this.#proofs.ask(nowMs) }]
+    if (challenge !== undefined) messages.unshift({ kind: 'proof', number: challenge })
+    this.#send(from, messages, sender)
+  }
+
+  /** Proves that an offer of ours was made just now, by making it again. */
+  prove({ from, sender, challenge }: Asker, nowMs: number): void {
+    if (challenge === undefined || !this.#provesItself || this.#membership.voice.leaving) return
+    this.#offer(from, [{ kind: 'proof', number: challenge }], nowMs, sender)
   }
 
   /**
@@ -201,9 +244,9 @@ export class AntiEntropy {
   }
 
   /** A view could not go by a stream: it goes by datagrams, as far as they carry it. */
-  viewFailed({ to, recipient, mask, wantReturn }: ViewTransfer, nowMs: number): void {
-    this.noteStream(recipient, false)
-    this.#sendState(to, recipient, mask, wantReturn, nowMs)
+  viewFailed(view: ViewTransfer, nowMs: number): void {
+    this.noteStream(view.recipient, false)
+    this.#sendState(view, nowMs)
   }
 
   noteStream(nodeId: NodeId, works: boolean): void {
@@ -243,13 +286,26 @@ export class AntiEntropy {
     // Who is held out does not speak up.
     const { voice, statement } = this.#membership
     if (voice.state === 'member') messages.push({ kind: 'alive', statement })
-    const offer = this.offerOfView(nowMs)
-    const bytes = [...messages, offer].reduce((sum, message) => sum + encodeMessage(message).length, 0)
-    if (bytes <= this.#room.datagramBytes) this.#send(address, [...messages, offer])
+    const offer = this.#offerMessages(nowMs)
+    const bytes = [...messages, ...offer].reduce((sum, message) => sum + encodeMessage(message).length, 0)
+    if (bytes <= this.#room.datagramBytes) this.#send(address, [...messages, ...offer])
     else {
       this.#send(address, messages)
-      this.#send(address, [offer])
+      this.#send(address, offer)
     }
+  }
+
+  #offer(to: string, before: readonly SwimMessage[], nowMs: number, recipient: NodeId): void {
+    this.#send(to, [...before, ...this.#offerMessages(nowMs)], recipient)
+  }
+
+  #offerMessages(nowMs: number): SwimMessage[] {
+    const offer = this.offerOfView(nowMs)
+    return this.#provesItself ? [{ kind: 'challenge', number: this.#proofs.ask(nowMs) }, offer] : [offer]
+  }
+
+  get #provesItself(): boolean {
+    return this.#membership.statement.protocols.maximum >= proofProtocol
   }
 
   /** Whether a member lives at a seed's address. */
@@ -265,14 +321,14 @@ export class AntiEntropy {
     return false
   }
 
-  #sendState(to: string, recipient: NodeId, mask: number, wantReturn: boolean, nowMs: number): void {
+  #sendState({ to, recipient, mask, wantReturn, challenge }: Telling, nowMs: number): void {
     if (!this.#budget.allows(nowMs)) {
       this.#membership.counters.requestsRefused++
       return
     }
     const streams = this.#room.streamBytes > 0 && !this.#streamless.has(recipient)
     if (streams && this.#isLong(mask) && this.#protocolFor(recipient) >= viewStreamProtocol) {
-      this.views.push(new ViewTransfer(to, recipient, mask, wantReturn))
+      this.views.push(new ViewTransfer(to, recipient, mask, wantReturn, challenge))
       return
     }
     const records = this.#recordsOf(mask, streams, nowMs)
@@ -282,15 +338,12 @@ export class AntiEntropy {
     const roomBytes = reliable ? this.#room.streamBytes : this.#room.datagramBytes
     let packets = 0
     let chunk: SyncRecord[] = []
-    let chunkBytes = stateMessageBytes
+    let chunkBytes = stateMessageBytes + (challenge === undefined ? 0 : proofMessageBytes)
     const flush = (): void => {
-      const message = {
-        kind: 'state',
-        mask,
-        wantReturn: wantReturn && packets === 0,
-        records: chunk,
-      } as const
-      this.#send(to, [message], recipient, reliable)
+      const first = packets === 0
+      const message = { kind: 'state', mask, wantReturn: wantReturn && first, records: chunk } as const
+      const proof = { kind: 'proof', number: challenge ?? 0 } as const
+      this.#send(to, first && challenge !== undefined ? [proof, message] : [message], recipient, reliable)
       this.#budget.spend(chunkBytes)
       packets++
       chunk = []

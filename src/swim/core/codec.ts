@@ -34,6 +34,8 @@ const tags: Readonly<Record<MessageKind, number>> = {
   recall: 18,
   contest: 19,
   ballot: 20,
+  challenge: 21,
+  proof: 22,
 }
 const kindOfTag: ReadonlyMap<number, MessageKind> = new Map(
   Object.entries(tags).map(([kind, tag]) => [tag, kind as MessageKind]),
@@ -61,15 +63,14 @@ export function encodeMessage(message: SwimMessage): Uint8Array {
   return out.finish()
 }
 
-const scratch = new ByteWriter(2_048)
-
 /**
  * Writes one message behind a header and other messages: its tag, its length, its content. A release that does not know the
  * tag goes past it, and what a later release appends to the content is not read by an earlier one.
  */
 export function putMessage(out: ByteWriter, message: SwimMessage): void {
-  writeMessage(scratch.clear(), message)
-  out.u8(tags[message.kind]).bytes(scratch.view())
+  const from = out.u8(tags[message.kind]).beginSized()
+  writeMessage(out, message)
+  out.endSized(from)
 }
 
 /** A packet from its parts. */

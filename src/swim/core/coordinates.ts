@@ -33,12 +33,23 @@ const moveShare = 0.25
 const minimumHeightMs = 0.01
 /** A round trip above this says more about a stopped process than about a path. */
 const maximumRoundTripMs = 10_000
-/** Round trips of one member of which the median counts, so that one held-up packet moves nobody. */
-export const roundTripSamples = 3
 
-/** What counts of the last round trips to a member. */
-export function medianOf(roundTripsMs: readonly number[]): number {
-  return roundTripsMs.slice().sort((a, b) => a - b)[roundTripsMs.length >> 1] ?? Number.NaN
+/** The last round trips and one more, the newest last. Arrays of just this length: there is one for each member. */
+export function withRoundTrip(lastMs: readonly number[], roundTripMs: number): readonly number[] {
+  const { length } = lastMs
+  if (length === 0) return [roundTripMs]
+  const last = lastMs[length - 1] as number
+  return length === 1 ? [last, roundTripMs] : [lastMs[length - 2] as number, last, roundTripMs]
+}
+
+/** What counts of the last round trips to a member, at most three: their median, so that one held-up packet moves nobody. */
+export function medianOf(lastMs: readonly number[]): number {
+  const a = lastMs[0] ?? Number.NaN
+  const b = lastMs[1]
+  const c = lastMs[2]
+  if (b === undefined) return a
+  if (c === undefined) return Math.max(a, b)
+  return Math.max(Math.min(a, b), Math.min(Math.max(a, b), c))
 }
 
 /**
@@ -70,21 +81,26 @@ export class VivaldiPlace {
       errorShare * weight * wrongness + ours.error * (1 - errorShare * weight),
     )
     const force = moveShare * weight * (rtt - distance)
-    const between = ours.vector.map((x, i) => x - (theirs.vector[i] ?? 0))
-    let length = Math.hypot(...between)
+    const vector = minus(ours.vector, theirs.vector)
+    let length = lengthOf(vector)
     // Two at one place push each other off in any direction.
     if (length < 1e-9) {
-      for (let i = 0; i < between.length; i++) between[i] = random.float() - 0.5
-      length = Math.hypot(...between)
+      for (let i = 0; i < coordinateDimensions; i++) vector[i] = random.float() - 0.5
+      length = lengthOf(vector)
     }
-    const vector = ours.vector.map((x, i) => x + (force * (between[i] as number)) / length)
+    let finite = true
+    for (let i = 0; i < coordinateDimensions; i++) {
+      const moved = (ours.vector[i] as number) + (force * (vector[i] as number)) / length
+      vector[i] = moved
+      finite &&= Number.isFinite(moved)
+    }
     const heightMs = Math.max(
       minimumHeightMs,
       distance > 0
         ? ours.heightMs + (force * (ours.heightMs + theirs.heightMs)) / Math.max(distance, 1e-6)
         : ours.heightMs,
     )
-    if (!vector.every(Number.isFinite) || !Number.isFinite(heightMs) || !Number.isFinite(error)) return
+    if (!finite || !Number.isFinite(heightMs) || !Number.isFinite(error)) return
     this.#coordinate = { vector, heightMs, error }
   }
 
@@ -93,4 +109,16 @@ export class VivaldiPlace {
     copy.#coordinate = this.#coordinate
     return copy
   }
+}
+
+function minus(a: readonly number[], b: readonly number[]): number[] {
+  const difference: number[] = []
+  for (let i = 0; i < coordinateDimensions; i++) difference.push((a[i] ?? 0) - (b[i] ?? 0))
+  return difference
+}
+
+function lengthOf(vector: readonly number[]): number {
+  let sum = 0
+  for (const each of vector) sum += each * each
+  return Math.sqrt(sum)
 }

@@ -28,6 +28,7 @@ export type SwimInvariantName =
   | 'news comes to rest'
   | 'every crash is detected by all'
   | 'views are equal after quiet'
+  | 'a replay draws no view'
 
 /** What a node is told about itself. */
 const aboutSelf: ReadonlySet<string> = new Set(['conflict', 'expelled', 'removed', 'refused'])
@@ -144,6 +145,15 @@ export class SwimInvariants {
       if (this.#told.get(core)?.has(name) === true) continue
       this.#fail('what is told is told to all', core.self.nodeId, `was not told '${name}'`)
     }
+  }
+
+  /** Judges what a member is about to send to where a packet seemed to come from that was recorded and sent on to it. */
+  checkReplay(core: SwimCore, from: string): void {
+    const told = core.packer.packets.some(
+      ({ to, content }) => to === from && content.messages.some(({ kind }) => kind === 'state'),
+    )
+    if (told || core.antiEntropy.views.some(({ to }) => to === from))
+      this.#fail('a replay draws no view', core.self.nodeId, 'told its view to whoever sent on a packet')
   }
 
   #checkSilence(core: SwimCore, { events, packets }: SwimOutput): void {

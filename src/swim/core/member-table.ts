@@ -59,7 +59,8 @@ export class MemberTable {
   #entries: (Entry | undefined)[] = []
   #sinceMs: number[] = []
   #free: number[] = []
-  readonly #notes = new Map<NodeId, MemberNotes>()
+  /** By slot. */
+  #notes: (MemberNotes | undefined)[] = []
   #live = 0
   #nextExpiryMs = Number.POSITIVE_INFINITY
   readonly #tombstoneMs: number
@@ -115,7 +116,8 @@ export class MemberTable {
 
   /** What this observer noted of a member. */
   notes(nodeId: NodeId): Readonly<MemberNotes> | undefined {
-    return this.#notes.get(nodeId)
+    const slot = this.#slots.get(nodeId)
+    return slot === undefined ? undefined : this.#notes[slot]
   }
 
   /** Notes something of a member. */
@@ -126,10 +128,12 @@ export class MemberTable {
 
   /** The notes about a member, to be changed in place; undefined for one that is not known. */
   notesFor(nodeId: NodeId): MemberNotes | undefined {
-    const known = this.#notes.get(nodeId)
-    if (known !== undefined || !this.#slots.has(nodeId)) return known
+    const slot = this.#slots.get(nodeId)
+    if (slot === undefined) return undefined
+    const known = this.#notes[slot]
+    if (known !== undefined) return known
     const notes = { ...noNotes }
-    this.#notes.set(nodeId, notes)
+    this.#notes[slot] = notes
     return notes
   }
 
@@ -148,6 +152,7 @@ export class MemberTable {
     else this.#slots.set(nodeId, slot)
     if (before?.member.state !== state) this.#sinceMs[slot] = sinceMs
     this.#entries[slot] = entry
+    while (this.#notes.length <= slot) this.#notes.push(undefined)
     this.#account(entry, 1)
     this.#expect(entry, this.#sinceMs[slot] as number)
   }
@@ -203,7 +208,7 @@ export class MemberTable {
     copy.#entries = this.#entries.slice()
     copy.#sinceMs = this.#sinceMs.slice()
     copy.#free = this.#free.slice()
-    for (const [nodeId, notes] of this.#notes) copy.#notes.set(nodeId, { ...notes })
+    copy.#notes = this.#notes.map((notes) => notes && { ...notes })
     copy.buckets.set(this.buckets)
     copy.#live = this.#live
     copy.#nextExpiryMs = this.#nextExpiryMs
@@ -213,7 +218,7 @@ export class MemberTable {
   #remove(slot: number, entry: Entry): void {
     this.#account(entry, -1)
     this.#slots.delete(entry.member.nodeId)
-    this.#notes.delete(entry.member.nodeId)
+    this.#notes[slot] = undefined
     this.#entries[slot] = undefined
     this.#free.push(slot)
   }

@@ -92,6 +92,10 @@ export function writeMessage(out: ByteWriter, message: SwimMessage): void {
     case 'ballot':
       out.varint(message.sequence).varint(message.incarnation).ascii(message.address)
       break
+    case 'challenge':
+    case 'proof':
+      out.u32(message.number)
+      break
     case 'chunk':
       out.ascii(message.nodeId).varint(message.version).varint(message.offset).bytes(message.bytes)
       break
@@ -163,6 +167,9 @@ export function readMessage(reader: ByteReader, kind: MessageKind, end: number):
       return { kind }
     case 'contest':
       return { kind, sequence: reader.varint() }
+    case 'challenge':
+    case 'proof':
+      return { kind, number: reader.u32() }
     case 'ballot':
       return { kind, sequence: reader.varint(), incarnation: reader.varint(), address: readAddress(reader) }
     case 'refusal':

@@ -246,6 +246,22 @@ export interface BallotMessage {
   readonly address: string
 }
 
+/** Asks whoever answers the packet to repeat a number, so that the answer is known to be one. */
+export interface ChallengeMessage {
+  /** Concerns the whole packet. Alone with a `proof` it asks for the offer again, and for a proof that it is a new one. */
+  readonly kind: 'challenge'
+  /** To be repeated in a `proof`. */
+  readonly number: number
+}
+
+/** Repeats the number of a `challenge`: this packet was made just now, for the receiver. */
+export interface ProofMessage {
+  /** Concerns the whole packet. */
+  readonly kind: 'proof'
+  /** The number of the challenge. */
+  readonly number: number
+}
+
 /** All messages. A packet holds several. */
 export type SwimMessage =
   | PingMessage
@@ -265,6 +281,8 @@ export type SwimMessage =
   | ChunkMessage
   | ContestMessage
   | BallotMessage
+  | ChallengeMessage
+  | ProofMessage
 
 /** A decoded packet. */
 export interface DecodedPacket {

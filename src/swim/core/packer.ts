@@ -1,4 +1,4 @@
-import { ByteWriter } from '../../core/bytes.ts'
+import { ByteWriter, emptyBytes } from '../../core/bytes.ts'
 import type { NodeId } from '../../model/ids.ts'
 import { encodeHeader, encodeMessage, messageOverheadBytes, putMessage } from './codec.ts'
 import { retransmitLimit } from './formulas.ts'
@@ -7,6 +7,9 @@ import type { SwimMessage } from './messages.ts'
 import type { SwimPacket } from './output.ts'
 import { inlineMetadataBytes } from './statement.ts'
 import type { ProtocolRange } from './types.ts'
+
+/** Bytes that are taken from the memory at once for small packets. */
+const blockBytes = 4_096
 
 /** Digits that a version may grow by after a header was made. */
 const versionGrowthBytes = 7
@@ -27,6 +30,11 @@ export class Packer {
   readonly #options: PackerOptions
   readonly #writer: ByteWriter = new ByteWriter(2_048)
   #header: Uint8Array
+  /** The header behind the version of the protocol. */
+  #headerRest: Uint8Array
+  /** Packets are cut out of it; no part of it is used twice. */
+  #block: Uint8Array = emptyBytes
+  #blockUsed = 0
   #headerVersion: number
 
   constructor(membership: Membership, options: PackerOptions) {
@@ -34,6 +42,7 @@ export class Packer {
     this.#options = options
     this.#headerVersion = membership.statement.version
     this.#header = encodeHeader(options.label, membership.statement)
+    this.#headerRest = this.#header.subarray(1)
   }
 
   /** Bytes of a datagram that are left for one message. */
@@ -66,17 +75,19 @@ export class Packer {
     const { statement, queue, table, tuning, counters, voice } = this.#membership
     if (voice.state === 'silent') return
     const out = this.#begin(recipient)
-    const content: SwimMessage[] = [...this.buddy(recipient), ...messages]
+    const content = this.buddy(recipient)
+    for (const message of messages) content.push(message)
     for (const message of content) putMessage(out, message)
-    // Who is not let in learns nothing.
-    if (queue.size > 0 && messages[0]?.kind !== 'refusal') {
+    // Who is not let in learns nothing, and who has not proven that it asks is sent no more than it has sent.
+    const last = messages.at(-1)?.kind
+    if (queue.size > 0 && last !== 'refusal' && last !== 'challenge') {
       const limit = retransmitLimit(tuning.retransmitMultiplier, table.live)
       for (const update of queue.take(tuning.maximumPacketBytes - out.length, limit)) {
         out.raw(update.bytes)
         content.push(update.message)
       }
     }
-    const bytes = out.finish()
+    const bytes = this.#cut(out)
     counters.packetsSent++
     counters.bytesSent += bytes.length
     this.packets.push({
@@ -113,6 +124,20 @@ export class Packer {
     return known === undefined ? [] : [this.#membership.updateAbout(known)]
   }
 
+  /** A packet of what was written. One out of many takes a part of a block: memory of its own costs more than to fill it. */
+  #cut(out: ByteWriter): Uint8Array {
+    const { length } = out
+    if (length > blockBytes / 4) return out.finish()
+    if (this.#blockUsed + length > this.#block.length) {
+      this.#block = new Uint8Array(blockBytes)
+      this.#blockUsed = 0
+    }
+    const packet = this.#block.subarray(this.#blockUsed, this.#blockUsed + length)
+    out.copyTo(packet)
+    this.#blockUsed += length
+    return packet
+  }
+
   get #overheadBytes(): number {
     return this.#header.length + versionGrowthBytes + messageOverheadBytes
   }
@@ -122,7 +147,8 @@ export class Packer {
     if (this.#headerVersion !== statement.version) {
       this.#headerVersion = statement.version
       this.#header = encodeHeader(this.#options.label, statement)
+      this.#headerRest = this.#header.subarray(1)
     }
-    return this.#writer.clear().u8(this.protocolFor(recipient)).raw(this.#header.subarray(1))
+    return this.#writer.clear().u8(this.protocolFor(recipient)).raw(this.#headerRest)
   }
 }

@@ -1,6 +1,6 @@
 import type { Random } from '../../core/random.ts'
 import type { NodeId } from '../../model/ids.ts'
-import { type Coordinate, medianOf, roundTripSamples, VivaldiPlace } from './coordinates.ts'
+import { type Coordinate, medianOf, VivaldiPlace, withRoundTrip } from './coordinates.ts'
 import { chooseHelpers } from './helpers.ts'
 import { isLive } from './member-table.ts'
 import type { Membership } from './membership.ts'
@@ -103,6 +103,7 @@ export class Prober {
     if (probe !== undefined || this.#active) earliest = Math.min(earliest, this.#nextPeriodMs)
     // Held out, with nobody there to try the paths to: it waits for its time only.
     else earliest = Math.min(earliest, this.#membership.voice.probation?.untilMs ?? earliest)
+    if (this.#relays.size === 0) return earliest
     for (const relay of this.#relays.values()) {
       earliest = Math.min(earliest, relay.nacked ? relay.endsAtMs : relay.nackAtMs)
     }
@@ -197,7 +198,7 @@ export class Prober {
       const roundTripMs = nowMs - probe.startedMs
       notes.roundTripMs = roundTripMs
       if (coordinate === undefined || !this.#features.coordinates) return
-      notes.recentMs = [...notes.recentMs.slice(1 - roundTripSamples), roundTripMs]
+      notes.recentMs = withRoundTrip(notes.recentMs, roundTripMs)
       notes.coordinate = coordinate
       this.#place.observe(coordinate, medianOf(notes.recentMs), this.#random)
       return
@@ -355,6 +356,7 @@ export class Prober {
   }
 
   #advanceRelays(nowMs: number): void {
+    if (this.#relays.size === 0) return
     for (const [sequence, relay] of this.#relays) {
       if (!relay.nacked && nowMs >= relay.nackAtMs) {
         relay.nacked = true

@@ -1,13 +1,14 @@
-import type { NodeId } from '../../model/ids.ts'
 import type { AnswerBudget } from './answer-budget.ts'
-import type { AntiEntropy } from './anti-entropy.ts'
+import type { AntiEntropy, Asker } from './anti-entropy.ts'
 import type { SwimCoreOptions } from './core-options.ts'
+import { differingBuckets } from './digest.ts'
 import { isLive } from './member-table.ts'
 import type { Membership } from './membership.ts'
-import type { DecodedPacket, SwimMessage } from './messages.ts'
+import type { DecodedPacket, OfferMessage, SwimMessage } from './messages.ts'
 import type { MetadataPull } from './metadata-pull.ts'
 import type { NameVote } from './name-vote.ts'
 import type { Prober, SendTo } from './prober.ts'
+import type { Proofs } from './proofs.ts'
 import type { Rumours } from './rumours.ts'
 import type { Statement } from './statement.ts'
 
@@ -22,6 +23,7 @@ const requests: ReadonlySet<SwimMessage['kind']> = new Set([
   'recall',
   'fetch',
   'contest',
+  'challenge',
 ])
 
 /** Whom packets concern. */
@@ -33,6 +35,7 @@ export interface ReceptionParts {
   readonly metadataPull: MetadataPull
   readonly nameVote: NameVote
   readonly budget: AnswerBudget
+  readonly proofs: Proofs
   readonly send: SendTo
   readonly admit: SwimCoreOptions['admit']
 }
@@ -104,8 +107,9 @@ export class Reception {
   }
 
   /** @internal */
-  handle({ from, packet, nowMs, reliable }: Arrival, message: SwimMessage): void {
-    const { membership, prober, antiEntropy, rumours, metadataPull, nameVote, send } = this.#parts
+  handle(arrival: Arrival, message: SwimMessage): void {
+    const { from, packet, nowMs, reliable } = arrival
+    const { membership, prober, antiEntropy, rumours, metadataPull, nameVote } = this.#parts
     const sender = packet.sender.nodeId
     switch (message.kind) {
       case 'ping':
@@ -121,18 +125,17 @@ export class Reception {
         prober.onNack(message.sequence, sender)
         break
       case 'offer':
-        antiEntropy.onOffer(from, sender, message.buckets, nowMs)
         rumours.witness(message.clock)
-        if (message.news !== rumours.digest(nowMs)) {
-          this.#tellRecent(from, sender, nowMs)
-          send(from, [{ kind: 'recall' }], sender)
-        }
+        this.#onOffer(this.#askerOf(arrival), message, nowMs)
         break
       case 'recall':
-        this.#tellRecent(from, sender, nowMs)
+        this.#onRecall(this.#askerOf(arrival), nowMs)
         break
       case 'state':
-        antiEntropy.onState(from, sender, message, nowMs)
+        antiEntropy.onState(this.#askerOf(arrival), message, nowMs)
+        break
+      case 'challenge':
+        this.#onChallenge(arrival)
         break
       case 'event':
         rumours.onEvent(message, nowMs)
@@ -159,6 +162,7 @@ export class Reception {
         this.#onRefusal(message.reason)
         break
       case 'hello':
+      case 'proof':
         break
       default:
         membership.apply(message, nowMs)
@@ -176,7 +180,45 @@ export class Reception {
     return [membership.updateAbout(known)]
   }
 
-  #tellRecent(to: string, recipient: NodeId, nowMs: number): void {
+  #onOffer(asker: Asker, { buckets, news }: OfferMessage, nowMs: number): void {
+    const { membership, antiEntropy, rumours, send } = this.#parts
+    const missesNews = news !== rumours.digest(nowMs)
+    if (!missesNews && differingBuckets(membership.table.buckets, buckets) === 0) return
+    if (!antiEntropy.mayBeTold(asker)) {
+      antiEntropy.demandProof(asker, nowMs)
+      return
+    }
+    antiEntropy.onOffer(asker, buckets, nowMs)
+    if (!missesNews) return
+    this.#tellRecent(asker, nowMs)
+    const { from, sender, challenge } = asker
+    const recall = { kind: 'recall' } as const
+    send(from, challenge === undefined ? [recall] : [{ kind: 'proof', number: challenge }, recall], sender)
+  }
+
+  #onRecall(asker: Asker, nowMs: number): void {
+    if (this.#parts.antiEntropy.mayBeTold(asker)) this.#tellRecent(asker, nowMs)
+  }
+
+  /** The answer to an offer of ours that proved nothing yet. Beside an offer it is for our answer to that. */
+  #onChallenge(arrival: Arrival): void {
+    const asker = this.#askerOf(arrival)
+    if (asker.proven && !arrival.packet.messages.some(({ kind }) => kind === 'offer'))
+      this.#parts.antiEntropy.prove(asker, arrival.nowMs)
+  }
+
+  /** What the messages of a packet say about the packet. */
+  #askerOf({ from, packet, nowMs, reliable }: Arrival): Asker {
+    let proven = reliable
+    let challenge: number | undefined
+    for (const message of packet.messages) {
+      if (message.kind === 'proof') proven ||= this.#parts.proofs.accepts(message.number, nowMs)
+      else if (message.kind === 'challenge') challenge = message.number
+    }
+    return { from, sender: packet.sender.nodeId, proven, challenge }
+  }
+
+  #tellRecent({ from, sender }: Asker, nowMs: number): void {
     const { rumours, budget, membership, send } = this.#parts
     for (const { message, bytes } of rumours.recent(nowMs)) {
       if (!budget.allows(nowMs)) {
@@ -184,7 +226,7 @@ export class Reception {
         return
       }
       budget.spend(bytes)
-      send(to, [message], recipient)
+      send(from, [message], sender)
     }
   }
 

@@ -27,10 +27,10 @@ export interface StatementFields {
 }
 
 /**
- * The protocols that this release speaks. 3 differs from 2 in that whoever speaks it also takes views as streams; the packets are
- * the same.
+ * The protocols that this release speaks. Whoever speaks 3 also takes views as streams; whoever speaks 4 proves that what it asks
+ * for is asked for now. The packets of 2 are in all of them.
  */
-export const ownProtocols: ProtocolRange = Object.freeze({ minimum: 2, maximum: 3 })
+export const ownProtocols: ProtocolRange = Object.freeze({ minimum: 2, maximum: 4 })
 
 /** A member as one view holds it, with what the view needs of it. Never changed, so that views can share it. */
 export interface Entry {

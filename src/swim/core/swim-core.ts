@@ -25,6 +25,7 @@ import { NameVote } from './name-vote.ts'
 import type { SwimOutput } from './output.ts'
 import { Packer } from './packer.ts'
 import { Prober } from './prober.ts'
+import { Proofs } from './proofs.ts'
 import { Reception } from './reception.ts'
 import { Rumours } from './rumours.ts'
 import { decodeSnapshot, encodeSnapshot } from './snapshot.ts'
@@ -55,6 +56,8 @@ export class SwimCore {
   readonly metadataPull: MetadataPull
   /** @internal Who keeps a name that two use. */
   readonly nameVote: NameVote
+  /** @internal What shows that others ask now. */
+  readonly proofs: Proofs
   /** @internal What packets are made of. */
   readonly packer: Packer
   /** @internal What becomes of packets that come. */
@@ -106,8 +109,11 @@ export class SwimCore {
       from === undefined ? new AnswerBudget(tuning.maximumSyncBytesPerSecond, nowMs) : from.#budget.clone()
     this.rumours = from?.rumours.clone(membership, random) ?? new Rumours(membership, random)
     const { rumours } = this
+    this.proofs = from?.proofs.clone(random) ?? new Proofs(random)
     const protocolFor = packer.protocolFor.bind(packer)
-    const parts = { membership, random, send, room, token, news: rumours, budget: this.#budget, protocolFor }
+    const budget = this.#budget
+    const { proofs } = this
+    const parts = { membership, random, send, room, token, news: rumours, budget, proofs, protocolFor }
     this.prober =
       from?.prober.clone(membership, random, send) ?? new Prober(membership, random, send, features, nowMs)
     this.antiEntropy = from?.antiEntropy.clone(parts) ?? new AntiEntropy(parts)

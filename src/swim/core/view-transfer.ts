@@ -19,13 +19,22 @@ export class ViewTransfer {
   readonly mask: number
   /** Asks the receiver for its own members in the same buckets, when it has all of ours. */
   readonly wantReturn: boolean
+  /** The number that the receiver asked to be repeated. */
+  readonly challenge: number | undefined
   /** @internal The next slot of the member table to look at. */
   nextSlot = 0
   /** @internal */
   done = false
 
   /** Begins with the first member. */
-  constructor(to: string, recipient: NodeId, mask: number, wantReturn: boolean) {
+  constructor(
+    to: string,
+    recipient: NodeId,
+    mask: number,
+    wantReturn: boolean,
+    challenge: number | undefined,
+  ) {
+    this.challenge = challenge
     this.to = to
     this.recipient = recipient
     this.mask = mask

@@ -1,4 +1,4 @@
-// Bytes of protocol version 2, as its first release wrote them: never regenerate them. A change of the format is a new
+// Bytes of protocol version 2 (`challenge` and `proof`: of 4), as its first release wrote them: never regenerate them. A change of the format is a new
 // version of the protocol.
 
 /** Version, label, node id, incarnation 300, version 2. */
@@ -32,6 +32,8 @@ export const goldenMessages: Readonly<Record<string, string>> = {
   recall: '1200',
   contest: '1302ac02',
   ballot: '140bac0209075b3a3a315d3a31',
+  challenge: '150498badcfe',
+  proof: '160467452301',
 }
 
 /** A piece of a view that goes by a stream, in protocol version 3: a packet with a state of two members. */

@@ -3,7 +3,18 @@ import { suite, test } from 'node:test'
 import { SeededRandom } from '../../../src/core/random.ts'
 import { distanceMs, VivaldiPlace } from '../../../src/swim/core/coordinates.ts'
 import { decodeSnapshot, encodeSnapshot } from '../../../src/swim/core/snapshot.ts'
-import { alive, happened, hear, hearAs, makeCore, runTo, said, sent, sentOf } from '../support/core.ts'
+import {
+  alive,
+  happened,
+  hear,
+  hearAs,
+  makeCore,
+  proofFor,
+  runTo,
+  said,
+  sent,
+  sentOf,
+} from '../support/core.ts'
 
 const payload = new Uint8Array([1, 2, 3])
 
@@ -33,17 +44,17 @@ suite('what hosts tell each other', () => {
     sent(core)
     const buckets = core.membership.table.buckets.slice()
     const same = core.antiEntropy.offerOfView(1)
-    hear(core, 'a', 1, { ...same, buckets })
+    hear(core, 'a', 1, proofFor(core, 1), { ...same, buckets })
     assert.deepEqual(sentOf(core, 'recall'), [])
-    hear(core, 'a', 2, { kind: 'offer', buckets, clock: 0, news: 0 })
+    hear(core, 'a', 2, proofFor(core, 2), { kind: 'offer', buckets, clock: 0, news: 0 })
     const kinds = sent(core).map(({ message }) => message.kind)
     assert.ok(kinds.includes('event') && kinds.includes('recall'))
-    hear(core, 'a', 3, { kind: 'recall' })
+    hear(core, 'a', 3, proofFor(core, 3), { kind: 'recall' })
     assert.ok(sentOf(core, 'event').length > 0)
     // After some exchanges all have it.
     runTo(core, 299_999)
     sent(core)
-    hear(core, 'a', 300_000, { kind: 'recall' })
+    hear(core, 'a', 300_000, proofFor(core, 300_000), { kind: 'recall' })
     assert.equal(sentOf(core, 'event').length, 0)
   })
 

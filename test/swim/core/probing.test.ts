@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { SwimCore } from '../../../src/swim/core/swim-core.ts'
-import { alive, happened, hear, makeCore, runTo, said, sent, sentOf } from '../support/core.ts'
+import { alive, happened, hear, makeCore, proofFor, runTo, said, sent, sentOf } from '../support/core.ts'
 
 /** Runs to the next probe of a core whose peers it is about; the ping, and when it was sent. */
 function nextPing(core: SwimCore): { to: string; sequence: number; target: string; atMs: number } {
@@ -170,11 +170,11 @@ suite('the exchange of views', () => {
     for (const name of names) hear(one, 'a', 0, alive(name, 1))
     sent(one)
     const buckets = one.membership.table.buckets.slice()
-    hear(one, 'a', 1, { kind: 'offer', buckets, clock: 0, news: 0 })
+    hear(one, 'a', 1, proofFor(one, 1), { kind: 'offer', buckets, clock: 0, news: 0 })
     assert.deepEqual(sentOf(one, 'state'), [])
     hear(one, 'a', 2, alive('m7', 2))
     sent(one)
-    hear(one, 'a', 3, { kind: 'offer', buckets, clock: 0, news: 0 })
+    hear(one, 'a', 3, proofFor(one, 3), { kind: 'offer', buckets, clock: 0, news: 0 })
     const states = sentOf(one, 'state')
     const records = states.flatMap(({ message }) => message.records)
     assert.ok(records.length < 30, `${records.length} of 200`)
@@ -224,7 +224,7 @@ suite('the exchange of views', () => {
     const suspicions = sentOf(core, 'suspect').map(({ message }) => message)
     assert.ok(suspicions.every(({ accuser }) => accuser === 'm7'))
     const buckets = new Uint32Array(32)
-    hear(core, 'm0', 3, { kind: 'offer', buckets, clock: 0, news: 0 })
+    hear(core, 'm0', 3, proofFor(core, 3), { kind: 'offer', buckets, clock: 0, news: 0 })
     const told = sentOf(core, 'state').flatMap(({ message }) => message.records)
     assert.equal(told.find(({ statement }) => statement.nodeId === 'm9')?.accuser, 'm7')
   })
@@ -252,7 +252,7 @@ suite('the exchange of views', () => {
     const { packets } = core.takeOutput()
     assert.deepEqual(
       packets.map(({ content }) => content.messages[0]?.kind),
-      ['hello', 'offer'],
+      ['hello', 'challenge'],
     )
     assert.equal(packets[0]?.content.messages[1]?.kind, 'alive', 'who asks to be let in says who it is')
     assert.ok(packets.every(({ bytes }) => bytes.length <= 1_300))
@@ -287,13 +287,15 @@ suite('the exchange of views', () => {
     const core = makeCore({ maximumSyncBytesPerSecond: 16_384 })
     for (let i = 0; i < 200; i++) hear(core, 'a', 0, alive(`m${i}`, 1))
     const buckets = new Uint32Array(32)
-    for (let i = 0; i < 100; i++) hear(core, 'a', 1, { kind: 'offer', buckets, clock: 0, news: 0 })
+    for (let i = 0; i < 100; i++)
+      hear(core, 'a', 1, proofFor(core, 1), { kind: 'offer', buckets, clock: 0, news: 0 })
     assert.ok(core.counters.requestsRefused > 90)
-    hear(core, 'a', 5_000, { kind: 'offer', buckets, clock: 0, news: 0 })
+    hear(core, 'a', 5_000, proofFor(core, 5_000), { kind: 'offer', buckets, clock: 0, news: 0 })
     assert.ok(core.counters.requestsRefused < 100)
-    for (let i = 0; i < 100; i++) hear(core, 'a', 5_001, { kind: 'offer', buckets, clock: 0, news: 0 })
+    for (let i = 0; i < 100; i++)
+      hear(core, 'a', 5_001, proofFor(core, 5_001), { kind: 'offer', buckets, clock: 0, news: 0 })
     sent(core)
-    hear(core, 'a', 5_002, { kind: 'recall' })
+    hear(core, 'a', 5_002, proofFor(core, 5_002), { kind: 'recall' })
     assert.deepEqual(sent(core), [], 'one budget for all that is asked for')
   })
 })

@@ -5,7 +5,7 @@ import { encodePacket } from '../../../src/swim/core/codec.ts'
 import { Statement } from '../../../src/swim/core/statement.ts'
 import { SwimCore } from '../../../src/swim/core/swim-core.ts'
 import { lanProfile } from '../../../src/swim/core/tuning.ts'
-import { alive, hear, makeCore, runTo, type SentOf, sent, sentOf } from '../support/core.ts'
+import { alive, hear, makeCore, proofFor, runTo, type SentOf, sent, sentOf } from '../support/core.ts'
 
 suite('the core', () => {
   test('bad packets are counted by what is wrong with them, and change nothing', () => {
@@ -81,7 +81,7 @@ suite('the core', () => {
       })
     }
     assert.equal(core.members().length, 41)
-    hear(core, 'a', 1, { kind: 'offer', buckets: new Uint32Array(32), clock: 0, news: 0 })
+    hear(core, 'a', 1, proofFor(core, 1), { kind: 'offer', buckets: new Uint32Array(32), clock: 0, news: 0 })
     const { packets } = core.takeOutput()
     assert.ok(packets.length >= 40)
     for (const { bytes } of packets) assert.ok(bytes.length <= 1_150, `${bytes.length} bytes`)

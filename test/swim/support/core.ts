@@ -58,6 +58,11 @@ export interface Sent {
   readonly message: SwimMessage
 }
 
+/** A number that the core asked to be repeated: with it an offer is answered by a view. */
+export function proofFor(core: SwimCore, nowMs: number): SwimMessage {
+  return { kind: 'proof', number: core.proofs.ask(nowMs) }
+}
+
 /** What the core has sent since the last call, message by message; events are dropped. */
 export function sent(core: SwimCore): Sent[] {
   return core

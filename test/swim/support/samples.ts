@@ -99,6 +99,8 @@ export const samples: { readonly [K in SwimMessage['kind']]: SwimMessage & { rea
   recall: { kind: 'recall' },
   contest: { kind: 'contest', sequence: 300 },
   ballot: { kind: 'ballot', sequence: 300, incarnation: 9, address: '[::1]:1' },
+  challenge: { kind: 'challenge', number: 0xfedc_ba98 },
+  proof: { kind: 'proof', number: 0x0123_4567 },
 }
 
 export const everyMessage: readonly SwimMessage[] = Object.values(samples)

@@ -132,6 +132,9 @@ export const mutants: Readonly<Record<string, Alteration>> = {
     }
     rumours.recent = () => []
   },
+  'tells its view to whoever seems to ask': ({ antiEntropy }) => {
+    antiEntropy.mayBeTold = () => true
+  },
   'never takes long metadata in': ({ metadataPull }) => {
     metadataPull.accept = () => {}
   },

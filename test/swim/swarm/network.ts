@@ -81,6 +81,15 @@ export class SwarmNetwork {
     return this.#deaf !== undefined && !this.#deaf.has(`${a} ${b}`)
   }
 
+  /** The delay of a packet while nothing happens to packets but that they take their time; undefined otherwise. */
+  calmDelayMs(): number | undefined {
+    const { loss, duplication, reordering, minimumDelayMs, maximumDelayMs } = this.faults
+    if (loss > 0 || duplication > 0 || reordering > 0 || this.pathMs !== undefined) return undefined
+    if (this.outgoingLoss.size + this.incomingLoss.size + this.datagramLoss.size + this.#linkLoss.size > 0)
+      return undefined
+    return between(this.#random, minimumDelayMs, maximumDelayMs)
+  }
+
   /** How many copies of a packet arrive, as their delays. */
   delays(from: number, to: number, reliable: boolean): number[] {
     const { loss, duplication, reordering, holdMs, minimumDelayMs, maximumDelayMs } = this.faults

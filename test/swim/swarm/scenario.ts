@@ -236,9 +236,13 @@ export function runScenario(options: ScenarioOptions): Swarm {
   scenario.beWell()
   if (chance(random.child('twins?'), 0.35)) scenario.twins()
   scenario.disturb()
+  const listener = random.child('listener')
+  const listens = chance(listener, 0.5)
+  if (listens) swarm.listen()
   for (let i = 4 + random.integer(12); i > 0; i--) {
     swarm.run(between(random, 100, settings.stepMs))
     scenario.act()
+    if (listens) for (let j = listener.integer(20); j > 0; j--) swarm.replay(listener)
   }
   swarm.run(60_000 * random.float())
   swarm.network.heal()

@@ -2,11 +2,12 @@ import { SeededRandom } from '../../../src/core/random.ts'
 import type { SwimCoreOptions } from '../../../src/swim/core/core-options.ts'
 import { SwimInvariants } from '../../../src/swim/core/invariants.ts'
 import type { SwimPacket } from '../../../src/swim/core/output.ts'
+import { proofProtocol } from '../../../src/swim/core/proofs.ts'
 import { SwimCore } from '../../../src/swim/core/swim-core.ts'
 import { lanProfile, type SwimTuning } from '../../../src/swim/core/tuning.ts'
 import type { SwimEvent } from '../../../src/swim/core/types.ts'
 import type { ViewTransfer } from '../../../src/swim/core/view-transfer.ts'
-import { EventQueue } from './event-queue.ts'
+import { EventQueue, type QueuedEvent } from './event-queue.ts'
 import { SwarmNetwork } from './network.ts'
 
 /** Changes a core before it begins, such as by replacing one of its decisions with a mistake. */
@@ -64,6 +65,12 @@ const inboxLimit = 2_000
 
 const metadata = new Uint8Array([1, 2, 3])
 
+/** Packets that whoever listens remembers. */
+const recordedPackets = 200
+
+/** Nobody lives there. */
+const thirdParty = '203.0.113.7:7946'
+
 /**
  * Thousands of cores in virtual time over a simulated network. The same seed and the same calls give the same run. The
  * invariants are checked after every input of a core.
@@ -86,6 +93,8 @@ export class Swarm {
   readonly #queue = new EventQueue()
   readonly #judged: boolean
   readonly #decodeEvery: number
+  /** What was said last, while somebody listens. */
+  #recorded: SwimPacket[] | undefined
   #order = 0
   #ports = 0
   #lives = 0
@@ -314,6 +323,27 @@ export class Swarm {
     this.#settle(process)
   }
 
+  /** From now on somebody listens who can send on what was said. */
+  listen(): void {
+    this.#recorded ??= []
+  }
+
+  /** Sends a recorded packet on to a member that it was not for, as if it came from a third party. */
+  replay(random: SeededRandom): void {
+    const recorded = this.#recorded ?? []
+    const packet = recorded[random.integer(Math.max(1, recorded.length))]
+    const receiver = this.#processes.get(this.running[random.integer(this.running.length)] ?? '')
+    if (packet === undefined || receiver === undefined) return
+    if (receiver.inbox !== undefined || receiver.address === packet.to || packet.reliable) return
+    const { core } = receiver
+    core.receive(thirdParty, packet.bytes, this.localMs(receiver))
+    const ours = core.self.protocols.maximum
+    const theirs = core.member(packet.content.sender.nodeId)?.protocols.maximum ?? proofProtocol
+    // Older releases prove nothing.
+    if (Math.min(ours, theirs) >= proofProtocol) this.invariants.checkReplay(core, thirdParty)
+    this.#settle(receiver)
+  }
+
   /** Lets a process send what waited. */
   flush(process: SwarmProcess): void {
     const waiting = process.outbox ?? []
@@ -416,10 +446,11 @@ export class Swarm {
     const wakeAtMs = Math.max(process.rate === 1 && process.offsetMs === 0 ? dueMs : dueMs + 1e-6, this.nowMs)
     if (wakeAtMs >= process.wakeAtMs) return
     process.wakeAtMs = wakeAtMs
-    this.#queue.push({ atMs: wakeAtMs, order: this.#order++, run: () => this.#wake(process, wakeAtMs) })
+    this.#queue.push(new Wake(this, wakeAtMs, this.#order++, process))
   }
 
-  #wake(process: SwarmProcess, plannedMs: number): void {
+  /** Lets time pass for a process, if that is still planned for now. */
+  wake(process: SwarmProcess, plannedMs: number): void {
     if (process.wakeAtMs !== plannedMs) return
     process.wakeAtMs = Number.POSITIVE_INFINITY
     if (!process.alive || process.inbox !== undefined) return
@@ -430,18 +461,23 @@ export class Swarm {
   #transmit(sender: SwarmProcess, packet: SwimPacket): void {
     this.packetsSent++
     this.bytesSent += packet.bytes.length
+    if (this.#recorded !== undefined) {
+      if (this.#recorded.length >= recordedPackets) this.#recorded.shift()
+      this.#recorded.push(packet)
+    }
     const receiver = this.#byAddress.get(packet.to)
     if (receiver === undefined) return
-    for (const delayMs of this.network.delays(sender.index, receiver.index, packet.reliable)) {
-      this.#queue.push({
-        atMs: this.nowMs + delayMs,
-        order: this.#order++,
-        run: () => this.#arrive(sender, packet),
-      })
+    const calmMs = this.network.calmDelayMs()
+    if (calmMs !== undefined) {
+      this.#queue.push(new Arrival(this, this.nowMs + calmMs, this.#order++, sender, packet))
+      return
     }
+    for (const delayMs of this.network.delays(sender.index, receiver.index, packet.reliable))
+      this.#queue.push(new Arrival(this, this.nowMs + delayMs, this.#order++, sender, packet))
   }
 
-  #arrive(sender: SwarmProcess, packet: SwimPacket): void {
+  /** A packet comes to whoever has its address by then. */
+  arrive(sender: SwarmProcess, packet: SwimPacket): void {
     const receiver = this.#byAddress.get(packet.to)
     if (receiver === undefined || !receiver.alive) return
     if (!this.network.reaches(sender.index, receiver.index)) return
@@ -464,6 +500,46 @@ export class Swarm {
       )
     else process.core.receivePacket(from, packet.content, nowMs, packet.reliable)
     this.#settle(process)
+  }
+}
+
+/** A packet on its way: a small object, and no closure, as there are millions of them. */
+class Arrival implements QueuedEvent {
+  readonly atMs: number
+  readonly order: number
+  readonly #swarm: Swarm
+  readonly #sender: SwarmProcess
+  readonly #packet: SwimPacket
+
+  constructor(swarm: Swarm, atMs: number, order: number, sender: SwarmProcess, packet: SwimPacket) {
+    this.#swarm = swarm
+    this.atMs = atMs
+    this.order = order
+    this.#sender = sender
+    this.#packet = packet
+  }
+
+  run(): void {
+    this.#swarm.arrive(this.#sender, this.#packet)
+  }
+}
+
+/** The time at which a process wants to be woken. */
+class Wake implements QueuedEvent {
+  readonly atMs: number
+  readonly order: number
+  readonly #swarm: Swarm
+  readonly #process: SwarmProcess
+
+  constructor(swarm: Swarm, atMs: number, order: number, process: SwarmProcess) {
+    this.#swarm = swarm
+    this.atMs = atMs
+    this.order = order
+    this.#process = process
+  }
+
+  run(): void {
+    this.#swarm.wake(this.#process, this.atMs)
   }
 }
 

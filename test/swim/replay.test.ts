@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { SeededRandom } from '../../src/core/random.ts'
+import type { SwimPacket } from '../../src/swim/core/output.ts'
+import type { SwimCore } from '../../src/swim/core/swim-core.ts'
+import { hear, makeCore, said } from './support/core.ts'
+
+const victim = 'victim:1'
+const members = 300
+
+/** A core that knows many members. */
+function knowing(nodeId: string): SwimCore {
+  const random = new SeededRandom(1).child(nodeId)
+  const core = makeCore({}, { nodeId, address: `${nodeId}:1`, random })
+  for (let i = 0; i < members; i += 20) {
+    const some = Array.from({ length: 20 }, (_, j) => said(`m${i + j}`, 1))
+    hear(core, 'm0', 0, ...some.map((statement) => ({ kind: 'alive', statement }) as const))
+  }
+  core.takeOutput()
+  return core
+}
+
+/** Lets a newcomer and a member that it asks talk until neither has an answer; every packet that was sent. */
+function conversation(newcomer: SwimCore, seed: SwimCore): SwimPacket[] {
+  const all: SwimPacket[] = []
+  newcomer.join([seed.self.address], 1)
+  const cores = [newcomer, seed]
+  for (let turn = 0; turn < 20; turn++) {
+    const [from, to] = turn % 2 === 0 ? [newcomer, seed] : [seed, newcomer]
+    for (const packet of from.takeOutput().packets) {
+      if (!cores.some(({ self }) => self.address === packet.to)) continue
+      all.push(packet)
+      to.receive(from.self.address, packet.bytes, 2 + turn)
+    }
+  }
+  return all
+}
+
+/** Datagrams and bytes that a member sends to where a recorded packet seems to come from. */
+function drawn(core: SwimCore, packet: SwimPacket): readonly SwimPacket[] {
+  core.receive(victim, packet.bytes, 60)
+  return core.takeOutput().packets.filter(({ to }) => to === victim)
+}
+
+suite('packets that somebody recorded and sends on', () => {
+  test('a newcomer is told the view within two round trips', () => {
+    const newcomer = makeCore({}, { nodeId: 'new', address: 'new:1' })
+    const packets = conversation(newcomer, knowing('seed'))
+    assert.equal(newcomer.members().length, members + 2)
+    const kinds = packets.map(({ content }) => content.messages.map(({ kind }) => kind).join(' '))
+    assert.match(kinds[0] ?? '', /^hello alive challenge offer/)
+    assert.match(kinds.find((each) => each.startsWith('proof challenge')) ?? '', /^proof challenge(?! offer)/)
+    assert.ok(kinds.some((each) => each.startsWith('proof challenge offer')))
+    assert.ok(kinds.some((each) => each.startsWith('proof state')))
+  })
+
+  test('each draws a datagram from a member that it was not for, and no view', () => {
+    const newcomer = makeCore({}, { nodeId: 'new', address: 'new:1' })
+    const packets = conversation(newcomer, knowing('seed'))
+    assert.ok(packets.some(({ content }) => content.messages.some(({ kind }) => kind === 'state')))
+    const other = knowing('other')
+    for (const packet of packets) {
+      const answer = drawn(other, packet)
+      assert.ok(answer.length <= 1, `${answer.length} datagrams`)
+      for (const { bytes } of answer) assert.ok(bytes.length <= packet.bytes.length)
+      assert.ok(!answer.some(({ content }) => content.messages.some(({ kind }) => kind === 'state')))
+    }
+  })
+
+  test('so does one that is sent on to whom it was for, once its numbers are old', () => {
+    const newcomer = makeCore({}, { nodeId: 'new', address: 'new:1' })
+    const seed = knowing('seed')
+    const packets = conversation(newcomer, seed)
+    seed.remove('m7', 30)
+    seed.takeOutput()
+    for (const packet of packets.filter(({ to }) => to === 'seed:1')) {
+      seed.receive(victim, packet.bytes, 20_000)
+      const answer = seed.takeOutput().packets.filter(({ to }) => to === victim)
+      assert.ok(answer.length <= 1)
+      assert.ok(!answer.some(({ content }) => content.messages.some(({ kind }) => kind === 'state')))
+    }
+  })
+
+  test('without proofs it would be a flood', () => {
+    const newcomer = makeCore({}, { nodeId: 'new', address: 'new:1' })
+    const packets = conversation(newcomer, knowing('seed'))
+    const other = knowing('other')
+    other.antiEntropy.mayBeTold = () => true
+    const bytes = packets.map((packet) =>
+      drawn(other, packet).reduce((sum, each) => sum + each.bytes.length, 0),
+    )
+    assert.ok(Math.max(...bytes) > 6_000, `${Math.max(...bytes)} bytes at most`)
+  })
+
+  test('news of late are told to whoever proves that it asks now', () => {
+    const core = makeCore()
+    hear(core, 'a', 0, { kind: 'alive', statement: said('a', 1) })
+    for (let i = 0; i < 30; i++) core.tell('news', new Uint8Array(400), 0)
+    core.takeOutput()
+    hear(core, 'a', 1, { kind: 'recall' })
+    assert.deepEqual(core.takeOutput().packets, [])
+    hear(core, 'a', 2, { kind: 'offer', buckets: core.membership.table.buckets.slice(), clock: 0, news: 0 })
+    const { packets } = core.takeOutput()
+    assert.equal(packets.length, 1)
+    const [demand] = packets[0]?.content.messages ?? []
+    assert.ok(demand?.kind === 'challenge')
+    hear(core, 'a', 3, { kind: 'proof', number: demand.number }, { kind: 'recall' })
+    assert.ok(core.takeOutput().packets.length >= 30)
+  })
+})
