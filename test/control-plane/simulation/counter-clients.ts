@@ -66,11 +66,12 @@ export class CounterClients {
   }
 
   async #add(rowId: number, id: string, random: SeededRandom): Promise<void> {
-    const { plane, judge } = this.#world
+    const { plane, judge, corner } = this.#world
+    const lost = corner.lostAnswers === true ? 0.5 : 0.15
     const before = this.#highest.get(rowId) ?? 0
     const value = await this.#again(() => {
       const answer = plane.add(this.#rangeOf(rowId), { id, rowId })
-      if (!chance(random, 0.15)) return answer
+      if (!chance(random, lost)) return answer
       this.repeated++
       throw new KeelsonError('OUTCOME_UNKNOWN', 'the answer was lost')
     }, random)

@@ -61,6 +61,8 @@ export class MemoryDataPlane {
   /** Ranges know how to swap two replicas in one joint step. */
   readonly #swaps: boolean
   readonly #mergeTakesMs: readonly [number, number]
+  /** Ranges that bring a neighbour over, and at which generation: it is asked for again and again, and takes its time once. */
+  readonly #bringing = new Map<number, number>()
   changes = 0
   /** Changes that were refused as meant for another generation. */
   staleGenerations = 0
@@ -86,13 +88,14 @@ export class MemoryDataPlane {
     broken: (error: unknown) => void,
     bugs: DataPlaneBugs = {},
     rows: number = rowsOfRange,
+    slowMerges: boolean = chance(sim.random('slow merges'), 0.3),
   ) {
     this.#rows = rows
     this.#sim = sim
     this.#conditions = conditions
     this.#random = sim.random('data plane')
     this.#swaps = chance(sim.random('swaps'), 0.6)
-    this.#mergeTakesMs = chance(sim.random('slow merges'), 0.3) ? slowMergeTakesMs : mergeTakesMs
+    this.#mergeTakesMs = slowMerges ? slowMergeTakesMs : mergeTakesMs
     this.#broken = broken
     this.#bugs = bugs
     this.disks = new SplitDisks(sim.random('disks of splits'), bugs)
@@ -283,6 +286,8 @@ export class MemoryDataPlane {
     const { generation } = range
     if (right?.frozen?.into !== range.rangeId || right.frozen.intoGeneration !== generation) return
     if (right.generation !== rightGeneration || !this.isServed(right)) return
+    if (this.#bringing.get(range.rangeId) === generation) return
+    this.#bringing.set(range.rangeId, generation)
     const { end } = right
     const brought = {
       rangeId: rightRangeId,
@@ -291,8 +296,11 @@ export class MemoryDataPlane {
       counters: right.counters.copy(),
     }
     this.#sim.scheduler.schedule(between(this.#random, ...this.#mergeTakesMs), () => {
+      if (this.#bringing.get(range.rangeId) === generation) this.#bringing.delete(range.rangeId)
       if (range.generation !== generation || !this.isServed(range) || isJoint(range.replicas)) return
       if (range.frozen !== undefined) return
+      if (right.frozen === undefined)
+        this.#violated(`range ${rightRangeId} was merged into ${range.rangeId} after it had thawed`)
       mergeTruth(range, right, brought, this.#bugs)
       this.ranges.delete(rightRangeId)
       this.ended.add(rightRangeId)

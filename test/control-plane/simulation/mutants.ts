@@ -2,13 +2,21 @@ import { LeaderDuties } from '../../../src/control-plane/leader-duties.ts'
 import { utf8 } from '../../../src/core/bytes.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
 import type { TableDescriptor } from '../../../src/interfaces/schema-host.ts'
-import { ControllerEpoch, encodeRangeDescriptor, keyPrefixes, pathKey } from '../../../src/metadata/index.ts'
+import {
+  ControllerEpoch,
+  encodeRangeDescriptor,
+  keyPrefixes,
+  pathKey,
+  RangeDirectory,
+} from '../../../src/metadata/index.ts'
 import { decodeNodeReport, NodeSession } from '../../../src/nodes/index.ts'
+import { RangeHolds } from '../../../src/placement/range-holds.ts'
 import { SchemaLeases } from '../../../src/schema/index.ts'
 import type { DataPlaneBugs } from './data-plane.ts'
 import { faultsOf } from './faults.ts'
 import { RangeRows } from './range-rows.ts'
 import { type CompositionResult, runComposition } from './run.ts'
+import type { Corner } from './world.ts'
 
 /** A bug that is planted on purpose. */
 export interface Mutant {
@@ -16,6 +24,7 @@ export interface Mutant {
   /** What the run must fail with. */
   readonly caughtBy: RegExp
   readonly bugs?: DataPlaneBugs
+  readonly corner?: Corner
   /** Faults that bring it to light, many of them; all of them when it is not given. */
   readonly faults?: readonly string[]
   /** Patches the library. @returns what takes the patch back */
@@ -45,21 +54,65 @@ export const mutants: readonly Mutant[] = [
     name: 'a split leaves the first row of the right-hand range behind',
     caughtBy: /does not lie there|counts|after .* had been seen|gave/,
     bugs: { splitsBehindTheKey: true },
+    corner: { restless: true },
   },
   {
     name: 'the right-hand range does not know which commands took effect before the split',
     caughtBy: /counts|gave/,
     bugs: { forgetsCommandsAtSplit: true },
+    corner: { restless: true, lostAnswers: true },
   },
   {
     name: 'the range that is left does not know which commands took effect in the one that it took in',
     caughtBy: /counts|gave/,
     bugs: { forgetsCommandsAtMerge: true },
+    corner: { restless: true, lostAnswers: true },
   },
   {
     name: 'a frozen range takes commands while it is brought over',
     caughtBy: /counts|gave/,
     bugs: { frozenRangesServe: true },
+    corner: { restless: true },
+  },
+  {
+    name: 'a frozen range thaws without having its merge ruled out',
+    caughtBy: /was merged into .* after it had thawed/,
+    bugs: { thawsAtOnce: true },
+    corner: { restless: true, slowMerges: true },
+  },
+  {
+    name: 'a node awaits the right-hand range before it has come to the split, and drops its rows',
+    caughtBy: /lie on 1 of 3 disks/,
+    bugs: { awaitsTooEarly: true },
+    corner: { restless: true },
+  },
+  {
+    name: 'the right-hand range keeps no barrier of the parent',
+    faults: ['node stands still with a plan'],
+    caughtBy: /was accepted after version/,
+    corner: { restless: true },
+    plant: () => {
+      const { splitOff } = RangeRows.prototype
+      return patch(RangeRows.prototype, 'splitOff', function (this: RangeRows, goes) {
+        const right = splitOff.call(this, goes)
+        right.minimumVersion = 0
+        return right
+      })
+    },
+  },
+  {
+    name: 'the two halves of a split are written down one after the other',
+    caughtBy: /do not lie side by side/,
+    corner: { restless: true },
+    plant: () =>
+      patch(RangeDirectory.prototype, 'split', async function (this: RangeDirectory, epoch, left, right) {
+        const key = (rangeId: number): Uint8Array => pathKey(keyPrefixes.ranges, 'descriptors', rangeId)
+        for (const range of [left, right])
+          await epoch.txn({
+            then: [{ type: 'put', key: key(range.rangeId), value: encodeRangeDescriptor(range) }],
+          })
+        return true
+      }),
   },
   {
     name: 'the directory takes any generation',
@@ -92,6 +145,11 @@ export const mutants: readonly Mutant[] = [
         for (const undo of off) undo()
       }
     },
+  },
+  {
+    name: 'no range is left alone after a move, whoever wants to move it again',
+    caughtBy: /within its damping time/,
+    plant: () => patch(RangeHolds.prototype, 'add', () => {}),
   },
   {
     name: 'work is planned under a schema version without a lease',
@@ -132,16 +190,18 @@ export const mutants: readonly Mutant[] = [
   },
 ]
 
-/** Runs one seed in a small world with a bug in it. */
-export async function runMutant(mutant: Mutant, seed: number): Promise<CompositionResult> {
-  const { bugs, faults, plant } = mutant
-  const takeBack = plant?.()
+/** Runs one seed in a small world with a bug in it, or what would have happened without the bug. */
+export async function runMutant(mutant: Mutant, seed: number, sound = false): Promise<CompositionResult> {
+  const { faults, corner } = mutant
+  const bugs = sound ? undefined : mutant.bugs
+  const takeBack = sound ? undefined : mutant.plant?.()
   try {
     return await runComposition({
       seed,
       size: { servers: 3, agents: 8, ranges: 8 },
       faultMs: 15_000,
       ...(bugs === undefined ? {} : { bugs }),
+      ...(corner === undefined ? {} : { corner }),
       ...(faults === undefined
         ? {}
         : {

@@ -62,9 +62,11 @@ export class Operators {
   /** Rows get larger and smaller again: ranges split and merge. */
   async #growAndShrink(): Promise<void> {
     const random = this.#world.sim.random('growth')
+    const restless = this.#world.corner.restless === true
+    const weights = restless ? [10, 180] : [10, 40, 90, 180]
     while (!this.#calm) {
-      this.#world.plane.bytesPerRow = pick(random, [10, 40, 90, 180])
-      await sleep(this.#env.timers, between(random, 1_500, 8_000))
+      this.#world.plane.bytesPerRow = pick(random, weights)
+      await sleep(this.#env.timers, between(random, 1_500, restless ? 4_000 : 8_000))
     }
     this.#world.plane.bytesPerRow = pick(random, [10, 40, 90])
   }

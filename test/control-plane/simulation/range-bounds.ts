@@ -38,8 +38,6 @@ export interface BoundsBugs {
   readonly frozenRangesServe?: boolean
   /** The row that the right-hand range begins with stays on the left. */
   readonly splitsBehindTheKey?: boolean
-  /** The right-hand range begins with the generation of the parent before the split. */
-  readonly rightIsAsOldAsTheParent?: boolean
 }
 
 /** What a range holds for its clients: a counter for each row, and the commands that took effect. */
@@ -102,7 +100,6 @@ export function splitTruth(
   const { key, rightRangeId } = change
   if (!holds(range, key) || equalBytes(range.start, key)) return undefined
   const { end } = range
-  const before = range.generation
   range.generation++
   range.end = key
   range.splitOff = rightRangeId
@@ -115,7 +112,7 @@ export function splitTruth(
     end,
     splitOff: undefined,
     frozen: undefined,
-    generation: bugs.rightIsAsOldAsTheParent === true ? before : range.generation,
+    generation: range.generation,
     replicas: range.replicas.map((replica, i) => ({ ...replica, replicaId: i + 1 })),
     leader: 0,
     sequence: 0,

@@ -3,7 +3,7 @@ import { MetadataStateMachine } from '../../../src/metadata/index.ts'
 import { drawSwarm, FaultInjector, type FaultKind } from '../../../src/simulation/index.ts'
 import type { DataPlaneBugs } from './data-plane.ts'
 import { compatible, faultsOf } from './faults.ts'
-import { World, type WorldSize } from './world.ts'
+import { type Corner, World, type WorldSize } from './world.ts'
 
 let restores = 0
 const { restore } = MetadataStateMachine.prototype
@@ -19,6 +19,7 @@ export interface CompositionRun {
   /** How long faults come and go. */
   readonly faultMs: number
   readonly bugs?: DataPlaneBugs
+  readonly corner?: Corner
   /** The faults, in place of a random part of all. */
   readonly faults?: (world: World) => readonly FaultKind[]
 }
@@ -51,7 +52,7 @@ const stepMs = 100
  */
 export async function runComposition(run: CompositionRun): Promise<CompositionResult> {
   const restoresBefore = restores
-  const world = new World(run.seed, run.size, run.bugs)
+  const world = new World(run.seed, run.size, run.bugs, run.corner)
   const { sim, judge, plane, operators } = world
   let failure: unknown
   let healedMs = Number.NaN

@@ -40,6 +40,16 @@ export interface WorldSize {
   readonly ranges: number
 }
 
+/** What a run is to be rich in, that others see now and then. */
+export interface Corner {
+  /** Rows weigh little or much, never anything in between, and not for long: ranges split and merge all the time. */
+  readonly restless?: boolean
+  /** A merge may take longer than a range stays frozen. */
+  readonly slowMerges?: boolean
+  /** Every other answer to a command is lost, so that it is sent again. */
+  readonly lostAnswers?: boolean
+}
+
 /** A machine of the world, with the program that runs on it. */
 export interface Machine {
   readonly name: string
@@ -69,6 +79,7 @@ export class World {
   /** Agents that have planned a command and not carried it out, by name. */
   readonly planning = new Set<string>()
   readonly size: WorldSize
+  readonly corner: Corner
   readonly operators: Operators
   readonly clients: CounterClients
   client!: PlaneClient
@@ -79,8 +90,9 @@ export class World {
   /** Programs that ended by themselves and were started again. */
   restarts = 0
 
-  constructor(seed: number, size: WorldSize, bugs: DataPlaneBugs = {}) {
+  constructor(seed: number, size: WorldSize, bugs: DataPlaneBugs = {}, corner: Corner = {}) {
     this.size = size
+    this.corner = corner
     this.sim = new Simulation({ seed, traceLimit: 4_000 })
     this.conditions = new NetworkConditions(this.sim.random('network'), this.sim.faults, {
       meanExtraDelayMs: 1,
@@ -93,7 +105,8 @@ export class World {
     const broken = (error: unknown): void => {
       this.judge.broken ??= error
     }
-    this.plane = new MemoryDataPlane(this.sim, this.conditions, broken, bugs, size.ranges * rowsOfRange)
+    const rows = size.ranges * rowsOfRange
+    this.plane = new MemoryDataPlane(this.sim, this.conditions, broken, bugs, rows, corner.slowMerges)
     this.judge = new Judge(this.plane, () => this.sim.nowMs, worldTimes)
     this.operators = new Operators(this)
     this.clients = new CounterClients(this)

@@ -1,15 +1,16 @@
 // npm run mutants -- [--seeds 300] [--only words] [--record]
+// npm run mutants -- --composition ...: those of the whole composition
 //
 // Plants one bug after the other and lets the simulator look for it. Prints the number in the list of mistakes, what the bug
 // is, the seed that caught it and the invariant that broke. A bug that survives is a hole in the simulator: the command
 // ends with code 1. `--record` writes the seeds to recorded-seeds.ts, from where the test replays them.
 
-import { writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { performance } from 'node:perf_hooks'
-import { fileURLToPath } from 'node:url'
-import { isMainThread, parentPort, Worker } from 'node:worker_threads'
+import { isMainThread, parentPort } from 'node:worker_threads'
 import { commandLine, toggle, wholeNumber, word } from '../../../bench/support/command-line.ts'
+import { recordSeeds } from '../../support/recorded-seeds.ts'
+import { runSeeds } from '../../support/seed-workers.ts'
 import { bugs } from './bugs.ts'
 import { type Hunt, hunt } from './hunt.ts'
 import { recordedSeeds } from './recorded-seeds.ts'
@@ -31,6 +32,10 @@ else {
 }
 
 async function main(): Promise<number> {
+  if (process.argv.includes('--composition')) {
+    const { huntComposition } = await import('../../control-plane/simulation/list.ts')
+    return huntComposition(process.argv.slice(2))
+  }
   const values = commandLine({
     call: 'npm run mutants --',
     about:
@@ -39,6 +44,7 @@ async function main(): Promise<number> {
       seeds: wholeNumber(300, 'tried for each bug at the most'),
       only: word('', 'WORDS', 'bugs whose names contain the words'),
       record: toggle('writes down which seed found which, for the tests to replay'),
+      composition: toggle('those of the whole composition instead'),
     },
   })
   const { seeds } = values
@@ -68,24 +74,17 @@ async function main(): Promise<number> {
 
 async function run(tasks: readonly Task[]): Promise<Hunt[]> {
   const hunts: Hunt[] = []
-  let next = 0
-  await Promise.all(
-    Array.from({ length: Math.min(availableParallelism(), tasks.length) }, async () => {
-      const worker = new Worker(new URL(import.meta.url))
-      while (next < tasks.length) {
-        const task = tasks[next++] as Task
-        const answer = await new Promise<Hunt>((resolve, reject) => {
-          worker.once('message', resolve)
-          worker.once('error', reject)
-          worker.postMessage(task)
-        })
-        worker.removeAllListeners('error')
-        hunts.push(answer)
-        print(answer)
-      }
-      await worker.terminate()
-    }),
-  )
+  const work = {
+    program: new URL(import.meta.url),
+    first: 0,
+    seeds: tasks.length,
+    workers: availableParallelism(),
+    runOf: (at: number): Task => tasks[at] as Task,
+  }
+  await runSeeds<Task, Hunt>(work, (found) => {
+    hunts.push(found)
+    print(found)
+  })
   return hunts
 }
 
@@ -97,18 +96,9 @@ function print({ mistake, name, seed, invariant, seconds }: Hunt): void {
   )
 }
 
-/** Where the sources are, from the folder of the compiled tests. */
 function record(hunts: readonly Hunt[]): void {
-  const path = fileURLToPath(new URL('../../../../test/raft/mutants/recorded-seeds.ts', import.meta.url))
   const known = { ...recordedSeeds }
   for (const { name, seed } of hunts) if (seed !== undefined) known[name] = seed
-  const lines = Object.entries(known)
-    .filter(([name]) => bugs.some((bug) => bug.name === name))
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, seed]) => `  ${JSON.stringify(name).replaceAll("'", "\\'").replaceAll('"', "'")}: ${seed},`)
-  writeFileSync(
-    path,
-    `/** The seed that caught each bug last: written by npm run mutants -- --record. */\nexport const recordedSeeds: Readonly<Record<string, number>> = {\n${lines.join('\n')}\n}\n`,
-  )
-  console.log(`recorded in ${path.split('/').slice(-4).join('/')}`)
+  const planted = Object.entries(known).filter(([name]) => bugs.some((bug) => bug.name === name))
+  recordSeeds(import.meta.url, Object.fromEntries(planted))
 }
