@@ -15,5 +15,11 @@ export { NodeAgent, type NodeAgentEvents } from './node-agent.ts'
 export type { NodeAgentOptions, NodeServices } from './node-agent-options.ts'
 export { PlaneClient, type PlaneClientOptions } from './plane-client.ts'
 export { type RangeCreation } from './range-creation.ts'
+export {
+  inspectServer,
+  type RecoverServerOptions,
+  recoverServer,
+  type StoppedServerOptions,
+} from './recover-server.ts'
 export { type ServerAddress, ServerRoster } from './server-roster.ts'
 export { rangesOfTable, tableSpan } from './tables.ts'

@@ -6,6 +6,7 @@ import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { checkCall, checkOptions, integerOption, objectOption, showValue } from '../core/options.ts'
 import type { KeyValue, MetadataStore, Transaction } from '../interfaces/metadata-store.ts'
+import { numberAfter } from '../metadata/index.ts'
 import { allJobs, jobKey, lastJobKey, uniqueKey } from './core/keys.ts'
 import { decodeJob, encodeJob, isFinished, type Job, type JobId, type JobWish } from './core/record.ts'
 import { wished } from './core/transitions.ts'
@@ -121,7 +122,7 @@ export class Jobs {
       const found = key === undefined ? undefined : await this.#byKey(type.type, key, call)
       if (found !== undefined) return { job: found, created: found.mark === mark }
       const counter = await this.#store.get(lastJobKey, call)
-      const { count } = await this.#store.range(allJobs, { ...call, limit: 1 })
+      const { count, revision } = await this.#store.range(allJobs, { ...call, limit: 1 })
       if (count >= this.#limits.maximumJobs) {
         throw new KeelsonError(
           'LIMIT_EXCEEDED',
@@ -131,7 +132,7 @@ export class Jobs {
       }
       const wallMs = this.#env.clock.wallMs()
       const job: Job = {
-        jobId: (counter === undefined ? 0 : Number(text(counter.value))) + 1,
+        jobId: numberAfter(counter === undefined ? 0 : Number(text(counter.value)), revision),
         type: type.type,
         ...(key === undefined ? {} : { key }),
         reason: options.reason,

@@ -165,7 +165,7 @@ export class Claims {
     signal: AbortSignal,
   ): Promise<void> {
     const { holder, env, rules, store } = this.#context
-    const sequence = rules.nextSequence(seen.record)
+    const sequence = rules.nextSequence(seen.record, seen.revision)
     const next = { holder, epoch, sequence, change, atMs: env.clock.wallMs() }
     this.#uncertain.add(seen.name)
     const given = await store.give(seen, next, { signal })

@@ -250,7 +250,7 @@ export class Leases implements AsyncDisposable, Listenable<LeasesEvents> {
       const next = {
         holder: to,
         epoch: waiter.epoch,
-        sequence: this.#rules.nextSequence(seen.record),
+        sequence: this.#rules.nextSequence(seen.record, seen.revision),
         change: 'transfer',
         atMs: this.#options.env.clock.wallMs(),
       } as const

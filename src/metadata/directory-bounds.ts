@@ -24,6 +24,7 @@ import {
 } from './directory-records.ts'
 import type { ControllerEpoch } from './epoch.ts'
 import { listKeys } from './follow.ts'
+import { numberAfter } from './lost-numbers.ts'
 import { prefixSelector } from './mvcc/key-range.ts'
 
 /** Records of a range as they were read together. */
@@ -77,16 +78,17 @@ export async function reserveRangeIds(
       const { entries } = await listKeys(store, prefixSelector(descriptorPrefix), call)
       for (const { key } of entries) highest = Math.max(highest, rangeIdOf(key))
     }
-    if (!Number.isSafeInteger(highest + count))
-      throw new KeelsonError('LIMIT_EXCEEDED', `there are no ${count} range ids left above ${highest}`)
+    const first = numberAfter(highest, epoch.number)
+    if (!Number.isSafeInteger(first + count))
+      throw new KeelsonError('LIMIT_EXCEEDED', `there are no ${count} range ids left above ${first - 1}`)
     const { succeeded } = await epoch.txn(
       {
         if: [unchanged(lastIdKey, last)],
-        then: [{ type: 'put', key: lastIdKey, value: utf8(String(highest + count)) }],
+        then: [{ type: 'put', key: lastIdKey, value: utf8(String(first + count - 1)) }],
       },
       call,
     )
-    if (succeeded) return highest + 1
+    if (succeeded) return first
   }
   throw contended('the count of range ids')
 }

@@ -34,6 +34,7 @@ export {
 export * from './epoch.ts'
 export * from './follow.ts'
 export * from './keys.ts'
+export * from './lost-numbers.ts'
 export * from './memory-store.ts'
 export { everything, prefixSelector, selects } from './mvcc/key-range.ts'
 export type { ByteEncodings, KeyBounds, StateBatch, StateDatabase, StateIterator } from './mvcc/layout.ts'

@@ -7,6 +7,7 @@ import { checkCall } from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { ColumnElement, TableDescriptor } from '../interfaces/schema-host.ts'
 import { follow } from '../jobs/index.ts'
+import { numberAfter } from '../metadata/index.ts'
 import { checkId, type TableId } from '../model/ids.ts'
 import {
   allTables,
@@ -68,8 +69,9 @@ export class SchemaCatalog {
           },
         )
       }
-      const last = await this.#store.get(lastSchemaIdKey, options)
-      const tableId = (last === undefined ? 0 : Number(text(last.value))) + 1
+      const { entries, revision } = await this.#store.range({ key: lastSchemaIdKey }, options)
+      const [last] = entries
+      const tableId = numberAfter(last === undefined ? 0 : Number(text(last.value)), revision)
       const table: TableDescriptor = {
         tableId,
         name: wanted.name,

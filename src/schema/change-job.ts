@@ -7,6 +7,7 @@ import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { RangeBounds } from '../interfaces/range-host.ts'
 import type { SchemaChunk, SchemaHost, TableDescriptor } from '../interfaces/schema-host.ts'
 import type { JobContext, JobForm, JobType } from '../jobs/index.ts'
+import { numberAfter } from '../metadata/index.ts'
 import type { NodeId, RangeId, TableId } from '../model/ids.ts'
 import { SchemaCatalog, type StoredTable } from './catalog.ts'
 import {
@@ -182,8 +183,10 @@ export class SchemaChangeJob implements JobType<ChangeState> {
   async #plan(context: Context): Promise<void> {
     const { state } = context
     const stored = await this.#table(context)
-    const last = await this.#ports.store.get(lastSchemaIdKey, { signal: context.signal })
-    const elementId = (last === undefined ? 0 : Number(text(last.value))) + 1
+    const { signal } = context
+    const { entries, revision } = await this.#ports.store.range({ key: lastSchemaIdKey }, { signal })
+    const [last] = entries
+    const elementId = numberAfter(last === undefined ? 0 : Number(text(last.value)), revision)
     const planned = planChange(stored.table, state.change, elementId)
     const next = stepElement(planned.table, planned.elementId, planned.target)
     await context.txn(

@@ -2,10 +2,12 @@ import {
   bootstrap,
   ControlPlane,
   devCluster,
+  inspectServer,
   join,
   NodeAgent,
   nodeEnvironment,
   PlaneClient,
+  recoverServer,
 } from '../../src/index.ts'
 import type { Transport, TransportFactory } from '../../src/interfaces/transport.ts'
 import { JobRunner, Jobs } from '../../src/jobs/index.ts'
@@ -59,7 +61,9 @@ import {
   checkRaftOptions,
   defaultGroupLimits,
   defaultRaftOptions,
+  inspectGroup,
   RaftHost,
+  recoverGroup,
 } from '../../src/raft/index.ts'
 import { checkSchemaChangeTuning, SchemaChangeJob, SchemaLeases } from '../../src/schema/index.ts'
 import {
@@ -217,6 +221,61 @@ const validBoundsJob = (): object => ({
   observed: () => [],
   isLive: () => true,
 })
+const stoppedServer: Record<string, Option> = {
+  env: environment,
+  clusterId: must('name'),
+  nodeId: must('name'),
+  log: must('function'),
+  database: must('port'),
+}
+const validServer = (): Record<string, unknown> => ({
+  env,
+  clusterId: 'c',
+  nodeId: 'cp1',
+  log: memoryLog(),
+  database: level(),
+})
+const stoppedGroup: Record<string, Option> = {
+  env: environment,
+  log: must('function'),
+  clusterId: must('text'),
+  nodeId: must('text'),
+  groupId: must('count'),
+  stateMachine: must('port'),
+}
+const validGroup = (): Record<string, unknown> => ({
+  env,
+  log: memoryLog(),
+  clusterId: 'c',
+  nodeId: 'n1',
+  groupId: 1,
+  stateMachine: { open: async () => new Map(), close: async () => {} },
+})
+/** All that is needed to go on with one replica of three. */
+const agreedLoss = {
+  survivors: [
+    {
+      groupId: 1,
+      nodeId: 'n1',
+      incarnation: 7,
+      replicaId: 1,
+      recoveryGeneration: 0,
+      term: 1,
+      commitIndex: 1,
+      appliedIndex: 1,
+      lastIndex: 1,
+      lastTerm: 1,
+      terms: [{ index: 1, term: 1 }],
+      quarantined: false,
+      configuration: {
+        generation: 1,
+        replicas: [1, 2, 3].map((id) => ({ replicaId: id, nodeId: `n${id}`, incarnation: 7, role: 'voter' })),
+      },
+    },
+  ],
+  acceptDataLoss: true,
+  confirm: 'recover group 1',
+}
 const described = { description: must('text') }
 
 export const factories: readonly Factory[] = [
@@ -255,6 +314,36 @@ export const factories: readonly Factory[] = [
     }),
     make: (options) => ControlPlane.open(options as never),
     says: { raft: /Raft/, limits: /limits/, schema: /schema changes/ },
+  },
+  {
+    name: 'inspectServer',
+    options: stoppedServer,
+    valid: validServer,
+    make: (options) => inspectServer(options as never),
+  },
+  {
+    name: 'recoverServer',
+    options: { ...stoppedServer, survivors: must('array'), acceptDataLoss: flag, confirm: { kind: 'text' } },
+    valid: () => ({ ...validServer(), ...agreedLoss }),
+    make: (options) => recoverServer(options as never),
+  },
+  {
+    name: 'inspectGroup',
+    options: stoppedGroup,
+    valid: validGroup,
+    make: (options) => inspectGroup(options as never),
+  },
+  {
+    name: 'recoverGroup',
+    options: {
+      ...stoppedGroup,
+      survivors: must('array'),
+      acceptDataLoss: flag,
+      confirm: { kind: 'text' },
+      firstCommand: call,
+    },
+    valid: () => ({ ...validGroup(), ...agreedLoss }),
+    make: (options) => recoverGroup(options as never),
   },
   {
     name: 'bootstrap',

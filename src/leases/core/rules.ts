@@ -1,5 +1,6 @@
 import type { Random } from '../../core/random.ts'
-import type { SessionId } from '../../interfaces/metadata-store.ts'
+import type { Revision, SessionId } from '../../interfaces/metadata-store.ts'
+import { numberAfter } from '../../metadata/lost-numbers.ts'
 import type { LeaseHolder, LeaseRecord, LeaseWaiter } from './records.ts'
 
 /**
@@ -48,9 +49,9 @@ export class LeaseRules {
     return lease.epoch === epoch
   }
 
-  /** @internal */
-  nextSequence(record: LeaseRecord | undefined): number {
-    return (record?.sequence ?? 0) + 1
+  /** The first sequence that nobody has had, by what was read at a revision. @internal */
+  nextSequence(record: LeaseRecord | undefined, revision: Revision): number {
+    return numberAfter(record?.sequence ?? 0, revision)
   }
 
   /** How many come before us: those who are preferred, then those who have waited longer. */

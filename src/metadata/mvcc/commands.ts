@@ -18,6 +18,7 @@ export type MetadataCommand =
   | { readonly type: 'clear' }
   | { readonly type: 'verify' }
   | { readonly type: 'advance'; readonly revision: Revision }
+  | { readonly type: 'raise'; readonly revision: Revision }
 
 /** What one session had left when its leader looked; undefined takes an earlier record back. */
 export interface CheckpointEntry {
@@ -28,7 +29,17 @@ export interface CheckpointEntry {
 /** Version of the command format. A replica that meets a later one stops and says so. */
 export const commandVersion = 1
 
-const types = ['txn', 'compact', 'grant', 'revoke', 'checkpoint', 'clear', 'verify', 'advance'] as const
+const types = [
+  'txn',
+  'compact',
+  'grant',
+  'revoke',
+  'checkpoint',
+  'clear',
+  'verify',
+  'advance',
+  'raise',
+] as const
 const typeOfTransactions = types.indexOf('txn')
 const pool = new BytePool()
 const decodeLimits = Object.freeze({ depth: 8, values: 100_000 })
@@ -39,6 +50,7 @@ function body(command: MetadataCommand): readonly Plain[] {
       return [command.quotaBytes, transactionToPlain(command.transaction)]
     case 'compact':
     case 'advance':
+    case 'raise':
       return [command.revision]
     case 'grant':
       return [command.holder, command.ttlMs]
@@ -113,6 +125,7 @@ export function decodeCommand(data: Uint8Array): MetadataCommand {
       }
     case 'compact':
     case 'advance':
+    case 'raise':
       return { type, revision: fields.uint('revision') }
     case 'grant':
       return { type, holder: fields.string('holder'), ttlMs: fields.uint('ttlMs') }

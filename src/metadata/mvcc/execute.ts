@@ -57,6 +57,10 @@ function dispatch(state: MvccState, command: MetadataCommand): Uint8Array {
     case 'advance':
       advance(state, command.revision)
       return encodeOutcome(() => {})
+    case 'raise':
+      // What the quorum that was lost has counted is above what this one knows, and must not be counted again.
+      if (command.revision > state.revision) state.raiseTo(command.revision)
+      return encodeOutcome(() => {})
     case 'verify':
       // The machine notes its hash at this place of the log; the state does not change.
       return encodeOutcome(() => {})

@@ -255,6 +255,19 @@ export class MvccState implements MvccReader {
     this.#events.restart(revision + 1)
   }
 
+  /**
+   * Makes `revision` the present one, with all keys as they are, and forbids reads of anything older: whoever has seen
+   * revisions in between has seen what is not here, and must read anew.
+   */
+  raiseTo(revision: Revision): void {
+    invariant(revision > this.#revision, 'a revision grows')
+    // All at once, since what has no place in the history must not be there when the state is loaded again.
+    this.#clear(this.#revision + 1 - this.#events.from)
+    this.#revision = revision
+    this.#compactRevision = revision
+    this.#events.restart(revision + 1)
+  }
+
   /** Clears whole revisions of superseded versions until about `events` events are gone. */
   clearGarbage(events: number): void {
     const { from } = this.#events
@@ -264,7 +277,11 @@ export class MvccState implements MvccReader {
       seen += this.#events.count(from + revisions) + 1
       revisions++
     }
-    if (revisions === 0) return
+    if (revisions > 0) this.#clear(revisions)
+  }
+
+  /** Clears the oldest revisions of the history. */
+  #clear(revisions: number): void {
     this.#keys.forgetLookUp()
     for (const changes of this.#events.shift(revisions)) {
       if (changes instanceof StoredVersion) this.#trim(changes)

@@ -1,11 +1,12 @@
 import { crc32 } from '../../core/checksum.ts'
 import { encodePlain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
-import { entryKinds, type GroupWrite, type LogPosition } from '../../interfaces/log-store.ts'
+import { entryKinds, type GroupWrite, type LogEntry, type LogPosition } from '../../interfaces/log-store.ts'
 import type { GroupId, Incarnation, NodeId, ReplicaId } from '../../model/ids.ts'
 import { encodeConfiguration, makeConfiguration, replicaOf } from '../core/configuration.ts'
 import { electorateOf, hasQuorum } from '../core/electorate.ts'
 import type { Configuration, RaftMember } from '../core/membership-types.ts'
+import { encodeEnvelope } from './envelope.ts'
 import { encodeGroupMetadata, newMetadata } from './metadata.ts'
 
 /**
@@ -222,14 +223,25 @@ function asVoter({ replicaId, nodeId, incarnation, priority }: RaftMember): Raft
 /**
  * What a survivor writes, in one act. The source gets the new configuration; the others only their place in the new
  * generation, and a term in which they have voted for the source, so that none of them leads in the term of that entry.
+ *
+ * @param firstCommand gives the command that stands behind the new configuration, before whatever a leader adds
  */
-export function recoveryWrite(plan: RecoveryPlan, report: GroupReport): GroupWrite {
+export function recoveryWrite(
+  plan: RecoveryPlan,
+  report: GroupReport,
+  firstCommand?: () => Uint8Array,
+): GroupWrite {
   const { groupId, recoveryGeneration, source, term, configurationIndex, configuration } = plan
-  const data = encodeConfiguration(configuration)
-  const entry = { index: configurationIndex, term, kind: entryKinds.configuration, data }
+  const entries = (): LogEntry[] => {
+    const data = encodeConfiguration(configuration)
+    const first = { index: configurationIndex, term, kind: entryKinds.configuration, data }
+    if (firstCommand === undefined) return [first]
+    const command = encodeEnvelope(firstCommand(), 0, undefined, 0)
+    return [first, { index: configurationIndex + 1, term, kind: entryKinds.command, data: command }]
+  }
   return {
     groupId,
-    ...(report.replicaId === source.replicaId ? { entries: [entry] } : {}),
+    ...(report.replicaId === source.replicaId ? { entries: entries() } : {}),
     hardState: { term, votedFor: source.replicaId, commit: Math.min(report.commitIndex, report.lastIndex) },
     // A replica that had lost something is as good as its log: nothing that it acknowledged before counts any more.
     metadata: encodeGroupMetadata(newMetadata(report.replicaId, recoveryGeneration)),

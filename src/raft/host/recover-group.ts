@@ -7,6 +7,7 @@ import {
   functionOption,
   integerOption,
   objectOption,
+  optional,
   stringOption,
 } from '../../core/options.ts'
 import type { GroupWrite, LogStore, LogStoreFactory, RecoveredGroup } from '../../interfaces/log-store.ts'
@@ -48,6 +49,12 @@ export interface RecoverGroupOptions extends StoppedGroupOptions {
   readonly acceptDataLoss: boolean
   /** `recover group <groupId>`, spelled out. */
   readonly confirm: string
+  /**
+   * A command that the group applies before any other that it takes from now on: what was lost may have counted numbers
+   * that must never be given out again (fencing tokens, say), and this is the place to raise them. Asked on the node of the
+   * source alone, when its state machine is open. Give the same function on all survivors. Default: none
+   */
+  readonly firstCommand?: () => Uint8Array
 }
 
 /** What {@link recoverGroup} did, and what that may cost. */
@@ -116,8 +123,9 @@ export async function recoverGroup(options: RecoverGroupOptions): Promise<GroupR
     survivors: arrayOption<GroupReport>(objectOption(['replicaId'])),
     acceptDataLoss: booleanOption(false),
     confirm: stringOption({ fallback: 'nothing' }),
+    firstCommand: optional(functionOption<() => Uint8Array>()),
   })
-  const { groupId, survivors, env } = checked
+  const { groupId, survivors, env, firstCommand } = checked
   checkAcknowledged(checked)
   const plan = planRecovery(survivors)
   if (plan.groupId !== groupId) {
@@ -131,10 +139,10 @@ export async function recoverGroup(options: RecoverGroupOptions): Promise<GroupR
         `the reports have none of replica ${report.replicaId} of group ${groupId}, which this node has`,
       )
     }
-    const repeated = isDone(plan, given, report)
+    const repeated = isDone(plan, given, report, firstCommand !== undefined)
     if (!repeated) {
       checkUnchanged(given, report)
-      await store.write([{ ...cut, ...recoveryWrite(plan, report) }])
+      await store.write([{ ...cut, ...recoveryWrite(plan, report, firstCommand) }])
     }
     const { recoveryGeneration, configuration, source } = plan
     const { lastIndex, commitIndex } = source
@@ -157,10 +165,11 @@ function checkAcknowledged({ groupId, acceptDataLoss, confirm }: RecoverGroupOpt
 }
 
 /** The write was made before, and the host has not run since. */
-function isDone(plan: RecoveryPlan, given: GroupReport, report: GroupReport): boolean {
+function isDone(plan: RecoveryPlan, given: GroupReport, report: GroupReport, hasCommand: boolean): boolean {
   if (report.recoveryGeneration !== plan.recoveryGeneration || report.term !== plan.term) return false
   const isSource = report.replicaId === plan.source.replicaId
-  return report.lastIndex === (isSource ? plan.configurationIndex : given.lastIndex)
+  const added = plan.configurationIndex + (hasCommand ? 1 : 0)
+  return report.lastIndex === (isSource ? added : given.lastIndex)
 }
 
 function checkUnchanged(given: GroupReport, report: GroupReport): void {

@@ -24,6 +24,7 @@ type Step =
   | { readonly type: 'revoke'; readonly pick: number }
   | { readonly type: 'checkpoint'; readonly pick: number }
   | { readonly type: 'clear' }
+  | { readonly type: 'raise'; readonly by: number }
 
 const key = fc.constantFrom(...universe).map(utf8)
 const value = fc.constantFrom('', 'x', 'y', 'zz').map(utf8)
@@ -85,6 +86,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.nat(5).map((pick) => ({ type: 'revoke' as const, pick })) },
   { weight: 1, arbitrary: fc.nat(5).map((pick) => ({ type: 'checkpoint' as const, pick })) },
   { weight: 1, arbitrary: fc.constant({ type: 'clear' as const }) },
+  { weight: 1, arbitrary: fc.integer({ min: -2, max: 5 }).map((by) => ({ type: 'raise' as const, by })) },
 )
 
 /** Small numbers stand for the sessions there are; 0 for none, others for one that never was. */
@@ -113,6 +115,11 @@ function play(model: NaiveModel, each: Step): readonly [command: MetadataCommand
       const revision = Math.max(0, model.revision - each.back)
       model.compactRevision = Math.max(model.compactRevision, revision)
       return [{ type: 'compact', revision }, undefined]
+    }
+    case 'raise': {
+      const revision = Math.max(0, model.revision + each.by)
+      model.raise(revision)
+      return [{ type: 'raise', revision }, undefined]
     }
     case 'grant':
       return [{ type: 'grant', holder: 'h', ttlMs: 1000 }, model.grant('h', 1000)]

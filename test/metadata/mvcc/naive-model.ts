@@ -97,6 +97,13 @@ export class NaiveModel {
     if (kept.length < this.now.size) this.worlds.push(new Map(kept.map((entry) => [entry.key, entry])))
   }
 
+  /** Goes on at another revision, with nothing to be read of what came before. */
+  raise(revision: number): void {
+    if (revision <= this.revision) return
+    while (this.revision < revision) this.worlds.push(this.now)
+    this.compactRevision = revision
+  }
+
   /** What a revision changed, as text, in no particular order. */
   events(revision: number): string[] {
     const before = this.worlds[revision - 1] as World
