@@ -68,8 +68,8 @@ const bugs: Readonly<Record<string, () => () => void>> = {
       FleetIndex,
       'touched',
       (right) =>
-        function (this: FleetIndex, before, next) {
-          return before.table === next.table ? right.call(this, before, next) : new Set()
+        function* (this: FleetIndex, before, next) {
+          return before.table === next.table ? yield* right.call(this, before, next) : new Set<number>()
         },
     ),
   'forgets who is on a node': () => plant(RangeList, 'add', () => () => {}),

@@ -1,3 +1,4 @@
+import type { Sliced } from '../../core/sliced.ts'
 import type { RangeId } from '../../model/ids.ts'
 import { type Assignment, type AssignmentBase, nowhere } from './assignment.ts'
 import { type BoundGoal, type BoundRule, bindGoal, bindRule } from './goals/goal.ts'
@@ -28,6 +29,15 @@ export class PlanSheet {
   readonly planned: Set<RangeId> = new Set()
 }
 
+/** What a draft is made by. */
+interface DraftSetting {
+  readonly policy: PlacementPolicy
+  readonly limits: PlacementLimits
+  readonly seed: number
+  readonly traffic: Traffic
+  readonly sheet: PlanSheet
+}
+
 /** A part of a plan in the making, over the ranges that it looks at. @internal */
 export class Draft {
   readonly columns: WorkingSet
@@ -41,24 +51,31 @@ export class Draft {
   readonly traffic: Traffic
   readonly sheet: PlanSheet
 
+  /** A draft over many ranges, in slices. */
+  static *opening(
+    snapshot: PlacementSnapshot,
+    rangeIds: ArrayLike<RangeId>,
+    totals: AssignmentBase,
+    setting: DraftSetting,
+  ): Sliced<Draft> {
+    const columns = yield* WorkingSet.building(snapshot, rangeIds, totals, setting.policy)
+    yield
+    return new Draft(snapshot, rangeIds, totals, setting, columns)
+  }
+
   constructor(
     snapshot: PlacementSnapshot,
     rangeIds: ArrayLike<RangeId>,
     totals: AssignmentBase,
-    setting: {
-      readonly policy: PlacementPolicy
-      readonly limits: PlacementLimits
-      readonly seed: number
-      readonly traffic: Traffic
-      readonly sheet: PlanSheet
-    },
+    setting: DraftSetting,
+    columns: WorkingSet = new WorkingSet(snapshot, rangeIds, totals, 1, setting.policy),
   ) {
     const { policy, limits, seed, traffic, sheet } = setting
     this.policy = policy
     this.limits = limits
     this.traffic = traffic
     this.sheet = sheet
-    this.columns = new WorkingSet(snapshot, rangeIds, totals, 1, policy)
+    this.columns = columns
     this.assignment = this.columns.assign()
     this.rules = policy.constraints.map((rule) => bindRule(this.assignment, rule))
     this.goals = policy.goals.map((goal) => bindGoal(this.assignment, goal))

@@ -1,9 +1,9 @@
-import type { Sliced } from '../../core/sliced.ts'
+import { finish, type Sliced } from '../../core/sliced.ts'
 import type { NodeId, RangeId } from '../../model/ids.ts'
 import { type AssignmentBase, nowhere } from './assignment.ts'
 import { type BoundGoal, type BoundRule, bindGoal, bindRule } from './goals/goal.ts'
 import { IdSet } from './id-set.ts'
-import { changesBetween } from './model/changes.ts'
+import { comparing } from './model/changes.ts'
 import type { PlacementPolicy } from './policy.ts'
 import { quorumOf } from './quorum.ts'
 import { RangeList } from './range-list.ts'
@@ -12,10 +12,13 @@ import { Standing } from './standing.ts'
 import { RangeSurvey } from './survey.ts'
 import { WorkingSet, wantedNonVoters, wantedVoters } from './working-set.ts'
 
-/** Ranges whose needs are asked at once: a millisecond or two. */
-const examinedTogether = 1024
-/** Ranges that are counted before others may go on. */
+/** Ranges that are laid out in columns together, and whose needs are then asked before others may go on. */
+const examinedTogether = 512
+const askedTogether = 128
+/** Ranges that are counted, or looked up, before others may go on. */
 const countedTogether = 256
+/** Pages of ranges that are compared before others may go on. */
+const comparedTogether = 64
 
 /** Copies that repair and drain take at least. */
 export interface CopySums {
@@ -72,20 +75,19 @@ export class FleetIndex {
       yield* this.#begin(next)
       return
     }
-    const touched = this.touched(before, next)
+    const touched = yield* this.touched(before, next)
     yield
     yield* this.#countAll(before, touched, -1)
     if (before.table !== next.table) this.#layOut(before, next)
     this.snapshot = next
     yield* this.#countAll(next, touched, 1)
-    this.#list(before, next, touched)
-    yield
+    yield* this.#list(before, next, touched)
     if (before.table !== next.table && this.#signaturesChanged(next)) {
       yield* this.#examineAll(next)
       return
     }
     this.examined = touched.size
-    yield* this.#examine(next, Float64Array.from(touched).sort())
+    yield* this.#examineSome(next, touched)
   }
 
   /** Forgets everything: the next update begins anew. */
@@ -95,11 +97,23 @@ export class FleetIndex {
 
   /** The ranges of a node, ascending. */
   rangesOn(nodeId: NodeId): Float64Array {
+    return finish(this.#read(nodeId, this.snapshot as PlacementSnapshot))
+  }
+
+  /** The ranges that a node has in a snapshot, ascending; those that left it are struck out. */
+  *#read(nodeId: NodeId, snapshot: PlacementSnapshot): Sliced<Float64Array> {
     const list = this.#lists.get(nodeId)
-    const snapshot = this.snapshot as PlacementSnapshot
     if (list === undefined) return new Float64Array(0)
     const reader = snapshot.reader()
-    return list.read((rangeId) => reader.seek(rangeId) && isOn(reader, nodeId))
+    const candidates = list.candidates()
+    const there = new Float64Array(candidates.length)
+    let [kept, looked] = [0, 0]
+    for (const rangeId of candidates) {
+      if (++looked % countedTogether === 0) yield
+      if (reader.seek(rangeId) && isOn(reader, nodeId)) there[kept++] = rangeId
+    }
+    list.keep(there.subarray(0, kept), candidates.length)
+    return there.subarray(0, kept)
   }
 
   /** The ranges of a node and perhaps some that it had, ascending. */
@@ -117,9 +131,11 @@ export class FleetIndex {
   }
 
   /** Ranges that are not what they were, or whose nodes are not, or whose move began or ended. @internal */
-  touched(before: PlacementSnapshot, next: PlacementSnapshot): Set<RangeId> {
+  *touched(before: PlacementSnapshot, next: PlacementSnapshot): Sliced<Set<RangeId>> {
     const touched = new Set<RangeId>()
-    changesBetween(before, next, (a, b) => touched.add((b ?? a)?.rangeId as RangeId))
+    const visit = (a: RangeReader | undefined, b: RangeReader | undefined): void =>
+      void touched.add((b ?? a)?.rangeId as RangeId)
+    yield* comparing(before, next, visit, comparedTogether)
     if (before.moves !== next.moves) {
       const known = new Map(before.moves.map((move) => [move.rangeId, move]))
       for (const move of next.moves) {
@@ -130,10 +146,10 @@ export class FleetIndex {
     }
     if (before.table !== next.table) {
       for (const nodeId of changedNodes(before, next)) {
-        const list = this.#lists.get(nodeId)
-        const reader = before.reader()
-        for (const rangeId of list?.read((id) => reader.seek(id) && isOn(reader, nodeId)) ?? []) {
+        let looked = 0
+        for (const rangeId of yield* this.#read(nodeId, before)) {
           touched.add(rangeId)
+          if (++looked % examinedTogether === 0) yield
         }
         // What is on its way there counts there.
         for (const move of next.moves) if (move.add === nodeId) touched.add(move.rangeId)
@@ -267,10 +283,12 @@ export class FleetIndex {
   }
 
   /** Enters touched ranges into the lists of nodes that they are new on, and strikes them from those that they left. */
-  #list(before: PlacementSnapshot, next: PlacementSnapshot, touched: ReadonlySet<RangeId>): void {
+  *#list(before: PlacementSnapshot, next: PlacementSnapshot, touched: ReadonlySet<RangeId>): Sliced<void> {
     const [old, now] = [before.reader(), next.reader()]
     const stale = new Set<NodeId>()
+    let looked = 0
     for (const rangeId of touched) {
+      if (++looked % countedTogether === 0) yield
       const was = old.seek(rangeId) ? nodesOf(old) : []
       const is = now.seek(rangeId) ? nodesOf(now) : []
       for (const nodeId of is) if (!was.includes(nodeId)) this.#listOf(nodeId).add(rangeId)
@@ -281,7 +299,7 @@ export class FleetIndex {
         if (list.stale) stale.add(nodeId)
       }
     }
-    for (const nodeId of stale) this.rangesOn(nodeId)
+    for (const nodeId of stale) yield* this.#read(nodeId, next)
   }
 
   #listOf(nodeId: NodeId): RangeList {
@@ -312,10 +330,14 @@ export class FleetIndex {
     this.#needOf.clear()
     for (const tree of this.excess) tree.clear()
     this.examined = snapshot.rangeCount
-    const reader = snapshot.reader()
+    yield* this.#examineSome(snapshot, idsOf(snapshot))
+  }
+
+  /** Those of some ranges, in whatever order they come. */
+  *#examineSome(snapshot: PlacementSnapshot, rangeIds: Iterable<RangeId>): Sliced<void> {
     const ids: RangeId[] = []
-    while (reader.next()) {
-      ids.push(reader.rangeId)
+    for (const rangeId of rangeIds) {
+      ids.push(rangeId)
       if (ids.length < examinedTogether) continue
       yield* this.#examine(snapshot, ids)
       ids.length = 0
@@ -323,33 +345,37 @@ export class FleetIndex {
     yield* this.#examine(snapshot, ids)
   }
 
-  /** Asks ranges anew what they need, and how much better they could be. */
-  *#examine(snapshot: PlacementSnapshot, rangeIds: ArrayLike<RangeId>): Sliced<void> {
-    for (let from = 0; from < rangeIds.length; from += examinedTogether) {
-      const ids = Array.prototype.slice.call(rangeIds, from, from + examinedTogether) as RangeId[]
-      const columns = new WorkingSet(snapshot, ids, undefined, 1, this.policy)
-      const assignment = columns.assign()
-      const rules: BoundRule[] = this.policy.constraints.map((rule) => bindRule(assignment, rule))
-      const survey = new RangeSurvey(columns, rules, this.policy.replicationFactor)
-      const goals: readonly (BoundGoal | undefined)[] = this.policy.goals.map((goal) => {
-        const bound = bindGoal(assignment, goal)
-        return bound.judges === 'ranges' ? bound : undefined
+  /** Asks a few ranges anew what they need, and how much better they could be. */
+  *#examine(snapshot: PlacementSnapshot, rangeIds: readonly RangeId[]): Sliced<void> {
+    const columns = yield* WorkingSet.building(
+      snapshot,
+      Float64Array.from(rangeIds).sort(),
+      undefined,
+      this.policy,
+    )
+    const assignment = columns.assign()
+    const rules: BoundRule[] = this.policy.constraints.map((rule) => bindRule(assignment, rule))
+    const survey = new RangeSurvey(columns, rules, this.policy.replicationFactor)
+    const goals: readonly (BoundGoal | undefined)[] = this.policy.goals.map((goal) => {
+      const bound = bindGoal(assignment, goal)
+      return bound.judges === 'ranges' ? bound : undefined
+    })
+    yield
+    for (const [range, rangeId] of columns.rangeIds.entries()) {
+      if ((range + 1) % askedTogether === 0) yield
+      const there =
+        columns.generations[range] !== 0 || columns.spareSlot(range) > (columns.firstSlot[range] as number)
+      const moving = there && snapshot.moveOf(rangeId) !== undefined
+      const free = there && !moving && columns.held[range] !== 2
+      const need = free ? survey.read(range).need() : 'nothing'
+      this.#setNeed(rangeId, need === 'nothing' ? undefined : survey.urgency(need))
+      goals.forEach((goal, g) => {
+        const better = there && goal !== undefined && goal.excess(range) > 0
+        if (better) this.excess[g]?.add(rangeId)
+        else this.excess[g]?.delete(rangeId)
       })
-      ids.forEach((rangeId, range) => {
-        const there =
-          columns.generations[range] !== 0 || columns.spareSlot(range) > (columns.firstSlot[range] as number)
-        const moving = there && snapshot.moveOf(rangeId) !== undefined
-        const free = there && !moving && columns.held[range] !== 2
-        const need = free ? survey.read(range).need() : 'nothing'
-        this.#setNeed(rangeId, need === 'nothing' ? undefined : survey.urgency(need))
-        goals.forEach((goal, g) => {
-          const better = there && goal !== undefined && goal.excess(range) > 0
-          if (better) this.excess[g]?.add(rangeId)
-          else this.excess[g]?.delete(rangeId)
-        })
-      })
-      yield
     }
+    yield
   }
 
   #setNeed(rangeId: RangeId, urgency: number | undefined): void {
@@ -368,6 +394,11 @@ export class FleetIndex {
     }
     tree.add(rangeId)
   }
+}
+
+function* idsOf(snapshot: PlacementSnapshot): Generator<RangeId> {
+  const reader = snapshot.reader()
+  while (reader.next()) yield reader.rangeId
 }
 
 function isOn(reader: RangeReader, nodeId: NodeId): boolean {

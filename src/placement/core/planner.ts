@@ -5,13 +5,13 @@ import type { RangeId } from '../../model/ids.ts'
 import type { AssignmentBase } from './assignment.ts'
 import { measurePlan } from './bounds.ts'
 import { Draft, PlanSheet } from './draft.ts'
-import { firstFew } from './first-few.ts'
 import { FleetIndex } from './fleet-index.ts'
 import type { BoundGoal } from './goals/goal.ts'
 import type { IdSet } from './id-set.ts'
 import { drawOf, Improvements, maximumExamined } from './improvements.ts'
 import type { Plan, PlanOptions } from './plan.ts'
 import { type PlacementLimits, type PlacementPolicy, placementLimits, placementPolicy } from './policy.ts'
+import { RangeWeights } from './range-weights.ts'
 import { Repairs } from './repairs.ts'
 import { nodeBits, type PlacementSnapshot, type RangeReader, replicaBits } from './snapshot.ts'
 import { Traffic } from './traffic.ts'
@@ -142,17 +142,10 @@ function sameSetting(a: Setting, b: Setting): boolean {
   )
 }
 
-/** A range of a store, and how much it matters there. */
-interface Weighed {
-  readonly rangeId: RangeId
-  readonly weight: number
-  readonly draw: number
-}
-
 /** One plan in the making. */
 class Planning {
   /** Ranges by store, as far as they were asked for. */
-  readonly #weights = new Map<number, Weighed[]>()
+  readonly #weights = new Map<number, RangeWeights>()
   readonly #index: FleetIndex
   readonly #policy: PlacementPolicy
   readonly #setting: Setting
@@ -186,13 +179,19 @@ class Planning {
   }
 
   /** A draft over some ranges, on top of what is planned already. */
-  #open(rangeIds: ArrayLike<RangeId>): Draft {
-    return new Draft(this.#snapshot, rangeIds, this.#totals, {
-      policy: this.#policy,
-      ...this.#setting,
-      traffic: this.#traffic,
-      sheet: this.#sheet,
-    })
+  *#open(rangeIds: ArrayLike<RangeId>): Sliced<Draft> {
+    const draft = yield* Draft.opening(this.#snapshot, rangeIds, this.#totals, this.#drafting())
+    yield
+    return draft
+  }
+
+  /** A draft over no range, which still knows all sums. */
+  #probe(): Draft {
+    return new Draft(this.#snapshot, [], this.#totals, this.#drafting())
+  }
+
+  #drafting(): ConstructorParameters<typeof Draft>[3] {
+    return { policy: this.#policy, ...this.#setting, traffic: this.#traffic, sheet: this.#sheet }
   }
 
   #close(draft: Draft): void {
@@ -209,7 +208,7 @@ class Planning {
 
   /** How far the goals are from what they strive for, in moves. */
   #distances(): readonly number[] {
-    const probe = this.#open([])
+    const probe = this.#probe()
     return probe.goals.map((goal, g) =>
       goal.judges === 'ranges' ? (this.#excess[g] as number) : (goal.distance?.() ?? 0),
     )
@@ -232,7 +231,7 @@ class Planning {
       if (urgency >= repairUrgency) this.#sheet.repairs += left
     }
     if (order.length === 0) return
-    const draft = this.#open(Float64Array.from(order).sort())
+    const draft = yield* this.#open(Float64Array.from(order).sort())
     const repairs = new Repairs(draft)
     const at = new Map<RangeId, number>()
     draft.columns.rangeIds.forEach((rangeId, range) => at.set(rangeId, range))
@@ -245,14 +244,14 @@ class Planning {
 
   /** Nodes that are too full give something away, whatever it is. */
   *#relieve(): Sliced<void> {
-    const probe = this.#open([])
+    const probe = this.#probe()
     for (const [r, rule] of probe.rules.entries()) {
       if (rule.sheds === undefined) continue
       const full = nodesOf(probe)
         .filter((node) => rule.sheds?.(node) !== undefined && isUp(this.#snapshot, node))
         .slice(0, sourcesTogether * maximumBatches)
       if (full.length === 0) continue
-      const draft = this.#open(yield* this.#rangesOf(full, []))
+      const draft = yield* this.#open(yield* this.#rangesOf(full, []))
       const improvements = new Improvements(draft)
       for (const node of full)
         yield* improvements.relieve(node, draft.rules[r] as (typeof draft.rules)[number])
@@ -262,7 +261,7 @@ class Planning {
 
   *#improve(): Sliced<void> {
     for (let g = 0; g < this.#policy.goals.length; g++) {
-      const probe = this.#open([])
+      const probe = this.#probe()
       const goal = probe.goals[g] as BoundGoal
       if (goal.judges === 'ranges') yield* this.#improveRanges(g)
       else yield* this.#evenOut(g, probe)
@@ -273,7 +272,7 @@ class Planning {
   *#improveRanges(g: number): Sliced<void> {
     const ranges = this.#index.excess[g]
     if (ranges === undefined || ranges.size === 0) return
-    const draft = this.#open(Float64Array.from(this.#some(ranges, improvedTogether)).sort())
+    const draft = yield* this.#open(Float64Array.from(this.#some(ranges, improvedTogether)).sort())
     const improvements = new Improvements(draft)
     for (let range = 0; range < draft.columns.rangeCount; range++) {
       yield
@@ -300,8 +299,7 @@ class Planning {
       const { moves } = this.#sheet
       const before = moves.length
       if (some.length === 0 || !this.#hasRoom(goal)) return
-      const draft = this.#open(yield* this.#rangesOf(some, goal.judges === 'leases' ? [] : cold))
-      yield
+      const draft = yield* this.#open(yield* this.#rangesOf(some, goal.judges === 'leases' ? [] : cold))
       yield* new Improvements(draft).evenOut(draft.goals[g] as BoundGoal, some, cold)
       this.#close(draft)
       if (moves.length > before) return
@@ -320,37 +318,23 @@ class Planning {
   /** Some of the ranges of nodes: of full ones the heaviest and a sample, of empty ones a sample. Ascending. */
   *#rangesOf(full: readonly number[], cold: readonly number[]): Sliced<Float64Array> {
     const chosen = new Set<RangeId>()
+    const isOpen = (rangeId: RangeId): boolean => !this.#sheet.planned.has(rangeId)
     for (const store of full) {
-      const all = yield* this.#weighed(store)
-      for (const { rangeId } of firstFew(all, maximumExamined, byWeight)) chosen.add(rangeId)
-      yield
-      for (const { rangeId } of firstFew(all, maximumExamined, byDraw)) chosen.add(rangeId)
-      yield
+      let weights = this.#weights.get(store)
+      if (weights === undefined) {
+        weights = yield* this.#weigh(store)
+        this.#weights.set(store, weights)
+      }
+      for (const rangeId of yield* weights.heaviest(maximumExamined, isOpen)) chosen.add(rangeId)
+      for (const rangeId of yield* weights.drawn(maximumExamined, isOpen)) chosen.add(rangeId)
     }
-    for (const store of cold) {
-      for (const rangeId of this.#sampled(store)) chosen.add(rangeId)
-      yield
-    }
+    for (const store of cold) for (const rangeId of yield* this.#sampled(store)) chosen.add(rangeId)
     return Float64Array.from(chosen).sort()
   }
 
-  /** The ranges of a store that are free, in no order. What is planned is left out. */
-  *#weighed(store: number): Sliced<Weighed[]> {
-    let known = this.#weights.get(store)
-    if (known === undefined) {
-      known = yield* this.#weigh(store)
-      this.#weights.set(store, known)
-    }
-    return known.filter(({ rangeId }) => !this.#sheet.planned.has(rangeId))
-  }
-
   /** A sample of the ranges of a store that are free and not planned: what weighing all of them and drawing comes to. */
-  #sampled(store: number): RangeId[] {
-    const { seed } = this.#setting
-    const drawn = Array.from(this.#candidatesOn(store), (rangeId) => ({
-      rangeId,
-      draw: drawOf(rangeId, seed),
-    }))
+  *#sampled(store: number): Sliced<readonly RangeId[]> {
+    const all = yield* RangeWeights.drawing(this.#candidatesOn(store), this.#setting.seed)
     const reader = this.#snapshot.reader()
     const isFree = (rangeId: RangeId): boolean =>
       !this.#sheet.planned.has(rangeId) &&
@@ -358,10 +342,9 @@ class Planning {
       reader.held === 0 &&
       replicaOn(reader, store) >= 0
     for (let few = 2 * maximumExamined; ; few *= 4) {
-      const first = firstFew(drawn, few, byDraw)
-      const sample = first.filter(({ rangeId }) => isFree(rangeId)).slice(0, maximumExamined)
-      if (sample.length < maximumExamined && first.length < drawn.length) continue
-      return sample.map(({ rangeId }) => rangeId)
+      const first = yield* all.drawn(few)
+      const sample = first.filter(isFree).slice(0, maximumExamined)
+      if (sample.length === maximumExamined || first.length === all.count) return sample
     }
   }
 
@@ -370,13 +353,15 @@ class Planning {
     return this.#index.candidatesOn(node.descriptor.nodeId)
   }
 
-  *#weigh(store: number): Sliced<Weighed[]> {
+  /** The ranges of a store that are free, and how much each matters there. */
+  *#weigh(store: number): Sliced<RangeWeights> {
     const snapshot = this.#snapshot
     const width = snapshot.resources.length
     const reader = snapshot.reader()
-    const found: Weighed[] = []
+    const candidates = this.#candidatesOn(store)
+    const found = new RangeWeights(candidates.length)
     let looked = 0
-    for (const rangeId of this.#candidatesOn(store)) {
+    for (const rangeId of candidates) {
       if (++looked % weighedTogether === 0) yield
       if (!reader.seek(rangeId) || reader.held > 0) continue
       const replica = replicaOn(reader, store)
@@ -388,7 +373,7 @@ class Planning {
         const load = reader.load(r) + (leads ? reader.leaderLoad(r) : 0)
         if (used > 0) weight = Math.max(weight, load / used)
       }
-      found.push({ rangeId, weight, draw: drawOf(rangeId, this.#setting.seed) })
+      found.add(rangeId, weight, drawOf(rangeId, this.#setting.seed))
     }
     return found
   }
@@ -413,14 +398,6 @@ class Planning {
     if (blockedCount > 0) lines.push(`${blockedCount} ranges need what cannot be done now`)
     return lines
   }
-}
-
-function byWeight(a: Weighed, b: Weighed): number {
-  return b.weight - a.weight || a.rangeId - b.rangeId
-}
-
-function byDraw(a: Pick<Weighed, 'rangeId' | 'draw'>, b: Pick<Weighed, 'rangeId' | 'draw'>): number {
-  return a.draw - b.draw || a.rangeId - b.rangeId
 }
 
 /** The replica of a range on a store, or -1. */

@@ -1,10 +1,13 @@
 /**
- * Ids of the ranges that a node has a replica of, in no order. Those that left are struck out only when they are more
- * than those that are there, so that a change costs O(1): a reader asks of each whether it is still there. @internal
+ * Ids of the ranges that a node has a replica of, ascending, and behind them those that came since they were put in order.
+ * Those that left are struck out only when they are more than those that are there, so that a change costs O(1): a reader
+ * asks of each whether it is still there. @internal
  */
 export class RangeList {
   #ids: Float64Array = new Float64Array(8)
   #length = 0
+  /** As many of them are in order, each once. */
+  #ordered = 0
   #gone = 0
 
   /** A range came, for the first time or again. */
@@ -14,7 +17,10 @@ export class RangeList {
       larger.set(this.#ids)
       this.#ids = larger
     }
+    const inOrder = this.#ordered === this.#length
+    const last = this.#length === 0 ? Number.NEGATIVE_INFINITY : (this.#ids[this.#length - 1] as number)
     this.#ids[this.#length++] = rangeId
+    if (inOrder && rangeId > last) this.#ordered = this.#length
   }
 
   /** A range left. */
@@ -22,32 +28,45 @@ export class RangeList {
     this.#gone++
   }
 
-  /** The ranges that are there, and perhaps some that left, each once, by ascending id. */
+  /** The ranges that are there, and perhaps some that left, each once, by ascending id. Only to be read, and at once. */
   candidates(): Float64Array {
-    const ids = this.#ids.slice(0, this.#length).sort()
-    let kept = 0
-    for (let i = 0; i < ids.length; i++) {
-      const rangeId = ids[i] as number
-      if (kept === 0 || ids[kept - 1] !== rangeId) ids[kept++] = rangeId
-    }
-    return ids.subarray(0, kept)
+    this.#order()
+    return this.#ids.subarray(0, this.#length)
   }
 
-  /** The ranges that are there by `isThere`, each once, by ascending id. */
-  read(isThere: (rangeId: number) => boolean): Float64Array {
-    const ids = this.candidates()
-    let kept = 0
-    for (const rangeId of ids) if (isThere(rangeId)) ids[kept++] = rangeId
-    if (this.#gone > 32 && this.#gone > kept) {
-      this.#ids = ids.slice(0, Math.max(8, kept))
-      this.#length = kept
-      this.#gone = 0
-    }
-    return ids.subarray(0, kept)
+  /** Keeps of what {@link RangeList.candidates} gave, and of what came since, only these: all others have left. */
+  keep(there: Float64Array, seen: number): void {
+    if (this.#gone <= 32 || this.#gone <= there.length) return
+    const since = this.#ids.slice(seen, this.#length)
+    this.#ids = new Float64Array(Math.max(8, there.length + since.length))
+    this.#ids.set(there)
+    this.#ids.set(since, there.length)
+    this.#ordered = there.length
+    this.#length = there.length + since.length
+    this.#gone = 0
   }
 
   /** True when it is worth reading, merely to strike out those that left. */
   get stale(): boolean {
     return this.#gone > 1024 && this.#gone > this.#length / 2
+  }
+
+  /** Puts those that came lately in their places among those that are in order: one pass over all. */
+  #order(): void {
+    if (this.#ordered === this.#length) return
+    const late = this.#ids.slice(this.#ordered, this.#length).sort()
+    const merged = new Float64Array(this.#ids.length)
+    let [kept, a, b] = [0, 0, 0]
+    while (a < this.#ordered || b < late.length) {
+      const first = a < this.#ordered ? (this.#ids[a] as number) : Number.POSITIVE_INFINITY
+      const second = b < late.length ? (late[b] as number) : Number.POSITIVE_INFINITY
+      const next = Math.min(first, second)
+      if (first === next) a++
+      else b++
+      if (kept === 0 || merged[kept - 1] !== next) merged[kept++] = next
+    }
+    this.#ids = merged
+    this.#length = kept
+    this.#ordered = kept
   }
 }

@@ -1,3 +1,4 @@
+import { finish, type Sliced } from '../../core/sliced.ts'
 import type { NodeId, RangeId } from '../../model/ids.ts'
 import {
   Assignment,
@@ -9,6 +10,12 @@ import {
 import type { RuleBook, RuleClass } from './policy/rule-book.ts'
 import { nodeBits, type PlacementSnapshot, type RangeReader, replicaBits } from './snapshot.ts'
 import { maximumReplicas, Standing } from './standing.ts'
+
+const noSlots = new Int32Array(0)
+const noAmounts = new Float64Array(0)
+const noBits = new Uint8Array(0)
+/** Ranges that are filled in before others may go on. */
+const filledTogether = 256
 
 /** The tier of locality in which every node is a domain of its own, whatever its stores. */
 export const nodeTier = 'node.id'
@@ -22,23 +29,23 @@ export class WorkingSet implements PlacementColumns {
   readonly snapshot: PlacementSnapshot
   readonly nodeCount: number
   readonly rangeCount: number
-  readonly slotCount: number
+  slotCount = 0
   readonly resources: readonly string[]
   readonly capacity: Float64Array
   readonly firstSlot: Uint32Array
-  readonly rangeOf: Int32Array
-  readonly load: Float64Array
-  readonly leaderLoad: Float64Array | undefined
-  readonly home: Int32Array
+  rangeOf: Int32Array = noSlots
+  load: Float64Array = noAmounts
+  leaderLoad: Float64Array | undefined
+  home: Int32Array = noSlots
   readonly homeLeader: Int32Array
-  readonly moveBytes: Float64Array
-  readonly status: Uint8Array
-  readonly fixed: Uint8Array
+  moveBytes: Float64Array = noAmounts
+  status: Uint8Array = noBits
+  fixed: Uint8Array = noBits
   readonly eligible: Uint8Array
   readonly sharing: Uint8Array
   readonly tableOf: Int32Array
   readonly ruleClass: Int32Array | undefined
-  readonly base: AssignmentBase | undefined
+  base: AssignmentBase | undefined
   /** Ids of the ranges, ascending. */
   readonly rangeIds: Float64Array
   readonly generations: Float64Array
@@ -53,19 +60,32 @@ export class WorkingSet implements PlacementColumns {
   /** 1 for ranges that pass between two sets of voters. */
   readonly joint: Uint8Array
   /** Id of each replica; 0 for one that is to be made. */
-  readonly replicaIds: Float64Array
+  replicaIds: Float64Array = noAmounts
   /** The store that a replica is on, lost or not. */
-  readonly store: Int32Array
+  store: Int32Array = noSlots
   /** Node of each store. */
   readonly hostOf: Int32Array
-  readonly #place: Int32Array
+  #place: Int32Array = noSlots
   readonly #leader: Int32Array
+
+  /** The same as the constructor, in slices. */
+  static *building(
+    snapshot: PlacementSnapshot,
+    rangeIds: ArrayLike<RangeId>,
+    totals: AssignmentBase | undefined,
+    policy: WantedBy,
+  ): Sliced<WorkingSet> {
+    const columns = new WorkingSet(snapshot, rangeIds, undefined, 1, policy, 'empty')
+    yield* columns.#build(totals, 1, policy)
+    return columns
+  }
 
   /**
    * @param rangeIds ranges of the snapshot, ascending
    * @param totals sums over all ranges, these included; undefined when nothing is on any node but what these bring
    * @param spare slots for replicas that are to be made, for each range
    * @param policy says what each range is to have, where the range does not say so itself
+   * @param how `empty`: somebody else fills it
    */
   constructor(
     snapshot: PlacementSnapshot,
@@ -73,9 +93,9 @@ export class WorkingSet implements PlacementColumns {
     totals: AssignmentBase | undefined,
     spare = 1,
     policy: WantedBy = {},
+    how: 'filled' | 'empty' = 'filled',
   ) {
     const { table, resources } = snapshot
-    const width = resources.length
     const count = rangeIds.length
     this.snapshot = snapshot
     this.nodeCount = table.stores.length
@@ -99,8 +119,15 @@ export class WorkingSet implements PlacementColumns {
     this.firstSlot = new Uint32Array(count + 1)
     this.homeLeader = new Int32Array(count).fill(nowhere)
     this.#leader = new Int32Array(count).fill(nowhere)
+    if (how === 'filled') finish(this.#build(totals, spare, policy))
+  }
+
+  *#build(totals: AssignmentBase | undefined, spare: number, policy: WantedBy): Sliced<void> {
+    const { snapshot, rangeIds, rangeCount: count } = this
+    const width = this.resources.length
     const reader = snapshot.reader()
     for (let range = 0; range < count; range++) {
+      if ((range + 1) % filledTogether === 0) yield
       const there = reader.seek(rangeIds[range] as number)
       const replicas = there ? Math.min(reader.replicas, maximumReplicas) : 0
       this.firstSlot[range + 1] = (this.firstSlot[range] as number) + replicas + spare
@@ -119,6 +146,7 @@ export class WorkingSet implements PlacementColumns {
     const standing = new Standing()
     let leaderLoad: Float64Array | undefined
     for (let range = 0; range < count; range++) {
+      if ((range + 1) % filledTogether === 0) yield
       if (!reader.seek(rangeIds[range] as number)) continue
       this.#fill(range, reader, standing.read(reader), policy)
       for (let r = 0; r < width; r++) {
@@ -129,6 +157,7 @@ export class WorkingSet implements PlacementColumns {
       }
     }
     this.leaderLoad = leaderLoad
+    yield
     this.base = totals === undefined ? undefined : this.#without(totals)
   }
 

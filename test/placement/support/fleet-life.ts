@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { SeededRandom, shuffled } from '../../../src/core/random.ts'
-import { parseLocality } from '../../../src/model/index.ts'
+import { parseLocality, type ReplicaDescriptor } from '../../../src/model/index.ts'
 import {
   balance,
   capacity,
@@ -113,7 +113,13 @@ export class FleetLife {
       if (blocked.some((each) => each.rangeId === rangeId)) continue
       const learners = replicas.filter(({ role }) => role === 'learner')
       assert.equal(learners.length, nonVoters, `range ${rangeId}: ${JSON.stringify(replicas)}`)
-      assert.ok(learners.every((learner) => this.model.canVote(learner)))
+      // Who is silent for a short time only is waited for.
+      const isLost = ({ nodeId, incarnation }: ReplicaDescriptor): boolean => {
+        const node = this.model.node(nodeId)
+        if (node?.incarnation !== incarnation) return true
+        return node.liveness === 'dead' && node.forMs >= deadAfterMs
+      }
+      assert.ok(!learners.some(isLost), `range ${rangeId}: ${JSON.stringify(learners)}`)
     }
   }
 

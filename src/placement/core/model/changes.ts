@@ -1,3 +1,4 @@
+import { finish, type Sliced } from '../../../core/sliced.ts'
 import type { Page } from './page.ts'
 import type { PlacementSnapshot, RangeReader } from './snapshot.ts'
 
@@ -13,8 +14,20 @@ export function changesBetween(
   after: PlacementSnapshot,
   visit: ChangeVisitor,
 ): void {
+  finish(comparing(before, after, visit, Number.POSITIVE_INFINITY))
+}
+
+/** The same in slices of so many pages, or rows of one that has changed. @internal */
+export function* comparing(
+  before: PlacementSnapshot,
+  after: PlacementSnapshot,
+  visit: ChangeVisitor,
+  together: number,
+): Sliced<void> {
   const [a, b] = [new PageCursor(before), new PageCursor(after)]
+  let compared = 0
   while (a.page !== undefined || b.page !== undefined) {
+    if (++compared % together === 0) yield
     if (a.row === 0 && b.row === 0) {
       if (a.startsChunk && b.startsChunk && a.chunk === b.chunk) {
         a.skipChunk()
