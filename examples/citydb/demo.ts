@@ -12,13 +12,13 @@ import { channelName } from './protocol.ts'
 import { Timeline } from './timeline.ts'
 import { Workload } from './workload.ts'
 
-const { values: flags } = parseArgs({
-  options: {
-    quick: { type: 'boolean', default: false },
-    break: { type: 'string' },
-    verbose: { type: 'boolean', default: false },
-  },
-})
+const breaks = ['fence', 'dedupe', 'index']
+const usage = `npm run demo -- [--quick] [--verbose] [--break ${breaks.join('|')}]
+
+A database of five nodes and three servers of the control plane, each a process, on this machine: loads a table, splits it, kills and stops
+processes, changes the schema, drains a node, and reads everything back. --quick takes a seventh of the rows and shorter pauses;
+--verbose prints what the processes log; --break takes a safety rule out of the product, to show that the demonstration finds out.`
+const flags = readFlags()
 
 const plan = flags.quick
   ? {
@@ -39,10 +39,6 @@ const plan = flags.quick
       rangeBytes: 6_000_000,
       requests: 50,
     }
-const breaks = ['fence', 'dedupe', 'index']
-if (flags.break !== undefined && !breaks.includes(flags.break)) {
-  throw new Error(`--break takes one of ${breaks.join(', ')}`)
-}
 const tableName = 'cities'
 const index = { name: 'by_population', columns: ['country', 'population'] }
 const replicas = 3
@@ -161,6 +157,29 @@ const ticker = setInterval(() => {
   const { acknowledgedWrites, acknowledgedIncrements, reads } = workload.figures
   timeline.progress(`${acknowledgedWrites + acknowledgedIncrements} writes acknowledged, ${reads} reads`)
 }, 500)
+
+/** What the demonstration was told; ends the process where that is help, or makes no sense. */
+function readFlags(): { quick: boolean; verbose: boolean; break: string | undefined } {
+  try {
+    const { values } = parseArgs({
+      options: {
+        quick: { type: 'boolean', default: false },
+        verbose: { type: 'boolean', default: false },
+        break: { type: 'string' },
+        help: { type: 'boolean', default: false },
+      },
+    })
+    if (values.help) {
+      console.log(usage)
+      process.exit(0)
+    }
+    if (values.break === undefined || breaks.includes(values.break)) return { break: undefined, ...values }
+    throw new Error(`--break takes one of ${breaks.join(', ')}`)
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${usage}`)
+    process.exit(2)
+  }
+}
 
 /** Waits until something is true, and says how long that took. */
 async function until(what: string, limitMs: number, ask: () => Promise<boolean> | boolean): Promise<number> {
