@@ -1,6 +1,6 @@
 import { entryKinds, type HardState, type LogEntry } from '../../../src/interfaces/log-store.ts'
 import type { ReplicaId } from '../../../src/model/ids.ts'
-import { decodeConfiguration } from '../../../src/raft/core/configuration.ts'
+import { decodeConfiguration, replicaOf } from '../../../src/raft/core/configuration.ts'
 import type { Configuration } from '../../../src/raft/core/membership-types.ts'
 import type { Message } from '../../../src/raft/core/messages.ts'
 import type { RaftCore } from '../../../src/raft/core/raft.ts'
@@ -40,6 +40,14 @@ const leftOut: ReadonlySet<string> = new Set([
   'lastFetchId',
   // Nothing is compacted, so nobody is offered a snapshot.
   'offeredAtMs',
+  // Nobody has a priority, so no leader yields.
+  'yieldNotBeforeMs',
+  'yieldedAtMs',
+  'yieldPauseMs',
+  // Bytes follow from entries, and no limit of them is ever reached.
+  'uncommittedBytes',
+  'sizes',
+  'bytes',
   // So few entries are there that everybody has caught up.
   'coveredAtMs',
   'catchUpStartedMs',
@@ -53,21 +61,28 @@ const leftOut: ReadonlySet<string> = new Set([
 ])
 
 /**
- * What a core will do, as a shape. Time is abstract: a moment is lately, an interval ago, or an election timeout ago and
- * more, and a deadline is there or not, because the explorer lets a timer run out whenever it likes.
+ * What a core will do, as a shape. Time is abstract: a moment is lately or an election timeout ago and more (an interval, where
+ * no more is asked), and a deadline is there or not, because the explorer lets a timer run out whenever it likes.
  */
 export function describeCore(core: RaftCore): Shape {
   const { nowMs, options } = core
+  const isLearner = (id: ReplicaId): boolean => replicaOf(core.configuration, id)?.role === 'learner'
+  /** Without CheckQuorum it is no matter when a leader was heard, nor a voter: a learner that is promoted must answer. */
+  const isDead = (name: string, of: ReplicaId): boolean => {
+    if (options.checkQuorum) return false
+    return name === 'leaderHeardMs' || (name === 'lastHeardMs' && !isLearner(of))
+  }
   const describeTime = (name: string, value: number): string => {
     if (!Number.isFinite(value)) return 'never'
     const agoMs = nowMs - value
     // It is looked at with whatever else the timer of a leader does.
     if (name === 'transferDeadlineMs') return agoMs >= 0 ? 'due' : 'set'
     if (name.endsWith('DeadlineMs')) return 'set'
-    if (agoMs >= options.electionTimeoutMs) return 'old'
-    return name === 'checkedAtMs' && agoMs >= options.heartbeatIntervalMs ? 'aged' : 'lately'
+    // It is looked at again after an interval, however long ago that was.
+    if (name === 'checkedAtMs') return agoMs >= options.heartbeatIntervalMs ? 'aged' : 'lately'
+    return agoMs >= options.electionTimeoutMs ? 'old' : 'lately'
   }
-  const describe = (name: string, value: unknown): Shape => {
+  const describe = (name: string, value: unknown, of: ReplicaId = 0): Shape => {
     if (typeof value === 'number') {
       if (name.endsWith('Ms')) return describeTime(name, value)
       return idFields.has(name) ? { id: value } : String(value)
@@ -76,7 +91,9 @@ export function describeCore(core: RaftCore): Shape {
     if (value instanceof Uint8Array) return value.join(',')
     if (value instanceof Map) {
       return {
-        set: [...value].map(([id, item]) => ({ list: [{ id: id as ReplicaId }, describe('', item)] })),
+        set: [...value].map(([id, item]) => ({
+          list: [{ id: id as ReplicaId }, describe('', item, id as ReplicaId)],
+        })),
       }
     }
     if (name === 'outbox' || name === 'deferred') return describeUnsent(value as readonly Message[])
@@ -85,7 +102,7 @@ export function describeCore(core: RaftCore): Shape {
     if (isConfiguration(value)) return describeConfiguration(value)
     const fields: Shape[] = []
     for (const [field, item] of Object.entries(value)) {
-      if (!leftOut.has(field)) fields.push(field, describe(field, item))
+      if (!leftOut.has(field) && !isDead(field, of)) fields.push(field, describe(field, item))
     }
     return { list: fields }
   }
