@@ -28,6 +28,8 @@ export class Evaluator {
   readonly limits: Limits
   /** Part of the last value that was a price for what is above limits. */
   penalty = 0
+  /** The rest of the last value: what the goals say, exact however high the price. */
+  unpriced = 0
   /** Changes that were valued so far. */
   evaluated = 0
   readonly #sums: NodeSums
@@ -200,7 +202,7 @@ export class Evaluator {
       }
       if (cost > limit) return refused
     }
-    let delta = cost - before + penalty
+    let delta = cost - before
     if (this.#nodeCosts !== undefined) {
       const leads = this.#leads(b) - this.#leads(a)
       const replicas = b < 0 ? 1 : 0
@@ -208,13 +210,14 @@ export class Evaluator {
       if (place >= 0) delta += this.#moreOn(from, rowA, rowB, -replicas, leads)
     }
     if (bounded) {
-      if (delta - rest > most) return refused
+      if (delta - rest + penalty > most) return refused
       rest = terms.delta(a, to, b)
     }
     delta += rest
-    if (delta > most) return refused
+    if (delta + penalty > most) return refused
     this.penalty = penalty
-    return terms.allow(a, to, b) ? delta : refused
+    this.unpriced = delta
+    return terms.allow(a, to, b) ? delta + penalty : refused
   }
 
   #leads(slot: number): number {

@@ -20,10 +20,13 @@ export class Neighbours {
   /** Nodes that may be given something. */
   readonly nodes: Int32Array
   readonly #evaluator: Evaluator
-  readonly #reach: Reach
+  /** Where each slot could be at all. */
+  readonly reach: Reach
   /** Slots that may be moved, the smallest first, and where each slot stands among them. */
   readonly #bySize: Int32Array
   readonly #rank: Int32Array
+  /** How often the number of slots can be halved. */
+  readonly #octaves: number
   /** What each slot would cost above thresholds, and the slots that may be moved by that; those from #focus on are in focus. */
   readonly #worth: Float64Array
   readonly #byWorth: Int32Array
@@ -39,9 +42,10 @@ export class Neighbours {
       (slot) => columns.fixed[slot] !== 1 && (place[slot] as number) >= 0,
     )
     this.nodes = each(columns.nodeCount).filter((node) => columns.eligible[node] === 1)
-    this.#reach = new Reach(evaluator.assignment, evaluator.limits, this.slots, this.nodes)
-    this.slots = this.slots.filter((slot) => this.#reach.anyFrom(slot, place[slot] as number))
+    this.reach = new Reach(evaluator.assignment, evaluator.limits, this.slots, this.nodes)
+    this.slots = this.slots.filter((slot) => this.reach.anyFrom(slot, place[slot] as number))
     this.#bySize = bySize(columns, this.slots)
+    this.#octaves = 32 - Math.clz32(this.slots.length)
     this.#worth = worthOf(evaluator)
     this.#byWorth = this.slots
       .slice()
@@ -109,8 +113,8 @@ export class Neighbours {
       if (home >= 0 && home !== node && assignment.columns.eligible[home] === 1) return home
     }
     if (kind < 5 && this.#beside.length > 0)
-      return this.#reach.drawFrom(slot, this.#besideOf(node, draws), draws)
-    return this.#reach.draw(slot, draws)
+      return this.reach.drawFrom(slot, this.#besideOf(node, draws), draws)
+    return this.reach.draw(slot, draws)
   }
 
   /** The nodes in one of the domains of another; all, where there are no domains. */
@@ -129,10 +133,10 @@ export class Neighbours {
     for (let i = 0; i < partnerAttempts; i++) {
       const kind = draws.below(14)
       if (kind < 5) {
-        const other = this.#free(kind < 2 ? this.#sibling(slot, draws) : this.#alike(slot, draws))
+        const other = this.movable(kind < 2 ? this.#sibling(slot, draws) : this.#alike(slot, draws))
         if (other < 0) continue
         const to = assignment.place[other] as number
-        if (to !== from && this.#reach.has(slot, to) && this.#reach.has(other, from)) return other
+        if (to !== from && this.reach.has(slot, to) && this.reach.has(other, from)) return other
         continue
       }
       const node = this.#partnerNode(slot, kind, draws)
@@ -153,26 +157,28 @@ export class Neighbours {
 
   /** A slot of like size: as often from 1 to 2 places away as from 100 to 200, which is fit for any temperature. */
   #alike(slot: number, draws: Draws): number {
-    const away = Math.floor(this.slots.length ** draws.unit()) * (draws.below(2) === 0 ? 1 : -1)
-    return this.#bySize[(this.#rank[slot] as number) + away] ?? -1
+    const octave = 1 << draws.below(this.#octaves)
+    const away = octave + draws.below(octave)
+    const at = (this.#rank[slot] as number) + (draws.below(2) === 0 ? away : -away)
+    return at >= 0 && at < this.#bySize.length ? (this.#bySize[at] as number) : -1
   }
 
   /** A node that the slot could be on: nearby, its home, or any. */
   #partnerNode(slot: number, kind: number, draws: Draws): number {
     const { assignment } = this.#evaluator
     if (kind < 8 && this.#beside.length > 0) {
-      return this.#reach.drawFrom(slot, this.#besideOf(assignment.place[slot] as number, draws), draws)
+      return this.reach.drawFrom(slot, this.#besideOf(assignment.place[slot] as number, draws), draws)
     }
     // What comes home gives free what was held for it there.
     const home = kind < 10 ? assignment.heldAt(slot) : nowhere
-    return home >= 0 && home !== assignment.place[slot] ? home : this.#reach.draw(slot, draws)
+    return home >= 0 && home !== assignment.place[slot] ? home : this.reach.draw(slot, draws)
   }
 
   /** A slot on a node. */
   #on(node: number, draws: Draws): number {
     const { assignment } = this.#evaluator
     const count = assignment.slotCountOn(node)
-    return count === 0 ? -1 : this.#free(assignment.slotAt(node, draws.below(count)))
+    return count === 0 ? -1 : this.movable(assignment.slotAt(node, draws.below(count)))
   }
 
   /** A slot on a node that could be on another node. */
@@ -182,15 +188,15 @@ export class Neighbours {
     if (count === 0) return -1
     let at = draws.below(count)
     for (let i = Math.min(count, comersTried); i > 0; i--) {
-      const slot = this.#free(assignment.slotAt(node, at))
-      if (slot >= 0 && this.#reach.has(slot, to)) return slot
+      const slot = this.movable(assignment.slotAt(node, at))
+      if (slot >= 0 && this.reach.has(slot, to)) return slot
       at = at + 1 === count ? 0 : at + 1
     }
     return -1
   }
 
-  /** The slot, if another may take its place. */
-  #free(slot: number): number {
+  /** The slot, if it may be moved and another may take its place; else -1. */
+  movable(slot: number): number {
     const { columns, place } = this.#evaluator.assignment
     const node = slot < 0 ? nowhere : (place[slot] as number)
     return node < 0 || columns.fixed[slot] === 1 || columns.eligible[node] !== 1 ? -1 : slot

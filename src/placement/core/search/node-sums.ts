@@ -95,12 +95,17 @@ export class NodeSums {
   /** What a unit above its limit costs from now on; undefined: limits hold. */
   charge(price: Float64Array | undefined): void {
     this.#price = price === undefined ? undefined : this.arranged(price)
-    for (let node = 0; node < this.lackCost.length; node++) this.lackCost[node] = this.#lackOf(node)
+    for (let i = 0; i < this.lackingCount; i++) {
+      const node = this.lackingNodes[i] as number
+      this.lackCost[node] = this.#lackOf(node)
+    }
   }
 
   /** What everything above the limits is priced at. */
   totalLack(): number {
-    return this.lackCost.reduce((sum, each) => sum + each, 0)
+    let sum = 0
+    for (let i = 0; i < this.lackingCount; i++) sum += this.lackCost[this.lackingNodes[i] as number] as number
+    return sum
   }
 
   /** @internal */

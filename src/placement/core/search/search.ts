@@ -120,7 +120,7 @@ export class Search {
 
   /** Puts the best placement into the assignment. The search may go on afterwards. */
   finish(): void {
-    if (this.#walk.hasExcess) this.#walk.mend(this.#basePrice)
+    if (this.#walk.hasExcess) this.#walk.mend()
     this.#walk.restore()
   }
 
@@ -151,7 +151,7 @@ export class Search {
     else if (phase === 'repair') this.#repairHeat = walk.hasExcess ? repairHeat : 1
     else if (phase === 'quench') {
       // What is warm costs more than it will: only what could not be repaired is given up.
-      if (walk.hasExcess) walk.mend(this.#basePrice)
+      if (walk.hasExcess) walk.mend()
       if (walk.hasExcess) walk.restore()
       walk.relax(undefined)
     } else if (phase === 'polish') {
@@ -183,6 +183,7 @@ export class Search {
     )
     const unit = worth > 0 ? worth : (costs[costs.length >>> 1] ?? 1)
     this.#basePrice = mean.map((each) => Math.max(1, Math.ceil((excessPrice * unit) / Math.max(each, 1e-9))))
+    this.#walk.priceLimits(this.#basePrice)
   }
 
   /**

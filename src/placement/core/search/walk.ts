@@ -2,11 +2,18 @@ import { Best } from './best.ts'
 import type { Draws } from './draws.ts'
 import type { Evaluator } from './evaluator.ts'
 import type { Neighbours } from './neighbours.ts'
+import { Rearrangement } from './rearrangement.ts'
 
-/** How dear it is to be above limits when that is mended, how often mending is tried, and with how many changes for each node. */
-const mendPrice = 1e4
+/** So much dearer than at first is it to be above limits where nothing is to stay above them. */
+const forbiddingFactor = 1e4
+
+/** How often mending is tried, and with how many changes for each node. */
 const mendRounds = 8
 const mendSteps = 500
+
+/** After how many changes a rearrangement is thought of, and which part of all values may be asked for by them. */
+const rearrangeEvery = 128
+const rearrangeShare = 0.1
 
 /**
  * A walk from placement to placement by moves and swaps that a temperature allows (Metropolis et al., 1953). It keeps the
@@ -23,6 +30,11 @@ export class Walk {
   readonly #evaluator: Evaluator
   readonly #neighbours: Neighbours
   readonly #draws: Draws
+  readonly #rearrangement: Rearrangement
+  /** Values that rearrangements asked for. */
+  #rearranging = 0
+  /** What being above a limit costs while nothing may be, by load dimension. */
+  #forbidding: Float64Array | undefined
   /** What a unit above its limit costs, by load dimension; undefined: limits hold. */
   #price: Float64Array | undefined
 
@@ -30,6 +42,7 @@ export class Walk {
     this.#evaluator = evaluator
     this.#neighbours = neighbours
     this.#draws = draws
+    this.#rearrangement = new Rearrangement(evaluator, neighbours, draws)
     this.current = cost
     this.best = new Best(evaluator.assignment, cost)
     this.mayRelax = evaluator.exceeded === 0
@@ -38,6 +51,11 @@ export class Walk {
   /** Whether limits are exceeded because they could be, for a price. */
   get hasExcess(): boolean {
     return this.mayRelax && this.#evaluator.exceeded > 0
+  }
+
+  /** Says what being above a limit costs at first, by unit of each load dimension. */
+  priceLimits(price: Float64Array): void {
+    this.#forbidding = price.map((each) => each * forbiddingFactor)
   }
 
   /** From now on limits may be exceeded at a price, or not any more. */
@@ -56,23 +74,24 @@ export class Walk {
     for (let i = 0; i < steps; i++) {
       const slot = repair && draws.below(2) === 0 ? neighbours.misplaced(draws) : neighbours.slot(draws)
       // What may be lost is drawn first, so that what costs more is given up early.
-      const most = temperature === 0 ? 0 : -temperature * Math.log(draws.unit())
+      const most = temperature * draws.exponential()
       if (draws.below(2) === 0) {
         const other = neighbours.partner(slot, draws)
         if (other < 0) continue
         const delta = evaluator.swap(slot, other, most)
         if (delta > most) continue
-        const { penalty } = evaluator
+        const { unpriced } = evaluator
         assignment.swap(slot, other)
         this.best.note(slot)
         this.best.note(other)
-        this.#account(delta - penalty)
+        this.#account(unpriced)
       } else {
         const to = neighbours.target(slot, draws)
         if (to < 0) continue
         const delta = evaluator.move(slot, to, most)
-        if (delta <= most) this.#move(slot, to, delta)
+        if (delta <= most) this.#move(slot, to)
       }
+      if (i % rearrangeEvery === 0) this.#rearrange(most)
     }
   }
 
@@ -81,9 +100,9 @@ export class Walk {
    * whoever is in the way there next. Each replica goes back once at most, so it comes to an end. What then is still above
    * its limits, because a rule forbids the way back, only {@link restore} brings within them.
    */
-  mend(basePrice: Float64Array): void {
+  mend(): void {
     const price = this.#price
-    this.relax(basePrice.map((each) => each * mendPrice))
+    this.relax(this.#forbidding)
     for (let round = 0; round < mendRounds && this.hasExcess; round++) {
       this.go(mendSteps * this.#evaluator.lackingCount, 0, true)
     }
@@ -109,18 +128,33 @@ export class Walk {
         const delta = to === node ? Number.POSITIVE_INFINITY : evaluator.move(slot, to, Number.MAX_VALUE)
         if (delta > Number.MAX_VALUE) continue
         went = true
-        this.#move(slot, to, delta)
+        this.#move(slot, to)
       }
     }
     return went
   }
 
+  /** Tries a rearrangement, unless they have taken their share already. */
+  #rearrange(most: number): void {
+    const evaluator = this.#evaluator
+    const before = evaluator.evaluated
+    const forbidding = this.#forbidding
+    if (!this.mayRelax || forbidding === undefined || this.#rearranging > rearrangeShare * before) return
+    if (this.#price === undefined) evaluator.relax(forbidding)
+    const done = this.#rearrangement.attempt(most, this.#price === undefined)
+    this.#rearranging += evaluator.evaluated - before
+    if (this.#price === undefined) evaluator.relax(undefined)
+    if (!done) return
+    for (let i = 0; i < this.#rearrangement.count; i++) this.best.note(this.#rearrangement.slot(i))
+    this.#account(this.#rearrangement.delta)
+  }
+
   /** Makes the move that was valued last. */
-  #move(slot: number, to: number, delta: number): void {
-    const { penalty } = this.#evaluator
+  #move(slot: number, to: number): void {
+    const { unpriced } = this.#evaluator
     this.#evaluator.assignment.move(slot, to)
     this.best.note(slot)
-    this.#account(delta - penalty)
+    this.#account(unpriced)
   }
 
   #account(delta: number): void {
