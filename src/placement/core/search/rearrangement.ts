@@ -7,7 +7,7 @@ const looked = 24
 const movedAtMost = 40
 
 /** Of so many nodes the dearest gives something away. */
-const tournament = 3
+const tournament = 4
 
 /**
  * Lets a replica go where there is no room for it, and sends away whoever is in its way there: to the node that it left,
@@ -57,9 +57,10 @@ export class Rearrangement {
     this.#value = 0
     this.#delta = 0
     const slot = this.#giver()
+    if (slot < 0) return false
     const from = place[slot] as number
     const to = this.#neighbours.reach.draw(slot, this.#draws)
-    if (to < 0 || from < 0 || to === from) return false
+    if (to < 0 || to === from) return false
     const value = evaluator.move(slot, to, Number.MAX_VALUE)
     if (value > Number.MAX_VALUE) return false
     this.#move(slot, to, value, evaluator.unpriced)
@@ -75,14 +76,15 @@ export class Rearrangement {
   /** A replica of a node that costs much, or any. */
   #giver(): number {
     const { assignment } = this.#evaluator
-    let slot = this.#neighbours.slot(this.#draws)
-    if (this.#draws.below(2) === 0) return slot
+    const draws = this.#draws
+    if (draws.below(2) === 0) return this.#neighbours.slot(draws)
+    let dearest = this.#neighbours.node(draws)
     for (let i = 1; i < tournament; i++) {
-      const other = this.#neighbours.slot(this.#draws)
-      const [mine, theirs] = [assignment.place[slot] as number, assignment.place[other] as number]
-      if (this.#evaluator.nodeCost(theirs) > this.#evaluator.nodeCost(mine)) slot = other
+      const node = this.#neighbours.node(draws)
+      if (this.#evaluator.nodeCost(node) > this.#evaluator.nodeCost(dearest)) dearest = node
     }
-    return slot
+    const count = assignment.slotCountOn(dearest)
+    return count === 0 ? -1 : this.#neighbours.movable(assignment.slotAt(dearest, draws.below(count)))
   }
 
   /** Moves that replica of a node, other than the one that came, whose going gains most; false: none gains. */

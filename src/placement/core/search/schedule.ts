@@ -4,6 +4,8 @@ export type SearchPhase =
   | 'descent'
   /** Cools down quickly from very hot, to learn at which temperatures this problem is decided. */
   | 'pilot'
+  /** Cools down to where it costs what the pilot ended with: hotter than that nothing is gained by being slow. */
+  | 'approach'
   /** Cools down slowly over the temperatures that matter. */
   | 'main'
   /** Makes what is above limits ever dearer, until nothing is. */
@@ -13,35 +15,46 @@ export type SearchPhase =
   /** From the best on, only what makes it better. */
   | 'polish'
 
-const ends: readonly (readonly [SearchPhase, number])[] = [
-  ['descent', 0.01],
-  ['pilot', 0.08],
-  ['main', 0.86],
-  ['repair', 0.9],
-  ['quench', 0.98],
-  ['polish', 1],
-]
+/** Which part of all work is done when the approach is over at the latest. */
+export const approachEnd = 0.2
 
 /**
- * Which phase it is when this part of the work is done, and which part of the phase is done. Where nothing is relaxed there
- * is nothing to repair, and the main part takes its time as well. @internal
+ * Which phase it is when this part of the work is done, and which part of the phase is done. The main part begins when the
+ * approach has arrived. Where nothing is relaxed there is nothing to repair, and the main part takes its time as well. @internal
  */
 export function phaseAt(
   progress: number,
   relaxed: boolean,
+  arrived: number = approachEnd,
 ): { readonly phase: SearchPhase; readonly part: number } {
+  const ends: readonly (readonly [SearchPhase, number])[] = [
+    ['descent', 0.01],
+    ['pilot', 0.08],
+    ['approach', arrived],
+    ['main', relaxed ? 0.86 : 0.9],
+    ['repair', 0.9],
+    ['quench', 0.98],
+    ['polish', 1],
+  ]
   let from = 0
   for (const [phase, end] of ends) {
-    if (phase === 'repair' && !relaxed) continue
-    const until = phase === 'main' && !relaxed ? 0.9 : end
-    if (progress < until) return { phase, part: Math.max(0, (progress - from) / (until - from)) }
-    from = until
+    if (progress < end) return { phase, part: Math.max(0, (progress - from) / (end - from)) }
+    from = end
   }
   return { phase: 'polish', part: 1 }
 }
 
 /** How far a pilot cools down. */
 export const pilotRange = 1e-5
+
+/** Which part of what a pilot gained is still to be gained where the approach ends at the latest. */
+const approachTo = 0.001
+
+/** Which part of what the pilot still gained from where the main part begins is left to the quench: it goes quickly. */
+const leftToQuench = 0.06
+
+/** How much warmer than where that is so the main part ends: slow cooling gets there earlier. */
+const quenchHeat = 4
 
 /** What a pilot has seen: what the placement cost, at falling temperatures. @internal */
 export class PilotRun {
@@ -61,5 +74,18 @@ export class PilotRun {
   /** The first temperature at which it cost no more than this; undefined: it never did. */
   reaches(cost: number): number | undefined {
     return this.#temperatures[this.#costs.findIndex((each) => each <= cost)]
+  }
+
+  /** Where the approach ends at the latest; undefined: there was no pilot. */
+  approachEnd(): number | undefined {
+    return this.reaches(this.end + approachTo * Math.max(0, (this.#costs[0] ?? 0) - this.end))
+  }
+
+  /** Where the main part ends that begins at this temperature. */
+  mainEnd(hot: number): number {
+    const at = this.#temperatures.findIndex((each) => each <= hot)
+    const gained = Math.max(0, (this.#costs[at] ?? this.end) - this.end)
+    const done = this.reaches(this.end + leftToQuench * gained)
+    return done === undefined ? hot : Math.min(hot, quenchHeat * done)
   }
 }

@@ -17,11 +17,14 @@ const repairPrice = 300
 /** While it is hot everything follows quickly, so it cools down faster at first. */
 const mainCurve = 0.85
 
-/** How much hotter than where the pilot got better than a descent the main part begins. */
-const mainHeat = 8
+/** How much hotter than where the approach arrived the main part begins: slow cooling gets there earlier. */
+const mainHeat = 2
 
-/** How much warmer than where the pilot was nearly done the main part ends: what is left goes quickly. */
-const mainEnd = 4
+/** Which part of the pilot's first temperature an approach begins with. */
+const approachHeat = 0.3
+
+/** How much of what it cost before a slice's cost is still felt in the mean by which an approach knows that it arrived. */
+const inertia = 0.8
 
 /** How much warmer than at the end of the main part the repair begins. */
 const repairHeat = 3
@@ -48,9 +51,10 @@ export class Search {
   readonly #neighbours: Neighbours
   #phase: SearchPhase = 'descent'
   #temperature = 0
-  /** What it cost when the descent was over. */
-  #descended: number
   #hottest = 0
+  /** When and where the approach arrived, and what the slices cost lately. */
+  #arrived: number | undefined
+  #lately = Number.POSITIVE_INFINITY
   #hot = 0
   #cold = 0
   #repairHeat = repairHeat
@@ -69,7 +73,6 @@ export class Search {
       )
     }
     this.evaluator = evaluator
-    this.#descended = cost
     this.#draws = new Draws(random)
     this.#neighbours = new Neighbours(evaluator)
     this.#walk = new Walk(evaluator, this.#neighbours, this.#draws, cost)
@@ -106,16 +109,15 @@ export class Search {
     }
     this.steps += steps
     if (this.#neighbours.slots.length === 0 || this.#neighbours.nodes.length === 0) return
-    const { phase, part } = phaseAt(progress, this.#walk.mayRelax)
+    const { phase, part } = phaseAt(progress, this.#walk.mayRelax, this.#arrived)
     if (phase !== this.#phase) this.#enter(phase)
     this.#temperature = this.#temperatureAt(phase, part)
     if (phase === 'main') this.#raise(mainPrice ** part)
     // Warm enough to find a way out, and ever dearer to stay.
     else if (phase === 'repair') this.#raise(mainPrice * repairPrice ** part)
     this.#walk.go(steps, this.#temperature, phase === 'repair')
-    if (phase === 'pilot') {
-      this.#pilot.note(this.#temperature, this.#walk.current + this.evaluator.priceOfExcess)
-    }
+    if (phase === 'pilot') this.#pilot.note(this.#temperature, this.#priced())
+    else if (phase === 'approach') this.#notice(progress)
   }
 
   /** Puts the best placement into the assignment. The search may go on afterwards. */
@@ -128,6 +130,8 @@ export class Search {
     switch (phase) {
       case 'pilot':
         return this.#hottest * pilotRange ** part
+      case 'approach':
+        return this.#hot * (this.#cold / this.#hot) ** part
       case 'main':
         return this.#hot * (this.#cold / this.#hot) ** (part ** mainCurve)
       case 'repair':
@@ -141,13 +145,11 @@ export class Search {
 
   #enter(phase: SearchPhase): void {
     const walk = this.#walk
-    if (this.#phase === 'descent') {
-      this.#descended = walk.current
-      this.#calibrate()
-    }
+    if (this.#phase === 'descent') this.#calibrate()
     this.#phase = phase
     if (phase === 'pilot') walk.relax(walk.mayRelax ? this.#basePrice : undefined)
-    else if (phase === 'main') this.#choose()
+    else if (phase === 'approach') this.#approach()
+    else if (phase === 'main') this.#begin()
     else if (phase === 'repair') this.#repairHeat = walk.hasExcess ? repairHeat : 1
     else if (phase === 'quench') {
       // What is warm costs more than it will: only what could not be repaired is given up.
@@ -186,18 +188,29 @@ export class Search {
     this.#walk.priceLimits(this.#basePrice)
   }
 
-  /**
-   * From well above the temperature at which a pilot got better than a descent to somewhat above that at which it was nearly
-   * done: slow cooling is decided while it is warmer than quick cooling.
-   */
-  #choose(): void {
-    const pilot = this.#pilot
+  /** What it costs now, with the price for what is above limits. */
+  #priced(): number {
+    return this.#walk.current + this.evaluator.priceOfExcess
+  }
+
+  /** Begins hot once more: a pilot is too quick to say at which temperature it really got better. */
+  #approach(): void {
+    this.#hot = this.#hottest * approachHeat
+    this.#cold = Math.min(this.#hot, this.#pilot.approachEnd() ?? this.#hot)
+  }
+
+  /** Ends the approach when it costs what the pilot ended with. */
+  #notice(progress: number): void {
+    const cost = this.#priced()
+    this.#lately = Number.isFinite(this.#lately) ? inertia * this.#lately + (1 - inertia) * cost : cost
+    if (this.#lately <= this.#pilot.end) this.#arrived = progress
+  }
+
+  /** The main part begins where the approach arrived, and ends where what is left goes quickly. */
+  #begin(): void {
     const coldest = this.#hottest * pilotRange
-    const gained = Math.max(0, this.#descended - pilot.end)
-    const better = pilot.reaches(this.#descended)
-    const done = pilot.reaches(pilot.end + 0.03 * gained)
-    this.#hot = better === undefined ? coldest : Math.min(1.5 * this.#hottest, mainHeat * better)
-    this.#cold = Math.min(this.#hot, mainEnd * (done ?? coldest))
+    this.#hot = Math.min(this.#hottest, mainHeat * Math.max(coldest, this.#temperature))
+    this.#cold = this.#pilot.mainEnd(this.#hot)
   }
 
   /** Makes excess so many times dearer than at first, where it is allowed at all. */

@@ -17,9 +17,31 @@ test('phases follow each other, and each goes from its beginning to its end', ()
       last = part
     }
     const repair: SearchPhase[] = relaxed ? ['repair'] : []
-    assert.deepEqual(seen, ['descent', 'pilot', 'main', ...repair, 'quench', 'polish'])
+    assert.deepEqual(seen, ['descent', 'pilot', 'approach', 'main', ...repair, 'quench', 'polish'])
   }
   assert.deepEqual(phaseAt(1, true), { phase: 'polish', part: 1 })
+})
+
+test('the main part begins when the approach has arrived', () => {
+  assert.equal(phaseAt(0.12, true).phase, 'approach')
+  assert.deepEqual(phaseAt(0.12, true, 0.12), { phase: 'main', part: 0 })
+  assert.equal(phaseAt(0.5, true, 0.14).part, 0.5)
+  assert.equal(phaseAt(0.199, true).phase, 'approach')
+  assert.equal(phaseAt(0.2, true).phase, 'main')
+})
+
+test('an approach ends where next to nothing is left to gain, and the main part before that', () => {
+  const pilot = new PilotRun()
+  assert.equal(pilot.approachEnd(), undefined)
+  assert.equal(pilot.mainEnd(7), 7)
+  // 1000 / 10^n at the temperature 1000 / 10^n, above an end of 0.
+  for (let i = 0; i < 60; i++) pilot.note(1000 * 10 ** (-i / 10), 1000 * 10 ** (-i / 10))
+  pilot.note(1e-4, 0)
+  const last = pilot.approachEnd() as number
+  assert.ok(last < 1.01 && last > 0.7, `${last}`)
+  const end = pilot.mainEnd(100)
+  assert.ok(end > 4 * 4 && end < 4 * 6.1, `${end}`)
+  assert.ok(pilot.mainEnd(1e-5) <= 1e-5, 'never warmer than it began')
 })
 
 test('a pilot knows at which temperature it first cost so little', () => {
