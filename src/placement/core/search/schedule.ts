@@ -54,7 +54,7 @@ const approachTo = 0.001
 const leftToQuench = 0.06
 
 /** How much warmer than where that is so the main part ends: slow cooling gets there earlier. */
-const quenchHeat = 4
+const quenchHeat = 8
 
 /** What a pilot has seen: what the placement cost, at falling temperatures. @internal */
 export class PilotRun {

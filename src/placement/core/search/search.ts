@@ -10,9 +10,13 @@ import { Walk } from './walk.ts'
 /** What exceeds a limit costs so many times what it costs above a threshold. */
 const excessPrice = 2
 
-/** How much dearer it gets in the main part, and then while the placement is repaired. */
-const mainPrice = 5
-const repairPrice = 300
+/**
+ * How much dearer it is at the beginning and at the end of the main part, and then gets while the placement is repaired. What is
+ * still above limits when it is too cold for large replicas to go elsewhere is hard to repair.
+ */
+const firstPrice = 2
+const lastPrice = 10
+const repairPrice = 150
 
 /** While it is hot everything follows quickly, so it cools down faster at first. */
 const mainCurve = 0.85
@@ -25,9 +29,6 @@ const approachHeat = 0.3
 
 /** How much of what it cost before a slice's cost is still felt in the mean by which an approach knows that it arrived. */
 const inertia = 0.8
-
-/** How much warmer than at the end of the main part the repair begins. */
-const repairHeat = 3
 
 /** How far it cools down after that. */
 const quenchRange = 1e-3
@@ -57,7 +58,8 @@ export class Search {
   #lately = Number.POSITIVE_INFINITY
   #hot = 0
   #cold = 0
-  #repairHeat = repairHeat
+  /** How much warmer than at the end of the main part the repair begins. */
+  #repairHeat = 1
   /** What a unit above its limit costs at first, by load dimension. */
   #basePrice: Float64Array = new Float64Array(0)
   readonly #pilot: PilotRun = new PilotRun()
@@ -112,9 +114,9 @@ export class Search {
     const { phase, part } = phaseAt(progress, this.#walk.mayRelax, this.#arrived)
     if (phase !== this.#phase) this.#enter(phase)
     this.#temperature = this.#temperatureAt(phase, part)
-    if (phase === 'main') this.#raise(mainPrice ** part)
+    if (phase === 'main') this.#raise(firstPrice * (lastPrice / firstPrice) ** part)
     // Warm enough to find a way out, and ever dearer to stay.
-    else if (phase === 'repair') this.#raise(mainPrice * repairPrice ** part)
+    else if (phase === 'repair') this.#raise(lastPrice * repairPrice ** part)
     this.#walk.go(steps, this.#temperature, phase === 'repair')
     if (phase === 'pilot') this.#pilot.note(this.#temperature, this.#priced())
     else if (phase === 'approach') this.#notice(progress)
@@ -150,7 +152,9 @@ export class Search {
     if (phase === 'pilot') walk.relax(walk.mayRelax ? this.#basePrice : undefined)
     else if (phase === 'approach') this.#approach()
     else if (phase === 'main') this.#begin()
-    else if (phase === 'repair') this.#repairHeat = walk.hasExcess ? repairHeat : 1
+    // What has settled above limits has to become loose again: half of the way back.
+    else if (phase === 'repair')
+      this.#repairHeat = walk.hasExcess && this.#cold > 0 ? Math.sqrt(this.#hot / this.#cold) : 1
     else if (phase === 'quench') {
       // What is warm costs more than it will: only what could not be repaired is given up.
       if (walk.hasExcess) walk.mend()

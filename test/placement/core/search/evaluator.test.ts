@@ -174,6 +174,25 @@ test('a search may be stopped anywhere: what it leaves breaks nothing that was w
   assert.ok(stoppedAbove >= 5, `${stoppedAbove} searches were stopped above limits`)
 })
 
+test('a search whose driver skips phases leaves a valid placement as well', () => {
+  const ways = [[0.05, 0.5, 0.95], [0.5], [0, 0.88], [0.95], [0, 0.05, 0.88, 0.99], [0, 0.15, 0.9, 1], [1, 0]]
+  for (const [i, way] of ways.entries()) {
+    const { assignment, rules, goal, evaluator } = drawWorld(i + 3)
+    const before = rules.map((rule) => rule.broken())
+    const cost = goal.total()
+    const search = new Search(evaluator, cost, new SeededRandom(i))
+    for (const progress of way) {
+      for (let slice = 0; slice < 10; slice++) search.slice(100, progress)
+      assert.ok(search.temperature >= 0 && search.temperature < Number.POSITIVE_INFINITY)
+    }
+    search.finish()
+    assert.equal(search.cost, goal.total())
+    assert.ok(search.cost <= cost)
+    rules.forEach((rule, r) => assert.ok(rule.broken() <= (before[r] as number), rule.name))
+    assert.deepEqual(assignment.clone().usage, assignment.usage)
+  }
+})
+
 test('the same seed, slices and progress give the same placement', () => {
   const run = (seed: number): Int32Array => {
     const { assignment, goal, evaluator } = drawWorld(5)

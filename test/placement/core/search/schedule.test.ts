@@ -40,7 +40,7 @@ test('an approach ends where next to nothing is left to gain, and the main part 
   const last = pilot.approachEnd() as number
   assert.ok(last < 1.01 && last > 0.7, `${last}`)
   const end = pilot.mainEnd(100)
-  assert.ok(end > 4 * 4 && end < 4 * 6.1, `${end}`)
+  assert.ok(end > 8 * 4 && end < 8 * 6.1, `${end}`)
   assert.ok(pilot.mainEnd(1e-5) <= 1e-5, 'never warmer than it began')
 })
 
