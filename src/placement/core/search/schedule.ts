@@ -50,11 +50,12 @@ export const pilotRange = 1e-5
 /** Which part of what a pilot gained is still to be gained where the approach ends at the latest. */
 const approachTo = 0.001
 
-/** Which part of what the pilot still gained from where the main part begins is left to the quench: it goes quickly. */
-const leftToQuench = 0.06
+/** Which part of what a pilot gained is left to the quench, for it goes quickly, and how much warmer slow cooling gets there. */
+const leftToQuench = 0.03
+const quenchHeat = 4
 
-/** How much warmer than where that is so the main part ends: slow cooling gets there earlier. */
-const quenchHeat = 8
+/** How far the main part cools down at least. */
+const leastCooling = 10
 
 /** What a pilot has seen: what the placement cost, at falling temperatures. @internal */
 export class PilotRun {
@@ -78,14 +79,16 @@ export class PilotRun {
 
   /** Where the approach ends at the latest; undefined: there was no pilot. */
   approachEnd(): number | undefined {
-    return this.reaches(this.end + approachTo * Math.max(0, (this.#costs[0] ?? 0) - this.end))
+    return this.#left(approachTo)
   }
 
   /** Where the main part ends that begins at this temperature. */
   mainEnd(hot: number): number {
-    const at = this.#temperatures.findIndex((each) => each <= hot)
-    const gained = Math.max(0, (this.#costs[at] ?? this.end) - this.end)
-    const done = this.reaches(this.end + leftToQuench * gained)
-    return done === undefined ? hot : Math.min(hot, quenchHeat * done)
+    return Math.min(hot / leastCooling, quenchHeat * (this.#left(leftToQuench) ?? hot))
+  }
+
+  /** The first temperature at which no more than this part of what it gained was still to be gained. */
+  #left(part: number): number | undefined {
+    return this.reaches(this.end + part * Math.max(0, (this.#costs[0] ?? 0) - this.end))
   }
 }
