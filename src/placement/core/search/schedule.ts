@@ -54,8 +54,20 @@ const approachTo = 0.001
 const leftToQuench = 0.03
 const quenchHeat = 4
 
-/** How far the main part cools down at least. */
+/** How much hotter than where the approach arrived the main part begins: slow cooling gets there earlier. */
+const approachedHeat = 2
+
+/** How far the main part cools down at least after an approach. */
 const leastCooling = 10
+
+/** How much hotter than where the pilot got better than a descent slow cooling is still decided. */
+const decided = 8
+
+/** Where the main part begins and ends. @internal */
+export interface Cooling {
+  readonly hot: number
+  readonly cold: number
+}
 
 /** What a pilot has seen: what the placement cost, at falling temperatures. @internal */
 export class PilotRun {
@@ -82,9 +94,24 @@ export class PilotRun {
     return this.#left(approachTo)
   }
 
-  /** Where the main part ends that begins at this temperature. */
-  mainEnd(hot: number): number {
-    return Math.min(hot / leastCooling, quenchHeat * (this.#left(leftToQuench) ?? hot))
+  /** The main part after an approach that arrived at this temperature. */
+  coolingFrom(arrived: number): Cooling {
+    const hot = approachedHeat * arrived
+    return { hot, cold: Math.min(hot / leastCooling, quenchHeat * (this.#left(leftToQuench) ?? hot)) }
+  }
+
+  /**
+   * The main part where limits are exceeded even when it is cold. Within all limits it is decided where much hotter than
+   * beyond them, so there is no use in an approach: from well above the temperature at which the pilot got better than a descent to
+   * somewhat above that at which it was nearly done.
+   */
+  coolingWhenTight(descended: number, hottest: number): Cooling {
+    const coldest = hottest * pilotRange
+    const gained = Math.max(0, descended - this.end)
+    const better = this.reaches(descended)
+    const done = this.reaches(this.end + leftToQuench * gained)
+    const hot = better === undefined ? coldest : Math.min(1.5 * hottest, decided * better)
+    return { hot, cold: Math.min(hot, quenchHeat * (done ?? coldest)) }
   }
 
   /** The first temperature at which no more than this part of what it gained was still to be gained. */

@@ -10,19 +10,15 @@ import { Walk } from './walk.ts'
 /** What exceeds a limit costs so many times what it costs above a threshold. */
 const excessPrice = 2
 
-/**
- * How much dearer it is at the beginning and at the end of the main part, and then gets while the placement is repaired. What is
- * still above limits when it is too cold for large replicas to go elsewhere is hard to repair.
- */
-const firstPrice = 2
-const lastPrice = 10
-const repairPrice = 150
+/** How much dearer it gets in the main part, and then while the placement is repaired. */
+const mainPrice = 5
+const repairPrice = 300
 
 /** While it is hot everything follows quickly, so it cools down faster at first. */
 const mainCurve = 0.85
 
-/** How much hotter than where the approach arrived the main part begins: slow cooling gets there earlier. */
-const mainHeat = 2
+/** How much warmer than at the end of the main part the repair begins. */
+const repairHeat = 3
 
 /** Which part of the pilot's first temperature an approach begins with. */
 const approachHeat = 0.3
@@ -53,7 +49,11 @@ export class Search {
   #phase: SearchPhase = 'descent'
   #temperature = 0
   #hottest = 0
-  /** When and where the approach arrived, and what the slices cost lately. */
+  /** What it cost when the descent was over. */
+  #descended = 0
+  /** Whether the pilot left limits exceeded. */
+  #tight = false
+  /** When the approach arrived, and what the slices cost lately. */
   #arrived: number | undefined
   #lately = Number.POSITIVE_INFINITY
   #hot = 0
@@ -111,12 +111,12 @@ export class Search {
     }
     this.steps += steps
     if (this.#neighbours.slots.length === 0 || this.#neighbours.nodes.length === 0) return
-    const { phase, part } = phaseAt(progress, this.#walk.mayRelax, this.#arrived)
+    const { phase, part } = this.#phaseAt(progress)
     if (phase !== this.#phase) this.#enter(phase)
     this.#temperature = this.#temperatureAt(phase, part)
-    if (phase === 'main') this.#raise(firstPrice * (lastPrice / firstPrice) ** part)
+    if (phase === 'main') this.#raise(mainPrice ** part)
     // Warm enough to find a way out, and ever dearer to stay.
-    else if (phase === 'repair') this.#raise(lastPrice * repairPrice ** part)
+    else if (phase === 'repair') this.#raise(mainPrice * repairPrice ** part)
     this.#walk.go(steps, this.#temperature, phase === 'repair')
     if (phase === 'pilot') this.#pilot.note(this.#temperature, this.#priced())
     else if (phase === 'approach') this.#notice(progress)
@@ -126,6 +126,16 @@ export class Search {
   finish(): void {
     if (this.#walk.hasExcess) this.#walk.mend()
     this.#walk.restore()
+  }
+
+  #phaseAt(progress: number): ReturnType<typeof phaseAt> {
+    const relaxed = this.#walk.mayRelax
+    const at = phaseAt(progress, relaxed, this.#arrived)
+    if (at.phase !== 'approach' || this.#phase !== 'pilot') return at
+    this.#tight = this.#walk.hasExcess
+    if (!this.#tight) return at
+    this.#arrived = progress
+    return phaseAt(progress, relaxed, progress)
   }
 
   #temperatureAt(phase: SearchPhase, part: number): number {
@@ -147,14 +157,15 @@ export class Search {
 
   #enter(phase: SearchPhase): void {
     const walk = this.#walk
-    if (this.#phase === 'descent') this.#calibrate()
+    if (this.#phase === 'descent') {
+      this.#descended = walk.current
+      this.#calibrate()
+    }
     this.#phase = phase
     if (phase === 'pilot') walk.relax(walk.mayRelax ? this.#basePrice : undefined)
     else if (phase === 'approach') this.#approach()
     else if (phase === 'main') this.#begin()
-    // What has settled above limits has to become loose again: half of the way back.
-    else if (phase === 'repair')
-      this.#repairHeat = walk.hasExcess && this.#cold > 0 ? Math.sqrt(this.#hot / this.#cold) : 1
+    else if (phase === 'repair') this.#repairHeat = walk.hasExcess ? repairHeat : 1
     else if (phase === 'quench') {
       // What is warm costs more than it will: only what could not be repaired is given up.
       if (walk.hasExcess) walk.mend()
@@ -210,11 +221,14 @@ export class Search {
     if (this.#lately <= this.#pilot.end) this.#arrived = progress
   }
 
-  /** The main part begins where the approach arrived, and ends where what is left goes quickly. */
+  /** Says where the main part begins and ends. */
   #begin(): void {
     const coldest = this.#hottest * pilotRange
-    this.#hot = Math.min(this.#hottest, mainHeat * Math.max(coldest, this.#temperature))
-    this.#cold = this.#pilot.mainEnd(this.#hot)
+    const { hot, cold } = this.#tight
+      ? this.#pilot.coolingWhenTight(this.#descended, this.#hottest)
+      : this.#pilot.coolingFrom(Math.max(coldest, this.#temperature))
+    this.#hot = hot
+    this.#cold = cold
   }
 
   /** Makes excess so many times dearer than at first, where it is allowed at all. */

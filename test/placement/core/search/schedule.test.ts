@@ -33,15 +33,17 @@ test('the main part begins when the approach has arrived', () => {
 test('an approach ends where next to nothing is left to gain, and the main part before that', () => {
   const pilot = new PilotRun()
   assert.equal(pilot.approachEnd(), undefined)
-  assert.equal(pilot.mainEnd(7), 0.7)
   // 1000 / 10^n at the temperature 1000 / 10^n, above an end of 0.
   for (let i = 0; i < 60; i++) pilot.note(1000 * 10 ** (-i / 10), 1000 * 10 ** (-i / 10))
   pilot.note(1e-4, 0)
   const last = pilot.approachEnd() as number
   assert.ok(last < 1.01 && last > 0.7, `${last}`)
-  const end = pilot.mainEnd(1e6)
-  assert.ok(end > 4 * 23 && end < 4 * 30.1, `${end}`)
-  assert.equal(pilot.mainEnd(50), 5)
+  const { hot, cold } = pilot.coolingFrom(1e6)
+  assert.equal(hot, 2e6)
+  assert.ok(cold > 4 * 23 && cold < 4 * 30.1, `${cold}`)
+  assert.deepEqual(pilot.coolingFrom(50), { hot: 100, cold: 10 })
+  const tight = pilot.coolingWhenTight(500, 1000)
+  assert.ok(tight.hot === 1500 && tight.cold > 4 * 11 && tight.cold < 4 * 15.1, `${tight.hot}, ${tight.cold}`)
 })
 
 test('a pilot knows at which temperature it first cost so little', () => {
