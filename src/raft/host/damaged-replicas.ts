@@ -9,7 +9,7 @@ import { encodeGroupMetadata, type GroupMetadata } from '../group/metadata.ts'
 import { knownPeers, type RecoveredReplica } from '../group/recovery.ts'
 import { supersededError } from '../group/refusals.ts'
 import { EntryRepairs, type RepairPeer, type SendToHost } from './entry-repairs.ts'
-import type { GroupMessage } from './frame.ts'
+import type { GroupMessage } from './host-messages.ts'
 
 /** What {@link DamagedReplicas} needs of its host. */
 export interface DamagedReplicasOptions {

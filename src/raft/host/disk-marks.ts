@@ -1,6 +1,7 @@
 import type { Incarnation, NodeId } from '../../model/ids.ts'
 import type { Peer } from '../group/peers.ts'
-import { type LifeMark, type Marks, maximumKnownMarks } from './frame.ts'
+import { maximumKnownMarks } from './frame.ts'
+import type { LifeMark, Marks } from './host-messages.ts'
 
 const maximumPeers = 10_000
 

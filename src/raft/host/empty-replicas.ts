@@ -5,7 +5,7 @@ import type { GroupBookkeeping } from '../group/bookkeeping.ts'
 import { comesAfter, floorAfter, type GroupMetadata } from '../group/metadata.ts'
 import type { RaftGroup } from '../group/raft-group.ts'
 import type { Replica } from '../group/replica.ts'
-import type { HostMessage } from './frame.ts'
+import type { HostMessage } from './host-messages.ts'
 
 /** Requests that an empty replica can answer. */
 const awakening: ReadonlySet<HostMessage['kind']> = new Set([

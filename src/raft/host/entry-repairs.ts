@@ -5,7 +5,7 @@ import type { LogEntry, LogStore, LostEntries } from '../../interfaces/log-store
 import type { PeerIdentity } from '../../interfaces/transport.ts'
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import type { GroupId, ReplicaId } from '../../model/ids.ts'
-import type { EntriesReply, EntriesRequest, GroupMessage, HostMessage } from './frame.ts'
+import type { EntriesReply, EntriesRequest, GroupMessage, HostMessage } from './host-messages.ts'
 
 /** A replica that cannot be opened before its log is whole again. */
 export interface RepairJob {

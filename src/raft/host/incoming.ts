@@ -5,19 +5,18 @@ import type { PeerIdentity } from '../../interfaces/transport.ts'
 import type { GroupId, Incarnation } from '../../model/ids.ts'
 import type { Peer } from '../group/peers.ts'
 import type { Replica } from '../group/replica.ts'
-import {
-  type Beat,
-  type BeatReply,
-  decodeFrame,
-  type EntriesReply,
-  type EntriesRequest,
-  type Frame,
-  type GroupMessage,
-  type HostMessage,
-  type Marks,
-  type SnapshotRequest,
-} from './frame.ts'
+import { decodeFrame, type Frame } from './frame.ts'
 import type { FrameVersions } from './frame-versions.ts'
+import type {
+  Beat,
+  BeatReply,
+  EntriesReply,
+  EntriesRequest,
+  GroupMessage,
+  HostMessage,
+  Marks,
+  SnapshotRequest,
+} from './host-messages.ts'
 
 const maximumUnreadable = 10_000
 

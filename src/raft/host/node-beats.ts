@@ -4,7 +4,7 @@ import type { NodeId } from '../../model/ids.ts'
 import type { Peer } from '../group/peers.ts'
 import type { Replica } from '../group/replica.ts'
 import type { NodeWatch } from '../group/replica-port.ts'
-import type { Beat, BeatReply } from './frame.ts'
+import type { Beat, BeatReply } from './host-messages.ts'
 import type { NodeLiveness, NodeSupport } from './node-liveness.ts'
 import { type NodeEvent, NodeNews } from './node-news.ts'
 

@@ -1,6 +1,6 @@
 import type { Random } from '../../core/random.ts'
 import type { Incarnation, NodeId } from '../../model/ids.ts'
-import type { Beat, BeatReply } from './frame.ts'
+import type { Beat, BeatReply } from './host-messages.ts'
 
 /** A node by name and by the life of its data. */
 export interface LivenessPeer {

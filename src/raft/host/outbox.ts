@@ -3,15 +3,9 @@ import type { Channel } from '../../interfaces/transport.ts'
 import type { GroupId, NodeId } from '../../model/ids.ts'
 import type { Peer } from '../group/peers.ts'
 import type { DiskMarks } from './disk-marks.ts'
-import {
-  type Beat,
-  type BeatReply,
-  beatBytes,
-  FramePacker,
-  type HostMessage,
-  marksBytes,
-  messageBytes,
-} from './frame.ts'
+import { beatBytes, FramePacker, marksBytes } from './frame.ts'
+import type { Beat, BeatReply, HostMessage } from './host-messages.ts'
+import { messageBytes } from './message-fields.ts'
 
 /** Gathers the messages of a turn, of all groups, into one frame per peer, or more where one would be too large. */
 export class Outbox {

@@ -3,7 +3,7 @@ import type { Channel } from '../../interfaces/transport.ts'
 import type { Incarnation } from '../../model/ids.ts'
 import type { Peer } from '../group/peers.ts'
 import type { Replica } from '../group/replica.ts'
-import type { SnapshotRequest } from './frame.ts'
+import type { SnapshotRequest } from './host-messages.ts'
 
 type Direction = 'sent' | 'received'
 

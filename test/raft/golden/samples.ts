@@ -7,7 +7,13 @@ import type { BatchEnvelope } from '../../../src/raft/group/batch-envelope.ts'
 import type { CommandEnvelope } from '../../../src/raft/group/envelope.ts'
 import type { GroupMetadata } from '../../../src/raft/group/metadata.ts'
 import type { SessionEntry } from '../../../src/raft/group/session-entry.ts'
-import type { Beat, BeatReply, GroupMessage, HostMessage, Marks } from '../../../src/raft/host/frame.ts'
+import type {
+  Beat,
+  BeatReply,
+  GroupMessage,
+  HostMessage,
+  Marks,
+} from '../../../src/raft/host/host-messages.ts'
 import type { SnapshotHeader } from '../../../src/raft/host/snapshot-wire.ts'
 
 // What the golden files hold, as values.

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { DiskMarks } from '../../../src/raft/host/disk-marks.ts'
-import type { LifeMark, Marks } from '../../../src/raft/host/frame.ts'
+import type { LifeMark, Marks } from '../../../src/raft/host/host-messages.ts'
 
 /** Of the peer in one of its lives; what it knows of this node. */
 const marks = (life: number, position: number, known: readonly LifeMark[] = []): Marks => ({

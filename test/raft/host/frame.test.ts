@@ -3,14 +3,9 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { KeelsonError } from '../../../src/core/errors.ts'
 import type { EntryKind } from '../../../src/interfaces/index.ts'
-import {
-  decodeFrame,
-  FramePacker,
-  type HostMessage,
-  marksBytes,
-  maximumKnownMarks,
-  messageBytes,
-} from '../../../src/raft/host/frame.ts'
+import { decodeFrame, FramePacker, marksBytes, maximumKnownMarks } from '../../../src/raft/host/frame.ts'
+import type { HostMessage } from '../../../src/raft/host/host-messages.ts'
+import { messageBytes } from '../../../src/raft/host/message-fields.ts'
 import { extendFrame } from '../support/later-release.ts'
 
 const big = Number.MAX_SAFE_INTEGER

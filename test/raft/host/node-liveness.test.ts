@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { SeededRandom } from '../../../src/core/random.ts'
-import type { Beat, BeatReply } from '../../../src/raft/host/frame.ts'
+import type { Beat, BeatReply } from '../../../src/raft/host/host-messages.ts'
 import {
   type LivenessEvent,
   NodeLiveness,

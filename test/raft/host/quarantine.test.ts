@@ -5,7 +5,7 @@ import { KeelsonError } from '../../../src/core/errors.ts'
 import type { MembershipChange } from '../../../src/raft/core/membership-types.ts'
 import type { Peer } from '../../../src/raft/group/peers.ts'
 import { DiskMarks } from '../../../src/raft/host/disk-marks.ts'
-import type { Marks } from '../../../src/raft/host/frame.ts'
+import type { Marks } from '../../../src/raft/host/host-messages.ts'
 import { isolate } from '../../../src/simulation/partitions.ts'
 import { Cluster, type ClusterNode } from '../support/host-cluster.ts'
 

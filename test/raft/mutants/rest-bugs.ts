@@ -1,7 +1,7 @@
 import type { HeartbeatReply } from '../../../src/raft/core/messages.ts'
 import type { Progress } from '../../../src/raft/core/progress.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
-import type { BeatReply } from '../../../src/raft/host/frame.ts'
+import type { BeatReply } from '../../../src/raft/host/host-messages.ts'
 import { type LivenessEvent, type LivenessPeer, NodeLiveness } from '../../../src/raft/host/node-liveness.ts'
 import { Node } from '../simulation/node.ts'
 import type { PlantedBug } from './types.ts'

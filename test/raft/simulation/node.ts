@@ -34,16 +34,15 @@ import {
 } from '../../../src/raft/group/metadata.ts'
 import { encodeSessionEntry } from '../../../src/raft/group/session-entry.ts'
 import { DiskMarks } from '../../../src/raft/host/disk-marks.ts'
-import {
-  type Beat,
-  type BeatReply,
-  decodeFrame,
-  FramePacker,
-  type GroupMessage,
-  type HostMessage,
-  type Marks,
-  type SnapshotRequest,
-} from '../../../src/raft/host/frame.ts'
+import { decodeFrame, FramePacker } from '../../../src/raft/host/frame.ts'
+import type {
+  Beat,
+  BeatReply,
+  GroupMessage,
+  HostMessage,
+  Marks,
+  SnapshotRequest,
+} from '../../../src/raft/host/host-messages.ts'
 import { NodeLiveness } from '../../../src/raft/host/node-liveness.ts'
 import { type Informed, type NodeEvent, NodeNews } from '../../../src/raft/host/node-news.ts'
 import type { SimulatedDisk } from '../../../src/simulation/disk.ts'
