@@ -43,7 +43,6 @@ export {
   readAppliedState,
   splitBookkeeping,
 } from './group/split-state.ts'
-export type { StoredGroup } from './host/hosted-groups.ts'
 export { type RaftHostOptions, raftHostDefaults } from './host/options.ts'
 export { RaftHost, type RaftHostEvents } from './host/raft-host.ts'
 export {
@@ -53,3 +52,4 @@ export {
   recoverGroup,
   type StoppedGroupOptions,
 } from './host/recover-group.ts'
+export type { StoredGroup } from './host/stored-groups.ts'

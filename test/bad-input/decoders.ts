@@ -80,6 +80,8 @@ import {
 import { decodeEnvelope, encodeEnvelope } from '../../src/raft/group/envelope.ts'
 import { decodeGroupMetadata, encodeGroupMetadata, newMetadata } from '../../src/raft/group/metadata.ts'
 import { decodeSessionEntry, encodeSessionEntry } from '../../src/raft/group/session-entry.ts'
+import { DiskHistory } from '../../src/raft/host/disk-history.ts'
+import { decodeDiskRecord, encodeDiskRecord } from '../../src/raft/host/disk-record.ts'
 import { decodeFrame, FramePacker } from '../../src/raft/host/frame.ts'
 import { decodeSnapshotHeader, encodeSnapshotHeader } from '../../src/raft/host/snapshot-wire.ts'
 import { decodeChangeState, encodeChangeState, initialChangeState } from '../../src/schema/change-state.ts'
@@ -714,7 +716,25 @@ export const decoders: readonly Decoder[] = [
   {
     name: 'decodeGroupMetadata',
     decode: decodeGroupMetadata,
-    samples: [encodeGroupMetadata({ ...newMetadata(1), quarantined: true })],
+    samples: [
+      encodeGroupMetadata({ ...newMetadata(1), quarantined: true }),
+      encodeGroupMetadata({ ...newMetadata(1), countsFrom: 600 }),
+    ],
+  },
+  {
+    name: 'decodeDiskRecord',
+    decode: decodeDiskRecord,
+    samples: [
+      encodeGroupMetadata({ ...newMetadata(0), quarantined: true }),
+      encodeDiskRecord({
+        forgetful: true,
+        evidence: { knownBy: 'n1', life: 5, position: 600, openedAt: 70, atMs: 80, settledFrom: 90 },
+        history: new DiskHistory([
+          { life: 5, openedAt: 6 },
+          { life: 2 ** 40, openedAt: 600 },
+        ]),
+      }),
+    ],
   },
   {
     name: 'decodeSessionEntry',

@@ -225,11 +225,13 @@ function asVoter({ replicaId, nodeId, incarnation, priority }: RaftMember): Raft
  * generation, and a term in which they have voted for the source, so that none of them leads in the term of that entry.
  *
  * @param firstCommand gives the command that stands behind the new configuration, before whatever a leader adds
+ * @param countsFrom how much of the survivor's disk is durable, where its store says
  */
 export function recoveryWrite(
   plan: RecoveryPlan,
   report: GroupReport,
   firstCommand?: () => Uint8Array,
+  countsFrom?: number,
 ): GroupWrite {
   const { groupId, recoveryGeneration, source, term, configurationIndex, configuration } = plan
   const entries = (): LogEntry[] => {
@@ -244,7 +246,10 @@ export function recoveryWrite(
     ...(report.replicaId === source.replicaId ? { entries: entries() } : {}),
     hardState: { term, votedFor: source.replicaId, commit: Math.min(report.commitIndex, report.lastIndex) },
     // A replica that had lost something is as good as its log: nothing that it acknowledged before counts any more.
-    metadata: encodeGroupMetadata(newMetadata(report.replicaId, recoveryGeneration)),
+    metadata: encodeGroupMetadata({
+      ...newMetadata(report.replicaId, recoveryGeneration),
+      ...(countsFrom === undefined ? {} : { countsFrom }),
+    }),
   }
 }
 

@@ -27,10 +27,15 @@ export interface GroupMetadata {
    * whatever its options are by then. 0 where it never made a pledge.
    */
   readonly pledgeMs: number
+  /**
+   * Of a replica in a group that was recovered from a lost quorum: how much of the disk was durable when what it promises began
+   * to count. Undefined where everything counts, or nobody knows.
+   */
+  readonly countsFrom?: number
 }
 
-/** 1 had no recovery generations. */
-const version = 2
+/** 1 had no recovery generations; 2 says nothing of when a replica was recovered, and stands for all that need not. */
+const version = 3
 
 /** Of a replica to which nothing has happened yet. */
 export function newMetadata(
@@ -83,10 +88,10 @@ export function comesAfter(
 }
 
 export function encodeGroupMetadata(metadata: GroupMetadata): Uint8Array {
-  const { replicaId, floor, destroyed, quarantined, restoring, recoveryGeneration, supersededBy, pledgeMs } =
-    metadata
+  const { replicaId, floor, destroyed, quarantined, restoring, recoveryGeneration, supersededBy } = metadata
+  const { pledgeMs, countsFrom } = metadata
   return encodePlain([
-    version,
+    countsFrom === undefined ? version - 1 : version,
     replicaId,
     destroyed,
     quarantined,
@@ -95,7 +100,8 @@ export function encodeGroupMetadata(metadata: GroupMetadata): Uint8Array {
     supersededBy,
     floor,
     // Only where leases are on: what has none is as it was before there were pledges.
-    ...(pledgeMs > 0 ? [pledgeMs] : []),
+    ...(pledgeMs > 0 || countsFrom !== undefined ? [pledgeMs] : []),
+    ...(countsFrom === undefined ? [] : [countsFrom]),
   ])
 }
 
@@ -106,7 +112,7 @@ export function decodeGroupMetadata(bytes: Uint8Array): GroupMetadata {
     const found = fields.uint('version')
     if (found < 1 || found > version) throw unknownVersion('the metadata of a group', found)
     const replicaId = fields.uint('replicaId')
-    return {
+    const metadata = {
       replicaId,
       destroyed: fields.boolean('destroyed'),
       quarantined: fields.boolean('quarantined'),
@@ -117,6 +123,7 @@ export function decodeGroupMetadata(bytes: Uint8Array): GroupMetadata {
       floor: fields.more ? fields.uint('floor') : replicaId,
       pledgeMs: fields.more ? fields.uint('pledgeMs') : 0,
     }
+    return found < 3 ? metadata : { ...metadata, countsFrom: fields.uint('countsFrom') }
   } catch (error) {
     if (KeelsonError.hasCode(error, 'FORMAT_VERSION')) throw error
     throw new KeelsonError('CORRUPTION', 'the metadata of a group cannot be read', { cause: error })

@@ -62,14 +62,17 @@ const numberOf: ReadonlyMap<(typeof kinds)[number], number> = new Map(kinds.map(
 /** Most bytes that a sign of life takes in a frame. */
 export const beatBytes = 48
 
-/** So many lives of the receiver are told of: besides its present one there is the one that got furthest, then. */
-export const maximumKnownMarks = 2
+/**
+ * Lives of a node's disk that the others keep, those that got furthest, and tell it of: all of them, since only the node can
+ * tell which of them had something that is missing now.
+ */
+export const maximumKnownMarks = 8
 
 /** Of so many a receiver takes note, whatever a frame may hold. */
 const maximumReadMarks = 16
 
 /** Most bytes that these take in a frame. */
-export const marksBytes = 64
+export const marksBytes = 192
 
 /** What a frame holds. */
 export interface Frame {

@@ -3,60 +3,47 @@ import type { RecoveredGroup } from '../../interfaces/log-store.ts'
 import type { StateMachine } from '../../interfaces/state-machine.ts'
 import type { PeerIdentity } from '../../interfaces/transport.ts'
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
-import type { GroupId, NodeId, ReplicaId } from '../../model/ids.ts'
-import { bootstrapState, replicaOf } from '../core/configuration.ts'
+import type { GroupId, NodeId } from '../../model/ids.ts'
 import { longestPledgeMs } from '../core/options.ts'
 import { RaftCore } from '../core/raft.ts'
 import type { RaftOptions, RestoredState } from '../core/types.ts'
 import { type GroupBookkeeping, readBookkeeping } from '../group/bookkeeping.ts'
 import type { GroupSetup } from '../group/group-reports.ts'
-import {
-  decodeGroupMetadata,
-  encodeGroupMetadata,
-  type GroupMetadata,
-  newMetadata,
-  tombstoneOf,
-} from '../group/metadata.ts'
+import { encodeGroupMetadata, type GroupMetadata, newMetadata, tombstoneOf } from '../group/metadata.ts'
+import type { Peer } from '../group/peers.ts'
 import { RaftGroup } from '../group/raft-group.ts'
 import { forgetApplied, type RecoveredReplica, recoverReplica } from '../group/recovery.ts'
 import { supersededError } from '../group/refusals.ts'
 import { Replica } from '../group/replica.ts'
 import type { ReplicaPort } from '../group/replica-port.ts'
+import { BusyGroups, inUse } from './busy-groups.ts'
 import { DamagedReplicas } from './damaged-replicas.ts'
-import { checkGroupId, diskGroupId, forgetfulDisk, isConcerned, isForgetful } from './disk-record.ts'
+import type { ForgottenMark } from './disk-marks.ts'
+import { checkGroupId } from './disk-record.ts'
+import type { DiskTrust } from './disk-trust.ts'
 import { EmptyReplicas, mayTakeId } from './empty-replicas.ts'
+import {
+  adoptedReplica,
+  type Beginning,
+  firstReplica,
+  forgotten,
+  openNewMachine,
+  orClose,
+} from './group-beginnings.ts'
 import type { HostMessage } from './host-messages.ts'
 import type { LogGate } from './log-gate.ts'
 import { type CheckedHostOptions, checkBootstrap, checkDestruction, checkSetup } from './options.ts'
 import type { Outbox } from './outbox.ts'
 import type { SnapshotTransfers } from './snapshot-transfers.ts'
+import { type StoredGroup, StoredGroups } from './stored-groups.ts'
 import type { TurnLoop } from './turn-loop.ts'
-
-/** What a host's log store holds of a group, open or not. */
-export interface StoredGroup {
-  /** Of a destroyed group: the last id that this node's replica had. */
-  readonly replicaId: ReplicaId
-  /** Only its tombstone is left; the group cannot be opened any more. */
-  readonly destroyed: boolean
-  /** It lost what it had acknowledged: it takes part in nothing until it is replaced. */
-  readonly quarantined: boolean
-  /** The last recovery from a lost quorum that it goes along with; 0 for none. */
-  readonly recoveryGeneration: number
-  /** The group was recovered from a lost quorum without it: it cannot be opened any more, only destroyed. */
-  readonly superseded: boolean
-}
-
-interface Stored {
-  readonly metadata: GroupMetadata
-  /** As found on opening; undefined for a group that came later. */
-  readonly recovered: RecoveredGroup | undefined
-}
 
 /** What {@link HostedGroups} needs of its host. */
 export interface HostedGroupsOptions {
   readonly options: CheckedHostOptions
   readonly raft: RaftOptions
   readonly log: LogGate
+  readonly trust: DiskTrust
   readonly maximumMessageBytes: number
   readonly outbox: Outbox
   readonly loop: TurnLoop
@@ -64,6 +51,8 @@ export interface HostedGroupsOptions {
   readonly port: ReplicaPort<Replica>
   /** What this node has pledged for replicas that rest is to end, for all of them. */
   readonly endEpochs: () => void
+  /** A write to the log store failed. */
+  readonly failed: (error: unknown) => void
   /** @throws KeelsonError why the host takes no more calls */
   readonly checkOpen: () => void
 }
@@ -79,26 +68,15 @@ export class HostedGroups {
   readonly #groups = new Map<GroupId, RaftGroup>()
   readonly #replicas = new Map<GroupId, Replica>()
   readonly #empty = new EmptyReplicas()
-  readonly #stored = new Map<GroupId, Stored>()
-  /** Groups that are being opened or destroyed. */
-  readonly #busy = new Set<GroupId>()
-  /** What is done with them, until it has ended, well or not. */
-  readonly #tasks = new Set<Promise<void>>()
-  /** An older image of the disk came back, or it lost what it had confirmed, in this life or a former one. */
-  #forgot: boolean
+  readonly #stored: StoredGroups
+  readonly #busy = new BusyGroups()
 
   constructor(own: HostedGroupsOptions) {
     this.#own = own
-    const { log, outbox, loop, maximumMessageBytes } = own
+    const { log, trust, outbox, loop, maximumMessageBytes } = own
     const { env, limits, forwardProposals } = own.options
     this.#setup = { env, limits, forwards: forwardProposals }
-    this.#forgot = isForgetful(log)
-    for (const [groupId, recovered] of log.recovered()) {
-      if (recovered.metadata === undefined || groupId === diskGroupId) continue
-      const metadata = decodeGroupMetadata(recovered.metadata)
-      const quarantined = metadata.quarantined || (this.#forgot && isConcerned(metadata))
-      this.#stored.set(groupId, { recovered, metadata: { ...metadata, quarantined } })
-    }
+    this.#stored = new StoredGroups(log, trust)
     this.damaged = new DamagedReplicas({
       env,
       log,
@@ -113,7 +91,7 @@ export class HostedGroups {
         if (group !== undefined) this.#start(group, machine, stored, metadata, restored)
       },
       superseded: (groupId, metadata) => {
-        this.#stored.set(groupId, { metadata, recovered: undefined })
+        this.#stored.set(groupId, metadata)
         this.#groups.get(groupId)?.stop(supersededError(groupId, metadata))
       },
       failed: (groupId, error) => this.#groups.get(groupId)?.stop(error),
@@ -129,14 +107,7 @@ export class HostedGroups {
   }
 
   stored(): ReadonlyMap<GroupId, StoredGroup> {
-    const groups = new Map<GroupId, StoredGroup>()
-    for (const [groupId, { metadata }] of this.#stored) {
-      const { replicaId, destroyed, quarantined, recoveryGeneration, supersededBy } =
-        this.#replicas.get(groupId)?.metadata ?? metadata
-      const superseded = supersededBy > 0
-      groups.set(groupId, { replicaId, destroyed, quarantined, recoveryGeneration, superseded })
-    }
-    return groups
+    return this.#stored.report((groupId) => this.#replicas.get(groupId)?.metadata)
   }
 
   async bootstrap(
@@ -145,84 +116,22 @@ export class HostedGroups {
   ): Promise<RaftGroup> {
     return this.#exclusively(groupId, async () => {
       const { replicas, stateMachine } = checkBootstrap(setup)
-      if (this.#forgot) throw forgotten(groupId)
-      if (this.#stored.has(groupId)) {
-        throw new KeelsonError(
-          'ALREADY_BOOTSTRAPPED',
-          `this node has or had a replica of group ${groupId}; a second bootstrap would make a second history. Open the group instead`,
-        )
-      }
-      const { entries, hardState } = bootstrapState(replicas)
-      if (replicas.length !== entries.length) {
-        throw new KeelsonError(
-          'INVALID_ARGUMENT',
-          'the first replicas of a group have the ids 1 to n; number them so',
-        )
-      }
-      const { nodeId } = this.#own.options
-      const { incarnation } = this.#own.log
-      const self = replicas.find((r) => r.nodeId === nodeId && r.incarnation === incarnation)
-      if (self === undefined) {
-        throw new KeelsonError(
-          'INVALID_ARGUMENT',
-          `the first replicas of group ${groupId} do not name this node, ${nodeId} in incarnation ${incarnation}; name it, or await the group here`,
-        )
-      }
-      return this.#orClose(stateMachine, async () => {
-        const stored = await openMachine(groupId, stateMachine)
-        const metadata = newMetadata(self.replicaId, 0, 0, longestPledgeMs(this.#own.raft))
-        await this.#own.loop.write({ groupId, entries, hardState, metadata: encodeGroupMetadata(metadata) })
-        this.#own.checkOpen()
-        const restored = { hardState, entries, compacted: { index: 0, term: 0 }, appliedIndex: 0 }
-        const group = this.#makeGroup(groupId)
-        this.#start(group, stateMachine, stored, metadata, restored)
-        return group
+      this.#checkUnknown(groupId, 'a second bootstrap would make a second history. Open the group instead')
+      const first = firstReplica(groupId, this.#self, replicas, this.#pledgeMs)
+      return this.#begin(groupId, stateMachine, async () => {
+        return { ...first, stored: await openNewMachine(groupId, stateMachine) }
       })
     })
   }
 
   async adoptGroup(groupId: GroupId, setup: { readonly stateMachine: StateMachine }): Promise<RaftGroup> {
     const { stateMachine } = checkSetup('RaftHost.adoptGroup', setup)
-    return this.#exclusively(groupId, async () => {
-      return this.#orClose(stateMachine, async () => {
-        if (this.#forgot) throw forgotten(groupId)
-        if (this.#stored.has(groupId)) {
-          throw new KeelsonError(
-            'ALREADY_BOOTSTRAPPED',
-            `this node has or had a replica of group ${groupId}, so one that is split off here comes too late; throw its state away`,
-          )
-        }
-        const { nodeId } = this.#own.options
-        const { incarnation } = this.#own.log
-        const stored = readBookkeeping(await stateMachine.open())
-        const { applied, configuration } = stored
-        const self = replicaOf(configuration?.configuration, stored.replicaId)
-        if (configuration === undefined || self?.nodeId !== nodeId || self.incarnation !== incarnation) {
-          throw new KeelsonError(
-            'INVALID_ARGUMENT',
-            `the state machine of group ${groupId} holds no state of a replica on ${nodeId} in incarnation ${incarnation}; await the group here`,
-          )
-        }
-        // Nothing is promised in the log for a state that a power cut would take away.
-        await stateMachine.flush()
-        const metadata = newMetadata(self.replicaId, 0, 0, longestPledgeMs(this.#own.raft))
-        const hardState = { term: applied.term, votedFor: 0, commit: applied.index }
-        const write = { groupId, reset: applied, hardState, metadata: encodeGroupMetadata(metadata) }
-        await this.#own.loop.write(write)
-        this.#own.checkOpen()
-        const restored: RestoredState = {
-          hardState,
-          compacted: applied,
-          appliedIndex: applied.index,
-          entries: [],
-          configuration: configuration.configuration,
-          configurationIndex: applied.index,
-        }
-        const group = this.#makeGroup(groupId)
-        this.#start(group, stateMachine, stored, metadata, restored)
-        return group
-      })
-    })
+    return this.#exclusively(groupId, async () =>
+      this.#begin(groupId, stateMachine, async () => {
+        this.#checkUnknown(groupId, 'one that is split off here comes too late; throw its state away')
+        return adoptedReplica(groupId, this.#self, stateMachine, this.#pledgeMs)
+      }),
+    )
   }
 
   async openGroup(groupId: GroupId, setup: { readonly stateMachine: StateMachine }): Promise<RaftGroup> {
@@ -244,7 +153,7 @@ export class HostedGroups {
           `group ${groupId} was open before; open the host anew to open it again`,
         )
       }
-      return this.#orClose(stateMachine, async () => {
+      return orClose(this.#own.options.env, stateMachine, async () => {
         const stored = readBookkeeping(await stateMachine.open())
         const flush = async (): Promise<void> => stateMachine.flush()
         const usable = await forgetApplied(this.#own.log, recovered, stored.applied, flush)
@@ -268,8 +177,8 @@ export class HostedGroups {
     const known = this.#stored.get(groupId)
     if (known !== undefined && !known.metadata.destroyed) return this.openGroup(groupId, setup)
     return this.#exclusively(groupId, async () => {
-      return this.#orClose(stateMachine, async () => {
-        const stored = await openMachine(groupId, stateMachine)
+      return orClose(this.#own.options.env, stateMachine, async () => {
+        const stored = await openNewMachine(groupId, stateMachine)
         this.#own.checkOpen()
         const group = this.#makeGroup(groupId)
         const tombstone = this.#stored.get(groupId)?.metadata
@@ -292,7 +201,7 @@ export class HostedGroups {
         `this node has no replica of group ${groupId}; ask a node that has one`,
       )
     }
-    await this.#whileBusy(groupId, async () => {
+    await this.#busy.run(groupId, async () => {
       const held = this.#replicas.get(groupId) ?? this.#empty.get(groupId)
       const machine = held?.machine ?? this.damaged.machine(groupId)
       const metadata = this.#replicas.get(groupId)?.metadata ?? found?.metadata
@@ -306,7 +215,7 @@ export class HostedGroups {
       if (metadata !== undefined && !metadata.destroyed) {
         const tombstone = tombstoneOf(metadata)
         await this.#own.log.destroy(groupId, encodeGroupMetadata(tombstone))
-        this.#stored.set(groupId, { metadata: tombstone, recovered: undefined })
+        this.#stored.set(groupId, tombstone)
       }
       if (machine !== undefined) await machine.destroy()
       else if (stateMachine !== undefined) {
@@ -322,7 +231,7 @@ export class HostedGroups {
     machines.push(...this.damaged.machines())
     await Promise.all([...this.#groups.keys()].map(async (groupId) => this.#release(groupId, error)))
     // Groups that are just being opened or destroyed: they find the host closed, and need the log until they have.
-    await Promise.all(this.#tasks)
+    await this.#busy.idle()
     return machines
   }
 
@@ -336,35 +245,41 @@ export class HostedGroups {
         `this host opens at most ${this.#own.options.maximumGroups} groups; raise maximumGroups, or place the group elsewhere`,
       )
     }
-    return this.#whileBusy(groupId, task)
+    return this.#busy.run(groupId, task)
   }
 
-  async #whileBusy<T>(groupId: GroupId, task: () => Promise<T>): Promise<T> {
-    this.#busy.add(groupId)
-    const work = task()
-    const end = work.then(
-      () => {},
-      () => {},
+  get #self(): Peer {
+    return { nodeId: this.#own.options.nodeId, incarnation: this.#own.log.incarnation }
+  }
+
+  get #pledgeMs(): number {
+    return longestPledgeMs(this.#own.raft)
+  }
+
+  /** This node never had the group, as far as it can know. */
+  #checkUnknown(groupId: GroupId, otherwise: string): void {
+    if (this.#own.trust.forgot) throw forgotten(groupId)
+    if (!this.#stored.has(groupId)) return
+    throw new KeelsonError(
+      'ALREADY_BOOTSTRAPPED',
+      `this node has or had a replica of group ${groupId}, so ${otherwise}`,
     )
-    this.#tasks.add(end)
-    try {
-      return await work
-    } finally {
-      this.#busy.delete(groupId)
-      this.#tasks.delete(end)
-    }
   }
 
-  /** A state machine whose group is not opened after all is nobody's: the host closes it, as it would with the group. */
-  async #orClose<T>(machine: StateMachine, open: () => Promise<T>): Promise<T> {
-    try {
-      return await open()
-    } catch (error) {
-      await machine.close().catch((failure: unknown) => {
-        this.#own.options.env.logger.warn({ error: failure }, 'a state machine could not be closed')
-      })
-      throw error
-    }
+  /** Starts a replica that this node did not have before. */
+  async #begin(
+    groupId: GroupId,
+    stateMachine: StateMachine,
+    make: () => Promise<Beginning>,
+  ): Promise<RaftGroup> {
+    return orClose(this.#own.options.env, stateMachine, async () => {
+      const { stored, metadata, restored, write } = await make()
+      await this.#own.loop.write(write)
+      this.#own.checkOpen()
+      const group = this.#makeGroup(groupId)
+      this.#start(group, stateMachine, stored, metadata, restored)
+      return group
+    })
   }
 
   async #recover(
@@ -374,14 +289,7 @@ export class HostedGroups {
     machine: StateMachine,
   ): Promise<RecoveredReplica> {
     const flush = async (): Promise<void> => machine.flush()
-    const recovery = await recoverReplica(
-      this.#own.log,
-      found,
-      stored,
-      bookkeeping,
-      flush,
-      longestPledgeMs(this.#own.raft),
-    )
+    const recovery = await recoverReplica(this.#own.log, found, stored, bookkeeping, flush, this.#pledgeMs)
     if (recovery.quarantined) {
       this.#own.options.env.logger.error(
         { groupId: found.groupId, replicaId: stored.replicaId },
@@ -419,8 +327,8 @@ export class HostedGroups {
       (listener) => new Replica(groupId, core, machine, stored, metadata, this.#own.port, listener),
     )
     this.#replicas.set(groupId, replica)
-    this.#stored.set(groupId, { metadata, recovered: undefined })
-    if (this.#forgot && isConcerned(metadata)) replica.quarantine()
+    this.#stored.set(groupId, metadata)
+    if (this.#own.trust.concerns(metadata)) replica.quarantine()
     this.#own.loop.schedule(replica)
     return replica
   }
@@ -444,27 +352,22 @@ export class HostedGroups {
   /**
    * The node `knownBy` knows that more was durable here than is. Nothing that this node has promised can be relied on: its
    * votes and acknowledgements in all its groups, which may be more than it knows of. That is stored once for all groups,
-   * before anything else: what is written of one of them later may still say that it is well, as a group that is just being
-   * opened does.
+   * before anything else, and beside what waits to be written for them: what is written of one of them later may still say
+   * that it is well, as a group that is just being opened does.
    */
-  diskForgot(knownBy: NodeId, known: number): void {
-    if (this.#forgot) return
-    this.#forgot = true
-    const { log, loop, options } = this.#own
-    options.env.logger.error(
-      { knownBy, known, position: log.durablePosition() },
-      'an older image of the disk came back, or it lost what it had confirmed: all groups of this node are quarantined. Remove their replicas, and start the node with an empty directory',
-    )
-    // A failure of these writes ends the host, which says so.
-    loop.write({ groupId: diskGroupId, metadata: forgetfulDisk }).catch(() => {})
-    for (const replica of this.#replicas.values()) if (isConcerned(replica.metadata)) replica.quarantine()
+  diskForgot(knownBy: NodeId, mark: ForgottenMark): void {
+    const { loop, trust } = this.#own
+    const stored = trust.found(knownBy, mark)
+    if (stored === undefined) return
+    stored.catch((error: unknown) => this.#own.failed(error))
+    for (const replica of this.#replicas.values()) {
+      if (trust.concerns(replica.metadata)) replica.quarantine()
+    }
     // Leaders count on those that rest without asking them. The replicas that go on take no harm: they rest anew.
     this.#own.endEpochs()
-    for (const [groupId, { metadata, recovered }] of this.#stored) {
-      if (this.#replicas.has(groupId) || metadata.quarantined || !isConcerned(metadata)) continue
-      const quarantined = { ...metadata, quarantined: true }
-      this.#stored.set(groupId, { metadata: quarantined, recovered })
-      loop.write({ groupId, metadata: encodeGroupMetadata(quarantined) }).catch(() => {})
+    for (const [groupId, metadata] of this.#stored.quarantine((id) => this.#replicas.has(id))) {
+      // A failure of these writes ends the host, which says so.
+      loop.write({ groupId, metadata: encodeGroupMetadata(metadata) }).catch(() => {})
     }
   }
 
@@ -496,41 +399,19 @@ export class HostedGroups {
   /** Somebody speaks to a replica that waits empty. */
   #awaken(groupId: GroupId, message: HostMessage, recoveryGeneration: number): Replica | undefined {
     // Nobody knows which replicas a disk has been that forgot some.
-    if (this.#forgot) return undefined
+    if (this.#own.trust.forgot) return undefined
     const awakened = this.#empty.awaken(groupId, message, recoveryGeneration)
     if (awakened === undefined) return undefined
     const { waiting, floor } = awakened
     const restored = { compacted: { index: 0, term: 0 }, appliedIndex: 0, entries: [] }
-    const metadata = newMetadata(message.to, recoveryGeneration, floor, longestPledgeMs(this.#own.raft))
+    const metadata = {
+      ...newMetadata(message.to, recoveryGeneration, floor, this.#pledgeMs),
+      // It was never recovered itself: all that it promises counts.
+      ...(recoveryGeneration > 0 ? { countsFrom: 0 } : {}),
+    }
     const replica = this.#start(waiting.group, waiting.machine, waiting.stored, metadata, restored)
     // Durable before, or together with, whatever this replica promises first.
     replica.writeMetadata()
     return replica
   }
-}
-
-/** Opens a state machine that must be new. One that a destroyed replica left behind is deleted. */
-async function openMachine(groupId: GroupId, machine: StateMachine): Promise<GroupBookkeeping> {
-  const stored = readBookkeeping(await machine.open())
-  if (stored.applied.index === 0 && stored.replicaId === 0) return stored
-  await machine.destroy()
-  throw new KeelsonError(
-    'CONFLICT',
-    `the state machine of group ${groupId} still held the state of replica ${stored.replicaId}, which this node no longer has; it was deleted, so call again with a new one`,
-  )
-}
-
-function forgotten(groupId: GroupId): KeelsonError {
-  return new KeelsonError(
-    'QUARANTINED',
-    `the disk of this node forgot what it had confirmed, so it may have had group ${groupId} before; start the node with an empty directory`,
-    { retryable: false },
-  )
-}
-
-function inUse(groupId: GroupId): KeelsonError {
-  return new KeelsonError(
-    'CONFLICT',
-    `group ${groupId} is open here already, or is being opened or closed; use the group that is open`,
-  )
 }

@@ -111,15 +111,12 @@ export class NodeLiveness {
   readonly #leaders = new Map<NodeId, Leader>()
   /** Nodes that gave a sign of life, in their last lives: earlier releases never do. */
   readonly #seen = new Map<NodeId, Incarnation>()
-  /** Drawn at random: no other life of this node has the same. */
-  readonly life: number
-  /** Streams and epochs are never used twice, not by the next life of this node either. */
+  /** Streams and epochs are never used twice, not by the next life of this node either: it begins elsewhere. */
   #lastNumber: number
 
   constructor(options: NodeLivenessOptions) {
     this.#options = options
-    this.life = options.random.integer(2 ** 50)
-    this.#lastNumber = this.life
+    this.#lastNumber = options.random.integer(2 ** 50)
   }
 
   /** When `advance` wants to be called next. */

@@ -13,9 +13,10 @@ import type { RaftGroup } from '../group/raft-group.ts'
 import type { Replica } from '../group/replica.ts'
 import type { ReplicaPort } from '../group/replica-port.ts'
 import { DiskMarks } from './disk-marks.ts'
+import { DiskTrust } from './disk-trust.ts'
 import { FrameVersions } from './frame-versions.ts'
 import type { HostMessage } from './host-messages.ts'
-import { HostedGroups, type StoredGroup } from './hosted-groups.ts'
+import { HostedGroups } from './hosted-groups.ts'
 import { Incoming } from './incoming.ts'
 import { LogGate } from './log-gate.ts'
 import { NodeBeats } from './node-beats.ts'
@@ -29,6 +30,7 @@ import {
 } from './options.ts'
 import { Outbox } from './outbox.ts'
 import { SnapshotTransfers } from './snapshot-transfers.ts'
+import type { StoredGroup } from './stored-groups.ts'
 import { TurnLoop } from './turn-loop.ts'
 
 /** Events of a {@link RaftHost}. */
@@ -81,7 +83,9 @@ export class RaftHost implements AsyncDisposable {
           `the log store belongs to ${nodeId} in incarnation ${store.incarnation}, but the channel speaks for ${channel.self.nodeId} in incarnation ${channel.self.incarnation}; open the store first and give its incarnation to the transport`,
         )
       }
-      return new RaftHost(checked, store, channel)
+      const gate = new LogGate(store)
+      const trust = await DiskTrust.open({ env, log: gate })
+      return new RaftHost(checked, gate, channel, trust)
     } catch (error) {
       await (store as LogStore | undefined)?.close?.()
       throw error
@@ -89,9 +93,8 @@ export class RaftHost implements AsyncDisposable {
   }
 
   /** Use {@link RaftHost.open}. @internal */
-  constructor(options: CheckedHostOptions, store: LogStore, channel: Channel) {
+  constructor(options: CheckedHostOptions, log: LogGate, channel: Channel, trust: DiskTrust) {
     const { env } = options
-    const log = new LogGate(store)
     const raft = fitRaftOptions(options.raft, channel.maximumMessageBytes, log.limits.writeBytes)
     this.#env = env
     this.#log = log
@@ -100,7 +103,7 @@ export class RaftHost implements AsyncDisposable {
     this.#events = new Events(env.logger, ['stopped'])
     const groups = (): number => this.#hosted.open.size
     const liveness = new NodeLiveness({ ...raft, random: env.random, groups })
-    const marks = new DiskMarks(liveness.life, () => log.durablePosition())
+    const marks = new DiskMarks(trust.history, () => log.durablePosition())
     this.#outbox = new Outbox(
       channel,
       env.metrics,
@@ -149,12 +152,14 @@ export class RaftHost implements AsyncDisposable {
       options,
       raft,
       log,
+      trust,
       maximumMessageBytes,
       outbox: this.#outbox,
       loop: this.#loop,
       snapshots: this.#snapshots,
       port,
       endEpochs: () => this.#nodes.endEpochs(),
+      failed: (error) => this.#poisoned(error),
       checkOpen: () => this.#checkOpen(),
     })
     const { damaged } = this.#hosted
@@ -164,7 +169,7 @@ export class RaftHost implements AsyncDisposable {
       versions: this.#versions,
       marked: (peer, told) => {
         const forgotten = marks.heard(peer, told)
-        if (forgotten !== undefined) this.#hosted.diskForgot(peer.nodeId, forgotten.position)
+        if (forgotten !== undefined) this.#hosted.diskForgot(peer.nodeId, forgotten)
       },
       find: (groupId, message, recoveryGeneration, peer) =>
         this.#hosted.find(groupId, message, recoveryGeneration, peer),

@@ -20,7 +20,8 @@ import { type GroupReport, planRecovery, type RecoveryPlan, recoveryWrite } from
 import { decodeGroupMetadata, type GroupMetadata } from '../group/metadata.ts'
 import { cutAfter, forgetApplied, recoverReplica, wholePart } from '../group/recovery.ts'
 import { supersededError } from '../group/refusals.ts'
-import { diskGroupId, isConcerned, isForgetful } from './disk-record.ts'
+import { type DiskRecord, diskGroupId, isConcerned, readDiskRecord } from './disk-record.ts'
+import { noteVisit } from './disk-trust.ts'
 
 /** Which replica of which stopped host {@link inspectGroup} and {@link recoverGroup} work on. */
 export interface StoppedGroupOptions {
@@ -131,7 +132,7 @@ export async function recoverGroup(options: RecoverGroupOptions): Promise<GroupR
   if (plan.groupId !== groupId) {
     throw new KeelsonError('INVALID_ARGUMENT', `the reports are of group ${plan.groupId}, not of ${groupId}`)
   }
-  return withReplica(checked, async (store, { report, cut }) => {
+  return withReplica(checked, async (store, { report, cut, record }) => {
     const given = survivors.find(({ replicaId }) => replicaId === report.replicaId)
     if (given === undefined) {
       throw new KeelsonError(
@@ -142,7 +143,9 @@ export async function recoverGroup(options: RecoverGroupOptions): Promise<GroupR
     const repeated = isDone(plan, given, report, firstCommand !== undefined)
     if (!repeated) {
       checkUnchanged(given, report)
-      await store.write([{ ...cut, ...recoveryWrite(plan, report, firstCommand) }])
+      await noteVisit(env, store, record, true)
+      const write = recoveryWrite(plan, report, firstCommand, store.durablePosition?.())
+      await store.write([{ ...cut, ...write }])
     }
     const { recoveryGeneration, configuration, source } = plan
     const { lastIndex, commitIndex } = source
@@ -195,6 +198,7 @@ interface Inspected {
   readonly report: GroupReport
   /** Drops what lies behind a damage, so that the log is as the report says. */
   readonly cut: Pick<GroupWrite, 'reset' | 'entries'>
+  readonly record: DiskRecord
 }
 
 /** Opens log store and state machine of a replica, brings them together as a start does, and closes them. */
@@ -211,11 +215,12 @@ async function withReplica<T>(
   if (found === undefined || stored === undefined || stored.destroyed) {
     throw new KeelsonError('NOT_FOUND', `the log store has no replica of group ${groupId}`)
   }
-  const forgot = isForgetful(store) && isConcerned(stored)
-  const metadata = forgot ? { ...stored, quarantined: true } : stored
+  const before = readDiskRecord(store)
+  const metadata = isConcerned(before, stored) ? { ...stored, quarantined: true } : stored
   if (metadata.supersededBy > 0) throw supersededError(groupId, metadata)
+  const record = await noteVisit(env, store, before, false)
   try {
-    return await act(store, await inspect(options, store, found, metadata))
+    return await act(store, { ...(await inspect(options, store, found, metadata)), record })
   } finally {
     await stateMachine.close()
   }
@@ -230,7 +235,7 @@ async function inspect(
   store: LogStore,
   found: RecoveredGroup,
   metadata: GroupMetadata,
-): Promise<Inspected> {
+): Promise<Omit<Inspected, 'record'>> {
   const stored = readBookkeeping(await stateMachine.open())
   const flush = async (): Promise<void> => stateMachine.flush()
   const usable = await forgetApplied(store, found, stored.applied, flush)

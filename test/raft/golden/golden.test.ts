@@ -23,6 +23,8 @@ import {
   type SessionEntry,
 } from '../../../src/raft/group/session-entry.ts'
 import { SessionTable } from '../../../src/raft/group/session-table.ts'
+import { DiskHistory } from '../../../src/raft/host/disk-history.ts'
+import { decodeDiskRecord, encodeDiskRecord } from '../../../src/raft/host/disk-record.ts'
 import { decodeFrame, FramePacker } from '../../../src/raft/host/frame.ts'
 import {
   decodeSnapshotHeader,
@@ -33,13 +35,15 @@ import {
 } from '../../../src/raft/host/snapshot-wire.ts'
 import { bookkeeping1, bookkeeping2 } from './bookkeeping.ts'
 import { configuration1, configuration2 } from './configuration.ts'
+import { diskRecord2, diskRecord3, diskRecord3Found } from './disk-record.ts'
 import { envelope1, envelope2 } from './envelope.ts'
 import { frame2, frame3, frame4, frame5, frame6 } from './frame.ts'
-import { metadata1, metadata2, metadata2Pledged } from './metadata.ts'
+import { metadata1, metadata2, metadata2Pledged, metadata3 } from './metadata.ts'
 import {
   sampleBatches,
   sampleBeats5,
   sampleConfiguration,
+  sampleDiskRecord,
   sampleEnvelopes,
   sampleJointConfiguration,
   sampleMarks6,
@@ -110,7 +114,7 @@ suite('golden', () => {
     })
   })
 
-  test('metadata of groups, of versions 1 and 2', () => {
+  test('metadata of groups, of versions 1 to 3', () => {
     assert.equal(hex(encodeGroupMetadata(sampleMetadata)), metadata2)
     assert.deepEqual(decodeGroupMetadata(bytes(metadata2)), sampleMetadata)
     const pledged = { ...sampleMetadata, pledgeMs: 1_234 }
@@ -122,6 +126,22 @@ suite('golden', () => {
       recoveryGeneration: 0,
       supersededBy: 0,
     })
+    const recovered = { ...sampleMetadata, countsFrom: 2 ** 33 }
+    assert.equal(hex(encodeGroupMetadata(recovered)), metadata3)
+    assert.deepEqual(decodeGroupMetadata(bytes(metadata3)), recovered)
+  })
+
+  test('records of disks, of version 3, and what there was before', () => {
+    const { history } = sampleDiskRecord
+    const trusted = { forgetful: false, evidence: undefined, history }
+    assert.equal(hex(encodeDiskRecord(sampleDiskRecord)), diskRecord3Found)
+    assert.deepEqual(decodeDiskRecord(bytes(diskRecord3Found)), sampleDiskRecord)
+    assert.equal(hex(encodeDiskRecord(trusted)), diskRecord3)
+    assert.deepEqual(decodeDiskRecord(bytes(diskRecord3)), trusted)
+    const unknown = { forgetful: true, evidence: undefined, history: new DiskHistory() }
+    assert.deepEqual(decodeDiskRecord(bytes(diskRecord2)), unknown)
+    // It stands where earlier releases look for metadata, which they refuse by its version.
+    assert.ok((bytes(diskRecord3)[1] as number) > 2)
   })
 
   test('configurations of version 1', () => {
@@ -199,6 +219,7 @@ suite('golden', () => {
     assert.throws(() => decodeEnvelope(later(envelope1[0] as string)), { code: 'FORMAT_VERSION' })
     assert.throws(() => decodeSessionEntry(later(sessionEntry1[0] as string)), { code: 'FORMAT_VERSION' })
     assert.throws(() => decodeGroupMetadata(later(metadata2)), { code: 'FORMAT_VERSION' })
+    assert.throws(() => decodeDiskRecord(later(diskRecord3)), { code: 'FORMAT_VERSION' })
     assert.throws(() => decodeConfiguration(later(configuration1)), { code: 'FORMAT_VERSION' })
     assert.throws(() => decodeConfiguration(later(configuration2)), { code: 'FORMAT_VERSION' })
     assert.throws(() => decodeSnapshotHeader(later(snapshotHeader2)), { code: 'PROTOCOL_VERSION' })

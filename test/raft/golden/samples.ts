@@ -7,6 +7,8 @@ import type { BatchEnvelope } from '../../../src/raft/group/batch-envelope.ts'
 import type { CommandEnvelope } from '../../../src/raft/group/envelope.ts'
 import type { GroupMetadata } from '../../../src/raft/group/metadata.ts'
 import type { SessionEntry } from '../../../src/raft/group/session-entry.ts'
+import { DiskHistory } from '../../../src/raft/host/disk-history.ts'
+import type { DiskRecord } from '../../../src/raft/host/disk-record.ts'
 import type {
   Beat,
   BeatReply,
@@ -167,6 +169,23 @@ export const sampleMetadata: GroupMetadata = {
   restoring: true,
   recoveryGeneration: 3,
   supersededBy: 4,
+}
+
+export const sampleDiskRecord: DiskRecord = {
+  forgetful: true,
+  evidence: {
+    knownBy: 'n1',
+    life: 7 * 2 ** 34 + 5,
+    position: 301,
+    openedAt: 2 ** 40,
+    atMs: 1_700_000_000_000.5,
+    settledFrom: 300,
+  },
+  history: new DiskHistory([
+    { life: 7 * 2 ** 34 + 5, openedAt: 0 },
+    { life: 7 * 2 ** 34, openedAt: 300 },
+    { life: 9 * 2 ** 34 + 6, openedAt: 2 ** 40 },
+  ]),
 }
 
 export const sampleConfiguration: Configuration = makeConfiguration(

@@ -8,6 +8,7 @@ import type { Channel, StateSnapshot } from '../../../src/interfaces/index.ts'
 import { defaultRaftOptions } from '../../../src/raft/core/options.ts'
 import { decodeGroupMetadata, encodeGroupMetadata, newMetadata } from '../../../src/raft/group/metadata.ts'
 import { Deadlines } from '../../../src/raft/host/deadlines.ts'
+import { DiskHistory } from '../../../src/raft/host/disk-history.ts'
 import { DiskMarks } from '../../../src/raft/host/disk-marks.ts'
 import { decodeFrame } from '../../../src/raft/host/frame.ts'
 import { checkHostOptions, fitRaftOptions } from '../../../src/raft/host/options.ts'
@@ -196,7 +197,7 @@ suite('the outbox', () => {
     const outbox = new Outbox(
       channel,
       new MetricsRegistry(),
-      new DiskMarks(2 ** 50 - 1, () => 2 ** 50),
+      new DiskMarks(new DiskHistory([{ life: 2 ** 50 - 1, openedAt: 0 }]), () => 2 ** 50),
       () => {},
       () => false,
     )

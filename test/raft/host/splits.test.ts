@@ -123,6 +123,8 @@ suite('groups that are split off', () => {
       await cluster.add('n4')
       await cluster.propose('z+5')
       const n3 = cluster.node('n3')
+      if ((await cluster.leader()) === n3) await n3.group().transferLeadership(1)
+      await cluster.until(() => (cluster.serving() ?? n3) !== n3, 'another leader')
       // It holds up the parent's log, but takes part in the group that the others have split off.
       let open: () => void = () => {}
       const gate = new Promise<void>((resolve) => {

@@ -5,6 +5,7 @@ import { KeelsonError } from '../../../src/core/errors.ts'
 import type { Channel, GroupWrite, LogStore } from '../../../src/interfaces/index.ts'
 import type { Replica } from '../../../src/raft/group/replica.ts'
 import type { TurnSink } from '../../../src/raft/group/replica-port.ts'
+import { DiskHistory } from '../../../src/raft/host/disk-history.ts'
 import { DiskMarks } from '../../../src/raft/host/disk-marks.ts'
 import { LogGate } from '../../../src/raft/host/log-gate.ts'
 import { Outbox } from '../../../src/raft/host/outbox.ts'
@@ -34,7 +35,7 @@ function world() {
   const outbox = new Outbox(
     channel,
     env.metrics,
-    new DiskMarks(2 ** 50 - 1, () => 0),
+    new DiskMarks(new DiskHistory([{ life: 2 ** 50 - 1, openedAt: 0 }]), () => 0),
     () => {},
     () => false,
   )

@@ -1,6 +1,7 @@
 import { entryKinds, type LogEntry } from '../../../src/interfaces/log-store.ts'
 import { decodeConfiguration } from '../../../src/raft/core/configuration.ts'
 import { RaftCore } from '../../../src/raft/core/raft.ts'
+import { DiskHistory } from '../../../src/raft/host/disk-history.ts'
 import { DiskMarks } from '../../../src/raft/host/disk-marks.ts'
 import type { Marks } from '../../../src/raft/host/host-messages.ts'
 import { Node, type Peer } from '../simulation/node.ts'
@@ -120,7 +121,8 @@ export const diskBugs: readonly PlantedBug[] = [
             return store.position
           }
         }
-        return new Marks(life, () => store.position)
+        const history = new DiskHistory([{ life, openedAt: store.position }])
+        return new Marks(history, () => store.position)
       }
     },
     adjust: forgetful,

@@ -33,6 +33,7 @@ import {
   tombstoneOf,
 } from '../../../src/raft/group/metadata.ts'
 import { encodeSessionEntry } from '../../../src/raft/group/session-entry.ts'
+import { DiskHistory } from '../../../src/raft/host/disk-history.ts'
 import { DiskMarks } from '../../../src/raft/host/disk-marks.ts'
 import { decodeFrame, FramePacker } from '../../../src/raft/host/frame.ts'
 import type {
@@ -172,7 +173,9 @@ export class Node {
   }
 
   makeMarks(life: number): DiskMarks {
-    return new DiskMarks(life, () => this.store.position)
+    // Without a history on the disk: former lives are compared with what this one found.
+    const history = new DiskHistory([{ life, openedAt: this.store.position }])
+    return new DiskMarks(history, () => this.store.position)
   }
 
   makeMachineDisk(): MachineDisk {

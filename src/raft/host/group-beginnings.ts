@@ -1,0 +1,131 @@
+import type { Environment } from '../../core/environment.ts'
+import { KeelsonError } from '../../core/errors.ts'
+import type { GroupWrite } from '../../interfaces/log-store.ts'
+import type { StateMachine } from '../../interfaces/state-machine.ts'
+import type { ReplicaDescriptor } from '../../model/descriptors.ts'
+import type { GroupId } from '../../model/ids.ts'
+import { bootstrapState, replicaOf } from '../core/configuration.ts'
+import type { RestoredState } from '../core/types.ts'
+import { type GroupBookkeeping, readBookkeeping } from '../group/bookkeeping.ts'
+import { encodeGroupMetadata, type GroupMetadata, newMetadata } from '../group/metadata.ts'
+import type { Peer } from '../group/peers.ts'
+
+/** What a replica starts with that this node did not have before. */
+export interface Beginning {
+  readonly stored: GroupBookkeeping
+  readonly metadata: GroupMetadata
+  readonly restored: RestoredState
+  /** To be durable before it promises anything. */
+  readonly write: GroupWrite
+}
+
+/**
+ * The first replica of a new group on this node.
+ *
+ * @param pledgeMs the longest that it may pledge itself for
+ * @throws KeelsonError `INVALID_ARGUMENT`
+ */
+export function firstReplica(
+  groupId: GroupId,
+  self: Peer,
+  replicas: readonly ReplicaDescriptor[],
+  pledgeMs: number,
+): Omit<Beginning, 'stored'> {
+  const { entries, hardState } = bootstrapState(replicas)
+  if (replicas.length !== entries.length) {
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      'the first replicas of a group have the ids 1 to n; number them so',
+    )
+  }
+  const own = replicas.find(
+    ({ nodeId, incarnation }) => nodeId === self.nodeId && incarnation === self.incarnation,
+  )
+  if (own === undefined) {
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      `the first replicas of group ${groupId} do not name this node, ${self.nodeId} in incarnation ${self.incarnation}; name it, or await the group here`,
+    )
+  }
+  const metadata = newMetadata(own.replicaId, 0, 0, pledgeMs)
+  return {
+    metadata,
+    restored: { hardState, entries, compacted: { index: 0, term: 0 }, appliedIndex: 0 },
+    write: { groupId, entries, hardState, metadata: encodeGroupMetadata(metadata) },
+  }
+}
+
+/**
+ * The replica of a group that was split off here, from a state machine that has its state. That state is durable afterwards:
+ * nothing is promised in the log for one that a power cut would take away.
+ *
+ * @throws KeelsonError `INVALID_ARGUMENT` for a state that is none of a replica here
+ */
+export async function adoptedReplica(
+  groupId: GroupId,
+  self: Peer,
+  stateMachine: StateMachine,
+  pledgeMs: number,
+): Promise<Beginning> {
+  const stored = readBookkeeping(await stateMachine.open())
+  const { applied, configuration } = stored
+  const own = replicaOf(configuration?.configuration, stored.replicaId)
+  if (configuration === undefined || own?.nodeId !== self.nodeId || own.incarnation !== self.incarnation) {
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      `the state machine of group ${groupId} holds no state of a replica on ${self.nodeId} in incarnation ${self.incarnation}; await the group here`,
+    )
+  }
+  await stateMachine.flush()
+  const metadata = newMetadata(own.replicaId, 0, 0, pledgeMs)
+  const hardState = { term: applied.term, votedFor: 0, commit: applied.index }
+  return {
+    stored,
+    metadata,
+    restored: {
+      hardState,
+      compacted: applied,
+      appliedIndex: applied.index,
+      entries: [],
+      configuration: configuration.configuration,
+      configurationIndex: applied.index,
+    },
+    write: { groupId, reset: applied, hardState, metadata: encodeGroupMetadata(metadata) },
+  }
+}
+
+/** Opens a state machine that must be new. One that a destroyed replica left behind is deleted. */
+export async function openNewMachine(groupId: GroupId, machine: StateMachine): Promise<GroupBookkeeping> {
+  const stored = readBookkeeping(await machine.open())
+  if (stored.applied.index === 0 && stored.replicaId === 0) return stored
+  await machine.destroy()
+  throw new KeelsonError(
+    'CONFLICT',
+    `the state machine of group ${groupId} still held the state of replica ${stored.replicaId}, which this node no longer has; it was deleted, so call again with a new one`,
+  )
+}
+
+/** A state machine whose group is not opened after all is nobody's: the host closes it, as it would with the group. */
+export async function orClose<T>(
+  env: Environment,
+  machine: StateMachine,
+  open: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await open()
+  } catch (error) {
+    await machine.close().catch((failure: unknown) => {
+      env.logger.warn({ error: failure }, 'a state machine could not be closed')
+    })
+    throw error
+  }
+}
+
+/** Nothing new is made on a disk that forgot what it had. */
+export function forgotten(groupId: GroupId): KeelsonError {
+  return new KeelsonError(
+    'QUARANTINED',
+    `the disk of this node forgot what it had confirmed, so it may have had group ${groupId} before; start the node with an empty directory`,
+    { retryable: false },
+  )
+}

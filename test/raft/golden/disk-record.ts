@@ -1,0 +1,9 @@
+/** What earlier releases wrote of a disk that they had found out: metadata of a group. */
+export const diskRecord2 = '980200c2c3c2000000'
+
+export const diskRecord3 =
+  '9403c2c09392cb423c0000000500000092cb423c000000000000cd012c92cb4242000000030000cb4270000000000000'
+
+/** Of a disk that was found out. */
+export const diskRecord3Found =
+  '9403c396a26e31cb423c000000050000cd012dcb4270000000000000cb4278bcfe56800800cd012c9392cb423c0000000500000092cb423c000000000000cd012c92cb4242000000030000cb4270000000000000'
