@@ -7,13 +7,16 @@ import type { CommandId } from '../../../src/raft/group/envelope.ts'
 import { Forwarder } from '../../../src/raft/group/forwarder.ts'
 import { Replica } from '../../../src/raft/group/replica.ts'
 import { SessionTable } from '../../../src/raft/group/session-table.ts'
+import { DiskHistory, type DiskLife } from '../../../src/raft/host/disk-history.ts'
+import { DiskMarks } from '../../../src/raft/host/disk-marks.ts'
+import { DiskTrust } from '../../../src/raft/host/disk-trust.ts'
 import { Incoming } from '../../../src/raft/host/incoming.ts'
 import { LogGate } from '../../../src/raft/host/log-gate.ts'
 import { Transfer } from '../../../src/raft/host/snapshot-receiver.ts'
 import { View } from '../../../src/raft/host/snapshot-sender.ts'
 import { PieceChecker } from '../../../src/raft/host/snapshot-wire.ts'
 import { CounterMachine } from '../support/counter-machine.ts'
-import type { HostSettings } from './settings.ts'
+import { type HostSettings, withImages } from './settings.ts'
 
 /** One bug, planted in what surrounds the core of a real host. */
 export interface HostBug {
@@ -53,6 +56,7 @@ const lostQuorum = (settings: HostSettings): HostSettings => ({
   ...settings,
   batches: 0,
   faultMs: 1_000,
+  images: false,
   losesQuorum: true,
 })
 
@@ -63,8 +67,16 @@ const tinyStores = (settings: HostSettings): HostSettings => ({
   batches: 0,
   faultMs: 10_000,
   faults: ['crash while catching up'],
+  images: false,
   segmentBytes: 0,
   storeLimits: { writeBytes: 700, queuedBytes: 8_000 },
+})
+
+const images = (settings: HostSettings): HostSettings => ({
+  ...withImages(settings),
+  batches: 0,
+  faultMs: 10_000,
+  faults: ['partition', 'connections broken', 'transfer', 'disk stall'],
 })
 
 /** Every bug that the simulated hosts must catch. */
@@ -113,7 +125,7 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'a forwarded command without an id is sent again',
-    seed: 5,
+    seed: 6,
     plant: () => replace(Forwarder.prototype, 'mayRepeat', () => true),
     adjust: (settings) => ({ ...settings, batches: 0, forwards: true, blind: 3 }),
   },
@@ -143,7 +155,7 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'a sender goes on where it is, not where it was asked to',
-    seed: 15,
+    seed: 24,
     plant: () =>
       all(
         replace(PieceChecker.prototype, 'isIntact', () => true),
@@ -186,7 +198,7 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'a transfer that was given up never ends',
-    seed: 2,
+    seed: 3,
     plant: () =>
       replace(Transfer.prototype, 'end', function broken(this: Transfer) {
         this.over = true
@@ -195,7 +207,7 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'nothing is noted before a restore',
-    seed: 12,
+    seed: 16,
     plant: () => replace(Replica.prototype, 'beginRestore', async () => {}),
     adjust: (settings) => ({ ...manySnapshots(settings), interruption: 0.4 }),
   },
@@ -239,5 +251,70 @@ export const hostBugs: readonly HostBug[] = [
         replace(Replica.prototype, 'supersede', () => false),
       ),
     adjust: lostQuorum,
+  },
+  {
+    name: 'a host speaks before it is noted that it lives',
+    seed: 5,
+    plant: () => {
+      const { begin } = DiskTrust.prototype
+      return replace(DiskTrust.prototype, 'begin', async function broken(this: DiskTrust) {
+        begin.call(this).catch(() => {})
+      })
+    },
+    adjust: images,
+  },
+  {
+    name: 'what a life had of which the disk knows nothing is believed to be there',
+    seed: 2,
+    plant: () => {
+      const { reachedIn } = DiskHistory.prototype
+      return replace(DiskHistory.prototype, 'reachedIn', function broken(this: DiskHistory, life, own) {
+        return this.lives.some((known) => known.life === life) ? reachedIn.call(this, life, own) : own
+      })
+    },
+    adjust: images,
+  },
+  {
+    name: 'a former life is compared with what there was when the present one began, and findings are not stored',
+    seed: 1,
+    plant: () => {
+      const { found } = DiskTrust.prototype
+      return all(
+        replace(DiskHistory.prototype, 'reachedIn', function broken(this: DiskHistory, life, own) {
+          return life === this.present?.life ? own : this.present?.openedAt
+        }),
+        replace(DiskTrust.prototype, 'found', function broken(this: DiskTrust, knownBy, mark) {
+          return found.call(this, knownBy, mark) && Promise.resolve()
+        }),
+        replace(DiskTrust.prototype, 'store', async () => {}),
+      )
+    },
+    adjust: images,
+  },
+  {
+    name: 'the oldest life is kept, and those that came after it are forgotten',
+    seed: 3,
+    plant: () =>
+      replace(DiskHistory.prototype, 'kept', (lives: readonly DiskLife[]) =>
+        lives.length < 4 ? lives : [lives[0] as DiskLife, ...lives.slice(-2)],
+      ),
+    adjust: images,
+  },
+  {
+    name: 'a node is told of the life alone that got furthest',
+    seed: 1,
+    plant: () => {
+      const { known } = DiskMarks.prototype
+      return replace(DiskMarks.prototype, 'known', function broken(this: DiskMarks, peer) {
+        return known.call(this, peer).slice(0, 1)
+      })
+    },
+    adjust: images,
+  },
+  {
+    name: 'a disk that was found out goes on for those groups that are open',
+    seed: 1,
+    plant: () => replace(Replica.prototype, 'quarantine', () => {}),
+    adjust: images,
   },
 ]

@@ -45,6 +45,8 @@ suite('simulated hosts', () => {
       'quorum lost',
       'superseded replica destroyed',
       'lost member added anew',
+      'image comes back',
+      'lives in a row',
     ]
     for (const what of wanted) assert.ok(total(what) > 0, `never: ${what}`)
   })

@@ -36,6 +36,8 @@ export interface HostSettings {
   readonly interruption: number
   /** Probability that a chunk of a stream is damaged on its way. */
   readonly damage: number
+  /** Older images of disks come back. */
+  readonly images: boolean
   /** In the end more than half of the voters are lost, and the group is recovered. */
   readonly losesQuorum: boolean
   readonly raft: Partial<RaftOptions>
@@ -49,6 +51,16 @@ export interface HostSettings {
 }
 
 export function drawHostSettings(random: SeededRandom): HostSettings {
+  const settings = drawSettings(random)
+  return chance(random.child('images'), 0.3) ? withImages(settings) : settings
+}
+
+/** What is lost with an image only its own node may have had: so members stay the same. */
+export function withImages(settings: HostSettings): HostSettings {
+  return { ...settings, images: true, changeMs: 1e9, losesQuorum: false, segmentBytes: 16 * 1024 }
+}
+
+function drawSettings(random: SeededRandom): HostSettings {
   const size = chance(random, 0.5) ? 3 : 5
   const members = random.child('members')
   const compactAfterEntries = 20 + random.integer(60)
@@ -68,6 +80,7 @@ export function drawHostSettings(random: SeededRandom): HostSettings {
     priorities: chance(members, 0.4),
     interruption: chance(random, 0.7) ? random.float() * 0.2 : 0,
     damage: chance(random, 0.3) ? random.float() * 0.05 : 0,
+    images: false,
     losesQuorum: chance(random, 0.4),
     raft: {
       preVote: chance(random, 0.85),

@@ -7,6 +7,7 @@ import { segments } from '../../../src/storage/segments/index.ts'
 import type { CounterMachine } from '../support/counter-machine.ts'
 import { Cluster, type ClusterNode } from '../support/host-cluster.ts'
 import { extendFrame } from '../support/later-release.ts'
+import { DiskJudge } from './disk-judge.ts'
 import { History } from './history.ts'
 import type { HostSettings } from './settings.ts'
 
@@ -24,6 +25,11 @@ export class HostWorld {
   /** What was applied, of all machines. */
   readonly history: History = new History((invariant, problem) => {
     // A replica takes what its machine throws for itself.
+    this.failure ??= violation(invariant, problem)
+    throw this.failure
+  })
+  /** What is promised on disks of which older images come back. */
+  readonly disks: DiskJudge = new DiskJudge((invariant, problem) => {
     this.failure ??= violation(invariant, problem)
     throw this.failure
   })
@@ -89,7 +95,12 @@ export class HostWorld {
       await this.open(node)
     }
     start().catch((error: unknown) => {
-      if (node.process.life === life && node.process.state !== 'crashed') this.failure ??= error
+      if (node.process.life !== life || node.process.state === 'crashed') return
+      if (KeelsonError.hasCode(error, 'IO')) {
+        // Its disk fails just now.
+        this.crash(node)
+        this.reviveLater(node)
+      } else this.failure ??= error
     })
   }
 
@@ -134,6 +145,7 @@ export class HostWorld {
   /** A later release writes more than this one knows. */
   #watchChannel(node: ClusterNode): void {
     const { channel } = node
+    if (this.settings.images) this.#judgeDisk(node)
     if (this.names.indexOf(node.name) < this.settings.laterReleases) {
       const send = channel.send.bind(channel)
       channel.send = (peer, bytes) => send(peer, extendFrame(bytes))
@@ -156,6 +168,26 @@ export class HostWorld {
         destroy: () => stream.destroy(),
       }
     }
+  }
+
+  #judgeDisk(node: ClusterNode): void {
+    const { channel } = node
+    const { host } = node
+    const { life } = node.process
+    this.disks.started(node)
+    const send = channel.send.bind(channel)
+    channel.send = (peer, bytes) => {
+      if (node.process.life === life) this.disks.sends(node, this.cluster.nodes.get(peer), bytes)
+      return send(peer, bytes)
+    }
+    const listen = channel.onMessage.bind(channel)
+    channel.onMessage = (handler) =>
+      listen((peer, bytes) => {
+        this.disks.receives(node, this.cluster.nodes.get(peer.nodeId), bytes)
+        handler(peer, bytes)
+        // The host that is being opened listens before anybody has it.
+        if (node.host !== host) this.disks.look(node)
+      })
   }
 
   /** Snapshots are interrupted at whatever place. */

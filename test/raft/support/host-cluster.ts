@@ -210,6 +210,7 @@ export class ClusterNode {
   /** Replaces the disk by an empty one. The process must have crashed. */
   wipe(): void {
     this.#logs = new SimulatedLogs(this.disk)
+    this.disk.restore({ files: new Map() })
     this.states.clear()
   }
 }
