@@ -10,7 +10,7 @@
 //   [--grid full|corners] [--configurations SWIM,Lifeguard] [--report]`
 // `npm run bench -- swim --only rapid [--cases bootstrap,crashes,loss,flip-flop] [--members 1000]`
 // `npm run bench -- swim --only scale [--members 100,1000] [--cases steady,crashes,joins,massacre,split]`
-// `npm run bench -- swim --only sockets [--members 128] [--processes 16]`
+// `npm run bench -- swim --only sockets [--members 128] [--processes 16] [--settle 300]`
 // `npm run bench -- swim --only floor [--members 64]`
 //
 // Lifeguard's grid takes hours: each run is a line in the file, so that slices can be run one after the other, by several
@@ -28,6 +28,7 @@ const { values } = parseArgs({
     only: { type: 'string', default: 'sockets' },
     members: { type: 'string', default: '128' },
     processes: { type: 'string', default: '16' },
+    settle: { type: 'string', default: '30' },
   },
 })
 const wanted = String(values['only']).split(',')
@@ -46,4 +47,7 @@ if (wanted.some((name) => name !== 'sockets' && name !== 'floor')) {
   if (status !== 0) process.exitCode = status ?? 1
 }
 if (wanted.includes('floor')) await socketFloor(Number(values['members']))
-if (wanted.includes('sockets')) await sockets(Number(values['members']), Number(values['processes']))
+if (wanted.includes('sockets')) {
+  const { members, processes, settle } = values
+  await sockets(Number(members), Number(processes), Number(settle))
+}

@@ -4,7 +4,6 @@ import { fileURLToPath } from 'node:url'
 import type { FromHost, HostReport, ToHost } from './socket-protocol.ts'
 
 const formationLimitMs = 120_000
-const settleMs = 30_000
 const steadyMs = 20_000
 const detectionLimitMs = 60_000
 
@@ -46,8 +45,11 @@ class Host {
   }
 }
 
-/** Members in processes on the loopback interface; one process is killed with all of its members. */
-export async function sockets(members: number, processes: number): Promise<void> {
+/**
+ * Members in processes on the loopback interface; one process is killed with all of its members. Before processor time is measured
+ * they run for `settleSeconds`: with some dozens of packets a second it takes V8 minutes to compile what handles them.
+ */
+export async function sockets(members: number, processes: number, settleSeconds: number): Promise<void> {
   const each = Math.ceil(members / processes)
   const hosts = Array.from(
     { length: processes },
@@ -63,7 +65,7 @@ export async function sockets(members: number, processes: number): Promise<void>
     const seeds = opened.addresses.slice(0, 1)
     await Promise.all(others.map(async (host) => host.ask({ type: 'open', nodeIds: host.nodeIds, seeds })))
     const formedMs = await formation(hosts, members)
-    await sleep(settleMs)
+    await sleep(settleSeconds * 1_000)
     const before = await Promise.all(hosts.map(async (host) => host.report()))
     await sleep(steadyMs)
     const after = await Promise.all(hosts.map(async (host) => host.report()))

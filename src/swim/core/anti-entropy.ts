@@ -1,5 +1,4 @@
 import { pick, type Random, shuffled } from '../../core/random.ts'
-import { varintBytes } from '../../core/varint.ts'
 import type { NodeId } from '../../model/ids.ts'
 import type { AnswerBudget } from './answer-budget.ts'
 import { encodeMessage } from './codec.ts'
@@ -10,7 +9,8 @@ import type { Membership } from './membership.ts'
 import type { OfferMessage, StateMessage, SwimMessage, SyncRecord } from './messages.ts'
 import type { SendTo } from './prober.ts'
 import { type Proofs, proofProtocol } from './proofs.ts'
-import { type Entry, inlineMetadataBytes } from './statement.ts'
+import { recordBytes, recordOf } from './sync-records.ts'
+import { type Telling, Tellings } from './tellings.ts'
 import { ViewTransfer, viewPieceBytes, viewStreamProtocol } from './view-transfer.ts'
 
 /** Seeds that are asked at once. */
@@ -22,8 +22,8 @@ const stateMessageBytes = 4 + 4 + 1 + 8
 /** Bytes of a `proof` message. */
 const proofMessageBytes = 6
 
-/** Datagrams of one answer; what does not fit is for the next exchange, which compares what is still different. */
-const maximumDatagrams = 256
+/** Messages of one answer by streams, to members that take no longer ones. */
+const maximumMessages = 256
 
 /** Members of whom it is remembered that they have no streams. */
 const maximumStreamless = 1_024
@@ -63,9 +63,6 @@ export interface Asker {
   readonly challenge: number | undefined
 }
 
-/** A part of a view that is to be told. */
-type Telling = Pick<ViewTransfer, 'to' | 'recipient' | 'mask' | 'wantReturn' | 'challenge'>
-
 /** What hosts told each other, as far as an offer says. */
 interface News {
   readonly clock: number
@@ -99,6 +96,8 @@ export class AntiEntropy {
   readonly #protocolFor: (nodeId: NodeId) => number
   /** Views that are to go by a stream. */
   views: ViewTransfer[] = []
+  /** Views that go by datagrams, some at a time. */
+  readonly #tellings: Tellings
 
   constructor({ membership, random, send, room, token, news, budget, proofs, protocolFor }: ExchangeParts) {
     this.#proofs = proofs
@@ -111,11 +110,13 @@ export class AntiEntropy {
     this.#news = news
     this.#budget = budget
     this.#joinDelayMs = membership.tuning.probeIntervalMs
+    this.#tellings = new Tellings({ membership, random, send, budget, roomBytes: room.datagramBytes })
   }
 
   get deadlineMs(): number {
     const never = Number.POSITIVE_INFINITY
-    return Math.min(this.#syncAtMs ?? never, this.#reconnectAtMs ?? never, this.#joinAtMs ?? never)
+    const planned = Math.min(this.#syncAtMs ?? never, this.#reconnectAtMs ?? never, this.#joinAtMs ?? never)
+    return Math.min(planned, this.#tellings.deadlineMs)
   }
 
   /** Sets the addresses at which others may be found, and asks them at once. */
@@ -130,6 +131,7 @@ export class AntiEntropy {
   plan(nowMs: number): void {
     const { peers, voice, tuning, table } = this.#membership
     if (voice.leaving) {
+      this.#tellings.drop()
       this.#syncAtMs = undefined
       this.#reconnectAtMs = undefined
       this.#joinAtMs = undefined
@@ -149,6 +151,7 @@ export class AntiEntropy {
 
   advanceTo(nowMs: number): void {
     const { tuning, table } = this.#membership
+    this.#tellings.advanceTo(nowMs)
     if (this.#joinAtMs !== undefined && nowMs >= this.#joinAtMs) this.#askSeeds(nowMs)
     if (this.#syncAtMs !== undefined && nowMs >= this.#syncAtMs) {
       const intervalMs = tuning.syncIntervalMs * syncScale(table.live)
@@ -232,7 +235,7 @@ export class AntiEntropy {
     for (; view.nextSlot < table.slots; view.nextSlot++) {
       const entry = table.at(view.nextSlot)
       if (entry === undefined || !maskHas(view.mask, entry.bucket)) continue
-      const record = this.#recordOf(entry, nowMs)
+      const record = recordOf(this.#membership, entry, nowMs)
       const length = recordBytes(record)
       if (bytes + length > viewPieceBytes && records.length > 0) break
       records.push(record)
@@ -270,6 +273,7 @@ export class AntiEntropy {
     copy.#reconnectAtMs = this.#reconnectAtMs
     copy.#joinAtMs = this.#joinAtMs
     copy.#joinDelayMs = this.#joinDelayMs
+    copy.#tellings.takeOver(this.#tellings)
     return copy
   }
 
@@ -321,7 +325,8 @@ export class AntiEntropy {
     return false
   }
 
-  #sendState({ to, recipient, mask, wantReturn, challenge }: Telling, nowMs: number): void {
+  #sendState(telling: Telling, nowMs: number): void {
+    const { to, recipient, mask, wantReturn, challenge } = telling
     if (!this.#budget.allows(nowMs)) {
       this.#membership.counters.requestsRefused++
       return
@@ -331,7 +336,11 @@ export class AntiEntropy {
       this.views.push(new ViewTransfer(to, recipient, mask, wantReturn, challenge))
       return
     }
-    const records = this.#recordsOf(mask, streams, nowMs)
+    if (!streams) {
+      if (!this.#tellings.begin(telling, nowMs)) this.#membership.counters.requestsRefused++
+      return
+    }
+    const records = this.#recordsOf(mask, nowMs)
     const bytes = records.reduce((sum, [, length]) => sum + length, 0)
     // A message by a stream where it saves packets.
     const reliable = streams && bytes > this.#room.datagramBytes
@@ -351,7 +360,7 @@ export class AntiEntropy {
     }
     for (const [record, length] of records) {
       if (chunkBytes + length > roomBytes) flush()
-      if (packets >= maximumDatagrams) return
+      if (packets >= maximumMessages) return
       chunk.push(record)
       chunkBytes += length
     }
@@ -371,48 +380,20 @@ export class AntiEntropy {
    * Members of these buckets with their encoded lengths, as many as one answer carries: this node first, whom a newcomer may not
    * know yet, then the others from anywhere on, so that no part always comes last.
    */
-  #recordsOf(mask: number, streams: boolean, nowMs: number): [record: SyncRecord, length: number][] {
+  #recordsOf(mask: number, nowMs: number): [record: SyncRecord, length: number][] {
     const found: [SyncRecord, number][] = []
     const { table } = this.#membership
     const others = table.slots - 1
-    let left = maximumDatagrams * (streams ? this.#room.streamBytes : this.#room.datagramBytes)
+    let left = maximumMessages * this.#room.streamBytes
     const first = others > 0 ? this.#random.integer(others) : 0
     for (let i = -1; i < others && left > 0; i++) {
       const entry = table.at(i < 0 ? 0 : 1 + ((first + i) % others))
       if (entry === undefined || !maskHas(mask, entry.bucket)) continue
-      const record = this.#recordOf(entry, nowMs)
+      const record = recordOf(this.#membership, entry, nowMs)
       const length = recordBytes(record)
       found.push([record, length])
       left -= length
     }
     return found
   }
-
-  #recordOf({ member, statement }: Entry, nowMs: number): SyncRecord {
-    const { nodeId, state, version } = member
-    const { table, suspicions } = this.#membership
-    const ageMs = nowMs - table.sinceMs(nodeId)
-    const suspicion = suspicions.get(nodeId)
-    // By name, or one accuser would count as many who bring its accusation.
-    const accuser = (suspicion ?? (state === 'dead' ? table.notes(nodeId) : undefined))?.accusations[0]
-      ?.accuser
-    return {
-      statement,
-      state,
-      version,
-      accusedVersion: suspicion?.version ?? version,
-      ageMs: isLive(member) ? 0 : Math.max(0, Math.round(ageMs)),
-      accuser: accuser ?? '',
-    }
-  }
-}
-
-/** A record's encoded length. */
-function recordBytes({ statement, version, accusedVersion, ageMs, accuser }: SyncRecord): number {
-  const { nodeId, address, metadataBytes } = statement
-  const numbers = [version, accusedVersion, ageMs, nodeId.length, statement.incarnation]
-  numbers.push(statement.version, address.length, metadataBytes)
-  let bytes = 4 + nodeId.length + address.length + accuser.length
-  for (const number of numbers) bytes += varintBytes(number)
-  return bytes + (metadataBytes <= inlineMetadataBytes ? metadataBytes : 4)
 }

@@ -82,6 +82,7 @@ suite('the core', () => {
     }
     assert.equal(core.members().length, 41)
     hear(core, 'a', 1, proofFor(core, 1), { kind: 'offer', buckets: new Uint32Array(32), clock: 0, news: 0 })
+    runTo(core, 200)
     const { packets } = core.takeOutput()
     assert.ok(packets.length >= 40)
     for (const { bytes } of packets) assert.ok(bytes.length <= 1_150, `${bytes.length} bytes`)

@@ -18,6 +18,7 @@ const { values } = parseArgs({
     cases: { type: 'string', default: '' },
     members: { type: 'string', default: '' },
     processes: { type: 'string', default: '' },
+    settle: { type: 'string', default: '' },
   },
 })
 const words = (text: string): string[] => text.split(',').filter((word) => word !== '')
