@@ -31,6 +31,8 @@ interface Line {
   readonly p99Ms: number
   /** Of all processes that take part. */
   readonly cpuMicroseconds: number
+  /** Of the leader, of a follower in the middle, and of the client: where they are processes of their own. */
+  readonly cpuByProcess: readonly number[]
   readonly loopDelayP99Ms: number
   readonly leaderMebibytes: number
 }
@@ -108,6 +110,7 @@ if (wanted('memory')) {
 type Measured = {
   readonly result: LoadResult
   readonly cpuMicroseconds: number
+  readonly cpuByProcess?: readonly number[]
   readonly loopDelayP99Ms: number
   readonly residentBytes: number
 }
@@ -121,6 +124,9 @@ function middle(operation: string, outstanding: number, results: readonly Measur
     p50Ms: of(({ result }) => result.p50Ms),
     p99Ms: of(({ result }) => result.p99Ms),
     cpuMicroseconds: of(({ result, cpuMicroseconds }) => cpuMicroseconds / result.operations),
+    cpuByProcess: (results[0]?.cpuByProcess ?? []).map((_, i) =>
+      of(({ result, cpuByProcess }) => (cpuByProcess?.[i] ?? Number.NaN) / result.operations),
+    ),
     loopDelayP99Ms: of(({ loopDelayP99Ms }) => loopDelayP99Ms),
     leaderMebibytes: of(({ residentBytes }) => residentBytes / 2 ** 20),
   }
@@ -139,10 +145,14 @@ async function measure(
   await Promise.all(parts.map(async (part) => part.ask({ type: 'watchSpending' })))
   const result = await place.load({ type: 'load', operation, outstanding, seconds })
   const spent = await Promise.all(parts.map(async (part) => part.spent()))
-  const ofLeader = spent[parts.indexOf(leader)]
+  const at = parts.indexOf(leader)
+  const ofLeader = spent[at]
+  const cpu = spent.map(({ cpuMicroseconds }) => cpuMicroseconds)
+  const followers = cpu.filter((_, i) => i !== at && i < cluster.servers.length)
   return {
     result,
-    cpuMicroseconds: spent.reduce((sum, { cpuMicroseconds }) => sum + cpuMicroseconds, 0),
+    cpuMicroseconds: cpu.reduce((sum, each) => sum + each, 0),
+    cpuByProcess: [cpu[at] ?? Number.NaN, median(followers), ...cpu.slice(cluster.servers.length)],
     loopDelayP99Ms: ofLeader?.loopDelayP99Ms ?? Number.NaN,
     residentBytes: ofLeader?.residentBytes ?? Number.NaN,
   }
@@ -288,7 +298,7 @@ function title(text: string): void {
   console.log(`\n${text}`)
   if (text.startsWith('first')) return
   console.log(
-    'operation  outstanding  operations/s     p50 ms     p99 ms   CPU µs/op  loop p99 ms  leader MiB',
+    'operation  outstanding  operations/s     p50 ms     p99 ms   CPU µs/op  loop p99 ms  leader MiB  CPU µs/op of leader, follower, client',
   )
 }
 
@@ -305,6 +315,7 @@ function print(line: Line): void {
       figure(line.cpuMicroseconds, 1).padStart(11),
       figure(line.loopDelayP99Ms, 1).padStart(12),
       figure(line.leaderMebibytes, 0).padStart(11),
+      ` ${line.cpuByProcess.map((each) => figure(each, 1)).join(' / ')}`,
     ].join(' '),
   )
 }
