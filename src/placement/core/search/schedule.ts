@@ -101,11 +101,11 @@ export class PilotRun {
   }
 
   /**
-   * The main part where limits are exceeded even when it is cold. Within all limits it is decided where much hotter than
-   * beyond them, so there is no use in an approach: from well above the temperature at which the pilot got better than a descent to
-   * somewhat above that at which it was nearly done.
+   * The main part without an approach, where there is time enough or limits are exceeded even when it is cold: within all limits it
+   * is decided where much hotter than beyond them. From well above the temperature at which the pilot got better than a descent
+   * to somewhat above that at which it was nearly done.
    */
-  coolingWhenTight(descended: number, hottest: number): Cooling {
+  coolingDirectly(descended: number, hottest: number): Cooling {
     const coldest = hottest * pilotRange
     const gained = Math.max(0, descended - this.end)
     const better = this.reaches(descended)

@@ -20,6 +20,9 @@ const mainCurve = 0.85
 /** How much warmer than at the end of the main part the repair begins. */
 const repairHeat = 3
 
+/** With more changes than this for each slot there is time to begin slow cooling hot, and better placements are found so. */
+const plenty = 15_000
+
 /** Which part of the pilot's first temperature an approach begins with. */
 const approachHeat = 0.3
 
@@ -51,8 +54,8 @@ export class Search {
   #hottest = 0
   /** What it cost when the descent was over. */
   #descended = 0
-  /** Whether the pilot left limits exceeded. */
-  #tight = false
+  /** Whether there is no use in an approach. */
+  #direct = false
   /** When the approach arrived, and what the slices cost lately. */
   #arrived: number | undefined
   #lately = Number.POSITIVE_INFINITY
@@ -132,8 +135,9 @@ export class Search {
     const relaxed = this.#walk.mayRelax
     const at = phaseAt(progress, relaxed, this.#arrived)
     if (at.phase !== 'approach' || this.#phase !== 'pilot') return at
-    this.#tight = this.#walk.hasExcess
-    if (!this.#tight) return at
+    const each = this.steps / progress / this.#neighbours.slots.length
+    this.#direct = each > plenty || this.#walk.hasExcess
+    if (!this.#direct) return at
     this.#arrived = progress
     return phaseAt(progress, relaxed, progress)
   }
@@ -224,8 +228,8 @@ export class Search {
   /** Says where the main part begins and ends. */
   #begin(): void {
     const coldest = this.#hottest * pilotRange
-    const { hot, cold } = this.#tight
-      ? this.#pilot.coolingWhenTight(this.#descended, this.#hottest)
+    const { hot, cold } = this.#direct
+      ? this.#pilot.coolingDirectly(this.#descended, this.#hottest)
       : this.#pilot.coolingFrom(Math.max(coldest, this.#temperature))
     this.#hot = hot
     this.#cold = cold

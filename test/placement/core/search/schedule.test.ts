@@ -42,7 +42,7 @@ test('an approach ends where next to nothing is left to gain, and the main part 
   assert.equal(hot, 2e6)
   assert.ok(cold > 4 * 23 && cold < 4 * 30.1, `${cold}`)
   assert.deepEqual(pilot.coolingFrom(50), { hot: 100, cold: 10 })
-  const tight = pilot.coolingWhenTight(500, 1000)
+  const tight = pilot.coolingDirectly(500, 1000)
   assert.ok(tight.hot === 1500 && tight.cold > 4 * 11 && tight.cold < 4 * 15.1, `${tight.hot}, ${tight.cold}`)
 })
 
