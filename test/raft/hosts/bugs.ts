@@ -231,7 +231,7 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'a write that is split counts once its first piece is durable',
-    seed: 1,
+    seed: 4,
     plant: () => {
       const { write } = LogGate.prototype
       return replace(LogGate.prototype, 'write', async function broken(this: LogGate, batch) {
@@ -265,7 +265,7 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'what a life had of which the disk knows nothing is believed to be there',
-    seed: 2,
+    seed: 5,
     plant: () => {
       const { reachedIn } = DiskHistory.prototype
       return replace(DiskHistory.prototype, 'reachedIn', function broken(this: DiskHistory, life, own) {
