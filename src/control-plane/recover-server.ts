@@ -85,6 +85,6 @@ export async function recoverServer(options: RecoverServerOptions): Promise<Grou
     ...rest,
     groupId: metadataGroupId,
     stateMachine,
-    firstCommand: () => commandAfterLoss(stateMachine.reader),
+    firstCommand: (recoveries) => commandAfterLoss(stateMachine.reader.revision, recoveries),
   })
 }

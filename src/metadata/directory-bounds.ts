@@ -71,14 +71,15 @@ export async function reserveRangeIds(
   call: CallOptions,
 ): Promise<RangeId> {
   for (let tries = 0; tries < maximumTries; tries++) {
-    const last = await store.get(lastIdKey, call)
+    const { entries: counted, revision } = await store.range({ key: lastIdKey }, call)
+    const [last] = counted
     let highest = lastIdOf(last)
     if (last === undefined) {
       // A directory of a release that did not count them.
       const { entries } = await listKeys(store, prefixSelector(descriptorPrefix), call)
       for (const { key } of entries) highest = Math.max(highest, rangeIdOf(key))
     }
-    const first = numberAfter(highest, epoch.number)
+    const first = numberAfter(highest, revision)
     if (!Number.isSafeInteger(first + count))
       throw new KeelsonError('LIMIT_EXCEEDED', `there are no ${count} range ids left above ${first - 1}`)
     const { succeeded } = await epoch.txn(

@@ -14,18 +14,35 @@ const blockNumbers = 2 ** 40
 const headroom = 2 ** 40
 
 /**
- * The first command of a metadata store that was recovered from a lost quorum, made of what the survivor with the best log has
- * applied: its revisions go on in the next block. Whoever has read what is lost has to read anew, since all older
- * revisions are refused as compacted.
+ * The first command of a metadata store that was recovered from a lost quorum: its revisions go on in the next block, and all
+ * sessions end, since those who are left do not know what was given to whom. Whoever has read what is lost has to read anew:
+ * all older revisions are refused as compacted.
  *
+ * @param revision of the survivor with the best log, as it has applied it: the log may hold more, even of an earlier recovery
+ * @param recoveries how many there were, this one included
  * @throws KeelsonError `LIMIT_EXCEEDED` after 511 recoveries
  */
-export function commandAfterLoss({ revision }: { readonly revision: Revision }): Uint8Array {
-  const next = (Math.floor((revision + headroom) / blockRevisions) + 1) * blockRevisions
+export function commandAfterLoss(revision: Revision, recoveries: number): Uint8Array {
+  const block = Math.max(Math.floor((revision + headroom) / blockRevisions) + 1, recoveries)
+  const next = block * blockRevisions
   if (!Number.isSafeInteger(next + blockRevisions - 1)) {
     throw new KeelsonError('LIMIT_EXCEEDED', 'the metadata store was recovered from a lost quorum too often')
   }
   return encodeCommand({ type: 'raise', revision: next })
+}
+
+/**
+ * What a client's session is called outside of the group, above its place in the log: places of what is lost are used again, and a
+ * client that has one must not be taken for the client that has it now.
+ */
+export function sessionBlock(recoveries: number): number {
+  return recoveries * blockRevisions
+}
+
+/** The place in the log of a session by that name; undefined for one of before the last recovery. */
+export function placeOfSession(name: number, recoveries: number): number | undefined {
+  const place = name - sessionBlock(recoveries)
+  return place > 0 && place < blockRevisions ? place : undefined
 }
 
 /**

@@ -33,7 +33,7 @@ export type {
   ReplicaProgress,
 } from './group/group-types.ts'
 export { checkGroupLimits, defaultGroupLimits, type GroupLimits } from './group/limits.ts'
-export type { GroupReport } from './group/lost-quorum.ts'
+export { type FirstCommand, type GroupReport, recoveriesOf } from './group/lost-quorum.ts'
 export type { CommandResult } from './group/outcomes.ts'
 export type { RaftGroup } from './group/raft-group.ts'
 export type { Replacement } from './group/replacement.ts'

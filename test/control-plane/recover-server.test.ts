@@ -6,8 +6,16 @@ import {
   recoverServer,
   type StoppedServerOptions,
 } from '../../src/control-plane/index.ts'
+import { sleep } from '../../src/core/async.ts'
 import { utf8 } from '../../src/core/bytes.ts'
-import { ControllerEpoch, everything, type MetadataStore, RangeDirectory } from '../../src/metadata/index.ts'
+import { Leases } from '../../src/leases/index.ts'
+import {
+  ControllerEpoch,
+  everything,
+  type MetadataStore,
+  RangeDirectory,
+  SessionHolder,
+} from '../../src/metadata/index.ts'
 import type { GroupRecovery, GroupReport } from '../../src/raft/index.ts'
 import { memoryLog } from '../../src/storage/memory/index.ts'
 import { clusterId, greeting, Site, secret } from './support/site.ts'
@@ -132,6 +140,103 @@ suite('a control plane that has lost most of its servers', () => {
       assert.equal(await greeting(cp3.store), 'of the first')
       const { revision } = await cp3.store.range(everything, { limit: 1 })
       assert.ok(revision > lost)
+    })
+  })
+
+  test('can lose them again: the second recovery counts on behind the first one', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      await loseTwo(site)
+      await recover(site, 'cp3', [await reportOf(site, 'cp3')])
+      site.machine('cp3').restart()
+      await site.server('cp3', join({ seeds: ['cp1:1'], secret }))
+      for (const name of ['cp4', 'cp5']) await site.server(name, join({ seeds: ['cp3:1'], secret }))
+      const cp4 = site.machine('cp4').plane
+      assert.ok(cp4 !== undefined)
+      await site.until('three vote', () => cp4.status().group.configuration?.replicas.length === 3)
+      // What it has applied is on no disk yet, the first command of its recovery included.
+      site.machine('cp3').crash()
+      let lost: ControllerEpoch | undefined
+      await site.until('the others go on', async () => {
+        lost = await ControllerEpoch.acquire(cp4.store, 'of-the-host', 'lost').catch(() => undefined)
+        return lost !== undefined
+      })
+      for (const name of ['cp4', 'cp5']) site.machine(name).crash()
+      await recover(site, 'cp3', [await reportOf(site, 'cp3')])
+      site.machine('cp3').restart()
+      const { store } = await site.server('cp3', join({ seeds: ['cp4:1'], secret }))
+      let found: ControllerEpoch | undefined
+      await site.until('it serves', async () => {
+        found = await ControllerEpoch.acquire(store, 'of-the-host', 'found').catch(() => undefined)
+        return found !== undefined
+      })
+      assert.ok((found?.number ?? 0) > (lost?.number ?? 0), `${found?.number} after ${lost?.number}`)
+    })
+  })
+
+  test('does not take a client of what is lost for one that came afterwards', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      const seeds = ['cp1:1', 'cp2:1', 'cp3:1']
+      const put = async (store: MetadataStore, path: string): Promise<void> => {
+        await store.txn({ then: [{ type: 'put', key: utf8(path), value: utf8('!') }] })
+      }
+      await site.threeServers()
+      site.machine('cp3').crash()
+      const names = Array.from({ length: 12 }, (_, i) => i)
+      // Each opens a session with its first write, in the part of the log that is lost.
+      const old = await Promise.all(names.map((i) => site.client([...seeds, `old${i}:1`])))
+      for (const [i, { store }] of old.entries()) await put(store, `/old/${i}/1`)
+      for (const name of ['cp1', 'cp2']) site.machine(name).crash()
+      await recover(site, 'cp3', [await reportOf(site, 'cp3')])
+      site.machine('cp3').restart()
+      const cp3 = await site.server('cp3', join({ seeds: ['cp1:1'], secret }))
+      await site.until('it leads', () => cp3.duties !== undefined)
+      const young = await Promise.all(names.map((i) => site.client(['cp3:1', `young${i}:1`])))
+      for (const [i, { store }] of young.entries()) await put(store, `/young/${i}/1`)
+      for (const [i, { store }] of old.entries()) await put(store, `/old/${i}/2`)
+      for (const [i, { store }] of young.entries()) await put(store, `/young/${i}/2`)
+      for (const i of names) {
+        for (const path of [`/old/${i}/2`, `/young/${i}/1`, `/young/${i}/2`])
+          assert.ok((await cp3.store.get(utf8(path))) !== undefined, `${path} was acknowledged`)
+      }
+    })
+  })
+
+  test('ends the sessions that it knows: who holds a lease by one may have given it to another', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      await site.threeServers()
+      const seeds = ['cp1:1', 'cp2:1', 'cp3:1']
+      const join3 = async (name: string): Promise<Leases> => {
+        const { store } = await site.client([...seeds, `${name}:1`])
+        const holder = await SessionHolder.open({ env: site.env, store, holder: name, ttlMs: 120_000 })
+        return Leases.open({ env: site.env, store, holder: name, session: () => holder })
+      }
+      const [a, b] = [await join3('a'), await join3('b')]
+      await a.acquire('L')
+      const waiting = b.acquire('L')
+      const [cp1, cp3] = ['cp1', 'cp3'].map((name) => site.machine(name).plane)
+      await sleep(site.env.timers, 2_000)
+      await site.until(
+        'cp3 has all',
+        () => cp3?.status().group.appliedIndex === cp1?.status().group.commitIndex,
+      )
+      site.machine('cp3').crash()
+      await a.transfer('L', 'b')
+      const lost = await waiting
+      for (const name of ['cp1', 'cp2']) site.machine(name).crash()
+      await recover(site, 'cp3', [await reportOf(site, 'cp3')])
+      site.machine('cp3').restart()
+      const again = await site.server('cp3', join({ seeds: ['cp1:1'], secret }))
+      await site.until('it leads', () => again.duties !== undefined)
+      await site.until('b has heard that its session is over', () => b.current('L') === undefined)
+      const { store } = await site.client(['cp3:1', 'c:1'])
+      const holder = await SessionHolder.open({ env: site.env, store, holder: 'c', ttlMs: 120_000 })
+      const c = Leases.open({ env: site.env, store, holder: 'c', session: () => holder })
+      const found = await c.acquire('L')
+      assert.ok(found.sequence > lost.sequence)
+      assert.equal(b.current('L'), undefined)
     })
   })
 

@@ -58,8 +58,7 @@ function dispatch(state: MvccState, command: MetadataCommand): Uint8Array {
       advance(state, command.revision)
       return encodeOutcome(() => {})
     case 'raise':
-      // What the quorum that was lost has counted is above what this one knows, and must not be counted again.
-      if (command.revision > state.revision) state.raiseTo(command.revision)
+      raise(state, command.revision)
       return encodeOutcome(() => {})
     case 'verify':
       // The machine notes its hash at this place of the log; the state does not change.
@@ -216,6 +215,28 @@ function advance(state: MvccState, revision: Revision): void {
   if (state.versionCount > maximumLeftOver)
     throw new KeelsonError('LIMIT_EXCEEDED', 'the store holds too much history to be advanced: compact it')
   if (revision > state.revision) state.advanceTo(revision)
+}
+
+/**
+ * What the quorum that was lost has counted is above what this one knows, and must not be counted again. Who held something
+ * by a session may have given it away in what is lost, and another one may have it: nobody goes on under an old session.
+ */
+function raise(state: MvccState, revision: Revision): void {
+  // Each session ends in a revision of its own.
+  if (revision <= state.revision + state.sessionCount) {
+    throw new KeelsonError(
+      'CONFLICT',
+      `the store is at revision ${state.revision}, too near to ${revision}`,
+      {
+        retryable: false,
+      },
+    )
+  }
+  revoke(
+    state,
+    Array.from(state.sessions(), ({ sessionId }) => sessionId),
+  )
+  state.raiseTo(revision)
 }
 
 function grant(state: MvccState, holder: string, ttlMs: number): SessionId {

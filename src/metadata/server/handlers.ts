@@ -2,6 +2,8 @@ import { type CallOptions, deferred, onAbort } from '../../core/async.ts'
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import type { RangeResult } from '../../interfaces/metadata-store.ts'
+import { recoveriesOf } from '../../raft/index.ts'
+import { placeOfSession, sessionBlock } from '../lost-numbers.ts'
 import { encodeCommand, encodeTransactionCommand, type MetadataCommand } from '../mvcc/commands.ts'
 import type { MetadataStateMachine } from '../mvcc/state-machine.ts'
 import { openOutcome } from '../mvcc/wire.ts'
@@ -57,6 +59,7 @@ export type Handler = (body: Uint8Array, call: CallOptions) => Promise<Uint8Arra
 export class RequestHandlers {
   readonly #options: HandlerOptions
   readonly byMethod: ReadonlyMap<string, Handler>
+  #settledRecoveries: number | undefined
 
   constructor(options: HandlerOptions) {
     this.#options = options
@@ -68,7 +71,7 @@ export class RequestHandlers {
         methods.open,
         async (body, call) => {
           checkEmpty(body)
-          return encodeNumber(await group.openSession(call))
+          return encodeNumber((await group.openSession(call)) + sessionBlock(this.#recoveries()))
         },
       ],
       [
@@ -184,11 +187,22 @@ export class RequestHandlers {
     }
   }
 
+  /** How often the group was recovered from a lost quorum. That happens while it is stopped, so for who leads it is settled. */
+  #recoveries(): number {
+    if (this.#settledRecoveries !== undefined) return this.#settledRecoveries
+    const { group } = this.#options
+    const recoveries = recoveriesOf(group.status().recoveryGeneration)
+    if (group.token() !== undefined) this.#settledRecoveries = recoveries
+    return recoveries
+  }
+
   /** Writes of one client, which may have asked for some of them before: each has its own place in the session. */
   async #answerWrites(batch: Batch, writes: Write[], answers: BatchAnswer[]): Promise<void> {
-    const { clientSession: session, acknowledgedBelow } = batch
+    const { clientSession, acknowledgedBelow } = batch
     writes.sort((a, b) => a.sequence - b.sequence)
     try {
+      const session = placeOfSession(clientSession, this.#recoveries())
+      if (session === undefined) throw sessionOfThePast(clientSession)
       const results = await this.#options.group.proposeBatch(writes, { session, acknowledgedBelow })
       writes.forEach(({ place }, i) => {
         answers[place] = results[i] as BatchAnswer
@@ -224,5 +238,13 @@ export function handlerOf(handlers: RequestHandlers, method: string): Handler {
   throw new KeelsonError(
     'UNSUPPORTED',
     `a metadata server has no method ${method}; its release may be an older one`,
+  )
+}
+
+function sessionOfThePast(session: number): KeelsonError {
+  return new KeelsonError(
+    'SESSION_UNKNOWN',
+    `the client session ${session} is of before the store was recovered from a lost quorum; open a new one. What became of its commands is not known`,
+    { details: { session } },
   )
 }

@@ -41,6 +41,13 @@ export interface GroupReport {
   readonly configuration: Configuration | undefined
 }
 
+/**
+ * Makes the first command of a recovered group.
+ *
+ * @param recoveries how often the group was recovered, this time included
+ */
+export type FirstCommand = (recoveries: number) => Uint8Array
+
 /** How a group goes on after it lost its quorum. The same on every survivor that was given the same reports. */
 export interface RecoveryPlan {
   readonly groupId: GroupId
@@ -177,6 +184,11 @@ function refuseRivals(source: GroupReport, reports: readonly GroupReport[]): voi
 /** A recovery generation is the number of recoveries so far, times this, and what tells this one from any other. */
 const generationStep = 2 ** 32
 
+/** How often a group was recovered from a lost quorum, by its recovery generation. */
+export function recoveriesOf(generation: number): number {
+  return Math.floor(generation / generationStep)
+}
+
 /**
  * Recoveries that know nothing of each other must not make the same generation, or their histories would be taken for
  * one: another operator has other survivors, and one that was given up halfway had other reports. So a generation tells of
@@ -230,7 +242,7 @@ function asVoter({ replicaId, nodeId, incarnation, priority }: RaftMember): Raft
 export function recoveryWrite(
   plan: RecoveryPlan,
   report: GroupReport,
-  firstCommand?: () => Uint8Array,
+  firstCommand?: FirstCommand,
   countsFrom?: number,
 ): GroupWrite {
   const { groupId, recoveryGeneration, source, term, configurationIndex, configuration } = plan
@@ -238,7 +250,7 @@ export function recoveryWrite(
     const data = encodeConfiguration(configuration)
     const first = { index: configurationIndex, term, kind: entryKinds.configuration, data }
     if (firstCommand === undefined) return [first]
-    const command = encodeEnvelope(firstCommand(), 0, undefined, 0)
+    const command = encodeEnvelope(firstCommand(recoveriesOf(recoveryGeneration)), 0, undefined, 0)
     return [first, { index: configurationIndex + 1, term, kind: entryKinds.command, data: command }]
   }
   return {

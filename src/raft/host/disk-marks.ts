@@ -6,8 +6,8 @@ import type { LifeMark, Marks } from './host-messages.ts'
 
 const maximumPeers = 10_000
 
-/** More than a disk can have written since somebody else heard of it: one bad number must not end a node. */
-const incredible = 2 ** 40
+/** A petabyte more than this disk has is nothing that it ever wrote: one bad number must not end a node. */
+const incredible = 2 ** 50
 
 /**
  * Disks of a node that are kept, those that were heard of last: one that was replaced by an empty one may come back, and a

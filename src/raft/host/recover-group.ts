@@ -16,7 +16,13 @@ import { type ClusterId, checkName, type GroupId, type NodeId } from '../../mode
 import type { Configuration } from '../core/membership-types.ts'
 import { RaftCore } from '../core/raft.ts'
 import { readBookkeeping } from '../group/bookkeeping.ts'
-import { type GroupReport, planRecovery, type RecoveryPlan, recoveryWrite } from '../group/lost-quorum.ts'
+import {
+  type FirstCommand,
+  type GroupReport,
+  planRecovery,
+  type RecoveryPlan,
+  recoveryWrite,
+} from '../group/lost-quorum.ts'
 import { decodeGroupMetadata, type GroupMetadata } from '../group/metadata.ts'
 import { cutAfter, forgetApplied, recoverReplica, wholePart } from '../group/recovery.ts'
 import { supersededError } from '../group/refusals.ts'
@@ -55,7 +61,7 @@ export interface RecoverGroupOptions extends StoppedGroupOptions {
    * that must never be given out again (fencing tokens, say), and this is the place to raise them. Asked on the node of the
    * source alone, when its state machine is open. Give the same function on all survivors. Default: none
    */
-  readonly firstCommand?: () => Uint8Array
+  readonly firstCommand?: FirstCommand
 }
 
 /** What {@link recoverGroup} did, and what that may cost. */
@@ -124,7 +130,7 @@ export async function recoverGroup(options: RecoverGroupOptions): Promise<GroupR
     survivors: arrayOption<GroupReport>(objectOption(['replicaId'])),
     acceptDataLoss: booleanOption(false),
     confirm: stringOption({ fallback: 'nothing' }),
-    firstCommand: optional(functionOption<() => Uint8Array>()),
+    firstCommand: optional(functionOption<FirstCommand>()),
   })
   const { groupId, survivors, env, firstCommand } = checked
   checkAcknowledged(checked)

@@ -118,8 +118,7 @@ function play(model: NaiveModel, each: Step): readonly [command: MetadataCommand
     }
     case 'raise': {
       const revision = Math.max(0, model.revision + each.by)
-      model.raise(revision)
-      return [{ type: 'raise', revision }, undefined]
+      return [{ type: 'raise', revision }, model.raise(revision)]
     }
     case 'grant':
       return [{ type: 'grant', holder: 'h', ttlMs: 1000 }, model.grant('h', 1000)]

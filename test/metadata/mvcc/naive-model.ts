@@ -98,10 +98,12 @@ export class NaiveModel {
   }
 
   /** Goes on at another revision, with nothing to be read of what came before. */
-  raise(revision: number): void {
-    if (revision <= this.revision) return
+  raise(revision: number): string | undefined {
+    if (revision <= this.revision + this.sessions.size) return 'CONFLICT'
+    for (const session of this.sessions.keys()) this.revoke(session)
     while (this.revision < revision) this.worlds.push(this.now)
     this.compactRevision = revision
+    return undefined
   }
 
   /** What a revision changed, as text, in no particular order. */

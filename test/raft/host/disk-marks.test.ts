@@ -132,8 +132,8 @@ suite('a disk of which an older image came back', () => {
 
   test('is not suspected for a number that cannot be true', () => {
     const { own } = open(1, 10)
-    assert.equal(own.heard(peer, marks(4, 1, [mark(1, 11 + 2 ** 40), mark(9, 2 ** 53 - 1)])), undefined)
-    assert.ok(own.heard(peer, marks(4, 1, [mark(1, 10 + 2 ** 40)])) !== undefined)
+    assert.equal(own.heard(peer, marks(4, 1, [mark(1, 11 + 2 ** 50), mark(9, 2 ** 53 - 1)])), undefined)
+    assert.ok(own.heard(peer, marks(4, 1, [mark(1, 10 + 2 ** 50)])) !== undefined)
   })
 
   test('is not suspected where each life went on from the one before', () => {
