@@ -3,7 +3,7 @@ import { suite, test } from 'node:test'
 import { SeededRandom } from '../../src/core/random.ts'
 import type { SwimPacket } from '../../src/swim/core/output.ts'
 import type { SwimCore } from '../../src/swim/core/swim-core.ts'
-import { hear, makeCore, said } from './support/core.ts'
+import { alive, hear, makeCore, said } from './support/core.ts'
 
 const victim = 'victim:1'
 const members = 300
@@ -54,6 +54,20 @@ suite('packets that somebody recorded and sends on', () => {
     assert.ok(kinds.some((each) => each.startsWith('proof state')))
   })
 
+  test('one that comes back with an older release, which proves nothing, is told the view all the same', () => {
+    const seed = knowing('seed')
+    // Its last life, of this release, has left, at a version that the new one does not know.
+    hear(seed, 'm0', 0, alive('old', 5), { kind: 'left', nodeId: 'old', incarnation: 1, version: 6 })
+    seed.takeOutput()
+    const protocols = { minimum: 2, maximum: 3 }
+    const back = makeCore({}, { nodeId: 'old', address: 'old:1', incarnation: 2, protocols })
+    conversation(back, seed)
+    // It has heard how it is spoken of, and asks again under a version that counts.
+    conversation(back, seed)
+    assert.equal(seed.member('old')?.state, 'alive')
+    assert.equal(back.members().length, members + 2)
+  })
+
   test('each draws a datagram from a member that it was not for, and no view', () => {
     const newcomer = makeCore({}, { nodeId: 'new', address: 'new:1' })
     const packets = conversation(newcomer, knowing('seed'))
@@ -99,10 +113,11 @@ suite('packets that somebody recorded and sends on', () => {
     core.takeOutput()
     hear(core, 'a', 1, { kind: 'recall' })
     assert.deepEqual(core.takeOutput().packets, [])
-    hear(core, 'a', 2, { kind: 'offer', buckets: core.membership.table.buckets.slice(), clock: 0, news: 0 })
+    const buckets = core.membership.table.buckets.slice()
+    hear(core, 'a', 2, { kind: 'challenge', number: 7 }, { kind: 'offer', buckets, clock: 0, news: 0 })
     const { packets } = core.takeOutput()
     assert.equal(packets.length, 1)
-    const [demand] = packets[0]?.content.messages ?? []
+    const [, demand] = packets[0]?.content.messages ?? []
     assert.ok(demand?.kind === 'challenge')
     hear(core, 'a', 3, { kind: 'proof', number: demand.number }, { kind: 'recall' })
     assert.ok(core.takeOutput().packets.length >= 30)

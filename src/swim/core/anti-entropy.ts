@@ -200,11 +200,19 @@ export class AntiEntropy {
     return theirs !== undefined && theirs.maximum < proofProtocol
   }
 
-  /** Asks for a proof before a view is told. It costs no more than the question did. */
-  demandProof({ from, sender, challenge }: Asker, nowMs: number): void {
-    const messages: SwimMessage[] = [{ kind: 'challenge', number: this.#proofs.ask(nowMs) }]
-    if (challenge !== undefined) messages.unshift({ kind: 'proof', number: challenge })
-    this.#send(from, messages, sender)
+  /**
+   * Asks for a proof before a view is told. Who wants none repeated itself is of a release that can give none, or seems to be: it
+   * hears what is said about itself and no more, and is known for what it is as soon as it speaks up above that. Either costs
+   * no more than the question did.
+   */
+  demandProof({ from, sender, challenge }: Asker, about: readonly SwimMessage[], nowMs: number): void {
+    if (challenge !== undefined) {
+      const question = { kind: 'challenge', number: this.#proofs.ask(nowMs) } as const
+      this.#send(from, [{ kind: 'proof', number: challenge }, question], sender)
+    } else if (about.length > 0) {
+      // In the oldest protocol, whatever its last life spoke.
+      this.#send(from, about)
+    }
   }
 
   /** Proves that an offer of ours was made just now, by making it again. */

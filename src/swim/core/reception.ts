@@ -126,7 +126,7 @@ export class Reception {
         break
       case 'offer':
         rumours.witness(message.clock)
-        this.#onOffer(this.#askerOf(arrival), message, nowMs)
+        this.#onOffer(arrival, message)
         break
       case 'recall':
         this.#onRecall(this.#askerOf(arrival), nowMs)
@@ -180,12 +180,16 @@ export class Reception {
     return [membership.updateAbout(known)]
   }
 
-  #onOffer(asker: Asker, { buckets, news }: OfferMessage, nowMs: number): void {
+  #onOffer(arrival: Arrival, { buckets, news }: OfferMessage): void {
+    const { packet, nowMs } = arrival
+    const asker = this.#askerOf(arrival)
     const { membership, antiEntropy, rumours, send } = this.#parts
     const missesNews = news !== rumours.digest(nowMs)
     if (!missesNews && differingBuckets(membership.table.buckets, buckets) === 0) return
     if (!antiEntropy.mayBeTold(asker)) {
-      antiEntropy.demandProof(asker, nowMs)
+      // Whoever is held alive is probed, and hears it by that; it would take more bytes here than the question had.
+      const about = this.correction(packet).filter(({ kind }) => kind !== 'alive')
+      antiEntropy.demandProof(asker, about, nowMs)
       return
     }
     antiEntropy.onOffer(asker, buckets, nowMs)

@@ -257,8 +257,10 @@ export function runScenario(options: ScenarioOptions): Swarm {
     swarm.invariants.setFate(nodeId, 'removed')
   }
   scenario.beWell()
-  const teller = pick(random, swarm.running)
-  const listeners = swarm.runningCores()
+  // Who is leaving, and has not stopped yet, tells nothing and need not be told.
+  const present = scenario.present()
+  const teller = pick(random, present)
+  const listeners = present.map((nodeId) => swarm.core(nodeId))
   const name = scenario.tell(teller)
   swarm.run(settings.tuning.syncIntervalMs * 6 * (settings.size > 32 ? 3 : 1))
   swarm.invariants.checkTold(listeners, name)
