@@ -1,5 +1,6 @@
 import { KeelsonError } from '../../core/errors.ts'
 import type { JobContext, JobType } from '../../jobs/job-type.ts'
+import { numberAfter } from '../../metadata/index.ts'
 import type { NodeId } from '../../model/ids.ts'
 import type { ReplicaSetRecord, SetView } from './core/change.ts'
 import { type PrimaryProgress, PrimaryRules, type PrimaryStep } from './core/primary.ts'
@@ -225,7 +226,7 @@ class Reparenting {
       : { primary: progress.chosen, sequence: progress.sequence }
     const sequence =
       grant === undefined
-        ? record.sequence + 1
+        ? numberAfter(record.sequence, seen.readAt)
         : await grant(this.#work.name, first ? (to ?? state.change.to) : undefined, before, { signal })
     if (!Number.isSafeInteger(sequence) || sequence <= record.sequence)
       throw new KeelsonError(

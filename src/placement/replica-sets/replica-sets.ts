@@ -28,6 +28,8 @@ export interface StoredReplicaSet {
   readonly record: ReplicaSetRecord
   /** What a change of it compares. */
   readonly revision: Revision
+  /** Where the store was when it was read. */
+  readonly readAt: Revision
 }
 
 /** Why a replica set is changed. */
@@ -107,10 +109,11 @@ export class ReplicaSets {
   async get(name: string, options: CallOptions = {}): Promise<StoredReplicaSet | undefined> {
     const key = replicaSetKey(name)
     checkCall('get', options)
-    const entry = await this.#store.get(key, options)
+    const { entries, revision: readAt } = await this.#store.range({ key }, options)
+    const [entry] = entries
     return entry === undefined
       ? undefined
-      : { record: decodeReplicaSet(entry.value), revision: entry.modRevision }
+      : { record: decodeReplicaSet(entry.value), revision: entry.modRevision, readAt }
   }
 
   /**

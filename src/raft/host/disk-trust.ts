@@ -63,7 +63,9 @@ export class DiskTrust {
   found(knownBy: NodeId, mark: ForgottenMark): Promise<void> | undefined {
     const { forgetful, evidence, history } = this.#record
     const { life, position, settledFrom } = mark
-    if (forgetful && settledFrom <= (evidence?.settledFrom ?? 0)) return undefined
+    // Of a life that others have driven out by now less is known than when it was found out first.
+    if (forgetful && (life === evidence?.life || settledFrom <= (evidence?.settledFrom ?? 0)))
+      return undefined
     const { logger, clock } = this.#options.env
     const found = {
       knownBy,

@@ -155,6 +155,15 @@ suite('a member', () => {
     assert.deepEqual([restarted.epoch, restarted.sequence, restarted.isComplete], [2, 4, true])
   })
 
+  test('takes no other set of the epoch that it has', () => {
+    const member = new ReplicaSetMember('a', 1)
+    member.install(set.withCandidate('b', life('d')))
+    // Recovered without the epoch that this one has, the control plane makes another one of the same number.
+    assert.throws(() => member.install(set.withCandidate('b', life('e'))), { code: 'CONFLICT' })
+    member.install(set.withCandidate('b', life('d')))
+    assert.equal(member.epoch, 2)
+  })
+
   test('counts for reads only after it has taken over what was before, each time that it joins', () => {
     const next = set.withCandidate('c', life('d'))
     const candidate = new ReplicaSetMember('d', 1)

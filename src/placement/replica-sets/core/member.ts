@@ -87,7 +87,14 @@ export class ReplicaSetMember {
         `${this.nodeId} has lost the data with which it is a member: have another node take its place`,
         { details: { member: member.incarnation, here: this.incarnation } },
       )
-    if (set.epoch === this.epoch) return
+    if (set.epoch === this.epoch) {
+      if (this.#state.set === undefined || set.equals(this.#state.set)) return
+      throw new KeelsonError(
+        'CONFLICT',
+        `${this.nodeId} has another set of epoch ${set.epoch}: the control plane was recovered without it; stop all members, and make the set anew`,
+        { retryable: false },
+      )
+    }
     // There was nothing before the first epoch: who is a member since then has all of it.
     const { completeFor } = this.#state
     this.#state = { ...this.#state, set, completeFor: member?.joined === 1 ? 1 : completeFor }

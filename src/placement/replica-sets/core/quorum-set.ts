@@ -107,6 +107,28 @@ export class QuorumSet {
     return this.members.find((member) => member.nodeId === nodeId)
   }
 
+  /** Whether it is the same set in the same epoch. */
+  equals(other: QuorumSet): boolean {
+    const { epoch, slots, writeQuorum, readQuorum } = this
+    const same = (slot: readonly SetMember[], i: number): boolean => {
+      const others = other.slots[i] ?? []
+      return (
+        slot.length === others.length &&
+        slot.every(({ nodeId, incarnation, joined }, j) => {
+          const member = others[j]
+          return member?.nodeId === nodeId && member.incarnation === incarnation && member.joined === joined
+        })
+      )
+    }
+    return (
+      epoch === other.epoch &&
+      writeQuorum === other.writeQuorum &&
+      readQuorum === other.readQuorum &&
+      slots.length === other.slots.length &&
+      slots.every(same)
+    )
+  }
+
   /** Whether a node may be primary: a candidate may not, since it goes when the suspect is back. */
   mayLead(nodeId: NodeId): boolean {
     return this.slots.some((slot) => slot[0]?.nodeId === nodeId)
