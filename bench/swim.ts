@@ -1,4 +1,4 @@
-// What membership costs, and how well it tells the dead from the slow. All but `sockets` and `floor` runs in virtual time.
+// What membership costs, and how well it tells the dead from the slow: bench/swim/program.ts says what can be measured.
 //
 //   lifeguard   128 members of which some are held up: false positives and detection (Dadgar et al., 2018)
 //   rapid       a bootstrap of 2,000, crashes, and members that lose most of what is sent to them (Suresh et al., 2018)
@@ -9,7 +9,7 @@
 // `npm run bench -- swim --only lifeguard [--file results.jsonl] [--slice 1/4] [--minutes 30] [--repetitions 10]
 //   [--grid full|corners] [--configurations SWIM,Lifeguard] [--report]`
 // `npm run bench -- swim --only rapid [--cases bootstrap,crashes,loss,flip-flop] [--members 1000]`
-// `npm run bench -- swim --only scale [--members 100,1000] [--cases steady,crashes,joins,massacre,split]`
+// `npm run bench -- swim --only scale [--members 100,1000] [--cases steady,joins,massacre,split]`
 // `npm run bench -- swim --only sockets [--members 128] [--processes 16] [--settle 300]`
 // `npm run bench -- swim --only floor [--members 64]`
 //
@@ -18,23 +18,16 @@
 
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { commandLine } from './support/command-line.ts'
+import { swimProgram } from './swim/program.ts'
 import { socketFloor } from './swim/socket-floor.ts'
 import { sockets } from './swim/sockets.ts'
 
-const { values } = parseArgs({
-  strict: false,
-  options: {
-    only: { type: 'string', default: 'sockets' },
-    members: { type: 'string', default: '128' },
-    processes: { type: 'string', default: '16' },
-    settle: { type: 'string', default: '30' },
-  },
-})
-const wanted = String(values['only']).split(',')
+const { only, members, processes, settle } = commandLine(swimProgram)
+const size = Number(members[0] ?? 128)
 
 // What runs in virtual time lives with the simulator, among the tests.
-if (wanted.some((name) => name !== 'sockets' && name !== 'floor')) {
+if (only.some((name) => name !== 'sockets' && name !== 'floor')) {
   const program = fileURLToPath(new URL('../test/swim/experiments/main.js', import.meta.url))
   const options = [
     '--max-old-space-size=18000',
@@ -46,8 +39,5 @@ if (wanted.some((name) => name !== 'sockets' && name !== 'floor')) {
   const { status } = spawnSync(process.execPath, options, { stdio: 'inherit' })
   if (status !== 0) process.exitCode = status ?? 1
 }
-if (wanted.includes('floor')) await socketFloor(Number(values['members']))
-if (wanted.includes('sockets')) {
-  const { members, processes, settle } = values
-  await sockets(Number(members), Number(processes), Number(settle))
-}
+if (only.includes('floor')) await socketFloor(size)
+if (only.includes('sockets')) await sockets(size, processes, settle)

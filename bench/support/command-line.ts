@@ -19,14 +19,25 @@ export type Flag =
       readonly help: string
     }
   | { readonly type: 'toggle'; readonly help: string }
+  | ListFlag
+
+interface ListFlag {
+  readonly type: 'list'
+  /** The words that may be said; none for numbers of at least 1. */
+  readonly words: readonly string[]
+  readonly fallback: string
+  readonly help: string
+}
 
 type ValueOf<F> = F extends { readonly type: 'number' }
   ? number
   : F extends { readonly type: 'toggle' }
     ? boolean
-    : F extends { readonly fallback: infer Fallback }
-      ? string | Exclude<Fallback, string>
-      : never
+    : F extends { readonly type: 'list' }
+      ? readonly string[]
+      : F extends { readonly fallback: infer Fallback }
+        ? string | Exclude<Fallback, string>
+        : never
 
 /** What was said, or left to its default, by name. */
 export type Values<F extends Record<string, Flag>> = { readonly [K in keyof F]: ValueOf<F[K]> }
@@ -48,6 +59,11 @@ export function word<T extends string | undefined>(
   help: string,
 ): { readonly type: 'word'; readonly fallback: T; readonly takes: string; readonly help: string } {
   return { type: 'word', fallback, takes, help }
+}
+
+/** Some of these words, with commas in between; without words whole numbers of at least 1. */
+export function list(words: readonly string[], fallback: string, help: string): ListFlag {
+  return { type: 'list', words, fallback, help }
 }
 
 /** On, or off unless it is said. */
@@ -88,9 +104,10 @@ export function readCommandLine<const F extends Record<string, Flag>>(
   const names = [...Object.keys(program.flags), 'help']
   const { tokens } = parseArgs({ args: [...args], strict: false, tokens: true, options: optionsOf(program) })
   if (args.includes('--help')) return helpOf(program)
-  const values: Record<string, string | number | boolean | undefined> = {}
+  const values: Record<string, string | number | boolean | readonly string[] | undefined> = {}
   for (const [name, known] of Object.entries(program.flags))
-    values[name] = known.type === 'toggle' ? false : known.fallback
+    values[name] =
+      known.type === 'toggle' ? false : known.type === 'list' ? partsOf(known.fallback) : known.fallback
   for (const token of tokens) {
     if (token.kind === 'positional') return wrong(program, `what is '${token.value}' to say?`)
     if (token.kind !== 'option') continue
@@ -114,11 +131,16 @@ function optionsOf(program: Program<Record<string, Flag>>): Record<string, { typ
   return Object.fromEntries(entries)
 }
 
-function valueOf(name: string, known: Flag, given: string | undefined): string | number | boolean | Error {
+function valueOf(
+  name: string,
+  known: Flag,
+  given: string | undefined,
+): string | number | boolean | readonly string[] | Error {
   if (known.type === 'toggle') return given === undefined ? true : new Error(`--${name} takes no value`)
   // A value that begins with a dash belongs to the next option.
   if (given === undefined) return new Error(`--${name} takes a value`)
   if (known.type === 'word') return given
+  if (known.type === 'list') return listOf(name, known, given)
   const { whole, least } = known
   const value = Number(given)
   const fits = whole ? Number.isSafeInteger(value) : Number.isFinite(value)
@@ -126,15 +148,38 @@ function valueOf(name: string, known: Flag, given: string | undefined): string |
   return new Error(`--${name} takes a ${whole ? 'whole ' : ''}number of at least ${least}, not '${given}'`)
 }
 
+function listOf(name: string, { words }: ListFlag, given: string): readonly string[] | Error {
+  const parts = partsOf(given)
+  for (const part of parts) {
+    if (words.length === 0) {
+      if (!/^[1-9]\d{0,14}$/.test(part))
+        return new Error(`--${name} takes whole numbers of at least 1, not '${part}'`)
+    } else if (!words.includes(part)) return new Error(`--${name} takes ${words.join(',')}, not '${part}'`)
+  }
+  return parts.length > 0 ? parts : new Error(`--${name} takes a value`)
+}
+
+function partsOf(given: string): string[] {
+  return given.split(',').filter((part) => part !== '')
+}
+
 function wrong({ call }: Program<Record<string, Flag>>, problem: string): string {
   return `${problem} \`${call} --help\` lists what can be said`
 }
 
+function takesOf(known: Flag): string {
+  if (known.type === 'toggle') return ''
+  if (known.type === 'number') return ' N'
+  if (known.type === 'word') return ` ${known.takes}`
+  return known.words.length === 0 ? ' N,…' : ' WORD,…'
+}
+
 function helpOf({ call, about, flags }: Program<Record<string, Flag>>): string {
   const rows = Object.entries(flags).map(([name, known]) => {
-    const takes = known.type === 'toggle' ? '' : known.type === 'number' ? ' N' : ` ${known.takes}`
+    const takes = takesOf(known)
     const fallback = known.type === 'toggle' || (known.fallback ?? '') === '' ? '' : ` (${known.fallback})`
-    return [`--${name}${takes}`, `${known.help}${fallback}`] as const
+    const among = known.type === 'list' && known.words.length > 0 ? `: ${known.words.join(', ')}` : ''
+    return [`--${name}${takes}`, `${known.help}${among}${fallback}`] as const
   })
   const width = Math.max(...rows.map(([option]) => option.length))
   return [

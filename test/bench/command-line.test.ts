@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { amount, readCommandLine, toggle, wholeNumber, word } from '../../bench/support/command-line.ts'
+import { amount, list, readCommandLine, toggle, wholeNumber, word } from '../../bench/support/command-line.ts'
 
 const program = {
   call: 'npm run thing --',
@@ -11,13 +11,35 @@ const program = {
     store: word('segments', 'segments|level', 'where'),
     file: word(undefined, 'FILE', 'to write to'),
     record: toggle('keeps what was found'),
+    only: list(['one', 'two'], 'one', 'what'),
+    sizes: list([], '', 'of what'),
   },
 }
 
 describe('what a program is told', () => {
   it('is what was said, and the defaults of the rest', () => {
     const values = readCommandLine(program, ['--seeds', '7', '--record'])
-    assert.deepEqual(values, { seeds: 7, hours: 1, store: 'segments', file: undefined, record: true })
+    assert.deepEqual(values, {
+      seeds: 7,
+      hours: 1,
+      store: 'segments',
+      file: undefined,
+      record: true,
+      only: ['one'],
+      sizes: [],
+    })
+  })
+
+  it('may be several things at once', () => {
+    const values = readCommandLine(program, ['--only', 'one,two', '--sizes', '100,1000'])
+    assert.ok(typeof values !== 'string')
+    assert.deepEqual(
+      [values.only, values.sizes],
+      [
+        ['one', 'two'],
+        ['100', '1000'],
+      ],
+    )
   })
 
   for (const [args, problem] of [
@@ -27,6 +49,9 @@ describe('what a program is told', () => {
     [['--seeds', '1.5'], /a whole number/],
     [['--hours', '-1'], /--hours takes a/],
     [['--seeds'], /--seeds takes a value/],
+    [['--only', 'one,three'], /--only takes one,two, not 'three'/],
+    [['--only', ','], /--only takes a value/],
+    [['--sizes', '100,0'], /--sizes takes whole numbers of at least 1, not '0'/],
     [['--record=yes'], /--record takes no value/],
     [['seven'], /what is 'seven' to say\?/],
   ] as const) {

@@ -64,8 +64,9 @@ interface Result extends Run {
 
 export interface LifeguardOptions {
   readonly file: string
-  /** `k/n`: the k-th of n slices. */
-  readonly slice: string
+  /** Makes the `part`-th of `parts` slices, from 1 on. */
+  readonly part: number
+  readonly parts: number
   readonly minutes: number
   readonly repetitions: number
   readonly only: readonly string[]
@@ -101,7 +102,7 @@ function keyOf({ configuration, concurrency, durationMs, intervalMs, repetition 
 /** Runs what is not in the file yet. Each result is a line of JSON, so that it can be stopped at any time. */
 export function lifeguard(options: LifeguardOptions): void {
   const { file, minutes } = options
-  const [part, parts] = options.slice.split('/').map(Number) as [number, number]
+  const { part, parts } = options
   const before = readResults(file)
   const done = new Set(before.map(keyOf))
   const undisturbed = new Map(before.filter(sameForAll).map((result) => [pointOf(result), result]))

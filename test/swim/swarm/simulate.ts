@@ -8,8 +8,8 @@
 import { writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { isMainThread, parentPort } from 'node:worker_threads'
+import { commandLine, toggle, wholeNumber } from '../../../bench/support/command-line.ts'
 import { runSeeds } from '../../support/seed-workers.ts'
 import { type Breach, breachOf, type Catch, hunt, mistakes } from './hunt.ts'
 import { recordedSeeds } from './recorded-seeds.ts'
@@ -39,26 +39,19 @@ function perform(task: Task): Report {
 }
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      seeds: { type: 'string', default: '100' },
-      first: { type: 'string', default: '1' },
-      workers: { type: 'string', default: String(availableParallelism()) },
-      trace: { type: 'boolean', default: false },
-      mutants: { type: 'boolean', default: false },
-      record: { type: 'boolean', default: false },
+  const values = commandLine({
+    call: 'npm run simulate:swim --',
+    about: 'Runs swarms of SWIM cores in virtual time, one seed after the other, and checks every invariant.',
+    flags: {
+      seeds: wholeNumber(100, 'how many'),
+      first: wholeNumber(1, 'the first of them'),
+      workers: wholeNumber(availableParallelism(), 'that share them'),
+      trace: toggle('prints the first seed in full'),
+      mutants: toggle('plants one mistake after the other and lets the seeds look for it'),
+      record: toggle('with --mutants: writes down which seed found which'),
     },
   })
-  const [seeds, first, workers] = [values.seeds, values.first, values.workers].map(Number) as [
-    number,
-    number,
-    number,
-  ]
-  for (const [name, value] of Object.entries({ seeds, first, workers })) {
-    if (Number.isSafeInteger(value) && value > 0) continue
-    console.error(`--${name} takes a positive integer`)
-    return 2
-  }
+  const { seeds, first, workers } = values
   const program = new URL(import.meta.url)
   if (values.trace) {
     runScenario({ seed: first, onLine: (line) => console.log(line) })
