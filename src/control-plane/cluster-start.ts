@@ -8,6 +8,7 @@ import {
   optional,
   wordOption,
 } from '../core/options.ts'
+import type { Revision } from '../interfaces/metadata-store.ts'
 import { type FoundingId, idOption } from '../model/ids.ts'
 import { addressOption } from '../transport/addresses.ts'
 
@@ -24,6 +25,8 @@ export type ClusterStart =
       readonly others: readonly string[]
       /** The founding of a cluster whose servers are all lost; undefined for a new one. */
       readonly founding: FoundingId | undefined
+      /** With `founding`: the latest revision that is known of the lost cluster. */
+      readonly revision: Revision | undefined
       /** What servers show each other to be let in; at least 16 characters, the same on every server. */
       readonly secret: string
     }
@@ -54,6 +57,21 @@ const bootstrapChecks: OptionChecks<Omit<Bootstrap, 'type'>> = {
   others: arrayOption(addressOption, { max: 64, fallback: [] }),
   secret: secretOption,
   founding: optional(idOption),
+  revision: optional(idOption),
+}
+
+function checkFounding(
+  { founding, revision }: Omit<Bootstrap, 'type'>,
+  refuse: (problem: string) => never,
+): void {
+  if (founding !== undefined && revision === undefined) {
+    refuse(
+      'founding needs the revision of the backup beside it, or the new servers would count from the beginning and give out epochs and sessions of the lost ones again',
+    )
+  }
+  if (revision !== undefined && founding === undefined) {
+    refuse('revision is that of a lost cluster, so it needs the founding of that cluster beside it')
+  }
 }
 
 const joinChecks: OptionChecks<Omit<Join, 'type'>> = {
@@ -69,7 +87,12 @@ export const clusterOption: OptionCheck<ClusterStart> = (value, name) => {
   )
   return type === 'join'
     ? checkOptions<Join>(name, value, { type: wordOption(['join']), ...joinChecks })
-    : checkOptions<Bootstrap>(name, value, { type: wordOption(['bootstrap']), ...bootstrapChecks })
+    : checkOptions<Bootstrap>(
+        name,
+        value,
+        { type: wordOption(['bootstrap']), ...bootstrapChecks },
+        checkFounding,
+      )
 }
 
 /**
@@ -92,15 +115,18 @@ export const clusterOption: OptionCheck<ClusterStart> = (value, name) => {
  * @param options.secret what other servers must show to join
  * @param options.founding only to bring back a cluster of which every server is lost, with a backup: the founding that its
  *   nodes remember (`status().founding`, or the details of their `FOREIGN_CLUSTER`), so that they take this one for theirs
+ * @param options.revision with `founding`: the revision of the backup (`importBackup` says it, and so does the name that you should
+ *   give it), or any later one that is known of the lost cluster. This one counts on far behind it, so that no epoch, session or
+ *   sequence of a lease is given out a second time; `importBackup` then brings the keys back
  * @throws KeelsonError `INVALID_OPTION`
  */
 export function bootstrap(options: {
   readonly others?: readonly string[]
   readonly secret: string
   readonly founding?: FoundingId
+  readonly revision?: Revision
 }): ClusterStart {
-  const { others, secret, founding } = checkOptions('bootstrap', options, bootstrapChecks)
-  return { type: 'bootstrap', others, secret, founding }
+  return { type: 'bootstrap', ...checkOptions('bootstrap', options, bootstrapChecks, checkFounding) }
 }
 
 /**

@@ -2,7 +2,7 @@ import { type CallOptions, onAbort } from '../core/async.ts'
 import { utf8 } from '../core/bytes.ts'
 import { KeelsonError } from '../core/errors.ts'
 import type { PeerIdentity, Transport } from '../interfaces/transport.ts'
-import type { MetadataStateMachine } from '../metadata/index.ts'
+import { type MetadataStateMachine, refoundingAfter } from '../metadata/index.ts'
 import type { FoundingId } from '../model/ids.ts'
 import type { RaftGroup, RaftHost } from '../raft/index.ts'
 import { type ByteLevel, byteEncodings } from '../storage/level/database.ts'
@@ -113,7 +113,8 @@ export async function beginGroup(
       incarnation: self.incarnation,
       role: 'voter',
     } as const
-    const group = await rafts.bootstrap(metadataGroupId, { ...setup, replicas: [replica] })
+    const refounding = cluster.revision === undefined ? undefined : refoundingAfter(cluster.revision)
+    const group = await rafts.bootstrap(metadataGroupId, { ...setup, replicas: [replica], refounding })
     parts.transport.belongTo(foundingOf(cluster, self))
     return group
   }

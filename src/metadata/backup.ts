@@ -97,7 +97,8 @@ export async function* exportBackup(
  * a second run after an interrupted one does no harm.
  *
  * Into an empty store of a *new* cluster that takes the place of the old one, advance its revision first, well beyond
- * `revision` of the backup (`MetadataServer.advance`): epochs and session ids are revisions, and must not repeat.
+ * `revision` of the backup (`bootstrap({ secret, founding, revision })` of a control plane does that, `MetadataServer.advance` on a
+ * server of your own): epochs and session ids are revisions, and must not repeat.
  *
  * @throws KeelsonError `CORRUPTION` (what came before the damaged chunk is written), `FORMAT_VERSION`, and as
  *   {@link MetadataStore.txn}

@@ -31,6 +31,21 @@ export function commandAfterLoss(revision: Revision, recoveries: number): Uint8A
   return encodeCommand({ type: 'raise', revision: next })
 }
 
+/** Blocks that the founding of a store leaves out which takes the place of one that is lost: recoveries since its backup. */
+const skippedBlocks = 15
+
+/**
+ * How a metadata store begins that takes the place of one of which nothing is left but a backup: it counts on in a block of
+ * revisions that the lost one never came to.
+ *
+ * @param revision of the backup, or any later one that is known of the lost store
+ * @throws KeelsonError `LIMIT_EXCEEDED` as {@link commandAfterLoss}
+ */
+export function refoundingAfter(revision: Revision): { recoveries: number; firstCommand: Uint8Array } {
+  const recoveries = Math.floor((revision + headroom) / blockRevisions) + 1 + skippedBlocks
+  return { recoveries, firstCommand: commandAfterLoss(revision, recoveries) }
+}
+
 /**
  * What a client's session is called outside of the group, above its place in the log: places of what is lost are used again, and a
  * client that has one must not be taken for the client that has it now.

@@ -36,6 +36,7 @@ export { checkGroupLimits, defaultGroupLimits, type GroupLimits } from './group/
 export { type FirstCommand, type GroupReport, recoveriesOf } from './group/lost-quorum.ts'
 export type { CommandResult } from './group/outcomes.ts'
 export type { RaftGroup } from './group/raft-group.ts'
+export type { Refounding } from './group/refounding.ts'
 export type { Replacement } from './group/replacement.ts'
 export {
   type AppliedState,
@@ -43,7 +44,7 @@ export {
   readAppliedState,
   splitBookkeeping,
 } from './group/split-state.ts'
-export { type RaftHostOptions, raftHostDefaults } from './host/options.ts'
+export { type BootstrapSetup, type RaftHostOptions, raftHostDefaults } from './host/options.ts'
 export { RaftHost, type RaftHostEvents } from './host/raft-host.ts'
 export {
   type GroupRecovery,

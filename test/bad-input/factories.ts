@@ -347,7 +347,7 @@ export const factories: readonly Factory[] = [
   },
   {
     name: 'bootstrap',
-    options: { others: array, secret: must('text'), founding: { kind: 'id' } },
+    options: { others: array, secret: must('text'), founding: { kind: 'id' }, revision: { kind: 'id' } },
     valid: () => ({ secret }),
     make: (options) => bootstrap(options as never),
   },
@@ -359,7 +359,13 @@ export const factories: readonly Factory[] = [
   },
   {
     name: 'the cluster of ControlPlane.open that is begun',
-    options: { type: must('word'), others: array, secret: must('text'), founding: { kind: 'id' } },
+    options: {
+      type: must('word'),
+      others: array,
+      secret: must('text'),
+      founding: { kind: 'id' },
+      revision: { kind: 'id' },
+    },
     valid: () => ({ type: 'bootstrap', others: [], secret }),
     make: (cluster) => openPlane({ cluster }),
   },

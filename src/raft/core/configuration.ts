@@ -189,11 +189,12 @@ export interface BootstrapState {
  * that the ids of the first members (which are not above the last index) are never minted again. They have term 1, in
  * which there is no election, and count as committed.
  *
+ * @param generation of the configuration
  * @throws KeelsonError `INVALID_ARGUMENT`
  */
-export function bootstrapState(replicas: readonly RaftMember[]): BootstrapState {
+export function bootstrapState(replicas: readonly RaftMember[], generation = 1): BootstrapState {
   const sorted = replicas.slice().sort((a, b) => a.replicaId - b.replicaId)
-  const configuration = makeConfiguration(1, sorted)
+  const configuration = makeConfiguration(generation, sorted)
   const problem = configurationProblem(configuration)
   if (problem !== undefined) {
     throw new KeelsonError('INVALID_ARGUMENT', `the configuration of a bootstrap ${problem}`)

@@ -182,7 +182,7 @@ function refuseRivals(source: GroupReport, reports: readonly GroupReport[]): voi
 }
 
 /** A recovery generation is the number of recoveries so far, times this, and what tells this one from any other. */
-const generationStep = 2 ** 32
+export const generationStep: number = 2 ** 32
 
 /** How often a group was recovered from a lost quorum, by its recovery generation. */
 export function recoveriesOf(generation: number): number {
@@ -250,8 +250,7 @@ export function recoveryWrite(
     const data = encodeConfiguration(configuration)
     const first = { index: configurationIndex, term, kind: entryKinds.configuration, data }
     if (firstCommand === undefined) return [first]
-    const command = encodeEnvelope(firstCommand(recoveriesOf(recoveryGeneration)), 0, undefined, 0)
-    return [first, { index: configurationIndex + 1, term, kind: entryKinds.command, data: command }]
+    return [first, commandEntry(configurationIndex + 1, term, firstCommand(recoveriesOf(recoveryGeneration)))]
   }
   return {
     groupId,
@@ -263,6 +262,11 @@ export function recoveryWrite(
       ...(countsFrom === undefined ? {} : { countsFrom }),
     }),
   }
+}
+
+/** A command that no client proposed. */
+export function commandEntry(index: number, term: number, command: Uint8Array): LogEntry {
+  return { index, term, kind: entryKinds.command, data: encodeEnvelope(command, 0, undefined, 0) }
 }
 
 function refuse(problem: string): never {

@@ -9,6 +9,7 @@ import type { RestoredState } from '../core/types.ts'
 import { type GroupBookkeeping, readBookkeeping } from '../group/bookkeeping.ts'
 import { encodeGroupMetadata, type GroupMetadata, newMetadata } from '../group/metadata.ts'
 import type { Peer } from '../group/peers.ts'
+import { type Refounding, refoundedState } from '../group/refounding.ts'
 
 /** What a replica starts with that this node did not have before. */
 export interface Beginning {
@@ -23,6 +24,7 @@ export interface Beginning {
  * The first replica of a new group on this node.
  *
  * @param pledgeMs the longest that it may pledge itself for
+ * @param refounding where the group takes the place of one that is lost
  * @throws KeelsonError `INVALID_ARGUMENT`
  */
 export function firstReplica(
@@ -30,9 +32,13 @@ export function firstReplica(
   self: Peer,
   replicas: readonly ReplicaDescriptor[],
   pledgeMs: number,
+  refounding: Refounding | undefined,
 ): Omit<Beginning, 'stored'> {
-  const { entries, hardState } = bootstrapState(replicas)
-  if (replicas.length !== entries.length) {
+  const { entries, hardState, recoveryGeneration } =
+    refounding === undefined
+      ? { ...bootstrapState(replicas), recoveryGeneration: 0 }
+      : refoundedState(groupId, replicas, refounding)
+  if (replicas.some(({ replicaId }) => replicaId > replicas.length)) {
     throw new KeelsonError(
       'INVALID_ARGUMENT',
       'the first replicas of a group have the ids 1 to n; number them so',
@@ -47,7 +53,7 @@ export function firstReplica(
       `the first replicas of group ${groupId} do not name this node, ${self.nodeId} in incarnation ${self.incarnation}; name it, or await the group here`,
     )
   }
-  const metadata = newMetadata(own.replicaId, 0, 0, pledgeMs)
+  const metadata = newMetadata(own.replicaId, recoveryGeneration, 0, pledgeMs)
   return {
     metadata,
     restored: { hardState, entries, compacted: { index: 0, term: 0 }, appliedIndex: 0 },

@@ -2,7 +2,6 @@ import { KeelsonError } from '../../core/errors.ts'
 import type { RecoveredGroup } from '../../interfaces/log-store.ts'
 import type { StateMachine } from '../../interfaces/state-machine.ts'
 import type { PeerIdentity } from '../../interfaces/transport.ts'
-import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import type { GroupId, NodeId } from '../../model/ids.ts'
 import { longestPledgeMs } from '../core/options.ts'
 import { RaftCore } from '../core/raft.ts'
@@ -32,7 +31,13 @@ import {
 } from './group-beginnings.ts'
 import type { HostMessage } from './host-messages.ts'
 import type { LogGate } from './log-gate.ts'
-import { type CheckedHostOptions, checkBootstrap, checkDestruction, checkSetup } from './options.ts'
+import {
+  type BootstrapSetup,
+  type CheckedHostOptions,
+  checkBootstrap,
+  checkDestruction,
+  checkSetup,
+} from './options.ts'
 import type { Outbox } from './outbox.ts'
 import type { SnapshotTransfers } from './snapshot-transfers.ts'
 import { type StoredGroup, StoredGroups } from './stored-groups.ts'
@@ -110,14 +115,11 @@ export class HostedGroups {
     return this.#stored.report((groupId) => this.#replicas.get(groupId)?.metadata)
   }
 
-  async bootstrap(
-    groupId: GroupId,
-    setup: { readonly replicas: readonly ReplicaDescriptor[]; readonly stateMachine: StateMachine },
-  ): Promise<RaftGroup> {
+  async bootstrap(groupId: GroupId, setup: BootstrapSetup): Promise<RaftGroup> {
     return this.#exclusively(groupId, async () => {
-      const { replicas, stateMachine } = checkBootstrap(setup)
+      const { replicas, stateMachine, refounding } = checkBootstrap(setup)
       this.#checkUnknown(groupId, 'a second bootstrap would make a second history. Open the group instead')
-      const first = firstReplica(groupId, this.#self, replicas, this.#pledgeMs)
+      const first = firstReplica(groupId, this.#self, replicas, this.#pledgeMs, refounding)
       return this.#begin(groupId, stateMachine, async () => {
         return { ...first, stored: await openNewMachine(groupId, stateMachine) }
       })

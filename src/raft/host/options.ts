@@ -1,3 +1,4 @@
+import { checkBytes } from '../../core/arguments.ts'
 import type { Environment } from '../../core/environment.ts'
 import {
   arrayOption,
@@ -23,6 +24,7 @@ import { checkRaftOptions, defaultRaftOptions } from '../core/options.ts'
 import type { RaftOptions } from '../core/types.ts'
 import { maximumEnvelopeBytes } from '../group/envelope.ts'
 import { checkGroupLimits, type GroupLimits } from '../group/limits.ts'
+import { maximumRecoveries, type Refounding } from '../group/refounding.ts'
 
 /** Options of {@link RaftHost.open}. */
 export interface RaftHostOptions {
@@ -142,14 +144,28 @@ const stateMachineOption = objectOption<StateMachine>([
   'close',
 ])
 
-/** What {@link RaftHost.bootstrap} is given beside the group. @throws KeelsonError `INVALID_OPTION` */
-export function checkBootstrap(setup: unknown): {
+const refoundingOption: OptionCheck<Refounding> = (value, name) =>
+  checkOptions<Refounding>(name, value, {
+    recoveries: integerOption({ min: 1, max: maximumRecoveries }),
+    firstCommand: (bytes, option) => checkBytes(bytes, option),
+  })
+
+/** What {@link RaftHost.bootstrap} makes a group of. */
+export interface BootstrapSetup {
+  /** All first members, whose ids are 1 to n; the same on each of them. */
   readonly replicas: readonly ReplicaDescriptor[]
+  /** This node's state machine, which must be new. */
   readonly stateMachine: StateMachine
-} {
-  return checkOptions('RaftHost.bootstrap', setup, {
+  /** Where the group takes the place of one of which no replica is left. Default: it is a new one. */
+  readonly refounding?: Refounding | undefined
+}
+
+/** What {@link RaftHost.bootstrap} is given beside the group. @throws KeelsonError `INVALID_OPTION` */
+export function checkBootstrap(setup: unknown): BootstrapSetup {
+  return checkOptions<BootstrapSetup>('RaftHost.bootstrap', setup, {
     replicas: arrayOption(objectOption<ReplicaDescriptor>(), { min: 1 }),
     stateMachine: stateMachineOption,
+    refounding: optional(refoundingOption),
   })
 }
 

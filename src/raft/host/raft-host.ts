@@ -4,7 +4,6 @@ import { Events } from '../../core/events.ts'
 import type { LogStore } from '../../interfaces/log-store.ts'
 import type { StateMachine } from '../../interfaces/state-machine.ts'
 import type { Channel } from '../../interfaces/transport.ts'
-import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import type { GroupId, Incarnation, NodeId } from '../../model/ids.ts'
 import { ConfigurationPool } from '../core/configuration-pool.ts'
 import { longestPledgeMs } from '../core/options.ts'
@@ -22,6 +21,7 @@ import { LogGate } from './log-gate.ts'
 import { NodeBeats } from './node-beats.ts'
 import { NodeLiveness } from './node-liveness.ts'
 import {
+  type BootstrapSetup,
   type CheckedHostOptions,
   checkHostOptions,
   checkPorts,
@@ -223,10 +223,7 @@ export class RaftHost implements AsyncDisposable {
    * @throws KeelsonError `ALREADY_BOOTSTRAPPED` when this node has the group or had it, `QUARANTINED` when its disk forgot
    * what it had, `INVALID_ARGUMENT`, `CLOSED`, `STORE_POISONED`
    */
-  async bootstrap(
-    groupId: GroupId,
-    setup: { readonly replicas: readonly ReplicaDescriptor[]; readonly stateMachine: StateMachine },
-  ): Promise<RaftGroup> {
+  async bootstrap(groupId: GroupId, setup: BootstrapSetup): Promise<RaftGroup> {
     return this.#hosted.bootstrap(groupId, setup)
   }
 
