@@ -1,5 +1,6 @@
 import { KeelsonError } from '../core/errors.ts'
 import type { Revision } from '../interfaces/metadata-store.ts'
+import type { Refounding } from '../raft/index.ts'
 import { encodeCommand } from './mvcc/commands.ts'
 
 // A store that was recovered from a lost quorum may have counted further than those know that are left. Whatever it counts
@@ -41,7 +42,7 @@ const skippedBlocks = 15
  * @param revision of the backup, or any later one that is known of the lost store
  * @throws KeelsonError `LIMIT_EXCEEDED` as {@link commandAfterLoss}
  */
-export function refoundingAfter(revision: Revision): { recoveries: number; firstCommand: Uint8Array } {
+export function refoundingAfter(revision: Revision): Refounding {
   const recoveries = Math.floor((revision + headroom) / blockRevisions) + 1 + skippedBlocks
   return { recoveries, firstCommand: commandAfterLoss(revision, recoveries) }
 }
