@@ -5,6 +5,7 @@
 
 import { spawnSync } from 'node:child_process'
 import {
+  chmodSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -20,7 +21,7 @@ import { fileURLToPath } from 'node:url'
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 process.chdir(root)
 
-const { name, exports, dependencies } = JSON.parse(readFileSync('package.json', 'utf8'))
+const { name, exports, dependencies, bin } = JSON.parse(readFileSync('package.json', 'utf8'))
 const folder = mkdtempSync(join(tmpdir(), `${name}-package-`))
 let failed = false
 try {
@@ -70,6 +71,7 @@ try {
     console.log('all ' + names.length + ' subpaths can be imported')`,
   )
   run(process.execPath, [script])
+  checkCommands(join(modules, name), folder)
 } catch (error) {
   failed = true
   console.error(error instanceof Error ? error.message : error)
@@ -87,6 +89,35 @@ function run(command, argumentList, { capture = false } = {}) {
   if (result.status !== 0)
     throw new Error(`failed: ${[command, ...argumentList].join(' ').replaceAll(`${root}/`, '')}`)
   return result.stdout
+}
+
+/** The commands run where an installation has them, by a link as npm makes it, and say what is wrong in one line. */
+function checkCommands(installed, working) {
+  for (const [command, file] of Object.entries(bin)) {
+    const link = join(working, command)
+    symlinkSync(join(installed, file), link)
+    // So does whoever installs a package.
+    chmodSync(link, 0o755)
+    const asked = (...words) => spawnSync(link, words, { cwd: working, encoding: 'utf8' })
+    const help = asked('--help')
+    if (help.status !== 0 || !help.stdout.includes(`${command} inspect`))
+      throw new Error(`${command} --help ended with ${help.status ?? help.error}: ${help.stderr}`)
+    const log = `segments:${join(working, 'nothing')}`
+    const wrong = asked(
+      'inspect',
+      '--cluster',
+      'c',
+      '--node',
+      'n',
+      '--log',
+      log,
+      '--database',
+      join(working, 'none'),
+    )
+    if (wrong.status === 0 || wrong.stderr.trim().split('\n').length !== 1)
+      throw new Error(`${command} inspect of nothing ended with ${wrong.status}: ${wrong.stderr}`)
+    console.log(`${command} runs as installed: ${wrong.stderr.trim()}`)
+  }
 }
 
 function compareOutputs(published, tested) {
