@@ -103,6 +103,59 @@ suite('a control plane that has lost most of its servers', () => {
     })
   })
 
+  test('gives a controller whose epoch is of before no id a second time', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      await site.threeServers()
+      const [cp1, cp3] = ['cp1', 'cp3'].map((name) => site.machine(name).plane)
+      const { store } = await site.client(['cp1:1', 'cp2:1', 'cp3:1', 'host:1'])
+      const epoch = await ControllerEpoch.acquire(store, 'of-the-host', 'host')
+      await site.until(
+        'cp3 has it',
+        () => cp3?.status().group.appliedIndex === cp1?.status().group.commitIndex,
+      )
+      site.machine('cp3').crash()
+      const lost = await new RangeDirectory(store).reserveIds(epoch, 1_000)
+      for (const name of ['cp1', 'cp2']) site.machine(name).crash()
+      await recover(site, 'cp3', [await reportOf(site, 'cp3')])
+      site.machine('cp3').restart()
+      await site.server('cp3', join({ seeds: ['cp1:1'], secret }))
+      let found: number | undefined
+      await site.until('it serves', async () => {
+        found = await new RangeDirectory(store).reserveIds(epoch).catch(() => undefined)
+        return found !== undefined
+      })
+      assert.ok((found ?? 0) >= lost + 1_000, `id ${found} after those from ${lost} on`)
+    })
+  })
+
+  test('gives its nodes new epochs, above all that are lost', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      await site.threeServers()
+      const seeds = ['cp1:1', 'cp2:1', 'cp3:1']
+      const agent = await site.agent('db1', seeds, await site.token('cp1'))
+      agent.serve({ ranges: { reconcile: async () => {}, observe: () => [] } })
+      await site.until('the node has an epoch', () => agent.live)
+      const [cp1, cp3] = ['cp1', 'cp3'].map((name) => site.machine(name).plane)
+      await site.until(
+        'cp3 has it',
+        () => cp3?.status().group.appliedIndex === cp1?.status().group.commitIndex,
+      )
+      site.machine('cp3').crash()
+      assert.ok(cp1 !== undefined)
+      const lost = await cp1.store.grantSession('db2', 60_000)
+      for (const name of ['cp1', 'cp2']) site.machine(name).crash()
+      await recover(site, 'cp3', [await reportOf(site, 'cp3')])
+      site.machine('cp3').restart()
+      const plane = await site.server('cp3', join({ seeds: ['cp1:1'], secret }))
+      await site.until('the node has an epoch above', () => agent.live && (agent.epoch ?? 0) > lost)
+      const alive = (): boolean =>
+        plane.status().nodes.some(({ nodeId, liveness }) => nodeId === 'db1' && liveness === 'live')
+      await site.until('its controllers count on the node again', alive)
+    })
+  })
+
   test('has whoever has read what is lost read anew', async () => {
     const site = new Site()
     await site.run(async () => {

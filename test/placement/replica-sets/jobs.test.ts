@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { text } from '../../../src/core/bytes.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
+import type { MetadataStore } from '../../../src/interfaces/index.ts'
 import type { Job } from '../../../src/jobs/index.ts'
 import { QuorumSet } from '../../../src/placement/index.ts'
 import type { StoreFault } from '../../support/faulty-store.ts'
@@ -23,6 +25,34 @@ suite('a planned change of primary', () => {
     await world.advance(500)
     const values = world.host.node('f').records.map(({ value }) => value)
     assert.deepEqual(values, ['', 'one', '', 'two'])
+    await world.close()
+  })
+
+  test('in a store that was recovered from a lost quorum counts on in another block', async () => {
+    const world = new SetWorld()
+    await world.begin(six, aurora)
+    const block = 2 ** 44
+    // What the lost servers have given out by then nobody knows: only the revision says that there was a loss.
+    const range: MetadataStore['range'] = async (selector, options) => {
+      const result = await world.store.range(selector, options)
+      const isRecord = selector.end === undefined && text(selector.key).endsWith(setName)
+      return isRecord ? { ...result, revision: result.revision + block } : result
+    }
+    const recovered = new Proxy(world.store, {
+      get: (store, name) => {
+        if (name === 'range') return range
+        const member: unknown = Reflect.get(store, name)
+        return typeof member === 'function' ? member.bind(store) : member
+      },
+    })
+    await world.lead({ store: recovered })
+    await world.write('one')
+    const job = await world.changePrimary({ to: 'c' })
+    assert.equal(job.status, 'succeeded', job.lastError?.message)
+    const { sequence, primary } = await world.record()
+    assert.equal(primary, 'c')
+    assert.ok(sequence > 2 ** 40, `sequence ${sequence} may have been that of another`)
+    await world.write('two')
     await world.close()
   })
 
