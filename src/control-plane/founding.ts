@@ -4,7 +4,7 @@ import { KeelsonError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { Transport } from '../interfaces/transport.ts'
-import { type ControllerEpoch, followKeys } from '../metadata/index.ts'
+import { type ControllerEpoch, followKeys, keyPrefixes } from '../metadata/index.ts'
 import { checkId, type FoundingId } from '../model/ids.ts'
 import { type ByteLevel, byteEncodings, synced } from '../storage/level/database.ts'
 
@@ -13,7 +13,7 @@ import { type ByteLevel, byteEncodings, synced } from '../storage/level/database
 // process in, kept on its disk, and compared in every greeting (`Transport.belongTo`).
 
 /** Where the metadata store keeps the founding, for whoever did not learn it otherwise. */
-const foundingKey = utf8('/cluster/founding')
+const foundingKey = utf8(`${keyPrefixes.cluster}founding`)
 /** Where a server keeps it, beside its image of the metadata. */
 const storedKey = utf8('server/founding')
 const formatVersion = 1

@@ -3,6 +3,7 @@ import { utf8 } from '../core/bytes.ts'
 import { decodePlain, encodePlain, Fields } from '../core/codec.ts'
 import { KeelsonError } from '../core/errors.ts'
 import type { KeySelector } from '../interfaces/metadata-store.ts'
+import { keyPrefixes, prefixSelector } from '../metadata/index.ts'
 import { checkId, checkName, type FoundingId, type Incarnation, type NodeId } from '../model/ids.ts'
 
 /** A control-plane server and where it is found. */
@@ -21,11 +22,11 @@ const maximumAddresses = 16
 
 /** Key of a server's addresses in the metadata store. */
 export function serverKey(nodeId: NodeId): Uint8Array {
-  return utf8(`/servers/${nodeId}`)
+  return utf8(`${keyPrefixes.servers}${nodeId}`)
 }
 
 /** All servers' addresses. */
-export const allServers: KeySelector = Object.freeze({ key: utf8('/servers/'), end: utf8('/servers0') })
+export const allServers: KeySelector = Object.freeze(prefixSelector(utf8(keyPrefixes.servers)))
 
 /** A server's addresses for the store and the wire. */
 export function encodeServer(server: ServerAddress): Uint8Array {

@@ -1,6 +1,6 @@
 import { checkObject } from '../core/arguments.ts'
 import type { CallOptions } from '../core/async.ts'
-import { ByteReader, ByteWriter } from '../core/bytes.ts'
+import { ByteReader, ByteWriter, equalBytes, utf8 } from '../core/bytes.ts'
 import { crc32 } from '../core/checksum.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { checkCall } from '../core/options.ts'
@@ -11,6 +11,7 @@ import type {
   Operation,
   Revision,
 } from '../interfaces/metadata-store.ts'
+import { keyPrefixes } from './keys.ts'
 import { everything } from './mvcc/key-range.ts'
 import { commandLimits } from './mvcc/limits.ts'
 
@@ -20,6 +21,15 @@ const kindHeader = 1
 const kindEntries = 2
 const kindEnd = 3
 const chunkBytes = 256 * 1024
+
+/** Of the cluster itself: another one that takes a backup in has its own servers and its own leader. */
+const ownOfTheCluster = [keyPrefixes.cluster, keyPrefixes.servers, keyPrefixes.epochs].map((prefix) =>
+  utf8(prefix),
+)
+
+function isOwnOfTheCluster(key: Uint8Array): boolean {
+  return ownOfTheCluster.some((prefix) => equalBytes(key.subarray(0, prefix.length), prefix))
+}
 
 /** What a backup says of itself. */
 export interface BackupSummary {
@@ -57,7 +67,8 @@ function open(chunk: Uint8Array): { readonly kind: number; readonly reader: Byte
 
 /**
  * The keys of a store at one revision, in chunks of about 256 KiB to be stored one by one, in order. Keys of sessions
- * are left out: whoever holds them takes them anew.
+ * are left out: whoever holds them takes them anew. So is what belongs to the cluster itself: its founding, its servers, and who
+ * owns which controller epoch.
  *
  * @throws KeelsonError as {@link MetadataStore.range}; `COMPACTED` when the revision goes away before the end: start again
  */
@@ -75,7 +86,7 @@ export async function* exportBackup(
   for (let page = first; ; ) {
     let out = begin(kindEntries)
     for (const { key, value, session } of page.entries) {
-      if (session !== 0) continue
+      if (session !== 0 || isOwnOfTheCluster(key)) continue
       keys++
       out.bytes(key).bytes(value)
       if (out.length < chunkBytes) continue
@@ -145,9 +156,11 @@ export async function importBackup(
         const size = key.length + value.length
         if (batch.length >= commandLimits.operations / 2 || bytes + size > commandLimits.transactionBytes / 2)
           await flush()
+        keys++
+        // Earlier releases had them in.
+        if (isOwnOfTheCluster(key)) continue
         batch.push({ type: 'put', key, value })
         bytes += size
-        keys++
       }
       // The chunk is only lent.
       await flush()

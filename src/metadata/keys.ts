@@ -7,6 +7,10 @@ import { showValue } from '../core/options.ts'
  * same store uses another one.
  */
 export const keyPrefixes: {
+  /** What the cluster is. */
+  readonly cluster: '/cluster/'
+  /** Servers of the control plane, and where they are. */
+  readonly servers: '/servers/'
   /** Who owns which controller epoch. */
   readonly epochs: '/epochs/'
   /** Nodes that joined, join tokens and sessions of nodes. */
@@ -24,6 +28,8 @@ export const keyPrefixes: {
   /** Values of settings and their history. */
   readonly settings: '/settings/'
 } = Object.freeze({
+  cluster: '/cluster/',
+  servers: '/servers/',
   epochs: '/epochs/',
   nodes: '/nodes/',
   ranges: '/ranges/',

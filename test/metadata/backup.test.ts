@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { text, utf8 } from '../../src/core/bytes.ts'
+import { ByteWriter, text, utf8 } from '../../src/core/bytes.ts'
+import { crc32 } from '../../src/core/checksum.ts'
 import type { Environment } from '../../src/core/environment.ts'
 import { type ErrorCode, KeelsonError } from '../../src/core/errors.ts'
 import type { MetadataStore } from '../../src/interfaces/metadata-store.ts'
@@ -50,6 +51,30 @@ describe('backup', () => {
     // Twice does no harm.
     await importBackup(copy, chunks)
     assert.equal((await copy.range(everything, { limit: 1 })).count, 40)
+  })
+
+  test('leaves out what belongs to the cluster itself, also where an earlier release had it in', async () => {
+    const store = memoryStore({ env: new VirtualTime().environment() })
+    const own = ['/cluster/founding', '/servers/cp1', '/epochs/control-plane']
+    const paths = [...own, '/clusters', '/nodes/a']
+    await store.txn({ then: paths.map((path) => ({ type: 'put', key: utf8(path), value: utf8('old') })) })
+    const chunks = await collect(exportBackup(store))
+    const seal = (chunk: ByteWriter): Uint8Array =>
+      chunk.patchU32(0, crc32(chunk.view().subarray(4))).finish()
+    const begun = (kind: number): ByteWriter => new ByteWriter(256).u32(0).u8(1).u8(kind)
+    const entries = begun(2)
+    for (const path of paths) entries.bytes(utf8(path)).bytes(utf8('old'))
+    const earlier = [chunks[0] as Uint8Array, seal(entries), seal(begun(3).varint(paths.length))]
+    for (const backup of [chunks, earlier]) {
+      const copy = memoryStore({ env: new VirtualTime().environment() })
+      await copy.txn({ then: own.map((path) => ({ type: 'put', key: utf8(path), value: utf8('new') })) })
+      await importBackup(copy, backup)
+      const found = (await copy.range(everything)).entries.map(({ key, value }) => [text(key), text(value)])
+      assert.deepEqual(
+        new Map(found as [string, string][]),
+        new Map([...own.map((path) => [path, 'new'] as const), ['/clusters', 'old'], ['/nodes/a', 'old']]),
+      )
+    }
   })
 
   test('refuses what is damaged, cut or out of order', async () => {
