@@ -8,12 +8,16 @@
 //   failover    how long writes are impossible after the leader is killed or stopped
 //
 // `npm run bench -- raft [--only proposals,client] [--outstanding 1,64,1024] [--seconds 3] [--rounds 1] [--failovers 20]
-//   [--store segments|level] [--etcd [--etcd-binary etcd]]`
+//   [--store segments|level] [--etcd [--etcd-binary etcd]] [--profile DIR]`
 //
 // `--etcd` has an etcd that is installed on this machine do what the client does, in turn, and prints the ratios. It is
 // looked for on the PATH, where Debian's package `etcd-server` puts it, or at `--etcd-binary`.
+//
+// `--profile` has every process write a processor profile of each figure into a directory, for a browser's developer tools:
+// `put-1024-n1.leader.cpuprofile`. Sampling takes time of its own, so what is printed then is not for comparison.
 
-import { readFile } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { EtcdCluster } from './raft/etcd.ts'
 import { type Failover, failover } from './raft/failover.ts'
 import { MemoryCluster } from './raft/in-memory.ts'
@@ -51,12 +55,14 @@ const values = commandLine({
     store: word('segments', 'segments|level', 'log store'),
     etcd: toggle('has etcd do the same, in turn'),
     'etcd-binary': word('etcd', 'FILE', 'where its server is'),
+    profile: word('', 'DIR', 'has every process write processor profiles'),
   },
 })
 const counts = values.outstanding.split(',').map(Number)
 const { seconds, rounds } = values
 const wanted = (section: (typeof sections)[number]): boolean => values.only.split(',').includes(section)
 const store = values.store === 'level' ? 'level' : 'segments'
+if (values.profile !== '') await mkdir(values.profile, { recursive: true })
 const warmUpSeconds = Math.min(1, seconds)
 /** A server has long been compiled: with one operation at a time that alone would take minutes. */
 const compiling = { outstanding: 64, seconds: 30 }
@@ -142,7 +148,13 @@ async function measure(
 ): Promise<Measured> {
   await place.load({ type: 'load', operation, outstanding, seconds: warmUpSeconds })
   const parts = [...cluster.servers, ...(place === cluster.client ? [place] : [])]
-  await Promise.all(parts.map(async (part) => part.ask({ type: 'watchSpending' })))
+  await Promise.all(
+    parts.map(async (part) => {
+      const file = `${operation}-${outstanding}-${part.name}${part === leader ? '.leader' : ''}.cpuprofile`
+      const profile = values.profile === '' ? {} : { profile: join(values.profile, file) }
+      return part.ask({ type: 'watchSpending', ...profile })
+    }),
+  )
   const result = await place.load({ type: 'load', operation, outstanding, seconds })
   const spent = await Promise.all(parts.map(async (part) => part.spent()))
   const at = parts.indexOf(leader)

@@ -5,6 +5,7 @@ import { MetadataClient } from 'keelson/metadata'
 import { webSocket } from 'keelson/transport/websocket'
 import { EtcdClient } from './etcd.ts'
 import { load, type Spent, watchSpending } from './load.ts'
+import { watch } from './profile.ts'
 import { type Answer, clusterId, type Request, serveRequests, settingsOfProcess } from './protocol.ts'
 
 const { name: nodeId, servers, etcd } = settingsOfProcess()
@@ -12,7 +13,7 @@ const value = new Uint8Array(100).fill(120)
 const keys = Array.from({ length: 1000 }, (_, i) => utf8(`/bench/${String(i).padStart(6, '0')}`))
 let addresses: Readonly<Record<string, string>> = {}
 let next = 0
-let spent: () => Spent = watchSpending()
+let spent: () => Spent | Promise<Spent> = watchSpending()
 const { put, get } = etcd === undefined ? await ofKeelson() : ofEtcd(etcd)
 
 serveRequests(answer, (given) => {
@@ -61,7 +62,7 @@ async function answer(request: Request): Promise<Answer> {
     case 'load':
       return load(request.outstanding, request.seconds, request.operation === 'put' ? put : get)
     case 'watchSpending':
-      spent = watchSpending()
+      spent = await watch(request.profile)
       return undefined
     case 'spent':
       return spent()

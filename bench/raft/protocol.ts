@@ -25,7 +25,8 @@ export type Request =
       readonly outstanding: number
       readonly seconds: number
     }
-  | { readonly type: 'watchSpending' }
+  /** `profile`: a file into which a processor profile of the process is written, from now until `spent`. */
+  | { readonly type: 'watchSpending'; readonly profile?: string }
   | { readonly type: 'spent' }
   /** One write, now, to the end: for the time that a failover takes. */
   | { readonly type: 'write' }

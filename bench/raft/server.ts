@@ -9,6 +9,7 @@ import { segments } from 'keelson/storage/segments'
 import { webSocket } from 'keelson/transport/websocket'
 import { countingMachine, DurableCounter } from './counting-machine.ts'
 import { load, type Spent, watchSpending } from './load.ts'
+import { watch } from './profile.ts'
 import {
   type Answer,
   clusterId,
@@ -45,7 +46,7 @@ const host = await RaftHost.open({
 })
 const database = await openLevel(join(directory, 'state'))
 const machine = new MetadataStateMachine({ database, prefix: 'metadata/' })
-let spent: () => Spent = watchSpending()
+let spent: () => Spent | Promise<Spent> = watchSpending()
 
 const durable = [
   [metadataGroup, machine],
@@ -97,7 +98,7 @@ async function answer(request: Request): Promise<Answer> {
       return load(request.outstanding, request.seconds, operation)
     }
     case 'watchSpending':
-      spent = watchSpending()
+      spent = await watch(request.profile)
       return undefined
     case 'spent':
       return spent()
