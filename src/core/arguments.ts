@@ -26,6 +26,7 @@ export function checkFunction<T>(value: T, what: string): T {
 export function checkObject<T>(value: T, what: string, members: readonly string[] = []): T {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     return refuse(what, 'an object', value)
+  if (members.length === 0) return value
   const missing = members.filter((member) => !(member in value))
   if (missing.length === 0) return value
   throw new KeelsonError(

@@ -1,5 +1,9 @@
 const poolBytes = 8 * 1024
 const largestPooled = poolBytes / 8
+/** Up to so many bytes are copied faster one by one than by a call that looks at both arrays first. */
+const fewBytes = 48
+/** And up to so many, where that call would need a view of its source. */
+const fewOfMany = 160
 
 /**
  * Gives out small arrays as parts of larger ones, as Node does for its Buffers: an allocation of its own costs more than
@@ -41,8 +45,15 @@ export class BytePool {
   }
 
   copy(bytes: Uint8Array): Uint8Array {
-    const copy = this.allocate(bytes.length)
-    copy.set(bytes)
+    return this.copyOf(bytes, 0, bytes.length)
+  }
+
+  /** A copy of the bytes from `from` up to but without `to`. */
+  copyOf(bytes: Uint8Array, from: number, to: number): Uint8Array {
+    const copy = this.allocate(to - from)
+    const isWhole = to - from === bytes.length
+    if (copy.length > (isWhole ? fewBytes : fewOfMany)) copy.set(isWhole ? bytes : bytes.subarray(from, to))
+    else for (let i = 0; i < copy.length; i++) copy[i] = bytes[from + i] as number
     return copy
   }
 }

@@ -20,7 +20,7 @@ export class PlainWriter {
 
   /** The message. A small one is a part of a pool. */
   end(): Uint8Array {
-    const message = pool.copy(this.#buffer.subarray(0, this.#length))
+    const message = pool.copyOf(this.#buffer, 0, this.#length)
     if (this.#buffer.length > largestKept) this.#buffer = new Uint8Array(initialBytes)
     return message
   }

@@ -1,3 +1,4 @@
+import { BytePool } from '../core/byte-pool.ts'
 import { ByteReader, ByteWriter, concatBytes, copyBytes } from '../core/bytes.ts'
 import { decodePlain, encodePlain, Fields, type Plain } from '../core/codec.ts'
 import { KeelsonError, type SerializedError } from '../core/errors.ts'
@@ -226,16 +227,19 @@ const noRoom: KeelsonError = new KeelsonError('OVERLOADED', 'the answer had no r
   outcome: 'unknown',
 })
 
+const answersRead = new BytePool()
+
+/** Each answer is an array of its own. */
 export function decodeAnswers(bytes: Uint8Array): BatchAnswer[] {
-  // One copy for all of them.
-  const reader = new ByteReader(copyBytes(bytes), 'the answers to a batch')
+  const reader = new ByteReader(bytes, 'the answers to a batch')
   const count = reader.varint()
   const answers: BatchAnswer[] = []
   for (let i = 0; i < count; i++) {
     const mark = reader.u8()
     const body = reader.bytes()
     if (mark !== 1 && mark !== 2) reader.fail(`holds an answer of unknown kind ${mark}`)
-    answers.push(mark === 1 ? body : decodeError(body))
+    // Each on its own: who keeps one must not keep them all.
+    answers.push(mark === 1 ? answersRead.copy(body) : decodeError(body))
   }
   return answers
 }

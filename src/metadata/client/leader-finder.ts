@@ -1,3 +1,4 @@
+import { onAbort } from '../../core/async.ts'
 import type { TimerHandle } from '../../core/clock.ts'
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError } from '../../core/errors.ts'
@@ -45,6 +46,7 @@ export class LeaderFinder {
   readonly #seeking = new Set<Interest>()
   readonly #attempts = new Set<Interest>()
   #timer: TimerHandle | undefined
+  #timerAtMs = Number.POSITIVE_INFINITY
   /** Goes on when nobody waits any more, as somebody may again: a question is asked once. */
   #round: AbortController | undefined
   #fruitless = 0
@@ -52,6 +54,7 @@ export class LeaderFinder {
 
   constructor(options: LeaderFinderOptions) {
     this.#options = options
+    onAbort(options.closed, () => this.#timer?.cancel())
   }
 
   /** The answer to an attempt at a leader, or `OUTCOME_UNKNOWN` with `leaderNodeId` when another one says that it leads. */
@@ -84,12 +87,8 @@ export class LeaderFinder {
   #add(interests: Set<Interest>, interest: Interest): () => void {
     interests.add(interest)
     this.#arm()
-    return () => {
-      interests.delete(interest)
-      if (this.#seeking.size + this.#attempts.size > 0) return
-      this.#timer?.cancel()
-      this.#timer = undefined
-    }
+    // The timer stays when nobody waits any more: somebody mostly does again before it ends, and for longer.
+    return () => interests.delete(interest)
   }
 
   #first(): Interest | undefined {
@@ -99,12 +98,15 @@ export class LeaderFinder {
   }
 
   #arm(): void {
-    if (this.#timer !== undefined || this.#round !== undefined || this.#options.closed.aborted) return
+    if (this.#round !== undefined || this.#options.closed.aborted) return
     const first = this.#first()
     if (first === undefined) return
     const { clock, timers } = this.#options.env
-    const waitMs = Math.max(0, Math.max(this.#notBeforeMs, first.dueMs) - clock.monotonicMs())
-    const timer = timers.schedule(waitMs, () => {
+    const atMs = Math.max(this.#notBeforeMs, first.dueMs)
+    if (this.#timer !== undefined && this.#timerAtMs <= atMs) return
+    this.#timer?.cancel()
+    this.#timerAtMs = atMs
+    const timer = timers.schedule(Math.max(0, atMs - clock.monotonicMs()), () => {
       // After a stop of this process the answers that wait go first.
       timers.defer(() => {
         if (this.#timer !== timer) return

@@ -29,8 +29,10 @@ interface Call {
   readonly type: BatchItemType
   readonly body: Uint8Array
   readonly endMs: number
-  readonly resolve: (answer: Uint8Array) => void
-  readonly reject: (error: KeelsonError) => void
+  /** Makes of the answer what the caller gets. */
+  readonly decode: (answer: Uint8Array) => unknown
+  readonly resolve: (value: never) => void
+  readonly reject: (error: unknown) => void
   /** Takes the abort listener off. */
   release: (() => void) | undefined
   /** Client session and sequence of a write, once it was sent; 0 before. */
@@ -89,9 +91,19 @@ export class Pipeline {
     onAbort(closed, () => this.#failAll())
   }
 
-  /** @throws KeelsonError `OVERLOADED`, `TIMEOUT`, `OUTCOME_UNKNOWN`, `ABORTED`, `CLOSED`, and final answers */
+  /**
+   * Resolves with what `decode` makes of the answer.
+   *
+   * @throws KeelsonError `OVERLOADED`, `TIMEOUT`, `OUTCOME_UNKNOWN`, `ABORTED`, `CLOSED`, final answers, and what `decode`
+   * throws
+   */
   // Not an async function: on the hot path one promise is enough.
-  run(type: BatchItemType, body: Uint8Array, options: CallOptions): Promise<Uint8Array> {
+  run<T>(
+    type: BatchItemType,
+    body: Uint8Array,
+    decode: (answer: Uint8Array) => T,
+    options: CallOptions,
+  ): Promise<T> {
     const { signal } = options
     const refusal = this.#refusal(signal)
     if (refusal !== undefined) return Promise.reject(refusal)
@@ -101,6 +113,7 @@ export class Pipeline {
         type,
         body,
         endMs: env.clock.monotonicMs() + tuning.callTimeoutMs,
+        decode,
         resolve,
         reject,
         release: undefined,
@@ -377,12 +390,10 @@ export class Pipeline {
     this.#calls.delete(call)
     if (call.session === this.#session) this.#open.delete(call.sequence)
     if (outcome instanceof KeelsonError) call.reject(outcome)
-    else call.resolve(outcome)
-    if (this.#calls.size > 0) return
-    this.#deadline?.cancel()
-    this.#deadline = undefined
+    else answer(call, outcome)
   }
 
+  /** Where nobody waits any more the timer stays: the next caller mostly comes at once, and has a later deadline. */
   #armDeadline(): void {
     if (this.#deadline !== undefined) return
     const [first] = this.#calls
@@ -405,6 +416,8 @@ export class Pipeline {
     const { closed } = this.#options
     this.#backoff?.cancel()
     this.#endHold()
+    this.#deadline?.cancel()
+    this.#deadline = undefined
     for (const call of this.#calls) {
       const unknown = call.unknown || (call.sending && call.type !== 'read')
       const { code, message } = abortError(closed)
@@ -412,6 +425,17 @@ export class Pipeline {
     }
     this.#queue = []
   }
+}
+
+function answer({ decode, resolve, reject }: Call, bytes: Uint8Array): void {
+  let value: unknown
+  try {
+    value = decode(bytes)
+  } catch (error) {
+    reject(error)
+    return
+  }
+  resolve(value as never)
 }
 
 function decodeAll(bytes: Uint8Array, count: number): BatchAnswer[] {

@@ -76,27 +76,23 @@ export class StoreClient implements MetadataStore {
     this.#pipeline = new Pipeline({ env, tuning, router: this.#router, ask, finder, closed })
   }
 
-  async get(key: Uint8Array, options: ReadOptions = {}): Promise<KeyValue | undefined> {
-    const { entries } = await this.range({ key }, options)
-    return entries[0]
+  // Reads and transactions are no async functions: each is one promise, from the call to the answer.
+  get(key: Uint8Array, options: ReadOptions = {}): Promise<KeyValue | undefined> {
+    return this.#read({ key }, options, firstEntry)
   }
 
-  async range(select: KeySelector, options: ReadOptions = {}): Promise<RangeResult> {
-    this.#check('a read', options, readOptions)
-    checkRead(select, options)
-    const read = readOf(select, options)
-    if (options.consistency === 'local') {
-      const result = await this.#readLocal(read, options)
-      if (result !== undefined) return result
+  range(select: KeySelector, options: ReadOptions = {}): Promise<RangeResult> {
+    return this.#read(select, options, wholeRange)
+  }
+
+  txn(transaction: Transaction, options: CallOptions = {}): Promise<TransactionResult> {
+    try {
+      this.#check('txn', options)
+      checkTransaction(transaction)
+      return this.#pipeline.run('txn', encodeTransaction(transaction), decodeTransactionResult, options)
+    } catch (error) {
+      return Promise.reject(error)
     }
-    return decodeRangeResult(await this.#pipeline.run('read', encodeRead(read), options))
-  }
-
-  async txn(transaction: Transaction, options: CallOptions = {}): Promise<TransactionResult> {
-    this.#check('txn', options)
-    checkTransaction(transaction)
-    const outcome = await this.#pipeline.run('txn', encodeTransaction(transaction), options)
-    return readTransactionResult(openOutcome(outcome))
   }
 
   watch(select: KeySelector, options: WatchOptions = {}): AsyncIterable<WatchResponse> {
@@ -125,7 +121,7 @@ export class StoreClient implements MetadataStore {
     this.#check('grantSession', options)
     checkHolder(holder)
     checkTtl(ttlMs)
-    return openOutcome(await this.#pipeline.run('grant', encodeGrant(holder, ttlMs), options)).varint()
+    return this.#pipeline.run('grant', encodeGrant(holder, ttlMs), decodeGranted, options)
   }
 
   async renewSession(sessionId: SessionId, options: CallOptions = {}): Promise<void> {
@@ -169,6 +165,24 @@ export class StoreClient implements MetadataStore {
     await this.#router.call(method, encodeNumber(value), { ...signalOf(options), to: 'leader', write: true })
   }
 
+  #read<T>(select: KeySelector, options: ReadOptions, of: Part<T>): Promise<T> {
+    try {
+      this.#check('a read', options, readOptions)
+      checkRead(select, options)
+      const read = readOf(select, options)
+      if (options.consistency === 'local') return this.#readNearby(read, options, of)
+      return this.#pipeline.run('read', encodeRead(read), of.decode, options)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  async #readNearby<T>(read: ReadRequest, options: CallOptions, of: Part<T>): Promise<T> {
+    const result = await this.#readLocal(read, options)
+    if (result !== undefined) return of.take(result)
+    return this.#pipeline.run('read', encodeRead(read), of.decode, options)
+  }
+
   /** Undefined when the replica asked is behind the revision: the leader has it. */
   async #readLocal(read: ReadRequest, options: CallOptions): Promise<RangeResult | undefined> {
     try {
@@ -185,7 +199,7 @@ export class StoreClient implements MetadataStore {
     const read = encodeRead({ select: { key: Uint8Array.of(0) }, limit: 0 })
     for (;;) {
       try {
-        return decodeRangeResult(await this.#pipeline.run('read', read, { signal })).revision
+        return (await this.#pipeline.run('read', read, decodeRangeResult, { signal })).revision
       } catch (error) {
         // A watch has no deadline: it starts when there is a leader again.
         if (!KeelsonError.hasCode(error, 'TIMEOUT', 'OVERLOADED')) throw error
@@ -193,6 +207,31 @@ export class StoreClient implements MetadataStore {
       }
     }
   }
+}
+
+/** What a caller wants of the result of a read. */
+interface Part<T> {
+  readonly take: (result: RangeResult) => T
+  readonly decode: (answer: Uint8Array) => T
+}
+
+const wholeRange: Part<RangeResult> = { take: (result) => result, decode: decodeRangeResult }
+const firstEntry: Part<KeyValue | undefined> = {
+  take: ({ entries }) => entries[0],
+  decode: (answer) => decodeRangeResult(answer).entries[0],
+}
+
+/** The answer is an array of the caller's own, so nothing is copied out of it. */
+function decodeTransactionResult(answer: Uint8Array): TransactionResult {
+  return readTransactionResult(openOutcome(answer), asItIs)
+}
+
+function asItIs(bytes: Uint8Array): Uint8Array {
+  return bytes
+}
+
+function decodeGranted(answer: Uint8Array): SessionId {
+  return openOutcome(answer).varint()
 }
 
 function signalOf(options: CallOptions): CallOptions {

@@ -177,10 +177,13 @@ function writeOperationResult(out: ByteWriter, result: OperationResult): void {
   }
 }
 
-function readOperationResult(reader: ByteReader): OperationResult {
+function readOperationResult(
+  reader: ByteReader,
+  previousOf: (bytes: Uint8Array) => Uint8Array,
+): OperationResult {
   const type = reader.u8()
   if (type === 0)
-    return { type: 'put', previous: reader.u8() === 1 ? readKeyValue(reader, pooled) : undefined }
+    return { type: 'put', previous: reader.u8() === 1 ? readKeyValue(reader, previousOf) : undefined }
   if (type === 1) return { type: 'delete', deleted: readKeyValues(reader) }
   if (type !== 2) reader.fail(`holds a result of unknown type ${type}`)
   const entries = readKeyValues(reader)
@@ -195,12 +198,16 @@ export function writeTransactionResult(out: ByteWriter, result: TransactionResul
   for (const each of result.results) writeOperationResult(out, each)
 }
 
-export function readTransactionResult(reader: ByteReader): TransactionResult {
+/** `previousOf` makes a copy for the caller of what a put took the place of, unless the input is the caller's own. */
+export function readTransactionResult(
+  reader: ByteReader,
+  previousOf: (bytes: Uint8Array) => Uint8Array = pooled,
+): TransactionResult {
   const succeeded = reader.u8() === 1
   const revision = reader.varint()
   const count = reader.varint()
   const results: OperationResult[] = []
-  for (let i = 0; i < count; i++) results.push(readOperationResult(reader))
+  for (let i = 0; i < count; i++) results.push(readOperationResult(reader, previousOf))
   return { succeeded, revision, results }
 }
 

@@ -198,7 +198,6 @@ export class RpcClient implements RpcStreamOwner {
     call.release()
     this.#calls.delete(id)
     decrement(this.#callsOf, call.peer)
-    if (this.#calls.size === 0) this.#deadlines.cancel()
   }
 
   #timeOut(call: PendingCall): void {

@@ -10,7 +10,7 @@ const granularityMs = 5
 
 /**
  * One timer for many deadlines: most calls are answered long before theirs, so none of them pays for a timer of its own.
- * Deadlines are met up to 5 ms late.
+ * Deadlines are met up to 5 ms late. The timer stays when nothing is left: the next call mostly comes soon, and ends later.
  */
 export class Deadlines<T extends Dated> {
   readonly #env: Environment

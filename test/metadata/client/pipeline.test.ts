@@ -42,7 +42,9 @@ class World {
   }
 
   run(type: BatchItemType, count = 1): Promise<readonly Uint8Array[]> {
-    return Promise.all(Array.from({ length: count }, () => this.pipeline.run(type, Uint8Array.of(1), {})))
+    const asItIs = (answer: Uint8Array): Uint8Array => answer
+    const calls = Array.from({ length: count }, () => this.pipeline.run(type, Uint8Array.of(1), asItIs, {}))
+    return Promise.all(calls)
   }
 
   /** So many batches are at the server. */
