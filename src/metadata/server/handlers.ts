@@ -28,6 +28,7 @@ import {
 } from '../protocol.ts'
 import { checkRead, readRange } from '../reads.ts'
 import { checkHolder, checkTtl } from '../sessions/limits.ts'
+import { BatchWrites, type Write } from './batch-writes.ts'
 import type { MetadataGroup } from './group.ts'
 import type { SessionService } from './session-service.ts'
 
@@ -44,13 +45,6 @@ export interface HandlerOptions {
 
 /** No question about who leads is kept for longer. */
 const maximumQuestionMs = 10_000
-
-/** A command with its place among the answers. */
-interface Write {
-  readonly place: number
-  readonly sequence: number
-  readonly data: Uint8Array
-}
 
 /** Answers one request. */
 export type Handler = (body: Uint8Array, call: CallOptions) => Promise<Uint8Array>
@@ -150,38 +144,53 @@ export class RequestHandlers {
   /** Hundreds of requests share a caller's signal, which is not even asked for: what is handed on ends by itself. */
   async #batch(body: Uint8Array): Promise<Uint8Array> {
     const batch = decodeBatch(body)
+    const { items } = batch
     const answers: BatchAnswer[] = []
-    const writes = new Map<number, Write>()
-    const pending: Promise<void>[] = []
-    batch.items.forEach((item, place) => {
-      if (item.type === 'read') pending.push(this.#answerRead(item, place, answers))
+    const reads: number[] = []
+    const writes = new BatchWrites()
+    for (let place = 0; place < items.length; place++) {
+      const item = items[place] as BatchItem
+      if (item.type === 'read') reads.push(place)
       else this.#collect(item, place, writes, answers)
-    })
-    if (writes.size > 0) pending.push(this.#answerWrites(batch, [...writes.values()], answers))
-    await Promise.all(pending)
+    }
+    const reading = reads.length > 0 ? this.#answerReads(items, reads, answers) : undefined
+    if (writes.size > 0) await this.#answerWrites(batch, writes.ascending(), answers)
+    await reading
     return encodeAnswers(answers, this.#options.maximumBodyBytes)
   }
 
-  async #answerRead(item: BatchItem, place: number, answers: BatchAnswer[]): Promise<void> {
+  /** One barrier serves all reads of a batch, as they all came before it. Never rejects. */
+  async #answerReads(
+    items: readonly BatchItem[],
+    places: readonly number[],
+    answers: BatchAnswer[],
+  ): Promise<void> {
     try {
-      answers[place] = await this.#read(decodeRead(item.body))
-    } catch (error) {
-      answers[place] = toKeelsonError(error)
+      await this.#options.group.read()
+    } catch (thrown) {
+      const error = toKeelsonError(thrown)
+      for (const place of places) answers[place] = error
+      return
+    }
+    for (const place of places) {
+      try {
+        answers[place] = encodeRangeResult(this.readLocal(decodeRead((items[place] as BatchItem).body)))
+      } catch (error) {
+        answers[place] = toKeelsonError(error)
+      }
     }
   }
 
   /** Makes the command of a write, or answers it at once. */
-  #collect(item: BatchItem, place: number, writes: Map<number, Write>, answers: BatchAnswer[]): void {
+  #collect(item: BatchItem, place: number, writes: BatchWrites, answers: BatchAnswer[]): void {
     const { sequence } = item
     try {
       const data = this.#command(item)
-      if (sequence < 1 || writes.has(sequence)) {
-        throw new KeelsonError(
-          'INVALID_ARGUMENT',
-          `the writes of a batch have sequences of their own, from 1 on, but ${sequence} is not one`,
-        )
-      }
-      writes.set(sequence, { place, sequence, data })
+      if (sequence >= 1 && writes.add({ place, sequence, data })) return
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `the writes of a batch have sequences of their own, from 1 on, but ${sequence} is not one`,
+      )
     } catch (error) {
       answers[place] = toKeelsonError(error)
     }
@@ -197,16 +206,15 @@ export class RequestHandlers {
   }
 
   /** Writes of one client, which may have asked for some of them before: each has its own place in the session. */
-  async #answerWrites(batch: Batch, writes: Write[], answers: BatchAnswer[]): Promise<void> {
+  async #answerWrites(batch: Batch, writes: readonly Write[], answers: BatchAnswer[]): Promise<void> {
     const { clientSession, acknowledgedBelow } = batch
-    writes.sort((a, b) => a.sequence - b.sequence)
     try {
       const session = placeOfSession(clientSession, this.#recoveries())
       if (session === undefined) throw sessionOfThePast(clientSession)
       const results = await this.#options.group.proposeBatch(writes, { session, acknowledgedBelow })
-      writes.forEach(({ place }, i) => {
-        answers[place] = results[i] as BatchAnswer
-      })
+      for (let i = 0; i < writes.length; i++) {
+        answers[(writes[i] as Write).place] = results[i] as BatchAnswer
+      }
     } catch (thrown) {
       const error = toKeelsonError(thrown)
       for (const { place } of writes) answers[place] = error
@@ -223,11 +231,6 @@ export class RequestHandlers {
     checkHolder(holder)
     checkTtl(ttlMs)
     return encodeCommand({ type: 'grant', holder, ttlMs })
-  }
-
-  async #read(read: ReadRequest): Promise<Uint8Array> {
-    await this.#options.group.read()
-    return encodeRangeResult(this.readLocal(read))
   }
 }
 

@@ -86,7 +86,19 @@ export class RaftGroup {
    * @throws KeelsonError `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`, `ABORTED`, `CLOSED`, `STORE_POISONED`, `NOT_LEADER`; what goes
    * wrong later is the outcome of the commands that it befell, as {@link RaftGroup.propose} throws it
    */
-  async proposeBatch(
+  // Not an async function, as above.
+  proposeBatch(
+    commands: readonly SequencedCommand[],
+    options: ProposeBatchOptions,
+  ): Promise<readonly CommandResult[]> {
+    try {
+      return this.#proposeBatch(commands, options)
+    } catch (error) {
+      return Promise.reject(toKeelsonError(error))
+    }
+  }
+
+  #proposeBatch(
     commands: readonly SequencedCommand[],
     options: ProposeBatchOptions,
   ): Promise<readonly CommandResult[]> {
@@ -162,12 +174,21 @@ export class RaftGroup {
    * @throws KeelsonError `NOT_LEADER` (details carry `leaderNodeId`; with `from: 'any'` when the leader is not known or does
    * not answer), `INVALID_ARGUMENT`, `OVERLOADED`, `ABORTED`, `CLOSED`, `STORE_POISONED`, `QUARANTINED`
    */
-  async read(options: ReadOptions = {}): Promise<void> {
-    checkCall('read', options, ['readMode', 'from'])
-    const { signal } = options
-    throwIfAborted(signal)
-    const replica = this.#running()
-    const request = checkReadRequest(options.readMode ?? replica.readMode, options.from ?? 'leader')
+  // Not an async function: by a lease there is not even a promise to make.
+  read(options: ReadOptions = {}): Promise<void> {
+    try {
+      checkCall('read', options, readOptions)
+      const { signal } = options
+      throwIfAborted(signal)
+      const replica = this.#running()
+      const request = checkReadRequest(options.readMode ?? replica.readMode, options.from ?? 'leader')
+      return replica.mayReadAtOnce(request) ? served : this.#read(replica, request, signal)
+    } catch (error) {
+      return Promise.reject(toKeelsonError(error))
+    }
+  }
+
+  #read(replica: Replica, request: Required<ReadRequest>, signal: AbortSignal | undefined): Promise<void> {
     return new Promise<void>((resolve, reject) => {
       const read: PendingRead = {
         request,
@@ -444,6 +465,9 @@ function checkReadRequest(mode: ReadMode, from: 'leader' | 'any'): Required<Read
     `a read has the mode lease or readIndex and comes from leader or any, not ${JSON.stringify([mode, from])}`,
   )
 }
+
+const readOptions = ['readMode', 'from'] as const
+const served = Promise.resolve()
 
 const waitingStatus: Omit<GroupStatus, 'stopped'> = Object.freeze({
   replicaId: 0,

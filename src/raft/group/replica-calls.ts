@@ -1,7 +1,7 @@
 import type { KeelsonError } from '../../core/errors.ts'
 import type { ReplicaId } from '../../model/ids.ts'
 import type { Configuration, MembershipChange, MembershipOptions } from '../core/membership-types.ts'
-import type { ReadMode } from '../core/types.ts'
+import type { ReadMode, ReadRequest } from '../core/types.ts'
 import { batchFrames } from './batch-envelope.ts'
 import type { BatchLimits } from './batch-proposal.ts'
 import type { Peer } from './peers.ts'
@@ -9,8 +9,12 @@ import type { PendingProposal } from './pending-proposals.ts'
 import type { PendingRead } from './pending-reads.ts'
 import { ReplicaState } from './replica-state.ts'
 
+const pledgesTakenEveryMs = 1
+
 /** What callers ask of a replica. */
 export abstract class ReplicaCalls extends ReplicaState {
+  #pledgesTakenMs = Number.NEGATIVE_INFINITY
+
   /** How reads are confirmed that do not say it themselves. */
   get readMode(): ReadMode {
     return this.port.readMode
@@ -46,20 +50,31 @@ export abstract class ReplicaCalls extends ReplicaState {
   read(read: PendingRead): KeelsonError | undefined {
     if (this.failed !== undefined) return this.failed
     this.hearNews(this.now())
-    if (this.#mayReadAtOnce(read)) {
-      read.settle?.(undefined)
-      return undefined
-    }
     return this.callers.read(read)
   }
 
   /** A valid lease, and all that is committed is applied: there is nothing to wait for, not even a turn. */
-  #mayReadAtOnce({ request }: PendingRead): boolean {
-    if (request.mode !== 'lease' || this.core.role !== 'leader') return false
-    const { clock } = this.port.env
-    this.rest.takeNodePledges(true)
-    const index = this.core.leaseReadIndex(clock.monotonicMs(), clock.wallMs())
+  mayReadAtOnce({ mode }: ReadRequest): boolean {
+    if (mode !== 'lease' || this.failed !== undefined || this.core.role !== 'leader') return false
+    const nowMs = this.now()
+    this.hearNews(nowMs)
+    const index = this.#leaseReadIndex(nowMs)
     return index !== undefined && index <= this.applier.applied.index
+  }
+
+  /**
+   * What the other nodes pledge is asked for so often that they go on with it, and where the lease of the replica by itself is
+   * over: to ask for each read would cost more than all the rest of it.
+   */
+  #leaseReadIndex(nowMs: number): number | undefined {
+    const { clock } = this.port.env
+    if (nowMs - this.#pledgesTakenMs < pledgesTakenEveryMs) {
+      const index = this.core.leaseReadIndex(nowMs, clock.wallMs())
+      if (index !== undefined) return index
+    }
+    this.#pledgesTakenMs = nowMs
+    this.rest.takeNodePledges(true)
+    return this.core.leaseReadIndex(clock.monotonicMs(), clock.wallMs())
   }
 
   /** `settle` gets the outcome when the entry of the new configuration is applied, or an error. */
