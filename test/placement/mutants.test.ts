@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { SeededRandom } from '../../src/core/random.ts'
 import { Draft } from '../../src/placement/core/draft.ts'
 import { FleetIndex } from '../../src/placement/core/fleet-index.ts'
 import { IdSet } from '../../src/placement/core/id-set.ts'
@@ -11,6 +12,7 @@ import { Targets } from '../../src/placement/core/targets.ts'
 import { WorkingSet } from '../../src/placement/core/working-set.ts'
 import { balance, buildSnapshot, plan } from '../../src/placement/index.ts'
 import { Model } from './support/cluster.ts'
+import { settleEven, unevenBytes } from './support/even-goals.ts'
 import { FleetLife } from './support/fleet-life.ts'
 
 /** Puts a bug in the place of a method, and gives it the right one. */
@@ -54,6 +56,7 @@ const bugs: Readonly<Record<string, () => () => void>> = {
   'gives replicas to the dead': () => plant(Targets, 'isAllowed', () => () => true),
   'puts two replicas on a node': () => plant(WorkingSet, 'holds', () => () => false),
   'ignores the hysteresis': () => plant(Targets, 'isWorthwhile', () => () => true),
+  'spoils a goal for a lesser one': () => plant(Targets, 'staysEven', () => () => true),
   'writes to a page that a snapshot shares': () =>
     plant(
       PageTree,
@@ -156,6 +159,7 @@ function judge(): void {
   for (const name of ['a', 'b', 'c', 'd']) lost.addNode(name, name)
   lost.addRange(1, ['a', 'b', 'c']).kill('c')
   assert.equal(plan(lost.snapshot()).moves[0]?.add?.nodeId, 'd')
+  for (let seed = 1; seed <= 20; seed++) settleEven(unevenBytes(new SeededRandom(seed)), seed)
   for (let seed = 1; seed <= 12; seed++) {
     const life = new FleetLife(seed * 7919)
     for (let i = 0; i < 12; i++) life.step()

@@ -3,6 +3,7 @@ import type { RangeId } from '../../model/ids.ts'
 import { nowhere } from './assignment.ts'
 import type { Draft } from './draft.ts'
 import type { BoundGoal, BoundRule } from './goals/goal.ts'
+import { type Offer, Offers } from './offers.ts'
 import { replicaBits } from './snapshot.ts'
 import { epsilon } from './targets.ts'
 
@@ -15,6 +16,8 @@ export const shedPriority = 4200
 /** Plans moves for the sake of rules of nodes, and of the goals alone: diversity and balance. @internal */
 export class Improvements {
   readonly draft: Draft
+  /** What nodes could give away, as far as it was asked for. */
+  readonly #offers = new Map<number, Offers>()
 
   constructor(draft: Draft) {
     this.draft = draft
@@ -71,7 +74,7 @@ export class Improvements {
         goal.judges === 'leases'
           ? this.shedLease(source, goal, false)
           : this.shedLease(source, goal, true) ||
-            (yield* this.shedReplica(source, goal)) ||
+            (yield* this.shedReplica(source, cold, goal)) ||
             (yield* this.swap(source, cold, goal))
       if (!shed) spent.add(source)
       yield
@@ -79,25 +82,70 @@ export class Improvements {
   }
 
   /** Moves the best of a node's replicas elsewhere, for balance. */
-  *shedReplica(source: number, goal: BoundGoal): Sliced<boolean> {
+  *shedReplica(source: number, cold: readonly number[], goal: BoundGoal): Sliced<boolean> {
     const { draft } = this
-    if (!draft.mayImprove()) return false
-    let [best, bestTo, examined] = [-1, nowhere, 0]
-    for (const slot of this.slotsOn(source)) {
+    const offers = this.#offersOf(source)
+    for (;;) {
+      yield* this.#lookForOffers(source, cold, offers)
+      const best = draft.mayImprove() ? offers.take() : undefined
+      if (best === undefined) return false
+      const { slot } = best
       if (!this.isFree(slot)) continue
-      if (examined++ >= maximumExamined) break
       yield
-      const choice = draft.targets.choose(slot, false)
-      if (choice.type !== 'found' || !draft.hasRoom(source, choice.node)) continue
-      if (!draft.targets.improves(slot, choice.node)) continue
-      if (best >= 0 && !this.gainsMore(slot, choice.node, best, bestTo)) continue
-      ;[best, bestTo] = [slot, choice.node]
+      // What was planned since it was found may have changed it, hardly ever for the better: who is first again goes.
+      const to = best.foundAt === draft.sheet.moves.length ? best.to : this.betterPlace(source, slot, cold)
+      if (to === nowhere) continue
+      if (to !== best.to || best.foundAt !== draft.sheet.moves.length) {
+        offers.put(this.#offer(slot, to))
+        continue
+      }
+      const range = draft.columns.rangeOf[slot] as number
+      draft.survey.read(range)
+      offers.examined--
+      this.#improve(range, 100, this.whyBetter(slot, to, goal), to, slot)
+      return draft.isTaken(range)
     }
-    if (best < 0) return false
-    const range = draft.columns.rangeOf[best] as number
-    draft.survey.read(range)
-    this.#improve(range, 100, this.whyBetter(best, bestTo, goal), bestTo, best)
-    return draft.isTaken(range)
+  }
+
+  #offersOf(source: number): Offers {
+    let offers = this.#offers.get(source)
+    if (offers === undefined) {
+      offers = new Offers(this.slotsOn(source))
+      this.#offers.set(source, offers)
+    }
+    return offers
+  }
+
+  /** Looks at the heaviest that are free, as many as are looked at together. */
+  *#lookForOffers(source: number, cold: readonly number[], offers: Offers): Sliced<void> {
+    while (offers.examined < maximumExamined && this.draft.mayImprove()) {
+      const slot = offers.next()
+      if (slot === undefined) return
+      if (!this.isFree(slot)) continue
+      offers.examined++
+      yield
+      const to = this.betterPlace(source, slot, cold)
+      if (to !== nowhere) offers.put(this.#offer(slot, to))
+    }
+  }
+
+  #offer(slot: number, to: number): Offer {
+    const changes = this.draft.goals.map((goal) => goal.moveDelta(slot, to))
+    return { slot, to, changes, foundAt: this.draft.sheet.moves.length }
+  }
+
+  /** Where a replica is better by all goals; else one of the emptiest nodes of the goal that is looked at, if it is better there. */
+  betterPlace(source: number, slot: number, cold: readonly number[]): number {
+    const { targets } = this.draft
+    const isBetter = (node: number): boolean =>
+      this.draft.hasRoom(source, node) && targets.improves(slot, node)
+    const choice = targets.choose(slot, false)
+    if (choice.type === 'none') return nowhere
+    if (choice.type === 'found' && isBetter(choice.node)) return choice.node
+    for (const node of cold) {
+      if (node !== source && targets.isAllowed(slot, node) && isBetter(node)) return node
+    }
+    return nowhere
   }
 
   /** Moves one of a node's leases to another replica of its range: to share leases, or `load` that comes with them. */
@@ -204,15 +252,6 @@ export class Improvements {
       .map((slot) => ({ slot, weight: weigh(slot) }))
       .sort((a, b) => b.weight - a.weight || a.slot - b.slot)
       .map(({ slot }) => slot)
-  }
-
-  /** @internal */
-  gainsMore(slot: number, to: number, best: number, bestTo: number): boolean {
-    for (const goal of this.draft.goals) {
-      const difference = goal.moveDelta(slot, to) - goal.moveDelta(best, bestTo)
-      if (Math.abs(difference) > epsilon) return difference < 0
-    }
-    return false
   }
 
   /** @internal */

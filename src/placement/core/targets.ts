@@ -173,13 +173,15 @@ export class Targets {
    */
   improves(slot: number, to: number): boolean {
     const from = this.assignment.place[slot] as number
-    return this.#better((goal) => goal.moveDelta(slot, to), from, to)
+    const attempt = (there: boolean): void => this.assignment.move(slot, there ? to : from)
+    return this.#better((goal) => goal.moveDelta(slot, to), from, to, attempt)
   }
 
   /** Whether two replicas are better where the other one is. */
   improvesSwap(a: number, b: number): boolean {
     const { place } = this.assignment
-    return this.#better((goal) => goal.swapDelta(a, b), place[a] as number, place[b] as number)
+    const swap = (): void => this.assignment.swap(a, b)
+    return this.#better((goal) => goal.swapDelta(a, b), place[a] as number, place[b] as number, swap)
   }
 
   /** Whether the lease is better with `to` than with who has it. */
@@ -193,13 +195,30 @@ export class Targets {
     )
   }
 
-  #better(cost: (goal: BoundGoal) => number, from: number, to: number): boolean {
+  #better(
+    cost: (goal: BoundGoal) => number,
+    from: number,
+    to: number,
+    attempt?: (there: boolean) => void,
+  ): boolean {
     for (const goal of this.goals) {
       const change = cost(goal)
-      if (change > epsilon) return false
+      if (change > epsilon && (attempt === undefined || !this.staysEven(goal, from, to, attempt)))
+        return false
       if (change < -epsilon && this.isWorthwhile(goal, from, to)) return true
     }
     return false
+  }
+
+  /** Whether a goal finds nothing to do about two nodes, before and after a change. @internal */
+  staysEven(goal: BoundGoal, from: number, to: number, change: (there: boolean) => void): boolean {
+    if (goal.isEven === undefined || from < 0 || to < 0) return false
+    const isEven = (): boolean => goal.isEven?.(from) === true && goal.isEven(to)
+    if (!isEven()) return false
+    change(true)
+    const stays = isEven()
+    change(false)
+    return stays
   }
 
   /** The damping against moving to and fro over differences that mean nothing. @internal */

@@ -116,9 +116,11 @@ export class Model {
     }
   }
 
-  snapshot(): PlacementSnapshot {
+  /** `held`: ranges that are not to be improved. */
+  snapshot(held: ReadonlySet<number> = new Set()): PlacementSnapshot {
     return buildSnapshot({
       deadAfterMs,
+      holds: new Map([...held].map((rangeId) => [rangeId, 'improvements'] as const)),
       nodes: this.nodes.map(({ nodeId, incarnation, zone, labels, capacity, state, liveness, forMs }) => ({
         descriptor: {
           nodeId,

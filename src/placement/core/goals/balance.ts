@@ -12,6 +12,9 @@ export interface BalanceOptions {
   readonly by?: string
 }
 
+/** Part of the tolerance within which a node may become less even for the sake of a lesser goal. */
+const evenWithin = 0.5
+
 interface Checked {
   readonly tolerance: number
   readonly by: string | undefined
@@ -140,6 +143,12 @@ class BoundBalance extends BoundNodeGoal implements BoundGoal {
     if (from >= 0 && this.#amount(from) > mean * (this.#share[from] as number) * (1 + this.#tolerance))
       return true
     return to >= 0 && this.#amount(to) < mean * (this.#share[to] as number) * (1 - this.#tolerance)
+  }
+
+  /** By a part of the tolerance: who stays within it needs much more before it is worth a move for this goal. */
+  isEven(node: number): boolean {
+    const fair = this.#mean() * (this.#share[node] as number)
+    return Math.abs(this.#amount(node) - fair) <= fair * this.#tolerance * evenWithin
   }
 
   override pressure(node: number): number {

@@ -73,6 +73,11 @@ export interface BoundGoal extends AssignmentObserver {
   leadDelta(range: number, slot: number): number
   /** Whether a move between two nodes that improves the goal is worth its work: the damping against thrashing. */
   worthwhile(from: number, to: number): boolean
+  /**
+   * Whether a node is so near to what it should be that it takes much more before it is worth a move. A change that leaves two
+   * such nodes so is no reason against a move for a goal that is less important. Default: whatever makes the goal worse is one.
+   */
+  isEven?(node: number): boolean
   /** How much a node costs, where the search should look first; 0 for a goal that only judges ranges. */
   pressure(node: number): number
   /** How much better the range alone could be; 0 for a goal that only judges nodes. */
