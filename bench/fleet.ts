@@ -2,14 +2,19 @@
 //
 // Half a day of quiet, then a node, a rack and a zone are lost, and come back with empty disks; then a node is emptied.
 //
-// `npm run bench -- fleet [--nodes 100] [--ranges 20000] [--hours 24] [--planner keelson|greedy|random] [--json FILE]`
+// `npm run bench -- fleet [--nodes 100] [--ranges 20000] [--hours 24] [--planner keelson|greedy|random]`, and `--help`
 
 import { writeFileSync } from 'node:fs'
 import { SeededRandom } from 'keelson/core'
 import {
   balance,
+  type FleetEvent,
   FleetSimulation,
   nodesIn,
+  type PlacementSnapshot,
+  type Plan,
+  Planner,
+  type PlanOptions,
   type SimulatedNode,
   type SimulatedRange,
   spread,
@@ -25,6 +30,14 @@ const values = commandLine({
     nodes: wholeNumber(100, 'nodes in five zones', 10),
     ranges: wholeNumber(20_000, 'ranges of three replicas'),
     hours: amount(24, 'of virtual time'),
+    begin: word('anywhere', 'anywhere|even', 'where replicas are at first: even is over zones, by capacity'),
+    'node-at': amount(6, 'hour at which a node is lost'),
+    'rack-at': amount(10, 'hour at which a rack is lost'),
+    'zone-at': amount(14, 'hour at which a zone is lost'),
+    'drain-at': amount(22, 'hour from which a node is emptied'),
+    away: amount(3, 'hours until a lost node or rack is back, with empty disks'),
+    'zone-away': amount(4, 'hours until the lost zone is back, with empty disks'),
+    every: amount(10, 'seconds from plan to plan'),
     planner: word('keelson', 'keelson|greedy|random', 'who plans'),
     json: word(undefined, 'FILE', 'for the figures'),
   },
@@ -58,10 +71,25 @@ const nodes = Array.from({ length: nodeCount }, (_, i): SimulatedNode => {
 const names = nodes.map(({ descriptor }) => descriptor.nodeId)
 const ranges = Array.from({ length: rangeCount }, (): SimulatedRange => {
   const chosen = new Set<string>()
-  while (chosen.size < 3) chosen.add(names[random.integer(nodeCount)] as string)
+  const taken = new Set<number>()
+  while (chosen.size < 3) {
+    const node = random.integer(nodeCount)
+    if (values.begin === 'even' && (taken.has(node % zones) || (node % 4 !== 3 && random.float() < 0.5)))
+      continue
+    taken.add(node % zones)
+    chosen.add(names[node] as string)
+  }
   return { bytes: rangeBytes * (0.5 + random.float()), nodes: [...chosen] }
 })
 
+const policy = {
+  goals: [
+    spread('zone'),
+    balance({ resource: 'cpu' }, { tolerance: 0.15 }),
+    balance({ resource: 'bytes' }),
+    balance('leases', { tolerance: 0.1 }),
+  ],
+}
 const limits = {
   moves: nodeCount * 8,
   improvements: nodeCount,
@@ -71,17 +99,20 @@ const limits = {
 }
 const lostRack = nodesIn(nodes, 'rack', 'z1r2')
 const lostZone = nodesIn(nodes, 'zone', 'z2')
+const planner =
+  values.planner === 'greedy' || values.planner === 'random'
+    ? new BaselinePlanner(values.planner, limits)
+    : new Planner(policy)
+/** Processor time of each plan in milliseconds. */
+const planMs: number[] = []
 const simulation = new FleetSimulation({
   nodes,
   ranges,
   events: [
-    { type: 'kill', atMs: 6 * hour, nodes: ['n0000'] },
-    { type: 'revive', atMs: 9 * hour, nodes: ['n0000'], wiped: true },
-    { type: 'kill', atMs: 10 * hour, nodes: lostRack },
-    { type: 'revive', atMs: 13 * hour, nodes: lostRack, wiped: true },
-    { type: 'kill', atMs: 14 * hour, nodes: lostZone },
-    { type: 'revive', atMs: 18 * hour, nodes: lostZone, wiped: true },
-    { type: 'drain', atMs: 22 * hour, nodes: ['n0001'] },
+    ...lost(['n0000'], values['node-at'], values.away),
+    ...lost(lostRack, values['rack-at'], values.away),
+    ...lost(lostZone, values['zone-at'], values['zone-away']),
+    { type: 'drain', atMs: values['drain-at'] * hour, nodes: ['n0001'] },
   ],
   load: {
     total: nodeCount * 12,
@@ -89,35 +120,30 @@ const simulation = new FleetSimulation({
     shiftEveryMs: hour,
     shiftedRanges: Math.ceil(rangeCount / 1000),
   },
-  policy: {
-    goals: [
-      spread('zone'),
-      balance({ resource: 'cpu' }, { tolerance: 0.15 }),
-      balance({ resource: 'bytes' }),
-      balance('leases', { tolerance: 0.1 }),
-    ],
-  },
+  policy,
   limits,
-  ...(values.planner === 'greedy' || values.planner === 'random'
-    ? { planner: new BaselinePlanner(values.planner, limits) }
-    : {}),
+  planEveryMs: values.every * 1000,
+  planner: { plan: timedPlan },
 })
 
 console.log(
   `${nodeCount} nodes in ${zones} zones, ${rangeCount} ranges × 3 of ${rangeBytes / 1e6} MB, planner: ${values.planner}`,
 )
 const started = process.cpuUsage()
-let slowest = 0
-for (let next = hour; simulation.nowMs < values.hours * hour; ) {
-  const before = performance.now()
+let stopped = false
+process.once('SIGINT', () => {
+  stopped = true
+})
+const rowEveryMs = (values.hours * hour) / 24
+for (let next = rowEveryMs; simulation.nowMs < values.hours * hour && !stopped; ) {
   simulation.step()
-  slowest = Math.max(slowest, performance.now() - before)
+  await new Promise(setImmediate)
   if (simulation.nowMs < next) continue
-  next += hour
+  next += rowEveryMs
   const sample = simulation.report().samples.at(-1)
   if (sample !== undefined) {
     console.log(
-      `${String(Math.round(simulation.nowMs / hour)).padStart(3)} h  fullest ${percent(sample.fullest)} of mean ${percent(sample.meanBytes)}  busiest ${percent(sample.busiest)} of mean ${percent(sample.meanLoad)}  ${sample.underReplicated} ranges lack replicas, ${sample.unavailable} a quorum  ${sample.copies} copies`,
+      `${(simulation.nowMs / hour).toFixed(1).padStart(5)} h  fullest ${percent(sample.fullest)} of mean ${percent(sample.meanBytes)}  busiest ${percent(sample.busiest)} of mean ${percent(sample.meanLoad)}  ${sample.underReplicated} ranges lack replicas, ${sample.unavailable} a quorum  ${sample.copies} copies  ${(process.cpuUsage(started).user / 1e6).toFixed(0)} s of processor time`,
     )
   }
 }
@@ -144,12 +170,32 @@ console.log(
   `fullest ever ${percent(report.worstFullness)}, busiest ever ${percent(report.worstLoad)}; violations ${report.violations.length}`,
 )
 console.log(
-  `${((user + system) / 1e6).toFixed(1)} s of processor time for ${report.rounds} rounds; the slowest round ${slowest.toFixed(0)} ms; ${(process.memoryUsage().rss / 2 ** 20).toFixed(0)} MiB`,
+  `${((user + system) / 1e6).toFixed(1)} s of processor time for ${report.rounds} rounds in ${(report.elapsedMs / hour).toFixed(1)} h; memory at most ${(process.resourceUsage().maxRSS / 2 ** 10).toFixed(0)} MiB`,
+)
+planMs.sort((a, b) => a - b)
+const planOf = (part: number): string => (planMs[Math.floor(part * (planMs.length - 1))] ?? 0).toFixed(1)
+console.log(
+  `processor time of a plan: median ${planOf(0.5)} ms, 99 % below ${planOf(0.99)} ms, at most ${planOf(1)} ms`,
 )
 if (values.json !== undefined) writeFileSync(values.json, JSON.stringify(report))
 if (report.violations.length > 0) {
   console.error(report.violations.slice(0, 10).join('\n'))
   process.exitCode = 1
+}
+
+function timedPlan(snapshot: PlacementSnapshot, options?: PlanOptions): Plan {
+  const before = process.cpuUsage()
+  const made = planner.plan(snapshot, options)
+  const taken = process.cpuUsage(before)
+  planMs.push((taken.user + taken.system) / 1000)
+  return made
+}
+
+function lost(lostNodes: readonly string[], atHour: number, hours: number): FleetEvent[] {
+  return [
+    { type: 'kill', atMs: atHour * hour, nodes: lostNodes },
+    { type: 'revive', atMs: (atHour + hours) * hour, nodes: lostNodes, wiped: true },
+  ]
 }
 
 function percent(part: number): string {

@@ -65,7 +65,12 @@ const undoneWithinMs = 3_600_000
  * `step` is one round of planning, so that a program can show progress between them; `run` is many.
  */
 export class FleetSimulation {
-  readonly #options: Required<Omit<FleetSimulationOptions, 'load' | 'events' | 'planner'>>
+  readonly #options: Required<
+    Pick<
+      FleetSimulationOptions,
+      'limits' | 'planEveryMs' | 'detectionMs' | 'deadAfterMs' | 'dampingMs' | 'sampleEveryMs'
+    >
+  >
   readonly #world: FleetWorld
   readonly #fleet: Fleet
   readonly #planner: Pick<Planner, 'plan'>
@@ -76,7 +81,7 @@ export class FleetSimulation {
   readonly #events: FleetEvent[]
   /** Until when ranges are not improved, in the order in which that ends. */
   readonly #held = new Map<number, number>()
-  /** Where ranges have lately been. */
+  /** Where ranges have lately been, in the order in which that will be long ago. */
   readonly #left = new Map<number, { readonly node: number; readonly atMs: number }[]>()
   readonly #moves: Record<MoveKind, number> = {
     add: 0,
@@ -129,11 +134,9 @@ export class FleetSimulation {
       sampleEveryMs: integerOption({ min: 1, fallback: 600_000 }),
       seed: integerOption({ min: 0, fallback: 0 }),
     })
-    const { load, events, planner, ...rest } = options
-    const known = new Set(options.nodes.map(({ descriptor }) => descriptor.nodeId))
-    const strange = [...events, ...options.ranges]
-      .flatMap(({ nodes }) => nodes)
-      .find((each) => !known.has(each))
+    const { load, events, planner, nodes, ranges, ...rest } = options
+    const known = new Set(nodes.map(({ descriptor }) => descriptor.nodeId))
+    const strange = [...events, ...ranges].flatMap((each) => each.nodes).find((each) => !known.has(each))
     if (strange !== undefined) {
       throw new KeelsonError(
         'INVALID_OPTION',
@@ -144,7 +147,7 @@ export class FleetSimulation {
     const production = new Planner(options.policy)
     this.#planner = planner ?? production
     const { rules, replicationFactor } = production.policy
-    this.#world = new FleetWorld(options.nodes, options.ranges, (rangeId) => {
+    this.#world = new FleetWorld(nodes, ranges, (rangeId) => {
       const wanted = rules?.classOf(rangeId, undefined).policy
       return { voters: wanted?.voters?.value ?? replicationFactor, nonVoters: wanted?.nonVoters?.value ?? 0 }
     })
@@ -175,6 +178,7 @@ export class FleetSimulation {
     this.#settleCopies()
     this.#tellNodes()
     this.#release()
+    this.#forget()
     const plan = this.#planner.plan(this.#fleet.snapshot(), {
       // Another one only when something happened, so that quiet rounds cost nothing.
       seed: this.#begun,
@@ -345,6 +349,7 @@ export class FleetSimulation {
       world.removeReplica(range, move.remove.replicaId)
       const left = (this.#left.get(range) ?? []).filter(({ atMs }) => this.#nowMs - atMs < undoneWithinMs)
       left.push({ node: world.nodeOf(move.remove.nodeId), atMs: this.#nowMs })
+      this.#left.delete(range)
       this.#left.set(range, left)
       const { all, live } = world.replicasOf(range, true)
       if (live * 2 <= all) this.#violations.push(`${move.reason}: range ${world.idOf(range)} lost its quorum`)
@@ -355,6 +360,14 @@ export class FleetSimulation {
     this.#held.set(range, this.#nowMs + this.#options.dampingMs)
     this.#fleet.setHold(world.idOf(range), 'improvements')
     this.#tell(range)
+  }
+
+  /** Forgets where ranges were long ago. */
+  #forget(): void {
+    for (const [range, left] of this.#left) {
+      if (this.#nowMs - (left[left.length - 1]?.atMs ?? 0) < undoneWithinMs) return
+      this.#left.delete(range)
+    }
   }
 
   /** Lets go of ranges whose damping has passed. */
