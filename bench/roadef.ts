@@ -4,20 +4,17 @@
 //   npm run bench:roadef -- --all DIR --seconds N                                   all model_*.txt of a folder
 //   npm run bench:roadef -- --generate 50000x1000 --resources 12 --seconds N        an instance drawn from a seed
 //   npm run bench:roadef -- --like b_9 --seconds N                                  one of the published size of set B
-//
-// `--cpu-seconds N` in place of `--seconds` counts the processor time of this process, which is what a run is worth on a
-// machine that others use as well; `--steps N` makes a run that another machine repeats exactly. `--seed N` is for the search (and
-// the instance that is drawn), `--best N` gives a best known cost, `--save DIR` keeps a drawn instance.
+//   npm run bench:roadef -- --help                                                  what else can be said
 
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import type { Search } from 'keelson/placement'
 import { checkSolution } from './roadef/check.ts'
 import { formatModel, generate, type Shape, shapeLike } from './roadef/generate.ts'
 import { type Improved, improve } from './roadef/improve.ts'
 import { BadFile, type Instance, parseAssignment, parseModel } from './roadef/instance.ts'
 import { bestKnown, instanceName } from './roadef/known.ts'
+import { commandLine, positive, toggle, wholeNumber, word } from './support/command-line.ts'
 
 /** Something wrong with what was asked for. */
 class BadUsage extends Error {}
@@ -30,54 +27,32 @@ interface Row {
   readonly improved: Improved
 }
 
-const { values } = readOptions()
-
-function readOptions(): ReturnType<typeof parse> {
-  try {
-    return parse()
-  } catch (error) {
-    return fail(error)
-  }
-}
-
-function parse() {
-  return parseArgs({
-    options: {
-      model: { type: 'string' },
-      assignment: { type: 'string' },
-      seconds: { type: 'string' },
-      'cpu-seconds': { type: 'string' },
-      steps: { type: 'string' },
-      seed: { type: 'string', default: '1' },
-      out: { type: 'string' },
-      all: { type: 'string' },
-      best: { type: 'string' },
-      generate: { type: 'string' },
-      like: { type: 'string' },
-      resources: { type: 'string', default: '6' },
-      save: { type: 'string' },
-      quiet: { type: 'boolean', default: false },
-    },
-  })
-}
+const values = commandLine({
+  call: 'npm run bench:roadef --',
+  about: `Improves an instance of the Google machine reassignment challenge (ROADEF/EURO 2012): one that is given, all of a
+folder, or one that is drawn, of 1000x50 unless it is said otherwise. For 10 seconds, unless one of --seconds, --cpu-seconds
+and --steps says how long.`,
+  flags: {
+    model: word(undefined, 'FILE', 'an instance; needs --assignment'),
+    assignment: word(undefined, 'FILE', 'its initial assignment'),
+    all: word(undefined, 'DIR', 'all model_*.txt of a folder, with the assignment_*.txt beside'),
+    generate: word(undefined, 'PxM', 'draws an instance of P processes on M machines'),
+    resources: wholeNumber(6, 'of an instance that --generate draws'),
+    like: word(undefined, 'b_1...b_10', 'draws an instance of the published size of one of set B'),
+    seconds: positive(undefined, 'how long to search'),
+    'cpu-seconds': positive(undefined, 'the same in processor time, for a machine that others use as well'),
+    steps: wholeNumber(undefined, 'the same in steps: a run that another machine repeats exactly'),
+    seed: wholeNumber(1, 'of the search, and of what is drawn', 0),
+    best: wholeNumber(undefined, 'best known cost', 0),
+    out: word(undefined, 'FILE', 'for the solution; with --all a folder'),
+    save: word(undefined, 'DIR', 'for an instance that is drawn'),
+    quiet: toggle('shows no progress'),
+  },
+})
 
 function fail(error: unknown): never {
   console.error(error instanceof Error ? error.message : String(error))
   process.exit(2)
-}
-
-function wholeNumber(name: string, text: string | undefined, least: number): number | undefined {
-  if (text === undefined) return undefined
-  const value = Number(text)
-  if (Number.isSafeInteger(value) && value >= least && text.trim() !== '') return value
-  throw new BadUsage(`--${name} takes a whole number of at least ${least}, not '${text}'`)
-}
-
-function positive(name: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined
-  const value = Number(text)
-  if (value > 0 && value < Number.POSITIVE_INFINITY) return value
-  throw new BadUsage(`--${name} takes a number above 0, not '${text}'`)
 }
 
 function read(path: string): string {
@@ -88,8 +63,6 @@ function read(path: string): string {
   }
 }
 
-const seed = (): number => wholeNumber('seed', values.seed, 0) as number
-
 function run(name: string, instance: Instance, initial: Int32Array, out: string | undefined): Row {
   const start = checkSolution(instance, initial, initial)
   if (start.broken.length > 0) {
@@ -97,14 +70,12 @@ function run(name: string, instance: Instance, initial: Int32Array, out: string 
       `the initial assignment of ${name} breaks the rules: ${start.broken.slice(0, 3).join('; ')}`,
     )
   }
-  const steps = wholeNumber('steps', values.steps, 1)
-  const wall = positive('seconds', values.seconds)
-  const cpu = positive('cpu-seconds', values['cpu-seconds'])
+  const { steps, seconds: wall, 'cpu-seconds': cpu } = values
   if ([steps, wall, cpu].filter((each) => each !== undefined).length > 1)
     throw new BadUsage('give one of --seconds, --cpu-seconds and --steps')
   const improved = improve(instance, initial, {
     ...(steps === undefined ? { seconds: cpu ?? wall ?? 10, cpu: cpu !== undefined } : { steps }),
-    seed: seed(),
+    seed: values.seed,
     ...(values.quiet || values.all !== undefined ? {} : { progress: tell }),
   })
   const verdict = checkSolution(instance, initial, improved.solution)
@@ -118,7 +89,7 @@ function run(name: string, instance: Instance, initial: Int32Array, out: string 
   if (!values.quiet && values.all === undefined) {
     for (const [part, cost] of Object.entries(verdict.parts)) console.log(`${part.padEnd(12)} ${cost}`)
   }
-  const best = wholeNumber('best', values.best, 0) ?? bestKnown.get(instanceName(name))
+  const best = values.best ?? bestKnown.get(instanceName(name))
   return { name, initial: Number(start.cost), cost: Number(verdict.cost), best, improved }
 }
 
@@ -176,7 +147,7 @@ function table(folder: string): void {
 }
 
 function likeSetB(name: string): Shape {
-  const shape = shapeLike(name, seed())
+  const shape = shapeLike(name, values.seed)
   if (shape === undefined) throw new BadUsage(`--like takes b_1 to b_10, not '${name}'`)
   return shape
 }
@@ -187,8 +158,7 @@ function ofSize(size: string): Shape {
     throw new BadUsage(`--generate takes processes x machines, such as 50000x1000, not '${size}'`)
   const [processes, machines] = [Number(match[1]), Number(match[2])]
   if (processes < 1 || machines < 4) throw new BadUsage('--generate takes 1 process and 4 machines at least')
-  const resources = wholeNumber('resources', values.resources, 1) as number
-  return { processes, machines, resources, seed: seed() }
+  return { processes, machines, resources: values.resources, seed: values.seed }
 }
 
 function drawn(name: string, shape: Shape): void {

@@ -1,11 +1,11 @@
 import { parseArgs } from 'node:util'
 import { closest } from 'keelson/core'
 
-interface NumberFlag {
+interface NumberFlag<T extends number | undefined = number | undefined> {
   readonly type: 'number'
-  readonly fallback: number
+  readonly fallback: T
+  readonly kind: 'whole' | 'any' | 'positive'
   readonly least: number
-  readonly whole: boolean
   readonly help: string
 }
 
@@ -29,27 +29,37 @@ interface ListFlag {
   readonly help: string
 }
 
-type ValueOf<F> = F extends { readonly type: 'number' }
-  ? number
-  : F extends { readonly type: 'toggle' }
-    ? boolean
-    : F extends { readonly type: 'list' }
-      ? readonly string[]
-      : F extends { readonly fallback: infer Fallback }
-        ? string | Exclude<Fallback, string>
-        : never
+type ValueOf<F> =
+  F extends NumberFlag<infer Fallback>
+    ? number | Exclude<Fallback, number>
+    : F extends { readonly type: 'toggle' }
+      ? boolean
+      : F extends { readonly type: 'list' }
+        ? readonly string[]
+        : F extends { readonly fallback: infer Fallback }
+          ? string | Exclude<Fallback, string>
+          : never
 
 /** What was said, or left to its default, by name. */
 export type Values<F extends Record<string, Flag>> = { readonly [K in keyof F]: ValueOf<F[K]> }
 
 /** A whole number of at least `least`. */
-export function wholeNumber(fallback: number, help: string, least = 1): NumberFlag {
-  return { type: 'number', fallback, least, whole: true, help }
+export function wholeNumber<T extends number | undefined>(
+  fallback: T,
+  help: string,
+  least = 1,
+): NumberFlag<T> {
+  return { type: 'number', kind: 'whole', fallback, least, help }
 }
 
 /** Any number of at least 0. */
-export function amount(fallback: number, help: string): NumberFlag {
-  return { type: 'number', fallback, least: 0, whole: false, help }
+export function amount<T extends number | undefined>(fallback: T, help: string): NumberFlag<T> {
+  return { type: 'number', kind: 'any', fallback, least: 0, help }
+}
+
+/** Any number above 0. */
+export function positive<T extends number | undefined>(fallback: T, help: string): NumberFlag<T> {
+  return { type: 'number', kind: 'positive', fallback, least: 0, help }
 }
 
 /** A text; `takes` says of what kind, as in `--store segments|level`. */
@@ -141,11 +151,12 @@ function valueOf(
   if (given === undefined) return new Error(`--${name} takes a value`)
   if (known.type === 'word') return given
   if (known.type === 'list') return listOf(name, known, given)
-  const { whole, least } = known
+  const { kind, least } = known
   const value = Number(given)
-  const fits = whole ? Number.isSafeInteger(value) : Number.isFinite(value)
-  if (given.trim() !== '' && fits && value >= least) return value
-  return new Error(`--${name} takes a ${whole ? 'whole ' : ''}number of at least ${least}, not '${given}'`)
+  const fits = kind === 'whole' ? Number.isSafeInteger(value) : Number.isFinite(value)
+  if (given.trim() !== '' && fits && (kind === 'positive' ? value > least : value >= least)) return value
+  const asked = kind === 'positive' ? `number above ${least}` : `number of at least ${least}`
+  return new Error(`--${name} takes a ${kind === 'whole' ? 'whole ' : ''}${asked}, not '${given}'`)
 }
 
 function listOf(name: string, { words }: ListFlag, given: string): readonly string[] | Error {

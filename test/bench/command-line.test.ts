@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { amount, list, readCommandLine, toggle, wholeNumber, word } from '../../bench/support/command-line.ts'
+import {
+  amount,
+  list,
+  positive,
+  readCommandLine,
+  toggle,
+  wholeNumber,
+  word,
+} from '../../bench/support/command-line.ts'
 
 const program = {
   call: 'npm run thing --',
@@ -8,6 +16,7 @@ const program = {
   flags: {
     seeds: wholeNumber(100, 'how many'),
     hours: amount(1, 'how long'),
+    pace: positive(undefined, 'how fast'),
     store: word('segments', 'segments|level', 'where'),
     file: word(undefined, 'FILE', 'to write to'),
     record: toggle('keeps what was found'),
@@ -22,6 +31,7 @@ describe('what a program is told', () => {
     assert.deepEqual(values, {
       seeds: 7,
       hours: 1,
+      pace: undefined,
       store: 'segments',
       file: undefined,
       record: true,
@@ -48,6 +58,7 @@ describe('what a program is told', () => {
     [['--seeds', '0'], /at least 1/],
     [['--seeds', '1.5'], /a whole number/],
     [['--hours', '-1'], /--hours takes a/],
+    [['--pace', '0'], /--pace takes a number above 0, not '0'/],
     [['--seeds'], /--seeds takes a value/],
     [['--only', 'one,three'], /--only takes one,two, not 'three'/],
     [['--only', ','], /--only takes a value/],
