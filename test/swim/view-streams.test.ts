@@ -70,13 +70,33 @@ suite('views as streams', () => {
     assert.equal(peer.takeOutput().views.length, 1)
   })
 
-  test('who speaks an older version gets messages', () => {
-    const core = offered(400, { minimum: 2, maximum: 2 })
-    const { packets, views } = core.takeOutput()
-    assert.deepEqual(views, [])
-    const states = packets.filter(({ content }) => content.messages.some(({ kind }) => kind === 'state'))
-    assert.ok(states.length > 0 && states.every(({ reliable, bytes }) => reliable && bytes.length <= 60_000))
-    assert.ok(states.every(({ bytes }) => bytes[0] === 2))
+  test('who speaks an older version gets messages, one at a time', () => {
+    const count = 1_000
+    const core = offered(count, { minimum: 2, maximum: 2 })
+    const told: string[] = []
+    let messages = 0
+    for (let nowMs = 1; nowMs < 100; nowMs++) {
+      if (nowMs > 1) core.advanceTo(nowMs)
+      const { packets, views } = core.takeOutput()
+      assert.deepEqual(views, [])
+      const states = packets.flatMap(({ reliable, bytes, content }) =>
+        content.messages.flatMap((message) => {
+          if (message.kind !== 'state') return []
+          // About a millisecond’s work each.
+          assert.ok(reliable && bytes.length <= 17_000, `${bytes.length} bytes`)
+          assert.equal(bytes[0], 2)
+          return [message]
+        }),
+      )
+      assert.ok(states.length <= 1, `${states.length} messages at once`)
+      for (const { records, wantReturn } of states) {
+        assert.equal(wantReturn, messages++ === 0, 'the first one asks for the other view')
+        told.push(...records.map(({ statement }) => statement.nodeId))
+      }
+    }
+    assert.ok(messages > 1)
+    assert.equal(told.length, count + 2)
+    assert.equal(new Set(told).size, count + 2)
   })
 
   test('a short view goes as a message', () => {

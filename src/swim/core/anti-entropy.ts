@@ -96,7 +96,7 @@ export class AntiEntropy {
   readonly #protocolFor: (nodeId: NodeId) => number
   /** Views that are to go by a stream. */
   views: ViewTransfer[] = []
-  /** Views that go by datagrams, some at a time. */
+  /** Views that go by packets, some at a time. */
   readonly #tellings: Tellings
 
   constructor({ membership, random, send, room, token, news, budget, proofs, protocolFor }: ExchangeParts) {
@@ -110,7 +110,8 @@ export class AntiEntropy {
     this.#news = news
     this.#budget = budget
     this.#joinDelayMs = membership.tuning.probeIntervalMs
-    this.#tellings = new Tellings({ membership, random, send, budget, roomBytes: room.datagramBytes })
+    const { datagramBytes, streamBytes } = room
+    this.#tellings = new Tellings({ membership, random, send, budget, datagramBytes, streamBytes })
   }
 
   get deadlineMs(): number {
@@ -340,12 +341,13 @@ export class AntiEntropy {
       return
     }
     const streams = this.#room.streamBytes > 0 && !this.#streamless.has(recipient)
-    if (streams && this.#isLong(mask) && this.#protocolFor(recipient) >= viewStreamProtocol) {
+    const long = streams && this.#isLong(mask)
+    if (long && this.#protocolFor(recipient) >= viewStreamProtocol) {
       this.views.push(new ViewTransfer(to, recipient, mask, wantReturn, challenge))
       return
     }
-    if (!streams) {
-      if (!this.#tellings.begin(telling, nowMs)) this.#membership.counters.requestsRefused++
+    if (!streams || long) {
+      if (!this.#tellings.begin(telling, streams, nowMs)) this.#membership.counters.requestsRefused++
       return
     }
     const records = this.#recordsOf(mask, nowMs)
@@ -375,7 +377,7 @@ export class AntiEntropy {
     if (packets === 0 || chunk.length > 0) flush()
   }
 
-  /** Whether these buckets hold more members than are told in messages. */
+  /** Whether these buckets hold more members than are told in messages made at once. */
   #isLong(mask: number): boolean {
     const { streamedViewMembers } = this.#room
     if (streamedViewMembers === 0 || this.#membership.table.size <= streamedViewMembers) return false
