@@ -34,7 +34,8 @@ export class SwimMetrics {
   readonly #live: Gauge
 
   constructor(metrics: Metrics, nodeId: string) {
-    this.#labels = { node: nodeId }
+    // Frozen, so that they are rendered once and not each time.
+    this.#labels = Object.freeze({ node: nodeId })
     this.#counters = (Object.keys(counted) as (keyof SwimCounters)[]).map((key) => {
       const [name, help] = counted[key]
       return [key, metrics.counter(`keelson_swim_${name}`, help)]

@@ -3,7 +3,7 @@ import { performance } from 'node:perf_hooks'
 import { SeededRandom, shuffled } from '../../../src/core/random.ts'
 import { Swarm } from '../swarm/swarm.ts'
 import { type Configuration, configurations } from './configurations.ts'
-import { holdUp } from './hold-up.ts'
+import { type HoldUp, holdUp } from './hold-up.ts'
 import { quantile, table } from './report.ts'
 
 // Lifeguard (Dadgar, Phillips, Currey, 2018), §V: 128 members, C of them held up for D, once ("threshold") or again and
@@ -25,6 +25,8 @@ const grids = {
     [128, 512, 2_048, 8_192, 32_768],
     [0, 1, 4, 16, 64, 256, 1_024, 4_096, 16_384],
   ),
+  /** Where processes that are held up for long go on for a moment only. */
+  edge: product([1, 4, 8, 12, 16, 20, 24, 28, 32], [8_192, 32_768], [1, 4]),
   /** Its corners, the middle of each of its faces and its centre; and two points for the latencies. */
   corners: [
     ...product([1, 32], [128, 32_768], [1, 16_384]),
@@ -40,6 +42,9 @@ export type GridName = keyof typeof grids
 
 const repetitions = 10
 const intervalRunMs = 120_000
+
+/** As in the tables of the documentation, unless they say otherwise. */
+export const usualHoldUp: HoldUp = { hold: 'all', packetMs: 0.05 }
 
 /** One run. Interval 0 stands for the threshold experiment. */
 interface Run {
@@ -58,6 +63,8 @@ interface Result extends Run {
   readonly everywhere: readonly number[]
   readonly messages: number
   readonly bytes: number
+  /** Absent: {@link usualHoldUp}. */
+  readonly heldUp?: HoldUp
   /** No probe failed, nobody was suspected: see {@link sameForAll}. */
   readonly undisturbed?: true
 }
@@ -71,6 +78,7 @@ export interface LifeguardOptions {
   readonly repetitions: number
   readonly only: readonly string[]
   readonly grid: GridName
+  readonly heldUp: HoldUp
 }
 
 /** All runs in an order of which every beginning is a fair sample: first one of each point of the grid. */
@@ -101,9 +109,8 @@ function keyOf({ configuration, concurrency, durationMs, intervalMs, repetition 
 
 /** Runs what is not in the file yet. Each result is a line of JSON, so that it can be stopped at any time. */
 export function lifeguard(options: LifeguardOptions): void {
-  const { file, minutes } = options
-  const { part, parts } = options
-  const before = readResults(file)
+  const { file, minutes, part, parts, heldUp } = options
+  const before = readResults(file, heldUp)
   const done = new Set(before.map(keyOf))
   const undisturbed = new Map(before.filter(sameForAll).map((result) => [pointOf(result), result]))
   const wanted = configurations
@@ -111,6 +118,7 @@ export function lifeguard(options: LifeguardOptions): void {
     .filter((name) => options.only.length === 0 || options.only.includes(name))
   const formed = new Map<string, Swarm>()
   const endMs = performance.now() + minutes * 60_000
+  const marked = isSame(heldUp, usualHoldUp) ? {} : { heldUp }
   let ran = 0
   for (const [at, run] of runsOf(options.grid, wanted, options.repetitions).entries()) {
     if (at % parts !== part - 1 || done.has(keyOf(run))) continue
@@ -120,10 +128,10 @@ export function lifeguard(options: LifeguardOptions): void {
     if (result === undefined) {
       const base = formed.get(configuration.name) ?? form(configuration)
       formed.set(configuration.name, base)
-      result = perform(run, configuration, base)
+      result = perform(run, configuration, base, heldUp)
       if (sameForAll(result)) undisturbed.set(pointOf(run), result)
     }
-    appendFileSync(file, `${JSON.stringify({ ...result, configuration: run.configuration })}\n`)
+    appendFileSync(file, `${JSON.stringify({ ...result, configuration: run.configuration, ...marked })}\n`)
     ran++
   }
   console.log(`${ran} runs added to ${file}`)
@@ -138,9 +146,9 @@ function sameForAll({ configuration, undisturbed }: Result): boolean {
 }
 
 /** Runs one point of the experiment under one configuration. */
-export function runPoint(name: string, run: Omit<Run, 'configuration'>): Result {
+export function runPoint(name: string, run: Omit<Run, 'configuration'>, heldUp = usualHoldUp): Result {
   const configuration = configurations.find((each) => each.name === name) as Configuration
-  return perform({ configuration: name, ...run }, configuration, form(configuration))
+  return perform({ configuration: name, ...run }, configuration, form(configuration), heldUp)
 }
 
 function form({ tuning, alter, protocols }: Configuration): Swarm {
@@ -150,7 +158,7 @@ function form({ tuning, alter, protocols }: Configuration): Swarm {
   return swarm
 }
 
-function perform(run: Run, configuration: Configuration, base: Swarm): Result {
+function perform(run: Run, configuration: Configuration, base: Swarm, how: HoldUp): Result {
   const { concurrency, durationMs, intervalMs, repetition } = run
   const { tuning, alter, heldUp } = configuration
   // Every configuration holds up the same members.
@@ -189,7 +197,7 @@ function perform(run: Run, configuration: Configuration, base: Swarm): Result {
   const cycleMs = durationMs + intervalMs
   const cycles = intervalMs === 0 ? 1 : Math.ceil(intervalRunMs / cycleMs)
   for (let cycle = 0; cycle < cycles; cycle++) {
-    for (const process of processes) holdUp(swarm, process, durationMs, heldUp)
+    for (const process of processes) holdUp(swarm, process, durationMs, heldUp, how)
     swarm.run(cycleMs)
   }
   swarm.run(10_000)
@@ -219,17 +227,22 @@ function troublesOf(swarm: Swarm): number {
   return troubles
 }
 
-function readResults(file: string): Result[] {
+function readResults(file: string, wanted: HoldUp): Result[] {
   if (!existsSync(file)) return []
   return readFileSync(file, 'utf8')
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => JSON.parse(line) as Result)
+    .filter(({ heldUp = usualHoldUp }) => isSame(heldUp, wanted))
+}
+
+function isSame(a: HoldUp, b: HoldUp): boolean {
+  return a.hold === b.hold && a.packetMs === b.packetMs
 }
 
 /** Prints the paper's tables from a file of results: only points that every configuration has run count. */
-export function reportLifeguard(file: string): void {
-  const results = readResults(file)
+export function reportLifeguard(file: string, heldUp: HoldUp): void {
+  const results = readResults(file, heldUp)
   const names = configurations
     .map(({ name }) => name)
     .filter((name) => results.some((r) => r.configuration === name))

@@ -2,6 +2,7 @@
 
 import { commandLine } from '../../../bench/support/command-line.ts'
 import { swimProgram } from '../../../bench/swim/program.ts'
+import type { HoldUp } from './hold-up.ts'
 import { type GridName, lifeguard, reportLifeguard } from './lifeguard.ts'
 import { rapid } from './rapid.ts'
 import { scale } from './scale.ts'
@@ -18,7 +19,8 @@ if (!(part >= 1 && part <= parts)) {
 const members = values.members.map(Number)
 
 if (only.includes('lifeguard')) {
-  if (values.report) reportLifeguard(file)
+  const heldUp = { hold: values.hold[0] as HoldUp['hold'], packetMs: values['packet-ms'] }
+  if (values.report) reportLifeguard(file, heldUp)
   else {
     lifeguard({
       file,
@@ -28,6 +30,7 @@ if (only.includes('lifeguard')) {
       repetitions: values.repetitions,
       only: values.configurations,
       grid: values.grid[0] as GridName,
+      heldUp,
     })
   }
 }
