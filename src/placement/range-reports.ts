@@ -1,5 +1,6 @@
 import type { ObservedReplica } from '../interfaces/range-host.ts'
 import type { NodeId, RangeId, ReplicaId } from '../model/ids.ts'
+import type { RangeSize } from './core/splits.ts'
 
 /** A range as one node reported it. */
 export interface ReportedReplica {
@@ -35,4 +36,14 @@ export function leaseHolderOf(
   reports: readonly ReportedReplica[],
 ): { readonly replicaId: ReplicaId; readonly caughtUp: readonly ReplicaId[] } | undefined {
   return reportOfHolder(reports)
+}
+
+/** How large a range is, by what its lease holder reports. */
+export function sizeOf(holder: ObservedReplica | undefined): RangeSize {
+  const bytes = holder?.load['bytes']
+  const requests = holder?.load['requests']
+  return {
+    ...(bytes === undefined ? {} : { bytes }),
+    ...(requests === undefined ? {} : { requestsPerSecond: requests }),
+  }
 }

@@ -1,4 +1,3 @@
-import { compareBytes, equalBytes } from '../core/bytes.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { Lifetime } from '../core/lifetime.ts'
@@ -11,6 +10,7 @@ import {
   optional,
   signalOption,
 } from '../core/options.ts'
+import { inSlices, type Sliced } from '../core/sliced.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import { isFinished, type Job, type JobId } from '../jobs/core/record.ts'
 import { keepFollowing } from '../jobs/follow.ts'
@@ -28,13 +28,16 @@ import {
   type PlannedMerge,
   type PlannedSplit,
   planSplits,
+  type RangeSize,
   type SplitPolicy,
   type SplitRange,
   splitPolicy,
 } from './core/splits.ts'
 import { decodeMergeState, type MergeState, mergeJobType } from './merge-job.ts'
-import { newestConfiguration, type ObserveRange, reportOfHolder } from './range-reports.ts'
+import { newestConfiguration, type ObserveRange, reportOfHolder, sizeOf } from './range-reports.ts'
+import { SplitCandidates, sameEnd } from './split-candidates.ts'
 import { decodeSplitState, type SplitState, splitJobType } from './split-job.ts'
+import { StrayReplicas } from './stray-replicas.ts'
 
 /** Options of {@link SplitController.start}. */
 export interface SplitControllerOptions {
@@ -48,8 +51,8 @@ export interface SplitControllerOptions {
   readonly directory: RangeDirectory
   /** What the nodes report of a range. */
   readonly observed: ObserveRange
-  /** Ranges that anybody reports. */
-  readonly reported: () => Iterable<RangeId>
+  /** Ranges of which something else is reported than when it was asked last; at first, all that are reported. */
+  readonly changed: () => Iterable<RangeId>
   /** Ranges whose replicas are being moved: their bounds stay as they are meanwhile. */
   readonly moving: () => ReadonlySet<RangeId>
   /** The type that `splitJob` made for the runner of the same leader. */
@@ -91,13 +94,14 @@ export class SplitController implements AsyncDisposable {
   readonly #policy: SplitPolicy
   readonly #env: Environment
   readonly #jobs: BegunJobs
-  readonly #ranges = new Map<RangeId, RangeDescriptor>()
+  readonly #ranges: SplitCandidates
+  /** Ranges that were frozen when they were looked at. */
+  readonly #frozen = new Set<RangeId>()
+  readonly #strays: StrayReplicas
   readonly #underWay = new Map<JobId, UnderWay>()
   readonly #heldUntilMs = new Map<RangeId, number>()
   /** When the bounds of a range were first seen as they are. */
   readonly #boundsSinceMs = new Map<RangeId, number>()
-  /** Replicas whose nodes were told to drop them. */
-  readonly #dismissed = new Set<string>()
   readonly #startedMs: number
   readonly #life: Lifetime
   readonly #begun: Counter
@@ -123,7 +127,7 @@ export class SplitController implements AsyncDisposable {
       epoch: objectOption<ControllerEpoch>(['number', 'txn']),
       directory: objectOption<RangeDirectory>(['watch', 'dismiss']),
       observed: functionOption<ObserveRange>(),
-      reported: functionOption<SplitControllerOptions['reported']>(),
+      changed: functionOption<SplitControllerOptions['changed']>(),
       moving: functionOption<SplitControllerOptions['moving']>(),
       split: objectOption<JobType<SplitState>>(['type', 'run']),
       merge: objectOption<JobType<MergeState>>(['type', 'run']),
@@ -133,6 +137,8 @@ export class SplitController implements AsyncDisposable {
     })
     this.#options = options
     this.#policy = policy
+    this.#ranges = new SplitCandidates(policy)
+    this.#strays = new StrayReplicas({ ...options, known: (rangeId) => this.#ranges.get(rangeId) })
     this.#env = options.env
     this.#jobs = new BegunJobs(new Jobs({ store: options.store, env: options.env }))
     this.#startedMs = options.env.clock.monotonicMs()
@@ -158,9 +164,7 @@ export class SplitController implements AsyncDisposable {
 
   /** Why a range is split or merged, or is not. @throws KeelsonError `NOT_FOUND` */
   explain(rangeId: RangeId): BoundsExplanation {
-    const ranges = this.#sorted()
-    const at = ranges.findIndex((range) => range.rangeId === rangeId)
-    const known = ranges[at]
+    const known = this.#ranges.get(rangeId)
     if (known === undefined) {
       throw new KeelsonError('NOT_FOUND', `there is no range ${rangeId}; look for its id in the directory`)
     }
@@ -175,8 +179,8 @@ export class SplitController implements AsyncDisposable {
     return {
       rangeId,
       split: `${words[type]}: ${why}`,
-      mergeLeft: merge(ranges[at - 1], known),
-      mergeRight: merge(known, ranges[at + 1]),
+      mergeLeft: merge(this.#ranges.leftOf(known), known),
+      mergeRight: merge(known, this.#ranges.rightOf(known)),
     }
   }
 
@@ -204,13 +208,19 @@ export class SplitController implements AsyncDisposable {
   async #round(): Promise<void> {
     // Without knowing what is under way, everything would be begun twice.
     if (!this.#jobs.isCurrent() || !this.#directoryRead) return
-    await this.#dismiss()
+    for (const rangeId of this.#options.changed()) this.#ranges.changed(rangeId)
+    await inSlices(
+      this.#ranges.look((rangeId) => this.#look(rangeId)),
+      this.#env,
+      { signal: this.#life.signal },
+    )
+    await this.#strays.dismiss(this.#life.signal)
     await this.#finishMerges()
     if (this.#paused) return
     const count = (type: string): number =>
       [...this.#underWay.values()].filter((each) => each.type === type).length
     const underWay = { splits: count(splitJobType), merges: count(mergeJobType) }
-    const ranges = this.#sorted().map((range) => this.#view(range))
+    const ranges = await inSlices(this.#candidates(), this.#env, { signal: this.#life.signal })
     const { splits, merges } = planSplits(ranges, this.#policy, underWay)
     for (const split of splits) await this.#beginSplit(split)
     for (const merge of merges) await this.#beginMerge(merge)
@@ -241,46 +251,38 @@ export class SplitController implements AsyncDisposable {
     this.#env.logger.info({ jobId: job.jobId, kind, reason }, 'a change of bounds begins')
   }
 
+  /** What changed of a range: notes what is to be done about it, and says how large it is. */
+  #look(rangeId: RangeId): RangeSize {
+    const reports = this.#options.observed(rangeId)
+    if (newestConfiguration(reports)?.frozen === undefined) this.#frozen.delete(rangeId)
+    else this.#frozen.add(rangeId)
+    this.#strays.look(rangeId, reports)
+    return sizeOf(reportOfHolder(reports))
+  }
+
+  /** Ranges that may have to be split or merged, as they are now. */
+  *#candidates(): Sliced<readonly SplitRange[]> {
+    const nowMs = this.#env.clock.monotonicMs()
+    const { splitMergeBackoffMs } = this.#policy
+    const isOld = (rangeId: RangeId): boolean => this.#splitForMs(rangeId, nowMs) >= splitMergeBackoffMs
+    const views: SplitRange[] = []
+    for (const range of yield* this.#ranges.candidates(isOld)) {
+      views.push(this.#view(range))
+      if (views.length % viewedTogether === 0) yield
+    }
+    return views
+  }
+
   /** A range that is frozen though nobody works on it: its merge is finished, or ruled out, and it thaws. */
   async #finishMerges(): Promise<void> {
     const busy = new Set([...this.#underWay.values()].flatMap(({ rangeIds }) => rangeIds))
-    for (const { rangeId } of this.#ranges.values()) {
-      if (busy.has(rangeId)) continue
+    for (const rangeId of this.#frozen) {
+      if (busy.has(rangeId) || this.#ranges.get(rangeId) === undefined) continue
       const frozen = newestConfiguration(this.#options.observed(rangeId))?.frozen
       if (frozen === undefined) continue
       const reason = `it is frozen to be merged into range ${frozen.into}, and nobody works on that`
       await this.#beginMerge({ leftRangeId: frozen.into, rightRangeId: rangeId, reason })
     }
-  }
-
-  /**
-   * Replicas that are no members and do not know it: what a split made on a node that was very late, after the range had
-   * moved on or was merged away. A node that is a member under another replica id by now was told so when that was added,
-   * and drops the old one by itself.
-   */
-  async #dismiss(): Promise<void> {
-    const { directory, epoch, observed, reported } = this.#options
-    for (const rangeId of reported()) {
-      const known = this.#ranges.get(rangeId)
-      for (const { nodeId, replica } of observed(rangeId)) {
-        if (known !== undefined && known.generation <= replica.generation) continue
-        if (known?.replicas.some(({ replicaId }) => replicaId === replica.replicaId) === true) continue
-        const name = `${nodeId}/${rangeId}/${replica.replicaId}`
-        if (this.#dismissed.has(name)) continue
-        try {
-          await directory.dismiss(epoch, nodeId, rangeId, { signal: this.#life.signal })
-          if (this.#dismissed.size >= maximumDismissed) this.#dismissed.clear()
-          this.#dismissed.add(name)
-        } catch (error) {
-          // It is new, and the directory has not heard of it yet.
-          if (!KeelsonError.hasCode(error, 'NOT_FOUND')) throw error
-        }
-      }
-    }
-  }
-
-  #sorted(): RangeDescriptor[] {
-    return [...this.#ranges.values()].sort((a, b) => compareBytes(a.start, b.start))
   }
 
   #view(descriptor: RangeDescriptor): SplitRange {
@@ -289,17 +291,18 @@ export class SplitController implements AsyncDisposable {
     const holder = reportOfHolder(reports)
     const nowMs = this.#env.clock.monotonicMs()
     const busy = this.#whyBusy(rangeId, holder?.frozen !== undefined, nowMs)
-    const bytes = holder?.load['bytes']
-    const requests = holder?.load['requests']
     return {
       descriptor,
       able: holder !== undefined && reports.every(({ replica }) => replica.bounds !== undefined),
-      ...(bytes === undefined ? {} : { bytes }),
-      ...(requests === undefined ? {} : { requestsPerSecond: requests }),
+      ...sizeOf(holder),
       ...(holder?.splitKeys === undefined ? {} : { splitKeys: holder.splitKeys }),
       ...(busy === undefined ? {} : { busy }),
-      splitForMs: nowMs - (this.#boundsSinceMs.get(rangeId) ?? this.#startedMs),
+      splitForMs: this.#splitForMs(rangeId, nowMs),
     }
+  }
+
+  #splitForMs(rangeId: RangeId, nowMs: number): number {
+    return nowMs - (this.#boundsSinceMs.get(rangeId) ?? this.#startedMs)
   }
 
   #whyBusy(rangeId: RangeId, frozen: boolean, nowMs: number): string | undefined {
@@ -343,7 +346,7 @@ export class SplitController implements AsyncDisposable {
     for await (const event of keepFollowing(this.#env, watch, { signal })) {
       if (event.type === 'snapshot') {
         const present = new Set(event.ranges.map(({ rangeId }) => rangeId))
-        for (const rangeId of this.#ranges.keys()) if (!present.has(rangeId)) this.#forget(rangeId)
+        for (const rangeId of this.#ranges.rangeIds()) if (!present.has(rangeId)) this.#forget(rangeId)
         for (const range of event.ranges) this.#learn(range, this.#directoryRead)
         this.#directoryRead = true
       } else {
@@ -357,19 +360,20 @@ export class SplitController implements AsyncDisposable {
   #learn(range: RangeDescriptor, news: boolean): void {
     const { rangeId } = range
     const known = this.#ranges.get(rangeId)
-    this.#ranges.set(rangeId, range)
+    this.#ranges.set(range)
     if (!news || (known !== undefined && sameEnd(known, range))) return
     this.#boundsSinceMs.set(rangeId, this.#env.clock.monotonicMs())
   }
 
   #forget(rangeId: RangeId): void {
-    this.#ranges.delete(rangeId)
+    this.#ranges.remove(rangeId)
     this.#heldUntilMs.delete(rangeId)
     this.#boundsSinceMs.delete(rangeId)
   }
 }
 
-const maximumDismissed = 10_000
+/** Ranges that are read before others may go on. */
+const viewedTogether = 64
 
 function rangesOf(job: Job): RangeId[] {
   if (job.type === mergeJobType) {
@@ -378,8 +382,4 @@ function rangesOf(job: Job): RangeId[] {
   }
   const { rangeId, rightRangeId } = decodeSplitState(job.state)
   return rightRangeId === 0 ? [rangeId] : [rangeId, rightRangeId]
-}
-
-function sameEnd(a: RangeDescriptor, b: RangeDescriptor): boolean {
-  return a.end === undefined || b.end === undefined ? a.end === b.end : equalBytes(a.end, b.end)
 }

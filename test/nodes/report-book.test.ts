@@ -72,6 +72,7 @@ suite('the book of reports in columns', () => {
       const book = new ReportBook()
       const newest = new Map<string, NodeReport>()
       const changed = new Set<number>()
+      const take = book.follow()
       for (let step = 1; step <= 25; step++) {
         const nodeId = `n${random.integer(4)}`
         const [before, report] = [newest.get(nodeId), drawReport(random, nodeId, step)]
@@ -91,13 +92,14 @@ suite('the book of reports in columns', () => {
           newest.set(nodeId, report)
         }
         if (random.integer(4) === 0) {
-          assert.deepEqual(book.takeChanged(), changed, `seed ${seed}, step ${step}`)
+          assert.deepEqual(take(), changed, `seed ${seed}, step ${step}`)
           changed.clear()
         }
         const ids = new Set(
           [...newest.values()].flatMap(({ replicas }) => replicas.map((each) => each.rangeId)),
         )
         assert.deepEqual(new Set(book.rangeIds()), ids)
+        assert.deepEqual(book.follow()(), ids, 'who comes late hears of all')
         for (const rangeId of [...ids, 999]) {
           const expected = [...newest].flatMap(([from, of]) => {
             const replica = byRange(of).get(rangeId)

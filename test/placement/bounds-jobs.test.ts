@@ -180,7 +180,7 @@ async function world(body: (given: World) => Promise<void>): Promise<void> {
           epoch,
           directory,
           observed: (rangeId) => ranges.report(rangeId),
-          reported: () => ranges.ranges.keys(),
+          changed: () => [...ranges.ranges.keys()],
           moving: () => new Set(),
           split: types.split as never,
           merge: types.merge as never,

@@ -22,6 +22,11 @@ export class OrderedMap<T> {
     return this.#tree.get(key)
   }
 
+  /** What stands before a key, whether that is there or not. */
+  before(key: Uint8Array): T | undefined {
+    return this.#tree.nextLowerPair(key)?.[1]
+  }
+
   set(key: Uint8Array, value: T): void {
     this.#tree.set(key, value)
   }

@@ -30,8 +30,8 @@ export class ReportBook {
   readonly #holders = new RangeHolders()
   /** Highest epoch of each node that has ended. */
   readonly #ended = new Map<NodeId, number>()
-  /** Ranges of which something else is reported than when this was taken last. */
-  #changed = new Set<RangeId>()
+  /** For everybody who follows, the ranges of which something else is reported than when he asked last. */
+  readonly #changed: Set<RangeId>[] = []
   readonly #maximumNodes: number
 
   /** Keeps the reports of `maximumNodes` nodes at most. */
@@ -97,11 +97,17 @@ export class ReportBook {
     })
   }
 
-  /** Ranges of which something else is reported than when this was called last. For one caller. */
-  takeChanged(): ReadonlySet<RangeId> {
-    const changed = this.#changed
-    this.#changed = new Set()
-    return changed
+  /**
+   * Follows what is reported: the function that it gives says of which ranges that is something else than when it was called
+   * last; at first, all of which anything is reported.
+   */
+  follow(): () => ReadonlySet<RangeId> {
+    const at = this.#changed.push(new Set(this.#holders.rangeIds())) - 1
+    return () => {
+      const changed = this.#changed[at] as Set<RangeId>
+      this.#changed[at] = new Set()
+      return changed
+    }
   }
 
   /** Ranges that anybody reports. */
@@ -122,6 +128,10 @@ export class ReportBook {
     return report.epoch > known.epoch || (report.epoch === known.epoch && report.sequence > known.sequence)
   }
 
+  #tell(rangeId: RangeId): void {
+    for (const changed of this.#changed) changed.add(rangeId)
+  }
+
   /** What was known of a node gives way; both stand by range id, so one pass over them says what is another. */
   #replace(number: number, before: ReportPage | undefined, after: ReportPage | undefined): void {
     const [old, now] = [before?.count ?? 0, after?.count ?? 0]
@@ -129,9 +139,9 @@ export class ReportBook {
       const was = a < old ? (before?.rangeIds[a] as number) : Number.POSITIVE_INFINITY
       const is = b < now ? (after?.rangeIds[b] as number) : Number.POSITIVE_INFINITY
       if (was === is) {
-        if (!(before as ReportPage).same(a, after as ReportPage, b)) this.#changed.add(is)
+        if (!(before as ReportPage).same(a, after as ReportPage, b)) this.#tell(is)
       } else {
-        this.#changed.add(Math.min(was, is))
+        this.#tell(Math.min(was, is))
         if (was < is) this.#holders.remove(was, number)
         else this.#holders.add(is, number)
       }

@@ -24,7 +24,10 @@ export interface SplitPolicy {
   readonly splits: number
   /** Merges under way at a time. */
   readonly merges: number
-  /** Whether two neighbours may become one range: of two tables they may not, perhaps. Default: all may. */
+  /**
+   * Whether two neighbours may become one range: of two tables they may not, perhaps. Asked again when one of both is another.
+   * Default: all may.
+   */
   readonly mayMerge?: (left: RangeDescriptor, right: RangeDescriptor) => boolean
 }
 
@@ -143,11 +146,23 @@ export type SplitVerdict =
       readonly why: string
     }
 
+/** What a range is, as far as it is its size and what it serves that make it one to split or to merge. @internal */
+export type RangeSize = Pick<SplitRange, 'bytes' | 'requestsPerSecond'>
+
+/** By how much a range exceeds what it may be: 1 is just enough. */
+function excessOf({ bytes = 0, requestsPerSecond = 0 }: RangeSize, policy: SplitPolicy): [number, number] {
+  return [bytes / policy.maximumBytes, requestsPerSecond / policy.maximumRequestsPerSecond]
+}
+
+/** Whether a range is to be split as soon as it can be. @internal */
+export function isTooLarge(range: RangeSize, policy: SplitPolicy): boolean {
+  return Math.max(...excessOf(range, policy)) > 1
+}
+
 /** Whether a range is split, where, and why. Pure. */
 export function judgeSplit(range: SplitRange, policy: SplitPolicy): SplitVerdict {
   const { descriptor, bytes, requestsPerSecond, splitKeys = {}, able, busy } = range
-  const size = (bytes ?? 0) / policy.maximumBytes
-  const load = (requestsPerSecond ?? 0) / policy.maximumRequestsPerSecond
+  const [size, load] = excessOf(range, policy)
   const what = describe(range, policy)
   if (bytes === undefined && requestsPerSecond === undefined)
     return { type: 'none', why: 'nobody reports its size or its load' }
@@ -178,22 +193,39 @@ export interface MergeVerdict {
   readonly why: string
 }
 
-/** Whether two neighbours are merged, and why or why not. Pure. */
-export function judgeMerge(left: SplitRange, right: SplitRange, policy: SplitPolicy): MergeVerdict {
-  const no = (why: string): MergeVerdict => ({ merge: false, why })
+/** Why two ranges are not merged as long as they are, and are as large, as now. @internal */
+export function whyNeverMerged(
+  left: RangeSize & Pick<SplitRange, 'descriptor'>,
+  right: RangeSize & Pick<SplitRange, 'descriptor'>,
+  policy: SplitPolicy,
+): string | undefined {
   const { descriptor: l } = left
   const { descriptor: r } = right
   if (l.end === undefined || !equalBytes(l.end, r.start))
-    return no(`ranges ${l.rangeId} and ${r.rangeId} are no neighbours`)
-  if (policy.mergeBelowBytes === 0) return no('merges are switched off')
-  if (policy.mayMerge?.(l, r) === false)
-    return no(`the policy keeps ranges ${l.rangeId} and ${r.rangeId} apart`)
-  if (left.bytes === undefined || right.bytes === undefined) return no('the size of one of them is not known')
-  const bytes = left.bytes + right.bytes
-  const requests = (left.requestsPerSecond ?? 0) + (right.requestsPerSecond ?? 0)
-  if (bytes >= policy.mergeBelowBytes) return no(`together they would have ${bytes} bytes`)
+    return `ranges ${l.rangeId} and ${r.rangeId} are no neighbours`
+  if (policy.mergeBelowBytes === 0) return 'merges are switched off'
+  if (policy.mayMerge?.(l, r) === false) return `the policy keeps ranges ${l.rangeId} and ${r.rangeId} apart`
+  if (left.bytes === undefined || right.bytes === undefined) return 'the size of one of them is not known'
+  const { bytes, requests } = together(left, right)
+  if (bytes >= policy.mergeBelowBytes) return `together they would have ${bytes} bytes`
   if (requests >= policy.mergeBelowRequestsPerSecond)
-    return no(`together they would serve ${rounded(requests)} requests a second`)
+    return `together they would serve ${rounded(requests)} requests a second`
+  return undefined
+}
+
+function together(left: RangeSize, right: RangeSize): { readonly bytes: number; readonly requests: number } {
+  return {
+    bytes: (left.bytes ?? 0) + (right.bytes ?? 0),
+    requests: (left.requestsPerSecond ?? 0) + (right.requestsPerSecond ?? 0),
+  }
+}
+
+/** Whether two neighbours are merged, and why or why not. Pure. */
+export function judgeMerge(left: SplitRange, right: SplitRange, policy: SplitPolicy): MergeVerdict {
+  const no = (why: string): MergeVerdict => ({ merge: false, why })
+  const never = whyNeverMerged(left, right, policy)
+  if (never !== undefined) return no(never)
+  const { bytes, requests } = together(left, right)
   for (const { descriptor, able, busy, splitForMs } of [left, right]) {
     const { rangeId } = descriptor
     if (!able) return no(`nobody who leads range ${rangeId} can merge it`)
@@ -237,7 +269,7 @@ export function planSplits(
     const { merge, why } = judgeMerge(left, right, policy)
     if (!merge) continue
     const [leftRangeId, rightRangeId] = [left.descriptor.rangeId, right.descriptor.rangeId]
-    pairs.push({ leftRangeId, rightRangeId, reason: why, bytes: (left.bytes ?? 0) + (right.bytes ?? 0) })
+    pairs.push({ leftRangeId, rightRangeId, reason: why, bytes: together(left, right).bytes })
   }
   pairs.sort((a, b) => a.bytes - b.bytes || a.leftRangeId - b.leftRangeId)
   const merges: PlannedMerge[] = []
