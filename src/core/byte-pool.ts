@@ -50,10 +50,13 @@ export class BytePool {
 
   /** A copy of the bytes from `from` up to but without `to`. */
   copyOf(bytes: Uint8Array, from: number, to: number): Uint8Array {
-    const copy = this.allocate(to - from)
-    const isWhole = to - from === bytes.length
-    if (copy.length > (isWhole ? fewBytes : fewOfMany)) copy.set(isWhole ? bytes : bytes.subarray(from, to))
-    else for (let i = 0; i < copy.length; i++) copy[i] = bytes[from + i] as number
+    const length = to - from
+    const isWhole = length === bytes.length
+    // Zeros that are written over at once are left out.
+    if (length > largestPooled) return new Uint8Array(isWhole ? bytes : bytes.subarray(from, to))
+    const copy = this.allocate(length)
+    if (length > (isWhole ? fewBytes : fewOfMany)) copy.set(isWhole ? bytes : bytes.subarray(from, to))
+    else for (let i = 0; i < length; i++) copy[i] = bytes[from + i] as number
     return copy
   }
 }
