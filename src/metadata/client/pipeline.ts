@@ -14,6 +14,7 @@ import {
 import type { LeaderFinder } from './leader-finder.ts'
 import type { AskServer, ClientTuning } from './options.ts'
 import { isFinal, type Router, timedOut } from './router.ts'
+import { Row } from './row.ts'
 
 /** What a {@link Pipeline} is made of. */
 export interface PipelineOptions {
@@ -33,6 +34,10 @@ interface Call {
   readonly decode: (answer: Uint8Array) => unknown
   readonly resolve: (value: never) => void
   readonly reject: (error: unknown) => void
+  /** Among all calls. */
+  place: number
+  /** Among the writes of its client session without an answer. */
+  openPlace: number
   /** Takes the abort listener off. */
   release: (() => void) | undefined
   /** Client session and sequence of a write, once it was sent; 0 before. */
@@ -68,13 +73,13 @@ const longestHoldMs = 5
 export class Pipeline {
   readonly #options: PipelineOptions
   /** All calls that are not settled, in the order in which they came: the order of their deadlines. */
-  readonly #calls = new Set<Call>()
+  readonly #calls = new Row<Call>()
   #queue: Call[] = []
   #session = 0
   #opening = false
   #lastSequence = 0
   /** Writes of the present session without an answer, by sequence, ascending. */
-  readonly #open = new Map<number, Call>()
+  readonly #open = new Row<Call>()
   #failures = 0
   #backoff: TimerHandle | undefined
   #flushing = false
@@ -116,6 +121,8 @@ export class Pipeline {
         decode,
         resolve,
         reject,
+        place: 0,
+        openPlace: 0,
         release: undefined,
         session: 0,
         sequence: 0,
@@ -130,7 +137,7 @@ export class Pipeline {
           this.#settle(call, abortError(signal, unknown ? 'unknown' : 'none'))
         })
       }
-      this.#calls.add(call)
+      call.place = this.#calls.add(call)
       this.#queue.push(call)
       this.#armDeadline()
       this.#plan()
@@ -222,7 +229,7 @@ export class Pipeline {
       if (this.#open.size >= this.#options.tuning.maximumInFlight) return false
       call.session = this.#session
       call.sequence = ++this.#lastSequence
-      this.#open.set(call.sequence, call)
+      call.openPlace = this.#open.add(call)
       return true
     }
     return session === undefined || session === call.session
@@ -257,8 +264,8 @@ export class Pipeline {
       this.#again(batch, undefined, false)
       return
     }
-    const [lowest] = this.#open.keys()
-    const acknowledgedBelow = session === this.#session ? (lowest ?? this.#lastSequence + 1) : 0
+    const lowest = this.#open.first?.sequence ?? this.#lastSequence + 1
+    const acknowledgedBelow = session === this.#session ? lowest : 0
     let answers: BatchAnswer[]
     if (session !== 0) {
       this.#writing++
@@ -387,8 +394,8 @@ export class Pipeline {
     if (call.settled) return
     call.settled = true
     call.release?.()
-    this.#calls.delete(call)
-    if (call.session === this.#session) this.#open.delete(call.sequence)
+    this.#calls.remove(call.place)
+    if (call.sequence > 0 && call.session === this.#session) this.#open.remove(call.openPlace)
     if (outcome instanceof KeelsonError) call.reject(outcome)
     else answer(call, outcome)
   }
@@ -396,15 +403,14 @@ export class Pipeline {
   /** Where nobody waits any more the timer stays: the next caller mostly comes at once, and has a later deadline. */
   #armDeadline(): void {
     if (this.#deadline !== undefined) return
-    const [first] = this.#calls
+    const { first } = this.#calls
     if (first === undefined) return
     const { env, tuning } = this.#options
     const waitMs = Math.max(0, first.endMs - env.clock.monotonicMs())
     this.#deadline = env.timers.schedule(waitMs, () => {
       this.#deadline = undefined
       const now = env.clock.monotonicMs()
-      for (const call of this.#calls) {
-        if (call.endMs > now) break
+      for (let call = this.#calls.first; call !== undefined && call.endMs <= now; call = this.#calls.first) {
         const unknown = call.unknown || (call.sending && call.type !== 'read')
         this.#settle(call, timedOut(tuning.callTimeoutMs, unknown, call.last))
       }
@@ -418,7 +424,7 @@ export class Pipeline {
     this.#endHold()
     this.#deadline?.cancel()
     this.#deadline = undefined
-    for (const call of this.#calls) {
+    for (let call = this.#calls.first; call !== undefined; call = this.#calls.first) {
       const unknown = call.unknown || (call.sending && call.type !== 'read')
       const { code, message } = abortError(closed)
       this.#settle(call, new KeelsonError(code, message, { outcome: unknown ? 'unknown' : 'none' }))
