@@ -1,5 +1,6 @@
 import { KeelsonError } from './errors.ts'
 import { invariant } from './invariant.ts'
+import { putVarint } from './varint.ts'
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true })
@@ -95,7 +96,8 @@ export function prefixEnd(prefix: Uint8Array): Uint8Array | undefined {
 /** Up to so many bytes are copied faster one by one than by a call that looks at both arrays first. */
 const fewBytes = 48
 
-function copyInto(target: Uint8Array, at: number, source: Uint8Array, length: number): void {
+/** Copies the first `length` bytes of `source` to their place in `target`, which has room for them. @internal */
+export function copyInto(target: Uint8Array, at: number, source: Uint8Array, length: number): void {
   if (length > fewBytes) target.set(source.length === length ? source : source.subarray(0, length), at)
   else for (let i = 0; i < length; i++) target[at + i] = source[i] as number
 }
@@ -165,12 +167,7 @@ export class ByteWriter {
   varint(value: number): this {
     invariant(Number.isSafeInteger(value) && value >= 0, 'varint takes a safe integer of at least 0')
     this.#reserve(8)
-    let rest = value
-    while (rest >= 0x80) {
-      this.#buffer[this.#length++] = (rest % 0x80) | 0x80
-      rest = Math.floor(rest / 0x80)
-    }
-    this.#buffer[this.#length++] = rest
+    this.#length = putVarint(this.#buffer, this.#length, value)
     return this
   }
 

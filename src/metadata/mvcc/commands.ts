@@ -2,6 +2,7 @@ import { BytePool } from '../../core/byte-pool.ts'
 import { decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { Revision, SessionId, Transaction } from '../../interfaces/metadata-store.ts'
+import { commandTypes, commandVersion, typeOfTransactions } from './command-types.ts'
 import { isCanonicalTransaction, readCanonicalCommand } from './fast-transaction.ts'
 import { transactionFromFields, transactionToPlain } from './wire.ts'
 
@@ -26,21 +27,6 @@ export interface CheckpointEntry {
   readonly remainingMs: number | undefined
 }
 
-/** Version of the command format. A replica that meets a later one stops and says so. */
-export const commandVersion = 1
-
-const types = [
-  'txn',
-  'compact',
-  'grant',
-  'revoke',
-  'checkpoint',
-  'clear',
-  'verify',
-  'advance',
-  'raise',
-] as const
-const typeOfTransactions = types.indexOf('txn')
 const pool = new BytePool()
 const decodeLimits = Object.freeze({ depth: 8, values: 100_000 })
 
@@ -65,7 +51,7 @@ function body(command: MetadataCommand): readonly Plain[] {
 }
 
 export function encodeCommand(command: MetadataCommand): Uint8Array {
-  return encodePlain([commandVersion, types.indexOf(command.type), ...body(command)])
+  return encodePlain([commandVersion, commandTypes.indexOf(command.type), ...body(command)])
 }
 
 /** How commands of transactions begin: with the same quota for as long as a server is up. */
@@ -115,7 +101,7 @@ export function decodeCommand(data: Uint8Array): MetadataCommand {
     )
   }
   const number = fields.uint('type')
-  const type = types[number]
+  const type = commandTypes[number]
   switch (type) {
     case 'txn':
       return {

@@ -10,12 +10,14 @@ import type {
   TransactionResult,
 } from '../../interfaces/metadata-store.ts'
 import type { CheckpointEntry, MetadataCommand } from './commands.ts'
+import { lastLive } from './key-histories.ts'
 import { commandLimits, eventsClearedPerCommand, maximumHistory, overheadBytes } from './limits.ts'
 import type { MvccState } from './mvcc-state.ts'
+import type { PlainPut } from './plain-put.ts'
 import type { PageLimits } from './state-types.ts'
 import { checkTransaction } from './validate.ts'
 import type { Version } from './version.ts'
-import { encodeOutcome, encodeRefusal, writeTransactionResult } from './wire.ts'
+import { encodeOutcome, encodePutOutcome, encodeRefusal, writeTransactionResult } from './wire.ts'
 
 /**
  * Carries out one command and returns the bytes of its answer. A refused command changes nothing: everything that can
@@ -29,6 +31,20 @@ export function execute(state: MvccState, command: MetadataCommand): Uint8Array 
     if (KeelsonError.is(error) && error.code !== 'INVARIANT_VIOLATED') return encodeRefusal(error)
     throw error
   }
+}
+
+/**
+ * Carries out a put alone, as {@link execute} does with what `decodeCommand` makes of its command. Undefined, with nothing
+ * done, where it would be refused: the thorough way says why.
+ */
+export function executePut(state: MvccState, put: PlainPut): Uint8Array | undefined {
+  const { keyBytes, valueBytes, quotaBytes } = put
+  if (state.bytes + keyBytes + valueBytes + overheadBytes > quotaBytes) return undefined
+  if (state.revision - state.historyFrom >= maximumHistory) return undefined
+  const history = state.historyOf(put)
+  const previous = lastLive(history)
+  state.putAlone(put, history)
+  return encodePutOutcome(state.revision, previous)
 }
 
 function dispatch(state: MvccState, command: MetadataCommand): Uint8Array {

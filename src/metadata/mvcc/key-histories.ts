@@ -1,5 +1,7 @@
 import type { KeySelector, Revision } from '../../interfaces/metadata-store.ts'
+import { KeyCache } from './key-cache.ts'
 import { OrderedMap } from './ordered-map.ts'
+import type { PlainPut } from './plain-put.ts'
 import type { PageLimits, VersionPage } from './state-types.ts'
 import type { KeyHistory, StoredVersion } from './version.ts'
 
@@ -13,6 +15,7 @@ const maximumUnsettled = 4096
  */
 export class KeyHistories {
   readonly #keys = new OrderedMap<KeyHistory>()
+  readonly #cache = new KeyCache()
   /** Views that were made. */
   #views = 0
   /**
@@ -34,6 +37,15 @@ export class KeyHistories {
     this.#lastKey = key
     this.#lastHistory = this.#keys.get(key)
     return this.#lastHistory
+  }
+
+  /** The history of the key of a put. */
+  find(put: PlainPut): KeyHistory | undefined {
+    const known = this.#cache.find(put)
+    if (known !== undefined) return known
+    const history = this.#keys.get(put.key)
+    if (history !== undefined) this.#cache.remember(history)
+    return history
   }
 
   /** The command is done, or keys changed behind its back. */
@@ -64,6 +76,7 @@ export class KeyHistories {
 
   delete(key: Uint8Array): void {
     this.forgetLookUp()
+    this.#cache.forget(key)
     this.#keys.delete(key)
   }
 
@@ -114,8 +127,9 @@ export class KeyHistories {
   }
 
   #begin(key: Uint8Array, versions: StoredVersion[]): void {
-    const history = { versions, views: this.#views }
+    const history = { key, versions, views: this.#views }
     for (const version of versions) version.history = history
+    this.#cache.forget(key)
     this.#keys.set(key, history)
   }
 }

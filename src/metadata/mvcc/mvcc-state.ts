@@ -1,4 +1,4 @@
-import { ByteWriter, compareBytes, copyBytes } from '../../core/bytes.ts'
+import { ByteWriter, compareBytes, copyBytes, emptyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { invariant } from '../../core/invariant.ts'
 import type { KeySelector, Revision, SessionId } from '../../interfaces/metadata-store.ts'
@@ -6,6 +6,7 @@ import { damaged } from './damaged.ts'
 import { KeyHistories, lastLive, previousIn, visibleAt } from './key-histories.ts'
 import { mapKey } from './key-range.ts'
 import { overheadBytes } from './limits.ts'
+import type { PlainPut } from './plain-put.ts'
 import { countOf, noEvents, RevisionEvents } from './revision-events.ts'
 import { encodeSession, type SessionRecord } from './session-record.ts'
 import { StateHash } from './state-hash.ts'
@@ -47,6 +48,17 @@ export class MvccState implements MvccReader {
   /** A transaction is being done, which has made these changes so far. */
   #writing = false
   #changes: StoredVersion | StoredVersion[] | undefined
+  /** What a put alone makes a version of, one after the other. */
+  readonly #alone = {
+    key: emptyBytes,
+    value: emptyBytes,
+    createRevision: 0,
+    modRevision: 0,
+    version: 0,
+    session: 0,
+    sub: 0,
+    deleted: false,
+  }
 
   constructor(numbers: StateNumbers = { revision: 0, compactRevision: 0, historyFrom: 1 }) {
     this.#revision = numbers.revision
@@ -189,6 +201,30 @@ export class MvccState implements MvccReader {
     else this.#keyCount++
     if (sessionId !== 0) this.#sessionEntry(sessionId).keys.set(mapKey(version.key), version.key)
     this.#write(version, history)
+  }
+
+  /** The history of the key of a put, for {@link MvccState.putAlone}. */
+  historyOf(put: PlainPut): KeyHistory | undefined {
+    return this.#keys.find(put)
+  }
+
+  /** A whole transaction, of one put without a session: what begin, put and commit do, in one step. */
+  putAlone(put: PlainPut, history: KeyHistory | undefined): void {
+    invariant(!this.#writing, 'one transaction at a time')
+    const before = lastLive(history)
+    const revision = this.#revision + 1
+    const alone = this.#alone
+    alone.key = before?.key ?? copyBytes(put.key)
+    alone.value = put.value
+    alone.createRevision = before?.createRevision ?? revision
+    alone.modRevision = revision
+    alone.version = (before?.version ?? 0) + 1
+    const version = makeVersion(alone)
+    if (before !== undefined) this.#detach(before)
+    else this.#keyCount++
+    this.#hold(version, history)
+    this.#revision = revision
+    this.#events.push(version)
   }
 
   delete(before: Version): void {
@@ -356,11 +392,15 @@ export class MvccState implements MvccReader {
 
   /** `history` is that of the key so far. */
   #write(version: StoredVersion, history: KeyHistory | undefined): void {
-    this.#keys.add(version, history)
+    this.#hold(version, history)
     const changes = this.#changes
     if (changes === undefined) this.#changes = version
     else if (changes instanceof StoredVersion) this.#changes = [changes, version]
     else changes.push(version)
+  }
+
+  #hold(version: StoredVersion, history: KeyHistory | undefined): void {
+    this.#keys.add(version, history)
     this.#hash.addLanes(version)
     this.#bytes += version.quotaBytes
     this.#versionCount++

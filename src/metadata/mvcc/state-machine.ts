@@ -10,7 +10,7 @@ import type {
 } from '../../interfaces/state-machine.ts'
 import { checkFlushable, flushLevel } from '../../storage/level/durability.ts'
 import { decodeCommand } from './commands.ts'
-import { execute } from './execute.ts'
+import { execute, executePut } from './execute.ts'
 import { decodeBlock, decodeSingle, putBlocks } from './image-blocks.ts'
 import { ImageWriter } from './image-writer.ts'
 import {
@@ -26,6 +26,7 @@ import {
   type StateIterator,
 } from './layout.ts'
 import { MvccState } from './mvcc-state.ts'
+import { PlainPut } from './plain-put.ts'
 import { decodeSession } from './session-record.ts'
 import { encodeState, StateDecoder } from './snapshot-stream.ts'
 import type { MvccReader } from './state-types.ts'
@@ -74,6 +75,7 @@ export class MetadataStateMachine implements StateMachine {
   #opened = false
   #closed = false
   readonly #image: ImageWriter
+  readonly #put = new PlainPut()
   /** Nothing is applied before it settles. */
   #held: Promise<void> | undefined
 
@@ -173,6 +175,7 @@ export class MetadataStateMachine implements StateMachine {
     try {
       state.attach(this.#image.sink())
       const results = commands.map((command) => this.#execute(state, command))
+      this.#put.clear()
       for (const { key, value } of seal(results)) {
         // The group may reuse its buffer.
         const copy = value === undefined ? undefined : copyBytes(value)
@@ -305,6 +308,10 @@ export class MetadataStateMachine implements StateMachine {
 
   #execute(state: MvccState, command: Command): Uint8Array {
     try {
+      if (this.#put.read(command.data)) {
+        const answer = executePut(state, this.#put)
+        if (answer !== undefined) return answer
+      }
       const decoded = decodeCommand(command.data)
       if (decoded.type === 'verify') this.#verified = { index: command.index, digest: state.digest() }
       return execute(state, decoded)

@@ -1,6 +1,6 @@
 import { BytePool } from '../../core/byte-pool.ts'
-import { ByteReader, copyBytes } from '../../core/bytes.ts'
-import { crc32 } from '../../core/checksum.ts'
+import { ByteReader, copyBytes, copyInto } from '../../core/bytes.ts'
+import { crc32, crc32Joined, crc32Part } from '../../core/checksum.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { putVarint, varintBytes } from '../../core/varint.ts'
 import type { KeyValue, Revision, SessionId } from '../../interfaces/metadata-store.ts'
@@ -44,6 +44,7 @@ export function toKeyValue(version: Version): KeyValue {
 
 const formatVersion = 1
 const flagDeleted = 1
+const checksumBytes = 4
 /** Checksum, format and flags, before the fields. */
 const headBytes = 6
 
@@ -68,6 +69,7 @@ export interface ImageBlock {
 
 /** The versions of one key, ascending. */
 export interface KeyHistory {
+  readonly key: Uint8Array
   readonly versions: StoredVersion[]
   /** How many views of the state there were when it was made: a later view has it, too. */
   readonly views: number
@@ -101,13 +103,14 @@ export class StoredVersion implements Version {
   #slab: Uint8Array
   #at: number
 
-  /** The record is the part of `slab` of so many bytes from `at` on. */
+  /** The record, with a `checksum` that is right, is the part of `slab` of so many bytes from `at` on. */
   constructor(
     fields: Omit<Version, 'value'>,
     valueBytes: number,
     slab: Uint8Array,
     at: number,
     recordBytes: number,
+    checksum: number,
   ) {
     this.key = fields.key
     this.createRevision = fields.createRevision
@@ -120,10 +123,12 @@ export class StoredVersion implements Version {
     this.recordBytes = recordBytes
     this.#slab = slab
     this.#at = at
-    const { record } = this
+    const end = at + recordBytes
+    const head = crc32Part(slab, at, at + checksumBytes)
+    const whole = crc32Joined(head, checksum, recordBytes - checksumBytes) ?? crc32Part(slab, at, end)
     // Signed, which the engine holds without a number of its own.
-    this.firstLane = crc32(record) | 0
-    this.secondLane = fnv1a(record) | 0
+    this.firstLane = whole | 0
+    this.secondLane = fnv1a(slab, at, end) | 0
   }
 
   /** How it is stored: checksum, format, then the fields. */
@@ -134,6 +139,18 @@ export class StoredVersion implements Version {
   get value(): Uint8Array {
     const end = this.#at + this.recordBytes
     return this.#slab.subarray(end - this.valueBytes, end)
+  }
+
+  /** Length of what {@link StoredVersion.copyEntry} copies. */
+  get entryBytes(): number {
+    const { valueBytes, key } = this
+    return varintBytes(key.length) + key.length + varintBytes(valueBytes) + valueBytes
+  }
+
+  /** Copies the end of the record, key and value, each behind its length. */
+  copyEntry(out: Uint8Array, at: number, entryBytes: number): void {
+    const end = this.#at + this.recordBytes
+    out.set(this.#slab.subarray(end - entryBytes, end), at)
   }
 
   /** What it counts against the database quota. */
@@ -154,8 +171,8 @@ export function makeVersion(fields: Version): StoredVersion {
   const bytes = recordBytesOf(fields)
   const at = pool.reserve(bytes)
   const { slab } = pool
-  writeRecord(fields, slab, at)
-  return new StoredVersion(fields, fields.value.length, slab, at, bytes)
+  const checksum = writeRecord(fields, slab, at)
+  return new StoredVersion(fields, fields.value.length, slab, at, bytes, checksum)
 }
 
 /** The tombstone that ends `previous`. */
@@ -181,10 +198,10 @@ function recordBytesOf(version: Version): number {
   )
 }
 
-/** Writes a version as a record. */
-function writeRecord(version: Version, out: Uint8Array, from: number): void {
+/** Writes a version as a record. @returns its checksum */
+function writeRecord(version: Version, out: Uint8Array, from: number): number {
   const { key, value } = version
-  const body = from + 4
+  const body = from + checksumBytes
   out[body] = formatVersion
   out[body + 1] = version.deleted ? flagDeleted : 0
   let at = putVarint(out, from + headBytes, version.modRevision)
@@ -193,11 +210,12 @@ function writeRecord(version: Version, out: Uint8Array, from: number): void {
   at = putVarint(out, at, version.version)
   at = putVarint(out, at, version.session)
   at = putVarint(out, at, key.length)
-  out.set(key, at)
+  copyInto(out, at, key, key.length)
   at = putVarint(out, at + key.length, value.length)
-  out.set(value, at)
-  const checksum = crc32(out.subarray(body, at + value.length))
-  for (let i = 0; i < 4; i++) out[from + i] = checksum >>> (8 * i)
+  copyInto(out, at, value, value.length)
+  const checksum = crc32Part(out, body, at + value.length)
+  for (let i = 0; i < checksumBytes; i++) out[from + i] = checksum >>> (8 * i)
+  return checksum
 }
 
 /** A version from its record. Nothing in it refers to `bytes`. @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION` */
@@ -205,7 +223,7 @@ export function decodeVersion(bytes: Uint8Array): StoredVersion {
   try {
     const reader = new ByteReader(bytes, 'a version record')
     const checksum = reader.u32()
-    if (crc32(bytes.subarray(4)) !== checksum) reader.fail('does not match its checksum')
+    if (crc32(bytes.subarray(checksumBytes)) !== checksum) reader.fail('does not match its checksum')
     const format = reader.u8()
     if (format !== formatVersion) {
       throw new KeelsonError(
@@ -223,7 +241,7 @@ export function decodeVersion(bytes: Uint8Array): StoredVersion {
     const value = reader.bytes()
     if (reader.remaining !== 0) reader.fail('has bytes left over')
     const fields = { key, createRevision, modRevision, version, session, sub, deleted }
-    return new StoredVersion(fields, value.length, copyBytes(bytes), 0, bytes.length)
+    return new StoredVersion(fields, value.length, copyBytes(bytes), 0, bytes.length, checksum)
   } catch (cause) {
     if (KeelsonError.hasCode(cause, 'FORMAT_VERSION')) throw cause
     throw new KeelsonError('CORRUPTION', 'a record of the metadata store is damaged; replace this replica', {

@@ -3,15 +3,18 @@ import { ByteReader, ByteWriter, copyBytes } from '../../core/bytes.ts'
 import type { Fields, Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { PlainWriter } from '../../core/plain-writer.ts'
+import { putVarint, varintBytes } from '../../core/varint.ts'
 import type {
   Compare,
   KeySelector,
   KeyValue,
   Operation,
   OperationResult,
+  Revision,
   Transaction,
   TransactionResult,
 } from '../../interfaces/metadata-store.ts'
+import type { StoredVersion } from './version.ts'
 
 // Positional encodings of the interface's types, for commands, requests and answers.
 
@@ -228,6 +231,42 @@ export function encodeOutcome(write: (out: ByteWriter) => void): Uint8Array {
 
 const outcomeOk = 1
 const outcomeRefused = 2
+
+/** The same bytes as {@link encodeOutcome} and {@link writeTransactionResult} make of a transaction of one put. */
+export function encodePutOutcome(revision: Revision, previous: StoredVersion | undefined): Uint8Array {
+  const headBytes = 3 + varintBytes(revision) + 2
+  if (previous === undefined) {
+    const outcome = outcomes.allocate(headBytes)
+    putHead(outcome, revision, 0)
+    return outcome
+  }
+  const { entryBytes, createRevision, modRevision, version, session } = previous
+  const outcome = outcomes.allocate(
+    headBytes +
+      entryBytes +
+      varintBytes(createRevision) +
+      varintBytes(modRevision) +
+      varintBytes(version) +
+      varintBytes(session),
+  )
+  putHead(outcome, revision, 1)
+  previous.copyEntry(outcome, headBytes, entryBytes)
+  let at = putVarint(outcome, headBytes + entryBytes, createRevision)
+  at = putVarint(outcome, at, modRevision)
+  at = putVarint(outcome, at, version)
+  putVarint(outcome, at, session)
+  return outcome
+}
+
+/** Succeeded, the revision, and of one result that it is a put's and whether something was there before. */
+function putHead(outcome: Uint8Array, revision: Revision, before: 0 | 1): void {
+  outcome[0] = outcomeOk
+  outcome[1] = 1
+  const at = putVarint(outcome, 2, revision)
+  outcome[at] = 1
+  outcome[at + 1] = 0
+  outcome[at + 2] = before
+}
 
 /** An error as the answer of a command. */
 export function encodeRefusal(error: KeelsonError): Uint8Array {
