@@ -83,7 +83,7 @@ function powersOf(count: number): Int32Array {
 function product(a: number, b: number): number {
   let sum = 0
   let left = b
-  for (let rest = a; rest !== 0; rest <<= 1) {
+  for (let rest = a | 0; rest !== 0; rest <<= 1) {
     if (rest < 0) sum ^= left
     left = (left & 1) === 0 ? left >>> 1 : (left >>> 1) ^ 0xedb88320
   }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { crc32 as native } from 'node:zlib'
 import fc from 'fast-check'
 import {
   ByteReader,
@@ -13,7 +14,7 @@ import {
   text,
   utf8,
 } from '../../src/core/bytes.ts'
-import { crc32, crc32c } from '../../src/core/checksum.ts'
+import { crc32, crc32c, crc32Joined, crc32Part } from '../../src/core/checksum.ts'
 
 test('what a writer writes a reader reads', () => {
   fc.assert(
@@ -106,4 +107,19 @@ test('a copy is independent of its original, also of a Buffer', () => {
     original[0] = 9
     assert.deepEqual([...copy], [1, 2])
   }
+})
+
+test('checksums of any length, of parts and of what is joined are those of zlib', () => {
+  const bytes = fc.oneof(fc.uint8Array({ maxLength: 40 }), fc.uint8Array({ minLength: 200, maxLength: 1100 }))
+  fc.assert(
+    fc.property(bytes, bytes, (first, behind) => {
+      const whole = concatBytes([first, behind])
+      const checksum = native(whole)
+      assert.equal(crc32(whole), checksum)
+      assert.equal(crc32(behind, crc32(first)), checksum)
+      assert.equal(crc32Part(whole, first.length, whole.length), native(behind))
+      const joined = crc32Joined(crc32(first), crc32(behind), behind.length)
+      assert.equal(joined, behind.length < 1024 ? checksum : undefined)
+    }),
+  )
 })

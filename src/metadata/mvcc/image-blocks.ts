@@ -1,7 +1,7 @@
-import { ByteReader, ByteWriter } from '../../core/bytes.ts'
+import { ByteReader } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { byteEncodings, type Layout, type Slot, type StateBatch } from './layout.ts'
-import { decodeVersion, type ImageBlock, type StoredVersion } from './version.ts'
+import { copyRecords, decodeVersion, type ImageBlock, type StoredVersion } from './version.ts'
 
 const formatVersion = 1
 /** A block is closed when it has this size; a version that is larger is one by itself. */
@@ -62,10 +62,11 @@ const keysAreBytes = Object.freeze({ keyEncoding: 'view' } as const)
 
 export function encodeBlock(versions: readonly StoredVersion[]): Uint8Array {
   let bytes = 1
-  for (const { recordBytes } of versions) bytes += recordBytes + 5
-  const out = new ByteWriter(bytes).u8(formatVersion)
-  for (const { record } of versions) out.bytes(record)
-  return out.view()
+  for (const { sizedBytes } of versions) bytes += sizedBytes
+  const out = new Uint8Array(bytes)
+  out[0] = formatVersion
+  copyRecords(versions, out, 1)
+  return out
 }
 
 /** A bit for each version of a block: set when it is not held any more. */

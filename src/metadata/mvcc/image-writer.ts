@@ -145,8 +145,9 @@ export class ImageWriter {
     if (block === undefined) return
     const left = dropFromBlock(block, version)
     if (left === 'kept') {
-      if (!this.#touched.has(block)) this.#bytes += recordBytes + block.versions.length / 8
+      if (this.#touched.has(block)) return
       this.#touched.add(block)
+      this.#bytes += recordBytes + block.versions.length / 8
       return
     }
     this.#touched.delete(block)

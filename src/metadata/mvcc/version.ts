@@ -158,9 +158,30 @@ export class StoredVersion implements Version {
     return this.key.length + this.valueBytes + overheadBytes
   }
 
+  /** Length of the record behind its length, as {@link copyRecords} copies it. */
+  get sizedBytes(): number {
+    return varintBytes(this.recordBytes) + this.recordBytes
+  }
+
+  /** Copies the records from this one to that of `last`, which are all in a row: see {@link StoredVersion.follows}. */
+  copyTo(last: StoredVersion, out: Uint8Array, at: number): number {
+    const from = putVarint(out, at, this.recordBytes)
+    const end = last.#at + last.recordBytes
+    out.set(this.#slab.subarray(this.#at, end), from)
+    return from + end - this.#at
+  }
+
+  /** In memory its record comes behind that of `before`, with its length between them. */
+  follows(before: StoredVersion): boolean {
+    return (
+      this.#slab === before.#slab &&
+      this.#at - varintBytes(this.recordBytes) === before.#at + before.recordBytes
+    )
+  }
+
   /** It outlives those that came with it, and must not keep their memory. */
   settle(): void {
-    if (this.#slab.length === this.recordBytes) return
+    if (this.#slab.length <= this.sizedBytes) return
     this.#slab = copyBytes(this.record)
     this.#at = 0
   }
@@ -169,8 +190,9 @@ export class StoredVersion implements Version {
 /** A version that is made now. Copies nothing but the value; the key must not change any more. */
 export function makeVersion(fields: Version): StoredVersion {
   const bytes = recordBytesOf(fields)
-  const at = pool.reserve(bytes)
+  const start = pool.reserve(varintBytes(bytes) + bytes)
   const { slab } = pool
+  const at = putVarint(slab, start, bytes)
   const checksum = writeRecord(fields, slab, at)
   return new StoredVersion(fields, fields.value.length, slab, at, bytes, checksum)
 }
@@ -180,6 +202,27 @@ export function tombstone(previous: Version, modRevision: Revision, sub: number)
   const { key } = previous
   const nothing = { value: new Uint8Array(0), createRevision: 0, version: 0, session: 0 }
   return makeVersion({ key, ...nothing, modRevision, sub, deleted: true })
+}
+
+/**
+ * Writes records, each behind its length. Those that were made one after the other mostly lie in memory as they are to be
+ * written, so that many are copied as one.
+ *
+ * @returns where the next byte goes
+ */
+export function copyRecords(versions: readonly StoredVersion[], out: Uint8Array, from: number): number {
+  let at = from
+  for (let i = 0; i < versions.length; ) {
+    const first = versions[i] as StoredVersion
+    let last = first
+    for (i++; i < versions.length; i++) {
+      const next = versions[i] as StoredVersion
+      if (!next.follows(last)) break
+      last = next
+    }
+    at = first.copyTo(last, out, at)
+  }
+  return at
 }
 
 function recordBytesOf(version: Version): number {

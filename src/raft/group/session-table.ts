@@ -3,6 +3,7 @@ import { KeelsonError } from '../../core/errors.ts'
 import type { Bookkeeping, BookkeepingWrite } from '../../interfaces/state-machine.ts'
 import { type CommandId, unknownVersion } from './envelope.ts'
 import type { SessionEntry } from './session-entry.ts'
+import { indexIn, type ResultBlock, SessionResults } from './session-results.ts'
 
 /**
  * What the table knows of a command id.
@@ -24,24 +25,13 @@ interface Session {
   lastUsed: number
   /** Sequences below are forgotten. */
   floor: number
-  /** Sequences with a result or admitted, ascending, all of at least `floor`. */
-  readonly sequences: number[]
-  /** Undefined while the command is being applied. */
-  readonly results: Map<number, Uint8Array | undefined>
+  /** Commands with a result or admitted, all of at least `floor`. */
+  readonly results: SessionResults
   bytes: number
   /** Sequences whose results were recorded and are in no block yet, or in none any more. */
   fresh: number[]
   /** What is stored of the results. */
   blocks: ResultBlock[]
-}
-
-/** The results of one session in one batch, as one record of the bookkeeping. */
-interface ResultBlock {
-  readonly key: string
-  /** Its sequences, ascending: when the last is forgotten, the block goes. */
-  readonly sequences: readonly number[]
-  /** Length of the record. */
-  readonly bytes: number
 }
 
 /** Of a session's record. With version 1 every result had a record of its own. */
@@ -97,21 +87,27 @@ export class SessionTable {
       if (session === undefined || !Number.isSafeInteger(first)) {
         throw new KeelsonError('CORRUPTION', `the stored result ${JSON.stringify(key)} belongs to no session`)
       }
+      const record = copyBytes(value)
       const results: (readonly [number, Uint8Array])[] = single
-        ? [[first as number, value]]
-        : decodeBlock(key, first as number, value)
+        ? [[first as number, record]]
+        : decodeBlock(key, first as number, record)
       for (const [sequence, result] of results) table.#restore(session, sequence, result)
-      session.blocks.push({ key, sequences: results.map(([sequence]) => sequence), bytes: value.length })
+      session.blocks.push({
+        key,
+        sequences: results.map(([sequence]) => sequence),
+        ends: results.map(([, { byteOffset, length }]) => byteOffset + length - record.byteOffset),
+        value: record,
+      })
     }
     return table
   }
 
   #restore(session: Session, sequence: number, result: Uint8Array): void {
     if (sequence < session.floor) return
-    insertSorted(session.sequences, sequence)
-    session.results.set(sequence, copyBytes(result))
-    session.bytes += result.length
-    this.#bytes += result.length
+    const more = result.length - session.results.admit(sequence)
+    session.results.store(sequence, result)
+    session.bytes += more
+    this.#bytes += more
   }
 
   get size(): number {
@@ -142,12 +138,9 @@ export class SessionTable {
 
   /** What is known of a command. Changes nothing. @internal */
   lookup(id: CommandId): SessionLookup {
-    const session = this.#sessions.get(id.session)
+    const session = this.#sessionOf(id)
     if (session === undefined) return isUnknown
     if (id.sequence < session.floor) return isForgotten
-    // Clients count upwards.
-    const { sequences } = session
-    if (sequences.length === 0 || (sequences.at(-1) as number) < id.sequence) return isNew
     if (!session.results.has(id.sequence)) return isNew
     const result = session.results.get(id.sequence)
     return result === undefined ? isPending : { type: 'duplicate', result }
@@ -155,14 +148,12 @@ export class SessionTable {
 
   /** Notes that the entry at `index` used the session, and what its client acknowledged by it. @internal */
   touch(id: CommandId, acknowledgedBelow: number, index: number): void {
-    const session = this.#sessions.get(id.session)
+    const session = this.#sessionOf(id)
     if (session === undefined) return
     if (session.lastUsed !== index) this.#used(session, index)
     const floor = Math.min(acknowledgedBelow, id.sequence)
     if (floor > session.floor) session.floor = floor
-    while (session.sequences.length > 0 && (session.sequences[0] as number) < session.floor) {
-      this.#dropOldest(session)
-    }
+    while (session.results.count > 0 && session.results.first < session.floor) this.#dropOldest(session)
   }
 
   /**
@@ -170,22 +161,22 @@ export class SessionTable {
    * known, so that it does not depend on the batch. @internal
    */
   admit(id: CommandId): void {
-    const session = this.#sessions.get(id.session)
+    const session = this.#sessionOf(id)
     if (session === undefined) return
-    if (!session.results.has(id.sequence)) insertSorted(session.sequences, id.sequence)
-    session.results.set(id.sequence, undefined)
-    while (session.sequences.length > session.resultsPerSession) {
-      session.floor = Math.max(session.floor, (session.sequences[0] as number) + 1)
+    const before = session.results.admit(id.sequence)
+    session.bytes -= before
+    this.#bytes -= before
+    while (session.results.count > session.resultsPerSession) {
+      session.floor = Math.max(session.floor, session.results.first + 1)
       this.#dropOldest(session)
     }
   }
 
   /** Stores the result of a command that was admitted, unless its place was given away since. @internal */
   record(id: CommandId, result: Uint8Array): void {
-    const session = this.#sessions.get(id.session)
-    if (session === undefined || !session.results.has(id.sequence)) return
+    const session = this.#sessionOf(id)
     // As it came, perhaps a part of something larger, until it has its place in a block.
-    session.results.set(id.sequence, result)
+    if (session === undefined || !session.results.store(id.sequence, result)) return
     session.bytes += result.length
     this.#bytes += result.length
     session.fresh.push(id.sequence)
@@ -219,6 +210,11 @@ export class SessionTable {
     return writes
   }
 
+  #sessionOf({ session }: CommandId): Session | undefined {
+    // Most commands come after another one of their session.
+    return this.#newest?.id === session ? this.#newest : this.#sessions.get(session)
+  }
+
   /** Among the sessions it is the one that was used last. */
   #used(session: Session, index: number): void {
     session.lastUsed = index
@@ -242,8 +238,7 @@ export class SessionTable {
       resultsPerSession,
       lastUsed: index,
       floor: 1,
-      sequences: [],
-      results: new Map(),
+      results: new SessionResults(),
       bytes: 0,
       fresh: [],
       blocks: [],
@@ -263,8 +258,8 @@ export class SessionTable {
   #trim(bytesPerSession: number, totalBytes: number): number[] {
     const evicted: number[] = []
     for (const session of this.#sessions.values()) {
-      while (session.bytes > bytesPerSession && session.sequences.length > 0) {
-        session.floor = Math.max(session.floor, (session.sequences[0] as number) + 1)
+      while (session.bytes > bytesPerSession && session.results.count > 0) {
+        session.floor = Math.max(session.floor, session.results.first + 1)
         this.#dropOldest(session)
         this.#dirty().add(session.id)
       }
@@ -280,8 +275,9 @@ export class SessionTable {
   #evict(id: number): boolean {
     const session = this.#sessions.get(id)
     if (session === undefined) return false
-    while (session.sequences.length > 0) this.#dropOldest(session)
+    while (session.results.count > 0) this.#dropOldest(session)
     this.#sessions.delete(id)
+    if (this.#newest === session) this.#newest = undefined
     this.#dirtySessions?.delete(id)
     this.#gone().add(sessionKey(id))
     for (const { key } of session.blocks) this.#gone().add(key)
@@ -289,12 +285,9 @@ export class SessionTable {
   }
 
   #dropOldest(session: Session): void {
-    const sequence = session.sequences.shift() as number
-    const result = session.results.get(sequence)
-    session.results.delete(sequence)
-    if (result === undefined) return
-    session.bytes -= result.length
-    this.#bytes -= result.length
+    const bytes = session.results.dropFirst()
+    session.bytes -= bytes
+    this.#bytes -= bytes
   }
 
   #dirty(): Set<number> {
@@ -322,12 +315,14 @@ const resultOverheadBytes = 16
 /** A block of this size is made anew when a quarter of it or less is remembered. */
 const wastefulBytes = 4096
 
-/** A client that acknowledges out of order could else have a block of any size kept for a byte of it. */
-function isWasteful({ sequences, bytes }: ResultBlock, { floor, results }: Session): boolean {
-  if (bytes < wastefulBytes || (sequences[0] as number) >= floor) return false
-  let remembered = 0
-  for (const sequence of sequences) remembered += results.get(sequence)?.length ?? 0
-  return remembered * 4 <= bytes
+/**
+ * A client that acknowledges out of order could else have a block of any size kept for a byte of it. Of the results in a
+ * block those from the floor on are remembered.
+ */
+function isWasteful({ sequences, ends, value }: ResultBlock, { floor }: Session): boolean {
+  if (value.length < wastefulBytes || (sequences[0] as number) >= floor) return false
+  const forgotten = indexIn(sequences, floor, 0)
+  return (value.length - (ends[forgotten - 1] as number)) * 4 <= value.length
 }
 
 /**
@@ -344,29 +339,33 @@ function writeBlocks(session: Session, writes: BookkeepingWrite[]): void {
     if (!over) session.fresh.push(...sequences)
     return false
   })
-  const kept = session.fresh.filter((sequence) => results.has(sequence)).sort((a, b) => a - b)
+  const kept = ascending(session.fresh.filter((sequence) => sequence >= floor))
   session.fresh = []
   const [first] = kept
   if (first === undefined) return
+  const found = kept.map((sequence) => results.get(sequence) as Uint8Array)
   let bytes = 1
-  for (const sequence of kept) bytes += (results.get(sequence) as Uint8Array).length + resultOverheadBytes
+  for (const { length } of found) bytes += length + resultOverheadBytes
   const out = new ByteWriter(bytes).u8(blockVersion)
   const ends: number[] = []
   let before = first
-  for (const sequence of kept) {
-    out.varint(sequence - before).bytes(results.get(sequence) as Uint8Array)
+  kept.forEach((sequence, i) => {
+    out.varint(sequence - before).bytes(found[i] as Uint8Array)
     ends.push(out.length)
     before = sequence
-  }
-  const value = out.view()
-  kept.forEach((sequence, i) => {
-    const { length } = results.get(sequence) as Uint8Array
-    const end = ends[i] as number
-    results.set(sequence, value.subarray(end - length, end))
   })
   const key = `${blockPrefix}${id}/${first}`
-  session.blocks.push({ key, sequences: kept, bytes: value.length })
-  writes.push({ key, value })
+  const block = { key, sequences: kept, ends, value: out.view() }
+  results.move(block)
+  session.blocks.push(block)
+  writes.push({ key, value: block.value })
+}
+
+/** Nearly always they are in order already. */
+function ascending(sequences: number[]): number[] {
+  for (let i = 1; i < sequences.length; i++)
+    if ((sequences[i - 1] as number) > (sequences[i] as number)) return sequences.sort((a, b) => a - b)
+  return sequences
 }
 
 /** Sequences and results of a block, ascending, at least one. */
@@ -393,16 +392,6 @@ function decodeBlock(key: string, first: number, value: Uint8Array): (readonly [
   }
 }
 
-function insertSorted(sequences: number[], sequence: number): void {
-  let at = sequences.length
-  if (at === 0 || (sequences[at - 1] as number) < sequence) {
-    sequences.push(sequence)
-    return
-  }
-  while (at > 0 && (sequences[at - 1] as number) > sequence) at--
-  sequences.splice(at, 0, sequence)
-}
-
 function encodeSession(session: Session): Uint8Array {
   return new ByteWriter(24)
     .u8(version)
@@ -423,8 +412,7 @@ function decodeSession(key: string, value: Uint8Array): Session {
       resultsPerSession: reader.varint(),
       lastUsed: reader.varint(),
       floor: reader.varint(),
-      sequences: [],
-      results: new Map<number, Uint8Array | undefined>(),
+      results: new SessionResults(),
       bytes: 0,
       fresh: [],
       blocks: [],
