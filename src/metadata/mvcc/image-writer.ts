@@ -4,8 +4,11 @@ import { byteEncodings, type Layout, type Slot, type StateBatch, type StateDatab
 import type { ChangeSink } from './state-types.ts'
 import type { ImageBlock, StoredVersion } from './version.ts'
 
-/** What is gathered is handed to the database when it has grown to this size. */
-const gatheredBytes = 256 * 1024
+/**
+ * What is gathered is handed to the database when it has grown to this size: far above the results of commands that clients
+ * have not acknowledged yet, which would be written again and again otherwise, as most of them are forgotten soon.
+ */
+const gatheredBytes = 1024 * 1024
 /** About what a record takes beside its value. */
 const recordBytes = 48
 

@@ -26,7 +26,7 @@ export class KeyCache {
   /** A key was looked for elsewhere, and has this history. */
   remember(history: KeyHistory): void {
     const { key } = history
-    this.#histories ??= new Array<KeyHistory | undefined>(places).fill(undefined)
+    this.#histories ??= Array.from({ length: places })
     this.#histories[placeOf(key, 0, key.length)] = history
   }
 

@@ -1,5 +1,4 @@
 import { ByteWriter, compareBytes, copyBytes, emptyBytes } from '../../core/bytes.ts'
-import { KeelsonError } from '../../core/errors.ts'
 import { invariant } from '../../core/invariant.ts'
 import type { KeySelector, Revision, SessionId } from '../../interfaces/metadata-store.ts'
 import { damaged } from './damaged.ts'
@@ -7,6 +6,7 @@ import { KeyHistories, lastLive, previousIn, visibleAt } from './key-histories.t
 import { mapKey } from './key-range.ts'
 import { overheadBytes } from './limits.ts'
 import type { PlainPut } from './plain-put.ts'
+import { checkReadable } from './readable.ts'
 import { countOf, noEvents, RevisionEvents } from './revision-events.ts'
 import { encodeSession, type SessionRecord } from './session-record.ts'
 import { StateHash } from './state-hash.ts'
@@ -112,13 +112,13 @@ export class MvccState implements MvccReader {
   }
 
   get(key: Uint8Array, revision: Revision = this.#revision): Version | undefined {
-    this.#checkRevision(revision)
+    checkReadable(this, revision)
     const history = this.#keys.get(key)
     return history === undefined ? undefined : visibleAt(history.versions, revision)
   }
 
   range(select: KeySelector, limits: PageLimits, revision: Revision = this.#revision): VersionPage {
-    this.#checkRevision(revision)
+    checkReadable(this, revision)
     return this.#keys.page(select, limits, revision)
   }
 
@@ -359,23 +359,6 @@ export class MvccState implements MvccReader {
   checkLoaded(digest: string): void {
     this.#events.checkLoaded()
     if (this.digest() !== digest) damaged(`its hash is ${this.digest()} and not ${digest}`)
-  }
-
-  #checkRevision(revision: Revision): void {
-    if (revision > this.#revision) {
-      throw new KeelsonError(
-        'FUTURE_REVISION',
-        `revision ${revision} does not exist yet: the store is at ${this.#revision}; read from there, or look for what this revision came from`,
-        { details: { revision: this.#revision } },
-      )
-    }
-    if (revision < this.#compactRevision) {
-      throw new KeelsonError(
-        'COMPACTED',
-        `revision ${revision} was compacted away: the oldest one left is ${this.#compactRevision}; read again at a newer one`,
-        { details: { compactRevision: this.#compactRevision } },
-      )
-    }
   }
 
   /** Where the next change of the transaction under way stands. */

@@ -42,9 +42,9 @@ export interface HashLanes {
   readonly secondLane: number
 }
 
-/** FNV-1a, 32 bits, of bytes or a part of them: independent of the CRC in the other lane. */
-export function fnv1a(bytes: Uint8Array, from = 0, to: number = bytes.length): number {
+/** FNV-1a, 32 bits, of bytes: independent of the CRC in the other lane. */
+function fnv1a(bytes: Uint8Array): number {
   let hash = 0x811c9dc5
-  for (let i = from; i < to; i++) hash = Math.imul(hash ^ (bytes[i] as number), 0x01000193)
+  for (let i = 0; i < bytes.length; i++) hash = Math.imul(hash ^ (bytes[i] as number), 0x01000193)
   return hash >>> 0
 }

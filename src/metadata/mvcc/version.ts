@@ -1,11 +1,10 @@
 import { BytePool } from '../../core/byte-pool.ts'
 import { ByteReader, copyBytes, copyInto } from '../../core/bytes.ts'
-import { crc32, crc32Joined, crc32Part } from '../../core/checksum.ts'
+import { crc32, crc32AndFnv1a, crc32Part } from '../../core/checksum.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { putVarint, varintBytes } from '../../core/varint.ts'
 import type { KeyValue, Revision, SessionId } from '../../interfaces/metadata-store.ts'
 import { overheadBytes } from './limits.ts'
-import { fnv1a } from './state-hash.ts'
 
 /**
  * What one transaction made of one key: its new value, or a tombstone. Immutable; the byte arrays belong to the store
@@ -47,6 +46,9 @@ const flagDeleted = 1
 const checksumBytes = 4
 /** Checksum, format and flags, before the fields. */
 const headBytes = 6
+
+/** Room for the two hashes of a record. */
+const lanes = new Int32Array(2)
 
 /** Where records go: they leave memory in about the order in which they came, when the history does. */
 const pool = new BytePool()
@@ -103,14 +105,13 @@ export class StoredVersion implements Version {
   #slab: Uint8Array
   #at: number
 
-  /** The record, with a `checksum` that is right, is the part of `slab` of so many bytes from `at` on. */
+  /** The record is the part of `slab` of so many bytes from `at` on. */
   constructor(
     fields: Omit<Version, 'value'>,
     valueBytes: number,
     slab: Uint8Array,
     at: number,
     recordBytes: number,
-    checksum: number,
   ) {
     this.key = fields.key
     this.createRevision = fields.createRevision
@@ -124,11 +125,9 @@ export class StoredVersion implements Version {
     this.#slab = slab
     this.#at = at
     const end = at + recordBytes
-    const head = crc32Part(slab, at, at + checksumBytes)
-    const whole = crc32Joined(head, checksum, recordBytes - checksumBytes) ?? crc32Part(slab, at, end)
-    // Signed, which the engine holds without a number of its own.
-    this.firstLane = whole | 0
-    this.secondLane = fnv1a(slab, at, end) | 0
+    crc32AndFnv1a(slab, at, end, lanes)
+    this.firstLane = lanes[0] as number
+    this.secondLane = lanes[1] as number
   }
 
   /** How it is stored: checksum, format, then the fields. */
@@ -193,8 +192,8 @@ export function makeVersion(fields: Version): StoredVersion {
   const start = pool.reserve(varintBytes(bytes) + bytes)
   const { slab } = pool
   const at = putVarint(slab, start, bytes)
-  const checksum = writeRecord(fields, slab, at)
-  return new StoredVersion(fields, fields.value.length, slab, at, bytes, checksum)
+  writeRecord(fields, slab, at)
+  return new StoredVersion(fields, fields.value.length, slab, at, bytes)
 }
 
 /** The tombstone that ends `previous`. */
@@ -241,8 +240,8 @@ function recordBytesOf(version: Version): number {
   )
 }
 
-/** Writes a version as a record. @returns its checksum */
-function writeRecord(version: Version, out: Uint8Array, from: number): number {
+/** Writes a version as a record. */
+function writeRecord(version: Version, out: Uint8Array, from: number): void {
   const { key, value } = version
   const body = from + checksumBytes
   out[body] = formatVersion
@@ -258,7 +257,6 @@ function writeRecord(version: Version, out: Uint8Array, from: number): number {
   copyInto(out, at, value, value.length)
   const checksum = crc32Part(out, body, at + value.length)
   for (let i = 0; i < checksumBytes; i++) out[from + i] = checksum >>> (8 * i)
-  return checksum
 }
 
 /** A version from its record. Nothing in it refers to `bytes`. @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION` */
@@ -284,7 +282,7 @@ export function decodeVersion(bytes: Uint8Array): StoredVersion {
     const value = reader.bytes()
     if (reader.remaining !== 0) reader.fail('has bytes left over')
     const fields = { key, createRevision, modRevision, version, session, sub, deleted }
-    return new StoredVersion(fields, value.length, copyBytes(bytes), 0, bytes.length, checksum)
+    return new StoredVersion(fields, value.length, copyBytes(bytes), 0, bytes.length)
   } catch (cause) {
     if (KeelsonError.hasCode(cause, 'FORMAT_VERSION')) throw cause
     throw new KeelsonError('CORRUPTION', 'a record of the metadata store is damaged; replace this replica', {

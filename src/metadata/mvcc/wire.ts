@@ -233,14 +233,14 @@ const outcomeOk = 1
 const outcomeRefused = 2
 
 /** The same bytes as {@link encodeOutcome} and {@link writeTransactionResult} make of a transaction of one put. */
-export function encodePutOutcome(revision: Revision, previous: StoredVersion | undefined): Uint8Array {
-  const headBytes = 3 + varintBytes(revision) + 2
-  if (previous === undefined) {
+export function encodePutOutcome(revision: Revision, before: StoredVersion | undefined): Uint8Array {
+  const headBytes = 5 + varintBytes(revision)
+  if (before === undefined) {
     const outcome = outcomes.allocate(headBytes)
     putHead(outcome, revision, 0)
     return outcome
   }
-  const { entryBytes, createRevision, modRevision, version, session } = previous
+  const { entryBytes, createRevision, modRevision, version, session } = before
   const outcome = outcomes.allocate(
     headBytes +
       entryBytes +
@@ -250,7 +250,7 @@ export function encodePutOutcome(revision: Revision, previous: StoredVersion | u
       varintBytes(session),
   )
   putHead(outcome, revision, 1)
-  previous.copyEntry(outcome, headBytes, entryBytes)
+  before.copyEntry(outcome, headBytes, entryBytes)
   let at = putVarint(outcome, headBytes + entryBytes, createRevision)
   at = putVarint(outcome, at, modRevision)
   at = putVarint(outcome, at, version)
@@ -259,13 +259,13 @@ export function encodePutOutcome(revision: Revision, previous: StoredVersion | u
 }
 
 /** Succeeded, the revision, and of one result that it is a put's and whether something was there before. */
-function putHead(outcome: Uint8Array, revision: Revision, before: 0 | 1): void {
+function putHead(outcome: Uint8Array, revision: Revision, replaced: 0 | 1): void {
   outcome[0] = outcomeOk
   outcome[1] = 1
   const at = putVarint(outcome, 2, revision)
   outcome[at] = 1
   outcome[at + 1] = 0
-  outcome[at + 2] = before
+  outcome[at + 2] = replaced
 }
 
 /** An error as the answer of a command. */

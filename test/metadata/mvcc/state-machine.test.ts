@@ -30,6 +30,11 @@ function txn(...then: readonly Operation[]): MetadataCommand {
   return { type: 'txn', quotaBytes: 1e9, transaction: { then } }
 }
 
+/** More than is gathered before it is written. */
+function large(key: string, byte = 0): MetadataCommand[] {
+  return Array.from({ length: 3 }, () => txn(put(key, new Uint8Array(400 * 1024).fill(byte))))
+}
+
 async function* chunked(parts: Iterable<Uint8Array>): AsyncIterable<Uint8Array> {
   yield* parts
 }
@@ -50,7 +55,7 @@ describe('MetadataStateMachine', () => {
       let flushed = 0
       for (let batch = 0; batch < 12; batch++) {
         // Some are so large that what was gathered is written.
-        const size = random.integer(3) === 0 ? 150 * 1024 : 4
+        const size = random.integer(3) === 0 ? 400 * 1024 : 4
         const commands = Array.from({ length: 1 + random.integer(3) }, () =>
           txn(put(`k${random.integer(4)}`, `${random.uint32()}`), put('x', random.bytes(size))),
         )
@@ -189,7 +194,7 @@ describe('MetadataStateMachine', () => {
       made.write = async () => Promise.reject(new Error('the disk is gone'))
       return made
     }) as typeof one.database.batch
-    await one.apply(txn(put('b', new Uint8Array(300 * 1024))))
+    await one.apply(...large('b'))
     await assert.rejects(one.apply(txn(put('c', '1'))), /the disk is gone/)
     await assert.rejects(one.machine.flush(), /the disk is gone/)
     await assert.rejects(one.machine.snapshot(), /the disk is gone/)
@@ -215,7 +220,7 @@ describe('MetadataStateMachine', () => {
       }
       return made
     }) as typeof one.database.batch
-    for (let i = 0; i < 3; i++) await one.apply(txn(put('a', new Uint8Array(300 * 1024).fill(i))))
+    for (let i = 0; i < 3; i++) await one.apply(...large('a', i))
     await one.close()
     assert.deepEqual(events, ['begin 1', 'end 1', 'begin 2', 'end 2', 'begin 3', 'end 3'])
     const again = await new Machine(one.disk).open()
