@@ -21,8 +21,11 @@ interface Interest {
   readonly peer: NodeId | undefined
   /** When it becomes impatient. */
   readonly dueMs: number
-  readonly found: (leader: NodeId) => void
+  /** Leads nowhere once nobody waits. */
+  found: (leader: NodeId) => void
 }
+
+const nowhere = (): void => {}
 
 /** A leader that is silent for so long may be gone. An answer takes a few round trips and syncs. */
 const silentAfterMs = 150
@@ -88,7 +91,10 @@ export class LeaderFinder {
     interests.add(interest)
     this.#arm()
     // The timer stays when nobody waits any more: somebody mostly does again before it ends, and for longer.
-    return () => interests.delete(interest)
+    return () => {
+      interests.delete(interest)
+      interest.found = nowhere
+    }
   }
 
   #first(): Interest | undefined {

@@ -11,7 +11,7 @@ import { messageBytes } from './message-fields.ts'
 export class Outbox {
   readonly #channel: Channel
   readonly #marks: DiskMarks
-  readonly #packers = new Map<NodeId, FramePacker>()
+  #packers = new Map<NodeId, FramePacker>()
   readonly #sent: Counter
   readonly #dropped: Counter
   readonly #withheld: Counter
@@ -56,8 +56,10 @@ export class Outbox {
   }
 
   flush(): void {
-    const packers = [...this.#packers]
-    this.#packers.clear()
+    if (this.#packers.size === 0) return
+    const packers = this.#packers
+    // Not cleared: the table of a map that has grown old keeps all later ones alive, with the frames that were in them.
+    this.#packers = new Map()
     for (const [nodeId, packer] of packers) this.#send(nodeId, packer)
   }
 

@@ -20,11 +20,14 @@ export interface RpcCallOptions extends CallOptions {
 interface PendingCall extends Dated {
   readonly id: number
   readonly peer: NodeId
-  readonly resolve: (body: Uint8Array) => void
-  readonly reject: (error: KeelsonError) => void
+  /** These three lead nowhere once it is settled, so that nothing of a call that is over is kept by what still refers to it. */
+  resolve: (body: Uint8Array) => void
+  reject: (error: KeelsonError) => void
   /** Takes the abort listener off. */
   release: () => void
 }
+
+const nowhere = (): void => {}
 
 /** How frames leave. */
 export type Transmit = (peer: NodeId, frame: RpcFrame) => boolean
@@ -78,7 +81,7 @@ export class RpcClient implements RpcStreamOwner {
     if (!this.#transmit(peer, { type: 'request', id, method, body })) throw this.unreachable(peer)
     return new Promise<Uint8Array>((resolve, reject) => {
       const deadlineMs = this.options.env.clock.monotonicMs() + timeoutMs
-      const call: PendingCall = { id, peer, resolve, reject, deadlineMs, release: () => {} }
+      const call: PendingCall = { id, peer, resolve, reject, deadlineMs, release: nowhere }
       this.#calls.set(id, call)
       this.#callsOf.set(peer, mine + 1)
       const { signal } = options
@@ -124,8 +127,9 @@ export class RpcClient implements RpcStreamOwner {
     const error = this.unreachable(peer, outcome)
     for (const [id, call] of this.#calls) {
       if (call.peer !== peer) continue
+      const { reject } = call
       this.#settle(id)
-      call.reject(error)
+      reject(error)
     }
     for (const stream of this.#streams.values()) if (stream.peer === peer) stream.fail(error)
   }
@@ -136,9 +140,10 @@ export class RpcClient implements RpcStreamOwner {
     this.#probeTimer?.cancel()
     const error = new KeelsonError('CLOSED', 'the remote calls were closed', { outcome: 'unknown' })
     for (const [id, call] of this.#calls) {
+      const { reject } = call
       this.#transmit(call.peer, { type: 'cancel', id })
       this.#settle(id)
-      call.reject(error)
+      reject(error)
     }
     for (const stream of this.#streams.values()) stream.cancel(error)
   }
@@ -197,15 +202,19 @@ export class RpcClient implements RpcStreamOwner {
     if (call === undefined) return
     call.release()
     this.#calls.delete(id)
+    call.resolve = nowhere
+    call.reject = nowhere
+    call.release = nowhere
     decrement(this.#callsOf, call.peer)
   }
 
   #timeOut(call: PendingCall): void {
     if (this.#calls.get(call.id) !== call) return
+    const { reject } = call
     this.#settle(call.id)
     this.#transmit(call.peer, { type: 'cancel', id: call.id })
     const { peer } = call
-    call.reject(
+    reject(
       new KeelsonError(
         'OUTCOME_UNKNOWN',
         `${peer} has not answered in time; see whether the call took effect before it is made again`,
