@@ -90,6 +90,7 @@ export function faultsOf(world: World): FaultKind[] {
         return () => machine.startAgain()
       },
     },
+    ...(world.corner.losesQuorum === true ? [quorumLost(world, names)] : []),
     {
       name: 'connections broken',
       meanIntervalMs: 4_000,
@@ -154,6 +155,26 @@ export function faultsOf(world: World): FaultKind[] {
       return planning.length === 0 ? undefined : pick(random, planning)
     }),
   ]
+}
+
+/** One server falls behind, and then the others are lost for good. */
+function quorumLost(world: World, names: () => string[]): FaultKind {
+  return {
+    name: 'quorum lost',
+    meanIntervalMs: 8_000,
+    durationMs: [100, 6_000],
+    begin: (random) => {
+      const survivor = pick(random, world.servers)
+      if (!world.mayWipe()) return undefined
+      const reach = world.conditions.partition(isolate(survivor.name, names()))
+      return () => {
+        reach()
+        world.loseQuorum(survivor).catch((error: unknown) => {
+          world.judge.broken ??= error
+        })
+      }
+    },
+  }
 }
 
 /** A wall clock that is set back hides that the machine slept: one or the other, since no holder can tell. */

@@ -53,6 +53,8 @@ export class Judge {
   /** Sessions of nodes: the last one of each, and those that have ended. */
   readonly #sessions = new Map<string, number>()
   readonly ended = new Set<number>()
+  /** All below ended with a quorum that was lost. */
+  endedBelow = 0
   readonly #states = new Map<string, { readonly state: string; readonly sinceMs: number }>()
   readonly #moved = new Map<number, { readonly goal: MoveGoal; readonly atMs: number }>()
   readonly #finished = new Set<number>()
@@ -108,10 +110,14 @@ export class Judge {
       if (connected) this.#cutSinceMs.delete(name)
       else if (!this.#cutSinceMs.has(name)) this.#cutSinceMs.set(name, nowMs)
       if (!running || actsUnder === undefined) continue
-      if (this.ended.has(actsUnder)) this.violated(`${name} acts under epoch ${actsUnder}, which has ended`)
+      if (this.hasEnded(actsUnder)) this.violated(`${name} acts under epoch ${actsUnder}, which has ended`)
       if (this.#cutForMs(name) > sessionTtlMs * 1.01 + slackMs)
         this.violated(`${name} acts under epoch ${actsUnder} without having reached a server for too long`)
     }
+  }
+
+  hasEnded(epoch: number): boolean {
+    return epoch < this.endedBelow || this.ended.has(epoch)
   }
 
   /** A node plans work under a version. */
@@ -140,6 +146,13 @@ export class Judge {
     return sinceMs === undefined ? 0 : this.#nowMs() - sinceMs
   }
 
+  /** Part of the history is lost for good: what the store has of ranges, tables and jobs may have gone back. */
+  lost(): void {
+    this.#forget()
+    this.#ranges.clear()
+    this.#published.clear()
+  }
+
   /** History was compacted away: what came between is not known. */
   #forget(): void {
     this.#changes.clear()
@@ -149,6 +162,8 @@ export class Judge {
 
   #put(key: string, entry: KeyValue, inOrder: boolean): void {
     if (key === '/epochs/control-plane') {
+      if (entry.modRevision < this.#epoch)
+        this.violated(`epoch ${entry.modRevision} of the control plane came after ${this.#epoch}`)
       this.#epoch = entry.modRevision
       this.epochsSeen++
     } else if (key.startsWith('/ranges/descriptors/')) this.#described(decodeRangeDescriptor(entry.value))

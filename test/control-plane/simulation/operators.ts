@@ -27,7 +27,8 @@ export class Operators {
   async work(): Promise<void> {
     const { admin } = this.#world.client
     await this.#again(() => admin.nodes.drain('db1', 'simulation'))
-    await Promise.all([this.#drainAndBack(), this.#changeSchema(), this.#growAndShrink()])
+    const changes = this.#world.corner.losesQuorum === true ? [] : [this.#changeSchema()]
+    await Promise.all([this.#drainAndBack(), this.#growAndShrink(), ...changes])
   }
 
   get #env(): Environment {

@@ -127,6 +127,7 @@ export async function runComposition(run: CompositionRun): Promise<CompositionRe
       ['commands accepted', judge.accepted],
       ['  under the version before the newest', judge.adjacentUse],
       ['  refused at the barrier', judge.refusedAtBarrier],
+      ['entries that were lost with a quorum', world.lostEntries],
       ['programs started again by their supervisor', world.restarts],
     ],
     hash: sim.trace.hash(),

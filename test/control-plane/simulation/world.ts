@@ -1,12 +1,24 @@
-import { bootstrap, ControlPlane, join, NodeAgent, PlaneClient } from '../../../src/control-plane/index.ts'
+import {
+  bootstrap,
+  ControlPlane,
+  inspectServer,
+  join,
+  NodeAgent,
+  PlaneClient,
+  recoverServer,
+  type StoppedServerOptions,
+} from '../../../src/control-plane/index.ts'
 import { sleep } from '../../../src/core/async.ts'
+import type { Timers } from '../../../src/core/clock.ts'
 import type { Environment } from '../../../src/core/environment.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
 import { between, type Random, type SeededRandom } from '../../../src/core/random.ts'
 import type { SchemaChunk, SchemaHost, TableDescriptor } from '../../../src/interfaces/schema-host.ts'
+import { sessionBlock } from '../../../src/metadata/index.ts'
 import { parseLocality } from '../../../src/model/locality.ts'
 import { encodeTuple } from '../../../src/model/tuple.ts'
 import { Nodes } from '../../../src/nodes/index.ts'
+import { type GroupRecovery, recoveriesOf } from '../../../src/raft/index.ts'
 import {
   NetworkConditions,
   type SimulatedProcess,
@@ -48,6 +60,8 @@ export interface Corner {
   readonly slowMerges?: boolean
   /** Every other answer to a command is lost, so that it is sent again. */
   readonly lostAnswers?: boolean
+  /** Now and then all servers but one are lost for good, and the one that is left had fallen behind. */
+  readonly losesQuorum?: boolean
 }
 
 /** A machine of the world, with the program that runs on it. */
@@ -62,6 +76,8 @@ export interface Machine {
   startAgain(): void
   /** Its disk is replaced by an empty one. */
   wipe(): void
+  /** What opens its disk while it does not run. */
+  stopped(): Promise<StoppedServerOptions & { close(): Promise<void> }>
 }
 
 /** Servers, agents, a data plane, and somebody who watches: the whole composition in virtual time. */
@@ -86,9 +102,12 @@ export class World {
   /** Epochs that nodes held when they crashed. */
   readonly #crashedEpochs = new Set<number>()
   readonly #wiped = new Set<string>()
+  #recovering = false
   #tableId = 0
   /** Programs that ended by themselves and were started again. */
   restarts = 0
+  /** What was committed and is gone since a quorum was lost. */
+  lostEntries = 0
 
   constructor(seed: number, size: WorldSize, bugs: DataPlaneBugs = {}, corner: Corner = {}) {
     this.size = size
@@ -165,6 +184,44 @@ export class World {
     return this.#wiped.size === 0 && this.planes.size === this.size.servers && this.allServersVote()
   }
 
+  /**
+   * All servers stop, all but one lose their disks, and that one is recovered. What it lacks is lost: epochs and sessions
+   * included, which must not come a second time.
+   */
+  async loseQuorum(survivor: Machine): Promise<void> {
+    // Another fault was quicker.
+    if (this.#recovering || this.#wiped.size > 0) return
+    const others = this.servers.filter((machine) => machine !== survivor)
+    const committed = Math.max(
+      0,
+      ...Array.from(this.planes.values(), (plane) => plane.status().group.commitIndex),
+    )
+    for (const { process } of this.servers) if (process.state !== 'crashed') process.crash('power')
+    for (const machine of others) machine.wipe()
+    this.#recovering = true
+    const { lastIndex, recoveryGeneration } = await this.#recover(survivor)
+    this.lostEntries += Math.max(0, committed - lastIndex)
+    const firstRevision = sessionBlock(recoveriesOf(recoveryGeneration))
+    this.judge.lost()
+    // Holders of sessions that are lost hear nothing of it: they stop at their deadlines.
+    this.sim.scheduler.schedule(worldTimes.sessionTtlMs * 1.05, () => {
+      this.judge.endedBelow = firstRevision
+    })
+    this.#recovering = false
+    for (const machine of this.servers) machine.startAgain()
+  }
+
+  async #recover(survivor: Machine): Promise<GroupRecovery> {
+    const { database, close, ...stopped } = await survivor.stopped()
+    try {
+      const report = await inspectServer({ ...stopped, database })
+      const acknowledged = { acceptDataLoss: true, confirm: 'recover group 1' }
+      return await recoverServer({ ...stopped, database, survivors: [report], ...acknowledged })
+    } finally {
+      await close()
+    }
+  }
+
   /** The server that leads, by its own words. */
   leader(): ControlPlane | undefined {
     return [...this.planes.values()].find(
@@ -212,7 +269,7 @@ export class World {
       return nodes.length === this.size.agents && nodes.every(({ liveness }) => liveness === 'live')
     })
     await this.until('every crash was seen', limitMs, () =>
-      [...this.#crashedEpochs].every((epoch) => this.judge.ended.has(epoch)),
+      [...this.#crashedEpochs].every((epoch) => this.judge.hasEnded(epoch)),
     )
     await work
     await this.clients.finish()
@@ -355,10 +412,13 @@ export class World {
   ): Machine {
     const process = this.sim.process(name)
     const random = this.sim.random(`disk ${name}`)
+    const observer = this.sim.environment('observer')
+    // Nothing runs where the disk is while somebody looks at it.
+    const timers = (): Timers => (this.#recovering ? observer : process.environment).timers
     const disk = new MemoryDisk({
       timers: {
-        schedule: (delayMs, callback) => process.environment.timers.schedule(delayMs, callback),
-        defer: (callback) => process.environment.timers.defer(callback),
+        schedule: (delayMs, callback) => timers().schedule(delayMs, callback),
+        defer: (callback) => timers().defer(callback),
       },
       syncLatencyMs: () => random.float() * 2 * machine.syncMs,
     })
@@ -374,12 +434,26 @@ export class World {
         })
       },
       startAgain: () => {
+        // Whoever recovers the servers starts all of them.
+        if (process.state !== 'crashed' || (this.#recovering && this.servers.includes(machine))) return
         process.restart()
         machine.start()
       },
       wipe: () => {
         disk.wipe()
         this.#wiped.add(name)
+      },
+      stopped: async () => {
+        const database = await openDatabase(disk, 'metadata', random)
+        const env = this.sim.environment('observer')
+        return {
+          env,
+          clusterId,
+          nodeId: name,
+          log: memoryLog({ disk }),
+          database,
+          close: async () => database.close(),
+        }
       },
     }
     return machine
