@@ -28,7 +28,7 @@ import { numberAfter } from './lost-numbers.ts'
 import { prefixSelector } from './mvcc/key-range.ts'
 
 /** Records of a range as they were read together. */
-interface Found {
+export interface Found {
   readonly entry: KeyValue | undefined
   readonly range: RangeDescriptor | undefined
   readonly wishEntry: KeyValue | undefined
@@ -36,7 +36,7 @@ interface Found {
 }
 
 /** Ranges with their wishes, all at one revision. */
-async function find(
+export async function find(
   store: MetadataStore,
   rangeIds: readonly RangeId[],
   call: CallOptions,
@@ -166,7 +166,7 @@ function checkSplit(known: RangeDescriptor, left: RangeDescriptor, right: RangeD
 }
 
 /** Whoever routes by generations must find both parts newer than the whole. */
-function checkGrows(known: RangeDescriptor, next: RangeDescriptor): void {
+export function checkGrows(known: RangeDescriptor, next: RangeDescriptor): void {
   if (next.generation > known.generation) return
   throw new KeelsonError(
     'INVALID_ARGUMENT',
@@ -227,7 +227,7 @@ function checkMerge(left: RangeDescriptor, right: RangeDescriptor, merged: Range
   checkGrows(right, merged)
 }
 
-function missing(rangeId: RangeId): KeelsonError {
+export function missing(rangeId: RangeId): KeelsonError {
   return new KeelsonError('NOT_FOUND', `the directory has no range ${rangeId}; create it first`, {
     details: { rangeId },
   })

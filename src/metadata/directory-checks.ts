@@ -84,10 +84,13 @@ export function checkDescriptor(range: RangeDescriptor, roles: readonly ReplicaR
 const settledRoles: readonly ReplicaRole[] = ['voter', 'learner']
 
 /** The ranges in order, if they lie side by side. */
-export function checkTiling(descriptors: readonly RangeDescriptor[]): readonly RangeDescriptor[] {
-  for (const range of checkArray(descriptors, 'the ranges to create')) checkDescriptor(range, settledRoles)
+export function checkTiling(
+  descriptors: readonly RangeDescriptor[],
+  roles: readonly ReplicaRole[] = settledRoles,
+): readonly RangeDescriptor[] {
+  for (const range of checkArray(descriptors, 'the ranges')) checkDescriptor(range, roles)
   const ranges = sortRanges(descriptors)
-  if (ranges.length === 0) refuse('there is no range to create')
+  if (ranges.length === 0) refuse('there is no range')
   if (new Set(ranges.map((range) => range.rangeId)).size !== ranges.length)
     refuse('two ranges have the same id')
   ranges.forEach((range, i) => {

@@ -1,4 +1,4 @@
-import { checkFunction, checkInteger, checkObject } from '../core/arguments.ts'
+import { checkArray, checkFunction, checkInteger, checkObject } from '../core/arguments.ts'
 import type { CallOptions } from '../core/async.ts'
 import { equalBytes } from '../core/bytes.ts'
 import { KeelsonError } from '../core/errors.ts'
@@ -39,6 +39,7 @@ import {
   wantedOperations,
   wishKey,
 } from './directory-records.ts'
+import { retileRanges } from './directory-retiling.ts'
 import type { ControllerEpoch } from './epoch.ts'
 import { followKeys, listKeys } from './follow.ts'
 import { prefixSelector } from './mvcc/key-range.ts'
@@ -262,6 +263,29 @@ export class RangeDirectory {
     checkDescriptor(merged, replicaRoles)
     checkId(rightRangeId, 'the range that was merged into its neighbour')
     return mergeRanges(this.#store, epoch, merged, rightRangeId, options)
+  }
+
+  /**
+   * Writes down where ranges lie by now that the directory has lost sight of, over any number of splits and merges: after the
+   * control plane was recovered from a loss, or brought back from a backup. Splits and merges that are under way are
+   * written down by {@link split} and {@link merge}. Whatever was wanted of these ranges before is over with it.
+   *
+   * @param ended ranges that are no more; their nodes are told to drop what is left of them
+   * @param next all others that are new or have changed; with those of `ended` they covered the same keys before
+   * @throws KeelsonError `NOT_FOUND`, `INVALID_ARGUMENT` for gaps and overlaps, or with generations that are not above those of
+   * all ranges that lay there, `CONFLICT` when one has ended already, `LIMIT_EXCEEDED` for too many at once, `STALE_EPOCH`
+   */
+  async retile(
+    epoch: ControllerEpoch,
+    ended: readonly RangeId[],
+    next: readonly RangeDescriptor[],
+    options: CallOptions = {},
+  ): Promise<void> {
+    checkEpoch(epoch)
+    checkArray(ended, 'the ranges that have ended')
+    for (const rangeId of ended) checkId(rangeId, 'a range that has ended')
+    checkCall('retile', options)
+    return retileRanges(this.#store, epoch, ended, next, options)
   }
 
   /**

@@ -14,6 +14,17 @@ export function rangeContains(range: RangeDescriptor, key: Uint8Array): boolean 
   return startsBefore(range, key) && (range.end === undefined || compareBytes(key, range.end) < 0)
 }
 
+/** True when two spans of the key space share a key. */
+export function rangesOverlap(
+  a: Pick<RangeDescriptor, 'start' | 'end'>,
+  b: Pick<RangeDescriptor, 'start' | 'end'>,
+): boolean {
+  return (
+    (b.end === undefined || compareBytes(a.start, b.end) < 0) &&
+    (a.end === undefined || compareBytes(b.start, a.end) < 0)
+  )
+}
+
 /**
  * A map from keys to ranges for routing. Descriptors come in any order and from any source; one of a lower generation
  * never replaces one of a higher, so the map only moves forward however stale a message is.

@@ -44,7 +44,7 @@ import { FleetFeed } from './fleet-feed.ts'
 import { decodeMoveState, type MoveState } from './move-state.ts'
 import { moveJobType } from './mover.ts'
 import { RangeHolds } from './range-holds.ts'
-import { projectRange } from './range-projection.ts'
+import { projectRange, projectTiling } from './range-projection.ts'
 import type { ObserveRange } from './range-reports.ts'
 
 /** Tuning of a {@link PlacementController}. */
@@ -66,6 +66,9 @@ export const defaultPlacementTuning: PlacementTuning = Object.freeze({
   retryAfterMs: 30_000,
   dampingMs: 60_000,
 })
+
+/** What ranges have committed and the directory does not take for so long is looked at as a whole. */
+const lostSightMs = 5_000
 
 /** Options of {@link PlacementController.start}. */
 export interface PlacementControllerOptions extends Partial<PlacementTuning> {
@@ -123,6 +126,7 @@ export class PlacementController implements AsyncDisposable {
   readonly #blocked: Gauge
   readonly #deferred: Gauge
   #directoryRead = false
+  #behindSinceMs: number
   #paused = false
   #imagining = false
   #plan: Plan | undefined
@@ -166,6 +170,7 @@ export class PlacementController implements AsyncDisposable {
     })
     this.#options = options
     this.#env = options.env
+    this.#behindSinceMs = options.env.clock.monotonicMs()
     this.#epoch = options.epoch
     this.#directory = options.directory
     this.#observed = options.observed
@@ -307,7 +312,24 @@ export class PlacementController implements AsyncDisposable {
   /** Carries what the ranges report as committed into the directory. */
   async #project(): Promise<void> {
     const ports = { directory: this.#directory, epoch: this.#epoch, observed: this.#observed }
-    for (const range of this.#feed.ahead()) await projectRange(ports, range, { signal: this.#life.signal })
+    const call = { signal: this.#life.signal }
+    let behind = false
+    for (const range of this.#feed.ahead()) {
+      const now = await projectRange(ports, range, call)
+      behind ||= now === range
+    }
+    // Those who split and merge write it down themselves, in a moment. What stays for longer nobody will.
+    const nowMs = this.#env.clock.monotonicMs()
+    if (!behind) this.#behindSinceMs = nowMs
+    if (nowMs - this.#behindSinceMs < lostSightMs) return
+    this.#behindSinceMs = nowMs
+    const reported = [...this.#feed.ahead().map(({ rangeId }) => rangeId), ...this.#feed.unknown()]
+    const rangeIds = await projectTiling(ports, this.#feed.directory(), reported, call)
+    if (rangeIds.length > 0)
+      this.#env.logger.warn(
+        { rangeIds },
+        'the directory had lost sight of where these ranges lie, and has it now',
+      )
   }
 
   async #followJobs(): Promise<void> {

@@ -1,3 +1,4 @@
+import { compareBytes } from '../core/bytes.ts'
 import { finish, type Sliced } from '../core/sliced.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
 import type { RangeId } from '../model/ids.ts'
@@ -44,6 +45,8 @@ export class FleetFeed {
   readonly #dirty = new Set<RangeId>()
   /** Ranges that have committed what the directory does not have. */
   readonly #ahead = new Set<RangeId>()
+  /** Ranges that are reported and that the directory does not have. */
+  readonly #unknown = new Set<RangeId>()
   readonly #moves = new Map<RangeId, MoveInFlight>()
   readonly #holds = new Map<RangeId, RangeHold>()
 
@@ -62,6 +65,7 @@ export class FleetFeed {
   /** A range as the directory has it now. */
   setRange(range: RangeDescriptor): void {
     this.#ranges.set(range.rangeId, range)
+    this.#unknown.delete(range.rangeId)
     this.#dirty.add(range.rangeId)
   }
 
@@ -90,6 +94,18 @@ export class FleetFeed {
     return [...this.#ahead].map((rangeId) => this.#ranges.get(rangeId) as RangeDescriptor)
   }
 
+  /** Ranges that were reported and are not in the directory: new ones, ones that ended, or ones that it lost sight of. */
+  unknown(): Iterable<RangeId> {
+    for (const rangeId of this.#unknown)
+      if (this.#ports.observed(rangeId).length === 0) this.#unknown.delete(rangeId)
+    return this.#unknown
+  }
+
+  /** The directory, by start keys. */
+  directory(): RangeDescriptor[] {
+    return [...this.#ranges.values()].sort((a, b) => compareBytes(a.start, b.start))
+  }
+
   /** The cluster as it is now, with moves and holds as they are given. */
   snapshot(moves: readonly MoveInFlight[], holds: ReadonlyMap<RangeId, RangeHold>): PlacementSnapshot {
     finish(this.look())
@@ -107,7 +123,10 @@ export class FleetFeed {
   #lookAt(rangeId: RangeId): void {
     const descriptor = this.#ranges.get(rangeId)
     // Reported before the directory has it: it is looked at again when it comes.
-    if (descriptor === undefined) return
+    if (descriptor === undefined) {
+      this.#unknown.add(rangeId)
+      return
+    }
     const view = this.#view(descriptor)
     if (view.descriptor.generation > descriptor.generation) this.#ahead.add(rangeId)
     else this.#ahead.delete(rangeId)

@@ -6,6 +6,7 @@ import type { RangeDirectory } from '../metadata/directory.ts'
 import type { ControllerEpoch } from '../metadata/epoch.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
 import type { RangeId } from '../model/ids.ts'
+import { retile } from './core/retiling.ts'
 import { newestConfiguration, type ObserveRange } from './range-reports.ts'
 
 /** What {@link projectRange} needs. */
@@ -53,6 +54,47 @@ export async function projectRange(
     if (KeelsonError.hasCode(error, 'INVALID_ARGUMENT', 'NOT_FOUND', 'CONFLICT')) return known
     throw error
   }
+}
+
+/**
+ * Brings the directory up to splits and merges that it has lost sight of: it was recovered from a loss, or comes from a backup, and
+ * whoever made them is not there any more to write them down one by one. All that is known is where the ranges lie now.
+ *
+ * @param directory all ranges, by their start keys
+ * @param reported ranges that may have committed what the directory does not have, or that it does not have at all
+ * @returns the ranges that were written down
+ */
+export async function projectTiling(
+  { directory, epoch, observed }: ProjectionPorts,
+  known: readonly RangeDescriptor[],
+  reported: Iterable<RangeId>,
+  call: CallOptions,
+): Promise<readonly RangeId[]> {
+  const byId = new Map(known.map((range) => [range.rangeId, range]))
+  const newer: RangeDescriptor[] = []
+  for (const rangeId of reported) {
+    const newest = newestConfiguration(observed(rangeId))
+    const before = byId.get(rangeId)
+    const bounds = newest?.bounds ?? before
+    if (newest === undefined || bounds === undefined) continue
+    if (before === undefined || before.generation < newest.generation)
+      newer.push({ rangeId, ...limits(bounds), generation: newest.generation, replicas: newest.replicas })
+  }
+  const written = new Set<RangeId>()
+  for (const range of newer) {
+    const before = byId.get(range.rangeId)
+    if (written.has(range.rangeId) || (before !== undefined && sameBounds(before, range))) continue
+    const retiling = retile(known, newer, range)
+    if (retiling === undefined) continue
+    try {
+      await directory.retile(epoch, retiling.ended, retiling.next, call)
+      for (const { rangeId } of retiling.next) written.add(rangeId)
+    } catch (error) {
+      // The directory has moved on, or two reports do not go together: the next ones will.
+      if (!KeelsonError.hasCode(error, 'INVALID_ARGUMENT', 'NOT_FOUND', 'CONFLICT')) throw error
+    }
+  }
+  return [...written]
 }
 
 /** What was split off, as its own nodes report it; undefined as long as none does. */

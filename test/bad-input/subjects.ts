@@ -269,6 +269,17 @@ async function openDirectory(): ReturnType<Subject['open']> {
       call: directory.project.bind(directory),
     },
     {
+      name: 'RangeDirectory.retile',
+      right: [epoch, [], [range]],
+      arguments: [
+        port,
+        { kind: 'array', also: [[0], ['1'], [1]] },
+        { kind: 'array', also: [[], [null], [range, range], ...wrongRanges.map((wrong) => [wrong])] },
+      ],
+      options: [],
+      call: directory.retile.bind(directory),
+    },
+    {
       name: 'RangeDirectory.want',
       right: [epoch, 1, { type: 'promote', replicaId: 1 }],
       arguments: [port, id, { kind: 'object', also: [...wrongChanges, ...wrongStores], optional: true }],

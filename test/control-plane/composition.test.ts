@@ -23,6 +23,18 @@ suite('the whole composition in the simulator', () => {
     })
   }
 
+  test('a quorum of servers is lost again and again, and nothing is given out twice', async () => {
+    const run = { seed: 19, size, faultMs, corner: { losesQuorum: true } }
+    const result = await runComposition(run)
+    assert.equal(
+      result.failure,
+      undefined,
+      `${result.failure?.message}\n${result.trace.slice(-60).join('\n')}`,
+    )
+    const lost = result.counts.find(([what]) => what.startsWith('entries that were lost'))?.[1] ?? 0
+    assert.ok(lost > 100, `${lost} entries were lost`)
+  })
+
   test('one seed is one run', async () => {
     const run = { seed: 3, size: { servers: 3, agents: 4, ranges: 4 }, faultMs: 5000 }
     const [first, second] = [await runComposition(run), await runComposition(run)]

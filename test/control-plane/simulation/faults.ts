@@ -90,7 +90,6 @@ export function faultsOf(world: World): FaultKind[] {
         return () => machine.startAgain()
       },
     },
-    ...(world.corner.losesQuorum === true ? [quorumLost(world, names)] : []),
     {
       name: 'connections broken',
       meanIntervalMs: 4_000,
@@ -158,7 +157,7 @@ export function faultsOf(world: World): FaultKind[] {
 }
 
 /** One server falls behind, and then the others are lost for good. */
-function quorumLost(world: World, names: () => string[]): FaultKind {
+export function quorumLost(world: World): FaultKind {
   return {
     name: 'quorum lost',
     meanIntervalMs: 8_000,
@@ -166,7 +165,12 @@ function quorumLost(world: World, names: () => string[]): FaultKind {
     begin: (random) => {
       const survivor = pick(random, world.servers)
       if (!world.mayWipe()) return undefined
-      const reach = world.conditions.partition(isolate(survivor.name, names()))
+      const reach = world.conditions.partition(
+        isolate(
+          survivor.name,
+          [...world.servers, ...world.agents].map(({ name }) => name),
+        ),
+      )
       return () => {
         reach()
         world.loseQuorum(survivor).catch((error: unknown) => {

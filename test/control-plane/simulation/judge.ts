@@ -62,6 +62,10 @@ export class Judge {
   readonly #cutSinceMs = new Map<string, number>()
   /** Versions that were published, by table: what the judge saw, so perhaps fewer than there are. */
   readonly #published = new Map<number, number>()
+  /** Since the last loss. */
+  #countsFrom = 0
+  /** By the last snapshot, of what came and went while nobody saw it. */
+  #isPresent = (_epoch: number): boolean => true
   accepted = 0
   refusedAtBarrier = 0
   adjacentUse = 0
@@ -88,7 +92,11 @@ export class Judge {
           : step.entries
               .map((entry) => ({ type: 'put' as const, entry }))
               .sort((a, b) => a.entry.modRevision - b.entry.modRevision)
-      if (step.type === 'snapshot' && !first) this.#forget()
+      if (step.type === 'snapshot' && !first) {
+        this.#forget()
+        const present = new Set(step.entries.map(({ session }) => session))
+        this.#isPresent = (epoch) => epoch > step.revision || present.has(epoch)
+      }
       first = false
       // One revision is one transaction: the ranges are looked at when it is over.
       let ranges = false
@@ -117,7 +125,11 @@ export class Judge {
   }
 
   hasEnded(epoch: number): boolean {
-    return epoch < this.endedBelow || this.ended.has(epoch)
+    return (
+      epoch < this.endedBelow ||
+      this.ended.has(epoch) ||
+      (epoch >= this.#countsFrom && !this.#isPresent(epoch))
+    )
   }
 
   /** A node plans work under a version. */
@@ -147,7 +159,8 @@ export class Judge {
   }
 
   /** Part of the history is lost for good: what the store has of ranges, tables and jobs may have gone back. */
-  lost(): void {
+  lost(firstRevision: number): void {
+    this.#countsFrom = firstRevision
     this.#forget()
     this.#ranges.clear()
     this.#published.clear()

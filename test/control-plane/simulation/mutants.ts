@@ -9,6 +9,7 @@ import {
   pathKey,
   RangeDirectory,
 } from '../../../src/metadata/index.ts'
+import { MvccState } from '../../../src/metadata/mvcc/mvcc-state.ts'
 import { decodeNodeReport, NodeSession } from '../../../src/nodes/index.ts'
 import { RangeHolds } from '../../../src/placement/range-holds.ts'
 import { SchemaLeases } from '../../../src/schema/index.ts'
@@ -113,6 +114,18 @@ export const mutants: readonly Mutant[] = [
           })
         return true
       }),
+  },
+  {
+    name: 'a control plane that was recovered counts on from what is left',
+    caughtBy: /came after|came back after|acts under epoch|side by side/,
+    corner: { losesQuorum: true },
+    plant: () => patch(MvccState.prototype, 'raiseTo', () => {}),
+  },
+  {
+    name: 'the directory follows no splits and merges that were lost with a quorum',
+    caughtBy: /directory has caught up|nothing came of it/,
+    corner: { losesQuorum: true, restless: true },
+    plant: () => patch(RangeDirectory.prototype, 'retile', async () => {}),
   },
   {
     name: 'the directory takes any generation',

@@ -2,7 +2,7 @@ import { toKeelsonError } from '../../../src/core/errors.ts'
 import { MetadataStateMachine } from '../../../src/metadata/index.ts'
 import { drawSwarm, FaultInjector, type FaultKind } from '../../../src/simulation/index.ts'
 import type { DataPlaneBugs } from './data-plane.ts'
-import { compatible, faultsOf } from './faults.ts'
+import { compatible, faultsOf, quorumLost } from './faults.ts'
 import { type Corner, World, type WorldSize } from './world.ts'
 
 let restores = 0
@@ -75,7 +75,10 @@ export async function runComposition(run: CompositionRun): Promise<CompositionRe
   }
   try {
     await settle(world.build(), buildLimitMs)
-    const kinds = run.faults?.(world) ?? drawSwarm(sim.random('swarm'), faultsOf(world), { probability: 0.5 })
+    const kinds = [
+      ...(run.faults?.(world) ?? drawSwarm(sim.random('swarm'), faultsOf(world), { probability: 0.5 })),
+      ...(run.corner?.losesQuorum === true ? [quorumLost(world)] : []),
+    ]
     const injector = new FaultInjector(sim, compatible(kinds))
     const work = operators.work()
     work.catch((error: unknown) => {

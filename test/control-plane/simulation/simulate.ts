@@ -51,7 +51,9 @@ export async function simulateComposition(argumentList: readonly string[]): Prom
       console.log(`\nseed ${seed} FAILED: ${failure.message}`)
       for (const line of result.trace.slice(-options.lines)) console.log(line)
       console.log(failure.stack.split('\n').slice(0, 8).join('\n'))
-      console.log(`again: npm run simulate -- --composition --seeds 1 --first ${seed} --lines 4000`)
+      console.log(
+        `again: npm run simulate -- --composition --seeds 1 --first ${seed} --lines 4000${options.run.corner === undefined ? '' : ' --lose-quorum'}`,
+      )
     }
     if (results.length % 10 === 0)
       console.log(`${results.length} of ${options.seeds} seeds, ${failed.length} failed`)
@@ -79,6 +81,9 @@ function readOptions(argumentList: readonly string[]): Options {
         agents: wholeNumber(50, 'nodes', 4),
         ranges: wholeNumber(64, 'ranges of the table at the beginning', 2),
         seconds: wholeNumber(20, 'of virtual time in which things fail'),
+        'lose-quorum': toggle(
+          'now and then all servers but one are lost for good, in place of schema changes',
+        ),
       },
     },
     argumentList,
@@ -89,7 +94,11 @@ function readOptions(argumentList: readonly string[]): Options {
     first,
     workers,
     lines,
-    run: { size: { servers: 3, agents, ranges }, faultMs: seconds * 1_000 },
+    run: {
+      size: { servers: 3, agents, ranges },
+      faultMs: seconds * 1_000,
+      ...(values['lose-quorum'] ? { corner: { losesQuorum: true } } : {}),
+    },
   }
 }
 

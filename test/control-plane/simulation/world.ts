@@ -202,7 +202,7 @@ export class World {
     const { lastIndex, recoveryGeneration } = await this.#recover(survivor)
     this.lostEntries += Math.max(0, committed - lastIndex)
     const firstRevision = sessionBlock(recoveriesOf(recoveryGeneration))
-    this.judge.lost()
+    this.judge.lost(firstRevision)
     // Holders of sessions that are lost hear nothing of it: they stop at their deadlines.
     this.sim.scheduler.schedule(worldTimes.sessionTtlMs * 1.05, () => {
       this.judge.endedBelow = firstRevision
