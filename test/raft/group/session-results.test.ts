@@ -12,7 +12,7 @@ test('results of a session are those of a map that is kept in order', () => {
     { weight: 1, arbitrary: fc.record({ type: fc.constant('move' as const) }) },
   )
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
+    fc.property(fc.array(step, { maxLength: 120, size: 'max' }), (steps) => {
       const results = new SessionResults()
       const model = new Map<number, Uint8Array | undefined>()
       const admit = (sequence: number): void => {
