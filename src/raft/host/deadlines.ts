@@ -40,6 +40,20 @@ export class Deadlines<T extends Deadlined> {
     this.#at.delete(item)
   }
 
+  /** Whether any item is due. Those whose deadlines have moved wait for the new ones. */
+  isDue(nowMs: number): boolean {
+    for (let first = this.#heap[0]; first !== undefined && first.atMs <= nowMs; first = this.#heap[0]) {
+      const { atMs, item } = first
+      const isPresent = this.#at.get(item) === atMs
+      if (isPresent && item.nextDeadlineMs <= nowMs) return true
+      this.#pop()
+      if (!isPresent) continue
+      this.#at.delete(item)
+      this.update(item)
+    }
+    return false
+  }
+
   /** The items that are due. They are no longer waited for until the next `update`. */
   takeDue(nowMs: number): T[] {
     const due: T[] = []

@@ -253,9 +253,21 @@ export class TurnLoop {
     this.#timerAtMs = atMs
     if (atMs === Number.POSITIVE_INFINITY) return
     const delayMs = atMs - this.#env.clock.monotonicMs()
-    this.#timer = this.#env.timers.schedule(delayMs, () => {
+    this.#timer = this.#env.timers.schedule(delayMs, () => this.#timerCame())
+  }
+
+  /**
+   * Under load most deadlines have moved by the time that they come: nobody has to be told of a commit of which the next
+   * append has told. Then there is nothing to do, and no turn.
+   */
+  #timerCame(): void {
+    if (this.#campaigns.areWaiting || this.#deadlines.isDue(this.#env.clock.monotonicMs())) {
       this.#env.timers.defer(() => this.#deadlineCame())
-    })
+      return
+    }
+    this.#timer = undefined
+    this.#timerAtMs = Number.POSITIVE_INFINITY
+    this.#armTimer()
   }
 
   #deadlineCame(): void {

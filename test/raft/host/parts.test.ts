@@ -39,6 +39,8 @@ suite('deadlines', () => {
           now += step
           const expected = items.filter((each) => each.nextDeadlineMs <= now)
           assert.ok(expected.length === 0 || deadlines.earliestMs <= now)
+          assert.equal(deadlines.isDue(now), expected.length > 0)
+          assert.ok(expected.length > 0 || deadlines.earliestMs > now)
           const due = deadlines.takeDue(now)
           assert.deepEqual(new Set(due), new Set(expected))
           assert.equal(due.length, expected.length)
