@@ -190,6 +190,7 @@ const simulation = new Simulation({ seed: 1 })
 const raftOptions: Record<string, Option> = {
   ...all(defaultRaftOptions, count),
   electionTimeoutMs: number,
+  electionTimeoutRange: number,
   heartbeatIntervalMs: number,
   roundTripMs: number,
   commitNoticeMs: number,

@@ -68,8 +68,8 @@ export abstract class RaftCover extends RaftElection {
   wakeUp(): void {
     this.atRest = false
     this.electionTimeoutMs = this.drawElectionTimeout()
-    const randomMs = this.electionTimeoutMs - this.options.electionTimeoutMs
-    this.electionDeadlineMs = Math.max(this.nowMs + randomMs, this.leaderHeardMs + this.electionTimeoutMs)
+    const soonestMs = this.nowMs + this.randomShareMs()
+    this.electionDeadlineMs = Math.max(soonestMs, this.leaderHeardMs + this.electionTimeoutMs)
   }
 
   /**

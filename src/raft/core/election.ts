@@ -49,8 +49,7 @@ export abstract class RaftElection extends RaftPledges {
    */
   electionTimedOut(): void {
     if (this.isPledged()) {
-      const share = this.electionTimeoutMs - this.options.electionTimeoutMs
-      this.electionDeadlineMs = this.pledgedUntilMs + share
+      this.electionDeadlineMs = this.pledgedUntilMs + this.randomShareMs()
       return
     }
     this.setLeader(0)

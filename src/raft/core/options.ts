@@ -4,6 +4,7 @@ import type { RaftOptions } from './types.ts'
 /** Used for what a caller leaves out. */
 export const defaultRaftOptions: RaftOptions = Object.freeze({
   electionTimeoutMs: 300,
+  electionTimeoutRange: 1,
   heartbeatIntervalMs: 50,
   preVote: true,
   checkQuorum: true,
@@ -38,6 +39,7 @@ export function checkRaftOptions(input: Partial<RaftOptions> = {}): RaftOptions 
     input,
     {
       electionTimeoutMs: numberOption({ min: 1, max: 3_600_000, fallback: d.electionTimeoutMs }),
+      electionTimeoutRange: numberOption({ min: 0.1, max: 1, fallback: d.electionTimeoutRange }),
       heartbeatIntervalMs: numberOption({ min: 0.1, max: 3_600_000, fallback: d.heartbeatIntervalMs }),
       preVote: booleanOption(d.preVote),
       checkQuorum: booleanOption(d.checkQuorum),
@@ -58,6 +60,8 @@ export function checkRaftOptions(input: Partial<RaftOptions> = {}): RaftOptions 
       caughtUpEntries: integerOption({ min: 0, fallback: d.caughtUpEntries }),
     },
     (options, refuse) => {
+      if (options.electionTimeoutRange < 1 && !options.preVote)
+        refuse('electionTimeoutRange below 1 needs preVote, which keeps candidates apart')
       if (options.heartbeatIntervalMs * 3 > options.electionTimeoutMs) {
         refuse(
           `heartbeatIntervalMs (${options.heartbeatIntervalMs}) must be at most a third of electionTimeoutMs (${options.electionTimeoutMs})`,

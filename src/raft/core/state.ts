@@ -81,7 +81,7 @@ export abstract class RaftState {
 
   /** When this replica campaigns if nothing happens before. Infinity while it leads or may not campaign. */
   electionDeadlineMs: number = Infinity
-  /** The random timeout in force, from 1 to 2 times the least one. */
+  /** The random timeout in force: see {@link RaftState.drawElectionTimeout}. */
   electionTimeoutMs: number
   /** Answers in the campaign under way. */
   votes: ReadonlyMap<ReplicaId, boolean> = nobodysVotes
@@ -271,8 +271,23 @@ export abstract class RaftState {
     if (leader !== 0) this.termLeader = leader
   }
 
+  /**
+   * From a range that is as wide as the options say. The narrower it is the later it begins, so that stalls that begin an
+   * election needlessly, most of which are short, do not become more frequent by it.
+   */
   drawElectionTimeout(): number {
-    return this.options.electionTimeoutMs * (1 + this.random.float())
+    const { electionTimeoutMs, electionTimeoutRange } = this.options
+    return electionTimeoutMs * (this.shortestTimeout() + electionTimeoutRange * this.random.float())
+  }
+
+  /** In units of the least timeout. */
+  shortestTimeout(): number {
+    return 1 + (1 - this.options.electionTimeoutRange) / 5
+  }
+
+  /** What is random of the timeout in force: not all who wait for the same event go on together. */
+  randomShareMs(): number {
+    return this.electionTimeoutMs - this.options.electionTimeoutMs * this.shortestTimeout()
   }
 
   /**

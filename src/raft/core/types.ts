@@ -261,8 +261,14 @@ export interface RestoredState {
 
 /** Tuning of the algorithm. Durations in milliseconds of the monotonic clock that is passed in. */
 export interface RaftOptions {
-  /** Least time without a leader before a follower campaigns; the actual one is drawn from 1 to 2 times this. */
+  /** Least time without a leader before a follower campaigns. */
   readonly electionTimeoutMs: number
+  /**
+   * How wide the range is from which the actual time is drawn, in units of the least one: 1 for 1 to 2 times that (Raft section
+   * 9.3), 0.3 for 1.14 to 1.44 times, which does where there are pre-votes: of two that cross one gives way before anybody has
+   * voted. Less than 1 needs `preVote`. A RaftHost takes 0.3 unless it is told otherwise.
+   */
+  readonly electionTimeoutRange: number
   /** Time between two rounds of heartbeats. At most a third of the election timeout. */
   readonly heartbeatIntervalMs: number
   /** Ask before an election whether it can be won. */

@@ -204,6 +204,9 @@ const largestEmptyEntry = groupWriteBytes({
   entries: [{ index: 0, term: 0, kind: 0, data: new Uint8Array(0) }],
 })
 
+/** Of election timeouts: see `RaftOptions.electionTimeoutRange`. */
+const rangeOfHosts = 0.3
+
 /**
  * The options of the cores, so that every append fits into one message of the channel, and every entry into one write of the
  * log store. What was asked for is refused when it does not; defaults are lowered.
@@ -222,6 +225,7 @@ export function fitRaftOptions(
     asked.maximumAppendEntries ?? Math.min(d.maximumAppendEntries, Math.floor(room / 4 / entryOverheadBytes))
   const roomForData = room - maximumAppendEntries * entryOverheadBytes
   const options = checkRaftOptions({
+    electionTimeoutRange: asked.preVote === false ? 1 : rangeOfHosts,
     ...asked,
     maximumAppendEntries,
     maximumAppendBytes: asked.maximumAppendBytes ?? Math.min(d.maximumAppendBytes, roomForData),

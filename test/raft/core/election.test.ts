@@ -20,6 +20,38 @@ suite('elections', () => {
     })
   }
 
+  test('come within the range that the options give, and the later the narrower it is', () => {
+    for (const [electionTimeoutRange, shortest, longest] of [
+      [0.3, 1.14, 1.44],
+      [1, 1, 2],
+    ] as const) {
+      const core = new Cluster(3, { options: { electionTimeoutRange, electionTimeoutMs: 1000 } }).core(1)
+      const drawn = Array.from({ length: 500 }, () => core.drawElectionTimeout() / 1000)
+      assert.ok(Math.min(...drawn) >= shortest - 1e-9 && Math.max(...drawn) <= longest)
+      const range = longest - shortest
+      assert.ok(Math.min(...drawn) < shortest + range / 20 && Math.max(...drawn) > longest - range / 20)
+    }
+  })
+
+  test('a stopped leader of a group at rest is replaced within 1.5 election timeouts of its last sign of life', () => {
+    for (let seed = 1; seed <= 40; seed++) {
+      const cluster = new Cluster(3, { seed, options: { electionTimeoutRange: 0.3 } })
+      cluster.elect(1)
+      cluster.advance(1000)
+      cluster.crash(1)
+      const { electionTimeoutMs } = cluster.core(2).options
+      // The host says that the node is silent: see `NodeLiveness`.
+      cluster.advance(1.2 * electionTimeoutMs)
+      for (const id of [2, 3]) {
+        cluster.on(id, (core) => {
+          core.coverEnded(core.coverEpoch, cluster.now, cluster.now - 1.2 * electionTimeoutMs, cluster.now)
+        })
+      }
+      cluster.advance(0.32 * electionTimeoutMs)
+      assert.ok(cluster.leader().replicaId > 1)
+    }
+  })
+
   test('a stale log cannot win', () => {
     const cluster = new Cluster(3)
     cluster.elect(1)

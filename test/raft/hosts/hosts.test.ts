@@ -4,7 +4,8 @@ import { hostBugs } from './bugs.ts'
 import { type HostReport, runHosts } from './run.ts'
 import { faultNames } from './torment.ts'
 
-const seeds = Array.from({ length: 12 }, (_, i) => i + 1)
+/** Few, and among them whatever can happen: see the last test. */
+const seeds = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 15]
 
 suite('simulated hosts', () => {
   const reports: HostReport[] = []
