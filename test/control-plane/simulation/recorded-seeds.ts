@@ -12,8 +12,8 @@ export const recordedSeeds: Readonly<Record<string, number>> = {
   'ranges keep no barrier against old schema versions': 2,
   'the directory follows no splits and merges that were lost with a quorum': 9,
   'the directory takes any generation': 1,
-  'the duties of a deposed leader go on, and no write compares its epoch': 2,
+  'the duties of a deposed leader go on, and no write compares its epoch': 5,
   'the right-hand range does not know which commands took effect before the split': 2,
-  'the right-hand range keeps no barrier of the parent': 2,
+  'the right-hand range keeps no barrier of the parent': 5,
   'the two halves of a split are written down one after the other': 1,
 }
