@@ -118,18 +118,19 @@ export class Judge {
       if (connected) this.#cutSinceMs.delete(name)
       else if (!this.#cutSinceMs.has(name)) this.#cutSinceMs.set(name, nowMs)
       if (!running || actsUnder === undefined) continue
-      if (this.hasEnded(actsUnder)) this.violated(`${name} acts under epoch ${actsUnder}, which has ended`)
+      if (this.#mustNotAct(actsUnder)) this.violated(`${name} acts under epoch ${actsUnder}, which has ended`)
       if (this.#cutForMs(name) > sessionTtlMs * 1.01 + slackMs)
         this.violated(`${name} acts under epoch ${actsUnder} without having reached a server for too long`)
     }
   }
 
+  /** Of the epoch of a node that is down: whether that was seen, or went by while nobody saw it. */
   hasEnded(epoch: number): boolean {
-    return (
-      epoch < this.endedBelow ||
-      this.ended.has(epoch) ||
-      (epoch >= this.#countsFrom && !this.#isPresent(epoch))
-    )
+    return this.#mustNotAct(epoch) || (epoch >= this.#countsFrom && !this.#isPresent(epoch))
+  }
+
+  #mustNotAct(epoch: number): boolean {
+    return epoch < this.endedBelow || this.ended.has(epoch)
   }
 
   /** A node plans work under a version. */
