@@ -200,7 +200,9 @@ export class Node {
     const mixed = mixedOptions
       ? { preVote: chance(this.random, 0.5), checkQuorum: chance(this.random, 0.5) }
       : {}
-    return { ...raft, ...mixed, leaseMs: this.#leaseMs }
+    const options = { ...raft, ...mixed, leaseMs: this.#leaseMs }
+    // A narrow range needs pre-votes.
+    return options.preVote === false ? { ...options, electionTimeoutRange: 1 } : options
   }
 
   get #leaseMs(): number {

@@ -79,6 +79,12 @@ export interface Settings {
 }
 
 export function drawSettings(random: SeededRandom): Settings {
+  const settings = drawResting(random)
+  const electionTimeoutRange = chance(random, 0.5) ? between(random, 0.1, 1) : 1
+  return { ...settings, raft: { ...settings.raft, electionTimeoutRange } }
+}
+
+function drawResting(random: SeededRandom): Settings {
   const settings = drawAwake(random)
   return {
     ...settings,
