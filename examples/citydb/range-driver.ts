@@ -70,23 +70,23 @@ export class RangeDriver {
     if (frozen === undefined) return
     this.#driving.add(replica.rangeId)
     try {
-      const { into, intoGeneration } = frozen
-      const answer = await this.#ports.calls.askHolder(
-        into,
-        'ruleOut',
-        ruleOutRequest.encode({
-          rangeId: into,
-          generation: intoGeneration,
-          rightRangeId: replica.rangeId,
-        }),
-      )
-      if (answer.length === 0) return
+      if (!(await this.#isRuledOut(replica, frozen))) return
       const { signal } = this.#ports
       await replica.changeBounds({ type: 'thaw', generation }, { signal })
       this.#ports.changed()
     } finally {
       this.#driving.delete(replica.rangeId)
     }
+  }
+
+  /** Asks the neighbour whether it has not merged this range, and never will for this freeze. */
+  async #isRuledOut(
+    { rangeId }: RangeReplica,
+    { into, intoGeneration }: { readonly into: number; readonly intoGeneration: number },
+  ): Promise<boolean> {
+    const request = { rangeId: into, generation: intoGeneration, rightRangeId: rangeId }
+    const answer = await this.#ports.calls.askHolder(into, 'ruleOut', ruleOutRequest.encode(request))
+    return answer.length > 0
   }
 
   /** @returns whether the range was not merged, and never will be at that generation */
@@ -166,7 +166,19 @@ export class RangeDriver {
         await replica.changeBounds({ type: 'freeze', generation, into, intoGeneration }, { signal })
         return
       }
-      case 'thaw':
+      case 'thaw': {
+        // Whoever wants it may know less than the neighbour, after a loss. Of one that is no more the directory knows.
+        const { frozen } = replica.machine.layout
+        const free =
+          frozen === undefined ||
+          (await this.#isRuledOut(replica, frozen).catch((error: unknown) => {
+            if (KeelsonError.hasCode(error, 'NOT_FOUND')) return true
+            throw error
+          }))
+        if (!free) return
+        await replica.changeBounds({ type: 'thaw', generation }, { signal })
+        return
+      }
       case 'touch':
         await replica.changeBounds({ type: change.type, generation }, { signal })
         return

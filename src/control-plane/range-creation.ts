@@ -5,6 +5,7 @@ import { KeelsonError } from '../core/errors.ts'
 import { showValue } from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { JobContext, JobForm, JobType } from '../jobs/index.ts'
+import { numberAfter } from '../metadata/index.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
 import type { RangeId } from '../model/ids.ts'
 import { RangeMap } from '../model/range-map.ts'
@@ -95,7 +96,7 @@ export class RangeCreationJob implements JobType<RangeCreationState> {
 
   async run(context: JobContext<RangeCreationState>): Promise<string> {
     checkCreation(context.state.creation)
-    while (context.state.firstRangeId === 0) await this.#reserve(context)
+    while (context.state.firstRangeId === 0 || (await this.#isOfBefore(context))) await this.#reserve(context)
     const { creation, firstRangeId } = context.state
     const starts = [creation.start, ...creation.splitKeys]
     const ranges = starts.map(
@@ -142,10 +143,24 @@ export class RangeCreationJob implements JobType<RangeCreationState> {
     }
   }
 
+  /** The ids were reserved before a loss, after which they may have been given out again, and no range has one of them here. */
+  async #isOfBefore({ state, signal }: JobContext<RangeCreationState>): Promise<boolean> {
+    const { firstRangeId, creation } = state
+    const { revision } = await this.#ports.store.range({ key: lastRangeIdKey }, { signal })
+    if (firstRangeId >= numberAfter(0, revision)) return false
+    const beyond = firstRangeId + creation.splitKeys.length
+    const ranges = await this.#ports.list(signal)
+    return !ranges.some(({ rangeId }) => rangeId >= firstRangeId && rangeId <= beyond)
+  }
+
   async #reserve(context: JobContext<RangeCreationState>): Promise<void> {
     const { creation } = context.state
-    const last = await this.#ports.store.get(lastRangeIdKey, { signal: context.signal })
-    const firstRangeId = (last === undefined ? 0 : Number(text(last.value))) + 1
+    const { entries, revision } = await this.#ports.store.range(
+      { key: lastRangeIdKey },
+      { signal: context.signal },
+    )
+    const [last] = entries
+    const firstRangeId = numberAfter(last === undefined ? 0 : Number(text(last.value)), revision)
     const value = utf8(String(firstRangeId + creation.splitKeys.length))
     await context.txn(
       {

@@ -31,6 +31,15 @@ function isOwnOfTheCluster(key: Uint8Array): boolean {
   return ownOfTheCluster.some((prefix) => equalBytes(key.subarray(0, prefix.length), prefix))
 }
 
+/** What counts numbers that must not come twice: the store may have given out more by now than when the backup was made. */
+const counters = ['/ranges/last-id', '/jobs/last', '/schema/last-id', '/leases/sequences/'].map((key) =>
+  utf8(key),
+)
+
+function isCounter(key: Uint8Array): boolean {
+  return counters.some((counter) => equalBytes(key.subarray(0, counter.length), counter))
+}
+
 /** What a backup says of itself. */
 export interface BackupSummary {
   /** Revision of the store that the backup shows. */
@@ -104,8 +113,9 @@ export async function* exportBackup(
 }
 
 /**
- * Writes the keys of a backup into a store, in transactions as large as they may be. Keys that are there are overwritten;
- * a second run after an interrupted one does no harm.
+ * Writes the keys of a backup into a store, in transactions as large as they may be. Keys that are there are overwritten, but for
+ * those that count (ids of ranges, jobs and schemas, sequences of leases), which stay as they are: a second run after an
+ * interrupted one gives no number out again. It is meant for a store in which nothing else has been made yet.
  *
  * Into an empty store of a *new* cluster that takes the place of the old one, advance its revision first, well beyond
  * `revision` of the backup (`bootstrap({ secret, founding, revision })` of a control plane does that, `MetadataServer.advance` on a
@@ -159,6 +169,11 @@ export async function importBackup(
         keys++
         // Earlier releases had them in.
         if (isOwnOfTheCluster(key)) continue
+        if (isCounter(key)) {
+          const absent = { key, target: 'version', is: '=', operand: 0 } as const
+          await store.txn({ if: [absent], then: [{ type: 'put', key, value }] }, options)
+          continue
+        }
         batch.push({ type: 'put', key, value })
         bytes += size
       }

@@ -379,6 +379,22 @@ export class RangeDirectory {
     )
   }
 
+  /** Whether a range was in the directory once and has ended; false also for one that it never had, or has lost sight of. */
+  async hasEnded(rangeId: RangeId, options: CallOptions = {}): Promise<boolean> {
+    checkCall('hasEnded', options)
+    const { results } = await this.#store.txn(
+      {
+        then: [
+          { type: 'range', select: { key: descriptorKey(checkId(rangeId, 'a range id')) } },
+          { type: 'range', select: { key: wishKey(rangeId) } },
+        ],
+      },
+      options,
+    )
+    const [range, wish] = results.map((each) => (each.type === 'range' ? each.entries.length : 0))
+    return range === 0 && wish === 1
+  }
+
   /** The nodes that were told something about a range, members and others; of one that was merged away, too. */
   async told(rangeId: RangeId, options: CallOptions = {}): Promise<readonly NodeId[]> {
     checkCall('told', options)

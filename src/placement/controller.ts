@@ -12,6 +12,7 @@ import {
   optional,
   signalOption,
 } from '../core/options.ts'
+import { shuffled } from '../core/random.ts'
 import { inSlices } from '../core/sliced.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import { isFinished, type Job, type JobId } from '../jobs/core/record.ts'
@@ -69,6 +70,7 @@ export const defaultPlacementTuning: PlacementTuning = Object.freeze({
 
 /** What ranges have committed and the directory does not take for so long is looked at as a whole. */
 const lostSightMs = 5_000
+const longestPatienceMs = 160_000
 
 /** Options of {@link PlacementController.start}. */
 export interface PlacementControllerOptions extends Partial<PlacementTuning> {
@@ -127,6 +129,7 @@ export class PlacementController implements AsyncDisposable {
   readonly #deferred: Gauge
   #directoryRead = false
   #behindSinceMs: number
+  #patienceMs = lostSightMs
   #paused = false
   #imagining = false
   #plan: Plan | undefined
@@ -320,11 +323,22 @@ export class PlacementController implements AsyncDisposable {
     }
     // Those who split and merge write it down themselves, in a moment. What stays for longer nobody will.
     const nowMs = this.#env.clock.monotonicMs()
-    if (!behind) this.#behindSinceMs = nowMs
-    if (nowMs - this.#behindSinceMs < lostSightMs) return
+    const unknown = [...this.#feed.unknown()]
+    if (!behind && unknown.length === 0) {
+      this.#behindSinceMs = nowMs
+      this.#patienceMs = lostSightMs
+    }
+    if (nowMs - this.#behindSinceMs < this.#patienceMs) return
     this.#behindSinceMs = nowMs
-    const reported = [...this.#feed.ahead().map(({ rangeId }) => rangeId), ...this.#feed.unknown()]
-    const rangeIds = await projectTiling(ports, this.#feed.directory(), reported, call)
+    const reported = [...this.#feed.ahead().map(({ rangeId }) => rangeId), ...unknown]
+    const rangeIds = await projectTiling(
+      ports,
+      this.#feed.directory(),
+      shuffled(this.#env.random, reported),
+      call,
+    )
+    // It looks at the whole directory: not again and again for nothing.
+    this.#patienceMs = rangeIds.length > 0 ? lostSightMs : Math.min(this.#patienceMs * 2, longestPatienceMs)
     if (rangeIds.length > 0)
       this.#env.logger.warn(
         { rangeIds },

@@ -58,6 +58,7 @@ export function mergeStep(
   left: BoundsView | undefined,
   right: BoundsView | undefined,
   forward: boolean,
+  leftHasEnded = true,
 ): MergeStep {
   if (right === undefined) return { type: 'done', why: 'it was merged' }
   const now: ObservedReplica | undefined = right.newest
@@ -72,10 +73,13 @@ export function mergeStep(
     }
   if (frozen === undefined && !forward) return { type: 'done', why: 'the ranges are as they were' }
   if (left === undefined) {
+    if (frozen === undefined) return { type: 'abandon', why: 'the left-hand range is no more' }
     // It was merged itself, and so frozen before: since then it takes nothing in any more.
-    return frozen === undefined
-      ? { type: 'abandon', why: 'the left-hand range is no more' }
-      : { type: 'thaw' }
+    if (leftHasEnded) return { type: 'thaw' }
+    return {
+      type: 'wait',
+      why: 'the directory has lost sight of the left-hand range, which may have taken it in',
+    }
   }
   const { descriptor: l } = left
   if (left.newest === undefined) return { type: 'wait', why: 'the nodes are to report the left-hand range' }
@@ -139,7 +143,9 @@ async function drive(
     // First the left-hand one: by its report the right-hand one leaves the directory.
     const left = await attempt.look(leftRangeId)
     const right = await attempt.look(rightRangeId)
-    const step = mergeStep(leftRangeId, left, right, forward && !thawed)
+    const ended =
+      left === undefined && (await ports.directory.hasEnded(leftRangeId, { signal: context.signal }))
+    const step = mergeStep(leftRangeId, left, right, forward && !thawed, ended)
     const at = `${left?.descriptor.generation ?? 0}/${right?.descriptor.generation ?? 0} ${step.type}`
     switch (step.type) {
       case 'done':

@@ -6,8 +6,11 @@ import type { RangeDirectory } from '../metadata/directory.ts'
 import type { ControllerEpoch } from '../metadata/epoch.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
 import type { RangeId } from '../model/ids.ts'
-import { retile } from './core/retiling.ts'
-import { newestConfiguration, type ObserveRange } from './range-reports.ts'
+import { laterThan, retile } from './core/retiling.ts'
+import { newestConfiguration, type ObserveRange, reportOfHolder } from './range-reports.ts'
+
+/** Parts of the key space that are looked at before others may go on; the order of the reports decides which. */
+const projectedTogether = 64
 
 /** What {@link projectRange} needs. */
 export interface ProjectionPorts {
@@ -45,7 +48,7 @@ export async function projectRange(
       await directory.split(epoch, now, right, call)
     } else {
       const right = await neighbourOf(directory, known, call)
-      if (right === undefined) return known
+      if (right === undefined || !mayHaveEnded(right, observed)) return known
       await directory.merge(epoch, now, right, call)
     }
     return now
@@ -77,21 +80,25 @@ export async function projectTiling(
     const before = byId.get(rangeId)
     const bounds = newest?.bounds ?? before
     if (newest === undefined || bounds === undefined) continue
-    if (before === undefined || before.generation < newest.generation)
+    const isLed = reportOfHolder(observed(rangeId))?.generation === newest.generation
+    if (isLed && (before === undefined || before.generation < newest.generation))
       newer.push({ rangeId, ...limits(bounds), generation: newest.generation, replicas: newest.replicas })
   }
   const written = new Set<RangeId>()
-  for (const range of newer) {
+  const later = laterThan(known, newer)
+  for (const range of later.slice(0, projectedTogether)) {
     const before = byId.get(range.rangeId)
     if (written.has(range.rangeId) || (before !== undefined && sameBounds(before, range))) continue
-    const retiling = retile(known, newer, range)
+    const retiling = retile(known, later, range)
     if (retiling === undefined) continue
+    if (!retiling.ended.every((rangeId) => mayHaveEnded(rangeId, observed))) continue
     try {
       await directory.retile(epoch, retiling.ended, retiling.next, call)
       for (const { rangeId } of retiling.next) written.add(rangeId)
     } catch (error) {
       // The directory has moved on, or two reports do not go together: the next ones will.
-      if (!KeelsonError.hasCode(error, 'INVALID_ARGUMENT', 'NOT_FOUND', 'CONFLICT')) throw error
+      if (!KeelsonError.hasCode(error, 'INVALID_ARGUMENT', 'NOT_FOUND', 'CONFLICT', 'LIMIT_EXCEEDED'))
+        throw error
     }
   }
   return [...written]
@@ -111,6 +118,15 @@ function rightHand(
   const right = { rangeId: left.splitOff, ...limits(bounds), generation, replicas }
   const fits = sameBounds(right, { start: left.bounds.end ?? right.start, end: known.end })
   return fits ? right : undefined
+}
+
+/**
+ * A range that has ended was frozen before, and what is left of it says so or nothing. One that serves has not, whoever claims
+ * its keys: a parent that was recovered from before the split, or a range that nobody should have.
+ */
+function mayHaveEnded(rangeId: RangeId, observed: ObserveRange): boolean {
+  const newest = newestConfiguration(observed(rangeId))
+  return newest === undefined || newest.frozen !== undefined
 }
 
 /** The range that the directory has right behind another one. */

@@ -19,11 +19,12 @@ function range(rangeId: number, start: string, end: string, generation = 1): Ran
 async function run(
   steps: readonly (readonly RangeDescriptor[])[],
   served: readonly number[],
+  revision = 100,
 ): Promise<number[]> {
   let step = 0
   const made: number[] = []
   const job = new RangeCreationJob({
-    store: {} as never,
+    store: { range: async () => ({ revision, entries: [] }) } as never,
     create: async (ranges) => {
       made.push(...ranges.map(({ rangeId }) => rangeId))
       step++
@@ -34,14 +35,18 @@ async function run(
   })
   const context = {
     state,
+    txn: async (_: unknown, next: RangeCreationState) => {
+      context.state = next
+    },
     signal: new AbortController().signal,
     progress: () => {},
     sleep: async () => {
       assert.ok(step < steps.length, 'it waits for what never comes')
       step++
     },
-  } as unknown as JobContext<RangeCreationState>
-  assert.equal(await job.run(context), '3 ranges from 5 on')
+  }
+  const outcome = await job.run(context as unknown as JobContext<RangeCreationState>)
+  assert.equal(outcome, `3 ranges from ${context.state.firstRangeId} on`)
   return made
 }
 
@@ -53,6 +58,17 @@ suite('new ranges that are split and merged before somebody has looked', () => {
     const split = [range(5, 'a', 'c', 4), range(9, 'c', 'p', 4), range(7, 'p', 'z')]
     assert.deepEqual(await run([[], three, merged], [5, 7]), [5, 6, 7])
     assert.deepEqual(await run([[], three, merged, split], [5, 7, 9]), [5, 6, 7])
+  })
+
+  test('get other ids than were reserved before a loss: those may have been given out again since', async () => {
+    const block = 2 ** 44
+    const first = 2 ** 40 + 1
+    const anew = three.map((each, i) => ({ ...each, rangeId: first + i }))
+    const served = anew.map(({ rangeId }) => rangeId)
+    assert.deepEqual(await run([[], anew], served, block + 7), served)
+    // Where one of them is there, the others are its neighbours of then.
+    const half = [range(5, 'a', 'p', 3)]
+    assert.deepEqual(await run([half, [...half, range(7, 'p', 'z')]], [5, 7], block + 7), [7])
   })
 
   test('are not made again by the next leader', async () => {

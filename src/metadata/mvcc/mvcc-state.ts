@@ -220,6 +220,8 @@ export class MvccState implements MvccReader {
     alone.modRevision = revision
     alone.version = (before?.version ?? 0) + 1
     const version = makeVersion(alone)
+    // It is a view of the whole frame.
+    alone.value = emptyBytes
     if (before !== undefined) this.#detach(before)
     else this.#keyCount++
     this.#hold(version, history)

@@ -18,19 +18,15 @@ export interface Retiling {
  * ranges that claim a key the one with the higher generation came later.
  *
  * @param directory all ranges, by their start keys: they tile the key space
- * @param newer ranges that report a later generation than the directory has of them, or that it does not have
- * @param around one of `newer`
+ * @param later what {@link laterThan} has left of the reports
+ * @param around one of `later`
  * @returns undefined as long as the reports leave a gap: some ranges were not heard of yet
  */
 export function retile(
   directory: readonly RangeDescriptor[],
-  newer: readonly RangeDescriptor[],
+  later: readonly RangeDescriptor[],
   around: RangeDescriptor,
 ): Retiling | undefined {
-  const later = newer.filter((range) =>
-    overlapping(directory, range).every((known) => known.generation < range.generation),
-  )
-  if (!later.includes(around)) return undefined
   const span = closure(directory, later, around)
   const known = overlapping(directory, span)
   const placed: RangeDescriptor[] = []
@@ -48,6 +44,16 @@ export function retile(
     ended: known.filter(({ rangeId }) => !present.has(rangeId)).map(({ rangeId }) => rangeId),
     next: placed.filter((range) => !known.includes(range)),
   }
+}
+
+/** Of ranges that are reported those that came later than all that the directory has where they lie. */
+export function laterThan(
+  directory: readonly RangeDescriptor[],
+  reported: readonly RangeDescriptor[],
+): RangeDescriptor[] {
+  return reported.filter((range) =>
+    overlapping(directory, range).every((known) => known.generation < range.generation),
+  )
 }
 
 /** The least span around a range in which no range, old or new, lies in part only. */

@@ -107,7 +107,7 @@ export abstract class RaftElection extends RaftPledges {
     this.atRest = false
     this.votes = nobodysVotes
     this.setLeader(0)
-    this.electionTimeoutMs = this.drawElectionTimeout()
+    this.electionTimeoutMs = this.drawCampaignTimeout()
     this.armElection()
   }
 

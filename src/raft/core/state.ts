@@ -280,6 +280,14 @@ export abstract class RaftState {
     return electionTimeoutMs * (this.shortestTimeout() + electionTimeoutRange * this.random.float())
   }
 
+  /**
+   * How long a candidate waits for votes. Always from a wide range: on slow disks a round may take longer than the longest of a narrow
+   * one, and then nobody would ever win, as every candidate begins anew before its votes have come.
+   */
+  drawCampaignTimeout(): number {
+    return this.options.electionTimeoutMs * (this.shortestTimeout() + this.random.float())
+  }
+
   /** In units of the least timeout. */
   shortestTimeout(): number {
     return 1 + (1 - this.options.electionTimeoutRange) / 5

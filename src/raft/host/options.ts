@@ -225,8 +225,8 @@ export function fitRaftOptions(
     asked.maximumAppendEntries ?? Math.min(d.maximumAppendEntries, Math.floor(room / 4 / entryOverheadBytes))
   const roomForData = room - maximumAppendEntries * entryOverheadBytes
   const options = checkRaftOptions({
-    electionTimeoutRange: asked.preVote === false ? 1 : rangeOfHosts,
     ...asked,
+    electionTimeoutRange: asked.electionTimeoutRange ?? (asked.preVote === false ? 1 : rangeOfHosts),
     maximumAppendEntries,
     maximumAppendBytes: asked.maximumAppendBytes ?? Math.min(d.maximumAppendBytes, roomForData),
     maximumEntryBytes: asked.maximumEntryBytes ?? Math.min(d.maximumEntryBytes, roomForEntry),

@@ -3,10 +3,13 @@ import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { utf8 } from '../../../src/core/bytes.ts'
 import { SeededRandom } from '../../../src/core/random.ts'
+import type { ObservedReplica } from '../../../src/interfaces/range-host.ts'
 import { ControllerEpoch, memoryStore, RangeDirectory } from '../../../src/metadata/index.ts'
 import type { RangeDescriptor } from '../../../src/model/descriptors.ts'
 import { rangeContains } from '../../../src/model/range-map.ts'
-import { retile } from '../../../src/placement/core/retiling.ts'
+import { laterThan, retile } from '../../../src/placement/core/retiling.ts'
+import { projectRange, projectTiling } from '../../../src/placement/range-projection.ts'
+import type { ReportedReplica } from '../../../src/placement/range-reports.ts'
 import { VirtualTime } from '../../metadata/support/virtual-environment.ts'
 
 const keys = 64
@@ -74,8 +77,8 @@ async function directoryOf(ranges: readonly RangeDescriptor[]) {
   const follow = async (reported: readonly RangeDescriptor[]): Promise<void> => {
     for (;;) {
       const known = await directory.list()
-      const newer = newerThan(known, reported)
-      const found = newer.map((each) => retile(known, newer, each)).find((each) => each !== undefined)
+      const later = laterThan(known, newerThan(known, reported))
+      const found = later.map((each) => retile(known, later, each)).find((each) => each !== undefined)
       if (found === undefined) return
       await directory.retile(epoch, found.ended, found.next)
       const after = await directory.list()
@@ -87,7 +90,7 @@ async function directoryOf(ranges: readonly RangeDescriptor[]) {
       }
     }
   }
-  return { directory, follow }
+  return { directory, epoch, follow }
 }
 
 suite('a directory that has lost sight of splits and merges', () => {
@@ -135,9 +138,41 @@ suite('a directory that has lost sight of splits and merges', () => {
     assert.deepEqual(retile(directory, [left, right], left), { ended: [], next: [left, right] })
   })
 
+  test('ends no range that serves, whoever claims its keys with a later generation', async () => {
+    const known = [range(1, 0, 10, 1), range(2, 10, keys, 1)]
+    const { directory, epoch } = await directoryOf(known)
+    const reports = new Map<number, readonly ReportedReplica[]>()
+    const report = (tile: RangeDescriptor, change: Partial<ObservedReplica> = {}): void => {
+      const { rangeId, generation, replicas, start, end } = tile
+      const replica = {
+        ...{ rangeId, generation, replicas, replicaId: 1, sequence: 1, caughtUp: [], load: {} },
+        ...{ leaseHolder: true, bounds: { start, end }, ...change },
+      }
+      reports.set(rangeId, [{ nodeId: `n${rangeId % 5}`, replica }])
+    }
+    const observed = (rangeId: number): readonly ReportedReplica[] => reports.get(rangeId) ?? []
+    const ports = { directory, epoch, observed }
+    for (const tile of known) report(tile)
+    // One that nobody should have, and a left-hand range that was recovered from before the split.
+    report(range(9, 0, keys, 1_000))
+    assert.deepEqual(await projectTiling(ports, known, [9], {}), [])
+    reports.delete(9)
+    report(range(1, 0, keys, 1_000))
+    assert.deepEqual(await projectRange(ports, known[0] as RangeDescriptor, {}), known[0])
+    assert.deepEqual(await projectTiling(ports, known, [1], {}), [])
+    assert.deepEqual(await directory.list(), known)
+    // Frozen for that merge it may have ended; but a replica that nobody follows is believed by nobody.
+    report(range(2, 10, keys, 2), { frozen: { into: 1, intoGeneration: 1 } })
+    report(range(1, 0, keys, 1_000), { leaseHolder: false })
+    assert.deepEqual(await projectTiling(ports, known, [1], {}), [])
+    report(range(1, 0, keys, 1_000))
+    assert.deepEqual(await projectTiling(ports, known, [1], {}), [1])
+    assert.deepEqual(await directory.list(), [range(1, 0, keys, 1_000)])
+  })
+
   test('is not led back by a replica that has missed a merge', () => {
     const directory = [range(1, 0, keys, 9)]
     const late = range(2, 5, keys, 7)
-    assert.equal(retile(directory, [late], late), undefined)
+    assert.deepEqual(laterThan(directory, [late]), [])
   })
 })

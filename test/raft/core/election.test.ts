@@ -33,6 +33,16 @@ suite('elections', () => {
     }
   })
 
+  test('leave a candidate as long for its votes as ever: on slow disks a round outlasts the narrow range', () => {
+    const core = new Cluster(3, { options: { electionTimeoutRange: 0.3, electionTimeoutMs: 1000 } }).core(1)
+    const drawn = Array.from({ length: 500 }, () => {
+      core.startCampaign()
+      return core.electionTimeoutMs / 1000
+    })
+    assert.ok(Math.min(...drawn) >= 1.14 - 1e-9)
+    assert.ok(Math.max(...drawn) > 2)
+  })
+
   test('a stopped leader of a group at rest is replaced within 1.5 election timeouts of its last sign of life', () => {
     for (let seed = 1; seed <= 40; seed++) {
       const cluster = new Cluster(3, { seed, options: { electionTimeoutRange: 0.3 } })
