@@ -57,6 +57,13 @@ async function beAdmitted(parts: BeginParts, group: RaftGroup, call: CallOptions
     if (votes(group, self)) asking.abort()
   })
   try {
+    // One that starts again while it reaches nobody knows of nobody whom it could ask.
+    if (book.roster.inTurn(0, self.nodeId).length === 0) {
+      const seeds = options.cluster.type === 'bootstrap' ? options.cluster.others : options.cluster.seeds
+      await book.meet({ env: options.env, transport, rpc }, seeds, Number.POSITIVE_INFINITY, {
+        signal: asking.signal,
+      })
+    }
     await callLeader(
       { env: options.env, rpc, roster: book.roster, except: self.nodeId },
       'join-server',

@@ -145,8 +145,16 @@ suite('a directory that has lost sight of splits and merges', () => {
     const report = (tile: RangeDescriptor, change: Partial<ObservedReplica> = {}): void => {
       const { rangeId, generation, replicas, start, end } = tile
       const replica = {
-        ...{ rangeId, generation, replicas, replicaId: 1, sequence: 1, caughtUp: [], load: {} },
-        ...{ leaseHolder: true, bounds: { start, end }, ...change },
+        rangeId,
+        generation,
+        replicas,
+        replicaId: 1,
+        sequence: 1,
+        caughtUp: [],
+        load: {},
+        leaseHolder: true,
+        bounds: { start, end },
+        ...change,
       }
       reports.set(rangeId, [{ nodeId: `n${rangeId % 5}`, replica }])
     }
