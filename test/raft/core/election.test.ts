@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { entryKinds, type LogEntry } from '../../../src/interfaces/log-store.ts'
+import { checkRaftOptions } from '../../../src/raft/core/options.ts'
 import { Cluster } from '../support/cluster.ts'
 
 suite('elections', () => {
@@ -31,6 +32,13 @@ suite('elections', () => {
       const range = longest - shortest
       assert.ok(Math.min(...drawn) < shortest + range / 20 && Math.max(...drawn) > longest - range / 20)
     }
+  })
+
+  test('come from a narrow range only where pre-votes keep candidates apart', () => {
+    assert.throws(() => checkRaftOptions({ electionTimeoutRange: 0.9, preVote: false }), {
+      code: 'INVALID_OPTION',
+    })
+    assert.equal(checkRaftOptions({ electionTimeoutRange: 1, preVote: false }).preVote, false)
   })
 
   test('leave a candidate as long for its votes as ever: on slow disks a round outlasts the narrow range', () => {
