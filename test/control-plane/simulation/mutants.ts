@@ -28,6 +28,8 @@ export interface Mutant {
   readonly corner?: Corner
   /** Faults that bring it to light, many of them; all of them when it is not given. */
   readonly faults?: readonly string[]
+  /** How many times as often as usual they come. Default: 8. */
+  readonly often?: number
   /** Patches the library. @returns what takes the patch back */
   readonly plant?: () => () => void
 }
@@ -90,6 +92,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'the right-hand range keeps no barrier of the parent',
     faults: ['node stands still with a plan'],
+    often: 30,
     caughtBy: /was accepted after version/,
     corner: { restless: true },
     plant: () => {
@@ -224,7 +227,7 @@ export async function runMutant(mutant: Mutant, seed: number, sound = false): Pr
                 .map((kind) => ({
                   ...kind,
                   begin: (random) => kind.begin(random),
-                  meanIntervalMs: kind.meanIntervalMs / 8,
+                  meanIntervalMs: kind.meanIntervalMs / (mutant.often ?? 8),
                 })),
           }),
     })

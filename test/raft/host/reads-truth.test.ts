@@ -154,7 +154,7 @@ suite('reads by lease', () => {
   test('never miss what was acknowledged, whatever happens to leaders and clocks', async () => {
     const stale: string[] = []
     const sums = new Map<string, number>()
-    for (let seed = 1; seed <= 6; seed++) {
+    for (let seed = 1; seed <= 9; seed++) {
       const served = await survive(seed)
       stale.push(...served.stale)
       for (const [kind, count] of served.counts) sums.set(kind, (sums.get(kind) ?? 0) + count)
