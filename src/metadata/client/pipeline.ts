@@ -13,7 +13,7 @@ import {
 } from '../protocol.ts'
 import type { LeaderFinder } from './leader-finder.ts'
 import type { AskServer, ClientTuning } from './options.ts'
-import { isFinal, type Router, timedOut } from './router.ts'
+import { finalAnswer, isFinal, type Router, timedOut } from './router.ts'
 import { Row } from './row.ts'
 
 /** What a {@link Pipeline} is made of. */
@@ -99,8 +99,8 @@ export class Pipeline {
   /**
    * Resolves with what `decode` makes of the answer.
    *
-   * @throws KeelsonError `OVERLOADED`, `TIMEOUT`, `OUTCOME_UNKNOWN`, `ABORTED`, `CLOSED`, final answers, and what `decode`
-   * throws
+   * @throws KeelsonError `OVERLOADED`, `TIMEOUT`, `OUTCOME_UNKNOWN`, `ABORTED`, `CLOSED`, final answers (with the outcome `unknown`
+   * where an earlier attempt may have taken effect), and what `decode` throws
    */
   // Not an async function: on the hot path one promise is enough.
   run<T>(
@@ -248,7 +248,7 @@ export class Pipeline {
       for (const call of this.#queue) {
         if (call.type === 'read') continue
         call.last = error
-        if (isFinal(error)) this.#settle(call, error)
+        if (isFinal(error)) this.#refuse(call, error)
       }
     } finally {
       this.#opening = false
@@ -308,7 +308,7 @@ export class Pipeline {
       } else if (answer.code === 'SESSION_UNKNOWN') this.#sessionLost(call, answer, again)
       else if (isFinal(answer)) {
         answered = true
-        this.#settle(call, answer)
+        this.#refuse(call, answer)
       } else {
         worst = answer
         again.push(call)
@@ -344,7 +344,7 @@ export class Pipeline {
   #again(batch: readonly Call[], error: KeelsonError | undefined, atOnce: boolean): void {
     for (const call of batch) this.#note(call, error)
     if (error !== undefined && isFinal(error)) {
-      for (const call of batch) this.#settle(call, error)
+      for (const call of batch) this.#refuse(call, error)
       return
     }
     this.#requeue(batch, atOnce)
@@ -398,6 +398,11 @@ export class Pipeline {
     if (call.sequence > 0 && call.session === this.#session) this.#open.remove(call.openPlace)
     if (outcome instanceof KeelsonError) call.reject(outcome)
     else answer(call, outcome)
+  }
+
+  /** Ends a call by what a server said before anything went into the log: what the log itself refuses is an answer. */
+  #refuse(call: Call, error: KeelsonError): void {
+    this.#settle(call, finalAnswer(error, call.unknown))
   }
 
   /** Where nobody waits any more the timer stays: the next caller mostly comes at once, and has a later deadline. */

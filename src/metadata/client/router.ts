@@ -42,6 +42,21 @@ export function isFinal(error: KeelsonError): boolean {
   return final.includes(error.code)
 }
 
+/**
+ * A final answer for the caller. It speaks of the attempt that it answers, not of those before it, of which one may have taken
+ * effect, or may still do so: `unknown` says whether there is one.
+ */
+export function finalAnswer(error: KeelsonError, unknown: boolean): KeelsonError {
+  if (!unknown || error.outcome === 'unknown') return error
+  const { code, retryable, details } = error
+  return new KeelsonError(code, `${error.message}; an earlier attempt may have taken effect`, {
+    retryable,
+    outcome: 'unknown',
+    details,
+    cause: error,
+  })
+}
+
 /** Every call earns a part of a retry; a retry without one waits for as long as any. */
 const earnedPerCall = 0.2
 const maximumBudget = 100
@@ -137,7 +152,7 @@ export class Router {
    * Asks the leader, or the nearest server, until there is an answer.
    *
    * @throws KeelsonError `TIMEOUT`; with `write` `OUTCOME_UNKNOWN` when an attempt may have taken effect; `ABORTED`,
-   *   `CLOSED`, and final answers
+   *   `CLOSED`, and final answers, which have the outcome `unknown` where an earlier attempt may have taken effect
    */
   async call(
     method: string,
@@ -186,7 +201,7 @@ export class Router {
           const error = toKeelsonError(thrown)
           unknown ||= write && error.outcome === 'unknown'
           if (signal.aborted) throw ended(signal, error, unknown)
-          if (isFinal(error)) throw error
+          if (isFinal(error)) throw finalAnswer(error, unknown)
           last = error
           if (this.failed(peer, error)) continue
         }

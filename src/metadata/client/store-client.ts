@@ -19,7 +19,7 @@ import type {
 } from '../../interfaces/metadata-store.ts'
 import type { NodeId } from '../../model/ids.ts'
 import { checkSelector, checkTransaction } from '../mvcc/validate.ts'
-import { openOutcome, readTransactionResult } from '../mvcc/wire.ts'
+import { readOutcome, readTransactionResult } from '../mvcc/wire.ts'
 import {
   decodeRangeResult,
   decodeSessions,
@@ -223,7 +223,7 @@ const firstEntry: Part<KeyValue | undefined> = {
 
 /** The answer is an array of the caller's own, so nothing is copied out of it. */
 function decodeTransactionResult(answer: Uint8Array): TransactionResult {
-  return readTransactionResult(openOutcome(answer), asItIs)
+  return readOutcome(answer, (reader) => readTransactionResult(reader, asItIs))
 }
 
 function asItIs(bytes: Uint8Array): Uint8Array {
@@ -231,7 +231,7 @@ function asItIs(bytes: Uint8Array): Uint8Array {
 }
 
 function decodeGranted(answer: Uint8Array): SessionId {
-  return openOutcome(answer).varint()
+  return readOutcome(answer, (reader) => reader.varint())
 }
 
 function signalOf(options: CallOptions): CallOptions {

@@ -296,6 +296,25 @@ export function openOutcome(bytes: Uint8Array): ByteReader {
   })
 }
 
+/**
+ * What `read` makes of the answer to a command behind its mark.
+ *
+ * @throws KeelsonError the one that the command was refused with; `OUTCOME_UNKNOWN` for an answer that cannot be read: a refused command
+ *   had no effect, any other may have had one
+ */
+export function readOutcome<T>(bytes: Uint8Array, read: (reader: ByteReader) => T): T {
+  try {
+    return read(openOutcome(bytes))
+  } catch (cause) {
+    if (bytes[0] === outcomeRefused) throw cause
+    throw new KeelsonError(
+      'OUTCOME_UNKNOWN',
+      'the answer of a metadata command could not be read; look at what the store has, and see that the client and the servers have releases that go together',
+      { cause, retryable: false },
+    )
+  }
+}
+
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)
