@@ -7,7 +7,8 @@ import { decodeEnvelope, encodeEnvelope } from '../../../src/raft/group/envelope
 import type { CompactionLimits } from '../../../src/raft/group/log-compactor.ts'
 import type { HostMessage } from '../../../src/raft/host/host-messages.ts'
 import { asPresent, Machine, MachineDisk } from '../simulation/machine.ts'
-import { Node, type Peer } from '../simulation/node.ts'
+import type { Peer } from '../simulation/node/links.ts'
+import { Node } from '../simulation/node.ts'
 import { Store } from '../simulation/store.ts'
 import type { PlantedBug } from './types.ts'
 

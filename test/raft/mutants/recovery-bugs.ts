@@ -1,6 +1,7 @@
 import type { GroupReport, RecoveryPlan } from '../../../src/raft/group/lost-quorum.ts'
 import { decodeFrame, FramePacker } from '../../../src/raft/host/frame.ts'
-import { Node, type Peer } from '../simulation/node.ts'
+import type { Peer } from '../simulation/node/links.ts'
+import { Node } from '../simulation/node.ts'
 import type { PlantedBug } from './types.ts'
 
 const losesQuorum: NonNullable<PlantedBug['adjust']> = (settings) => ({

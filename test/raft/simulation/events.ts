@@ -2,6 +2,7 @@ import type { LogEntry, LogPosition } from '../../../src/interfaces/log-store.ts
 import type { Message } from '../../../src/raft/core/messages.ts'
 import type { RaftCore } from '../../../src/raft/core/raft.ts'
 import type { RaftRole, RaftWrite } from '../../../src/raft/core/types.ts'
+import type { NodeState } from './node/state.ts'
 import type { Node } from './node.ts'
 
 /** Version of the schema; docs/simulation.md describes it. */
@@ -120,11 +121,11 @@ export class RaftEvents {
   }
 
   /** The state machine was switched to a snapshot; the core hears of it next. */
-  restored(node: Node, core: RaftCore, position: LogPosition): void {
+  restored(node: NodeState, core: RaftCore, position: LogPosition): void {
     this.#tell(node, core, { event: 'restore', position })
   }
 
-  #tell(node: Node, core: RaftCore, body: EventBody, role: RaftRole = core.role): void {
+  #tell(node: NodeState, core: RaftCore, body: EventBody, role: RaftRole = core.role): void {
     const event: RaftEvent = {
       sequence: ++this.#sequence,
       timeMs: Number(this.#nowMs().toFixed(3)),

@@ -17,6 +17,7 @@ import { Simulation } from '../../../src/simulation/simulation.ts'
 import { Client, type History } from './client.ts'
 import { RaftEvents } from './events.ts'
 import type { Machine } from './machine.ts'
+import type { NodeState } from './node/state.ts'
 import { Node } from './node.ts'
 import { drawSettings, type Settings } from './settings.ts'
 import { copyPacket, type NodePacket, type Packet } from './wire.ts'
@@ -72,7 +73,7 @@ export class World {
   /** Those of the forgetful that somebody has told so. */
   readonly toldOf: Set<number> = new Set()
   /** Nodes that stay down for good when the faults end. */
-  readonly dead: Set<Node> = new Set()
+  readonly dead: Set<NodeState> = new Set()
   /** Where the configuration stands by which the group goes on after it lost its quorum. */
   recoveredAt: LogPosition | undefined
   /** Those with which the group is recovered from a lost quorum. */
@@ -165,7 +166,7 @@ export class World {
   }
 
   /** What judges the replicas of this node's recovery generation. */
-  invariantsOf({ recoveryGeneration }: Node): RaftInvariants {
+  invariantsOf({ recoveryGeneration }: NodeState): RaftInvariants {
     let invariants = this.#invariants.get(recoveryGeneration)
     if (invariants === undefined) {
       invariants = new RaftInvariants(this.recoveredAt)
@@ -314,16 +315,16 @@ export class World {
   }
 
   /** Equal commands in equal order make equal states: the fold of everything applied is the same on all replicas. */
-  applied(node: Node, machine: Machine, entry: LogEntry): void {
+  applied(node: NodeState, machine: Machine, entry: LogEntry): void {
     if (!node.orphan) this.#compareChain(node, entry.index, machine.chain)
   }
 
   /** A snapshot is the fold of the log. */
-  restored(node: Node, machine: Machine): void {
+  restored(node: NodeState, machine: Machine): void {
     if (!node.orphan) this.#compareChain(node, machine.applied.index, machine.chain)
   }
 
-  restartLater(node: Node): void {
+  restartLater(node: NodeState): void {
     const { scheduler } = this.simulation
     const delayMs = 5 + node.random.float() ** 2 * 3_000
     const { life } = node.process
@@ -333,7 +334,7 @@ export class World {
     })
   }
 
-  restart(node: Node): void {
+  restart(node: NodeState): void {
     if (node.process.state !== 'crashed' || this.dead.has(node)) return
     node.process.restart()
     if (!this.calm) this.drawClockRate(node, node.random)
@@ -341,7 +342,7 @@ export class World {
   }
 
   /** Anything within the drift, its limits as often as all that lies between. */
-  drawClockRate(node: Node, random: SeededRandom): void {
+  drawClockRate(node: NodeState, random: SeededRandom): void {
     const { clockDrift } = this.settings
     if (clockDrift === 0) return
     const draw = random.float() * 2 - 1
@@ -416,7 +417,7 @@ export class World {
     return !cut(node.name, other.name) && !cut(other.name, node.name)
   }
 
-  #compareChain(node: Node, index: number, chain: number): void {
+  #compareChain(node: NodeState, index: number, chain: number): void {
     const key = `${node.recoveryGeneration}/${index}`
     const known = this.#chains.get(key)
     if (known === undefined) this.#chains.set(key, chain)
