@@ -115,9 +115,9 @@ export const clusterOption: OptionCheck<ClusterStart> = (value, name) => {
  * @param options.secret what other servers must show to join
  * @param options.founding only to bring back a cluster of which every server is lost, with a backup: the founding that its
  *   nodes remember (`status().founding`, or the details of their `FOREIGN_CLUSTER`), so that they take this one for theirs
- * @param options.revision with `founding`: the revision of the backup (`importBackup` says it, and so does the name that you should
- *   give it), or any later one that is known of the lost cluster. This one counts on far behind it, so that no epoch, session or
- *   sequence of a lease is given out a second time; `importBackup` then brings the keys back
+ * @param options.revision with `founding`: the revision of the backup, or any later one that is known of the lost cluster. Write it
+ *   down beside the backup when you make it. This cluster counts on far behind it, so that no epoch, session or sequence of a lease
+ *   is given out a second time. `importBackup` then brings the keys back; until it is through, nobody has any duties
  * @throws KeelsonError `INVALID_OPTION`
  */
 export function bootstrap(options: {

@@ -6,7 +6,13 @@ import { Events, type Listenable } from '../core/events.ts'
 import { checkCall } from '../core/options.ts'
 import type { MetadataStore, Transaction } from '../interfaces/metadata-store.ts'
 import type { PeerIdentity } from '../interfaces/transport.ts'
-import { type ControllerEpoch, MetadataServer, MetadataStateMachine } from '../metadata/index.ts'
+import {
+  type ControllerEpoch,
+  MetadataServer,
+  MetadataStateMachine,
+  type PendingImport,
+  pendingImport,
+} from '../metadata/index.ts'
 import { type ClusterId, type FoundingId, type NodeId } from '../model/ids.ts'
 import { decodeJoinRequest } from '../nodes/index.ts'
 import { type GroupStatus, type RaftGroup, RaftHost } from '../raft/index.ts'
@@ -17,6 +23,7 @@ import { Admin } from './admin.ts'
 import { type ControlPlaneOptions, checkPlaneOptions } from './control-plane-options.ts'
 import { ensureFounding, learnFounding, storedFounding, storeFounding } from './founding.ts'
 import { type Gossip, openGossip } from './gossip.ts'
+import { ImportWatch, waitsForImport } from './import-watch.ts'
 import { LeaderDuties } from './leader-duties.ts'
 import { LeaderOffice } from './leader-office.ts'
 import {
@@ -47,6 +54,11 @@ export interface ControlPlaneStatus {
   readonly epoch: number | undefined
   /** Tells this cluster from another one of the same id; undefined for a moment after a crash in the middle of the bootstrap. */
   readonly founding: FoundingId | undefined
+  /**
+   * The backup that the metadata waits for, or for the rest of which, as this server has it: until that is imported no leader has any
+   * duties, and nodes do not join. Undefined when nothing is missing.
+   */
+  readonly pendingImport: PendingImport | undefined
   /** The control-plane servers that this one knows of, itself included. */
   readonly servers: readonly {
     /** Name of the server. */
@@ -89,6 +101,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
   readonly #admission: ServerAdmission
   readonly #stop = new AbortController()
   readonly #work: Promise<unknown>
+  readonly #imports: ImportWatch
   readonly #office: LeaderOffice
   #closing: Promise<void> | undefined
 
@@ -206,11 +219,13 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
       // Gossip makes a node suspect at most: only its session decides whether it is alive.
       this.duties?.nodes.hint(member.nodeId, member.incarnation, type === 'suspected' || type === 'failed')
     })
+    this.#imports = new ImportWatch(this.store, env.logger)
     this.#office = new LeaderOffice({
       env,
       nodeId,
       store: this.store,
       group,
+      imports: this.#imports,
       retryMs,
       begin: (epoch) => this.#begin(epoch),
       lastWrite: () => this.#announcement(),
@@ -247,6 +262,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
       group: this.#parts.group.status(),
       epoch: duties?.epoch.number,
       founding: this.founding,
+      pendingImport: this.#imports.pending,
       servers: this.#parts.book.roster.all(),
       nodes: (duties?.nodes.nodes() ?? []).map(({ descriptor, state, liveness }) => ({
         nodeId: descriptor.nodeId,
@@ -295,6 +311,8 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
   }
 
   async #joinNode(body: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
+    // The backup may hold its record, and the tokens.
+    requireComplete(await pendingImport(this.store, { signal }))
     const { record } = await this.admin.nodes.join(decodeJoinRequest(body), { signal })
     return utf8(record.descriptor.nodeId)
   }
@@ -320,6 +338,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
   #requireDuties(): LeaderDuties {
     this.#requireLeader()
     if (this.duties !== undefined) return this.duties
+    requireComplete(this.#imports.pending)
     throw new KeelsonError(
       'OVERLOADED',
       `${this.nodeId} has just become leader and is not ready yet; try again`,
@@ -386,6 +405,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
       await Promise.all([
         announce(),
         this.#learnFounding(signal),
+        this.#imports.run(signal),
         book.followServers(this.store, signal),
         book.followNodes(this.store, signal),
       ])
@@ -393,6 +413,11 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
       if (!signal.aborted) this.#env.logger.error({ error }, 'addresses are not followed any more')
     }
   }
+}
+
+/** Nobody who asks for something of the cluster is served, or refused for good, by what a part of the metadata says. */
+function requireComplete(pending: PendingImport | undefined): void {
+  if (pending !== undefined) throw new KeelsonError('OVERLOADED', waitsForImport(pending))
 }
 
 interface PlaneParts extends BeginParts {

@@ -2,7 +2,7 @@ import { utf8 } from '../core/bytes.ts'
 import { decodePlain, encodePlain, Fields } from '../core/codec.ts'
 import { KeelsonError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
-import type { MetadataStore } from '../interfaces/metadata-store.ts'
+import type { MetadataStore, Operation } from '../interfaces/metadata-store.ts'
 import type { Transport } from '../interfaces/transport.ts'
 import { type ControllerEpoch, followKeys, keyPrefixes } from '../metadata/index.ts'
 import { checkId, type FoundingId } from '../model/ids.ts'
@@ -36,6 +36,11 @@ export function decodeFounding(bytes: Uint8Array): FoundingId {
   return checkId(fields.uint('founding'), 'a founding')
 }
 
+/** What writes down in the metadata store which cluster it is of. */
+export function putFounding(founding: FoundingId): Operation {
+  return { type: 'put', key: foundingKey, value: encodeFounding(founding) }
+}
+
 /** What a server's database says that it belongs to; undefined for a server that never belonged to a cluster. */
 export async function storedFounding(database: ByteLevel): Promise<FoundingId | undefined> {
   await database.open()
@@ -63,8 +68,7 @@ export async function ensureFounding(
 ): Promise<void> {
   const entry = await store.get(foundingKey, { signal })
   if (entry !== undefined && (known === undefined || decodeFounding(entry.value) === known)) return
-  const value = encodeFounding(known ?? drawn)
-  await epoch.txn({ then: [{ type: 'put', key: foundingKey, value }] }, { signal })
+  await epoch.txn({ then: [putFounding(known ?? drawn)] }, { signal })
 }
 
 /** Waits until the store says what the cluster belongs to, and belongs to it; at once where that is known. */

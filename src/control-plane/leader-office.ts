@@ -1,13 +1,17 @@
 import { deadline, deferred, onAbort, sleep } from '../core/async.ts'
+import type { TimerHandle } from '../core/clock.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import type { MetadataStore, Transaction } from '../interfaces/metadata-store.ts'
-import { ControllerEpoch } from '../metadata/index.ts'
+import { ControllerEpoch, pendingImport } from '../metadata/index.ts'
 import type { NodeId } from '../model/ids.ts'
 import type { RaftGroup } from '../raft/index.ts'
+import { type ImportWatch, waitsForImport } from './import-watch.ts'
 import type { LeaderDuties } from './leader-duties.ts'
 
 const answerTimeoutMs = 5_000
+/** How often a leader says that it waits for a backup. */
+const complainMs = 60_000
 
 /** What an office is made of. */
 interface OfficeParts {
@@ -15,6 +19,8 @@ interface OfficeParts {
   readonly nodeId: NodeId
   readonly store: MetadataStore
   readonly group: RaftGroup
+  /** While the metadata is incomplete nobody has any duties. */
+  readonly imports: ImportWatch
   /** Time after which duties that broke, or were not taken up, are tried again. */
   readonly retryMs: number
   /** Everything that a leader does, under its epoch. */
@@ -30,6 +36,9 @@ interface OfficeParts {
 /**
  * The office of the control plane's leader: taken up with each term that this server leads, and laid down with it. Its
  * authority is the epoch, which every write of the duties carries in a compare; leading is only the reason to claim it.
+ *
+ * Nobody takes it up while a backup is being brought back: what a part of the metadata says is not true. An import ends the epoch that
+ * there is in the transaction that begins it, and whoever acquires one afterwards sees the mark.
  */
 export class LeaderOffice {
   readonly #parts: OfficeParts
@@ -46,9 +55,10 @@ export class LeaderOffice {
 
   /** Follows who leads until `signal` is aborted, and lays the duties down. */
   async run(signal: AbortSignal): Promise<void> {
-    const { env, group, retryMs } = this.#parts
+    const { env, group, retryMs, imports } = this.#parts
     let changed = deferred<void>()
     const off = group.on('token', () => changed.resolve())
+    const offImports = imports.onChange(() => changed.resolve())
     onAbort(signal, () => changed.resolve())
     let term: number | undefined
     /** Duties that cannot go on are laid down, and taken up under another epoch. */
@@ -64,14 +74,16 @@ export class LeaderOffice {
     while (!signal.aborted) {
       changed = deferred()
       const sequence = group.token()?.sequence
-      if (sequence !== term) {
+      let complaint: TimerHandle | undefined
+      if (sequence !== term || (term !== undefined && imports.pending !== undefined)) {
         await this.#layDown(signal)
         term = undefined
         if (sequence !== undefined) {
           try {
-            await this.#takeUp(sequence, signal)
-            term = sequence
-            if (this.#duties !== undefined) void renewWhenBroken(this.#duties)
+            if (await this.#takeUp(sequence, signal)) {
+              term = sequence
+              if (this.#duties !== undefined) void renewWhenBroken(this.#duties)
+            } else complaint = env.timers.schedule(complainMs, () => changed.resolve())
           } catch (thrown) {
             const error = toKeelsonError(thrown)
             env.logger.info({ error: error.toJSON() }, 'the duties of the leader were not taken up')
@@ -81,19 +93,29 @@ export class LeaderOffice {
         }
       }
       await changed.promise
+      complaint?.cancel()
     }
     off()
+    offImports()
     await this.#layDown(signal)
   }
 
-  async #takeUp(sequence: number, signal: AbortSignal): Promise<void> {
-    const { store, nodeId, group, begin, changed } = this.#parts
-    await this.#inTime(signal, async (limit) => {
+  /** @returns false when the metadata is incomplete */
+  async #takeUp(sequence: number, signal: AbortSignal): Promise<boolean> {
+    const { env, store, nodeId, group, begin, changed } = this.#parts
+    return this.#inTime(signal, async (limit) => {
       const epoch = await ControllerEpoch.acquire(store, 'control-plane', nodeId, { signal: limit })
+      // Read behind the epoch: an import that begins later ends it.
+      const incomplete = await pendingImport(store, { signal: limit })
+      if (incomplete !== undefined) {
+        env.logger.warn({ revision: incomplete.revision }, waitsForImport(incomplete))
+        return false
+      }
       // Leadership may have gone while the epoch was written: whoever has it now has a newer epoch soon.
-      if (group.token()?.sequence !== sequence) return
+      if (group.token()?.sequence !== sequence) return true
       this.#duties = begin(epoch)
       changed(this.#duties)
+      return true
     })
   }
 
@@ -103,7 +125,8 @@ export class LeaderOffice {
     this.#duties = undefined
     this.#parts.changed(undefined)
     await duties.close()
-    if (!signal.aborted) void this.#askWhetherDeposed(duties.epoch, signal)
+    const deposedByImport = this.#parts.imports.pending !== undefined
+    if (!signal.aborted && !deposedByImport) void this.#askWhetherDeposed(duties.epoch, signal)
   }
 
   /**
@@ -123,7 +146,7 @@ export class LeaderOffice {
     }
   }
 
-  async #inTime(signal: AbortSignal, act: (limit: AbortSignal) => Promise<void>): Promise<void> {
+  async #inTime<T>(signal: AbortSignal, act: (limit: AbortSignal) => Promise<T>): Promise<T> {
     const late = (): KeelsonError =>
       new KeelsonError(
         'TIMEOUT',
@@ -131,7 +154,7 @@ export class LeaderOffice {
       )
     const limit = deadline(this.#parts.env.timers, answerTimeoutMs, late, signal)
     try {
-      await act(limit.signal)
+      return await act(limit.signal)
     } finally {
       limit.release()
     }

@@ -10,6 +10,7 @@ import type { Rpc } from '../transport/rpc.ts'
 import type { AddressBook } from './address-book.ts'
 import type { ClusterStart } from './cluster-start.ts'
 import type { ControlPlaneOptions } from './control-plane-options.ts'
+import { putFounding } from './founding.ts'
 import { callLeader } from './leader-calls.ts'
 import { encodeServerJoin } from './server-admission.ts'
 
@@ -120,7 +121,11 @@ export async function beginGroup(
       incarnation: self.incarnation,
       role: 'voter',
     } as const
-    const refounding = cluster.revision === undefined ? undefined : refoundingAfter(cluster.revision)
+    // A crash right behind this must not leave a cluster that does not know which one it is.
+    const refounding =
+      cluster.revision === undefined
+        ? undefined
+        : refoundingAfter(cluster.revision, [putFounding(foundingOf(cluster, self))])
     const group = await rafts.bootstrap(metadataGroupId, { ...setup, replicas: [replica], refounding })
     parts.transport.belongTo(foundingOf(cluster, self))
     return group

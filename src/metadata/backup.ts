@@ -14,6 +14,7 @@ import type {
 import { keyPrefixes } from './keys.ts'
 import { everything } from './mvcc/key-range.ts'
 import { commandLimits } from './mvcc/limits.ts'
+import { Import } from './pending-import.ts'
 
 // A backup is a sequence of chunks: a header, entries, an end that counts them. Each has a checksum of its own.
 const formatVersion = 1
@@ -117,12 +118,16 @@ export async function* exportBackup(
  * those that count (ids of ranges, jobs and schemas, sequences of leases), which stay as they are: a second run after an
  * interrupted one gives no number out again. It is meant for a store in which nothing else has been made yet.
  *
+ * Until the end the store says that it is incomplete ({@link pendingImport}), and the controllers of a control plane wait, whoever
+ * leads: an import that was interrupted is repeated from its start, with the same backup, or given up by {@link abandonImport}. All
+ * controller epochs of the store end when an import begins.
+ *
  * Into an empty store of a *new* cluster that takes the place of the old one, advance its revision first, well beyond
  * `revision` of the backup (`bootstrap({ secret, founding, revision })` of a control plane does that, `MetadataServer.advance` on a
  * server of your own): epochs and session ids are revisions, and must not repeat.
  *
- * @throws KeelsonError `CORRUPTION` (what came before the damaged chunk is written), `FORMAT_VERSION`, and as
- *   {@link MetadataStore.txn}
+ * @throws KeelsonError `CORRUPTION` (what came before the damaged chunk is written), `FORMAT_VERSION`, `CONFLICT` when a part of another
+ *   backup is there, or another import began meanwhile; and as {@link MetadataStore.txn}
  */
 export async function importBackup(
   store: MetadataStore,
@@ -145,8 +150,9 @@ export async function importBackup(
   let expected: number | undefined
   let batch: Operation[] = []
   let bytes = 0
+  let running: Import | undefined
   const flush = async (): Promise<void> => {
-    if (batch.length > 0) await store.txn({ then: batch }, options)
+    if (batch.length > 0) await running?.write(batch)
     batch = []
     bytes = 0
   }
@@ -157,8 +163,10 @@ export async function importBackup(
         'CORRUPTION',
         'the chunks of a backup are not in their order; give them as exportBackup gave them',
       )
-    if (kind === kindHeader) revision = reader.varint()
-    else if (kind === kindEnd) expected = reader.varint()
+    if (kind === kindHeader) {
+      revision = reader.varint()
+      running = await Import.begin(store, revision, options)
+    } else if (kind === kindEnd) expected = reader.varint()
     else if (kind === kindEntries) {
       while (reader.remaining > 0) {
         const key = reader.bytes()
@@ -171,7 +179,7 @@ export async function importBackup(
         if (isOwnOfTheCluster(key)) continue
         if (isCounter(key)) {
           const absent = { key, target: 'version', is: '=', operand: 0 } as const
-          await store.txn({ if: [absent], then: [{ type: 'put', key, value }] }, options)
+          await running?.write([{ type: 'put', key, value }], [absent])
           continue
         }
         batch.push({ type: 'put', key, value })
@@ -190,5 +198,6 @@ export async function importBackup(
       'CORRUPTION',
       `the backup ends early: ${keys} keys came of ${expected ?? 'more'}; take another copy of the backup`,
     )
+  await running?.end()
   return { revision, keys }
 }

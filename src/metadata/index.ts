@@ -33,6 +33,7 @@ export {
 } from './directory-codec.ts'
 export * from './epoch.ts'
 export * from './follow.ts'
+export type { PendingImport } from './import-mark.ts'
 export * from './keys.ts'
 export * from './lost-numbers.ts'
 export * from './memory-store.ts'
@@ -43,6 +44,11 @@ export type { SessionRecord } from './mvcc/session-record.ts'
 export { MetadataStateMachine, type MetadataStateMachineOptions } from './mvcc/state-machine.ts'
 export type { MvccReader, PageLimits, StateNumbers, VersionPage } from './mvcc/state-types.ts'
 export type { Version } from './mvcc/version.ts'
+export {
+  abandonImport,
+  followPendingImport,
+  pendingImport,
+} from './pending-import.ts'
 export * from './server.ts'
 export type { HolderStatus } from './sessions/core/holder.ts'
 export { defaultClockDriftBound, sessionTtlBounds } from './sessions/limits.ts'

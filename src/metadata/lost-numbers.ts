@@ -1,6 +1,7 @@
 import { KeelsonError } from '../core/errors.ts'
-import type { Revision } from '../interfaces/metadata-store.ts'
+import type { Operation, Revision } from '../interfaces/metadata-store.ts'
 import type { Refounding } from '../raft/index.ts'
+import { markImport } from './import-mark.ts'
 import { encodeCommand } from './mvcc/commands.ts'
 
 // A store that was recovered from a lost quorum may have counted further than those know that are left. Whatever it counts
@@ -37,14 +38,17 @@ const skippedBlocks = 15
 
 /**
  * How a metadata store begins that takes the place of one of which nothing is left but a backup: it counts on in a block of
- * revisions that the lost one never came to.
+ * revisions that the lost one never came to, and waits for the backup ({@link pendingImport}) from its first moment on.
  *
  * @param revision of the backup, or any later one that is known of the lost store
+ * @param writes what it never lacks either
  * @throws KeelsonError `LIMIT_EXCEEDED` as {@link commandAfterLoss}
  */
-export function refoundingAfter(revision: Revision): Refounding {
+export function refoundingAfter(revision: Revision, writes: readonly Operation[] = []): Refounding {
   const recoveries = Math.floor((revision + headroom) / blockRevisions) + 1 + skippedBlocks
-  return { recoveries, firstCommand: commandAfterLoss(revision, recoveries) }
+  const transaction = { then: [markImport({ revision: undefined }), ...writes] }
+  const first = encodeCommand({ type: 'txn', quotaBytes: Number.MAX_SAFE_INTEGER, transaction })
+  return { recoveries, firstCommands: [commandAfterLoss(revision, recoveries), first] }
 }
 
 /**

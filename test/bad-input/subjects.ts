@@ -6,14 +6,17 @@ import type { Channel, Transport, TransportFactory } from '../../src/interfaces/
 import { Jobs } from '../../src/jobs/index.ts'
 import { Leases } from '../../src/leases/index.ts'
 import {
+  abandonImport,
   ControllerEpoch,
   everything,
   exportBackup,
   followKeys,
+  followPendingImport,
   importBackup,
   listKeys,
   MetadataStateMachine,
   memoryStore,
+  pendingImport,
   RangeDirectory,
 } from '../../src/metadata/index.ts'
 import type { RangeDescriptor } from '../../src/model/descriptors.ts'
@@ -390,9 +393,22 @@ async function openDirectory(): ReturnType<Subject['open']> {
       arguments: [port, { kind: 'array', but: ['x'], also: ['chunk', ['chunk'], [5], new Uint8Array(3)] }],
       options: [],
       call: importBackup,
-      // What it is given here has nothing to write.
-      aborted: 'ignores',
-      closed: 'ignores',
+    },
+    { name: 'pendingImport', right: [store], arguments: [port], options: [], call: pendingImport },
+    {
+      name: 'followPendingImport',
+      right: [store],
+      arguments: [port],
+      options: ['consistency'],
+      call: followPendingImport,
+    },
+    {
+      name: 'abandonImport',
+      right: [store],
+      arguments: [port],
+      options: ['acceptDataLoss'],
+      needed: { acceptDataLoss: true },
+      call: abandonImport,
     },
   ]
   const before = await revision(store)
@@ -936,8 +952,9 @@ async function openGroup(): ReturnType<Subject['open']> {
             { ...first, replicas: [{ ...replicas[0], nodeId: 'n2' }] },
             { ...first, replicas: [{ ...replicas[0], incarnation: '1' }] },
             { ...first, refounding: true },
-            { ...first, refounding: { recoveries: 0, firstCommand: new Uint8Array(1) } },
-            { ...first, refounding: { recoveries: 1, firstCommand: 'raise' } },
+            { ...first, refounding: { recoveries: 0, firstCommands: [new Uint8Array(1)] } },
+            { ...first, refounding: { recoveries: 1, firstCommands: ['raise'] } },
+            { ...first, refounding: { recoveries: 1, firstCommands: [] } },
             { ...first, refounding: { recoveries: 1 } },
           ],
         },

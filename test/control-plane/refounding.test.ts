@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { bootstrap, join } from '../../src/control-plane/index.ts'
+import { bootstrap, type ControlPlane, join } from '../../src/control-plane/index.ts'
 import { sleep } from '../../src/core/async.ts'
-import { utf8 } from '../../src/core/bytes.ts'
+import { text, utf8 } from '../../src/core/bytes.ts'
 import { KeelsonError } from '../../src/core/errors.ts'
 import { Leases } from '../../src/leases/index.ts'
 import {
@@ -65,8 +65,8 @@ async function refound(
   site.machine(name).wipe()
   site.machine(name).restart()
   const plane = await site.server(name, bootstrap({ secret, founding, revision }))
-  await site.until('it leads', () => plane.duties !== undefined)
   await importBackup(plane.store, backup)
+  await site.until('it leads', () => plane.duties !== undefined)
   return plane.store
 }
 
@@ -164,6 +164,126 @@ suite('a control plane that has lost all of its servers', () => {
       assert.ok(cp1?.duties !== undefined)
       assert.equal(cp1.status().group.configuration?.replicas.length, 1)
       assert.ok(cp1.status().group.recoveryGeneration > cp2.status().group.recoveryGeneration)
+    })
+  })
+})
+
+/** A part of the backup comes, then the source fails. */
+function* broken(backup: readonly Uint8Array[]): Iterable<Uint8Array> {
+  yield* backup.slice(0, -1)
+  throw new Error('the file cannot be read any further')
+}
+
+suite('while the backup is not imported', () => {
+  test('nobody has duties and no node joins, over an interrupted import, restarts and another leader', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      const lost = await loseAll(site)
+      const { founding, revision, backup } = lost
+      const pending: unknown[] = []
+      const begin = async (name: string): Promise<ControlPlane> => {
+        const start =
+          name === 'cp1' ? bootstrap({ secret, founding, revision }) : join({ seeds: ['cp1:1'], secret })
+        const plane = await site.server(name, start)
+        plane.on('leadership', (duties) => pending.push(duties === undefined ? 'none' : 'duties'))
+        return plane
+      }
+      for (const name of servers) {
+        site.machine(name).wipe()
+        site.machine(name).restart()
+        await begin(name)
+      }
+      // It must not be refused by a cluster that does not know its tokens yet.
+      let refusal: unknown
+      const joining = site.agent('db1', seeds, 'a token that nobody made').catch((error: unknown) => {
+        refusal = error
+      })
+      await sleep(site.env.timers, 90_000)
+      const states = (): unknown[] => servers.map((name) => site.machine(name).plane?.status().pendingImport)
+      assert.deepEqual(states(), Array(3).fill({ revision: undefined }))
+      const first = site.machine('cp1').plane
+      assert.ok(first !== undefined)
+      await assert.rejects(importBackup(first.store, broken(backup)), /cannot be read/)
+      const leader = servers.find((name) => site.machine(name).plane?.status().group.role === 'leader')
+      assert.ok(leader !== undefined)
+      site.machine(leader).crash()
+      await sleep(site.env.timers, 60_000)
+      site.machine(leader).restart()
+      await begin(leader)
+      await sleep(site.env.timers, 60_000)
+      assert.deepEqual(states(), Array(3).fill({ revision }))
+      const next = servers.find((name) => site.machine(name).plane?.status().group.role === 'leader')
+      assert.notEqual(next, leader)
+      assert.deepEqual(pending, [])
+      assert.equal(refusal, undefined)
+      const store = site.machine('cp2').plane?.store
+      assert.ok(store !== undefined)
+      assert.equal((await store.range({ key: utf8('/nodes/'), end: utf8('/nodes0') })).count, 0)
+      await importBackup(store, backup)
+      await site.until('somebody has duties', () =>
+        servers.some((name) => site.machine(name).plane?.duties !== undefined),
+      )
+      assert.deepEqual(pending, ['duties'])
+      await joining
+      assert.ok(KeelsonError.hasCode(refusal, 'UNAUTHORIZED'), String(refusal))
+      assert.deepEqual(states(), Array(3).fill(undefined))
+    })
+  })
+
+  test('an import into a control plane that runs takes the duties away until its end', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      const lost = await loseAll(site)
+      for (const name of servers) site.machine(name).wipe()
+      for (const name of servers) site.machine(name).restart()
+      const plane = await site.server('cp1', bootstrap({ secret }))
+      await site.until('it has duties', () => plane.duties !== undefined)
+      const { epoch } = plane.duties ?? {}
+      await assert.rejects(importBackup(plane.store, broken(lost.backup)), /cannot be read/)
+      const write = { then: [{ type: 'put', key: utf8('/x'), value: utf8('') } as const] }
+      await assert.rejects(async () => epoch?.txn(write), { code: 'STALE_EPOCH' })
+      await site.until('it has none', () => plane.duties === undefined)
+      await sleep(site.env.timers, 30_000)
+      assert.equal(plane.duties, undefined)
+      await importBackup(plane.store, lost.backup)
+      await site.until('it has duties again', () => plane.duties !== undefined)
+    })
+  })
+
+  test('a server that crashed before it wrote down its founding is of the lost cluster all the same', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      const lost = await loseAll(site)
+      const { founding, revision } = lost
+      const machine = site.machine('cp1')
+      machine.wipe()
+      machine.restart()
+      const open = machine.database.bind(machine)
+      machine.database = async () => {
+        const database = await open()
+        const batch: () => object = database.batch.bind(database)
+        const failing = (): object => {
+          const made = batch()
+          const put: unknown = Reflect.get(made, 'put')
+          const fail = (key: Uint8Array, ...rest: unknown[]): unknown => {
+            if (text(key) === 'server/founding') throw new Error('the power is gone')
+            return Reflect.apply(put as () => unknown, made, [key, ...rest])
+          }
+          return Object.assign(made, { put: fail })
+        }
+        Object.assign(database, { batch: failing })
+        return database
+      }
+      await assert.rejects(site.server('cp1', bootstrap({ secret, founding, revision })), /the power is gone/)
+      machine.crash()
+      machine.restart()
+      machine.database = open
+      // Whoever starts it again says what a server with a history is given.
+      const plane = await site.server('cp1', join({ seeds: ['cp2:1'], secret }))
+      await site.until('it knows', () => plane.founding !== undefined)
+      assert.equal(plane.founding, founding)
+      assert.deepEqual(plane.status().pendingImport, { revision: undefined })
+      assert.equal(plane.duties, undefined)
     })
   })
 })

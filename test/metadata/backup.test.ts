@@ -5,7 +5,14 @@ import { crc32 } from '../../src/core/checksum.ts'
 import type { Environment } from '../../src/core/environment.ts'
 import { type ErrorCode, KeelsonError } from '../../src/core/errors.ts'
 import type { MetadataStore } from '../../src/interfaces/metadata-store.ts'
-import { everything, exportBackup, importBackup, memoryStore } from '../../src/metadata/index.ts'
+import {
+  abandonImport,
+  everything,
+  exportBackup,
+  importBackup,
+  memoryStore,
+  pendingImport,
+} from '../../src/metadata/index.ts'
 import { MetadataCluster } from './support/cluster.ts'
 import { VirtualTime } from './support/virtual-environment.ts'
 
@@ -69,10 +76,16 @@ describe('backup', () => {
       const copy = memoryStore({ env: new VirtualTime().environment() })
       await copy.txn({ then: own.map((path) => ({ type: 'put', key: utf8(path), value: utf8('new') })) })
       await importBackup(copy, backup)
+      // Whoever controlled something has read what is not true any more.
+      assert.equal(await copy.get(utf8('/epochs/control-plane')), undefined)
       const found = (await copy.range(everything)).entries.map(({ key, value }) => [text(key), text(value)])
       assert.deepEqual(
         new Map(found as [string, string][]),
-        new Map([...own.map((path) => [path, 'new'] as const), ['/clusters', 'old'], ['/nodes/a', 'old']]),
+        new Map([
+          ...own.slice(0, 2).map((path) => [path, 'new'] as const),
+          ['/clusters', 'old'],
+          ['/nodes/a', 'old'],
+        ]),
       )
     }
   })
@@ -93,6 +106,54 @@ describe('backup', () => {
     await put(copy, '8')
     await importBackup(copy, chunks)
     assert.deepEqual(await values(), ['8', '8', '8', '8'])
+  })
+
+  test('leaves a mark until all of it is there, which another backup does not take over', async () => {
+    const store = await filled()
+    const chunks = await collect(exportBackup(store))
+    const { revision } = await store.txn({ then: [{ type: 'put', key: utf8('k'), value: utf8('') }] })
+    const later = await collect(exportBackup(store))
+    const copy = memoryStore({ env: new VirtualTime().environment() })
+    assert.equal(await pendingImport(copy), undefined)
+    const cut = chunks.slice(0, -1)
+    await assert.rejects(importBackup(copy, cut), code('CORRUPTION'))
+    assert.deepEqual(await pendingImport(copy), { revision: revision - 1 })
+    await assert.rejects(importBackup(copy, later), (error: unknown) => {
+      assert.ok(KeelsonError.hasCode(error, 'CONFLICT'))
+      assert.deepEqual([error.retryable, error.details], [false, { begun: revision - 1, revision }])
+      return true
+    })
+    await importBackup(copy, chunks)
+    assert.equal(await pendingImport(copy), undefined)
+    // Complete, so another one may come.
+    await assert.rejects(importBackup(copy, later.slice(0, -1)), code('CORRUPTION'))
+    await assert.rejects(abandonImport(copy, { acceptDataLoss: false as true }), (error: unknown) =>
+      KeelsonError.hasCode(error, 'INVALID_ARGUMENT'),
+    )
+    assert.equal(await abandonImport(copy, { acceptDataLoss: true }), true)
+    assert.equal(await abandonImport(copy, { acceptDataLoss: true }), false)
+    assert.equal(await pendingImport(copy), undefined)
+  })
+
+  test('an import stops when another one begins, and when it is abandoned', async () => {
+    const chunks = await collect(exportBackup(await filled()))
+    const copy = memoryStore({ env: new VirtualTime().environment() })
+    async function* interrupted(meanwhile: () => Promise<unknown>): AsyncIterable<Uint8Array> {
+      for (const [i, chunk] of chunks.entries()) {
+        yield chunk
+        if (i === 1) await meanwhile()
+      }
+    }
+    const made = { type: 'put', key: utf8('k039'), value: utf8('made since') } as const
+    const finished = async (): Promise<void> => {
+      await importBackup(copy, chunks)
+      await copy.txn({ then: [made] })
+    }
+    await assert.rejects(importBackup(copy, interrupted(finished)), code('CONFLICT'))
+    assert.deepEqual((await copy.get(made.key))?.value, made.value)
+    const abandoned = (): Promise<unknown> => abandonImport(copy, { acceptDataLoss: true })
+    await assert.rejects(importBackup(copy, interrupted(abandoned)), code('CONFLICT'))
+    assert.deepEqual((await copy.get(made.key))?.value, made.value)
   })
 
   test('refuses what is damaged, cut or out of order', async () => {

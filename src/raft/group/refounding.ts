@@ -12,8 +12,11 @@ export interface Refounding {
    * all the same are not listened to.
    */
   readonly recoveries: number
-  /** The first command that the group applies: what the lost one may have counted further is raised here. The same on all nodes. */
-  readonly firstCommand: Uint8Array
+  /**
+   * The first commands that the group applies, in order: what the lost one may have counted further is raised here. Whatever the group
+   * must never be seen without stands among them. The same on all nodes.
+   */
+  readonly firstCommands: readonly Uint8Array[]
 }
 
 /** The most recoveries of a group. */
@@ -21,22 +24,24 @@ export const maximumRecoveries: number = 2 ** 20
 
 /**
  * What the first members of a group start from that takes the place of one that is lost: as those of a new one, but in a recovery
- * generation, with configurations counted in a block of their own, and with a first command.
+ * generation, with configurations counted in a block of their own, and with first commands.
  */
 export function refoundedState(
   groupId: GroupId,
   replicas: readonly RaftMember[],
-  { recoveries, firstCommand }: Refounding,
+  { recoveries, firstCommands }: Refounding,
 ): BootstrapState & { readonly recoveryGeneration: number } {
   const block = recoveries * generationStep
   const { entries, hardState } = bootstrapState(replicas, block)
   const members = replicas
     .map(({ replicaId, nodeId, incarnation }) => [replicaId, nodeId, incarnation] as const)
     .sort(([a], [b]) => a - b)
-  const index = entries.length + 1
+  const commands = firstCommands.map((command, i) =>
+    commandEntry(entries.length + 1 + i, hardState.term, command),
+  )
   return {
     recoveryGeneration: block + crc32(encodePlain([groupId, block, members])),
-    entries: [...entries, commandEntry(index, hardState.term, firstCommand)],
-    hardState: { ...hardState, commit: index },
+    entries: [...entries, ...commands],
+    hardState: { ...hardState, commit: entries.length + commands.length },
   }
 }

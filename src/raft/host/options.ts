@@ -147,7 +147,7 @@ const stateMachineOption = objectOption<StateMachine>([
 const refoundingOption: OptionCheck<Refounding> = (value, name) =>
   checkOptions<Refounding>(name, value, {
     recoveries: integerOption({ min: 1, max: maximumRecoveries }),
-    firstCommand: (bytes, option) => checkBytes(bytes, option),
+    firstCommands: arrayOption((bytes, option) => checkBytes(bytes, option), { min: 1, max: 16 }),
   })
 
 /** What {@link RaftHost.bootstrap} makes a group of. */

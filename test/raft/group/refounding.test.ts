@@ -9,7 +9,7 @@ import { refoundedState } from '../../../src/raft/group/refounding.ts'
 
 const members = (incarnation: number) =>
   [1, 2, 3].map((replicaId) => ({ replicaId, nodeId: `n${replicaId}`, incarnation, role: 'voter' as const }))
-const refounding = { recoveries: 16, firstCommand: utf8('raise') }
+const refounding = { recoveries: 16, firstCommands: [utf8('raise'), utf8('mark')] }
 
 suite('the first members of a group that takes the place of a lost one', () => {
   test('start from the same, whatever order they were named in', () => {
@@ -17,7 +17,7 @@ suite('the first members of a group that takes the place of a lost one', () => {
     assert.deepEqual(refoundedState(7, members(1).reverse(), refounding), state)
   })
 
-  test('have the first command behind everything that a new group has, all of it committed', () => {
+  test('have the first commands behind everything that a new group has, all of it committed', () => {
     const { entries, hardState } = refoundedState(7, members(1), refounding)
     assert.deepEqual(
       entries.map(({ index, kind }) => [index, kind]),
@@ -26,11 +26,12 @@ suite('the first members of a group that takes the place of a lost one', () => {
         [2, entryKinds.noop],
         [3, entryKinds.noop],
         [4, entryKinds.command],
+        [5, entryKinds.command],
       ],
     )
-    assert.equal(hardState.commit, 4)
-    const command = decodeEnvelope(entries[3]?.data as Uint8Array)
-    assert.deepEqual(command.payload, refounding.firstCommand)
+    assert.equal(hardState.commit, 5)
+    const commands = entries.slice(3).map(({ data }) => decodeEnvelope(data).payload)
+    assert.deepEqual(commands, refounding.firstCommands)
   })
 
   test('are of a recovery that no other founding made, and count configurations behind all of the lost one', () => {
