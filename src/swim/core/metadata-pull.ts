@@ -6,7 +6,7 @@ import type { ExchangeRoom } from './anti-entropy.ts'
 import { isLive } from './member-table.ts'
 import type { Membership } from './membership.ts'
 import type { ChunkMessage, FetchMessage } from './messages.ts'
-import type { SendTo } from './prober.ts'
+import type { SendTo } from './send.ts'
 import type { Statement } from './statement.ts'
 
 /** Bytes of a chunk message besides its content and its name. */

@@ -4,7 +4,7 @@ import { voterRank } from './digest.ts'
 import { type Claim, isLive } from './member-table.ts'
 import type { Membership } from './membership.ts'
 import type { BallotMessage } from './messages.ts'
-import type { SendTo } from './prober.ts'
+import type { SendTo } from './send.ts'
 import type { Statement } from './statement.ts'
 
 /** Members that are asked for their vote: a sample tells a majority from a minority. */

@@ -6,16 +6,10 @@ import { isLive } from './member-table.ts'
 import type { Membership } from './membership.ts'
 import type { AckMessage, IndirectPingMessage, SwimMessage } from './messages.ts'
 import { ProbeOrder } from './probe-order.ts'
+import { Relays } from './relays.ts'
+import type { SendTo } from './send.ts'
 import type { Entry } from './statement.ts'
 import type { AnswerPath } from './types.ts'
-
-/** Sends messages in one packet to a member; its recipient's name is for buddy updates. */
-export type SendTo = (
-  address: string,
-  messages: readonly SwimMessage[],
-  recipient?: NodeId,
-  reliable?: boolean,
-) => void
 
 /** What a prober does beyond SWIM. */
 export interface ProberFeatures {
@@ -42,27 +36,14 @@ export interface Probe {
   silentHelpers: Set<NodeId> | undefined
 }
 
-/** A probe that we make for somebody else. */
-interface Relay {
-  readonly origin: string
-  readonly originSequence: number
-  readonly target: NodeId
-  readonly nackAtMs: number
-  readonly endsAtMs: number
-  nacked: boolean
-}
-
-const maximumRelays = 1_024
-
-/** A helper says that it got no answer after this share of the probe timeout (Lifeguard §IV-A). */
-const nackShare = 0.8
-
 /**
  * SWIM's failure detector: in each protocol period one member is asked, in a shuffled round-robin order; if it does not
  * answer, others are asked to try; if nobody has an answer by the end of the period, it is suspected (SWIM §3, §4.3).
  * Period and timeout grow with the local health score.
  */
 export class Prober {
+  /** @internal Probes for others. */
+  readonly relays: Relays
   readonly #membership: Membership
   readonly #random: Random
   readonly #send: SendTo
@@ -71,7 +52,6 @@ export class Prober {
   #sequence: number
   #probe: Probe | undefined
   #nextPeriodMs: number
-  readonly #relays = new Map<number, Relay>()
   #place = new VivaldiPlace()
 
   /** `from` makes it a copy, which draws nothing. */
@@ -87,6 +67,7 @@ export class Prober {
     this.#membership = membership
     this.#random = random
     this.#send = send
+    this.relays = from?.relays.clone(membership, send) ?? new Relays(membership, send)
     this.#sequence = from === undefined ? random.uint32() : from.#sequence
     // A random phase, so that nodes which start together do not probe together.
     const { probeIntervalMs } = membership.tuning
@@ -95,43 +76,50 @@ export class Prober {
 
   /** When time must be advanced next. */
   get deadlineMs(): number {
-    let earliest = Number.POSITIVE_INFINITY
+    return Math.min(this.ownDeadlineMs, this.relays.deadlineMs)
+  }
+
+  /** @internal The same without the probes for others. */
+  get ownDeadlineMs(): number {
     const probe = this.#probe
-    if (probe !== undefined && !probe.answered && probe.silentHelpers === undefined)
-      earliest = probe.timeoutAtMs
+    let earliest = this.#isWaiting(probe) ? probe.timeoutAtMs : Number.POSITIVE_INFINITY
     // Alone, or on the way out, there is nobody to ask.
     if (probe !== undefined || this.#active) earliest = Math.min(earliest, this.#nextPeriodMs)
     // Held out, with nobody there to try the paths to: it waits for its time only.
     else earliest = Math.min(earliest, this.#membership.voice.probation?.untilMs ?? earliest)
-    if (this.#relays.size === 0) return earliest
-    for (const relay of this.#relays.values()) {
-      earliest = Math.min(earliest, relay.nacked ? relay.endsAtMs : relay.nackAtMs)
-    }
     return earliest
   }
 
   advanceTo(nowMs: number): void {
-    this.#advanceRelays(nowMs)
+    this.relays.advanceTo(nowMs)
+    this.endWait(nowMs)
+    this.endPeriod(nowMs)
+  }
+
+  /** @internal Asks others when the time for a direct answer is over. */
+  endWait(nowMs: number): void {
     const probe = this.#probe
-    if (probe !== undefined && !probe.answered && probe.silentHelpers === undefined) {
-      if (nowMs >= probe.timeoutAtMs) this.askOthers(probe, nowMs)
-    }
+    if (this.#isWaiting(probe) && nowMs >= probe.timeoutAtMs) this.askOthers(probe, nowMs)
+  }
+
+  /** @internal Judges the probe and begins the next one when the period is over. */
+  endPeriod(nowMs: number): void {
+    const probe = this.#probe
     const { peers, voice } = this.#membership
     const { probation } = voice
-    if (probation !== undefined && peers === 0 && nowMs >= probation.untilMs)
-      this.#membership.voice.comeBack()
+    if (probation !== undefined && peers === 0 && nowMs >= probation.untilMs) voice.comeBack()
     if (nowMs < this.#nextPeriodMs) return
-    if (probe?.trial === true) this.#membership.voice.probation?.note(probe.answered)
+    if (probe?.trial === true) voice.probation?.note(probe.answered)
     else if (probe !== undefined && !probe.answered) this.conclude(probe, nowMs)
     this.#probe = undefined
-    if (this.#membership.voice.probation?.passed(nowMs) === true) this.#membership.voice.comeBack()
+    if (voice.probation?.passed(nowMs) === true) voice.comeBack()
     if (this.#active) this.#begin(nowMs)
   }
 
   /** Drops what is under way without a judgement: we were not there to hear the answers. */
   abandon(nowMs: number): void {
     this.#probe = undefined
-    this.#relays.clear()
+    this.relays.clear()
     this.#nextPeriodMs = Math.max(this.#nextPeriodMs, nowMs)
   }
 
@@ -159,24 +147,8 @@ export class Prober {
     this.#send(from, [ack, ...extra], sender, reliable)
   }
 
-  onIndirectPing(from: string, { sequence, target, patienceMs }: IndirectPingMessage, nowMs: number): void {
-    const address = this.#membership.table.get(target)?.member.address ?? ''
-    if (address === '' || this.#relays.size >= maximumRelays) {
-      this.#send(from, [{ kind: 'nack', sequence }])
-      return
-    }
-    const { probeTimeoutMs, probeIntervalMs, healthMaximum } = this.#membership.tuning
-    const waitMs = Math.min(Math.max(patienceMs, 1), probeTimeoutMs * healthMaximum)
-    const own = this.#nextSequence()
-    this.#relays.set(own, {
-      origin: from,
-      originSequence: sequence,
-      target,
-      nackAtMs: nowMs + waitMs * nackShare,
-      endsAtMs: nowMs + waitMs + probeIntervalMs,
-      nacked: false,
-    })
-    this.#send(address, [{ kind: 'ping', sequence: own, target }], target)
+  onIndirectPing(from: string, request: IndirectPingMessage, nowMs: number): void {
+    this.relays.begin(from, request, () => this.#nextSequence(), nowMs)
   }
 
   onAck(message: AckMessage, sender: NodeId, nowMs: number, reliable: boolean): void {
@@ -203,10 +175,7 @@ export class Prober {
       this.#place.observe(coordinate, medianOf(notes.recentMs), this.#random)
       return
     }
-    const relay = this.#relays.get(sequence)
-    if (relay === undefined || relay.target !== responder) return
-    this.#relays.delete(sequence)
-    this.#send(relay.origin, [{ kind: 'ack', sequence: relay.originSequence, responder }])
+    this.relays.answered(sequence, responder)
   }
 
   onNack(sequence: number, sender: NodeId): void {
@@ -306,7 +275,6 @@ export class Prober {
       const silentHelpers = probe.silentHelpers === undefined ? undefined : new Set(probe.silentHelpers)
       copy.#probe = { ...probe, silentHelpers }
     }
-    for (const [sequence, relay] of this.#relays) copy.#relays.set(sequence, { ...relay })
     return copy
   }
 
@@ -355,15 +323,9 @@ export class Prober {
     if (entry !== undefined) this.#membership.emit('restored', entry.member)
   }
 
-  #advanceRelays(nowMs: number): void {
-    if (this.#relays.size === 0) return
-    for (const [sequence, relay] of this.#relays) {
-      if (!relay.nacked && nowMs >= relay.nackAtMs) {
-        relay.nacked = true
-        this.#send(relay.origin, [{ kind: 'nack', sequence: relay.originSequence }])
-      }
-      if (nowMs >= relay.endsAtMs) this.#relays.delete(sequence)
-    }
+  /** No answer yet, and nobody else was asked. */
+  #isWaiting(probe: Probe | undefined): probe is Probe {
+    return probe !== undefined && !probe.answered && probe.silentHelpers === undefined
   }
 
   #nextSequence(): number {

@@ -7,9 +7,10 @@ import type { Membership } from './membership.ts'
 import type { DecodedPacket, OfferMessage, SwimMessage } from './messages.ts'
 import type { MetadataPull } from './metadata-pull.ts'
 import type { NameVote } from './name-vote.ts'
-import type { Prober, SendTo } from './prober.ts'
+import type { Prober } from './prober.ts'
 import type { Proofs } from './proofs.ts'
 import type { Rumours } from './rumours.ts'
+import type { SendTo } from './send.ts'
 import type { Statement } from './statement.ts'
 
 /** Messages of one packet that are answered: a packet holds hundreds, and honest ones hold a few. */

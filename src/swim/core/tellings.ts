@@ -3,7 +3,7 @@ import type { AnswerBudget } from './answer-budget.ts'
 import { maskHas } from './digest.ts'
 import type { Membership } from './membership.ts'
 import type { SwimMessage, SyncRecord } from './messages.ts'
-import type { SendTo } from './prober.ts'
+import type { SendTo } from './send.ts'
 import { recordBytes, recordOf } from './sync-records.ts'
 import type { ViewTransfer } from './view-transfer.ts'
 

@@ -29,6 +29,7 @@ function plain(core: SwimCore, buddy: boolean): void {
   if (!buddy) core.packer.buddy = () => []
   prober.extendPeriod = () => {}
   core.antiEntropy.hurry = () => {}
+  core.antiEntropy.reconnect = () => {}
   const random = new SeededRandom(1).child(core.self.nodeId)
   prober.helpersFor = (target) =>
     membership.table.pick(

@@ -3,7 +3,7 @@ import { performance } from 'node:perf_hooks'
 import { SeededRandom, shuffled } from '../../../src/core/random.ts'
 import { Swarm } from '../swarm/swarm.ts'
 import { type Configuration, configurations } from './configurations.ts'
-import { type HoldUp, holdUp } from './hold-up.ts'
+import { type HoldUp, holdUpOf } from './hold-up.ts'
 import { quantile, table } from './report.ts'
 
 // Lifeguard (Dadgar, Phillips, Currey, 2018), §V: 128 members, C of them held up for D, once ("threshold") or again and
@@ -44,7 +44,7 @@ const repetitions = 10
 const intervalRunMs = 120_000
 
 /** As in the tables of the documentation, unless they say otherwise. */
-export const usualHoldUp: HoldUp = { hold: 'all', packetMs: 0.05 }
+export const usualHoldUp: HoldUp = { hold: 'all', packetMs: 0.05, wakeMs: 1.6 }
 
 /** One run. Interval 0 stands for the threshold experiment. */
 interface Run {
@@ -193,11 +193,11 @@ function perform(run: Run, configuration: Configuration, base: Swarm, how: HoldU
   swarm.run(2_000 + random.float() * 3_000)
   startedMs = swarm.nowMs
   const { packetsSent, bytesSent } = swarm
-  const processes = [...slow].map((nodeId) => swarm.process(nodeId))
+  const stops = [...slow].map((nodeId) => holdUpOf(swarm, swarm.process(nodeId), heldUp, how))
   const cycleMs = durationMs + intervalMs
   const cycles = intervalMs === 0 ? 1 : Math.ceil(intervalRunMs / cycleMs)
   for (let cycle = 0; cycle < cycles; cycle++) {
-    for (const process of processes) holdUp(swarm, process, durationMs, heldUp, how)
+    for (const stop of stops) stop(durationMs)
     swarm.run(cycleMs)
   }
   swarm.run(10_000)
@@ -237,7 +237,7 @@ function readResults(file: string, wanted: HoldUp): Result[] {
 }
 
 function isSame(a: HoldUp, b: HoldUp): boolean {
-  return a.hold === b.hold && a.packetMs === b.packetMs
+  return a.hold === b.hold && a.packetMs === b.packetMs && a.wakeMs === b.wakeMs
 }
 
 /** Prints the paper's tables from a file of results: only points that every configuration has run count. */

@@ -19,7 +19,11 @@ if (!(part >= 1 && part <= parts)) {
 const members = values.members.map(Number)
 
 if (only.includes('lifeguard')) {
-  const heldUp = { hold: values.hold[0] as HoldUp['hold'], packetMs: values['packet-ms'] }
+  const heldUp = {
+    hold: values.hold[0] as HoldUp['hold'],
+    packetMs: values['packet-ms'],
+    wakeMs: values['wake-ms'],
+  }
   if (values.report) reportLifeguard(file, heldUp)
   else {
     lifeguard({

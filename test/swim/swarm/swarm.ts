@@ -50,14 +50,22 @@ export interface SwarmProcess {
   alive: boolean
   /** While it is stopped, what arrives waits here. */
   inbox: Delivery[] | undefined
-  /** While its sends are held up, what it sends waits here. */
-  outbox: SwimPacket[] | undefined
+  /** Hands it what comes and lets its time pass, instead of the swarm. */
+  host: PacketHost | undefined
   wakeAtMs: number
 }
 
-interface Delivery {
+/** A packet that has come. */
+export interface Delivery {
   readonly from: string
   readonly packet: SwimPacket
+}
+
+/** What stands between a core and the swarm where that is more than one loop. It takes the packets of the core away itself. */
+export interface PacketHost {
+  arrive(delivery: Delivery): void
+  /** The deadlines of the core may have changed. */
+  plan(): void
 }
 
 /** What a stopped process can hold for later: a socket's buffer. */
@@ -233,7 +241,7 @@ export class Swarm {
       ...place,
       alive: true,
       inbox: undefined,
-      outbox: undefined,
+      host: undefined,
       wakeAtMs: Number.POSITIVE_INFINITY,
     }
     this.#processes.set(nodeId, process)
@@ -344,13 +352,6 @@ export class Swarm {
     this.#settle(receiver)
   }
 
-  /** Lets a process send what waited. */
-  flush(process: SwarmProcess): void {
-    const waiting = process.outbox ?? []
-    process.outbox = undefined
-    for (const packet of waiting) this.#transmit(process, packet)
-  }
-
   at(delayMs: number, run: () => void): void {
     this.#queue.push({ atMs: this.nowMs + delayMs, order: this.#order++, run })
   }
@@ -399,10 +400,7 @@ export class Swarm {
     const { core } = process
     const output = core.takeOutput()
     if (this.#judged) this.invariants.check(core, output)
-    for (const packet of output.packets) {
-      if (process.outbox === undefined) this.#transmit(process, packet)
-      else process.outbox.push(packet)
-    }
+    for (const packet of output.packets) this.transmit(process, packet)
     for (const view of output.views) this.#stream(process, view)
     const { onEvent } = this.#options
     if (onEvent !== undefined) for (const event of output.events) onEvent(event, process, this.nowMs)
@@ -439,6 +437,10 @@ export class Swarm {
 
   /** A wake that comes too early finds nothing to do and plans the right one; so only earlier ones are queued. */
   #schedule(process: SwarmProcess): void {
+    if (process.host !== undefined) {
+      process.host.plan()
+      return
+    }
     const deadlineMs = process.core.nextDeadlineMs()
     if (deadlineMs === Number.POSITIVE_INFINITY) return
     // Rounding must not wake it just before its own time.
@@ -453,12 +455,13 @@ export class Swarm {
   wake(process: SwarmProcess, plannedMs: number): void {
     if (process.wakeAtMs !== plannedMs) return
     process.wakeAtMs = Number.POSITIVE_INFINITY
-    if (!process.alive || process.inbox !== undefined) return
+    if (!process.alive || process.inbox !== undefined || process.host !== undefined) return
     process.core.advanceTo(this.localMs(process))
     this.#settle(process)
   }
 
-  #transmit(sender: SwarmProcess, packet: SwimPacket): void {
+  /** Puts a packet on its way. */
+  transmit(sender: SwarmProcess, packet: SwimPacket): void {
     this.packetsSent++
     this.bytesSent += packet.bytes.length
     if (this.#recorded !== undefined) {
@@ -485,6 +488,10 @@ export class Swarm {
   }
 
   #deliver(process: SwarmProcess, from: string, packet: SwimPacket): void {
+    if (process.host !== undefined) {
+      process.host.arrive({ from, packet })
+      return
+    }
     if (process.inbox !== undefined) {
       if (process.inbox.length < inboxLimit) process.inbox.push({ from, packet })
       return
