@@ -253,7 +253,8 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
 
   /**
    * Removes a member from the cluster for good, whatever state it is in: everybody holds it gone, and it stays out as long as
-   * it lives on its present data directory. False if it is not known or removed already.
+   * it lives on its present data directory; its process falls silent. All remember that, over a restart of all of them only with
+   * `snapshots`. False if it is not known or removed already.
    *
    * @throws KeelsonError `CLOSED`, `INVALID_ARGUMENT`
    */
@@ -269,7 +270,8 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
    * Tells all members something, this one included: each gets it once, as an event `told`, some rounds of gossip later. At most
    * 512 bytes; larger things belong into the metadata store. Members that join soon after may hear it too.
    *
-   * @throws KeelsonError `CLOSED`, `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`, `OVERLOADED` while 512 such travel already
+   * @throws KeelsonError `CLOSED`, `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`, `OVERLOADED` while 512 such travel already,
+   * `SUPERSEDED` where this node was removed or has lost its name
    */
   tell(name: string, payload: Uint8Array): void {
     this.#mustBeOpen()
@@ -281,7 +283,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
    * Asks all members something, this one included, and resolves with the answers that came: as soon as every member that is
    * alive has answered, or after `timeoutMs`. It is spread by gossip, and answers come directly.
    *
-   * @throws KeelsonError `CLOSED`, `ABORTED`, `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`, `OVERLOADED`
+   * @throws KeelsonError `CLOSED`, `ABORTED`, `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`, `OVERLOADED`, `SUPERSEDED` as {@link Swim.tell}
    */
   async ask(name: string, payload: Uint8Array, options: QueryOptions = {}): Promise<readonly QueryAnswer[]> {
     this.#mustBeOpen()
@@ -385,7 +387,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
     this.#metrics.update(this.#core, this.#now())
     if (this.#core.departed) this.#departure?.resolve()
     this.#host.take(events, deliveries)
-    if (events.length > 0) this.#snapshots?.plan()
+    if (events.length + deliveries.length > 0) this.#snapshots?.plan()
   }
 
   #send({ to, recipient, reliable, bytes }: SwimPacket): void {

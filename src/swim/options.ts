@@ -63,8 +63,8 @@ export interface SwimOptions extends Partial<SwimTuning> {
   /** Shown to the seeds, whose hosts may ask for it: see `admit`. At most 256 bytes. Default: nothing. */
   readonly token?: Uint8Array
   /**
-   * Asked about a node that asks this one to be let in: says why it must stay out, or undefined for one that is welcome. Quick,
-   * and without side effects. Default: all are welcome.
+   * Asked about a node that asks this one to be let in: says why it must stay out, or undefined for one that is welcome. A life
+   * that was let in by any member once is not asked about again. Quick, and without side effects. Default: all are welcome.
    */
   readonly admit?: (candidate: SwimMember, token: Uint8Array) => string | undefined
   /**
@@ -74,7 +74,10 @@ export interface SwimOptions extends Partial<SwimTuning> {
   readonly veto?: (candidate: SwimMember) => string | undefined
   /** Estimates round trips by network coordinates: 19 bytes in each answer to a ping. Default: true. */
   readonly coordinates?: boolean
-  /** Remembers over a restart where members were, so that a node finds its cluster without seeds. Default: nothing does. */
+  /**
+   * Remembers over a restart where members were, so that a node finds its cluster without seeds, and which lives were let in and
+   * removed. Default: nothing does.
+   */
   readonly snapshots?: SwimSnapshotStore
   /** Time between two snapshots at least. Default: 10,000. */
   readonly snapshotIntervalMs?: number
@@ -82,7 +85,7 @@ export interface SwimOptions extends Partial<SwimTuning> {
   readonly coalesceMs?: number
 }
 
-/** Where a host keeps a node's snapshot: a file or a key, of some kilobytes. */
+/** Where a host keeps a node's snapshot: a file or a key, of some kilobytes, with `admit` 15 bytes or so a member more. */
 export interface SwimSnapshotStore {
   /** The last one that was saved; undefined when there is none. */
   load(): Promise<Uint8Array | undefined>

@@ -801,7 +801,17 @@ export const decoders: readonly Decoder[] = [
   {
     name: 'decodeSnapshot',
     decode: decodeSnapshot,
-    samples: [encodeSnapshot({ version: 3, clock: 9, addresses: ['10.0.0.1:7946', '[::1]:1'] })],
+    samples: [
+      encodeSnapshot({
+        version: 3,
+        clock: 9,
+        addresses: ['10.0.0.1:7946', '[::1]:1'],
+        ownRemoval: 300,
+        admitted: [{ nodeId: 'n1', incarnation: 300 }],
+        removed: [{ nodeId: 'n2', incarnation: 7, version: 2 ** 32 - 1 }],
+        heard: [1, 0xffff_ffff],
+      }),
+    ],
   },
   {
     name: 'decodeRpc',

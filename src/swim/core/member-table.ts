@@ -2,6 +2,7 @@ import { type Random, shuffled } from '../../core/random.ts'
 import type { Incarnation, NodeId } from '../../model/ids.ts'
 import type { Coordinate } from './coordinates.ts'
 import { bucketCount } from './digest.ts'
+import { isRemoval } from './lives.ts'
 import type { Entry } from './statement.ts'
 import type { Accusation } from './suspicion.ts'
 import type { AnswerPath, SwimMember } from './types.ts'
@@ -157,30 +158,36 @@ export class MemberTable {
     this.#expect(entry, this.#sinceMs[slot] as number)
   }
 
-  /** Forgets tombstones that are due. */
-  expire(nowMs: number): void {
+  /** Forgets tombstones that are due, and tells which. A member that was removed is not forgotten. */
+  expire(nowMs: number): Entry[] {
+    const forgotten: Entry[] = []
     this.#nextExpiryMs = Number.POSITIVE_INFINITY
     for (let slot = 1; slot < this.#entries.length; slot++) {
       const entry = this.#entries[slot]
-      if (entry === undefined || isLive(entry.member)) continue
+      if (entry === undefined || isLive(entry.member) || isRemoval(entry.member)) continue
       const sinceMs = this.#sinceMs[slot] as number
-      if (sinceMs + this.#tombstoneMs <= nowMs) this.#remove(slot, entry)
-      else this.#expect(entry, sinceMs)
+      if (sinceMs + this.#tombstoneMs > nowMs) {
+        this.#expect(entry, sinceMs)
+        continue
+      }
+      this.#remove(slot, entry)
+      forgotten.push(entry)
     }
+    return forgotten
   }
 
-  /** Forgets the oldest tombstone to make room. False if there is none. */
-  evict(): boolean {
-    if (this.gone === 0) return false
+  /** Forgets the oldest tombstone to make room, one of a removed member last. Undefined if there is none. */
+  evict(): Entry | undefined {
+    if (this.gone === 0) return undefined
     let oldest = 0
     for (let slot = 1; slot < this.#entries.length; slot++) {
       const entry = this.#entries[slot]
       if (entry === undefined || isLive(entry.member)) continue
-      if (oldest === 0 || (this.#sinceMs[slot] as number) < (this.#sinceMs[oldest] as number)) oldest = slot
+      if (oldest === 0 || this.#goesBefore(slot, oldest)) oldest = slot
     }
-    if (oldest === 0) return false
-    this.#remove(oldest, this.#entries[oldest] as Entry)
-    return true
+    const entry = oldest === 0 ? undefined : this.#entries[oldest]
+    if (entry !== undefined) this.#remove(oldest, entry)
+    return entry
   }
 
   /** Up to `count` different members other than this node that satisfy `wanted`, at random. */
@@ -215,6 +222,12 @@ export class MemberTable {
     return copy
   }
 
+  #goesBefore(slot: number, other: number): boolean {
+    const removal = isRemoval((this.#entries[slot] as Entry).member)
+    if (removal !== isRemoval((this.#entries[other] as Entry).member)) return !removal
+    return (this.#sinceMs[slot] as number) < (this.#sinceMs[other] as number)
+  }
+
   #remove(slot: number, entry: Entry): void {
     this.#account(entry, -1)
     this.#slots.delete(entry.member.nodeId)
@@ -229,7 +242,8 @@ export class MemberTable {
   }
 
   #expect({ member }: Entry, sinceMs: number): void {
-    if (!isLive(member)) this.#nextExpiryMs = Math.min(this.#nextExpiryMs, sinceMs + this.#tombstoneMs)
+    if (!isLive(member) && !isRemoval(member))
+      this.#nextExpiryMs = Math.min(this.#nextExpiryMs, sinceMs + this.#tombstoneMs)
   }
 }
 

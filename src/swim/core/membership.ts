@@ -4,8 +4,9 @@ import { encodeMessage } from './codec.ts'
 import { expulsionOf, FlapEvidence, isExpulsion, versionsInAdmission } from './expulsion.ts'
 import { confirmationsWanted, suspicionMinimumMs } from './formulas.ts'
 import { LocalHealth } from './health.ts'
+import { isRemoval, type Life, Lives, type RemovedLife } from './lives.ts'
 import { type Claim, isLive, MemberTable } from './member-table.ts'
-import type { AliveMessage, SyncRecord, UpdateMessage } from './messages.ts'
+import type { AliveMessage, LeftMessage, PacketSender, SyncRecord, UpdateMessage } from './messages.ts'
 import { OwnVoice } from './own-voice.ts'
 import { type Entry, Statement } from './statement.ts'
 import { type Accusation, Suspicion } from './suspicion.ts'
@@ -52,6 +53,8 @@ export class Membership {
   readonly health: LocalHealth
   readonly suspicions: Suspicions
   readonly evidence: FlapEvidence
+  /** Lives that are in no view any more. */
+  readonly lives: Lives
   /** @internal Says why a member that is not known must stay out. */
   readonly veto: Veto
   events: SwimEvent[] = []
@@ -83,6 +86,7 @@ export class Membership {
       from?.evidence.clone() ??
       new FlapEvidence({ refutations: tuning.expelRefutations, windowMs: tuning.expelWindowMs })
     this.suspicions = from?.suspicions.clone() ?? new Suspicions()
+    this.lives = from?.lives.clone() ?? new Lives(tuning.maximumMembers)
     this.voice = new OwnVoice(self, this, from?.voice)
     if (from === undefined) this.broadcast({ kind: 'alive', statement: self })
   }
@@ -139,7 +143,8 @@ export class Membership {
     }
     const known = this.table.get(nodeId)
     if (known === undefined) {
-      if (nodeId !== this.nodeId && record.ageMs < this.tuning.tombstoneMs && this.admits(0, version))
+      const lasts = record.ageMs < this.tuning.tombstoneMs || isRemoval(record)
+      if (nodeId !== this.nodeId && lasts && this.admits(0, version))
         this.#bury(statement.entry(state, version), nowMs - record.ageMs)
     } else if (state === 'left') this.applyLeft(nodeId, statement.incarnation, version, nowMs)
     else if (isLive(known.member) && !isExpulsion(version)) this.applySuspect(nodeId, version, accuser, nowMs)
@@ -156,6 +161,10 @@ export class Membership {
     }
     const known = this.table.get(nodeId)
     const before = known?.member
+    if (this.isRemoved(said)) {
+      this.upholdRemoval(said, nowMs)
+      return
+    }
     if (!this.beats(version, before)) return
     if (!this.#isKnownLife(known, said) && !this.isWelcome(said)) return
     if (known === undefined && !this.makeRoom()) return
@@ -171,6 +180,7 @@ export class Membership {
     }
     const entry = statement.entry(stillSuspect ? 'suspect' : 'alive')
     if (known !== undefined) this.#noteClaim(known, said, nowMs)
+    if (known !== undefined && isRemoval(known.member)) this.lives.keep(known)
     this.table.set(entry, nowMs)
     this.broadcast(update)
     if (!statement.complete) this.incomplete.push(statement)
@@ -257,11 +267,15 @@ export class Membership {
     if (version < before.version || !this.admits(before.version, version)) return
     if (before.state === 'left' && version === before.version) return
     this.suspicions.end(nodeId)
-    const entry = known.statement.entry('left', version)
+    // It ends the life that it names, though we may know another one of that name.
+    const named = incarnation === 0 ? known.statement.incarnation : incarnation
+    const ended =
+      named === known.statement.incarnation ? known.statement : known.statement.with({ incarnation: named })
+    const entry = ended.entry('left', version)
     this.table.set(entry, nowMs)
     this.#expelled.delete(nodeId)
     if (this.table.notes(nodeId) !== undefined) this.table.note(nodeId, { accusations: [] })
-    this.broadcast({ kind: 'left', nodeId, incarnation: known.statement.incarnation, version })
+    this.broadcast({ kind: 'left', nodeId, incarnation: named, version })
     if (before.state !== 'left') this.emit('left', entry.member)
   }
 
@@ -288,6 +302,74 @@ export class Membership {
     const end = isExpulsion(version) ? version : expulsionOf(version)
     this.applyLeft(nodeId, known.statement.incarnation, end, nowMs)
     return true
+  }
+
+  /** Whether this life of a node was let in before, as far as this node or whoever told it of others knows. */
+  wasAdmitted({ nodeId, incarnation }: Life): boolean {
+    const known = this.table.get(nodeId)?.statement.incarnation ?? 0
+    return known === 0 ? this.lives.wasAdmitted(nodeId, incarnation) : known === incarnation
+  }
+
+  /** @internal Whether this life of a node was removed: it stays out, whatever it says. */
+  isRemoved({ nodeId, incarnation }: Life): boolean {
+    const known = this.table.get(nodeId)
+    if (known !== undefined && known.statement.incarnation === incarnation && isRemoval(known.member))
+      return true
+    return this.lives.wasRemoved(nodeId, incarnation)
+  }
+
+  /** What a removed life has to hear, above everything that it said. */
+  removalOf({ nodeId, incarnation, version }: PacketSender): LeftMessage {
+    const known = this.table.get(nodeId)
+    const held = known?.statement.incarnation === incarnation ? known.member.version : 0
+    const above = Math.max(held, version)
+    return { kind: 'left', nodeId, incarnation, version: isExpulsion(above) ? above : expulsionOf(above) }
+  }
+
+  /** @internal A removed life speaks above its removal, to members who had not heard of that: they hear of it again. */
+  upholdRemoval(said: PacketSender, nowMs: number): void {
+    const known = this.table.get(said.nodeId)
+    if (known === undefined || known.statement.incarnation !== said.incarnation) return
+    if (said.version > known.member.version)
+      this.applyLeft(said.nodeId, said.incarnation, this.removalOf(said).version, nowMs)
+  }
+
+  /** Forgets tombstones that are due. */
+  expireTombstones(nowMs: number): void {
+    if (this.table.nextExpiryMs > nowMs) return
+    for (const forgotten of this.table.expire(nowMs)) this.lives.keep(forgotten)
+  }
+
+  /** Every life that was let in: none of them needs to show a token again. */
+  admittedLives(): Life[] {
+    const lives = [...this.lives.admitted()]
+    for (const { member, statement } of this.table.entries()) {
+      const { nodeId, incarnation } = statement
+      if (nodeId !== this.nodeId && incarnation !== 0 && !isRemoval(member))
+        lives.push({ nodeId, incarnation })
+    }
+    return lives
+  }
+
+  /** Every life that was removed; of version 0 where its name lives on in another one. */
+  removedLives(): RemovedLife[] {
+    const lives = Array.from(this.lives.removed(), (life): RemovedLife => ({ ...life, version: 0 }))
+    for (const { member, statement } of this.table.entries()) {
+      const { nodeId, incarnation } = statement
+      if (nodeId !== this.nodeId && isRemoval(member))
+        lives.push({ nodeId, incarnation, version: member.version })
+    }
+    return lives
+  }
+
+  /** Takes over what a life of this node before this one knew of others. */
+  restoreLives(admitted: readonly Life[], removed: readonly RemovedLife[], nowMs: number): void {
+    for (const life of admitted) this.lives.noteAdmitted(life)
+    for (const { nodeId, incarnation, version } of removed) {
+      if (nodeId === this.nodeId || !isExpulsion(version)) this.lives.noteRemoved({ nodeId, incarnation })
+      else if (this.table.get(nodeId) === undefined)
+        this.#bury(rumour(nodeId, version, incarnation).entry('left'), nowMs)
+    }
   }
 
   /** True when a peer that speaks of itself so does not know all that is said about it. */
@@ -395,9 +477,11 @@ export class Membership {
 
   /** @internal */
   makeRoom(): boolean {
-    if (this.table.size < this.tuning.maximumMembers || this.table.evict()) return true
-    this.counters.membersRefused++
-    return false
+    if (this.table.size < this.tuning.maximumMembers) return true
+    const evicted = this.table.evict()
+    if (evicted === undefined) this.counters.membersRefused++
+    else this.lives.keep(evicted)
+    return evicted !== undefined
   }
 
   /** Who accused a member of whom a new statement came. */

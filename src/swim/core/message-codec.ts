@@ -256,7 +256,8 @@ function readCoordinate(reader: ByteReader): Coordinate {
   return { vector, heightMs: reader.u16() / coordinateUnits, error: reader.u8() / errorUnits }
 }
 
-function readName(reader: ByteReader): NodeId {
+/** The name of a node. */
+export function readName(reader: ByteReader): NodeId {
   const name = reader.ascii(64)
   return namePattern.test(name) ? name : reader.fail('holds something that is no node id')
 }

@@ -1,4 +1,4 @@
-import { isExpulsion, Probation, versionsInAdmission } from './expulsion.ts'
+import { expulsionOf, isExpulsion, Probation, versionsInAdmission } from './expulsion.ts'
 import type { LocalHealth } from './health.ts'
 import type { MemberTable } from './member-table.ts'
 import type { UpdateMessage } from './messages.ts'
@@ -82,6 +82,11 @@ export class OwnVoice {
     return this.#state === 'leaving' || this.#state === 'removed' || this.#state === 'silent'
   }
 
+  /** True when this node says and hears nothing any more: it has lost its name, or an operator removed it. */
+  get mute(): boolean {
+    return this.#state === 'silent' || this.#state === 'removed'
+  }
+
   /** Says something new about this node: a higher version beats everything that was said before. */
   restate(change: Partial<StatementFields>, above: number = this.#statement.version): void {
     const next = above + 1
@@ -110,6 +115,12 @@ export class OwnVoice {
   fallSilent(): void {
     this.#state = 'silent'
     this.probation = undefined
+  }
+
+  /** An operator removed this life before it was restarted: it stays out. */
+  stayRemoved(nowMs: number): void {
+    const { version } = this.#statement
+    this.obeyExpulsion(isExpulsion(version) ? version : expulsionOf(version), 'left', nowMs)
   }
 
   /** @internal Somebody doubts us or holds us gone. */

@@ -73,7 +73,7 @@ export class Packer {
    */
   send(to: string, messages: readonly SwimMessage[], recipient?: NodeId, reliable = false): void {
     const { statement, queue, table, tuning, counters, voice } = this.#membership
-    if (voice.state === 'silent') return
+    if (voice.mute) return
     const out = this.#begin(recipient)
     const content = this.buddy(recipient)
     for (const message of messages) content.push(message)

@@ -2,7 +2,6 @@ import type { AnswerBudget } from './answer-budget.ts'
 import type { AntiEntropy, Asker } from './anti-entropy.ts'
 import type { SwimCoreOptions } from './core-options.ts'
 import { differingBuckets } from './digest.ts'
-import { isLive } from './member-table.ts'
 import type { Membership } from './membership.ts'
 import type { DecodedPacket, OfferMessage, SwimMessage } from './messages.ts'
 import type { MetadataPull } from './metadata-pull.ts'
@@ -15,6 +14,9 @@ import type { Statement } from './statement.ts'
 
 /** Messages of one packet that are answered: a packet holds hundreds, and honest ones hold a few. */
 const maximumRequests = 16
+
+/** Of the answer to whoever is turned away, about. */
+const refusalBytes = 128
 
 const requests: ReadonlySet<SwimMessage['kind']> = new Set([
   'ping',
@@ -62,10 +64,10 @@ export class Reception {
     const { from, packet, nowMs } = arrival
     const { membership, metadataPull, nameVote, send } = this.#parts
     membership.counters.packetsReceived++
-    if (membership.voice.state === 'silent') return
+    if (membership.voice.mute) return
     membership.voice.answerDue = false
     const ours = packet.sender.nodeId === membership.nodeId
-    if (!ours && !this.admits(from, packet)) return
+    if (!ours && (this.shuns(arrival) || !this.admits(from, packet))) return
     membership.teller = packet.sender.nodeId
     let asked = 0
     let namesake: Statement | undefined
@@ -92,13 +94,25 @@ export class Reception {
     membership.incomplete = []
   }
 
-  /** @internal Whether a packet may be handled: a node that is not known and asks to be let in needs the host's consent. */
+  /** @internal Whether nothing of a packet may be taken in: an operator removed this life of its sender, which is told so. */
+  shuns(arrival: Arrival): boolean {
+    const { membership } = this.#parts
+    const { sender } = arrival.packet
+    if (!membership.isRemoved(sender)) return false
+    membership.upholdRemoval(sender, arrival.nowMs)
+    this.#turnAway(arrival, membership.removalOf(sender), 'an operator removed this life of the node')
+    return true
+  }
+
+  /**
+   * @internal Whether a packet may be handled: a node that asks to be let in needs the host's consent. A life that was let in
+   * once does not need it again: what it showed then may have expired, and the halves of a partition must find each other.
+   */
   admits(from: string, packet: DecodedPacket): boolean {
     const [hello, alive] = packet.messages
     const { admit, membership, send } = this.#parts
     if (hello?.kind !== 'hello' || admit === undefined) return true
-    const known = membership.table.get(packet.sender.nodeId)
-    if (known?.statement.incarnation === packet.sender.incarnation && isLive(known.member)) return true
+    if (membership.wasAdmitted(packet.sender)) return true
     if (alive?.kind !== 'alive' || alive.statement.nodeId !== packet.sender.nodeId) return false
     const reason = admit(alive.statement.entry('alive').member, hello.token)
     if (reason === undefined) return true
@@ -233,6 +247,14 @@ export class Reception {
       budget.spend(bytes)
       send(from, [message], sender)
     }
+  }
+
+  /** Answers whoever is not heard, unless it was turning us away itself. */
+  #turnAway({ from, packet, nowMs }: Arrival, about: SwimMessage, reason: string): void {
+    const { budget, send } = this.#parts
+    if (packet.messages.some(({ kind }) => kind === 'refusal') || !budget.allows(nowMs)) return
+    budget.spend(refusalBytes)
+    send(from, [about, { kind: 'refusal', reason }])
   }
 
   #onRefusal(reason: string): void {

@@ -45,7 +45,10 @@ export class Rumours {
   readonly #membership: Membership
   readonly #random: Random
   #clock = 0
-  readonly #heard = new Set<string>()
+  /** Ids by origin and id, the oldest first. */
+  readonly #heard = new Map<string, number>()
+  /** Ids that an earlier process of this node heard: drawn at random, so that they need no origin. */
+  #heardBefore: ReadonlySet<number> = new Set()
   /** Our own last questions. */
   readonly #asked = new Set<number>()
   #kept: KeptNews[] = []
@@ -120,6 +123,17 @@ export class Rumours {
     return this.recent(nowMs).reduce((sum, { message }) => (sum + message.id) >>> 0, 0)
   }
 
+  /** Ids of what was heard last, the newest last: a life after this one must not hear it again. */
+  get heard(): number[] {
+    return [...this.#heardBefore, ...this.#heard.values()].slice(-maximumAge)
+  }
+
+  /** Takes over what an earlier process of this node heard. */
+  restore(clock: number, heard: readonly number[]): void {
+    this.witness(clock)
+    this.#heardBefore = new Set(heard)
+  }
+
   /** Takes over the time of others, so that what this node tells comes after what it heard of. */
   witness(time: number): void {
     if (time <= Math.min(this.#clock + maximumClockStep, maximumClock))
@@ -129,9 +143,10 @@ export class Rumours {
   /** @internal True for what was not heard before; it travels on. */
   isNews(message: UserEventMessage | QueryMessage, nowMs: number): boolean {
     const key = `!${message.origin} ${message.id}`
-    if (this.#heard.has(key) || message.time <= this.#clock - maximumAge) return false
+    if (this.#heard.has(key) || this.#heardBefore.has(message.id) || message.time <= this.#clock - maximumAge)
+      return false
     this.witness(message.time)
-    this.#heard.add(key)
+    this.#heard.set(key, message.id)
     if (this.#heard.size > maximumRemembered) this.#heard.delete(this.#heard.keys().next().value as string)
     const bytes = encodeMessage(message)
     this.#kept.push({ message, bytes: bytes.length, heardMs: nowMs })
@@ -153,7 +168,8 @@ export class Rumours {
   clone(membership: Membership, random: Random): Rumours {
     const copy = new Rumours(membership, random)
     copy.#clock = this.#clock
-    for (const key of this.#heard) copy.#heard.add(key)
+    for (const [key, id] of this.#heard) copy.#heard.set(key, id)
+    copy.#heardBefore = this.#heardBefore
     for (const id of this.#asked) copy.#asked.add(id)
     copy.#kept = this.#kept.slice()
     copy.#travelling = this.#travelling.slice()

@@ -145,12 +145,17 @@ export class SwimCore {
   /** True once the goodbye was sent as often as it is worth, or nobody is there to hear it. */
   get departed(): boolean {
     const { voice, peers, queue, nodeId } = this.membership
-    return voice.state === 'silent' || (voice.leaving && (peers === 0 || !queue.has(nodeId)))
+    return voice.mute || (voice.leaving && (peers === 0 || !queue.has(nodeId)))
   }
 
   /** True when another process keeps this one's name: this one says and hears nothing any more. */
   get silent(): boolean {
     return this.membership.voice.state === 'silent'
+  }
+
+  /** True when an operator removed this life of the node: it says and hears nothing any more. */
+  get removed(): boolean {
+    return this.membership.voice.state === 'removed'
   }
 
   /** True while others hold this node out: see {@link SwimTuning.expelRefutations}. */
@@ -194,20 +199,30 @@ export class SwimCore {
     const wanted = voice.leaving
       ? []
       : table.pick(snapshotAddresses, this.#random, ({ member }) => isLive(member))
-    const addresses = wanted.map(({ member }) => member.address)
-    return encodeSnapshot({ version: statement.version, clock: this.rumours.clock, addresses })
+    return encodeSnapshot({
+      version: statement.version,
+      clock: this.rumours.clock,
+      addresses: wanted.map(({ member }) => member.address),
+      ownRemoval: voice.state === 'removed' ? statement.incarnation : 0,
+      admitted: this.#options.admit === undefined ? [] : this.membership.admittedLives(),
+      removed: this.membership.removedLives(),
+      heard: this.rumours.heard,
+    })
   }
 
   /**
-   * Takes up where an earlier life of this node ended: speaks above what that said, and looks for the members that it knew,
-   * besides `seeds`. Before anything else is put in.
+   * Takes up where an earlier process of this node ended: speaks above what that said, and looks for the members that it knew,
+   * besides `seeds`. A life that was removed stays out. Before anything else is put in.
    *
    * @throws KeelsonError `MALFORMED`
    */
   restore(snapshot: Uint8Array, seeds: readonly string[], nowMs: number): void {
-    const { version, clock, addresses } = decodeSnapshot(snapshot)
-    this.rumours.witness(clock)
-    this.membership.voice.restate({}, version)
+    const { version, clock, addresses, ownRemoval, admitted, removed, heard } = decodeSnapshot(snapshot)
+    const { voice, statement } = this.membership
+    this.rumours.restore(clock, heard)
+    this.membership.restoreLives(admitted, removed, nowMs)
+    voice.restate({}, version)
+    if (ownRemoval === statement.incarnation) voice.stayRemoved(nowMs)
     this.join([...seeds, ...addresses], nowMs)
   }
 
@@ -248,10 +263,11 @@ export class SwimCore {
   /**
    * Tells all members something, this one included, each once.
    *
-   * @throws KeelsonError `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`, `OVERLOADED`
+   * @throws KeelsonError `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`, `OVERLOADED`, `SUPERSEDED` where this node is out for good
    */
   tell(name: string, payload: Uint8Array, nowMs: number): void {
     checkNews(name, payload)
+    this.#mustBeHeard()
     this.rumours.mustHaveRoom()
     this.rumours.tell(name, copyBytes(payload), nowMs)
     this.#settle(nowMs)
@@ -260,10 +276,11 @@ export class SwimCore {
   /**
    * Asks all members something, this one included; the id that its answers carry.
    *
-   * @throws KeelsonError `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`, `OVERLOADED`
+   * @throws KeelsonError `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`, `OVERLOADED`, `SUPERSEDED` where this node is out for good
    */
   ask(name: string, payload: Uint8Array, nowMs: number): number {
     checkNews(name, payload)
+    this.#mustBeHeard()
     this.rumours.mustHaveRoom()
     const id = this.rumours.ask(name, copyBytes(payload), nowMs)
     this.#settle(nowMs)
@@ -299,7 +316,7 @@ export class SwimCore {
    * {@link SwimTuning.maximumSyncBytesPerSecond}, undefined when that was all.
    */
   nextOfView(view: ViewTransfer, nowMs: number): Uint8Array | 'later' | undefined {
-    if (view.done || this.silent) return undefined
+    if (view.done || this.membership.voice.mute) return undefined
     const state = this.antiEntropy.nextOfView(view, nowMs)
     return state === undefined ? 'later' : this.packer.piece(view.recipient, state)
   }
@@ -353,22 +370,23 @@ export class SwimCore {
   /** Lets time pass up to `nowMs`: probes, gossips, declares dead. */
   advanceTo(nowMs: number): void {
     const dueMs = this.nextDeadlineMs()
-    if (nowMs < dueMs || this.silent) return
+    if (nowMs < dueMs || this.membership.voice.mute) return
     if (nowMs - dueMs > this.#options.tuning.probeTimeoutMs) this.forgiveStall(dueMs, nowMs)
     this.prober.advanceTo(nowMs)
     for (const { nodeId, address } of this.membership.lastCalls(nowMs)) this.prober.nudge(nodeId, address)
     this.membership.expireSuspicions(nowMs)
-    if (this.membership.table.nextExpiryMs <= nowMs) this.membership.table.expire(nowMs)
+    this.membership.expireTombstones(nowMs)
     this.antiEntropy.advanceTo(nowMs)
     this.metadataPull.advanceTo(nowMs)
     this.nameVote.advanceTo(nowMs)
-    if (this.#gossipAtMs !== undefined && nowMs >= this.#gossipAtMs && !this.silent) this.gossip(nowMs)
+    if (this.#gossipAtMs !== undefined && nowMs >= this.#gossipAtMs && !this.membership.voice.mute)
+      this.gossip(nowMs)
     this.#settle(nowMs)
   }
 
   /** When {@link SwimCore.advanceTo} is due next; infinity when nothing is planned. Later is allowed, and noticed. */
   nextDeadlineMs(): number {
-    if (this.silent) return Number.POSITIVE_INFINITY
+    if (this.membership.voice.mute) return Number.POSITIVE_INFINITY
     return Math.min(
       this.nameVote.deadlineMs,
       this.prober.deadlineMs,
@@ -434,6 +452,18 @@ export class SwimCore {
       if (queue.size > 0) this.packer.send(member.address, [], member.nodeId)
     }
     this.#gossipAtMs = nowMs + tuning.gossipIntervalMs
+  }
+
+  /** Whoever was removed or has lost its name has nobody to talk to. */
+  #mustBeHeard(): void {
+    const { state } = this.membership.voice
+    if (state !== 'removed' && state !== 'silent') return
+    throw new KeelsonError(
+      'SUPERSEDED',
+      state === 'removed'
+        ? 'an operator removed this life of the node from the cluster: begin another one with an empty data directory'
+        : 'another living process keeps the name of this node: give it a name of its own',
+    )
   }
 
   /** Plans what the input made necessary. */

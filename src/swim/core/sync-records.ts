@@ -1,4 +1,5 @@
 import { varintBytes } from '../../core/varint.ts'
+import { isRemoval } from './lives.ts'
 import { isLive } from './member-table.ts'
 import type { Membership } from './membership.ts'
 import type { SyncRecord } from './messages.ts'
@@ -6,12 +7,14 @@ import { type Entry, inlineMetadataBytes } from './statement.ts'
 
 /** A member as one view holds it, for another view. */
 export function recordOf(
-  { table, suspicions }: Membership,
+  { table, suspicions, tuning }: Membership,
   { member, statement }: Entry,
   nowMs: number,
 ): SyncRecord {
   const { nodeId, state, version } = member
-  const ageMs = nowMs - table.sinceMs(nodeId)
+  const heldMs = nowMs - table.sinceMs(nodeId)
+  // A removal does not age: releases that forget it after its time hear of it again.
+  const ageMs = isRemoval(member) ? Math.min(heldMs, tuning.tombstoneMs / 2) : heldMs
   const suspicion = suspicions.get(nodeId)
   // By name, or one accuser would count as many who bring its accusation.
   const accuser = (suspicion ?? (state === 'dead' ? table.notes(nodeId) : undefined))?.accusations[0]?.accuser

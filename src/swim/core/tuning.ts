@@ -24,7 +24,7 @@ export interface SwimTuning {
   readonly gossipToDeadMs: number
   /** Time between two attempts to reach a dead member or a seed that is no member: this heals partitions. */
   readonly reconnectIntervalMs: number
-  /** How long the dead and those who left are remembered. */
+  /** How long the dead and those who left are remembered; those who were removed are for good. */
   readonly tombstoneMs: number
   /**
    * Accusations that a member refuted within {@link SwimTuning.expelWindowMs} before it is expelled: it can be reached now and

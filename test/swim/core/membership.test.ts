@@ -3,7 +3,18 @@ import { suite, test } from 'node:test'
 import { versionsInAdmission } from '../../../src/swim/core/expulsion.ts'
 import { maximumVersionStep } from '../../../src/swim/core/membership.ts'
 import type { SwimCore } from '../../../src/swim/core/swim-core.ts'
-import { alive, happened, hear, hearAs, makeCore, runTo, said, sent, sentOf } from '../support/core.ts'
+import {
+  alive,
+  happened,
+  hear,
+  hearAs,
+  makeCore,
+  proofFor,
+  runTo,
+  said,
+  sent,
+  sentOf,
+} from '../support/core.ts'
 
 suite('which statement beats which', () => {
   test('of a member about itself only a newer one counts', () => {
@@ -74,6 +85,87 @@ suite('which statement beats which', () => {
     assert.equal(core.member('a')?.state, 'left')
     runTo(core, 5_100)
     assert.equal(core.member('a'), undefined)
+  })
+
+  test('a removal outlasts tombstones, is told to newcomers, and holds for its life only', () => {
+    const core = makeCore({ tombstoneMs: 5_000 })
+    hear(core, 'a', 0, alive('a', 1), alive('b', 3))
+    assert.ok(core.remove('b', 1))
+    runTo(core, 600_000)
+    assert.equal(core.member('b')?.state, 'left')
+    // Above its removal too, as it would speak whose disk was restored.
+    const back = { nodeId: 'b', incarnation: 1, version: versionsInAdmission + 5 }
+    sent(core)
+    hearAs(core, back, 600_001, alive('b', back.version), { kind: 'ping', sequence: 1, target: 'self' })
+    const answers = sent(core).filter(({ to }) => to === 'b:1')
+    assert.deepEqual(
+      answers.map(({ message }) => message.kind),
+      ['left', 'refusal'],
+    )
+    const b = makeCore({}, { nodeId: 'b', address: 'b:1' })
+    for (const { message } of answers) hear(b, 'self', 600_002, message)
+    assert.deepEqual(happened(b), ['removed b'])
+    hear(core, 'a', 600_003, alive('b', back.version + 1))
+    assert.equal(core.member('b')?.state, 'left')
+    assert.equal(core.member('b')?.version, versionsInAdmission * 2 - 1, 'whoever took it in hears better')
+    // An answer to an answer would never end.
+    sent(core)
+    hearAs(core, back, 600_004, { kind: 'refusal', reason: 'no' })
+    assert.deepEqual(
+      sent(core).filter(({ to }) => to === 'b:1'),
+      [],
+    )
+    hear(
+      core,
+      'a',
+      600_005,
+      { kind: 'offer', buckets: new Uint32Array(32), clock: 0, news: 0 },
+      proofFor(core, 600_005),
+    )
+    const record = sentOf(core, 'state')
+      .flatMap(({ message }) => message.records)
+      .find(({ statement }) => statement.nodeId === 'b')
+    assert.ok(record !== undefined && record.ageMs < 5_000 && record.statement.incarnation === 1)
+    // Another life takes the name, and the removed one still does not come back.
+    const anew = said('b', versionsInAdmission * 2).with({ incarnation: 2 })
+    hear(core, 'a', 600_006, { kind: 'alive', statement: anew })
+    assert.equal(core.member('b')?.incarnation, 2)
+    hear(core, 'a', 600_007, alive('b', versionsInAdmission * 2 + 9))
+    assert.equal(core.member('b')?.incarnation, 2)
+    const again = makeCore({}, { incarnation: 2 })
+    again.restore(core.snapshot(), [], 0)
+    hear(again, 'a', 1, alive('b', versionsInAdmission * 2 + 9))
+    assert.equal(again.member('b'), undefined, 'nor after a restart of this node')
+  })
+
+  test('a removal that names another life than the one that is known ends that one', () => {
+    const core = makeCore()
+    hear(core, 'a', 0, alive('a', 1), { kind: 'alive', statement: said('b', 3).with({ incarnation: 9 }) })
+    hear(core, 'a', 1, { kind: 'left', nodeId: 'b', incarnation: 1, version: versionsInAdmission - 1 })
+    const passedOn = core.membership.updateAbout(core.membership.table.get('b') ?? assert.fail())
+    assert.equal(passedOn.kind === 'left' ? passedOn.incarnation : 0, 1)
+    const back = said('b', versionsInAdmission).with({ incarnation: 9 })
+    hear(core, 'a', 2, { kind: 'alive', statement: back })
+    assert.equal(core.member('b')?.state, 'alive')
+  })
+
+  test('removals make room last', () => {
+    const core = makeCore({ maximumMembers: 4 })
+    hear(core, 'b', 0, alive('b', 1), alive('r', 1))
+    core.remove('r', 1)
+    hear(core, 'b', 2, alive('c', 1), { kind: 'left', nodeId: 'c', incarnation: 1, version: 1 })
+    hear(core, 'b', 3, alive('d', 1))
+    assert.deepEqual(
+      core
+        .members()
+        .map(({ nodeId }) => nodeId)
+        .sort(),
+      ['b', 'd', 'r', 'self'],
+    )
+    hear(core, 'b', 4, alive('e', 1))
+    assert.equal(core.member('r'), undefined)
+    hear(core, 'b', 5, alive('r', 5))
+    assert.equal(core.member('r'), undefined, 'it is remembered without a place in the view')
   })
 
   test('the number of members is limited, and the dead make room', () => {
@@ -162,7 +254,7 @@ suite('about ourselves', () => {
       /other one, by 1 votes to 2/,
     )
     hear(loser, 'b', 4_000, { kind: 'ping', sequence: 1, target: 'self' })
-    loser.tell('x', new Uint8Array(0), 4_000)
+    assert.throws(() => loser.tell('x', new Uint8Array(0), 4_000), { code: 'SUPERSEDED' })
     runTo(loser, 60_000)
     assert.deepEqual(sent(loser), [], 'not a word more')
     assert.match(loser.explain('self', 60_000)?.text ?? '', /another living process keeps its name/)
@@ -271,6 +363,32 @@ suite('about ourselves', () => {
     assert.equal(core.member('b')?.incarnation, 7)
     // After a while it counts as a restart.
     assert.equal(ballot(40_000), 7)
+  })
+
+  test('who was removed says and hears nothing more, also after a restart with its snapshot', () => {
+    const core = makeCore()
+    hear(core, 'a', 0, alive('a', 1))
+    const removal = {
+      kind: 'left',
+      nodeId: 'self',
+      incarnation: 1,
+      version: versionsInAdmission - 1,
+    } as const
+    hear(core, 'a', 1, removal)
+    assert.deepEqual(happened(core), ['joined a', 'removed self'])
+    assert.throws(() => core.tell('x', new Uint8Array(1), 2), { code: 'SUPERSEDED' })
+    assert.throws(() => core.ask('x', new Uint8Array(1), 2), { code: 'SUPERSEDED' })
+    hear(core, 'a', 3, { kind: 'ping', sequence: 1, target: 'self' })
+    runTo(core, 60_000)
+    assert.deepEqual(sent(core), [])
+    const again = makeCore()
+    again.restore(core.snapshot(), ['a:1'], 0)
+    runTo(again, 60_000)
+    assert.ok(again.removed)
+    assert.deepEqual(sent(again), [])
+    const anew = makeCore({}, { incarnation: 2 })
+    anew.restore(core.snapshot(), ['a:1'], 0)
+    assert.ok(!anew.removed && sent(anew).length > 0, 'another life is another node')
   })
 
   test('after the goodbye nothing is refuted', () => {

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { SeededRandom } from '../../../src/core/random.ts'
 import { distanceMs, VivaldiPlace } from '../../../src/swim/core/coordinates.ts'
+import type { SwimMessage } from '../../../src/swim/core/messages.ts'
 import { decodeSnapshot, encodeSnapshot } from '../../../src/swim/core/snapshot.ts'
+import type { SwimCore } from '../../../src/swim/core/swim-core.ts'
 import {
   alive,
   happened,
@@ -141,6 +143,41 @@ suite('who is let in', () => {
     assert.equal(core.counters.membersVetoed, 1)
   })
 
+  test('who was let in once needs no token again, in this life', () => {
+    let open = true
+    const core = makeCore(
+      { tombstoneMs: 5_000 },
+      { admit: () => (open ? undefined : 'the token has expired') },
+    )
+    const offer = { kind: 'offer', buckets: new Uint32Array(32), clock: 0, news: 0 } as const
+    const hello = { kind: 'hello', token: payload } as const
+    const life = { nodeId: 'b', incarnation: 1, version: 1 }
+    const asks = (target: SwimCore, nowMs: number, incarnation = 1): string[] => {
+      sent(target)
+      const statement = said('b', 9).with({ incarnation })
+      hearAs(target, { ...life, incarnation }, nowMs, hello, { kind: 'alive', statement }, offer)
+      return sentOf(target, 'refusal').map(({ message }) => message.reason)
+    }
+    hear(core, 'a', 0, alive('a', 1))
+    hearAs(core, life, 1, hello, alive('b', 1), offer)
+    open = false
+    // The far half of a partition holds it dead, and it asks as a stranger does.
+    hear(core, 'a', 2, { kind: 'dead', nodeId: 'b', version: 1, accuser: 'a' })
+    assert.deepEqual(asks(core, 3), [])
+    assert.equal(core.member('b')?.state, 'alive')
+    assert.deepEqual(asks(core, 4, 2), ['the token has expired'], 'a new life needs one')
+    // Long forgotten, and after a restart of this node.
+    hear(core, 'a', 5, { kind: 'dead', nodeId: 'b', version: 9, accuser: 'a' })
+    runTo(core, 20_000)
+    assert.equal(core.member('b'), undefined)
+    const again = makeCore({}, { admit: () => 'the token has expired', incarnation: 2 })
+    again.restore(core.snapshot(), [], 0)
+    for (const each of [core, again]) {
+      assert.deepEqual(asks(each, 20_001, 3), ['the token has expired'])
+      assert.deepEqual(asks(each, 20_002), [])
+    }
+  })
+
   test('a refusal is reported to a node that is alone', () => {
     const core = makeCore()
     hear(core, 'a', 0, { kind: 'refusal', reason: 'no valid token' })
@@ -276,8 +313,32 @@ suite('a snapshot', () => {
     assert.equal(again.self.version, 6)
     assert.deepEqual(new Set(sentOf(again, 'offer').map(({ to }) => to)), new Set(['s:1', 'a:1', 'b:1']))
     assert.throws(() => makeCore().restore(new Uint8Array([9]), [], 0), { code: 'MALFORMED' })
-    const far = encodeSnapshot({ version: 2 ** 53 - 1, clock: 0, addresses: [] })
+    const far = encodeSnapshot({ ...decodeSnapshot(bytes), version: 2 ** 53 - 1 })
     assert.throws(() => makeCore().restore(far, [], 0), { code: 'MALFORMED' })
+  })
+
+  test('of an earlier release is read', () => {
+    const before = new Uint8Array([1, 4, 7, 1, 3, 0x61, 0x3a, 0x31])
+    const { version, clock, addresses, removed } = decodeSnapshot(before)
+    assert.deepEqual(
+      { version, clock, addresses, removed },
+      { version: 4, clock: 7, addresses: ['a:1'], removed: [] },
+    )
+  })
+
+  test('keeps from hearing things twice', () => {
+    const core = makeCore()
+    const [old, late] = [7, 8].map(
+      (id) => ({ kind: 'event', origin: 'a', time: id, id, name: 'x', payload }) as const,
+    )
+    hear(core, 'a', 0, alive('a', 1), old as SwimMessage)
+    const again = makeCore({}, { incarnation: 2 })
+    again.restore(core.snapshot(), [], 0)
+    hear(again, 'a', 1, old as SwimMessage, late as SwimMessage)
+    assert.deepEqual(
+      again.takeOutput().deliveries.map(({ id }) => id),
+      [8],
+    )
   })
 
   test('of a node that said goodbye holds nobody', () => {
