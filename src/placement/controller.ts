@@ -12,8 +12,7 @@ import {
   optional,
   signalOption,
 } from '../core/options.ts'
-import { shuffled } from '../core/random.ts'
-import { inSlices } from '../core/sliced.ts'
+import { inSlices, nextTurn } from '../core/sliced.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import { isFinished, type Job, type JobId } from '../jobs/core/record.ts'
 import { keepFollowing } from '../jobs/follow.ts'
@@ -21,6 +20,7 @@ import type { JobType } from '../jobs/job-type.ts'
 import { Jobs } from '../jobs/jobs.ts'
 import type { DirectoryEvent, RangeDirectory } from '../metadata/directory.ts'
 import type { ControllerEpoch } from '../metadata/epoch.ts'
+import type { RangeDescriptor } from '../model/descriptors.ts'
 import type { NodeId, RangeId } from '../model/ids.ts'
 import { BegunJobs } from './begun-jobs.ts'
 import { explainBy, type RangeExplanation } from './core/explain.ts'
@@ -42,10 +42,11 @@ import {
 import { goalOf } from './core/steps.ts'
 import { imagining, type WhatIfChange, type WhatIfOptions, type WhatIfResult } from './core/what-if.ts'
 import { FleetFeed } from './fleet-feed.ts'
+import { type LostPart, LostSight } from './lost-sight.ts'
 import { decodeMoveState, type MoveState } from './move-state.ts'
 import { moveJobType } from './mover.ts'
 import { RangeHolds } from './range-holds.ts'
-import { projectRange, projectTiling } from './range-projection.ts'
+import { projectRange } from './range-projection.ts'
 import type { ObserveRange } from './range-reports.ts'
 
 /** Tuning of a {@link PlacementController}. */
@@ -68,9 +69,8 @@ export const defaultPlacementTuning: PlacementTuning = Object.freeze({
   dampingMs: 60_000,
 })
 
-/** What ranges have committed and the directory does not take for so long is looked at as a whole. */
-const lostSightMs = 5_000
-const longestPatienceMs = 160_000
+/** Ranges that are looked at before others may go on, where nothing is written down. */
+const projectedTogether = 64
 
 /** Options of {@link PlacementController.start}. */
 export interface PlacementControllerOptions extends Partial<PlacementTuning> {
@@ -123,13 +123,12 @@ export class PlacementController implements AsyncDisposable {
   /** Unfinished moves. */
   readonly #moving = new Map<JobId, Job>()
   readonly #holds = new RangeHolds()
+  readonly #lostSight: LostSight
   readonly #life: Lifetime
   readonly #created: Counter
   readonly #blocked: Gauge
   readonly #deferred: Gauge
   #directoryRead = false
-  #behindSinceMs: number
-  #patienceMs = lostSightMs
   #paused = false
   #imagining = false
   #plan: Plan | undefined
@@ -173,11 +172,12 @@ export class PlacementController implements AsyncDisposable {
     })
     this.#options = options
     this.#env = options.env
-    this.#behindSinceMs = options.env.clock.monotonicMs()
     this.#epoch = options.epoch
     this.#directory = options.directory
     this.#observed = options.observed
     this.#feed = new FleetFeed(options)
+    const { env, directory, epoch, observed } = options
+    this.#lostSight = new LostSight({ env, directory, epoch, observed, feed: this.#feed })
     this.#move = options.move
     this.#planner = new Planner(options.policy)
     this.#limits = options.limits
@@ -256,6 +256,11 @@ export class PlacementController implements AsyncDisposable {
     return this.#feed.snapshot(this.moves().map(inFlight), holds)
   }
 
+  /** Parts of the key space where the directory does not follow what the ranges report, and why. */
+  lostSight(): readonly LostPart[] {
+    return this.#lostSight.lost()
+  }
+
   /** Begins no more moves until `resume`; those under way go on. */
   pause(): void {
     this.#paused = true
@@ -314,34 +319,28 @@ export class PlacementController implements AsyncDisposable {
 
   /** Carries what the ranges report as committed into the directory. */
   async #project(): Promise<void> {
-    const ports = { directory: this.#directory, epoch: this.#epoch, observed: this.#observed }
-    const call = { signal: this.#life.signal }
+    const { signal } = this.#life
+    const ports = {
+      directory: this.#directory,
+      epoch: this.#epoch,
+      observed: this.#observed,
+      behind: async ({ end }: RangeDescriptor) => {
+        const directory = await inSlices(this.#feed.directory(), this.#env, { signal })
+        return end === undefined ? undefined : directory.get(end)?.rangeId
+      },
+    }
     let behind = false
+    let looked = 0
     for (const range of this.#feed.ahead()) {
-      const now = await projectRange(ports, range, call)
+      const now = await projectRange(ports, range, { signal })
       behind ||= now === range
+      if (++looked % projectedTogether === 0) await nextTurn(this.#env.timers)
     }
-    // Those who split and merge write it down themselves, in a moment. What stays for longer nobody will.
-    const nowMs = this.#env.clock.monotonicMs()
-    const unknown = [...this.#feed.unknown()]
-    if (!behind && unknown.length === 0) {
-      this.#behindSinceMs = nowMs
-      this.#patienceMs = lostSightMs
-    }
-    if (nowMs - this.#behindSinceMs < this.#patienceMs) return
-    this.#behindSinceMs = nowMs
-    const reported = [...this.#feed.ahead().map(({ rangeId }) => rangeId), ...unknown]
-    const rangeIds = await projectTiling(
-      ports,
-      this.#feed.directory(),
-      shuffled(this.#env.random, reported),
-      call,
-    )
-    // It looks at the whole directory: not again and again for nothing.
-    this.#patienceMs = rangeIds.length > 0 ? lostSightMs : Math.min(this.#patienceMs * 2, longestPatienceMs)
+    if (!behind) behind = this.#feed.hasUnknown()
+    const rangeIds = await this.#lostSight.round(behind, { signal })
     if (rangeIds.length > 0)
       this.#env.logger.warn(
-        { rangeIds },
+        { rangeIds: rangeIds.slice(0, 100), count: rangeIds.length },
         'the directory had lost sight of where these ranges lie, and has it now',
       )
   }

@@ -1,8 +1,9 @@
-import { compareBytes } from '../core/bytes.ts'
 import { finish, type Sliced } from '../core/sliced.ts'
+import { OrderedMap } from '../metadata/mvcc/ordered-map.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
 import type { RangeId } from '../model/ids.ts'
 import { Fleet } from './core/model/fleet.ts'
+import type { RangesByStart } from './core/retiling.ts'
 import type {
   MoveInFlight,
   PlacementNode,
@@ -41,6 +42,9 @@ export class FleetFeed {
   readonly #fleet: Fleet
   /** The directory, as far as it was read. */
   readonly #ranges = new Map<RangeId, RangeDescriptor>()
+  /** The same by start keys, once somebody has asked for it; complete when all of it was gone through. */
+  #byStart: OrderedMap<RangeDescriptor> | undefined
+  #isIndexed = false
   /** Ranges to be looked at again. */
   readonly #dirty = new Set<RangeId>()
   /** Ranges that have committed what the directory does not have. */
@@ -64,13 +68,16 @@ export class FleetFeed {
 
   /** A range as the directory has it now. */
   setRange(range: RangeDescriptor): void {
+    this.#unindex(range.rangeId)
     this.#ranges.set(range.rangeId, range)
+    this.#byStart?.set(range.start, range)
     this.#unknown.delete(range.rangeId)
     this.#dirty.add(range.rangeId)
   }
 
   /** The directory does not have a range any more. */
   removeRange(rangeId: RangeId): void {
+    this.#unindex(rangeId)
     this.#ranges.delete(rangeId)
     this.#dirty.delete(rangeId)
     this.#ahead.delete(rangeId)
@@ -90,20 +97,58 @@ export class FleetFeed {
   }
 
   /** Ranges as the directory has them that had committed something newer when they were looked at. */
-  ahead(): readonly RangeDescriptor[] {
-    return [...this.#ahead].map((rangeId) => this.#ranges.get(rangeId) as RangeDescriptor)
+  *ahead(): Iterable<RangeDescriptor> {
+    for (const rangeId of this.#ahead) {
+      const range = this.#ranges.get(rangeId)
+      if (range !== undefined) yield range
+    }
   }
 
   /** Ranges that were reported and are not in the directory: new ones, ones that ended, or ones that it lost sight of. */
-  unknown(): Iterable<RangeId> {
-    for (const rangeId of this.#unknown)
+  *unknown(): Iterable<RangeId> {
+    for (const rangeId of this.#unknown) {
       if (this.#ports.observed(rangeId).length === 0) this.#unknown.delete(rangeId)
-    return this.#unknown
+      else yield rangeId
+    }
   }
 
-  /** The directory, by start keys. */
-  directory(): RangeDescriptor[] {
-    return [...this.#ranges.values()].sort((a, b) => compareBytes(a.start, b.start))
+  /** Whether there is any {@link FleetFeed.unknown | unknown} range. */
+  hasUnknown(): boolean {
+    for (const _ of this.unknown()) return true
+    return false
+  }
+
+  /** A range as the directory has it. */
+  range(rangeId: RangeId): RangeDescriptor | undefined {
+    return this.#ranges.get(rangeId)
+  }
+
+  /**
+   * The directory by start keys, as it is when this ends: later changes are not seen in it. The first time it is gone through as a
+   * whole; from then on only what changes costs anything.
+   */
+  *directory(): Sliced<RangesByStart> {
+    if (this.#byStart === undefined) {
+      this.#byStart = new OrderedMap()
+      this.#isIndexed = false
+    }
+    if (!this.#isIndexed) {
+      let looked = 0
+      // What changes meanwhile is set as well, and goes where it stood.
+      for (const range of this.#ranges.values()) {
+        this.#byStart.set(range.start, range)
+        if (++looked % lookedAtTogether === 0) yield
+      }
+      this.#isIndexed = true
+    }
+    return this.#byStart.clone()
+  }
+
+  #unindex(rangeId: RangeId): void {
+    const known = this.#ranges.get(rangeId)
+    if (known === undefined || this.#byStart === undefined) return
+    // Another one may begin there by now.
+    if (this.#byStart.get(known.start)?.rangeId === rangeId) this.#byStart.delete(known.start)
   }
 
   /** The cluster as it is now, with moves and holds as they are given. */

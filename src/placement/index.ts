@@ -185,6 +185,7 @@ export {
   whatIfLimits,
 } from './core/what-if.ts'
 export { type CreateRangesOptions, createRanges, type NewRange } from './create-ranges.ts'
+export type { LostPart } from './lost-sight.ts'
 export { type MergeState, mergeJob, mergeJobType } from './merge-job.ts'
 export type { MoveState, RecordedStep, StepOutcome } from './move-state.ts'
 export { moveJob, moveJobType } from './mover.ts'

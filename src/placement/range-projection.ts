@@ -6,11 +6,7 @@ import type { RangeDirectory } from '../metadata/directory.ts'
 import type { ControllerEpoch } from '../metadata/epoch.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
 import type { RangeId } from '../model/ids.ts'
-import { laterThan, retile } from './core/retiling.ts'
-import { newestConfiguration, type ObserveRange, reportOfHolder } from './range-reports.ts'
-
-/** Parts of the key space that are looked at before others may go on; the order of the reports decides which. */
-const projectedTogether = 64
+import { newestConfiguration, type ObserveRange } from './range-reports.ts'
 
 /** What {@link projectRange} needs. */
 export interface ProjectionPorts {
@@ -20,6 +16,8 @@ export interface ProjectionPorts {
   readonly epoch: ControllerEpoch
   /** What the nodes report of a range. */
   readonly observed: ObserveRange
+  /** The range that the directory has right behind another one, where somebody knows. Default: all of it is read. */
+  readonly behind?: (range: RangeDescriptor) => Promise<RangeId | undefined>
 }
 
 /**
@@ -47,7 +45,7 @@ export async function projectRange(
       if (right === undefined) return known
       await directory.split(epoch, now, right, call)
     } else {
-      const right = await neighbourOf(directory, known, call)
+      const right = await (ports.behind?.(known) ?? neighbourOf(directory, known, call))
       if (right === undefined || !mayHaveEnded(right, observed)) return known
       await directory.merge(epoch, now, right, call)
     }
@@ -57,51 +55,6 @@ export async function projectRange(
     if (KeelsonError.hasCode(error, 'INVALID_ARGUMENT', 'NOT_FOUND', 'CONFLICT')) return known
     throw error
   }
-}
-
-/**
- * Brings the directory up to splits and merges that it has lost sight of: it was recovered from a loss, or comes from a backup, and
- * whoever made them is not there any more to write them down one by one. All that is known is where the ranges lie now.
- *
- * @param directory all ranges, by their start keys
- * @param reported ranges that may have committed what the directory does not have, or that it does not have at all
- * @returns the ranges that were written down
- */
-export async function projectTiling(
-  { directory, epoch, observed }: ProjectionPorts,
-  known: readonly RangeDescriptor[],
-  reported: Iterable<RangeId>,
-  call: CallOptions,
-): Promise<readonly RangeId[]> {
-  const byId = new Map(known.map((range) => [range.rangeId, range]))
-  const newer: RangeDescriptor[] = []
-  for (const rangeId of reported) {
-    const newest = newestConfiguration(observed(rangeId))
-    const before = byId.get(rangeId)
-    const bounds = newest?.bounds ?? before
-    if (newest === undefined || bounds === undefined) continue
-    const isLed = reportOfHolder(observed(rangeId))?.generation === newest.generation
-    if (isLed && (before === undefined || before.generation < newest.generation))
-      newer.push({ rangeId, ...limits(bounds), generation: newest.generation, replicas: newest.replicas })
-  }
-  const written = new Set<RangeId>()
-  const later = laterThan(known, newer)
-  for (const range of later.slice(0, projectedTogether)) {
-    const before = byId.get(range.rangeId)
-    if (written.has(range.rangeId) || (before !== undefined && sameBounds(before, range))) continue
-    const retiling = retile(known, later, range)
-    if (retiling === undefined) continue
-    if (!retiling.ended.every((rangeId) => mayHaveEnded(rangeId, observed))) continue
-    try {
-      await directory.retile(epoch, retiling.ended, retiling.next, call)
-      for (const { rangeId } of retiling.next) written.add(rangeId)
-    } catch (error) {
-      // The directory has moved on, or two reports do not go together: the next ones will.
-      if (!KeelsonError.hasCode(error, 'INVALID_ARGUMENT', 'NOT_FOUND', 'CONFLICT', 'LIMIT_EXCEEDED'))
-        throw error
-    }
-  }
-  return [...written]
 }
 
 /** What was split off, as its own nodes report it; undefined as long as none does. */
@@ -124,7 +77,7 @@ function rightHand(
  * A range that has ended was frozen before, and what is left of it says so or nothing. One that serves has not, whoever claims
  * its keys: a parent that was recovered from before the split, or a range that nobody should have.
  */
-function mayHaveEnded(rangeId: RangeId, observed: ObserveRange): boolean {
+export function mayHaveEnded(rangeId: RangeId, observed: ObserveRange): boolean {
   const newest = newestConfiguration(observed(rangeId))
   return newest === undefined || newest.frozen !== undefined
 }
@@ -143,7 +96,7 @@ function limits({ start, end }: RangeBounds): RangeBounds {
   return { start, end }
 }
 
-function sameBounds(a: RangeBounds, b: RangeBounds): boolean {
+export function sameBounds(a: RangeBounds, b: RangeBounds): boolean {
   if (!equalBytes(a.start, b.start)) return false
   return a.end === undefined || b.end === undefined ? a.end === b.end : equalBytes(a.end, b.end)
 }

@@ -27,6 +27,11 @@ export class OrderedMap<T> {
     return this.#tree.nextLowerPair(key)?.[1]
   }
 
+  /** What stands behind a key, whether that is there or not. */
+  after(key: Uint8Array): T | undefined {
+    return this.#tree.nextHigherPair(key)?.[1]
+  }
+
   set(key: Uint8Array, value: T): void {
     this.#tree.set(key, value)
   }
@@ -52,6 +57,11 @@ export class OrderedMap<T> {
   /** All values in order. */
   values(): IterableIterator<T> {
     return this.#tree.values()
+  }
+
+  /** A new one without anything. */
+  empty(): OrderedMap<T> {
+    return new OrderedMap<T>()
   }
 
   /** A copy in constant time: later changes on either side are not seen on the other. */

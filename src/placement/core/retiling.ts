@@ -1,109 +1,176 @@
 import { compareBytes } from '../../core/bytes.ts'
-import type { RangeBounds } from '../../interfaces/range-host.ts'
+import { type Sliced, sorting } from '../../core/sliced.ts'
+import type { OrderedMap } from '../../metadata/mvcc/ordered-map.ts'
 import type { RangeDescriptor } from '../../model/descriptors.ts'
 import type { RangeId } from '../../model/ids.ts'
 import { rangesOverlap } from '../../model/range-map.ts'
 
-/** How a part of the directory follows what its ranges report, whatever splits and merges lie in between. */
+// Every key lies in ranges of ever higher generations (both parts of a split have a higher one than the whole, a merged
+// range than both its parts), so of two ranges that claim a key the one with the higher generation came later.
+
+/** Ranges by their start keys. Those of a directory tile the key space. */
+export type RangesByStart = OrderedMap<RangeDescriptor>
+
+/** A part of the key space that other ranges fill by now than the directory says, whatever splits and merges lie in between. */
 export interface Retiling {
-  /** Ranges of the directory that are no more: others lie where they lay. */
-  readonly ended: readonly RangeId[]
-  /** Ranges that are new, or lie elsewhere, or have changed otherwise. */
-  readonly next: readonly RangeDescriptor[]
+  /** What the directory has there, by start keys. */
+  readonly before: readonly RangeDescriptor[]
+  /** What lies there now, by start keys, none of it as the directory has it. */
+  readonly after: readonly RangeDescriptor[]
+}
+
+/** Ranges that are looked at before others may go on. */
+const lookedAtTogether = 64
+
+/** The range of a tiling that a key lies in. */
+export function rangeAt(tiling: RangesByStart, key: Uint8Array): RangeDescriptor | undefined {
+  const range = tiling.get(key) ?? tiling.before(key)
+  return range?.end === undefined || compareBytes(key, range.end) < 0 ? range : undefined
+}
+
+/** Whether a range that is reported came later than all that the directory has where it lies. */
+export function* isLater(directory: RangesByStart, range: RangeDescriptor): Sliced<boolean> {
+  let looked = 0
+  let known = rangeAt(directory, range.start)
+  while (known !== undefined && rangesOverlap(known, range)) {
+    if (known.generation >= range.generation) return false
+    if (++looked % lookedAtTogether === 0) yield
+    known = known.end === undefined ? undefined : directory.get(known.end)
+  }
+  return true
 }
 
 /**
- * What the directory is to say around one range that lies elsewhere than it says. Every key lies in ranges of ever higher
- * generations (both parts of a split have a higher one than the whole, a merged range than both its parts), so of two
- * ranges that claim a key the one with the higher generation came later.
+ * What the directory is to say where ranges lie elsewhere than it says: in the least parts of the key space in which no range,
+ * old or new, lies in part only. Parts in which the reports leave a gap are left out: some ranges were not heard of yet.
  *
- * @param directory all ranges, by their start keys: they tile the key space
- * @param later what {@link laterThan} has left of the reports
- * @param around one of `later`
- * @returns undefined as long as the reports leave a gap: some ranges were not heard of yet
+ * @param directory all ranges
+ * @param later what {@link isLater} has left of the reports; several may begin at one key
  */
-export function retile(
-  directory: readonly RangeDescriptor[],
-  later: readonly RangeDescriptor[],
-  around: RangeDescriptor,
-): Retiling | undefined {
-  const span = closure(directory, later, around)
-  const known = overlapping(directory, span)
-  const placed: RangeDescriptor[] = []
-  const latestFirst = [...known, ...later.filter((range) => rangesOverlap(range, span))].sort(
-    (a, b) => b.generation - a.generation,
-  )
-  for (const range of latestFirst) {
-    if (placed.some((other) => other.rangeId === range.rangeId || rangesOverlap(other, range))) continue
-    placed.push(range)
+export function* retilings(
+  directory: RangesByStart,
+  later: OrderedMap<readonly RangeDescriptor[]>,
+): Sliced<readonly Retiling[]> {
+  const found: Retiling[] = []
+  let part: Part | undefined
+  let looked = 0
+  for (const ranges of later.values()) {
+    for (const range of ranges) {
+      if (++looked % lookedAtTogether === 0) yield
+      if (part === undefined || !part.reaches(range.start)) {
+        if (part !== undefined) for (const each of yield* part.arranged()) found.push(each)
+        part = new Part(directory, range.start)
+      }
+      yield* part.add(range)
+    }
   }
-  placed.sort((a, b) => compareBytes(a.start, b.start))
-  if (!tiles(placed, span)) return undefined
-  const present = new Set(placed.map(({ rangeId }) => rangeId))
-  return {
-    ended: known.filter(({ rangeId }) => !present.has(rangeId)).map(({ rangeId }) => rangeId),
-    next: placed.filter((range) => !known.includes(range)),
-  }
-}
-
-/** Of ranges that are reported those that came later than all that the directory has where they lie. */
-export function laterThan(
-  directory: readonly RangeDescriptor[],
-  reported: readonly RangeDescriptor[],
-): RangeDescriptor[] {
-  return reported.filter((range) =>
-    overlapping(directory, range).every((known) => known.generation < range.generation),
-  )
-}
-
-/** The least span around a range in which no range, old or new, lies in part only. */
-function closure(
-  directory: readonly RangeDescriptor[],
-  later: readonly RangeDescriptor[],
-  around: RangeBounds,
-): RangeBounds {
-  let span: RangeBounds = { start: around.start, end: around.end }
-  for (;;) {
-    let wider = span
-    for (const range of overlapping(directory, span)) wider = union(wider, range)
-    for (const range of later) if (rangesOverlap(range, wider)) wider = union(wider, range)
-    if (wider === span) return span
-    span = wider
-  }
-}
-
-/** The same object where it holds the other one already. */
-function union(span: RangeBounds, { start, end }: RangeBounds): RangeBounds {
-  const before = compareBytes(start, span.start) < 0
-  const behind = span.end !== undefined && (end === undefined || compareBytes(end, span.end) > 0)
-  if (!before && !behind) return span
-  return { start: before ? start : span.start, end: behind ? end : span.end }
-}
-
-/** The ranges of a tiling that share a key with a span. */
-function overlapping(tiling: readonly RangeDescriptor[], span: RangeBounds): RangeDescriptor[] {
-  let [low, high] = [0, tiling.length]
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    const { end } = tiling[middle] as RangeDescriptor
-    if (end !== undefined && compareBytes(end, span.start) <= 0) low = middle + 1
-    else high = middle
-  }
-  const found: RangeDescriptor[] = []
-  for (let at = low; at < tiling.length; at++) {
-    const range = tiling[at] as RangeDescriptor
-    if (!rangesOverlap(range, span)) break
-    found.push(range)
-  }
+  if (part !== undefined) for (const each of yield* part.arranged()) found.push(each)
   return found
 }
 
-/** Whether ranges, by their start keys, fill a span without a gap. */
-function tiles(ranges: readonly RangeDescriptor[], span: RangeBounds): boolean {
-  let at: Uint8Array | undefined = span.start
-  for (const { start, end } of ranges) {
-    if (at === undefined || compareBytes(start, at) !== 0) return false
-    at = end
+/** A part of the key space, as it grows while ranges are added to it by their start keys. */
+class Part {
+  readonly #directory: RangesByStart
+  readonly #known: RangeDescriptor[] = []
+  readonly #later: RangeDescriptor[] = []
+  #end: Uint8Array | undefined
+  /** The directory has nothing in a part of it. */
+  #broken = false
+
+  constructor(directory: RangesByStart, start: Uint8Array) {
+    this.#directory = directory
+    this.#end = start
+    this.#take(rangeAt(directory, start))
   }
-  return at === undefined || span.end === undefined ? at === span.end : compareBytes(at, span.end) === 0
+
+  reaches(key: Uint8Array): boolean {
+    return this.#end === undefined || compareBytes(key, this.#end) < 0
+  }
+
+  *add(range: RangeDescriptor): Sliced<void> {
+    this.#later.push(range)
+    this.#widen(range.end)
+    let looked = 0
+    for (;;) {
+      const last = this.#known.at(-1)
+      if (this.#broken || last?.end === undefined || !this.reaches(last.end)) return
+      this.#take(this.#directory.get(last.end))
+      if (++looked % lookedAtTogether === 0) yield
+    }
+  }
+
+  #take(known: RangeDescriptor | undefined): void {
+    if (known === undefined) this.#broken = true
+    else {
+      this.#known.push(known)
+      this.#widen(known.end)
+    }
+  }
+
+  #widen(end: Uint8Array | undefined): void {
+    if (this.#end === undefined) return
+    if (end === undefined || compareBytes(end, this.#end) > 0) this.#end = end
+  }
+
+  /** What fills it, the latest ranges first. */
+  *arranged(): Sliced<readonly Retiling[]> {
+    const [first] = this.#known
+    if (this.#broken || first === undefined) return []
+    const latestFirst = yield* sorting(
+      [...this.#known, ...this.#later],
+      (a, b) => b.generation - a.generation,
+    )
+    const placed: RangesByStart = this.#directory.empty()
+    const ids = new Set<RangeId>()
+    let looked = 0
+    for (const range of latestFirst) {
+      if (++looked % lookedAtTogether === 0) yield
+      if (ids.has(range.rangeId) || !isFree(placed, range)) continue
+      ids.add(range.rangeId)
+      placed.set(range.start, range)
+    }
+    return yield* this.#changed(placed, first.start)
+  }
+
+  /** The stretches between ranges that are as they were. Nothing where a key is in no range. */
+  *#changed(placed: RangesByStart, start: Uint8Array): Sliced<readonly Retiling[]> {
+    const unchanged = new Set(this.#known)
+    const found: Retiling[] = []
+    let at: Uint8Array | undefined = start
+    let next = 0
+    let after: RangeDescriptor[] = []
+    let before: RangeDescriptor[] = []
+    let looked = 0
+    const close = (): void => {
+      if (after.length > 0) found.push({ before, after })
+      after = []
+      before = []
+    }
+    for (const range of placed.values()) {
+      if (++looked % lookedAtTogether === 0) yield
+      if (at === undefined || compareBytes(range.start, at) !== 0) return []
+      at = range.end
+      if (unchanged.has(range)) close()
+      else after.push(range)
+      for (; next < this.#known.length; next++) {
+        const known = this.#known[next] as RangeDescriptor
+        if (at !== undefined && compareBytes(known.start, at) >= 0) break
+        if (known !== range) before.push(known)
+        if (++looked % lookedAtTogether === 0) yield
+      }
+    }
+    const complete =
+      at === undefined || this.#end === undefined ? at === this.#end : compareBytes(at, this.#end) === 0
+    if (!complete) return []
+    close()
+    return found
+  }
+}
+
+/** Whether a range shares no key with those of a map, which do not overlap. */
+function isFree(placed: RangesByStart, range: RangeDescriptor): boolean {
+  const left = placed.get(range.start) ?? placed.before(range.start)
+  if (left !== undefined && rangesOverlap(left, range)) return false
+  const right = placed.after(range.start)
+  return right === undefined || !rangesOverlap(right, range)
 }
