@@ -16,6 +16,8 @@ export interface Broadcast {
   readonly message: SwimMessage
   readonly bytes: Uint8Array
   transmits: number
+  /** False when a newer one made it void, or it was sent often enough. */
+  current: boolean
 }
 
 /**
@@ -39,12 +41,16 @@ export class BroadcastQueue {
 
   /** Queues an update with its encoded form. */
   put(key: string, message: SwimMessage, bytes: Uint8Array): void {
-    const broadcast: Broadcast = { key, message, bytes, transmits: 0 }
+    const broadcast: Broadcast = { key, message, bytes, transmits: 0, current: true }
+    this.remove(key)
     this.#byKey.set(key, broadcast)
     this.#add(broadcast)
   }
 
   remove(key: string): void {
+    const broadcast = this.#byKey.get(key)
+    if (broadcast === undefined) return
+    broadcast.current = false
     this.#byKey.delete(key)
   }
 
@@ -60,7 +66,7 @@ export class BroadcastQueue {
       let kept = level.length
       for (let at = level.length - 1; at >= 0; at--) {
         const broadcast = level[at] as Broadcast
-        const stale = !this.#isCurrent(broadcast, transmits)
+        const stale = !isCurrent(broadcast, transmits)
         if (!stale && (left < smallestUpdateBytes || misfits >= maximumMisfits)) break
         kept = at
         if (stale) continue
@@ -83,7 +89,7 @@ export class BroadcastQueue {
   /** @internal */
   countTransmission(broadcast: Broadcast, limit: number): void {
     broadcast.transmits++
-    if (broadcast.transmits >= limit) this.#byKey.delete(broadcast.key)
+    if (broadcast.transmits >= limit) this.remove(broadcast.key)
     else this.#add(broadcast)
   }
 
@@ -91,7 +97,7 @@ export class BroadcastQueue {
     const copy = new BroadcastQueue()
     for (const [transmits, level] of this.#levels.entries()) {
       for (const broadcast of level) {
-        if (!this.#isCurrent(broadcast, transmits)) continue
+        if (!isCurrent(broadcast, transmits)) continue
         const twin = { ...broadcast }
         copy.#byKey.set(twin.key, twin)
         copy.#add(twin)
@@ -106,10 +112,11 @@ export class BroadcastQueue {
     const level = this.#levels[transmits] as Broadcast[]
     level.push(broadcast)
     if (level.length <= this.#byKey.size * 2 + maximumStale) return
-    this.#levels[transmits] = level.filter((each) => this.#isCurrent(each, transmits))
+    this.#levels[transmits] = level.filter((each) => isCurrent(each, transmits))
   }
+}
 
-  #isCurrent(broadcast: Broadcast, transmits: number): boolean {
-    return broadcast.transmits === transmits && this.#byKey.get(broadcast.key) === broadcast
-  }
+/** Whether it still belongs where it stands. */
+function isCurrent(broadcast: Broadcast, transmits: number): boolean {
+  return broadcast.current && broadcast.transmits === transmits
 }

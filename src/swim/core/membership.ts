@@ -204,7 +204,7 @@ export class Membership {
     if (version < known.member.version) return
     const suspicion = this.suspicions.get(nodeId)
     if (suspicion !== undefined) {
-      if (this.suspicions.confirm(suspicion, version, this.#accusation(accuser, nowMs)))
+      if (this.suspicions.confirm(nodeId, version, this.#accusation(accuser, nowMs)))
         this.broadcast({ kind: 'suspect', nodeId, version, accuser })
       return
     }
@@ -282,10 +282,8 @@ export class Membership {
   /** Declares those dead whose time to refute is over. */
   expireSuspicions(nowMs: number): void {
     if (this.suspicions.deadlineMs > nowMs) return
-    for (const [nodeId, suspicion] of this.suspicions) {
-      if (suspicion.deadlineMs > nowMs || suspicion.lastCallAtMs !== Number.POSITIVE_INFINITY) continue
+    for (const [nodeId, suspicion] of this.suspicions.expired(nowMs))
       this.applyDead(nodeId, suspicion.version, this.nodeId, nowMs)
-    }
   }
 
   /** Suspects who are to be asked a last time now. */
@@ -384,7 +382,7 @@ export class Membership {
     const { nodeId, version } = member
     const suspicion = this.suspicions.get(nodeId)
     if (suspicion !== undefined) {
-      const accuser = suspicion.accusers[0] ?? this.nodeId
+      const accuser = suspicion.accusations[0]?.accuser ?? this.nodeId
       return { kind: 'suspect', nodeId, version: suspicion.version, accuser }
     }
     if (member.state === 'left') return { kind: 'left', nodeId, incarnation: statement.incarnation, version }

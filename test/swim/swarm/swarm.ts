@@ -73,6 +73,9 @@ const inboxLimit = 2_000
 
 const metadata = new Uint8Array([1, 2, 3])
 
+/** Since when members know each other that begin as a cluster. */
+const longAgoMs = 3_600_000
+
 /** Packets that whoever listens remembers. */
 const recordedPackets = 200
 
@@ -206,7 +209,7 @@ export class Swarm {
       // Each in another order, as it would have come to know them.
       for (let j = 1; j < count; j++) {
         const entry = entries[(i + j) % count]
-        if (entry !== undefined) table.set(entry, this.nowMs)
+        if (entry !== undefined) table.set(entry, this.nowMs - longAgoMs)
       }
       const process = this.#add(nodeId, core, { index: i, address: core.self.address, rate: 1, offsetMs: 0 })
       core.join([], this.nowMs)
