@@ -125,7 +125,7 @@ export async function beginGroup(
     const refounding =
       cluster.revision === undefined
         ? undefined
-        : refoundingAfter(cluster.revision, [putFounding(foundingOf(cluster, self))])
+        : refoundingAfter(cluster.revision, env.clock.wallMs(), [putFounding(foundingOf(cluster, self))])
     const group = await rafts.bootstrap(metadataGroupId, { ...setup, replicas: [replica], refounding })
     parts.transport.belongTo(foundingOf(cluster, self))
     return group

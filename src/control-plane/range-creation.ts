@@ -5,7 +5,7 @@ import { KeelsonError } from '../core/errors.ts'
 import { showValue } from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { JobContext, JobForm, JobType } from '../jobs/index.ts'
-import { numberAfter } from '../metadata/index.ts'
+import { firstNumberSinceLoss, numberAfter } from '../metadata/index.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
 import type { RangeId } from '../model/ids.ts'
 import { RangeMap } from '../model/range-map.ts'
@@ -147,7 +147,7 @@ export class RangeCreationJob implements JobType<RangeCreationState> {
   async #isOfBefore({ state, signal }: JobContext<RangeCreationState>): Promise<boolean> {
     const { firstRangeId, creation } = state
     const { revision } = await this.#ports.store.range({ key: lastRangeIdKey }, { signal })
-    if (firstRangeId >= numberAfter(0, revision)) return false
+    if (firstRangeId >= firstNumberSinceLoss(revision)) return false
     const beyond = firstRangeId + creation.splitKeys.length
     const ranges = await this.#ports.list(signal)
     return !ranges.some(({ rangeId }) => rangeId >= firstRangeId && rangeId <= beyond)

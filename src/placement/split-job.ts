@@ -2,7 +2,7 @@ import { hex } from '../core/bytes.ts'
 import { Fields, type Plain } from '../core/codec.ts'
 import { checkOptions } from '../core/options.ts'
 import type { JobContext, JobType } from '../jobs/job-type.ts'
-import { numberAfter } from '../metadata/index.ts'
+import { firstNumberSinceLoss } from '../metadata/index.ts'
 import type { RangeId } from '../model/ids.ts'
 import { isJoint } from '../model/replica-roles.ts'
 import { BoundsAttempt, type BoundsJobPorts, boundsJobOptions } from './bounds-job.ts'
@@ -85,7 +85,7 @@ async function run(ports: Required<BoundsJobPorts>, context: JobContext<SplitSta
     }
     if (holder.bounds === undefined) attempt.abandon('its lease holder knows of no splits')
     // One that was reserved before a loss may have been given out again since, as nobody knows any more.
-    if (rightRangeId < numberAfter(0, epoch.number)) {
+    if (rightRangeId < firstNumberSinceLoss(epoch.number)) {
       const reserved = await directory.reserveIds(epoch, 1, { signal: context.signal })
       await context.checkpoint({ ...context.state, rightRangeId: reserved })
       continue

@@ -150,6 +150,54 @@ suite('a control plane that has lost all of its servers', () => {
     })
   })
 
+  test('begun twice from one backup, gives out nothing that the first attempt did', async () => {
+    const site = new Site()
+    await site.run(async () => {
+      const lost = await loseAll(site)
+      const numbers: number[][] = []
+      const clients: MetadataStore[] = []
+      for (const attempt of [1, 2]) {
+        const store = await refound(site, 'cp1', lost)
+        const epoch = await ControllerEpoch.acquire(store, 'of-the-host', 'a')
+        const { sequence } = await (await leases(site, `holder${attempt}`, ['cp1:1'])).acquire(`M${attempt}`)
+        // Many at once, and then some: ids are counted apart from revisions.
+        const directory = new RangeDirectory(store)
+        const ids = await ControllerEpoch.acquire(store, 'ids', 'a')
+        const first = await directory.reserveIds(ids, 10_000)
+        const last = await directory.reserveIds(ids)
+        const session = await store.grantSession('db1', 10_000)
+        if (attempt === 1) numbers.push([epoch.number, sequence, last, session])
+        else numbers.push([epoch.number, sequence, first, session])
+        const names = Array.from({ length: 10 }, (_, i) => i)
+        if (attempt === 1) {
+          for (const i of names) clients.push((await site.client(['cp1:1', `a${i}:1`])).store)
+          for (const each of clients)
+            await each.txn({ then: [{ type: 'put', key: utf8('/x'), value: utf8('') }] })
+        } else {
+          for (const i of names) {
+            const { store: young } = await site.client(['cp1:1', `b${i}:1`])
+            await young.txn({ then: [{ type: 'put', key: utf8('/x'), value: utf8('') }] })
+          }
+          // None of them is answered with what a client of the second attempt has done.
+          for (const [i, each] of clients.entries()) {
+            const key = utf8(`/again/${i}`)
+            const put = { then: [{ type: 'put', key, value: utf8('') } as const] }
+            await each.txn(put).catch(async (error: unknown) => {
+              assert.ok(KeelsonError.hasCode(error, 'OUTCOME_UNKNOWN'), String(error))
+              await each.txn(put)
+            })
+            assert.ok((await store.get(key)) !== undefined)
+          }
+        }
+        await sleep(site.env.timers, 15_000)
+        site.machine('cp1').crash()
+      }
+      const [before, after] = numbers as [number[], number[]]
+      for (const [i, number] of after.entries())
+        assert.ok(number > (before[i] as number), `${number} is not behind ${before[i]}`)
+    })
+  })
+
   test('does not listen to a server that was thought lost', async () => {
     const site = new Site()
     await site.run(async () => {

@@ -2,8 +2,7 @@ import { type CallOptions, deferred, onAbort } from '../../core/async.ts'
 import type { Environment } from '../../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import type { RangeResult } from '../../interfaces/metadata-store.ts'
-import { recoveriesOf } from '../../raft/index.ts'
-import { placeOfSession, sessionBlock } from '../lost-numbers.ts'
+import { nameOfSession, placeOfSession } from '../lost-numbers.ts'
 import { encodeCommand, encodeTransactionCommand, type MetadataCommand } from '../mvcc/commands.ts'
 import type { MetadataStateMachine } from '../mvcc/state-machine.ts'
 import { openOutcome } from '../mvcc/wire.ts'
@@ -53,7 +52,7 @@ export type Handler = (body: Uint8Array, call: CallOptions) => Promise<Uint8Arra
 export class RequestHandlers {
   readonly #options: HandlerOptions
   readonly byMethod: ReadonlyMap<string, Handler>
-  #settledRecoveries: number | undefined
+  #settledGeneration: number | undefined
 
   constructor(options: HandlerOptions) {
     this.#options = options
@@ -65,7 +64,7 @@ export class RequestHandlers {
         methods.open,
         async (body, call) => {
           checkEmpty(body)
-          return encodeNumber((await group.openSession(call)) + sessionBlock(this.#recoveries()))
+          return encodeNumber(nameOfSession(await group.openSession(call), this.#recoveryGeneration()))
         },
       ],
       [
@@ -196,20 +195,20 @@ export class RequestHandlers {
     }
   }
 
-  /** How often the group was recovered from a lost quorum. That happens while it is stopped, so for who leads it is settled. */
-  #recoveries(): number {
-    if (this.#settledRecoveries !== undefined) return this.#settledRecoveries
+  /** Of the group, which is recovered from a lost quorum only while it is stopped: for who leads it is settled. */
+  #recoveryGeneration(): number {
+    if (this.#settledGeneration !== undefined) return this.#settledGeneration
     const { group } = this.#options
-    const recoveries = recoveriesOf(group.status().recoveryGeneration)
-    if (group.token() !== undefined) this.#settledRecoveries = recoveries
-    return recoveries
+    const { recoveryGeneration } = group.status()
+    if (group.token() !== undefined) this.#settledGeneration = recoveryGeneration
+    return recoveryGeneration
   }
 
   /** Writes of one client, which may have asked for some of them before: each has its own place in the session. */
   async #answerWrites(batch: Batch, writes: readonly Write[], answers: BatchAnswer[]): Promise<void> {
     const { clientSession, acknowledgedBelow } = batch
     try {
-      const session = placeOfSession(clientSession, this.#recoveries())
+      const session = placeOfSession(clientSession, this.#recoveryGeneration())
       if (session === undefined) throw sessionOfThePast(clientSession)
       const results = await this.#options.group.proposeBatch(writes, { session, acknowledgedBelow })
       for (let i = 0; i < writes.length; i++) {

@@ -14,7 +14,6 @@ import type { Environment } from '../../../src/core/environment.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
 import { between, type Random, type SeededRandom } from '../../../src/core/random.ts'
 import type { SchemaChunk, SchemaHost, TableDescriptor } from '../../../src/interfaces/schema-host.ts'
-import { sessionBlock } from '../../../src/metadata/index.ts'
 import { parseLocality } from '../../../src/model/locality.ts'
 import { encodeTuple } from '../../../src/model/tuple.ts'
 import { Nodes } from '../../../src/nodes/index.ts'
@@ -201,7 +200,8 @@ export class World {
     this.#recovering = true
     const { lastIndex, recoveryGeneration } = await this.#recover(survivor)
     this.lostEntries += Math.max(0, committed - lastIndex)
-    const firstRevision = sessionBlock(recoveriesOf(recoveryGeneration))
+    // Each recovery has a block of revisions of its own.
+    const firstRevision = recoveriesOf(recoveryGeneration) * 2 ** 44
     this.judge.lost(firstRevision)
     // Holders of sessions that are lost hear nothing of it: they stop at their deadlines.
     this.sim.scheduler.schedule(worldTimes.sessionTtlMs * 1.05, () => {
