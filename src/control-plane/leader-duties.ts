@@ -12,8 +12,9 @@ import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { SchemaChunk, SchemaHost, SchemaValidation } from '../interfaces/schema-host.ts'
 import { JobRunner, type JobType } from '../jobs/index.ts'
 import { type ControllerEpoch, DirectoryCache, RangeDirectory } from '../metadata/index.ts'
+import type { Load } from '../model/descriptors.ts'
 import type { NodeId, RangeId } from '../model/ids.ts'
-import { NodeController, Nodes, type RangeObservation } from '../nodes/index.ts'
+import { NodeController, Nodes, type NodeView, type RangeObservation } from '../nodes/index.ts'
 import {
   type BoundsJobTuning,
   createRanges,
@@ -27,8 +28,13 @@ import {
   moveJob,
   moveRates,
   type NodeOperationPorts,
+  type NodePressure,
+  OverloadMonitor,
+  type OverloadTuning,
+  overloadTuning,
   PlacementController,
   type PlacementLimits,
+  type PlacementNode,
   type PlacementPolicy,
   type PlacementTuning,
   placementLimits,
@@ -58,6 +64,8 @@ export interface PlacementOptions
   readonly limits?: Partial<PlacementLimits>
   /** How fast replicas move, where it differs from `defaultMoveRates`. */
   readonly rates?: Partial<MoveRates>
+  /** When a store is overloaded, where it differs from `defaultOverloadTuning`. */
+  readonly overload?: Partial<OverloadTuning>
   /**
    * When ranges are split and merged, where it differs from `defaultSplitPolicy`. Only ranges whose hosts say where they lie
    * are, and never across two tables.
@@ -83,6 +91,7 @@ export function checkPlacement(placement: unknown): PlacementOptions {
       policy: optional((value) => placementPolicy(value as Partial<PlacementPolicy>)),
       limits: optional((value) => placementLimits(value as Partial<PlacementLimits>)),
       rates: optional((value) => moveRates(value as Partial<MoveRates>)),
+      overload: optional((value) => overloadTuning(value as Partial<OverloadTuning>)),
       splits: optional((value) => splitPolicy(value as Partial<SplitPolicy>)),
       restart: optional(functionOption<NonNullable<PlacementOptions['restart']>>()),
       replicaSets: optional(objectOption<NonNullable<PlacementOptions['replicaSets']>>(['host'])),
@@ -142,6 +151,8 @@ export class LeaderDuties implements AsyncDisposable {
   readonly maintenance: MaintenanceView
   /** Lets moves begin, as fast as the nodes can bear it. */
   readonly throttle: MoveThrottle
+  /** Which stores are overloaded, by what nodes report of their disks. */
+  readonly overload: OverloadMonitor
   /** Decides on splits and merges, and begins them. */
   readonly splits: SplitController
   /** Runs the jobs of the cluster. */
@@ -173,9 +184,10 @@ export class LeaderDuties implements AsyncDisposable {
         return this.replicasOf(nodeId)
       },
     })
-    const { policy, limits, rates, splits, restart, replicaSets, ...tuning } = parts.placement
+    const { policy, limits, rates, overload, splits, restart, replicaSets, ...tuning } = parts.placement
     this.maintenance = new MaintenanceView({ env, store, signal })
     this.throttle = new MoveThrottle(rates)
+    this.overload = new OverloadMonitor(overload)
     const observed = (rangeId: RangeId): readonly RangeObservation[] => this.nodes.reports.observed(rangeId)
     const move = moveJob({
       env,
@@ -237,7 +249,7 @@ export class LeaderDuties implements AsyncDisposable {
       directory: this.directory,
       changed: this.nodes.reports.follow(),
       held: () => this.splits.held(),
-      nodes: () => this.nodes.nodes().map((node) => this.maintenance.over(node)),
+      nodes: () => this.nodes.nodes().map((node) => this.#placementView(node)),
       ...(policy === undefined ? {} : { policy }),
       ...(limits === undefined ? {} : { limits }),
       ...pick(tuning, ['intervalMs', 'deadAfterMs', 'retryAfterMs', 'dampingMs']),
@@ -275,7 +287,7 @@ export class LeaderDuties implements AsyncDisposable {
         new RangeCreationJob({
           store,
           create: async (ranges, replicas, jobSignal) => {
-            const nodes = this.nodes.nodes()
+            const nodes = this.nodes.nodes().map((node) => this.overload.over(node))
             const ask = { directory: this.directory, epoch, nodes, ranges, signal: jobSignal }
             await createRanges({ ...ask, policy: { ...policy, replicationFactor: replicas } })
           },
@@ -325,15 +337,20 @@ export class LeaderDuties implements AsyncDisposable {
   /** Takes a node's report. @throws KeelsonError `MALFORMED`, `UNAUTHORIZED`, `EPOCH_ENDED` */
   takeReport(bytes: Uint8Array): void {
     const { nodeId, load } = this.nodes.takeReport(bytes)
-    const { ioOverload, diskLatencyMs } = load
-    this.throttle.pressure(
-      nodeId,
-      {
-        ...(ioOverload === undefined ? {} : { ioOverload }),
-        ...(diskLatencyMs === undefined ? {} : { diskLatencyMs }),
-      },
-      this.#parts.env.clock.monotonicMs(),
-    )
+    const nowMs = this.#parts.env.clock.monotonicMs()
+    const pressure = pressureOf(load)
+    this.throttle.pressure(nodeId, pressure, nowMs)
+    const before = this.overload.level(nodeId)
+    if (!this.overload.observe(nodeId, '', pressure, nowMs)) return
+    const level = this.overload.level(nodeId)
+    this.#parts.env.logger.info({ nodeId, before, level }, 'a node is not as hard-pressed as it was')
+  }
+
+  /** A node as the planner is to see it. */
+  #placementView(node: NodeView): PlacementNode {
+    // What it reported before it died says nothing of how it will be when it is back.
+    if (node.liveness === 'dead') this.overload.forget(node.descriptor.nodeId)
+    return this.overload.over(this.maintenance.over(node))
   }
 
   /** Stops all duties and waits until none of them is under way. Idempotent. */
@@ -376,6 +393,14 @@ export class LeaderDuties implements AsyncDisposable {
       validate: (chunk, { signal }) => call('validate', chunk, signal),
       purge: (chunk, { signal }) => call('purge', chunk, signal),
     }
+  }
+}
+
+/** What a load says of a disk. */
+function pressureOf({ ioOverload, diskLatencyMs }: Load): NodePressure {
+  return {
+    ...(ioOverload === undefined ? {} : { ioOverload }),
+    ...(diskLatencyMs === undefined ? {} : { diskLatencyMs }),
   }
 }
 

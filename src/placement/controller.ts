@@ -38,6 +38,7 @@ import {
   type PlacementNode,
   type PlacementSnapshot,
   type RangeHold,
+  type StoreOverload,
 } from './core/snapshot.ts'
 import { goalOf } from './core/steps.ts'
 import { imagining, type WhatIfChange, type WhatIfOptions, type WhatIfResult } from './core/what-if.ts'
@@ -128,6 +129,7 @@ export class PlacementController implements AsyncDisposable {
   readonly #created: Counter
   readonly #blocked: Gauge
   readonly #deferred: Gauge
+  readonly #overloaded: Gauge
   #directoryRead = false
   #paused = false
   #imagining = false
@@ -185,6 +187,10 @@ export class PlacementController implements AsyncDisposable {
     const { metrics } = options.env
     this.#created = metrics.counter('keelson_placement_moves_total', 'Moves that were begun.')
     this.#blocked = metrics.gauge('keelson_placement_blocked_ranges', 'Ranges that need what cannot be done.')
+    this.#overloaded = metrics.gauge(
+      'keelson_placement_overloaded_stores',
+      'Stores that are overloaded, or were lately.',
+    )
     this.#deferred = metrics.gauge('keelson_placement_deferred_moves', 'Moves that wait for room.')
     this.#life = new Lifetime(options.env.logger, 'the placement controller', options.signal)
     this.stopped = this.#life.run(
@@ -289,7 +295,9 @@ export class PlacementController implements AsyncDisposable {
     // Without knowing what is under way, everything would be planned twice.
     if (!this.#jobs.isCurrent() || !this.#directoryRead) return
     // What changes while it plans is refused by generation, or met by the next round.
-    const work = this.#planner.planning(this.snapshot(), { limits: this.#limits })
+    const snapshot = this.snapshot()
+    this.#overloaded.set(snapshot.stores.filter(({ overload }) => isOverloaded(overload)).length)
+    const work = this.#planner.planning(snapshot, { limits: this.#limits })
     const next = await inSlices(work, this.#env, { signal })
     this.#plan = next
     this.#blocked.set(next.blockedCount)
@@ -403,6 +411,10 @@ export class PlacementController implements AsyncDisposable {
     const untilMs = this.#env.clock.monotonicMs() + leftMs
     this.#holds.add(rangeId, hold, { untilMs, jobId: job.jobId })
   }
+}
+
+function isOverloaded(level: StoreOverload | undefined): boolean {
+  return level !== undefined && level !== 'strained'
 }
 
 /** What waits after a move that ended this way. */

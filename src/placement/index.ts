@@ -77,6 +77,12 @@ export {
 } from './core/load-sampler.ts'
 export type { Blocker } from './core/maintenance.ts'
 export { Fleet } from './core/model/fleet.ts'
+export {
+  defaultOverloadTuning,
+  OverloadMonitor,
+  type OverloadTuning,
+  overloadTuning,
+} from './core/overload.ts'
 export { drawClusters, type PictureFrame, type PictureOptions } from './core/picture.ts'
 export type {
   BlockedRange,
@@ -133,6 +139,7 @@ export {
   type RangeReader,
   replicaBits,
   type SnapshotInput,
+  type StoreOverload,
   type StoreView,
 } from './core/snapshot.ts'
 export {

@@ -42,6 +42,7 @@ import {
   moveJob,
   moveRates,
   NodeOperations,
+  overloadTuning,
   PlacementController,
   placementLimits,
   placementPolicy,
@@ -400,6 +401,7 @@ export const factories: readonly Factory[] = [
       policy: object,
       limits: object,
       rates: object,
+      overload: object,
       splits: object,
       restart: call,
       replicaSets: { kind: 'port' },
@@ -886,7 +888,15 @@ export const factories: readonly Factory[] = [
   {
     name: 'placementLimits',
     options: all(
-      { moves: 1, improvements: 1, incomingPerNode: 1, outgoingPerNode: 1, leaseTransfers: 1 },
+      {
+        moves: 1,
+        improvements: 1,
+        incomingPerNode: 1,
+        outgoingPerNode: 1,
+        leaseTransfers: 1,
+        shedLeasesPerStore: 1,
+        shedReplicasPerStore: 1,
+      },
       count,
     ),
     valid: () => ({}),
@@ -973,6 +983,26 @@ export const factories: readonly Factory[] = [
     make: (options) => void new NodeOperations(options as never),
   },
   {
+    name: 'overloadTuning',
+    options: {
+      calmShare: { kind: 'probability' },
+      ...all({ ioOverload: 1, diskLatencyMs: 1, severeFactor: 1 }, { kind: 'probability', but: [2] }),
+      ...all(
+        {
+          smoothingMs: 1,
+          overloadedAfterMs: 1,
+          exhaustedAfterMs: 1,
+          severeAfterMs: 1,
+          calmAfterMs: 1,
+          maximumCalmAfterMs: 1,
+        },
+        count,
+      ),
+    },
+    valid: () => ({}),
+    make: (options) => overloadTuning(options as never),
+  },
+  {
     name: 'moveRates',
     options: {
       ...all(
@@ -1030,6 +1060,7 @@ export const factories: readonly Factory[] = [
       planner: object,
       policy: object,
       limits: object,
+      overload: object,
       planEveryMs: count,
       detectionMs: count,
       deadAfterMs: count,

@@ -119,7 +119,7 @@ function placeOne(
   const replicas = columns.wantedVoters[range] as number
   const first = columns.firstSlot[range] as number
   for (let slot = first; slot < first + replicas; slot++) {
-    const choice = targets.choose(slot, true)
+    const choice = targets.choose(slot, true, 'any')
     if (choice.type === 'none') {
       throw new KeelsonError(
         'UNSUPPORTED',

@@ -68,6 +68,11 @@ export interface PlacementColumns {
    * or worked on, and will be back. Undefined: `eligible`.
    */
   readonly sharing?: Uint8Array
+  /**
+   * 1 for nodes that get nothing for now but keep their shares, since they are overloaded: the others are compared among
+   * themselves. Undefined: there are none.
+   */
+  readonly aside?: Uint8Array
   /** Table of each range, as a small number. Undefined: nothing is known of tables. */
   readonly tableOf: Int32Array | undefined
   /** Voters that each range is to have; it may have slots that are not for any of them. Undefined: all its slots. */

@@ -18,6 +18,7 @@ export class Candidates {
   readonly #columns: WorkingSet
   readonly #goal: BoundGoal | undefined
   readonly #all: Int32Array
+  readonly #hot: Int32Array
   readonly #kinds: number[][] = []
   readonly #kindOf: Int32Array
   #few: number[] | undefined
@@ -27,15 +28,26 @@ export class Candidates {
     this.#columns = columns
     this.#goal = goals.find((goal) => goal.judges === 'replicas')
     const eligible: number[] = []
-    for (let node = 0; node < columns.nodeCount; node++) if (columns.eligible[node] === 1) eligible.push(node)
+    const hot: number[] = []
+    for (let node = 0; node < columns.nodeCount; node++) {
+      if (columns.eligible[node] !== 1) continue
+      if (columns.isHot(node)) hot.push(node)
+      else eligible.push(node)
+    }
     this.#all = Int32Array.from(eligible)
+    this.#hot = Int32Array.from(hot)
     this.#kindOf = new Int32Array(columns.nodeCount).fill(-1)
     this.partial = eligible.length > smallCluster
   }
 
-  /** All nodes that may be given something. */
+  /** All nodes that may be given something, overloaded ones left out. */
   all(): Int32Array {
     return this.#all
+  }
+
+  /** Those that are overloaded, or were lately: for what no other can take. */
+  hot(): Int32Array {
+    return this.#hot
   }
 
   /** The emptiest of each kind. */

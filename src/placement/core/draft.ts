@@ -89,19 +89,21 @@ export class Draft {
     return { usage, held, replicas: replicaCount, leaders: leaderCount }
   }
 
-  /** Slot of the voter that the lease is best with, or -1. */
-  bestLeaseTarget(range: number, from: number): number {
+  /** Slot of the voter that the lease is best with, or -1: on an overloaded node only with `any`, and where no other can lead. */
+  bestLeaseTarget(range: number, from: number, reach: 'any' | 'fair'): number {
     const { firstSlot, status, eligible } = this.columns
     const end = this.columns.spareSlot(range)
-    let best = -1
+    let [best, bestHot] = [-1, -1]
     for (let slot = firstSlot[range] as number; slot < end; slot++) {
       const node = this.assignment.place[slot] as number
       const bits = status[slot] as number
       const usable = (bits & replicaBits.voter) !== 0 && (bits & replicaBits.up) !== 0
       if (!usable || node < 0 || slot === from || eligible[node] !== 1) continue
-      if (best < 0 || this.leaseDifference(range, slot, best) < 0) best = slot
+      if (this.columns.isHot(node)) {
+        if (bestHot < 0 || this.leaseDifference(range, slot, bestHot) < 0) bestHot = slot
+      } else if (best < 0 || this.leaseDifference(range, slot, best) < 0) best = slot
     }
-    return best
+    return best < 0 && reach === 'any' ? bestHot : best
   }
 
   /** Negative when the lease is better with `a` than with `b`. @internal */
@@ -126,7 +128,8 @@ export class Draft {
     if (proof === undefined) return this.block(range, `${why}, but a quorum would not stand throughout`)
     const copies = to !== nowhere && learner < 0
     const rejected = copies ? this.targets.rejections(slot, to, maximumRejections) : []
-    const heir = leaving >= 0 && leaving === survey.leaseholder ? this.bestLeaseTarget(range, leaving) : -1
+    const heir =
+      leaving >= 0 && leaving === survey.leaseholder ? this.bestLeaseTarget(range, leaving, 'any') : -1
     const from = leaving < 0 ? nowhere : (assignment.place[leaving] as number)
     const view = to === nowhere ? undefined : columns.snapshot.stores[to]
     const rangeId = columns.rangeIds[range] as number
@@ -183,9 +186,10 @@ export class Draft {
     const proof = proveQuorum(survey.voters, survey.liveVoters, { adds: false })
     if (proof === undefined) return
     const from = assignment.place[survey.leaseholder] as number
+    const heir = assignment.place[to] as number
     const rangeId = columns.rangeIds[range] as number
     this.sheet.planned.add(rangeId)
-    this.traffic.leaseMoves++
+    this.traffic.beginLease(from, heir)
     assignment.lead(range, to)
     this.sheet.moves.push({
       rangeId,
@@ -198,7 +202,7 @@ export class Draft {
       rejected: [],
       proof,
     })
-    this.#changed(from, assignment.place[to] as number)
+    this.#changed(from, heir)
   }
 
   /** Whether the limits let another move between two nodes begin. */

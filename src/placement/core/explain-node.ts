@@ -84,10 +84,11 @@ export function explainNodeBy(
     store++
   ) {
     const name = table.nameOf(store)
+    const hot = whyHot(snapshot, store)
     const full = draft.rules.map((rule) => rule.sheds?.(store)).find((why) => why !== undefined)
     const closed = draft.columns.eligible[store] === 1 ? undefined : draft.targets.status(store)
     takes.push(
-      `${name}: ${closed ?? (full === undefined ? 'it takes replicas' : `it gives replicas away: ${full}`)}`,
+      `${name}: ${closed ?? (full === undefined ? (hot ?? 'it takes replicas') : `it gives replicas away: ${full}`)}`,
     )
     for (const goal of draft.goals) {
       if (goal.judges !== 'ranges') goals.push(`${goal.name}: ${goal.describe(-1, store)}`)
@@ -118,6 +119,24 @@ export function explainNodeBy(
     underWay: snapshot.moves.filter((move) => move.add === nodeId || here.has(move.rangeId)),
     arriving: planned.moves.filter(({ add }) => add?.nodeId === nodeId),
     leaving: planned.moves.filter(({ remove }) => remove?.nodeId === nodeId),
+  }
+}
+
+/** What overload does to a store, in words. */
+function whyHot({ table }: PlacementSnapshot, store: number): string | undefined {
+  const level = table.stores[store]?.overload
+  if (level === undefined) return undefined
+  if (table.everythingHot) return `it takes replicas: it is ${level}, but most stores are overloaded`
+  const instead = 'it takes what no other can'
+  switch (level) {
+    case 'strained':
+      return 'it takes replicas, but nothing that leaves an overloaded store: it is strained'
+    case 'recovering':
+      return `${instead}: it was overloaded lately`
+    case 'overloaded':
+      return `${instead}, and gives leases away: it is overloaded`
+    case 'exhausted':
+      return `${instead}, and gives leases and replicas away: it is exhausted`
   }
 }
 

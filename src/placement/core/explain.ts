@@ -74,7 +74,10 @@ export function explainBy(
     replicas.push({
       replicaId: columns.replicaIds[slot] as number,
       nodeId: columns.nodeIdOf(node),
-      status: statusInWords(columns.status[slot] as number, draft.survey.wantedNonVoters > 0),
+      status: [
+        statusInWords(columns.status[slot] as number, draft.survey.wantedNonVoters > 0),
+        ...overloadInWords(snapshot, node),
+      ].join(', '),
       goals: node < 0 ? [] : draft.goals.map((goal) => `${goal.name}: ${goal.describe(slot, node)}`),
     })
   }
@@ -124,6 +127,12 @@ function statusInWords(status: number, nonVoters: boolean): string {
   return words.join(', ')
 }
 
+function overloadInWords({ stores }: PlacementSnapshot, store: number): string[] {
+  const level = stores[store]?.overload
+  if (level === undefined) return []
+  return [level === 'recovering' ? 'on a store that was overloaded lately' : `on a store that is ${level}`]
+}
+
 /** Why a node has no replica of the range, of either kind. */
 function whyNone(draft: Draft, spare: number, node: number): string {
   const { columns, survey, targets } = draft
@@ -140,6 +149,7 @@ function whyNone(draft: Draft, spare: number, node: number): string {
 /** Why a node that could take a replica has none: what would get worse, for every replica that could come. */
 function whyNotBetter(draft: Draft, node: number): string {
   const { columns, assignment } = draft
+  if (columns.isHot(node)) return draft.targets.whyHot(node)
   const spare = columns.spareSlot(0)
   let first = -1
   for (let slot = 0; slot < spare; slot++) {

@@ -4,10 +4,11 @@ import { type AssignmentBase, nowhere } from './assignment.ts'
 import { type BoundGoal, type BoundRule, bindGoal, bindRule } from './goals/goal.ts'
 import { IdSet } from './id-set.ts'
 import { comparing } from './model/changes.ts'
+import { sameButOverload } from './model/same-node.ts'
 import type { PlacementPolicy } from './policy.ts'
 import { quorumOf } from './quorum.ts'
 import { RangeList } from './range-list.ts'
-import { type PlacementSnapshot, type RangeReader, replicaBits } from './snapshot.ts'
+import { type PlacementNode, type PlacementSnapshot, type RangeReader, replicaBits } from './snapshot.ts'
 import { Standing } from './standing.ts'
 import { RangeSurvey } from './survey.ts'
 import { WorkingSet, wantedNonVoters, wantedVoters } from './working-set.ts'
@@ -414,16 +415,22 @@ function nodesOf(reader: RangeReader): NodeId[] {
   return Array.from({ length: reader.replicas }, (_, i) => nodeIdOf(reader, i))
 }
 
-/** Nodes that are not what they were, by id: those that came or went included. */
+/**
+ * Nodes that are not what they were, by id: those that came or went included. How hard-pressed they are is passed over: no need
+ * of a range and no goal looks at it, so it costs no look at their ranges.
+ */
 function changedNodes(before: PlacementSnapshot, next: PlacementSnapshot): Set<NodeId> {
   const changed = new Set<NodeId>()
-  const known = new Map(before.nodes.map((node, i) => [node.descriptor.nodeId, i]))
+  const there = new Map(before.nodes.map((node, i) => [node.descriptor.nodeId, i]))
   next.nodes.forEach((node, i) => {
-    const at = known.get(node.descriptor.nodeId)
-    known.delete(node.descriptor.nodeId)
-    if (at !== undefined && before.nodes[at] === node && before.nodeStatus[at] === next.nodeStatus[i]) return
+    const at = there.get(node.descriptor.nodeId)
+    there.delete(node.descriptor.nodeId)
+    if (at !== undefined && before.nodeStatus[at] === next.nodeStatus[i]) {
+      const known = before.nodes[at] as PlacementNode
+      if (known === node || sameButOverload(known, node)) return
+    }
     changed.add(node.descriptor.nodeId)
   })
-  for (const nodeId of known.keys()) changed.add(nodeId)
+  for (const nodeId of there.keys()) changed.add(nodeId)
   return changed
 }

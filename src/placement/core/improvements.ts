@@ -33,7 +33,7 @@ export class Improvements {
     let [leaving, to, gain] = [-1, nowhere, 0]
     const end = draft.columns.spareSlot(range)
     for (let slot = firstSlot[range] as number; slot < end; slot++) {
-      const choice = draft.targets.choose(slot, false)
+      const choice = draft.targets.choose(slot, false, 'fair')
       if (choice.type !== 'found' || !draft.targets.improves(slot, choice.node)) continue
       if (!draft.hasRoom(this.#place(slot), choice.node)) continue
       const cost = goal.moveDelta(slot, choice.node)
@@ -139,7 +139,7 @@ export class Improvements {
     const { targets } = this.draft
     const isBetter = (node: number): boolean =>
       this.draft.hasRoom(source, node) && targets.improves(slot, node)
-    const choice = targets.choose(slot, false)
+    const choice = targets.choose(slot, false, 'fair')
     if (choice.type === 'none') return nowhere
     if (choice.type === 'found' && isBetter(choice.node)) return choice.node
     for (const node of cold) {
@@ -206,7 +206,7 @@ export class Improvements {
       if (why === undefined) return
       yield
       if (!this.isFree(slot) || rule.evicts(slot) === undefined) continue
-      const choice = draft.targets.choose(slot, false)
+      const choice = draft.targets.choose(slot, false, 'any')
       if (choice.type === 'none') continue
       if (choice.type === 'busy' || !draft.hasRoom(source, choice.node)) {
         draft.sheet.deferred++
@@ -226,6 +226,7 @@ export class Improvements {
     if (rangeA === rangeB) return false
     if (columns.holds(assignment, rangeA, this.#place(b))) return false
     if (columns.holds(assignment, rangeB, this.#place(a))) return false
+    if (columns.isHot(this.#place(a)) || columns.isHot(this.#place(b))) return false
     return rules.every((rule) => rule.allowsSwap(a, b))
   }
 
@@ -263,7 +264,7 @@ export class Improvements {
 
   #giveLease(range: number, slot: number, goal: BoundGoal): boolean {
     const { draft } = this
-    const to = draft.bestLeaseTarget(range, slot)
+    const to = draft.bestLeaseTarget(range, slot, 'fair')
     if (to < 0 || goal.leadDelta(range, to) >= -epsilon || !draft.targets.improvesLease(range, to))
       return false
     const better = draft.goals.find((each) => each.leadDelta(range, to) < -epsilon) ?? goal

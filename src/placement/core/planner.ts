@@ -4,6 +4,7 @@ import { finish, type Sliced } from '../../core/sliced.ts'
 import type { RangeId } from '../../model/ids.ts'
 import type { AssignmentBase } from './assignment.ts'
 import { measurePlan } from './bounds.ts'
+import { Cooling, hotStores } from './cooling.ts'
 import { Draft, PlanSheet } from './draft.ts'
 import { FleetIndex } from './fleet-index.ts'
 import type { BoundGoal } from './goals/goal.ts'
@@ -13,7 +14,7 @@ import type { Plan, PlanOptions } from './plan.ts'
 import { type PlacementLimits, type PlacementPolicy, placementLimits, placementPolicy } from './policy.ts'
 import { RangeWeights } from './range-weights.ts'
 import { Repairs } from './repairs.ts'
-import { nodeBits, type PlacementSnapshot, type RangeReader, replicaBits } from './snapshot.ts'
+import { nodeBits, overloadLevel, type PlacementSnapshot, type RangeReader, replicaBits } from './snapshot.ts'
 import { Traffic } from './traffic.ts'
 
 /** Ranges that a goal could have better of which one plan looks at so many. */
@@ -171,6 +172,7 @@ class Planning {
     const before = this.#distances()
     yield* this.#repair()
     yield* this.#relieve()
+    yield* this.#cool()
     // While anything is to be repaired the network belongs to it.
     if (this.#sheet.repairs === 0) yield* this.#improve()
     const { moves, blocked, blockedCount, deferred } = this.#sheet
@@ -259,6 +261,24 @@ class Planning {
     }
   }
 
+  /** Overloaded stores give leases away, and exhausted ones replicas. */
+  *#cool(): Sliced<void> {
+    const levels = this.#snapshot.table.storeOverload
+    for (const store of hotStores(levels).slice(0, sourcesTogether * maximumBatches)) {
+      if (!isUp(this.#snapshot, store)) continue
+      const cooling = new Cooling(this.#probe())
+      if ((this.#totals.leaders[store] as number) > 0 && cooling.mayShedLease(store)) {
+        const draft = yield* this.#open(yield* this.#leasesOf(store))
+        yield* new Cooling(draft).shedLeases(store)
+        this.#close(draft)
+      }
+      if ((levels[store] as number) < overloadLevel.exhausted) continue
+      const draft = yield* this.#open(yield* this.#rangesOf([store], []))
+      yield* new Cooling(draft).shedReplicas(store)
+      this.#close(draft)
+    }
+  }
+
   *#improve(): Sliced<void> {
     for (let g = 0; g < this.#policy.goals.length; g++) {
       const probe = this.#probe()
@@ -288,12 +308,13 @@ class Planning {
     const pressure = (node: number): number => pressures[node] as number
     const nodes = nodesOf(probe).filter((node) => probe.columns.eligible[node] === 1)
     nodes.sort((a, b) => pressure(b) - pressure(a) || a - b)
-    const emptiest = nodes[nodes.length - 1]
+    const takers = nodes.filter((node) => !probe.columns.isHot(node))
+    const emptiest = takers[takers.length - 1]
     if (emptiest === undefined) return
     const sources = nodes.filter(
       (node) => node !== emptiest && probe.targets.isWorthwhile(goal, node, emptiest),
     )
-    const cold = nodes.slice(-coldTogether).reverse()
+    const cold = takers.slice(-coldTogether).reverse()
     for (let batch = 0; batch < maximumBatches; batch++) {
       const some = sources.slice(batch * sourcesTogether, (batch + 1) * sourcesTogether)
       const { moves } = this.#sheet
@@ -332,6 +353,15 @@ class Planning {
     return Float64Array.from(chosen).sort()
   }
 
+  /** Ranges whose leases a store holds: the heaviest and a sample. Ascending. */
+  *#leasesOf(store: number): Sliced<Float64Array> {
+    const weights = yield* this.#weigh(store, true)
+    const isOpen = (rangeId: RangeId): boolean => !this.#sheet.planned.has(rangeId)
+    const chosen = new Set<RangeId>(yield* weights.heaviest(maximumExamined, isOpen))
+    for (const rangeId of yield* weights.drawn(maximumExamined, isOpen)) chosen.add(rangeId)
+    return Float64Array.from(chosen).sort()
+  }
+
   /** A sample of the ranges of a store that are free and not planned: what weighing all of them and drawing comes to. */
   *#sampled(store: number): Sliced<readonly RangeId[]> {
     const all = yield* RangeWeights.drawing(this.#candidatesOn(store), this.#setting.seed)
@@ -353,8 +383,8 @@ class Planning {
     return this.#index.candidatesOn(node.descriptor.nodeId)
   }
 
-  /** The ranges of a store that are free, and how much each matters there. */
-  *#weigh(store: number): Sliced<RangeWeights> {
+  /** The ranges of a store that are free, or those of them that it leads, and how much each matters there. */
+  *#weigh(store: number, ledOnly = false): Sliced<RangeWeights> {
     const snapshot = this.#snapshot
     const width = snapshot.resources.length
     const reader = snapshot.reader()
@@ -367,6 +397,7 @@ class Planning {
       const replica = replicaOn(reader, store)
       if (replica < 0) continue
       const leads = (reader.status(replica) & replicaBits.lease) !== 0
+      if (ledOnly && !leads) continue
       let weight = 0
       for (let r = 0; r < width; r++) {
         const used = this.#index.usage[store * width + r] as number
@@ -392,6 +423,12 @@ class Planning {
     const counts = [...kinds].map(([kind, count]) => `${count} × ${kind}`).join(', ')
     lines.push(moves.length === 0 ? 'nothing to move' : `${moves.length} moves: ${counts}`)
     const underWay = this.#snapshot.moves.length
+    const hot = this.#snapshot.stores.filter(
+      ({ overload }) => overload !== undefined && overload !== 'strained',
+    )
+    if (this.#snapshot.table.everythingHot)
+      lines.push('most stores are overloaded: nothing is done about it, since that comes of the load')
+    else if (hot.length > 0) lines.push(`${hot.length} stores are overloaded or were lately`)
     if (underWay > 0) lines.push(`${underWay} moves are under way`)
     if (deferred > 0) lines.push(`${deferred} more are needed and wait for room`)
     if (repairs > 0) lines.push('nothing is balanced while there is something to repair')

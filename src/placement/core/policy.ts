@@ -43,6 +43,10 @@ export interface PlacementLimits {
   readonly outgoingPerNode: number
   /** Transfers of leases in the cluster. */
   readonly leaseTransfers: number
+  /** Of those, transfers away from one overloaded store; half of them, rounded up, to one other. */
+  readonly shedLeasesPerStore: number
+  /** Of the moves of replicas, those away from one exhausted store for that reason. */
+  readonly shedReplicasPerStore: number
 }
 
 /** Three voters, no node filled above its capacity of bytes, and replicas and leases in equal shares. */
@@ -59,6 +63,8 @@ export const defaultPlacementLimits: PlacementLimits = Object.freeze({
   incomingPerNode: 4,
   outgoingPerNode: 8,
   leaseTransfers: 8,
+  shedLeasesPerStore: 4,
+  shedReplicasPerStore: 2,
 })
 
 /** What the rules of a book come to: made once, so that a policy can be checked again without having them twice. */
@@ -120,5 +126,7 @@ export function placementLimits(limits: Partial<PlacementLimits> = {}): Placemen
     incomingPerNode: integerOption({ min: 1, fallback: fallback.incomingPerNode }),
     outgoingPerNode: integerOption({ min: 1, fallback: fallback.outgoingPerNode }),
     leaseTransfers: integerOption({ min: 0, fallback: fallback.leaseTransfers }),
+    shedLeasesPerStore: integerOption({ min: 0, fallback: fallback.shedLeasesPerStore }),
+    shedReplicasPerStore: integerOption({ min: 0, fallback: fallback.shedReplicasPerStore }),
   })
 }

@@ -62,7 +62,7 @@ export class Repairs {
     // One that has everything already votes long before a copy could.
     if (urgent && this.promote(range, need, leaving, why)) return
     if (!votes && leaving < 0) columns.status[slot] = replicaBits.up
-    const choice = draft.targets.choose(slot, urgent)
+    const choice = draft.targets.choose(slot, urgent, 'any')
     if (choice.type === 'found' && draft.hasRoom(from, choice.node)) {
       return draft.commit(range, needPriority[need], why, choice.node, leaving, -1)
     }
@@ -164,7 +164,7 @@ export class Repairs {
     return this.extraReplica(range, replicaBits.voter)
   }
 
-  /** The replica of a kind that is missed least; of equals what the goals miss least, and then the youngest. */
+  /** The replica of a kind that is missed least; of equals what the goals miss least, then one on an overloaded node, the youngest. */
   extraReplica(range: number, kind: number): number {
     const { columns, goals } = this.draft
     const end = columns.spareSlot(range)
@@ -181,10 +181,19 @@ export class Repairs {
         .find((each) => Math.abs(each) > epsilon)
       const difference =
         this.worth(slot) - this.worth(best) ||
-        (byGoals ?? (columns.replicaIds[best] as number) - (columns.replicaIds[slot] as number))
+        (byGoals ??
+          (this.heat(best) - this.heat(slot) ||
+            (columns.replicaIds[best] as number) - (columns.replicaIds[slot] as number)))
       if (difference < 0) best = slot
     }
     return best
+  }
+
+  /** @internal */
+  heat(slot: number): number {
+    const { assignment, columns } = this.draft
+    const node = assignment.place[slot] as number
+    return node >= 0 && columns.isHot(node) ? 1 : 0
   }
 
   /**
@@ -205,7 +214,7 @@ export class Repairs {
   moveLeaseOff(range: number): void {
     const { survey, columns, traffic, limits } = this.draft
     const from = survey.leaseholder
-    const to = this.draft.bestLeaseTarget(range, from)
+    const to = this.draft.bestLeaseTarget(range, from, 'any')
     if (to < 0) {
       if (survey.leavingVoter < 0) return
       return this.bring(

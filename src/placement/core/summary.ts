@@ -3,7 +3,7 @@ import { finish, type Sliced } from '../../core/sliced.ts'
 import type { NodeId } from '../../model/ids.ts'
 import type { Locality } from '../../model/locality.ts'
 import { type PlacementPolicy, placementPolicy } from './policy.ts'
-import { nodeBits, type PlacementSnapshot, replicaBits } from './snapshot.ts'
+import { nodeBits, type PlacementSnapshot, replicaBits, type StoreOverload } from './snapshot.ts'
 import { wantedNonVoters, wantedVoters } from './working-set.ts'
 
 /** In what condition a store is, as far as placement goes. */
@@ -19,6 +19,8 @@ export interface StoreSummary {
   readonly locality: Locality
   /** In what condition it is. */
   readonly condition: StoreCondition
+  /** How hard-pressed it is said to be, if it is. */
+  readonly overload: StoreOverload | undefined
   /** Replicas on it, those that are lost left out. */
   readonly replicas: number
   /** Leases on it. */
@@ -95,11 +97,12 @@ export function* summarizing(snapshot: PlacementSnapshot, policy: PlacementPolic
     if (live * 2 <= voters) withoutQuorum++
   }
   return {
-    stores: stores.map(({ node, capacity }, store) => ({
+    stores: stores.map(({ node, capacity, overload }, store) => ({
       name: table.nameOf(store),
       nodeId: node.descriptor.nodeId,
       locality: node.descriptor.locality,
       condition: conditionOf(table.storeStatus[store] as number),
+      overload,
       replicas: replicas[store] as number,
       leases: leases[store] as number,
       used: Object.fromEntries(resources.map((name, r) => [name, used[r]?.[store] as number])),

@@ -22,6 +22,12 @@ export type TargetChoice =
   | { readonly type: 'busy'; readonly node: number }
   | { readonly type: 'none' }
 
+/** Which nodes may be taken: `any`, overloaded ones where no other will do; `fair`, none that is overloaded. */
+export type TargetReach = 'any' | 'fair'
+
+/** Overloaded nodes that are named among those that were not taken. */
+const namedHot = 2
+
 /** Differences that are smaller are those of rounding. */
 export const epsilon = 1e-9
 
@@ -60,13 +66,19 @@ export class Targets {
 
   /**
    * The best node for the replica of a slot. Of an urgent one, a worse node now is better than the best one later. Of a
-   * large cluster it looks at the emptiest nodes of each kind, and at all of them only when none of those will do.
+   * large cluster it looks at the emptiest nodes of each kind, and at all of them only when none of those will do; and last of
+   * all at those that are overloaded.
+   *
+   * @param suits asked of each node that could be taken, where not all of them will do
    */
-  choose(slot: number, urgent: boolean): TargetChoice {
+  choose(slot: number, urgent: boolean, reach: TargetReach, suits?: (node: number) => boolean): TargetChoice {
     const broken = this.rules.filter((rule) => rule.evicts(slot) !== undefined)
-    const few = this.chooseAmong(slot, urgent, this.candidates.few(), broken)
-    if (few.type === 'found' || !this.candidates.partial) return few
-    return this.chooseAmong(slot, urgent, this.candidates.all(), broken)
+    let choice = this.chooseAmong(slot, urgent, this.candidates.few(), broken, suits)
+    if (choice.type !== 'found' && this.candidates.partial) {
+      choice = this.chooseAmong(slot, urgent, this.candidates.all(), broken, suits)
+    }
+    if (choice.type !== 'none' || reach !== 'any' || this.candidates.hot().length === 0) return choice
+    return this.chooseAmong(slot, urgent, this.candidates.hot(), broken, suits)
   }
 
   /** @internal */
@@ -75,6 +87,7 @@ export class Targets {
     urgent: boolean,
     nodes: ArrayLike<number>,
     broken: readonly BoundRule[],
+    suits?: (node: number) => boolean,
   ): TargetChoice {
     let best = nowhere
     let bestFree = nowhere
@@ -82,6 +95,7 @@ export class Targets {
     for (let i = 0; i < nodes.length; i++) {
       const node = nodes[i] as number
       if (!this.isAllowed(slot, node) || !this.mends(slot, node, broken)) continue
+      if (suits?.(node) === false) continue
       const busy = this.isBusy(node)
       if (best === nowhere || this.compare(slot, node, best) < 0) {
         best = node
@@ -231,9 +245,9 @@ export class Targets {
     const losers: Rejection[] = []
     const refused: Rejection[] = []
     const from = this.assignment.place[slot] as number
-    const nodes = this.candidates.few()
-    for (let i = 0; i < nodes.length && losers.length < limit; i++) {
-      const node = nodes[i] as number
+    const [nodes, hot] = [this.candidates.few(), this.candidates.hot().subarray(0, namedHot)]
+    for (let i = 0; i < hot.length + nodes.length && losers.length < limit; i++) {
+      const node = (i < hot.length ? hot[i] : nodes[i - hot.length]) as number
       if (node === chosen || node === from) continue
       const nodeId = this.columns.nodeIdOf(node)
       const why = this.whyNot(slot, node)
@@ -253,12 +267,19 @@ export class Targets {
 
   /** Why `node` is worse than the chosen one. */
   whyWorse(slot: number, node: number, chosen: number): string {
+    if (this.columns.isHot(node) && !this.columns.isHot(chosen)) return this.whyHot(node)
     for (const goal of this.goals) {
       const difference = goal.moveDelta(slot, node) - goal.moveDelta(slot, chosen)
       if (difference > epsilon) return `${goal.name}: ${goal.describe(slot, node)}`
       if (difference < -epsilon) break
     }
     return this.isBusy(node) ? 'it has enough moves under way' : 'as good; another was drawn'
+  }
+
+  /** Why an overloaded node is taken only where no other will do, in words. @internal */
+  whyHot(node: number): string {
+    const level = this.columns.snapshot.stores[node]?.overload
+    return level === 'recovering' ? 'it was overloaded lately' : `it is ${level}`
   }
 
   /** Why a node takes nothing, in words. */

@@ -7,6 +7,9 @@ export class Traffic {
   readonly incoming: Int32Array
   /** Moves that take one away from a node. */
   readonly outgoing: Int32Array
+  /** Leases that are on their way from a node, and to one. */
+  readonly leasesFrom: Int32Array
+  readonly leasesTo: Int32Array
   /** Moves of replicas in the cluster. */
   replicaMoves = 0
   /** Transfers of leases in the cluster. */
@@ -16,17 +19,27 @@ export class Traffic {
   constructor(snapshot: PlacementSnapshot) {
     this.incoming = new Int32Array(snapshot.stores.length)
     this.outgoing = new Int32Array(snapshot.stores.length)
+    this.leasesFrom = new Int32Array(snapshot.stores.length)
+    this.leasesTo = new Int32Array(snapshot.stores.length)
     const standing = new Standing()
     const reader = snapshot.reader()
     for (const move of snapshot.moves) {
       if (!reader.seek(move.rangeId)) continue
       if (move.kind === 'transferLease') {
-        this.leaseMoves++
+        const { homeLeader, leader, place } = standing.read(reader)
+        this.beginLease(placeOf(place, homeLeader), placeOf(place, leader))
         continue
       }
       const { from, to } = standing.read(reader)
       this.begin(from, to)
     }
+  }
+
+  /** A lease begins to move. */
+  beginLease(from: number, to: number): void {
+    this.leaseMoves++
+    if (from >= 0) this.leasesFrom[from] = (this.leasesFrom[from] as number) + 1
+    if (to >= 0) this.leasesTo[to] = (this.leasesTo[to] as number) + 1
   }
 
   /** A move begins: its two ends are busy. */
@@ -35,4 +48,9 @@ export class Traffic {
     if (from >= 0) this.outgoing[from] = (this.outgoing[from] as number) + 1
     if (to >= 0) this.incoming[to] = (this.incoming[to] as number) + 1
   }
+}
+
+/** The store of a position, if it is one. */
+function placeOf(place: Int32Array, position: number): number {
+  return position < 0 ? position : (place[position] as number)
 }

@@ -11,7 +11,14 @@ import type { RangeReader } from './model/snapshot.ts'
 import type { BlockedRange, PlanBounds, PlannedMove } from './plan.ts'
 import { Planner } from './planner.ts'
 import { type PlacementLimits, type PlacementPolicy, placementLimits, placementPolicy } from './policy.ts'
-import { bringsNonVoter, nodeBits, type PlacementSnapshot, replicaBits } from './snapshot.ts'
+import {
+  bringsNonVoter,
+  nodeBits,
+  overloadLevel,
+  type PlacementSnapshot,
+  replicaBits,
+  type StoreOverload,
+} from './snapshot.ts'
 import { type ClusterSummary, fullest, rangesTogether, summarizing } from './summary.ts'
 
 /** Something that has not happened. All of it happens at once. */
@@ -29,6 +36,8 @@ export interface WhatIfChange {
   }
   /** Nodes that are to be emptied. */
   readonly drainNodes?: readonly NodeId[]
+  /** Stores that become so hard-pressed and stay it: by node, or as `node/store` where a node has several. */
+  readonly overloadStores?: Readonly<Record<string, StoreOverload>>
   /** Factors by which loads grow, by resource. */
   readonly growLoad?: Readonly<Record<string, number>>
   /** Another policy: rules, goals, replication factor. What it does not name stays. */
@@ -84,6 +93,8 @@ export const whatIfLimits: PlacementLimits = Object.freeze({
   incomingPerNode: 10_000,
   outgoingPerNode: 10_000,
   leaseTransfers: 100_000,
+  shedLeasesPerStore: 10_000,
+  shedReplicasPerStore: 10_000,
 })
 
 const maximumMoves = 1000
@@ -117,7 +128,7 @@ export function* imagining(
     seed: integerOption({ min: 0, fallback: 0 }),
     maximumRounds: integerOption({ min: 1, max: 1_000_000, fallback: 1000 }),
   })
-  const known = ['addNodes', 'loseNodes', 'loseDomain', 'drainNodes', 'growLoad', 'policy']
+  const known = ['addNodes', 'loseNodes', 'loseDomain', 'drainNodes', 'overloadStores', 'growLoad', 'policy']
   checkMembers(change, 'a change', known)
   const planner = new Planner({ ...policy, ...change.policy })
   const [current, wanted] = [placementPolicy(policy), planner.policy]
@@ -236,8 +247,9 @@ function rangeOf(reader: RangeReader): PlacementRange {
 }
 
 function* applyChange(fleet: Fleet, snapshot: PlacementSnapshot, change: WhatIfChange): Sliced<void> {
+  const changed = new Map<NodeId, PlacementNode>()
   const nodeOf = (nodeId: NodeId): PlacementNode => {
-    const node = snapshot.nodes[snapshot.nodeIndex.get(nodeId) ?? -1]
+    const node = changed.get(nodeId) ?? snapshot.nodes[snapshot.nodeIndex.get(nodeId) ?? -1]
     if (node !== undefined) return node
     throw new KeelsonError('NOT_FOUND', `the snapshot has no node ${showValue(nodeId)}`)
   }
@@ -250,8 +262,16 @@ function* applyChange(fleet: Fleet, snapshot: PlacementSnapshot, change: WhatIfC
     }
     fleet.setNode(node)
   }
+  const set = (node: PlacementNode): void => {
+    changed.set(node.descriptor.nodeId, node)
+    fleet.setNode(node)
+  }
   for (const nodeId of checkArray(change.drainNodes ?? [], 'the nodes to empty')) {
-    fleet.setNode({ ...nodeOf(nodeId), state: 'draining', forMs: 1 })
+    set({ ...nodeOf(nodeId), state: 'draining', forMs: 1 })
+  }
+  for (const [name, level] of Object.entries(change.overloadStores ?? {})) {
+    const [nodeId = '', ...rest] = name.split('/')
+    set(withOverload(nodeOf(nodeId), rest.join('/'), level))
   }
   const lost = checkArray(change.loseNodes ?? [], 'the nodes that are lost').map(nodeOf)
   if (change.loseDomain !== undefined) {
@@ -263,9 +283,26 @@ function* applyChange(fleet: Fleet, snapshot: PlacementSnapshot, change: WhatIfC
       throw new KeelsonError('NOT_FOUND', `no node is in ${showValue(tier)} ${showValue(value)}`)
     lost.push(...there)
   }
-  for (const node of lost) fleet.setNode({ ...node, liveness: 'dead', forMs: 1 })
+  for (const { descriptor } of lost) set({ ...nodeOf(descriptor.nodeId), liveness: 'dead', forMs: 1 })
   if (change.growLoad !== undefined) yield* growLoads(fleet, snapshot, change.growLoad)
   yield* electLeaders(fleet)
+}
+
+/** A node of which a store, or with an empty store id all of it, is so hard-pressed. */
+function withOverload(node: PlacementNode, storeId: string, level: StoreOverload): PlacementNode {
+  const { nodeId } = node.descriptor
+  if (!Object.hasOwn(overloadLevel, level)) {
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      `overloadStores takes ${Object.keys(overloadLevel).join(', ')}, not ${showValue(level)}`,
+    )
+  }
+  if (storeId === '') return { ...node, overload: level }
+  const stores = (node.stores ?? []).map((store) =>
+    store.storeId === storeId ? { ...store, overload: level } : store,
+  )
+  if (stores.some((store) => store.storeId === storeId)) return { ...node, stores }
+  throw new KeelsonError('NOT_FOUND', `node ${nodeId} has no store ${showValue(storeId)}`)
 }
 
 function* growLoads(

@@ -8,7 +8,7 @@ import {
   type PlacementColumns,
 } from './assignment.ts'
 import type { RuleBook, RuleClass } from './policy/rule-book.ts'
-import { nodeBits, type PlacementSnapshot, type RangeReader, replicaBits } from './snapshot.ts'
+import { nodeBits, overloadLevel, type PlacementSnapshot, type RangeReader, replicaBits } from './snapshot.ts'
 import { maximumReplicas, Standing } from './standing.ts'
 
 const noSlots = new Int32Array(0)
@@ -42,6 +42,9 @@ export class WorkingSet implements PlacementColumns {
   status: Uint8Array = noBits
   fixed: Uint8Array = noBits
   readonly eligible: Uint8Array
+  readonly aside: Uint8Array
+  /** How hard-pressed each store is, by the order of `StoreOverload` from 1, as far as anything is done about it. */
+  readonly overload: Uint8Array
   readonly sharing: Uint8Array
   readonly tableOf: Int32Array
   readonly ruleClass: Int32Array | undefined
@@ -102,6 +105,8 @@ export class WorkingSet implements PlacementColumns {
     this.resources = resources
     this.capacity = capacityOf(snapshot)
     this.eligible = table.storeStatus.map((status) => ((status & nodeBits.eligible) === 0 ? 0 : 1))
+    this.overload = table.storeOverload
+    this.aside = table.storeOverload.map((level) => (level >= overloadLevel.recovering ? 1 : 0))
     const leavers = nodeBits.gone | nodeBits.leaving
     this.sharing = table.storeStatus.map((status) => ((status & leavers) === 0 ? 1 : 0))
     this.hostOf = table.nodeOf
@@ -182,6 +187,11 @@ export class WorkingSet implements PlacementColumns {
       if ((at >= 0 && this.hostOf[at] === host) || (to >= 0 && this.hostOf[to] === host)) return true
     }
     return false
+  }
+
+  /** Whether a node is overloaded, or was lately: it gets only what no other can take. */
+  isHot(node: number): boolean {
+    return this.aside[node] === 1
   }
 
   domains(tier: string): Domains {

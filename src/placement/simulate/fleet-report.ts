@@ -51,6 +51,10 @@ export interface FleetReport {
   readonly copiedBytes: number
   /** Copies back to a node that the range had left within an hour. */
   readonly undoneMoves: number
+  /** Leases handed back to a node that had led the range within an hour. */
+  readonly undoneLeases: number
+  /** Minutes for which nodes were overloaded, summed up. */
+  readonly overloadedNodeMinutes: number
   /** Under-replicated ranges over time. */
   readonly underReplicatedRangeMinutes: number
   /** Ranges without a quorum over time. */
@@ -90,6 +94,16 @@ export type FleetEvent =
       readonly wiped?: boolean
     }
   | {
+      /** The disks of nodes do only a part of what they should: their nodes report how much of that is in use. */
+      readonly type: 'slowDisk'
+      /** When. */
+      readonly atMs: number
+      /** Which ones. */
+      readonly nodes: readonly NodeId[]
+      /** What part of the node's capacity for the load its disk does; 1 when it is mended. */
+      readonly share: number
+    }
+  | {
       /** Nodes are to be emptied. */
       readonly type: 'drain'
       /** When. */
@@ -107,6 +121,8 @@ export function describeEvent(event: FleetEvent): string {
       return `${which} stopped`
     case 'revive':
       return `${which} came back${event.wiped === true ? ' with empty disks' : ''}`
+    case 'slowDisk':
+      return event.share < 1 ? `${which} with slow disks` : `${which} with mended disks`
     case 'drain':
       return `${which} to be emptied`
   }

@@ -11,10 +11,11 @@ import {
 import { SeededRandom } from '../../core/random.ts'
 import type { NodeId } from '../../model/ids.ts'
 import { Fleet } from '../core/model/fleet.ts'
+import type { OverloadTuning } from '../core/overload.ts'
 import type { Plan, PlannedMove } from '../core/plan.ts'
 import { Planner } from '../core/planner.ts'
 import type { PlacementLimits, PlacementPolicy } from '../core/policy.ts'
-import { bringsNonVoter, type MoveKind } from '../core/snapshot.ts'
+import { bringsNonVoter, type MoveKind, type PlacementNode } from '../core/snapshot.ts'
 import {
   type DisturbanceReport,
   describeEvent,
@@ -22,6 +23,7 @@ import {
   type FleetReport,
   type FleetSample,
 } from './fleet-report.ts'
+import { SimulatedOverload } from './overload.ts'
 import { LoadGenerator, type SkewedLoad } from './skewed-load.ts'
 import { type Transfer, Transfers } from './transfers.ts'
 import { FleetWorld, type NodeTruth, type SimulatedNode, type SimulatedRange } from './world.ts'
@@ -42,6 +44,8 @@ export interface FleetSimulationOptions {
   readonly policy?: Partial<PlacementPolicy>
   /** Where the limits differ from the default. */
   readonly limits?: Partial<PlacementLimits>
+  /** When a node is overloaded, where it differs from the default. */
+  readonly overload?: Partial<OverloadTuning>
   /** How often is planned. Default: 10 s. */
   readonly planEveryMs?: number
   /** From a node's end until it is taken for dead. Default: 10 s. */
@@ -75,6 +79,7 @@ export class FleetSimulation {
   readonly #fleet: Fleet
   readonly #planner: Pick<Planner, 'plan'>
   readonly #transfers: Transfers
+  readonly #overload: SimulatedOverload
   readonly #load: LoadGenerator | undefined
   readonly #resource: string | undefined
   readonly #shiftEveryMs: number
@@ -83,6 +88,8 @@ export class FleetSimulation {
   readonly #held = new Map<number, number>()
   /** Where ranges have lately been, in the order in which that will be long ago. */
   readonly #left = new Map<number, { readonly node: number; readonly atMs: number }[]>()
+  /** By whom ranges that are led by somebody else have been led lately. */
+  readonly #ledBy = new Map<number, readonly { readonly node: number; readonly atMs: number }[]>()
   readonly #moves: Record<MoveKind, number> = {
     add: 0,
     replace: 0,
@@ -103,6 +110,7 @@ export class FleetSimulation {
   /** Moves that were begun so far. */
   #begun = 0
   #undone = 0
+  #undoneLeases = 0
   #underMs = 0
   #unavailableMs = 0
   #lackNonVotersMs = 0
@@ -127,6 +135,7 @@ export class FleetSimulation {
       planner: optional(objectOption<Pick<Planner, 'plan'>>(['plan'])),
       policy: objectOption<Partial<PlacementPolicy>>([], {}),
       limits: objectOption<Partial<PlacementLimits>>([], {}),
+      overload: objectOption<Partial<OverloadTuning>>([], {}),
       planEveryMs: integerOption({ min: 1, fallback: 10_000 }),
       detectionMs: integerOption({ min: 0, fallback: 10_000 }),
       deadAfterMs: integerOption({ min: 0, fallback: 300_000 }),
@@ -143,6 +152,13 @@ export class FleetSimulation {
         `FleetSimulation: no node is called '${strange}'; name it in 'nodes'`,
       )
     }
+    const slow = events.find((event) => event.type === 'slowDisk')
+    if (slow?.type === 'slowDisk' && !(load !== undefined && slow.share > 0)) {
+      throw new KeelsonError(
+        'INVALID_OPTION',
+        'FleetSimulation: a slow disk does a share of a load that is above 0; give both',
+      )
+    }
     this.#options = rest
     const production = new Planner(options.policy)
     this.#planner = planner ?? production
@@ -154,6 +170,15 @@ export class FleetSimulation {
     this.#fleet = new Fleet({ deadAfterMs: options.deadAfterMs })
     this.#transfers = new Transfers(this.#world)
     this.#resource = load === undefined ? undefined : (load.resource ?? 'cpu')
+    this.#overload = new SimulatedOverload({
+      world: this.#world,
+      resource: this.#resource,
+      tuning: options.overload,
+      limits: options.limits,
+      incomingBytes: (node) => this.#transfers.incomingBytes(node),
+      isBusy: (range) => this.#transfers.has(range) || this.#held.has(range),
+      leadersBound: rules !== undefined,
+    })
     this.#shiftEveryMs = load?.shiftEveryMs ?? 3_600_000
     this.#nextShiftMs = this.#shiftEveryMs
     this.#load =
@@ -185,6 +210,7 @@ export class FleetSimulation {
       limits: this.#options.limits,
     })
     this.#plan = plan
+    this.#violations.push(...this.#overload.judge(plan.moves, this.#nowMs))
     this.begin(plan.moves)
     this.#judgeConvergence(plan)
     this.#sample()
@@ -227,6 +253,8 @@ export class FleetSimulation {
       failedMoves: this.#failed,
       copiedBytes: this.#transfers.copiedBytes,
       undoneMoves: this.#undone,
+      undoneLeases: this.#undoneLeases,
+      overloadedNodeMinutes: (this.#overload.overloadedNodeRounds * this.#options.planEveryMs) / 60_000,
       underReplicatedRangeMinutes: this.#underMs / 60_000,
       unavailableRangeMinutes: this.#unavailableMs / 60_000,
       lackingNonVotersRangeMinutes: this.#lackNonVotersMs / 60_000,
@@ -259,15 +287,17 @@ export class FleetSimulation {
   }
 
   #tellNodes(): void {
+    this.#overload.report(this.#nowMs)
     for (const truth of this.#world.nodes) {
       const down = truth.downSinceMs === undefined ? -1 : this.#nowMs - truth.downSinceMs
       const dead = down >= this.#options.detectionMs
-      this.#fleet.setNode({
+      const node: PlacementNode = {
         descriptor: { ...truth.descriptor, incarnation: truth.incarnation },
         state: truth.state,
         liveness: dead ? 'dead' : 'live',
         forMs: dead ? down - this.#options.detectionMs : this.#nowMs,
-      })
+      }
+      this.#fleet.setNode(this.#overload.over(node))
     }
   }
 
@@ -292,7 +322,8 @@ export class FleetSimulation {
     if (event.type === 'kill') this.#world.setNodes(nodes, { downSinceMs: this.#nowMs })
     else if (event.type === 'revive') {
       this.#world.setNodes(nodes, { downSinceMs: undefined, wiped: event.wiped ?? false })
-    } else for (const node of nodes) (this.#world.nodes[node] as NodeTruth).state = 'draining'
+    } else if (event.type === 'slowDisk') this.#overload.setDisks(nodes, event.share)
+    else for (const node of nodes) (this.#world.nodes[node] as NodeTruth).state = 'draining'
     for (const range of concerned) this.#tell(range)
     this.#close(undefined)
     this.#open = {
@@ -308,6 +339,7 @@ export class FleetSimulation {
   /** What any plan has to copy after an event: what its nodes had, or what the others hold above their share. */
   #bytesToMove(event: FleetEvent, concerned: readonly number[]): number {
     const world = this.#world
+    if (event.type === 'slowDisk') return 0
     if (event.type !== 'revive' || event.wiped === true) {
       let lost = 0
       for (const range of concerned) {
@@ -344,7 +376,7 @@ export class FleetSimulation {
   #finish(move: PlannedMove, range: number): void {
     const world = this.#world
     if (move.add?.replicaId !== undefined) world.promote(range, move.add.replicaId)
-    if (move.leaseTo !== undefined) world.lead(range, move.leaseTo.replicaId)
+    if (move.leaseTo !== undefined) this.#handOn(range, move.leaseTo)
     if (move.remove !== undefined) {
       world.removeReplica(range, move.remove.replicaId)
       const left = (this.#left.get(range) ?? []).filter(({ atMs }) => this.#nowMs - atMs < undoneWithinMs)
@@ -360,6 +392,17 @@ export class FleetSimulation {
     this.#held.set(range, this.#nowMs + this.#options.dampingMs)
     this.#fleet.setHold(world.idOf(range), 'improvements')
     this.#tell(range)
+  }
+
+  #handOn(range: number, to: NonNullable<PlannedMove['leaseTo']>): void {
+    const from = this.#world.leaderNode(range)
+    this.#world.lead(range, to.replicaId)
+    const heir = this.#world.nodeOf(to.nodeId)
+    const since = this.#nowMs - undoneWithinMs
+    const ledBy = (this.#ledBy.get(range) ?? []).filter(({ atMs }) => atMs > since)
+    if (ledBy.some(({ node }) => node === heir)) this.#undoneLeases++
+    if (from >= 0) ledBy.push({ node: from, atMs: this.#nowMs })
+    this.#ledBy.set(range, ledBy)
   }
 
   /** Forgets where ranges were long ago. */

@@ -35,6 +35,15 @@ export class Transfers {
     return this.#byRange.has(range)
   }
 
+  /** Bytes of copies on their way to a node. O(copies). */
+  incomingBytes(node: number): number {
+    let sum = 0
+    for (const { to, range } of this.#byRange.values()) {
+      if (to === node) sum += this.#world.bytes[range] as number
+    }
+    return sum
+  }
+
   /** Begins a copy. Returns whether there is anything that it can be made from. */
   begin(move: PlannedMove, range: number, to: number): boolean {
     const from = this.#quietest(this.#world.sources(range))

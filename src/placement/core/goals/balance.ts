@@ -72,6 +72,9 @@ class BoundBalance extends BoundNodeGoal implements BoundGoal {
   readonly #assignment: Assignment
   readonly #amount: (node: number) => number
   readonly #share: Float64Array
+  /** Nodes that are compared with nobody. */
+  readonly #aside: Uint8Array
+  /** Shares of all others. */
   readonly #shares: number
   readonly #tolerance: number
   readonly #weighs: boolean
@@ -108,7 +111,8 @@ class BoundBalance extends BoundNodeGoal implements BoundGoal {
     })
     this.#assignment = assignment
     this.#share = share
-    this.#shares = share.reduce((sum, each) => sum + each, 0)
+    this.#aside = columns.aside ?? new Uint8Array(share.length)
+    this.#shares = share.reduce((sum, each, node) => sum + (this.#aside[node] === 1 ? 0 : each), 0)
     this.#tolerance = tolerance
     this.#weighs = resource !== undefined
     this.#amount = (node) => {
@@ -119,18 +123,23 @@ class BoundBalance extends BoundNodeGoal implements BoundGoal {
     }
   }
 
-  /** What there is by share, wherever it is: what nodes that go hold will come to the others. */
+  /**
+   * What there is by share: what nodes that go hold will come to the others; what is on those that are set aside stays there,
+   * and is nothing that anybody else is to have too much or too little of.
+   */
   #mean(): number {
     if (this.#shares === 0) return 0
     if (this.#sum === undefined) {
       this.#sum = 0
-      for (let node = 0; node < this.#share.length; node++) this.#sum += this.#amount(node)
+      for (let node = 0; node < this.#share.length; node++) {
+        if (this.#aside[node] !== 1) this.#sum += this.#amount(node)
+      }
     }
     return this.#sum / this.#shares
   }
 
   moved(_slot: number, from: number, to: number): void {
-    if (from < 0 || to < 0) this.#sum = undefined
+    if (from < 0 || to < 0 || this.#aside[from] === 1 || this.#aside[to] === 1) this.#sum = undefined
   }
 
   /** Either slot may be nowhere. */
@@ -158,8 +167,12 @@ class BoundBalance extends BoundNodeGoal implements BoundGoal {
 
   /** Equal amounts by share (Cauchy–Schwarz). */
   override lowerBound(): number {
-    const mean = this.#mean()
-    return mean * mean * this.#shares
+    let [sum, shares] = [0, 0]
+    for (const [node, of] of this.#share.entries()) {
+      sum += this.#amount(node)
+      shares += of
+    }
+    return shares === 0 ? 0 : (sum * sum) / shares
   }
 
   /** What is above the shares of the nodes, rounded up, has to leave: one at a time where replicas or leases are shared. */
@@ -168,7 +181,7 @@ class BoundBalance extends BoundNodeGoal implements BoundGoal {
     const mean = this.#mean()
     let moves = 0
     for (const [node, of] of this.#share.entries()) {
-      if (of > 0) moves += Math.max(0, this.#amount(node) - Math.ceil(mean * of))
+      if (of > 0 && this.#aside[node] !== 1) moves += Math.max(0, this.#amount(node) - Math.ceil(mean * of))
     }
     return moves
   }

@@ -7,6 +7,33 @@ import type {
 } from '../../../model/descriptors.ts'
 import type { NodeId, RangeId, ReplicaId, TableId } from '../../../model/ids.ts'
 
+/**
+ * How hard-pressed a store is, from what takes care to what is emptied:
+ *
+ * - `strained`: near to overload. Nothing that leaves an overloaded store comes here; otherwise it is as any other.
+ * - `recovering`: it was overloaded lately. It gets no replica and no lease while a store that is not overloaded will do.
+ * - `overloaded`: the same, and leases leave it.
+ * - `exhausted`: the same, and replicas leave it, too.
+ */
+export type StoreOverload = 'strained' | 'recovering' | 'overloaded' | 'exhausted'
+
+/** By their numbers in a table of stores; 0 for a store that has nothing to complain of. @internal */
+export const overloadLevels: readonly (StoreOverload | undefined)[] = Object.freeze([
+  undefined,
+  'strained',
+  'recovering',
+  'overloaded',
+  'exhausted',
+])
+
+/** Levels as numbers. @internal */
+export const overloadLevel: Readonly<Record<StoreOverload, number>> = Object.freeze({
+  strained: 1,
+  recovering: 2,
+  overloaded: 3,
+  exhausted: 4,
+})
+
 /** One disk of a node that has several: the unit that holds replicas. */
 export interface PlacementStore {
   /** Its name within the node. */
@@ -17,6 +44,8 @@ export interface PlacementStore {
   readonly labels?: Readonly<Record<string, string>>
   /** `draining`: it is to be emptied. `failed`: what it held is lost. Default: `active`. */
   readonly state?: 'active' | 'draining' | 'failed'
+  /** How hard-pressed it is. Default: as its node is. */
+  readonly overload?: StoreOverload
 }
 
 /** A node, as placement needs to know it. */
@@ -34,6 +63,8 @@ export interface PlacementNode {
    * long it is silent. Whoever sets it takes it away when the time that was granted is over. Default: false.
    */
   readonly maintenance?: boolean
+  /** How hard-pressed it is, as `OverloadMonitor` makes it out. Default: not at all. */
+  readonly overload?: StoreOverload
   /** Its disks, where it has several. No two replicas of a range are on one node, whatever its stores. Default: one. */
   readonly stores?: readonly PlacementStore[]
 }

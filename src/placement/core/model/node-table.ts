@@ -1,7 +1,15 @@
 import type { NodeId } from '../../../model/ids.ts'
 import { formatLocality, localityValue } from '../../../model/locality.ts'
 import type { Domains } from '../assignment.ts'
-import { nodeBits, type PlacementNode, type PlacementStore, replicaBits } from './cluster.ts'
+import {
+  nodeBits,
+  overloadLevel,
+  overloadLevels,
+  type PlacementNode,
+  type PlacementStore,
+  replicaBits,
+  type StoreOverload,
+} from './cluster.ts'
 import type { Life } from './lives.ts'
 
 /** A store as the planner counts it: one for each disk of each node. */
@@ -14,7 +22,12 @@ export interface StoreView {
   readonly capacity: Readonly<Record<string, number>>
   /** Labels of the node and of the store. */
   readonly labels: Readonly<Record<string, string>>
+  /** How hard-pressed it is said to be, if it is. */
+  readonly overload: StoreOverload | undefined
 }
+
+/** Of the stores that may be given something, such a part at most may be overloaded for anything to be done about it. */
+const actedUponShare = 0.5
 
 /**
  * Nodes and stores at one moment, and what each life of a store comes to. Made anew when a node changes, which costs
@@ -31,6 +44,13 @@ export class NodeTable {
   readonly stores: readonly StoreView[]
   /** Bits of each store's state: those of its node, and its own. */
   readonly storeStatus: Uint8Array
+  /**
+   * How hard-pressed each store is, by the order of `StoreOverload` from 1. 0 for all where more than half of those that may be
+   * given replicas are overloaded, or were lately: what most of them share comes of the load, and moving it about helps nobody.
+   */
+  readonly storeOverload: Uint8Array
+  /** Whether it is for that reason that nothing is done about overload. */
+  readonly everythingHot: boolean
   /** The node of each store, as an index. */
   readonly nodeOf: Int32Array
   /** The first store of each node; one more entry ends the last one. */
@@ -68,6 +88,9 @@ export class NodeTable {
     this.firstStore[this.nodes.length] = stores.length
     this.stores = stores
     this.storeStatus = Uint8Array.from(storeStatus)
+    const overload = Uint8Array.from(stores, (store) => overloadLevels.indexOf(store.overload))
+    this.everythingHot = isEverythingHot(this.storeStatus, overload)
+    this.storeOverload = this.everythingHot ? overload.fill(0) : overload
     this.nodeOf = Int32Array.from(nodeOf)
     this.lives = lives.slice()
     this.lifeStore = Int32Array.from(lives, (life) => (life === undefined ? -1 : this.storeOf(life)))
@@ -153,7 +176,18 @@ function viewOf(node: PlacementNode, store: PlacementStore): StoreView {
     storeId: store.storeId,
     capacity: store.capacity === undefined ? capacity : { ...capacity, ...store.capacity },
     labels: store.labels === undefined ? labels : { ...labels, ...store.labels },
+    overload: store.overload ?? node.overload,
   }
+}
+
+function isEverythingHot(status: Uint8Array, overload: Uint8Array): boolean {
+  let [eligible, hot] = [0, 0]
+  for (let store = 0; store < status.length; store++) {
+    if (((status[store] as number) & nodeBits.eligible) === 0) continue
+    eligible++
+    if ((overload[store] as number) >= overloadLevel.recovering) hot++
+  }
+  return hot > eligible * actedUponShare
 }
 
 function namesOf(labels: Readonly<Record<string, string>>): string {

@@ -3,6 +3,11 @@ import type { PlacementNode, PlacementStore } from './cluster.ts'
 
 /** Whether two views of a node are the same but for the time that passes. @internal */
 export function sameNode(a: PlacementNode, b: PlacementNode): boolean {
+  return a.overload === b.overload && sameOverload(a.stores, b.stores) && sameButOverload(a, b)
+}
+
+/** The same, however hard-pressed they are: no range needs anything else for that. @internal */
+export function sameButOverload(a: PlacementNode, b: PlacementNode): boolean {
   return (
     a.state === b.state &&
     a.liveness === b.liveness &&
@@ -10,6 +15,10 @@ export function sameNode(a: PlacementNode, b: PlacementNode): boolean {
     sameDescriptor(a.descriptor, b.descriptor) &&
     sameStores(a.stores, b.stores)
   )
+}
+
+function sameOverload(a: readonly PlacementStore[] = [], b: readonly PlacementStore[] = []): boolean {
+  return a === b || a.every((store, i) => store.overload === b[i]?.overload)
 }
 
 function sameDescriptor(a: PlacementNode['descriptor'], b: PlacementNode['descriptor']): boolean {
