@@ -14,7 +14,7 @@
 import { utf8 } from 'keelson/core'
 import { record, replay } from './apply/replay.ts'
 import { median } from './raft/load.ts'
-import { commandLine, wholeNumber, word } from './support/command-line.ts'
+import { commandLine, list, wholeNumber } from './support/command-line.ts'
 
 const kinds = ['overwrite', 'ordered', 'random', 'watched', 'compacted'] as const
 type Kind = (typeof kinds)[number]
@@ -24,7 +24,7 @@ const values = commandLine({
   about:
     'What it costs to apply puts: log entries of a client, applied by a server that has nothing but the log.',
   flags: {
-    kinds: word(kinds.join(), 'KIND,…', 'what is put'),
+    kinds: list(kinds, kinds.join(), 'what is put'),
     puts: wholeNumber(400_000, 'in the log'),
     outstanding: wholeNumber(256, 'puts at a time while the log is made'),
     rounds: wholeNumber(5, 'of which the median is printed; one more comes before them'),
@@ -41,7 +41,7 @@ function keyOf(kind: Kind, put: number): Uint8Array {
 
 console.log('kind         µs/put   worst round')
 for (const kind of kinds) {
-  if (!values.kinds.split(',').includes(kind)) continue
+  if (!values.kinds.includes(kind)) continue
   const { puts, rounds, outstanding } = values
   const history = kind === 'compacted' ? 10_000 : 100_000
   const recording = await record((put) => keyOf(kind, put), puts, outstanding, history)

@@ -20,7 +20,7 @@ import {
   spread,
 } from 'keelson/placement'
 import { BaselinePlanner } from './fleet/baselines.ts'
-import { amount, commandLine, wholeNumber, word } from './support/command-line.ts'
+import { amount, choice, commandLine, wholeNumber, word } from './support/command-line.ts'
 
 const values = commandLine({
   call: 'npm run bench -- fleet',
@@ -30,7 +30,11 @@ const values = commandLine({
     nodes: wholeNumber(100, 'nodes in five zones', 10),
     ranges: wholeNumber(20_000, 'ranges of three replicas'),
     hours: amount(24, 'of virtual time'),
-    begin: word('anywhere', 'anywhere|even', 'where replicas are at first: even is over zones, by capacity'),
+    begin: choice(
+      ['anywhere', 'even'],
+      'anywhere',
+      'where replicas are at first: even is over zones, by capacity',
+    ),
     'node-at': amount(6, 'hour at which a node is lost'),
     'rack-at': amount(10, 'hour at which a rack is lost'),
     'zone-at': amount(14, 'hour at which a zone is lost'),
@@ -38,7 +42,7 @@ const values = commandLine({
     away: amount(3, 'hours until a lost node or rack is back, with empty disks'),
     'zone-away': amount(4, 'hours until the lost zone is back, with empty disks'),
     every: amount(10, 'seconds from plan to plan'),
-    planner: word('keelson', 'keelson|greedy|random', 'who plans'),
+    planner: choice(['keelson', 'greedy', 'random'], 'keelson', 'who plans'),
     json: word(undefined, 'FILE', 'for the figures'),
   },
 })
@@ -100,9 +104,7 @@ const limits = {
 const lostRack = nodesIn(nodes, 'rack', 'z1r2')
 const lostZone = nodesIn(nodes, 'zone', 'z2')
 const planner =
-  values.planner === 'greedy' || values.planner === 'random'
-    ? new BaselinePlanner(values.planner, limits)
-    : new Planner(policy)
+  values.planner !== 'keelson' ? new BaselinePlanner(values.planner, limits) : new Planner(policy)
 /** Processor time of each plan in milliseconds. */
 const planMs: number[] = []
 const simulation = new FleetSimulation({

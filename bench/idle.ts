@@ -20,7 +20,7 @@ import { RaftHost } from 'keelson/raft'
 import { memoryLog } from 'keelson/storage/memory'
 import { segments } from 'keelson/storage/segments'
 import { webSocket } from 'keelson/transport/websocket'
-import { amount, commandLine, wholeNumber, word } from './support/command-line.ts'
+import { amount, choice, commandLine, wholeNumber, word } from './support/command-line.ts'
 
 type StateMachine = Parameters<RaftHost['bootstrap']>[1]['stateMachine']
 type Replicas = Parameters<RaftHost['bootstrap']>[1]['replicas']
@@ -66,7 +66,7 @@ const values = commandLine({
     groups: wholeNumber(100_000, 'groups, each with a replica on all three nodes'),
     seconds: amount(20, 'how long they are watched at rest'),
     stop: amount(5, 'seconds for which one node stands still; 0 leaves it out'),
-    store: word('segments', 'segments|memory', 'log store'),
+    store: choice(['segments', 'memory'], 'segments', 'log store'),
     drift: amount(0.001, 'bound of the clock drift; with 0 there are no leases'),
     node: word(undefined, 'NAME', 'for the processes that it starts itself'),
     directory: word(undefined, 'DIR', 'likewise'),

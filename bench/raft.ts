@@ -18,13 +18,14 @@
 
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { EtcdCluster } from './raft/etcd.ts'
 import { type Failover, failover } from './raft/failover.ts'
 import { MemoryCluster } from './raft/in-memory.ts'
 import { type LoadResult, load, median, watchSpending } from './raft/load.ts'
 import { BenchCluster, BenchProcess } from './raft/processes.ts'
 import { countingGroup, metadataGroup, type Operation } from './raft/protocol.ts'
-import { amount, commandLine, toggle, wholeNumber, word } from './support/command-line.ts'
+import { amount, choice, commandLine, list, toggle, wholeNumber, word } from './support/command-line.ts'
 
 /** One line of a table: medians of all rounds. */
 interface Line {
@@ -47,25 +48,26 @@ const values = commandLine({
   about:
     'Proposals, reads, the metadata store through its client, and failover, of three servers; beside etcd if it is there.',
   flags: {
-    only: word(sections.join(), 'SECTION,…', 'what is measured'),
-    outstanding: word('1,16,64,256,1024,8192', 'N,…', 'operations under way at a time'),
+    only: list(sections, sections.join(), 'what is measured'),
+    outstanding: list([], '1,16,64,256,1024,8192', 'operations under way at a time'),
     seconds: amount(3, 'of load for each figure'),
     rounds: wholeNumber(1, 'of which the medians are printed'),
     failovers: wholeNumber(20, 'for each signal', 0),
-    store: word('segments', 'segments|level', 'log store'),
+    store: choice(['segments', 'level'], 'segments', 'log store'),
     etcd: toggle('has etcd do the same, in turn'),
     'etcd-binary': word('etcd', 'FILE', 'where its server is'),
     profile: word('', 'DIR', 'has every process write processor profiles'),
   },
 })
-const counts = values.outstanding.split(',').map(Number)
-const { seconds, rounds } = values
-const wanted = (section: (typeof sections)[number]): boolean => values.only.split(',').includes(section)
-const store = values.store === 'level' ? 'level' : 'segments'
+const counts = values.outstanding.map(Number)
+const { seconds, rounds, store } = values
+const wanted = (section: (typeof sections)[number]): boolean => values.only.includes(section)
 if (values.profile !== '') await mkdir(values.profile, { recursive: true })
 const warmUpSeconds = Math.min(1, seconds)
 /** A server has long been compiled: with one operation at a time that alone would take minutes. */
 const compiling = { outstanding: 64, seconds: 30 }
+/** After a change of leaders, which takes about as long. */
+const pauseMs = 500
 
 if (wanted('proposals') || wanted('reads') || wanted('client') || wanted('failover')) {
   await using cluster = await BenchCluster.start(store)
@@ -102,9 +104,10 @@ if (wanted('memory')) {
     const results = []
     for (let round = 0; round < rounds; round++) {
       const measured = await steadily(async () => {
-        await load(count, warmUpSeconds, async () => cluster.leader.propose(payload))
+        const leader = await cluster.leader()
+        await load(count, warmUpSeconds, async () => leader.propose(payload))
         const spent = watchSpending()
-        const result = await load(count, seconds, async () => cluster.leader.propose(payload))
+        const result = await load(count, seconds, async () => leader.propose(payload))
         return { result, ...spent() }
       })
       results.push(measured)
@@ -178,6 +181,7 @@ async function steadily<T>(attempt: () => Promise<T>): Promise<T> {
     } catch (error) {
       if (left === 0) throw error
       console.log(`once more: ${error instanceof Error ? error.message : String(error)}`)
+      await setTimeout(pauseMs)
     }
   }
 }

@@ -10,13 +10,13 @@ import { join } from 'node:path'
 import { measureCleaning } from './storage/cleaning.ts'
 import { measureRecovery } from './storage/recovery.ts'
 import { measureThroughput } from './storage/throughput.ts'
-import { amount, commandLine, wholeNumber, word } from './support/command-line.ts'
+import { amount, choice, commandLine, wholeNumber, word } from './support/command-line.ts'
 
 const values = commandLine({
   call: 'npm run bench -- storage',
   about: 'Compares the log stores on the disk, in turn: the ratios of one round count, not the figures.',
   flags: {
-    part: word(undefined, 'throughput|recovery|cleaning', 'only this part'),
+    part: choice(['throughput', 'recovery', 'cleaning'], undefined, 'only this part'),
     seconds: amount(0.5, 'of writing for each figure of the throughput'),
     rounds: wholeNumber(5, 'of all stores in turn'),
     gibibytes: amount(1, 'size of the log that is opened, and of what is cleaned'),

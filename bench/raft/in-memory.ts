@@ -8,12 +8,25 @@ import { clusterId, countingGroup } from './protocol.ts'
 
 /** Three hosts in this process, with network and logs in memory: what is left is the cost of Raft itself. */
 export class MemoryCluster implements AsyncDisposable {
-  readonly leader: RaftGroup
+  readonly #groups: readonly RaftGroup[]
   readonly #closers: readonly (() => Promise<void>)[]
 
-  private constructor(leader: RaftGroup, closers: readonly (() => Promise<void>)[]) {
-    this.leader = leader
+  private constructor(groups: readonly RaftGroup[], closers: readonly (() => Promise<void>)[]) {
+    this.#groups = groups
     this.#closers = closers
+  }
+
+  /** Whoever leads now, or next. */
+  async leader(): Promise<RaftGroup> {
+    const leading = this.#groups.find((group) => group.token() !== undefined)
+    if (leading !== undefined) return leading
+    return new Promise<RaftGroup>((resolve) => {
+      for (const group of this.#groups) {
+        group.on('token', (token) => {
+          if (token !== undefined) resolve(group)
+        })
+      }
+    })
   }
 
   static async start(): Promise<MemoryCluster> {
@@ -44,14 +57,9 @@ export class MemoryCluster implements AsyncDisposable {
     const groups = await Promise.all(
       hosts.map(async (host) => host.bootstrap(countingGroup, { replicas, stateMachine: countingMachine() })),
     )
-    const leader = await new Promise<RaftGroup>((resolve) => {
-      for (const group of groups) {
-        group.on('token', (token) => {
-          if (token !== undefined) resolve(group)
-        })
-      }
-    })
-    return new MemoryCluster(leader, closers)
+    const cluster = new MemoryCluster(groups, closers)
+    await cluster.leader()
+    return cluster
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

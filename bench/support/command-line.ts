@@ -19,7 +19,15 @@ export type Flag =
       readonly help: string
     }
   | { readonly type: 'toggle'; readonly help: string }
+  | ChoiceFlag<string, string | undefined>
   | ListFlag
+
+interface ChoiceFlag<Word extends string, T extends Word | undefined> {
+  readonly type: 'choice'
+  readonly words: readonly Word[]
+  readonly fallback: T
+  readonly help: string
+}
 
 interface ListFlag {
   readonly type: 'list'
@@ -36,9 +44,11 @@ type ValueOf<F> =
       ? boolean
       : F extends { readonly type: 'list' }
         ? readonly string[]
-        : F extends { readonly fallback: infer Fallback }
-          ? string | Exclude<Fallback, string>
-          : never
+        : F extends ChoiceFlag<infer Word, infer Fallback>
+          ? Word | Fallback
+          : F extends { readonly fallback: infer Fallback }
+            ? string | Exclude<Fallback, string>
+            : never
 
 /** What was said, or left to its default, by name. */
 export type Values<F extends Record<string, Flag>> = { readonly [K in keyof F]: ValueOf<F[K]> }
@@ -62,7 +72,16 @@ export function positive<T extends number | undefined>(fallback: T, help: string
   return { type: 'number', kind: 'positive', fallback, least: 0, help }
 }
 
-/** A text; `takes` says of what kind, as in `--store segments|level`. */
+/** One of these words. */
+export function choice<const Word extends string, const T extends Word | undefined>(
+  words: readonly Word[],
+  fallback: T,
+  help: string,
+): ChoiceFlag<Word, T> {
+  return { type: 'choice', words, fallback, help }
+}
+
+/** A text; `takes` says of what kind, as in `--out FILE`. */
 export function word<T extends string | undefined>(
   fallback: T,
   takes: string,
@@ -151,6 +170,10 @@ function valueOf(
   if (given === undefined) return new Error(`--${name} takes a value`)
   if (known.type === 'word') return given
   if (known.type === 'list') return listOf(name, known, given)
+  if (known.type === 'choice') {
+    if (known.words.includes(given)) return given
+    return new Error(`--${name} takes ${known.words.join('|')}, not '${given}'`)
+  }
   const { kind, least } = known
   const value = Number(given)
   const fits = kind === 'whole' ? Number.isSafeInteger(value) : Number.isFinite(value)
@@ -182,6 +205,7 @@ function takesOf(known: Flag): string {
   if (known.type === 'toggle') return ''
   if (known.type === 'number') return ' N'
   if (known.type === 'word') return ` ${known.takes}`
+  if (known.type === 'choice') return ` ${known.words.join('|')}`
   return known.words.length === 0 ? ' N,…' : ' WORD,…'
 }
 

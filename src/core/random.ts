@@ -120,7 +120,12 @@ export class SeededRandom implements Random {
     return out
   }
 
-  /** The state, for a clone that goes on with the same stream. */
+  /** A copy of the four words of the state, for a generator that goes on from here. */
+  get state(): Uint32Array {
+    return this.#state.slice()
+  }
+
+  /** A generator that goes on with the same stream. */
   clone(): SeededRandom {
     return new SeededRandom(this.#state)
   }

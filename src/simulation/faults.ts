@@ -1,7 +1,7 @@
 import { checkArray, checkObject } from '../core/arguments.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { checkOptions, numberOption, showValue } from '../core/options.ts'
-import { between, chance, type SeededRandom } from '../core/random.ts'
+import { between, chance, SeededRandom } from '../core/random.ts'
 import type { ScheduledEvent } from './scheduler.ts'
 import type { Simulation } from './simulation.ts'
 
@@ -43,18 +43,45 @@ export function drawSwarm(
   return drawn
 }
 
+/** A fault as it happened in a run, for one that repeats it. */
+export interface RecordedFault {
+  /** Name of its kind. */
+  readonly kind: string
+  /** Virtual time at which it began. */
+  readonly atMs: number
+  /** State of the random generator that it drew from: four words. */
+  readonly random: readonly number[]
+}
+
+/** What a {@link FaultInjector} may be told. */
+export interface FaultInjectorOptions {
+  /** Is told of each fault that has begun. */
+  readonly onFault?: ((fault: RecordedFault) => void) | undefined
+  /**
+   * These faults happen, and no others: what `onFault` told of a run with the same seed and the same kinds. All of them repeat
+   * the run; see {@link shrinkSchedule} for which of them matter.
+   */
+  readonly schedule?: readonly RecordedFault[] | undefined
+}
+
 /** Lets faults happen at random times, until they are stopped. Each kind has a random generator of its own. */
 export class FaultInjector {
   readonly #simulation: Simulation
   readonly #kinds: readonly FaultKind[]
+  readonly #options: FaultInjectorOptions
   readonly #pending = new Set<ScheduledEvent>()
   readonly #active = new Set<() => void>()
   #running = false
 
-  /** Draws faults of these kinds from the seed of `simulation`, once it is started. */
-  constructor(simulation: Simulation, kinds: readonly FaultKind[]) {
+  /**
+   * Draws faults of these kinds from the seed of `simulation`, once it is started.
+   *
+   * @throws KeelsonError `INVALID_ARGUMENT` for a fault of a schedule that is of no kind which is given here, or begins at no time
+   */
+  constructor(simulation: Simulation, kinds: readonly FaultKind[], options: FaultInjectorOptions = {}) {
     this.#simulation = simulation
     this.#kinds = checkArray(kinds, 'the kinds of faults')
+    this.#options = options
     for (const kind of kinds) {
       checkObject(kind, 'a kind of fault', ['name', 'meanIntervalMs', 'begin'])
       if (!(kind.meanIntervalMs > 0 && kind.meanIntervalMs < Number.POSITIVE_INFINITY)) {
@@ -63,6 +90,14 @@ export class FaultInjector {
           `the fault ${kind.name} happens at intervals above 0 ms, not ${showValue(kind.meanIntervalMs)}`,
         )
       }
+    }
+    for (const { kind, atMs, random } of options.schedule ?? []) {
+      const isKnown = kinds.some(({ name }) => name === kind)
+      if (isKnown && atMs >= 0 && Number.isFinite(atMs) && random.length === 4) continue
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `a fault of a schedule has a kind that is given, a time and the four words of a generator, not ${showValue({ kind, atMs, random })}`,
+      )
     }
   }
 
@@ -75,6 +110,8 @@ export class FaultInjector {
   start(): void {
     if (this.#running) return
     this.#running = true
+    const { schedule } = this.#options
+    if (schedule !== undefined) return this.#repeat(schedule)
     for (const kind of this.#kinds) this.#plan(kind, this.#simulation.random(`fault ${kind.name}`))
   }
 
@@ -90,14 +127,30 @@ export class FaultInjector {
   #plan(kind: FaultKind, random: SeededRandom): void {
     this.#after(-Math.log(1 - random.float()) * kind.meanIntervalMs, () => {
       this.#plan(kind, random)
-      const end = kind.begin(random)
-      if (end === undefined) return
-      this.#simulation.faults.add(kind.name)
-      const [least, most] = kind.durationMs ?? [0, kind.meanIntervalMs]
-      this.#active.add(end)
-      this.#after(between(random, least, most), () => {
-        if (this.#active.delete(end)) end()
-      })
+      this.#begin(kind, random)
+    })
+  }
+
+  #repeat(schedule: readonly RecordedFault[]): void {
+    for (const { kind: name, atMs, random } of schedule) {
+      const kind = this.#kinds.find((each) => each.name === name) as FaultKind
+      this.#after(Math.max(0, atMs - this.#simulation.nowMs), () =>
+        this.#begin(kind, new SeededRandom(Uint32Array.from(random))),
+      )
+    }
+  }
+
+  #begin(kind: FaultKind, random: SeededRandom): void {
+    const { onFault } = this.#options
+    const state = onFault === undefined ? undefined : [...random.state]
+    const end = kind.begin(random)
+    if (end === undefined) return
+    this.#simulation.faults.add(kind.name)
+    if (state !== undefined) onFault?.({ kind: kind.name, atMs: this.#simulation.nowMs, random: state })
+    const [least, most] = kind.durationMs ?? [0, kind.meanIntervalMs]
+    this.#active.add(end)
+    this.#after(between(random, least, most), () => {
+      if (this.#active.delete(end)) end()
     })
   }
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import {
   amount,
+  choice,
   list,
   positive,
   readCommandLine,
@@ -17,7 +18,7 @@ const program = {
     seeds: wholeNumber(100, 'how many'),
     hours: amount(1, 'how long'),
     pace: positive(undefined, 'how fast'),
-    store: word('segments', 'segments|level', 'where'),
+    store: choice(['segments', 'level'], 'segments', 'where'),
     file: word(undefined, 'FILE', 'to write to'),
     record: toggle('keeps what was found'),
     only: list(['one', 'two'], 'one', 'what'),

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { SeededRandom } from '../../src/core/random.ts'
-import { drawSwarm, FaultInjector, type FaultKind } from '../../src/simulation/faults.ts'
+import { drawSwarm, FaultInjector, type FaultKind, type RecordedFault } from '../../src/simulation/faults.ts'
 import { Simulation } from '../../src/simulation/simulation.ts'
 
 function kinds(log: string[], names: readonly string[]): FaultKind[] {
@@ -58,6 +58,55 @@ suite('FaultInjector', () => {
       return out
     }
     assert.deepEqual(times(['a']), times(['b', 'a', 'c']))
+  })
+
+  suite('a recorded schedule', () => {
+    const run = (schedule?: readonly RecordedFault[]): { log: string[]; recorded: RecordedFault[] } => {
+      const simulation = new Simulation({ seed: 9 })
+      const log: string[] = []
+      const recorded: RecordedFault[] = []
+      const list = ['a', 'b'].map(
+        (name): FaultKind => ({
+          name,
+          meanIntervalMs: 100,
+          begin: (random) => {
+            if (random.float() < 0.3) return undefined
+            log.push(`${name} ${random.integer(1000)} at ${simulation.nowMs}`)
+            return () => log.push(`${name} ends at ${simulation.nowMs}`)
+          },
+        }),
+      )
+      const injector = new FaultInjector(simulation, list, {
+        onFault: (fault) => recorded.push(fault),
+        schedule,
+      })
+      injector.start()
+      simulation.runSync({ untilMs: 1_000 })
+      injector.stop()
+      return { log, recorded }
+    }
+
+    test('repeats what happened, to the moment and to the draw', () => {
+      const first = run()
+      assert.ok(first.recorded.length > 5)
+      assert.deepEqual(run(first.recorded), first)
+    })
+
+    test('leaves the others as they are where some are left out', () => {
+      const first = run()
+      const some = first.recorded.filter((_, i) => i % 3 === 0)
+      const again = run(some)
+      assert.deepEqual(again.recorded, some)
+      const begun = again.log.filter((line) => !line.includes('ends'))
+      assert.equal(begun.length, some.length)
+      for (const line of again.log) assert.ok(first.log.includes(line), line)
+    })
+
+    test('is refused when it names a kind that is not there, no time, or no generator', () => {
+      const [fault] = run().recorded as [RecordedFault]
+      for (const change of [{ kind: 'c' }, { atMs: Number.NaN }, { atMs: -1 }, { random: [1] }])
+        assert.throws(() => run([{ ...fault, ...change }]), { code: 'INVALID_ARGUMENT' })
+    })
   })
 
   test('a swarm draws some kinds, at other rates, by the seed', () => {

@@ -1,7 +1,7 @@
 import { booleanOption, checkOptions, integerOption, numberOption } from '../../core/options.ts'
 import type { RaftOptions } from './types.ts'
 
-/** Used for what a caller leaves out. */
+/** Used for what a caller of the core leaves out. A `RaftHost` has an `electionTimeoutRange` of 0.3 instead. */
 export const defaultRaftOptions: RaftOptions = Object.freeze({
   electionTimeoutMs: 300,
   electionTimeoutRange: 1,

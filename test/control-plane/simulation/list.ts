@@ -7,7 +7,7 @@
 import { availableParallelism } from 'node:os'
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { commandLine, toggle, wholeNumber, word } from '../../../bench/support/command-line.ts'
-import { recordSeeds } from '../../support/recorded-seeds.ts'
+import { record } from '../../support/record.ts'
 import { runSeeds } from '../../support/seed-workers.ts'
 import { type Hunt, hunt } from './hunt.ts'
 import { type Mutant, mutants } from './mutants.ts'
@@ -82,7 +82,14 @@ export async function huntComposition(args: readonly string[]): Promise<number> 
   if (values.record) {
     const caught = hunts.flatMap(({ name, seed }) => (seed === undefined ? [] : [[name, seed] as const]))
     const known = Object.entries(recordedSeeds).filter(([name]) => mutants.some((each) => each.name === name))
-    recordSeeds(import.meta.url, Object.fromEntries([...known, ...caught]))
+    const file = {
+      program: import.meta.url,
+      file: './recorded-seeds.ts',
+      constant: 'recordedSeeds',
+      about: 'The seed that caught each bug last: written by npm run mutants -- --record.',
+    }
+    record(file, Object.fromEntries([...known, ...caught]))
+    console.log('recorded in recorded-seeds.ts')
   }
   return survived.length === 0 && hunts.every(({ problems }) => problems.length === 0) ? 0 : 1
 }

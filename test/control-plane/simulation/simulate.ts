@@ -7,7 +7,7 @@ import { availableParallelism } from 'node:os'
 import { performance } from 'node:perf_hooks'
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { commandLine, toggle, wholeNumber } from '../../../bench/support/command-line.ts'
-import { runSeeds } from '../../support/seed-workers.ts'
+import { runSeeds, seedFlags, seedsOf } from '../../support/seed-workers.ts'
 import { faultsOf } from './faults.ts'
 import { type CompositionResult, type CompositionRun, runComposition } from './run.ts'
 import { World } from './world.ts'
@@ -18,6 +18,7 @@ const enoughSeeds = 20
 
 interface Options {
   readonly seeds: number
+  readonly seconds: number | undefined
   readonly first: number
   readonly workers: number
   readonly lines: number
@@ -40,6 +41,7 @@ export async function simulateComposition(argumentList: readonly string[]): Prom
     workerData: 'composition',
     first: options.first,
     seeds: options.seeds,
+    seconds: options.seconds,
     workers: options.workers,
     runOf: (seed: number): CompositionRun => ({ seed, ...options.run }),
   }
@@ -56,14 +58,17 @@ export async function simulateComposition(argumentList: readonly string[]): Prom
       )
     }
     if (results.length % 10 === 0)
-      console.log(`${results.length} of ${options.seeds} seeds, ${failed.length} failed`)
+      console.log(
+        `${results.length}${Number.isFinite(options.seeds) ? ` of ${options.seeds}` : ''} seeds, ${failed.length} failed`,
+      )
   })
   for (const line of summary(results, options, performance.now() - startedMs)) console.log(line)
   const never = neverHappened(results, options)
   if (never.length > 0)
     console.log(`FAILED: in ${results.length} seeds these faults never happened: ${never.join(', ')}`)
   if (never.length > 0) return 1
-  return results.length === options.seeds && results.every(({ failure }) => failure === undefined) ? 0 : 1
+  const isComplete = options.seconds !== undefined || results.length === options.seeds
+  return isComplete && results.every(({ failure }) => failure === undefined) ? 0 : 1
 }
 
 function readOptions(argumentList: readonly string[]): Options {
@@ -74,7 +79,7 @@ function readOptions(argumentList: readonly string[]): Options {
         'Runs a whole control plane with its nodes, clients and faults in the simulator, one seed after the other.',
       flags: {
         composition: toggle('this'),
-        seeds: wholeNumber(200, 'how many'),
+        ...seedFlags(200),
         first: wholeNumber(1, 'the first of them', 0),
         workers: wholeNumber(availableParallelism(), 'threads'),
         lines: wholeNumber(60, 'of the trace of a seed that fails'),
@@ -88,9 +93,9 @@ function readOptions(argumentList: readonly string[]): Options {
     },
     argumentList,
   )
-  const { seeds, first, workers, lines, agents, ranges, seconds } = values
+  const { first, workers, lines, agents, ranges, seconds } = values
   return {
-    seeds,
+    ...seedsOf(values, 200),
     first,
     workers,
     lines,

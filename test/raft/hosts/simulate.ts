@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { commandLine, toggle, wholeNumber } from '../../../bench/support/command-line.ts'
-import { runSeeds } from '../../support/seed-workers.ts'
+import { runSeeds, seedFlags, seedsOf } from '../../support/seed-workers.ts'
 import { type HostReport, runHosts } from './run.ts'
 
 const printedFailures = 5
@@ -14,22 +14,32 @@ if (!isMainThread && workerData === 'hosts') {
 
 /** `npm run simulate -- --hosts`: whole hosts under faults, one seed after the other. @returns the exit code */
 export async function simulateHosts(argumentList: string[]): Promise<number> {
-  const { seeds, first, workers } = commandLine(
+  const values = commandLine(
     {
       call: 'npm run simulate -- --hosts',
       about: 'Runs whole hosts with their groups, snapshots and forwarding in the simulator.',
       flags: {
         hosts: toggle('these'),
-        seeds: wholeNumber(100, 'how many'),
+        ...seedFlags(100),
         first: wholeNumber(1, 'the first of them', 0),
         workers: wholeNumber(availableParallelism(), 'threads'),
       },
     },
     argumentList,
   )
+  const { first, workers } = values
+  const { seeds, seconds } = seedsOf(values, 100)
   const reports: HostReport[] = []
   await runSeeds<number, HostReport>(
-    { program: new URL(import.meta.url), workerData: 'hosts', first, seeds, workers, runOf: (seed) => seed },
+    {
+      program: new URL(import.meta.url),
+      workerData: 'hosts',
+      first,
+      seeds,
+      seconds,
+      workers,
+      runOf: (seed) => seed,
+    },
     (report) => {
       reports.push(report)
       const failed = reports.filter(({ failure }) => failure !== undefined)
@@ -38,7 +48,9 @@ export async function simulateHosts(argumentList: string[]): Promise<number> {
         console.log(`again: npm run simulate -- --hosts --seeds 1 --first ${report.seed}`)
       }
       if (reports.length % 20 === 0)
-        console.log(`${reports.length} of ${seeds} seeds, ${failed.length} failed`)
+        console.log(
+          `${reports.length}${Number.isFinite(seeds) ? ` of ${seeds}` : ''} seeds, ${failed.length} failed`,
+        )
     },
   )
   return summary(reports)

@@ -11,6 +11,12 @@ import { halvesOf, type World } from './world.ts'
 
 /** Everything heals, so within a bound all calls are answered and all members have everything. */
 export function recover(world: World): void {
+  serve(world, 'the faults had ended', () => converged(world))
+  judgeHealth(world)
+}
+
+/** Within a bound after `since` the open calls are answered, then a write and a read of each client, and `settled` says yes. */
+export function serve(world: World, since: string, settled: () => boolean): void {
   const { settings } = world
   for (const client of world.clients) client.stopped = true
   let waiting = 0
@@ -28,7 +34,7 @@ export function recover(world: World): void {
       }
       return false
     }
-    return waiting === 0 && converged(world)
+    return waiting === 0 && settled()
   }
   const from = world.nowMs
   const result = world.run(from + settings.recoveryMs, served)
@@ -42,11 +48,10 @@ export function recover(world: World): void {
         : `${node.name} r${core.replicaId} ${core.role} t${core.term} commit ${core.commitIndex} applied ${node.machine.applied.index} last ${core.lastIndex}`
     })
     world.broken(
-      `nothing was served ${settings.recoveryMs} ms after the faults had ended; leader ${leader?.name ?? 'none'}, clients that wait: ${open.join(' ') || 'none'}, unanswered: ${waiting}\n${states.join('\n')}`,
+      `nothing was served ${settings.recoveryMs} ms after ${since}; leader ${leader?.name ?? 'none'}, clients that wait: ${open.join(' ') || 'none'}, unanswered: ${waiting}\n${states.join('\n')}`,
       'liveness',
     )
   }
-  judgeHealth(world)
 }
 
 /** A healthy group stays as it is: nobody disturbs its leader, removed replicas that still run included. */
@@ -120,7 +125,7 @@ function removeUnheard(world: World): void {
 }
 
 /** The leader has nothing left to do by itself: no joint configuration to leave, nobody to promote, nobody to yield to. */
-function settled(world: World, { configuration, replicaId }: RaftCore): boolean {
+function hasNothingLeft(world: World, { configuration, replicaId }: RaftCore): boolean {
   const { replicas = [], joint } = configuration ?? {}
   if (joint?.autoLeave === true) return false
   const isThere = (replica: RaftMember): boolean => {
@@ -140,7 +145,7 @@ function converged(world: World): boolean {
   const leader = world.leader()
   const core = leader?.core
   if (core === undefined || core.appliedIndex < core.lastIndex) return false
-  if (!settled(world, core)) return false
+  if (!hasNothingLeft(world, core)) return false
   return (core.configuration?.replicas ?? []).every((replica) => {
     if (world.lost.has(replica.replicaId) && !world.forgetful.has(replica.replicaId)) return true
     if ([...world.dead].some(({ name }) => name === replica.nodeId)) return true

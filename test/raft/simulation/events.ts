@@ -222,10 +222,10 @@ function behind<T extends object, K extends keyof T>(
   Object.defineProperty(target, name, { value, configurable: true, writable: true, enumerable: false })
 }
 
-/** A message with its fields in one order, whether it was made or decoded. */
 /** How nodes pledge themselves for groups that rest is no matter of the algorithm, and their hosts have a hand in it. */
 const fieldsOfHosts = new Set(['idle', 'epoch'])
 
+/** A message with its fields in one order, whether it was made or decoded. */
 function plain(message: Message): unknown {
   const fields = Object.entries(message)
     .filter(([name]) => !fieldsOfHosts.has(name))

@@ -7,6 +7,7 @@ import { counterModel, mapModel } from '../../../src/simulation/sequential-model
 import { recover } from './calm.ts'
 import { allFaultKinds } from './fault-kinds.ts'
 import { loseQuorum, mayLoseQuorum, recoverFromLostQuorum } from './lost-quorum.ts'
+import { serveInMajority } from './majority.ts'
 import { Operator } from './operator.ts'
 import { World, type WorldOptions } from './world.ts'
 
@@ -42,7 +43,7 @@ export function runSeed(options: WorldOptions): RunReport {
   let failure: RunFailure | undefined
   try {
     world = new World(options)
-    play(world)
+    play(world, options)
     judgeForgetful(world)
     judgeStates(world)
     if (mayLoseQuorum(world)) {
@@ -71,7 +72,7 @@ export function runSeed(options: WorldOptions): RunReport {
   }
 }
 
-function play(world: World): void {
+function play(world: World, { onFault, schedule }: WorldOptions): void {
   const { simulation, settings } = world
   const random = simulation.random('plan')
   // Few kinds of faults leave room for a run to get somewhere; many make it stumble.
@@ -81,7 +82,8 @@ function play(world: World): void {
     .filter(({ name }) => settings.emphasis.includes(name))
     .map((kind) => ({ ...kind, meanIntervalMs: kind.meanIntervalMs / 3 }))
   const others = kinds.filter(({ name }) => !settings.emphasis.includes(name))
-  const injector = new FaultInjector(simulation, [...drawSwarm(random, others, { probability }), ...stressed])
+  const swarm = [...drawSwarm(random, others, { probability }), ...stressed]
+  const injector = new FaultInjector(simulation, swarm, { onFault, schedule: schedule?.faults })
   const operator = new Operator(world, settings.operatorIntervalMs)
   const patrol = (): void => {
     world.checkIsolatedLeaders()
@@ -93,7 +95,7 @@ function play(world: World): void {
   operator.start()
   patrol()
   world.whenElected(() => operator.elected())
-  world.run(settings.faultPhaseMs)
+  world.run(schedule?.faultPhaseMs ?? settings.faultPhaseMs)
 
   simulation.note('world', 'faults end')
   world.calm = true
@@ -105,6 +107,7 @@ function play(world: World): void {
     node.process.resume()
     world.restart(node)
   }
+  serveInMajority(world)
   if (random.float() < 0.4) world.buryMinority(random)
   recover(world)
 }

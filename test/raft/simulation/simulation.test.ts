@@ -67,6 +67,8 @@ suite('a simulated Raft group', () => {
       'crash after a write was started',
       'crash before the write is noted',
       'crash after the write is noted',
+      'only a majority is connected',
+      'only a majority without the leader is connected',
       'quorum lost',
       'lost member comes back',
     ]

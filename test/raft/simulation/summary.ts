@@ -4,6 +4,9 @@ import type { RunReport } from './run.ts'
 const progressEveryMs = 2_000
 const printedFailures = 5
 
+/** Counts the seeds that were run twice. */
+export const repeatedRun = 'run twice and compared'
+
 /** Adds up the reports of many seeds, and tells of failures as they come. */
 export class Summary {
   failures = 0
@@ -42,7 +45,8 @@ export class Summary {
     const nowMs = performance.now()
     if (nowMs - this.#progressMs < progressEveryMs) return
     this.#progressMs = nowMs
-    this.#print(`${this.#seeds} of ${expected} seeds, ${this.#rate()} a second, ${this.failures} failed`)
+    const of = Number.isFinite(expected) ? ` of ${expected}` : ''
+    this.#print(`${this.#seeds}${of} seeds, ${this.#rate()} a second, ${this.failures} failed`)
   }
 
   print(): void {
@@ -68,6 +72,7 @@ export class Summary {
       row('snapshots restored', count('snapshot restored')),
       row('fetches from the log store', count('fetch')),
       row('histories not decided', count('linearizability undecided')),
+      row('seeds run twice and compared', count(repeatedRun)),
       '',
       'faults',
       ...[...this.#faults].sort(([a], [b]) => (a < b ? -1 : 1)).map(([kind, n]) => row(`  ${kind}`, n)),

@@ -9,6 +9,7 @@ import { RaftCore } from '../../../src/raft/core/raft.ts'
 import type { RaftCoreSetup } from '../../../src/raft/core/setup.ts'
 import { newMetadata } from '../../../src/raft/group/metadata.ts'
 import { SimulatedDisk } from '../../../src/simulation/disk.ts'
+import type { RecordedFault } from '../../../src/simulation/faults.ts'
 import { MessageNetwork } from '../../../src/simulation/message-network.ts'
 import { NetworkConditions } from '../../../src/simulation/network-conditions.ts'
 import type { SimulatedProcess } from '../../../src/simulation/process.ts'
@@ -33,6 +34,18 @@ export interface WorldOptions {
   readonly onLine?: (line: string) => void
   /** Gets every event of every replica as a line of JSON. */
   readonly onEvent?: ((line: string) => void) | undefined
+  /** Gets every fault that the injector has begun. */
+  readonly onFault?: ((fault: RecordedFault) => void) | undefined
+  /** Has these faults of the seed happen, and no others. */
+  readonly schedule?: Schedule | undefined
+}
+
+/** What is left of the faults of a seed. */
+export interface Schedule {
+  /** When the faults end; as drawn if it is undefined. */
+  readonly faultPhaseMs?: number | undefined
+  /** As `onFault` told of them. */
+  readonly faults: readonly RecordedFault[]
 }
 
 /** No run takes a tenth of it. One that does more stands still, in virtual time, and would for ever. */

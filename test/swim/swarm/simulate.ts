@@ -10,7 +10,7 @@ import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { isMainThread, parentPort } from 'node:worker_threads'
 import { commandLine, toggle, wholeNumber } from '../../../bench/support/command-line.ts'
-import { runSeeds } from '../../support/seed-workers.ts'
+import { runSeeds, seedFlags, seedsOf } from '../../support/seed-workers.ts'
 import { type Breach, breachOf, type Catch, hunt, mistakes } from './hunt.ts'
 import { recordedSeeds } from './recorded-seeds.ts'
 import { runScenario } from './scenario.ts'
@@ -43,7 +43,7 @@ async function main(): Promise<number> {
     call: 'npm run simulate:swim --',
     about: 'Runs swarms of SWIM cores in virtual time, one seed after the other, and checks every invariant.',
     flags: {
-      seeds: wholeNumber(100, 'how many'),
+      ...seedFlags(100),
       first: wholeNumber(1, 'the first of them'),
       workers: wholeNumber(availableParallelism(), 'that share them'),
       trace: toggle('prints the first seed in full'),
@@ -51,7 +51,8 @@ async function main(): Promise<number> {
       record: toggle('with --mutants: writes down which seed found which'),
     },
   })
-  const { seeds, first, workers } = values
+  const { first, workers } = values
+  const { seeds, seconds } = seedsOf(values, 100)
   const program = new URL(import.meta.url)
   if (values.trace) {
     runScenario({ seed: first, onLine: (line) => console.log(line) })
@@ -59,15 +60,17 @@ async function main(): Promise<number> {
   }
   if (values.mutants) return huntAll(program, workers, values.record)
   let broken = 0
+  let done = 0
   await runSeeds<Task, Report>(
-    { program, first, seeds, workers, runOf: (seed) => ({ seed }) },
+    { program, first, seeds, seconds, workers, runOf: (seed) => ({ seed }) },
     ({ seed, breach }) => {
+      done++
       if (breach === undefined) return
       broken++
       console.log(`seed ${seed}: ${breach.message}`)
     },
   )
-  console.log(`${seeds - broken} of ${seeds} seeds kept every invariant`)
+  console.log(`${done - broken} of ${done} seeds kept every invariant`)
   return broken === 0 ? 0 : 1
 }
 

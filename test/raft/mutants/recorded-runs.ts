@@ -1,0 +1,156 @@
+/** The run that showed each bug last: written by npm run mutants -- --record. */
+export const recordedRuns: Readonly<Record<string, string>> = {
+  'a candidate counts its own vote in the incoming half only':
+    '12 | liveness | 2000 | crash by kill @ 377.0558867018567 # 6088b04fdd79fa5077c5f1ea02fda882',
+  'a change is made before the first commit of the term':
+    '6 | leader completeness | 8000 | changes of two leaders @ 874.2888781407789 # f4afd1daad278b850de28d4c63ec10ea | changes of two leaders @ 3536.2931798115524 # 8d70cf286f54c8ae3df8fea3dc309f2b | crash by kill @ 4272.975040090609 # 1d688e8cdfdc5a406d2217b8c03dc3df | crash by kill @ 5185.373268361801 # 9e713b62e3989dcf91b8a36517b2591c',
+  'a command of a version that is not known is passed over': '2 | ?',
+  'a damaged record in the middle of the log is taken for a torn tail': '3 | ?',
+  'a destroyed replica begins again under its id': '8 | ?',
+  'a failed sync is tried again, and then taken for good': '1 | the log is whole | all',
+  'a follower acknowledges its whole log':
+    '5 | committed is durable on a majority | 2000 | bit rot @ 293.13240361909504 # 02ff797c595e21b3e67c2543a0f01357 | leader cut off, its successor crashes when it is back @ 621.5248504980204 # ac1011942b85ed8c99d941018fcf7ad9 | partition isolateIn @ 643.5219616926527 # d55bd10cac4e2cac8d64938e4e164f71 | leader cut off @ 983.2333086380922 # 613dd01702f5cd75a03ddf8f3c9f26af | leader cut off @ 1252.7062160272906 # 41d13b431c32aca3dee9891836bcb02f',
+  'a follower commits beyond what was proven':
+    '3 | state machine safety | 2000 | leader alone for longer than its lease @ 843.903260765385 # 9b4d480779af6e262a459dc8124ec9d5',
+  'a follower reads what it knows to be committed without asking': '1 | linearizable reads | 4000',
+  'a follower that lags behind holds the log for ever': '8 | ?',
+  'a follower that starts again does not ask for the proof of what it has': '231 | ?',
+  'a follower uses the ids of its questions again': '3 | linearizable reads | 8000',
+  'a group goes to rest although a replica lacks something': '8 | ?',
+  'a group is recovered with the log of any survivor': '14 | ?',
+  'a joint configuration commits by the majority of all voters together': '3 | ?',
+  'a joint configuration confirms reads by one half': '8 | ?',
+  'a joint configuration elects by the votes of one half': '72 | ?',
+  'a joint configuration gives a lease by the pledges of one half': '9 | ?',
+  'a joint configuration is left before it is committed':
+    '3 | one change at a time | 1000 | all connections closed @ 634.9825840379211 # f3c197a6517d7040d05142260f29b067',
+  'a late timer runs before the input that waits': '11 | ?',
+  'a leader at rest does not care for those who are awake': '24 | ?',
+  'a leader at rest with too few nodes does not wake up': '18 | ?',
+  'a leader counts on more than its followers have pledged': '6 | ?',
+  'a leader makes way for voters of no higher priority': '2 | ?',
+  'a leader once heard is protected for ever': '9 | ?',
+  'a leader overwrites the votes of its term: every candidate gets one': '1 | one vote a term | 500',
+  'a leader that hears of no majority leads on': '22 | ?',
+  'a leader that hears of one half of a joint configuration leads on': '1 | ?',
+  'a leader that lost its role keeps acting on acknowledgements': '2 | INVARIANT_VIOLATED | 4000',
+  'a leader whose removal is committed goes on leading': '2 | removed leader steps down | 4000',
+  'a leader yields to whoever has the higher priority, there or not, again and again': '5 | ?',
+  'a learner gets a vote before it has the entry that added it':
+    '1 | promoted replicas have caught up | 4000',
+  'a learner that has kept up once counts as caught up for ever': '25 | ?',
+  'a lease begins when the answer comes in, not when the round was sent': '36 | ?',
+  'a lease is read by before the first commit of the term': '1 | linearizable reads',
+  'a lease outlives the message that hands leadership over': '185 | ?',
+  'a machine that slept keeps its lease': '95 | ?',
+  'a marked learner is promoted before it has caught up': '5 | ?',
+  'a message that was lost counts as under way for ever': '8 | ?',
+  'a node goes on pledging itself for a replica that was quarantined at rest': '1 | ?',
+  'a node goes on pledging itself under an epoch that has ended, or of its former life': '89 | ?',
+  'a node votes in one group, and goes on pledging itself for it under the same epoch': '136 | ?',
+  'a pledge ends with its term': '96 | ?',
+  'a pre-candidate of a low term ignores the higher terms that it hears of':
+    '9 | liveness | 4000 | hand-over to one that nobody hears @ 1498.8780724652017 # fb404e34e9fa2eaa57eaed9c23174632',
+  'a promoted learner refuses to vote because it has not heard of its promotion':
+    '21 | liveness | 1000 | halves of a joint configuration cut off from each other @ 653.9996467571787 # d5d057fad5eefe6c0c73db0ec5542a41 | swizzle-clog @ 720.9529841589392 # a0ffba826a14b4454c2d1457bd0b9d24',
+  'a quarantined replica acknowledges the snapshot that was on its way to it':
+    '8 | the quarantined promise nothing',
+  'a quarantined replica says what it had promised before': '8 | ?',
+  'a quorum that was heard of lately is enough to serve reads, by the time of receipt': '8 | ?',
+  'a read error is taken for the end of the log': '64 | ?',
+  'a read error is taken for the end of what is to be applied': '19 | ?',
+  'a record is believed wherever it stands': '4 | ?',
+  'a refusal takes back what was committed':
+    '55 | commit never regresses | 1000 | disk wiped @ 2.727064370434366 # a129f1b889cc05fccacbdf4569f1b9bf',
+  'a replica at rest is not woken when the node of its leader is gone': '3 | ?',
+  'a replica goes to rest with another log than its leader': '1 | ?',
+  'a replica is free to vote as soon as something wakes it': '74 | ?',
+  'a replica that starts again does not keep the pledges of its former life': '4 | ?',
+  'a replica that starts with a shorter lease keeps no longer pledge of its former life': '74 | ?',
+  'a replica votes although its node has pledged itself for it': '10 | ?',
+  'a replica votes for itself in spite of its pledge': '74 | ?',
+  'a replica whose disk forgot what it acknowledged is believed': '46 | ?',
+  'a restart forgets the term and the vote': '1 | one vote a term | 250',
+  'a snapshot carries the membership of the bootstrap': '2 | configuration of the log | 2000',
+  'a snapshot leaves out the client sessions': '2 | states are equal | 1000',
+  'a snapshot leaves the configuration as it was':
+    '2 | configuration of the log | 4000 | connection closed hint @ 944.5652674347493 # 34a1866932c7cfebc270c00bb2821da5 | swizzle-clog @ 1229.4951911699052 # 1b0a5f5c2e1df5edd1bdfb3720b55bb1 | wall clock jumped @ 2150.7970503952442 # eed8175af05880f4965e442b811ae243 | swizzle-clog @ 2367.0782049534014 # 42b159f7f5c8d3bf33f62f9407a7f2a8 | wall clock jumped @ 2397.720168418543 # eebda5d624f6fb74b5cbfe82d38e3d2e | wall clock jumped @ 2521.88935698483 # 4078df40c3b2342c23d8a5ae1fc4dc47 | swizzle-clog @ 2554.0669381240896 # 11401cbeb671e4d42954a08fc7536263 | connection closed hint @ 2562.4087965720582 # f17118c4f0adc67a542f7ce667b7423e | partition isolate @ 2655.7041444401543 # da3acb003fdee4183d5f432c514a23a4 | campaign without need @ 2744.7837396660443 # 98f6459ed1bdf5cfeb9a0de4137e9d04 | connection closed hint @ 3449.7142873212542 # d108cdf4be80b35835844e34ef95ae5b',
+  'a stale append truncates': '6 | committed is durable on a majority | 500',
+  'a transfer that fails freezes writes': '50 | ?',
+  'a truncated configuration stays in force':
+    '51 | configuration of the log | 8000 | changes of two leaders @ 1503.9024115106436 # 8d0ba69ef2a8e8ac411393b6b9c2d6f3 | changes of two leaders @ 2397.9794641883436 # 1db5bd32884d9e642eb0c0fe8689de05 | partition ring @ 2473.6349317108275 # 0e62585c6dc092bd5560aeda961d93c8 | crash of several @ 3952.7840403686982 # 3e70df41eedc404fbd63a2cedb2774a5',
+  'a wiped disk comes back as the replica that it was': '21 | ?',
+  'acknowledgements of an earlier term count': '81 | ?',
+  'an append is taken although what precedes it does not match':
+    '22 | log matching | 4000 | leader cut off @ 426.0869045364647 # 1c7b669755fd8f058fff0397ac3b936e | leader cut off as it hands over @ 1352.4433776575418 # b2f327cd99566dc964c902db3692ab2c | old disk restored @ 1523.059780358053 # 7d8c80684df32f9f08ccbf2f194eab58 | partition oneWay @ 1912.6409924828552 # cd8790552953edcad15875270307372c | partition oneWay @ 2458.4441272154345 # 38d753e2631e449478a39d5c9807125d',
+  'an empty replica keeps the id that awakened it': '10 | ?',
+  'an outgoing voter counts as removed before the joint configuration is left': '8 | ?',
+  'answers from before a replica was woken say that it rests': '6 | ?',
+  'bytes in flight are never given back': '2 | ?',
+  'commands are applied again when they are repeated': '3 | ?',
+  'completions of writes that come late take back the progress of earlier ones': '5 | ?',
+  'entries are applied before they are durable': '2 | ?',
+  'entries of earlier terms are committed by counting':
+    '4 | direct commit only of own term | 1000 | partition isolateIn @ 377.04515455443 # 87a9f80068a1c80897d2254930523c25',
+  'every survivor of a lost quorum writes the configuration at the end of its own log': '14 | ?',
+  'fetched entries are sent although the log changed':
+    '5 | log matching | 500 | bit rot @ 293.13240361909504 # 02ff797c595e21b3e67c2543a0f01357',
+  'heartbeats commit what the follower was never proven to have':
+    '22 | state machine safety | 1000 | leader cut off @ 426.0869045364647 # 1c7b669755fd8f058fff0397ac3b936e',
+  'ids that were minted beyond the end of the log are minted again': '71 | ?',
+  'learners count':
+    '2 | committed is durable on a majority | 2000 | partition isolate @ 733.9583597101172 # 6e40d8cc13746edde79e62e6bd49c67c | lost sync @ 760.991630853365 # 430d564130bc8f7516e0a2cdb78140b1',
+  'logs are compared by index before term':
+    '2 | leader completeness | 8000 | leader forgotten @ 185.95511462303008 # c1446aa91a24a5ab8807b316dcde4019 | partition isolateOut @ 424.6041230394671 # 463801fb82abee9af2965b61ccd14b57 | partition isolate @ 733.9583597101172 # 6e40d8cc13746edde79e62e6bd49c67c | lost sync @ 760.991630853365 # 430d564130bc8f7516e0a2cdb78140b1 | lost sync @ 763.9297775450257 # cad5155b874b399078709ec711b6bb6e | partition isolate @ 792.7681983997153 # d9199d2d5377f3c3a7313e1b91f01323 | lost sync @ 812.187619065263 # 59d31ca1509ad6f1c4fc1d2cd06c0cbb | connection closed hint @ 944.5652674347493 # 34a1866932c7cfebc270c00bb2821da5 | wall clock jumped @ 2150.7970503952442 # eed8175af05880f4965e442b811ae243 | leader cut off @ 2224.9213108140866 # f3b4266a01a49587d71707b9d4392d36 | leader cut off @ 2297.755687841297 # c85f64c555eea4e1a7a97a239e820a19 | wall clock jumped @ 2397.720168418543 # eebda5d624f6fb74b5cbfe82d38e3d2e | leader cut off, its successor crashes when it is back @ 2426.503138279336 # 4a53e6604d50b3d8dc3d3283a6d7176a | wall clock jumped @ 2521.88935698483 # 4078df40c3b2342c23d8a5ae1fc4dc47 | connection closed hint @ 2562.4087965720582 # f17118c4f0adc67a542f7ce667b7423e | lost sync @ 2617.39719611627 # bcc29a3d2b9c2aa668d1be63de8d2cfe | partition isolate @ 2655.7041444401543 # da3acb003fdee4183d5f432c514a23a4 | swizzle-clog @ 2682.546230736112 # cd1960425a5c12b6842fd8df80f4dffd | leader cut off @ 2684.998384562907 # 76218dee8f5dde894f155f4c145fe9c2 | campaign without need @ 2744.7837396660443 # 98f6459ed1bdf5cfeb9a0de4137e9d04 | leader cut off @ 3169.450130437469 # f2d069a7ff20cb6dca7e1e33aaed1369 | lost sync @ 3213.866236764474 # 68da515dce5b18c57a7e892c8848870f | swizzle-clog @ 3385.704944303294 # 5d79ae7316e5469a354f6f02c325da6b | connection closed hint @ 3449.7142873212542 # d108cdf4be80b35835844e34ef95ae5b | leader forgotten @ 3730.4863541129725 # 6f9378875820107128a9b1c7ea2f67ce | wall clock jumped @ 3742.7954651914433 # 3136a2ca733f327ed63cb61a647bdb50 | wall clock jumped @ 3858.750941319604 # 36b4136608f9f215abd7493198b41bd6 | connection closed hint @ 4227.288321615848 # f873a014fc5e720bd3b3ed62f1425b99 | partition isolate @ 4315.6510053309285 # 558c34e88446d52edf49b1e1c0f55c57 | leader cut off @ 4403.110245529872 # 99c42a6b450d6ffaaf3a96ce64db25cf | partition isolate @ 4413.717724029276 # 80d49c135853b03f93ce51149032a708 | all connections closed @ 4452.022164505867 # 2991e20d1f93d623ace5f5fc9df627dc | leader cut off @ 4623.593725565753 # 1fa60df29995d0a48e745ca2f02aa230 | lost sync @ 4887.552611846668 # 5f0544b8bc2983dcf6ca0db654bbd701 | lost sync @ 4906.273897818403 # 3d7edcc7b6f213bf2a1f99033d758c8e | leader alone for longer than its lease @ 4922.088722453335 # cd42acb9fd353c176729d4b1cb734828 | disk stall @ 5024.565635450746 # 4cfc7845a9549f6b2f02102934440959 | wall clock jumped @ 5151.649877109755 # 96189cd0605903fcd029135c8fc527ff | lost sync @ 5357.537817528599 # e6486fd22858396f10453b8b00ac3ebb | lost sync @ 5420.809542826687 # 4367d0a6620dee885aa44822de5d55b9 | lost sync @ 5701.873305430424 # 7fd2221b1e83062203b2597dbf7d85d9 | connection closed hint @ 5711.033572817558 # 25365bba5a50cc8c07ec55d407eafcea | leader cut off @ 5736.011804000897 # 0f429b795da4375fe9fe2235d1c339ae | connection closed hint @ 5819.481322730144 # f14a09fb482489c4398cf87ebfb38c63 | lost sync @ 5832.77702398066 # d5aacf3d331e4c2501ee03e69b102138 | connection closed hint @ 5905.540415653671 # aa7ec2f69f9e83ca2e4d8e0c3616b266 | partition isolateOut @ 5907.128005012882 # 449223c2ff1af20d51deca4da764255e | leader forgotten @ 5929.2943851351165 # 3ad716bfa0698d0c26f428474ec09e97 | leader forgotten @ 6019.65046560365 # 9c3b766e63c320f2a3d3147ac334fd7b | connection closed hint @ 6611.910618118943 # 3dd3853357bc01974187b85e09246cc5 | leader cut off, its successor crashes when it is back @ 6652.116546112682 # 222217f5bbecb0ab771f58c9cf0e94ac | lost sync @ 6778.267323944203 # d882bf8deb50235a769a3b6a1e9f4350 | campaign without need @ 6822.011399431698 # ca77aa355b32d31ff0496f2149b9df38 | swizzle-clog @ 6852.4902706689545 # fb855d7cc884a7b7bbb54c37b4b0b59b | connection closed hint @ 6879.653519099476 # 46445453917a9a17ac624aae0e04cafc | leader alone for longer than its lease @ 7078.433099017941 # 5f7f6f24f1832c0cdf905b38055dca89 | connection closed hint @ 7265.996621664571 # 40cf3cd913a41ab29e07293822df62d0 | rolling restart @ 7415.788339481374 # fcc88c20a07a9b9316f543799ef01462 | all connections closed @ 7533.6867226173235 # ab323d39c8758198731a08795ceb833c',
+  'lost members that come back are not told': '3 | ?',
+  'marked learners stay learners': '2 | ?',
+  'messages do not wait for the write that they promise': '1 | promises are durable | 250',
+  'messages of a replica are taken from any node': '21 | ?',
+  'one pledge makes a lease': '11 | ?',
+  'only a voter of the highest priority campaigns': '6 | ?',
+  'only the leader that entered a joint configuration leaves it':
+    '8 | liveness | all | crash by power cut @ 10133.857846084682 # 79f87f9dee4d131d3017d13206b9c353 | leader cut off @ 10166.774730763529 # 4ff18b311c17092730c7dcbb2fec630f | crash by kill @ 10167.754583860838 # a943d871a104358f18c61d34a0977d61 | leader cut off @ 10201.12642666989 # ff913756087d8384b2c4ee256399d190 | crash by kill @ 10444.711417747723 # 3ca4fff6b0af496b932604f770baa667 | crash by kill @ 11030.908000912785 # 420d36cede28de2bb7986d49dbffbeb0 | crash by kill @ 11381.677782165976 # b887432733f61fce2e1282f720dddb64',
+  'promises leave before they are durable': '1 | promises are durable | 250',
+  'promises wait for the oldest write under way, not the last': '2 | promises are durable | 250',
+  'reads are served before the first commit of the term':
+    '4 | linearizable reads | 2000 | crash by power cut @ 128.62059224345288 # 06318ae540c2791530aa2ba291da6798 | partition isolateIn @ 377.04515455443 # 87a9f80068a1c80897d2254930523c25 | partition isolateIn @ 1194.4735226064277 # 2df638f2b3f28bcc4c4e5cc0592644d6',
+  'reads are served before what they must see is applied': '3 | linearizability | 250',
+  'reads are served without a confirmed round':
+    '3 | linearizable reads | 2000 | leader alone for longer than its lease @ 843.903260765385 # 9b4d480779af6e262a459dc8124ec9d5',
+  'recovery generations are not compared': '1 | ?',
+  'removed replicas are listened to, and leaders are not protected': '6 | ?',
+  'rounds of heartbeats are used again':
+    '3 | linearizable reads | 2000 | all connections closed @ 634.9825840379211 # f3c197a6517d7040d05142260f29b067 | leader alone for longer than its lease @ 843.903260765385 # 9b4d480779af6e262a459dc8124ec9d5',
+  'snapshots are installed without the reset of the log': '2 | INVALID_ARGUMENT | 2000',
+  'stepping down clears the vote':
+    '1 | one vote a term | 2000 | leader cut off @ 1072.8501373017702 # 1567b7b02f6329115fddcd20d1cab7ed',
+  'the applied index is not atomic with the state': '1 | ?',
+  'the command of a session that is gone is taken for a new one': '3 | ?',
+  'the drift of clocks is not allowed for': '127 | ?',
+  'the hard state is not written before a request for votes': '1 | promises are durable | 250',
+  'the leader counts itself before its write is durable': '3 | committed is durable on a majority | 250',
+  'the log is compacted although the state was not flushed': '19 | ?',
+  'the log store acknowledges before its sync':
+    '4 | promises are durable | 500 | crash by power cut @ 128.62059224345288 # 06318ae540c2791530aa2ba291da6798',
+  'the own vote counts twice':
+    '2 | election safety | 1000 | partition isolateOut @ 424.6041230394671 # 463801fb82abee9af2965b61ccd14b57',
+  'the pledge of a node is counted from when its answer comes in': '6 | ?',
+  'the quorum index is the highest, not the majority': '1 | committed is durable on a majority | 250',
+  'the quorum index sorts numbers as text': '1 | committed is durable on a majority | 250',
+  'the vote is not written with the term': '1 | promises are durable | 250',
+  'the wall clock measures the lease': '44 | ?',
+  'two changes are under way at once': '29 | one change at a time | 2000',
+  'two voters change at once': '2 | configurations overlap | 2000',
+  'voters of low priority wait for the others although nobody leads': '42 | ?',
+  'votes are given in spite of a pledge': '1 | ?',
+  'votes go to any log':
+    '5 | promises are durable | 8000 | bit rot @ 293.13240361909504 # 02ff797c595e21b3e67c2543a0f01357 | partition isolateIn @ 643.5219616926527 # d55bd10cac4e2cac8d64938e4e164f71 | partition isolateIn @ 2238.518828392941 # 595a9a032669e193190b2f7323ef2d07 | leader alone for longer than its lease @ 2310.577488500366 # 2ef9e373e0702d4cc3ffba32e1154d73',
+  'what a node pledges counts for replicas that do not rest under it': '61 | ?',
+  'what other nodes know of a disk is compared with what it has written since it started': '8 | ?',
+  'what other nodes know of a disk is not compared with it': '61 | ?',
+  'what waited to be applied is applied over a snapshot, with its old configuration': '44 | ?',
+  'who speaks in an old term is never told of the new one': '151 | ?',
+  'whoever asks for votes takes the protection of all groups at rest away from their leader': '7 | ?',
+  'writes become durable in any order':
+    '9 | promises are durable | 1000 | event-loop stall @ 274.3220748996316 # 8a41a01d197de34d1c73f41d2cf6bb70',
+}
