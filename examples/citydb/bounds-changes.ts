@@ -215,7 +215,7 @@ async function split(
   // From here on nobody may take a row that has gone for one that never was.
   range.narrow(next.bounds)
   const writes = seal([encodeResult({ rows: 0, resumeAt: undefined })])
-  const bookkeeping = right === undefined ? undefined : bookkeepingOfRight(before, writes)
+  const bookkeeping = right === undefined ? undefined : bookkeepingOfRight(before, writes, rightRangeId)
   if (port === undefined || right === undefined || bookkeeping === undefined) {
     await state.commit(batch, writes)
     if (claimed) port?.unclaim(rightRangeId)

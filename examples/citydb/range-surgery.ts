@@ -125,13 +125,14 @@ export async function cutOff(
 export function bookkeepingOfRight(
   before: Bookkeeping,
   writes: readonly BookkeepingWrite[],
+  rightRangeId: number,
 ): readonly BookkeepingWrite[] | undefined {
   const after = new Map(before)
   for (const { key, value } of writes) {
     if (value === undefined) after.delete(key)
     else after.set(key, value)
   }
-  const right = splitBookkeeping(after)
+  const right = splitBookkeeping(after, rightRangeId)
   return right === undefined ? undefined : [...right].map(([key, value]) => ({ key, value }))
 }
 

@@ -173,7 +173,8 @@ export class ReplicaKeeper {
     this.#busy.add(rangeId)
     this.#replicas.delete(rangeId)
     try {
-      await this.#ports.rafts.destroyGroup(rangeId)
+      // The directory shows the removal committed; the replica itself may never hear of it.
+      await this.#ports.rafts.destroyGroup(rangeId, { confirm: `destroy group ${rangeId}` })
     } finally {
       this.#busy.delete(rangeId)
       this.#ports.changed()

@@ -44,6 +44,7 @@ export {
   readAppliedState,
   splitBookkeeping,
 } from './group/split-state.ts'
+export type { DestructionSetup } from './host/group-destruction.ts'
 export { type BootstrapSetup, type RaftHostOptions, raftHostDefaults } from './host/options.ts'
 export { RaftHost, type RaftHostEvents } from './host/raft-host.ts'
 export {

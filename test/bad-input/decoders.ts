@@ -72,9 +72,9 @@ import { decodeConfiguration, encodeConfiguration } from '../../src/raft/core/co
 import { decodeBatchEnvelope, encodeBatchEnvelope } from '../../src/raft/group/batch-envelope.ts'
 import {
   configurationWrite,
+  ownerWrites,
   positionWrite,
   readBookkeeping,
-  replicaWrite,
   termStartsWrite,
 } from '../../src/raft/group/bookkeeping.ts'
 import { decodeEnvelope, encodeEnvelope } from '../../src/raft/group/envelope.ts'
@@ -285,7 +285,7 @@ function bookkeeping(bytes: Uint8Array): unknown {
     positionWrite(position, 3),
     configurationWrite(4, encodeConfiguration(configuration)),
     termStartsWrite([position]),
-    replicaWrite(1),
+    ...ownerWrites(2, 1),
   ]
   const right = writes.map(({ key: name, value: record }) => [name, record as Uint8Array] as const)
   return right.map(([name]) => readBookkeeping(new Map([...right, [name, bytes]])))
@@ -687,7 +687,7 @@ export const decoders: readonly Decoder[] = [
     name: 'readBookkeeping',
     decode: (bytes) => {
       // Not every record is one of each kind, so what one refuses another may take.
-      for (const right of [positionWrite(position, 3), replicaWrite(1)])
+      for (const right of [positionWrite(position, 3), ...ownerWrites(2, 1)])
         readBookkeeping(new Map([[right.key, bytes]]))
       return bookkeeping(bytes)
     },

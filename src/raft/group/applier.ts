@@ -9,17 +9,18 @@ import type {
   StateMachine,
   StateSnapshot,
 } from '../../interfaces/state-machine.ts'
-import type { ReplicaId } from '../../model/ids.ts'
+import type { GroupId, ReplicaId } from '../../model/ids.ts'
 import type { ConfigurationPool } from '../core/configuration-pool.ts'
 import { commandsIn, decodeBatchEnvelope, isBatch } from './batch-envelope.ts'
 import { BatchPlan } from './batch-plan.ts'
 import {
   type AppliedConfiguration,
+  checkOwner,
   configurationWrite,
   type GroupBookkeeping,
+  ownerWrites,
   positionWrite,
   readBookkeeping,
-  replicaWrite,
   termStartsWrite,
 } from './bookkeeping.ts'
 import { decodeEnvelope, unknownVersion } from './envelope.ts'
@@ -38,6 +39,7 @@ export type ApplierLimits = Pick<GroupLimits, 'maximumApplyEntries' | 'maximumAp
 
 /** Whose entries an {@link Applier} applies: the replica. */
 export interface ApplierOwner {
+  readonly groupId: GroupId
   readonly machine: StateMachine
   readonly limits: ApplierLimits
   readonly configurations: ConfigurationPool
@@ -80,7 +82,8 @@ export class Applier {
   /** Never changed in place. */
   #termStarts: readonly LogPosition[]
   #compacted = 0
-  #replicaStored: boolean
+  /** The stored bookkeeping says whose state it is. */
+  #ownerStored: boolean
 
   /** `stored` is what the machine's `open` returned, read. */
   constructor(stored: GroupBookkeeping, replicaId: ReplicaId, owner: ApplierOwner) {
@@ -94,7 +97,7 @@ export class Applier {
     this.#sessions = stored.sessions
     this.#configuration = this.#shared(stored.configuration)
     this.#termStarts = stored.termStarts
-    this.#replicaStored = stored.replicaId === replicaId
+    this.#ownerStored = stored.replicaId === replicaId && stored.groupId === owner.groupId
   }
 
   /** The last entry whose effects the state machine has. */
@@ -133,7 +136,7 @@ export class Applier {
   takeId(replicaId: ReplicaId): void {
     invariant(this.#applied.index === 0, 'only a state of which nothing is stored yet is given to another id')
     this.#replicaId = replicaId
-    this.#replicaStored = false
+    this.#ownerStored = false
   }
 
   /** Takes committed entries, contiguous with those before. */
@@ -183,9 +186,11 @@ export class Applier {
       if (incoming.configuration === undefined) {
         throw new KeelsonError('MALFORMED', 'a snapshot comes without the configuration of its group')
       }
+      checkOwner(this.#owner.groupId, incoming)
       const own = new Map(bookkeeping)
-      const { key, value } = replicaWrite(this.#replicaId)
-      own.set(key, value as Uint8Array)
+      for (const { key, value } of ownerWrites(this.#owner.groupId, this.#replicaId)) {
+        own.set(key, value as Uint8Array)
+      }
       const transfer = new Transfer(chunks)
       try {
         await this.#owner.machine.restore(own, transfer)
@@ -201,7 +206,7 @@ export class Applier {
       this.#sessions = incoming.sessions
       this.#configuration = this.#shared(incoming.configuration)
       this.#termStarts = incoming.termStarts
-      this.#replicaStored = true
+      this.#ownerStored = true
       return true
     })
   }
@@ -275,7 +280,7 @@ export class Applier {
     invariant(results !== undefined, 'a state machine seals the batch before apply resolves')
     this.#applied = { index: last.index, term: last.term }
     this.#sequence = this.#fence.sequence
-    this.#replicaStored = true
+    this.#ownerStored = true
     this.#owner.applied(entries, plan.outcomes(results))
   }
 
@@ -377,7 +382,7 @@ export class Applier {
   #seal(plan: BatchPlan, results: readonly Uint8Array[], last: LogEntry): readonly BookkeepingWrite[] {
     plan.record(results)
     const writes = [...plan.writes, ...this.#sessions.takeWrites()]
-    if (!this.#replicaStored) writes.push(replicaWrite(this.#replicaId))
+    if (!this.#ownerStored) writes.push(...ownerWrites(this.#owner.groupId, this.#replicaId))
     writes.push(positionWrite(last, this.#fence.sequence))
     return writes
   }

@@ -2,7 +2,7 @@ import { ByteReader, ByteWriter } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { LogPosition } from '../../interfaces/log-store.ts'
 import type { Bookkeeping, BookkeepingWrite } from '../../interfaces/state-machine.ts'
-import type { ReplicaId } from '../../model/ids.ts'
+import type { GroupId, ReplicaId } from '../../model/ids.ts'
 import { decodeConfiguration } from '../core/configuration.ts'
 import type { Configuration } from '../core/membership-types.ts'
 import { unknownVersion } from './envelope.ts'
@@ -14,6 +14,8 @@ const keys = {
   configuration: 'configuration',
   terms: 'terms',
   replica: 'replica',
+  /** Of its own, and not a field of the replica's record: an earlier release passes over it, and keeps it where it is. */
+  group: 'group',
 } as const
 
 /** A configuration with the log index of the entry that it comes from. */
@@ -33,6 +35,8 @@ export interface GroupBookkeeping {
   readonly termStarts: readonly LogPosition[]
   /** The replica that the state belongs to; 0 for none yet. A snapshot's is replaced by the receiver's own. */
   readonly replicaId: ReplicaId
+  /** The group that the state belongs to; 0 for none yet, and where an earlier release has stored it alone. */
+  readonly groupId: GroupId
   readonly sessions: SessionTable
 }
 
@@ -52,8 +56,13 @@ export function termStartsWrite(termStarts: readonly LogPosition[]): Bookkeeping
   return { key: keys.terms, value: out.finish() }
 }
 
-export function replicaWrite(replicaId: ReplicaId): BookkeepingWrite {
-  return { key: keys.replica, value: new ByteWriter(9).u8(version).u53(replicaId).finish() }
+/** Whose state it is, see {@link checkOwner}; a group id of 0 is left out. */
+export function ownerWrites(groupId: GroupId, replicaId: ReplicaId): BookkeepingWrite[] {
+  const idWrite = (key: string, id: number): BookkeepingWrite => {
+    return { key, value: new ByteWriter(9).u8(version).u53(id).finish() }
+  }
+  const replica = idWrite(keys.replica, replicaId)
+  return groupId === 0 ? [replica] : [replica, idWrite(keys.group, groupId)]
 }
 
 /** Reads what {@link positionWrite} and the others wrote. @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION` */
@@ -78,14 +87,30 @@ export function readBookkeeping(bookkeeping: Bookkeeping): GroupBookkeeping {
       termStarts.push({ index: terms.varint(), term: terms.varint() })
     }
     const replicaId = open(bookkeeping, keys.replica)?.u53() ?? 0
+    const groupId = open(bookkeeping, keys.group)?.u53() ?? 0
     const sessions = SessionTable.restore(bookkeeping)
-    return { applied, sequence, configuration, termStarts, replicaId, sessions }
+    return { applied, sequence, configuration, termStarts, replicaId, groupId, sessions }
   } catch (error) {
     if (KeelsonError.hasCode(error, 'FORMAT_VERSION', 'CORRUPTION')) throw error
     throw new KeelsonError('CORRUPTION', "a state machine's stored bookkeeping cannot be read", {
       cause: error,
     })
   }
+}
+
+/**
+ * Refuses a state that another group has stored: whoever went on with it would answer with that group's data, and ruin it.
+ * One that says nothing of its group, as earlier releases left it, is taken on trust and says it from then on.
+ *
+ * @throws KeelsonError `CONFLICT`
+ */
+export function checkOwner(groupId: GroupId, stored: GroupBookkeeping): void {
+  if (stored.groupId === 0 || stored.groupId === groupId) return
+  throw new KeelsonError(
+    'CONFLICT',
+    `the state machine that was given for group ${groupId} holds the state of group ${stored.groupId}, which is left as it is; give each group its own database or prefix`,
+    { retryable: false, details: { groupId, ownerGroupId: stored.groupId } },
+  )
 }
 
 function open(bookkeeping: Bookkeeping, key: string): ByteReader | undefined {

@@ -1,15 +1,16 @@
-import { checkObject } from '../../core/arguments.ts'
+import { checkInteger, checkObject } from '../../core/arguments.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import type { LogPosition } from '../../interfaces/log-store.ts'
 import type { Bookkeeping } from '../../interfaces/state-machine.ts'
+import type { GroupId } from '../../model/ids.ts'
 import { isJoint } from '../../model/replica-roles.ts'
 import { encodeConfiguration, makeConfiguration } from '../core/configuration.ts'
 import type { Configuration } from '../core/membership-types.ts'
 import {
   configurationWrite,
+  ownerWrites,
   positionWrite,
   readBookkeeping,
-  replicaWrite,
   termStartsWrite,
 } from './bookkeeping.ts'
 import type { CommandId } from './envelope.ts'
@@ -77,11 +78,13 @@ const firstTerm = 1
  *
  * @param parent the parent's bookkeeping as of the split: what was stored before, with what `seal` returned for it. The split
  *   is applied alone, see `StateMachine.alone`
+ * @param groupId that of the new group, whose alone the state then is; without it the group that adopts it first has it
  * @returns undefined where the node was no member of the parent at the split: it came later, and replays the log
  * @throws KeelsonError `INVALID_ARGUMENT` for a parent in a joint configuration, or with none, `CORRUPTION`, `FORMAT_VERSION`
  */
-export function splitBookkeeping(parent: Bookkeeping): Bookkeeping | undefined {
+export function splitBookkeeping(parent: Bookkeeping, groupId: GroupId = 0): Bookkeeping | undefined {
   checkObject(parent, 'the bookkeeping of a group', ['get', 'forEach'])
+  checkInteger(groupId, 'the id of the group that is split off')
   const { applied, configuration, replicaId } = readBookkeeping(parent)
   if (configuration === undefined || isJoint(configuration.configuration.replicas)) {
     throw new KeelsonError(
@@ -103,7 +106,7 @@ export function splitBookkeeping(parent: Bookkeeping): Bookkeeping | undefined {
     positionWrite(position, firstTerm),
     configurationWrite(position.index, encodeConfiguration(first)),
     termStartsWrite([position]),
-    replicaWrite(self + 1),
+    ...ownerWrites(groupId, self + 1),
   ]) {
     if (value !== undefined) bookkeeping.set(key, value)
   }

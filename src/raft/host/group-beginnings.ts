@@ -6,7 +6,7 @@ import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import type { GroupId } from '../../model/ids.ts'
 import { bootstrapState, replicaOf } from '../core/configuration.ts'
 import type { RestoredState } from '../core/types.ts'
-import { type GroupBookkeeping, readBookkeeping } from '../group/bookkeeping.ts'
+import { checkOwner, type GroupBookkeeping, readBookkeeping } from '../group/bookkeeping.ts'
 import { encodeGroupMetadata, type GroupMetadata, newMetadata } from '../group/metadata.ts'
 import type { Peer } from '../group/peers.ts'
 import { type Refounding, refoundedState } from '../group/refounding.ts'
@@ -65,7 +65,7 @@ export function firstReplica(
  * The replica of a group that was split off here, from a state machine that has its state. That state is durable afterwards:
  * nothing is promised in the log for one that a power cut would take away.
  *
- * @throws KeelsonError `INVALID_ARGUMENT` for a state that is none of a replica here
+ * @throws KeelsonError `INVALID_ARGUMENT` for a state that is none of a replica here, `CONFLICT` for that of another group
  */
 export async function adoptedReplica(
   groupId: GroupId,
@@ -74,6 +74,7 @@ export async function adoptedReplica(
   pledgeMs: number,
 ): Promise<Beginning> {
   const stored = readBookkeeping(await stateMachine.open())
+  checkOwner(groupId, stored)
   const { applied, configuration } = stored
   const own = replicaOf(configuration?.configuration, stored.replicaId)
   if (configuration === undefined || own?.nodeId !== self.nodeId || own.incarnation !== self.incarnation) {
@@ -100,15 +101,37 @@ export async function adoptedReplica(
   }
 }
 
-/** Opens a state machine that must be new. One that a destroyed replica left behind is deleted. */
-export async function openNewMachine(groupId: GroupId, machine: StateMachine): Promise<GroupBookkeeping> {
+/**
+ * Opens a state machine that must be new. The state that a destroyed replica of the group left behind here, when a crash came
+ * before its deletion, is deleted. Nothing else is: it may be what somebody else lives on.
+ *
+ * @param tombstone what is left of the replica that this node had of the group
+ * @throws KeelsonError `CONFLICT` unless it is new
+ */
+export async function openNewMachine(
+  groupId: GroupId,
+  machine: StateMachine,
+  tombstone?: GroupMetadata,
+): Promise<GroupBookkeeping> {
   const stored = readBookkeeping(await machine.open())
+  checkOwner(groupId, stored)
   if (stored.applied.index === 0 && stored.replicaId === 0) return stored
+  const whose = `the state machine of group ${groupId} still holds the state of replica ${stored.replicaId}, which this node does not have`
+  if (!isLeftover(stored, tombstone)) {
+    throw new KeelsonError(
+      'CONFLICT',
+      `${whose}; it is left as it is. Give the group a new one, or call destroy() of this one first if nobody needs it`,
+      { retryable: false },
+    )
+  }
   await machine.destroy()
-  throw new KeelsonError(
-    'CONFLICT',
-    `the state machine of group ${groupId} still held the state of replica ${stored.replicaId}, which this node no longer has; it was deleted, so call again with a new one`,
-  )
+  throw new KeelsonError('CONFLICT', `${whose} any more; it was deleted, so call again with a new one`)
+}
+
+/** Of one that says nothing of its group nobody knows. What a recovery left behind has a tombstone without an id. */
+function isLeftover(stored: GroupBookkeeping, tombstone: GroupMetadata | undefined): boolean {
+  if (stored.groupId === 0 || tombstone?.destroyed !== true) return false
+  return tombstone.replicaId === 0 || tombstone.replicaId === stored.replicaId
 }
 
 /** A state machine whose group is not opened after all is nobody's: the host closes it, as it would with the group. */

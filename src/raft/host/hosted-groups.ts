@@ -6,7 +6,7 @@ import type { GroupId, NodeId } from '../../model/ids.ts'
 import { longestPledgeMs } from '../core/options.ts'
 import { RaftCore } from '../core/raft.ts'
 import type { RaftOptions, RestoredState } from '../core/types.ts'
-import { type GroupBookkeeping, readBookkeeping } from '../group/bookkeeping.ts'
+import { checkOwner, type GroupBookkeeping, readBookkeeping } from '../group/bookkeeping.ts'
 import type { GroupSetup } from '../group/group-reports.ts'
 import { encodeGroupMetadata, type GroupMetadata, newMetadata, tombstoneOf } from '../group/metadata.ts'
 import type { Peer } from '../group/peers.ts'
@@ -16,6 +16,7 @@ import { supersededError } from '../group/refusals.ts'
 import { Replica } from '../group/replica.ts'
 import type { ReplicaPort } from '../group/replica-port.ts'
 import { BusyGroups, inUse } from './busy-groups.ts'
+import { ClaimedMachines } from './claimed-machines.ts'
 import { DamagedReplicas } from './damaged-replicas.ts'
 import type { ForgottenMark } from './disk-marks.ts'
 import { checkGroupId } from './disk-record.ts'
@@ -29,6 +30,7 @@ import {
   openNewMachine,
   orClose,
 } from './group-beginnings.ts'
+import { checkDestructible, type DestructionSetup, openDoomedState } from './group-destruction.ts'
 import type { HostMessage } from './host-messages.ts'
 import type { LogGate } from './log-gate.ts'
 import {
@@ -75,6 +77,7 @@ export class HostedGroups {
   readonly #empty = new EmptyReplicas()
   readonly #stored: StoredGroups
   readonly #busy = new BusyGroups()
+  readonly #machines = new ClaimedMachines()
 
   constructor(own: HostedGroupsOptions) {
     this.#own = own
@@ -116,8 +119,8 @@ export class HostedGroups {
   }
 
   async bootstrap(groupId: GroupId, setup: BootstrapSetup): Promise<RaftGroup> {
-    return this.#exclusively(groupId, async () => {
-      const { replicas, stateMachine, refounding } = checkBootstrap(setup)
+    const { replicas, stateMachine, refounding } = checkBootstrap(setup)
+    return this.#exclusively(groupId, stateMachine, async () => {
       this.#checkUnknown(groupId, 'a second bootstrap would make a second history. Open the group instead')
       const first = firstReplica(groupId, this.#self, replicas, this.#pledgeMs, refounding)
       return this.#begin(groupId, stateMachine, async () => {
@@ -128,7 +131,7 @@ export class HostedGroups {
 
   async adoptGroup(groupId: GroupId, setup: { readonly stateMachine: StateMachine }): Promise<RaftGroup> {
     const { stateMachine } = checkSetup('RaftHost.adoptGroup', setup)
-    return this.#exclusively(groupId, async () =>
+    return this.#exclusively(groupId, stateMachine, async () =>
       this.#begin(groupId, stateMachine, async () => {
         this.#checkUnknown(groupId, 'one that is split off here comes too late; throw its state away')
         return adoptedReplica(groupId, this.#self, stateMachine, this.#pledgeMs)
@@ -138,7 +141,7 @@ export class HostedGroups {
 
   async openGroup(groupId: GroupId, setup: { readonly stateMachine: StateMachine }): Promise<RaftGroup> {
     const { stateMachine } = checkSetup('RaftHost.openGroup', setup)
-    return this.#exclusively(groupId, async () => {
+    return this.#exclusively(groupId, stateMachine, async () => {
       const found = this.#stored.get(groupId)
       if (found === undefined || found.metadata.destroyed) {
         const what = found === undefined ? 'no replica' : 'only the tombstone of a replica'
@@ -157,6 +160,7 @@ export class HostedGroups {
       }
       return orClose(this.#own.options.env, stateMachine, async () => {
         const stored = readBookkeeping(await stateMachine.open())
+        checkOwner(groupId, stored)
         const flush = async (): Promise<void> => stateMachine.flush()
         const usable = await forgetApplied(this.#own.log, recovered, stored.applied, flush)
         if (usable.lost !== undefined && !found.metadata.quarantined) {
@@ -178,22 +182,22 @@ export class HostedGroups {
     const { stateMachine } = checkSetup('RaftHost.awaitGroup', setup)
     const known = this.#stored.get(groupId)
     if (known !== undefined && !known.metadata.destroyed) return this.openGroup(groupId, setup)
-    return this.#exclusively(groupId, async () => {
+    return this.#exclusively(groupId, stateMachine, async () => {
       return orClose(this.#own.options.env, stateMachine, async () => {
-        const stored = await openNewMachine(groupId, stateMachine)
+        const tombstone = this.#stored.get(groupId)?.metadata
+        const stored = await openNewMachine(groupId, stateMachine, tombstone)
         this.#own.checkOpen()
         const group = this.#makeGroup(groupId)
-        const tombstone = this.#stored.get(groupId)?.metadata
         this.#empty.set(groupId, { group, machine: stateMachine, stored, tombstone })
         return group
       })
     })
   }
 
-  async destroyGroup(groupId: GroupId, setup: { readonly stateMachine?: StateMachine }): Promise<void> {
+  async destroyGroup(groupId: GroupId, setup: DestructionSetup): Promise<void> {
     this.#own.checkOpen()
     checkGroupId(groupId)
-    const { stateMachine } = checkDestruction(setup)
+    const { stateMachine, confirm } = checkDestruction(setup)
     if (this.#busy.has(groupId)) throw inUse(groupId)
     const group = this.#groups.get(groupId)
     const found = this.#stored.get(groupId)
@@ -203,10 +207,17 @@ export class HostedGroups {
         `this node has no replica of group ${groupId}; ask a node that has one`,
       )
     }
+    const replica = this.#replicas.get(groupId)
+    const metadata = replica?.metadata ?? found?.metadata
+    const distrusted = metadata !== undefined && this.#own.trust.concerns(metadata)
+    checkDestructible(groupId, { metadata, replica, distrusted }, confirm)
+    const held = replica?.machine ?? this.#empty.get(groupId)?.machine ?? this.damaged.machine(groupId)
+    if (held === undefined && stateMachine !== undefined) this.#machines.checkFree(groupId, stateMachine)
     await this.#busy.run(groupId, async () => {
-      const held = this.#replicas.get(groupId) ?? this.#empty.get(groupId)
-      const machine = held?.machine ?? this.damaged.machine(groupId)
-      const metadata = this.#replicas.get(groupId)?.metadata ?? found?.metadata
+      const machine =
+        held === undefined && stateMachine !== undefined
+          ? await openDoomedState(this.#own.options.env, groupId, stateMachine)
+          : held
       await this.#release(
         groupId,
         new KeelsonError(
@@ -219,11 +230,8 @@ export class HostedGroups {
         await this.#own.log.destroy(groupId, encodeGroupMetadata(tombstone))
         this.#stored.set(groupId, tombstone)
       }
-      if (machine !== undefined) await machine.destroy()
-      else if (stateMachine !== undefined) {
-        await stateMachine.open()
-        await stateMachine.destroy()
-      }
+      await machine?.destroy()
+      if (machine !== undefined) this.#machines.release(machine)
     })
   }
 
@@ -237,7 +245,7 @@ export class HostedGroups {
     return machines
   }
 
-  async #exclusively<T>(groupId: GroupId, task: () => Promise<T>): Promise<T> {
+  async #exclusively<T>(groupId: GroupId, machine: StateMachine, task: () => Promise<T>): Promise<T> {
     this.#own.checkOpen()
     checkGroupId(groupId)
     if (this.#busy.has(groupId) || this.#groups.has(groupId)) throw inUse(groupId)
@@ -247,7 +255,7 @@ export class HostedGroups {
         `this host opens at most ${this.#own.options.maximumGroups} groups; raise maximumGroups, or place the group elsewhere`,
       )
     }
-    return this.#busy.run(groupId, task)
+    return this.#machines.during(groupId, machine, async () => this.#busy.run(groupId, task))
   }
 
   get #self(): Peer {

@@ -9,6 +9,7 @@ import {
   type OptionCheck,
   objectOption,
   optional,
+  stringOption,
 } from '../../core/options.ts'
 import {
   groupWriteBytes,
@@ -25,6 +26,7 @@ import type { RaftOptions } from '../core/types.ts'
 import { maximumEnvelopeBytes } from '../group/envelope.ts'
 import { checkGroupLimits, type GroupLimits } from '../group/limits.ts'
 import { maximumRecoveries, type Refounding } from '../group/refounding.ts'
+import type { DestructionSetup } from './group-destruction.ts'
 
 /** Options of {@link RaftHost.open}. */
 export interface RaftHostOptions {
@@ -175,10 +177,14 @@ export function checkSetup(where: string, setup: unknown): { readonly stateMachi
 }
 
 /** What {@link RaftHost.destroyGroup} is given beside the group. @throws KeelsonError `INVALID_OPTION` */
-export function checkDestruction(setup: unknown): { readonly stateMachine?: StateMachine } {
-  return checkOptions<{ readonly stateMachine: StateMachine | undefined }>('RaftHost.destroyGroup', setup, {
+export function checkDestruction(setup: unknown): DestructionSetup {
+  return checkOptions<{
+    readonly stateMachine: StateMachine | undefined
+    readonly confirm: string | undefined
+  }>('RaftHost.destroyGroup', setup, {
     stateMachine: optional(stateMachineOption),
-  }) as { readonly stateMachine?: StateMachine }
+    confirm: optional(stringOption()),
+  }) as DestructionSetup
 }
 
 /** What a host's own factory gave. @throws KeelsonError `INVALID_OPTION` */

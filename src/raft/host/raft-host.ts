@@ -14,6 +14,7 @@ import type { ReplicaPort } from '../group/replica-port.ts'
 import { DiskMarks } from './disk-marks.ts'
 import { DiskTrust } from './disk-trust.ts'
 import { FrameVersions } from './frame-versions.ts'
+import type { DestructionSetup } from './group-destruction.ts'
 import type { HostMessage } from './host-messages.ts'
 import { HostedGroups } from './hosted-groups.ts'
 import { Incoming } from './incoming.ts'
@@ -251,8 +252,8 @@ export class RaftHost implements AsyncDisposable {
    * replica is not started at once: the host gets the very same entries back from the other replicas first. If none of
    * them has them any more, the replica is quarantined.
    *
-   * @throws KeelsonError `NOT_FOUND`, `CORRUPTION`, `FORMAT_VERSION`, `CONFLICT` when it is open, `SUPERSEDED` when the group
-   * was recovered from a lost quorum without this replica, `CLOSED`
+   * @throws KeelsonError `NOT_FOUND`, `CORRUPTION`, `FORMAT_VERSION`, `CONFLICT` when it is open, or when the state machine is
+   * another group's, which stays as it is, `SUPERSEDED` when the group was recovered from a lost quorum without this replica, `CLOSED`
    */
   async openGroup(groupId: GroupId, setup: { readonly stateMachine: StateMachine }): Promise<RaftGroup> {
     return this.#hosted.openGroup(groupId, setup)
@@ -263,22 +264,25 @@ export class RaftHost implements AsyncDisposable {
    * of a leader that has added it. A replica that was destroyed here never comes back; only a later one is taken. If
    * there is one already, this is {@link RaftHost.openGroup}.
    *
-   * @throws KeelsonError `CONFLICT` when it is open, or when the state machine was not empty (left over from a replica that
-   * was destroyed; it is deleted then, so call again with a new one), `CLOSED`
+   * @throws KeelsonError `CONFLICT` when it is open, or when the state machine was not empty: what a destroyed replica of this
+   * very group left over is deleted, so call again with a new one (`retryable`); any other state stays as it is. `CLOSED`
    */
   async awaitGroup(groupId: GroupId, setup: { readonly stateMachine: StateMachine }): Promise<RaftGroup> {
     return this.#hosted.awaitGroup(groupId, setup)
   }
 
   /**
-   * Deletes this node's replica of a group, log and state, and leaves a tombstone so that it never comes back. For a replica
-   * whose removal from the group is committed: to the group it is as a node that is lost for good.
+   * Deletes this node's replica of a group, log and state, and leaves a tombstone so that it never comes back: to the group
+   * it is as a node that is lost for good. So only a replica is destroyed that knows of its committed removal
+   * (`status().removed`), that the group went on without (`SUPERSEDED`), that is quarantined, or that is still empty. Any
+   * other one, and so one that is not open, needs `confirm: 'destroy group 7'` (of group 7).
    *
    * `stateMachine` is needed where the group is not open, for its state to be deleted as well.
    *
-   * @throws KeelsonError `NOT_FOUND`, `CLOSED`, `STORE_POISONED`
+   * @throws KeelsonError `INVALID_ARGUMENT` without the confirmation where it is needed, `CONFLICT` for the state of another
+   * group, `NOT_FOUND`, `CLOSED`, `STORE_POISONED`
    */
-  async destroyGroup(groupId: GroupId, setup: { readonly stateMachine?: StateMachine } = {}): Promise<void> {
+  async destroyGroup(groupId: GroupId, setup: DestructionSetup = {}): Promise<void> {
     await this.#hosted.destroyGroup(groupId, setup)
   }
 

@@ -15,7 +15,7 @@ import type { StateMachine } from '../../interfaces/state-machine.ts'
 import { type ClusterId, checkName, type GroupId, type NodeId } from '../../model/ids.ts'
 import type { Configuration } from '../core/membership-types.ts'
 import { RaftCore } from '../core/raft.ts'
-import { readBookkeeping } from '../group/bookkeeping.ts'
+import { checkOwner, readBookkeeping } from '../group/bookkeeping.ts'
 import {
   type FirstCommand,
   type GroupReport,
@@ -243,6 +243,7 @@ async function inspect(
   metadata: GroupMetadata,
 ): Promise<Omit<Inspected, 'record'>> {
   const stored = readBookkeeping(await stateMachine.open())
+  checkOwner(groupId, stored)
   const flush = async (): Promise<void> => stateMachine.flush()
   const usable = await forgetApplied(store, found, stored.applied, flush)
   const whole = await wholePart(store, usable)

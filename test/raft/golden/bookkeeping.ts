@@ -14,3 +14,10 @@ export const bookkeeping2: readonly [string, string][] = [
   ['results/300/2', '010004646f6e65'],
   ['session/300', '0206ad0201'],
 ]
+
+/** Since version 3 it says which group it is of. Earlier releases pass over that. */
+export const bookkeeping3: readonly [string, string][] = [
+  ...bookkeeping2.slice(0, 4),
+  ['group', '010000000004000000'],
+  ...bookkeeping2.slice(4),
+]

@@ -10,9 +10,9 @@ import {
 import { decodeBatchEnvelope, encodeBatchEnvelope } from '../../../src/raft/group/batch-envelope.ts'
 import {
   configurationWrite,
+  ownerWrites,
   positionWrite,
   readBookkeeping,
-  replicaWrite,
   termStartsWrite,
 } from '../../../src/raft/group/bookkeeping.ts'
 import { decodeEnvelope, encodeEnvelope } from '../../../src/raft/group/envelope.ts'
@@ -33,7 +33,7 @@ import {
   PieceChecker,
   SnapshotReader,
 } from '../../../src/raft/host/snapshot-wire.ts'
-import { bookkeeping1, bookkeeping2 } from './bookkeeping.ts'
+import { bookkeeping1, bookkeeping2, bookkeeping3 } from './bookkeeping.ts'
 import { configuration1, configuration2 } from './configuration.ts'
 import { diskRecord2, diskRecord3, diskRecord3Found } from './disk-record.ts'
 import { envelope1, envelope2 } from './envelope.ts'
@@ -176,7 +176,7 @@ suite('golden', () => {
     assert.deepEqual(chunks, expected)
   })
 
-  test('bookkeeping of version 2, sessions included', () => {
+  test('bookkeeping of version 3, sessions included, and of those before', () => {
     const sessions = new SessionTable()
     sessions.apply(sampleSessionEntries[0] as SessionEntry, 300)
     const id = { session: 300, sequence: 2 }
@@ -190,20 +190,21 @@ suite('golden', () => {
         { index: 1, term: 1 },
         { index: 200, term: 7 },
       ]),
-      replicaWrite(9),
+      ...ownerWrites(2 ** 34, 9),
       ...sessions.takeWrites(),
     ]
     assert.deepEqual(
       writes.map(({ key, value }) => [key, hex(value as Uint8Array)]),
-      bookkeeping2,
+      bookkeeping3,
     )
-    for (const stored of [bookkeeping1, bookkeeping2]) {
+    for (const stored of [bookkeeping1, bookkeeping2, bookkeeping3]) {
       const read = readBookkeeping(new Map(stored.map(([key, value]) => [key, bytes(value)])))
       assert.deepEqual(read.applied, { index: 2 ** 33, term: 7 })
       assert.equal(read.sequence, 6)
       assert.deepEqual(read.configuration?.configuration, sampleConfiguration)
       assert.deepEqual(read.termStarts.at(-1), { index: 200, term: 7 })
       assert.equal(read.replicaId, 9)
+      assert.equal(read.groupId, stored === bookkeeping3 ? 2 ** 34 : 0)
       assert.deepEqual(read.sessions.lookup(id), { type: 'duplicate', result: utf8('done') })
     }
   })
@@ -223,8 +224,8 @@ suite('golden', () => {
     assert.throws(() => decodeConfiguration(later(configuration1)), { code: 'FORMAT_VERSION' })
     assert.throws(() => decodeConfiguration(later(configuration2)), { code: 'FORMAT_VERSION' })
     assert.throws(() => decodeSnapshotHeader(later(snapshotHeader2)), { code: 'PROTOCOL_VERSION' })
-    const now = new Map(bookkeeping2.map(([key, value]) => [key, bytes(value)]))
-    for (const [key, value] of bookkeeping2) {
+    const now = new Map(bookkeeping3.map(([key, value]) => [key, bytes(value)]))
+    for (const [key, value] of bookkeeping3) {
       assert.throws(() => readBookkeeping(new Map([...now, [key, later(value)]])), { code: 'FORMAT_VERSION' })
     }
   })

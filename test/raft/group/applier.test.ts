@@ -29,6 +29,7 @@ async function start(machine = new CounterMachine(), limits = wide): Promise<Har
   const outcomes = new Map<number, EntryOutcome>()
   const failures: unknown[] = []
   const applier = new Applier(readBookkeeping(await machine.open()), 7, {
+    groupId: 3,
     machine,
     limits,
     configurations: new ConfigurationPool(),
@@ -272,10 +273,15 @@ test('a snapshot takes state, sessions and position along, and the receiver keep
   to.applier.enqueue([configured(1, 1)])
   await to.idle()
   const foreign = new Map(snapshot.bookkeeping).set('replica', new Uint8Array([1, 99, 0, 0, 0, 0, 0, 0, 0]))
+  const misdirected = new Map(foreign).set('group', new Uint8Array([1, 99, 0, 0, 0, 0, 0, 0, 0]))
+  await assert.rejects(to.applier.restore(misdirected, snapshot.chunks()), { code: 'CONFLICT' })
+  // As an earlier release sends it.
+  foreign.delete('group')
   assert.equal(await to.applier.restore(foreign, snapshot.chunks()), true)
   assert.deepEqual(to.applier.applied, position)
   assert.equal(to.applier.sequence, 2)
   assert.equal(readBookkeeping(to.machine.bookkeeping).replicaId, 7)
+  assert.equal(readBookkeeping(to.machine.bookkeeping).groupId, 3)
   to.applier.enqueue([command(6, 2, 'a+1', { id: [2, 1] }), command(7, 2, 'b+1')])
   await to.idle()
   assert.deepEqual(

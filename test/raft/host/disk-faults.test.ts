@@ -136,7 +136,8 @@ suite('a page that a disk lost', () => {
         assert.equal(node.group(groupId).status().replicaId, 0)
         await assert.rejects(node.group(groupId).propose(new Uint8Array(1)), { code: 'NOT_LEADER' })
       }
-      await node.host.destroyGroup(1)
+      await assert.rejects(node.host.destroyGroup(1), { code: 'INVALID_ARGUMENT' })
+      await node.host.destroyGroup(1, { confirm: 'destroy group 1' })
       assert.ok(node.machines.get(1)?.destroyed)
       // Two of three cannot vote without it: it has nothing to show yet.
       await cluster.node('n2').restart()

@@ -61,6 +61,7 @@ suite('membership', () => {
       await cluster.propose('a+1')
       await cluster.until(() => configurations.includes(4), 'the event of the new configuration')
 
+      await cluster.until(() => removed.length > 0, 'it knows of its removal')
       await victim.host.destroyGroup(1)
       assert.ok(victim.machines.get(1)?.destroyed)
       assert.equal(victim.host.groups().size, 0)
@@ -132,7 +133,11 @@ suite('membership', () => {
         [`${leader.name} voter`, 'n4 voter', 'n5 voter'],
       )
       assert.deepEqual((await cluster.leader()).group().status().configuration, swapped)
-      for (const { nodeId } of leaving) await cluster.node(nodeId).host.destroyGroup(1)
+      for (const { nodeId } of leaving) {
+        const node = cluster.node(nodeId)
+        await cluster.until(() => node.group().status().removed, 'it knows of its removal')
+        await node.host.destroyGroup(1)
+      }
       await cluster.propose('a+1')
       await cluster.converged([leader.name, 'n4', 'n5'])
     })
@@ -335,7 +340,7 @@ suite('membership', () => {
       const used = new CounterMachine()
       used.bookkeeping.set('replica', new Uint8Array([1, 3, 0, 0, 0, 0, 0, 0, 0]))
       await assert.rejects(n1.host.bootstrap(2, { replicas, stateMachine: used }), { code: 'CONFLICT' })
-      assert.ok(used.destroyed)
+      assert.equal(used.destroyed, false)
       await n1.host.bootstrap(2, { replicas, stateMachine: n1.machine(2) })
       await assert.rejects(n1.host.destroyGroup(77), { code: 'NOT_FOUND' })
     })
@@ -403,7 +408,7 @@ suite('an empty replica that a late message awakened', () => {
       await awaken(first + 50)
       assert.equal(n4.group().status().replicaId, first, 'it holds entries')
       await change(cluster, { type: 'remove', replicaId: first })
-      await n4.host.destroyGroup(1)
+      await n4.host.destroyGroup(1, { confirm: 'destroy group 1' })
       await n4.host.awaitGroup(1, { stateMachine: n4.machine() })
       await awaken(first + 100)
       await awaken(first)

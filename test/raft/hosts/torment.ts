@@ -192,7 +192,8 @@ export function tidy(world: HostWorld): void {
     const { life } = node.process
     const replace = async (): Promise<void> => {
       world.replacing.add(group)
-      await node.host.destroyGroup(1)
+      const known = removed || superseded
+      await node.host.destroyGroup(1, known ? {} : { confirm: 'destroy group 1' })
       world.count(superseded ? 'superseded replica destroyed' : 'replica destroyed')
       await world.open(node)
     }

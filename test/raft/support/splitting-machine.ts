@@ -58,7 +58,7 @@ export class SplittingMachine extends CounterMachine {
     }
     if (split === undefined) return
     const { id, right } = split
-    const born = splitBookkeeping(this.bookkeeping)
+    const born = splitBookkeeping(this.bookkeeping, id)
     if (born === undefined) return
     right.bookkeeping = new Map(
       [...born].filter(([key]) => this.#bugs.noSessions !== true || !/^(?:session|result)/.test(key)),
