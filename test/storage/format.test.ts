@@ -11,6 +11,7 @@ import { levelLog } from '../../src/storage/level/index.ts'
 import { writeLost } from '../../src/storage/log-format.ts'
 import { MemoryFileSystem, MemoryLevel } from '../../src/storage/memory/index.ts'
 import { RecordCursor } from '../../src/storage/record-cursor.ts'
+import { decodeEndMark, encodeEndMark } from '../../src/storage/segments/end-mark.ts'
 import { segments } from '../../src/storage/segments/index.ts'
 import { makeDigest, readDigest } from '../../src/storage/segments/segment-digest.ts'
 import { assertEntries, entry, newContext } from './support/log.ts'
@@ -371,5 +372,22 @@ suite('bytes that nobody vouches for', () => {
       ),
       { numRuns: 200 },
     )
+  })
+})
+
+suite('version 1 of the mark of where a log ended', () => {
+  const goldenMark = '4b45454c454e440a01000000642d61e9b758063a23ee02000500000000010000'
+
+  test('is what is written, and read', () => {
+    const incarnation = 824785018181815
+    const end = 2 ** 40 + 5
+    assert.equal(Buffer.from(encodeEndMark(end, incarnation)).toString('hex'), goldenMark)
+    assert.equal(decodeEndMark(fromHex(goldenMark), incarnation), end)
+    assert.equal(decodeEndMark(fromHex(goldenMark), incarnation + 1), undefined)
+    for (let at = 0; at < 32; at++) {
+      const spoilt = fromHex(goldenMark)
+      spoilt[at] = (spoilt[at] as number) ^ 4
+      assert.equal(decodeEndMark(spoilt, incarnation), undefined)
+    }
   })
 })

@@ -5,6 +5,7 @@ import type { FileSystem, OpenFile } from '../../interfaces/file-system.ts'
 import type { Incarnation } from '../../model/ids.ts'
 import { writeFileAtomically } from '../file-system.ts'
 import type { LogExtent, LogMedium, LogReplay, Stretch } from '../log-medium.ts'
+import { leaveEndMark } from './end-mark.ts'
 import { SegmentRecovery } from './recovery.ts'
 import { digestName, makeDigest } from './segment-digest.ts'
 import {
@@ -79,6 +80,8 @@ export class SegmentMedium implements LogMedium {
   /** What is done beside the log, one thing after the other. */
   #chores: Promise<void> = Promise.resolve()
   #closed = false
+  /** Where the log ends is known, and durable. */
+  #certain = false
 
   constructor(parts: SegmentMediumParts) {
     this.#parts = parts
@@ -116,6 +119,7 @@ export class SegmentMedium implements LogMedium {
       this.#drop(found.first)
       this.#digest()
     }
+    this.#certain = true
     return { end: found.end, first: found.first }
   }
 
@@ -138,6 +142,7 @@ export class SegmentMedium implements LogMedium {
   }
 
   async append(bytes: Uint8Array, position: number, first: number): Promise<void> {
+    this.#certain = false
     if (bytes.length > this.#room()) await this.#roll(position, bytes.length)
     const active = this.#active()
     invariant(active.end === position, 'a batch begins where the one before ends')
@@ -148,6 +153,7 @@ export class SegmentMedium implements LogMedium {
       await active.file.sync()
     } else await active.file.writeThrough(bytes, at)
     active.end += bytes.length
+    this.#certain = true
     this.#drop(first)
     if (this.#room() < active.size / 2) this.#prepare()
   }
@@ -179,9 +185,20 @@ export class SegmentMedium implements LogMedium {
     this.#closed = true
     await this.#preparing
     await this.#chores
+    await this.#leaveEndMark()
     await this.#spare?.file.close()
     for (const { file } of this.#free) await file.close()
     for (const { file } of this.#segments) await file.close()
+  }
+
+  /** Without it the next opening finds out less about the disk, and nothing else is lost. */
+  async #leaveEndMark(): Promise<void> {
+    if (!this.#certain) return
+    try {
+      await leaveEndMark(this.#parts, this.#active().end)
+    } catch (error) {
+      this.#warn(toKeelsonError(error), 'the end of the log could not be noted on closing')
+    }
   }
 
   #active(): Segment {

@@ -22,6 +22,7 @@ import {
   inWords,
   type Place,
 } from './damage.ts'
+import { checkEndMark, removeEndMark } from './end-mark.ts'
 import {
   digestName,
   digestNumber,
@@ -124,7 +125,9 @@ export class SegmentRecovery {
       }
       await this.#loader.settle()
       this.checkEnds()
+      await checkEndMark(this.#parts, this.#end)
       await this.#cut(torn, candidates.slice(this.#segments.length))
+      await removeEndMark(this.#parts)
       return { segments: this.#segments, end: this.#end, first: this.#first, spare: this.#spare }
     } catch (error) {
       await this.#loader.settle()
@@ -152,7 +155,26 @@ export class SegmentRecovery {
       const before = found[i - 1]?.number
       if (before !== undefined && before + 1 !== number) throw this.#missing(before + 1)
     })
+    await this.checkDigests(found.at(-1)?.number)
     return found
+  }
+
+  /**
+   * A digest is made when the next segment is there, and goes before any segment does: so it tells of its own and of the next.
+   * One that does not read tells of nothing.
+   *
+   * @internal
+   */
+  async checkDigests(newest: number | undefined): Promise<void> {
+    if (newest === undefined) return
+    for (const number of this.#digests) {
+      if (number < newest || (await this.#readDigest(number)) === undefined) continue
+      const lost = segmentName(number === newest ? number + 1 : number)
+      throw this.#corruption(
+        { name: lost, offset: 0, position: this.#end },
+        `the file is missing, and ${digestName(number)} tells of it`,
+      )
+    }
   }
 
   /** Returns the offset at which the segment is torn, 0 for all of it, or undefined when the next one may go on. */
@@ -302,7 +324,7 @@ export class SegmentRecovery {
     const digest = await this.#digest(number)
     if (digest === undefined) {
       const claimed = claimedEntries(bytes, place.offset, this.#seed)
-      throw this.#corruption(place, witness, claimed, 'as far as it can be read, ')
+      throw this.#corruption(place, witness, claimed, ', as far as it can be read')
     }
     const examined = examine(bytes, digest, place.position, this.#seed)
     const entries = damagedEntries(examined)
@@ -367,7 +389,7 @@ export class SegmentRecovery {
 
   /** Removes what a crash left behind the end, and makes durable what is kept. */
   async #cut(torn: number | undefined, rest: readonly Candidate[]): Promise<void> {
-    const { fs, directory, logger } = this.#parts
+    const { directory, logger } = this.#parts
     const last = this.#segments.at(-1)
     if (torn !== undefined && torn > 0 && last !== undefined) {
       if (!this.#used) {
@@ -382,14 +404,18 @@ export class SegmentRecovery {
     const kept = new Set([...this.#segments.map(({ file }) => file), this.#spare?.file])
     for (const file of this.#loader.opened) if (!kept.has(file)) await file.close()
     for (const { name, number } of rest) if (number !== this.#spare?.number) this.#waste.push(name)
-    // Of a segment that goes on a digest tells too little.
+    // Of a segment that goes on a digest tells too little. Before any segment goes, of which it would tell.
     const oldest = this.#segments[0]?.number ?? 0
-    for (const number of this.#digests) {
-      if (number < oldest || number >= (last?.number ?? 0)) this.#waste.push(digestName(number))
-    }
+    const digests = [...this.#digests].filter((number) => number < oldest || number >= (last?.number ?? 0))
+    await this.#remove(digests.map(digestName))
     if (last !== undefined) last.digested = false
-    for (const name of this.#waste) await fs.remove(`${directory}/${name}`)
-    if (this.#waste.length > 0) await fs.syncDirectory(directory)
+    await this.#remove(this.#waste)
+  }
+
+  async #remove(names: readonly string[]): Promise<void> {
+    const { fs, directory } = this.#parts
+    for (const name of names) await fs.remove(`${directory}/${name}`)
+    if (names.length > 0) await fs.syncDirectory(directory)
   }
 
   /**
@@ -422,7 +448,7 @@ export class SegmentRecovery {
     return new KeelsonError(
       'CORRUPTION',
       `${this.#parts.directory}/${name} is damaged at offset ${offset}: ${problem}. ` +
-        (first === undefined ? '' : `Damaged are, ${reservation}${inWords(entries)}. `) +
+        (first === undefined ? '' : `Damaged${reservation}: ${inWords(entries)}. `) +
         'Nothing was changed: restore the directory, or replace this node, so that it comes back as a new incarnation',
       {
         details: {

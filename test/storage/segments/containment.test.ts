@@ -208,7 +208,7 @@ suite('a damaged segment that is full', () => {
     const error = await refused(open(fs, { damage: 'refuse' }))
     assert.match(
       error.message,
-      /0000000000000001\.segment is damaged at offset 6232: .* shows that this place had been durable\. Damaged are, entries 3 to 4 of group 1\./,
+      /0000000000000001\.segment is damaged at offset 6232: .* shows that this place had been durable\. Damaged: entries 3 to 4 of group 1\./,
     )
     assert.deepEqual(error.details, {
       file: '0000000000000001.segment',
@@ -246,7 +246,7 @@ suite('a damaged segment that is full', () => {
       change(copy)
       const error = await refused(open(copy))
       // Nothing vouches for it, but it says what it is.
-      assert.match(error.message, /Damaged are, as far as it can be read, entr/)
+      assert.match(error.message, /Damaged, as far as it can be read: entr/)
     }
   })
 
@@ -260,7 +260,7 @@ suite('a damaged segment that is full', () => {
     const copy = fs.copy()
     copy.setContents(file(1), bytes)
     const error = await refused(open(copy))
-    assert.match(error.message, /Damaged are, as far as it can be read, entry 2 of group 1\./)
+    assert.match(error.message, /Damaged, as far as it can be read: entry 2 of group 1\./)
     assert.deepEqual([error.details.groupId, error.details.first, error.details.last], [1, 2, 2])
     await store.close()
   })
