@@ -151,11 +151,17 @@ export class RangeDriver {
           { expectedGeneration, signal },
         )
         return
-      case 'addLearner':
-      case 'promote':
-      case 'remove':
-        await group.changeMembership(change, { expectedGeneration, signal })
+      case 'addLearner': {
+        const { type, nodeId, incarnation } = change
+        await group.changeMembership({ type, nodeId, incarnation }, { expectedGeneration, signal })
         return
+      }
+      case 'promote':
+      case 'remove': {
+        const { type, replicaId } = change
+        await group.changeMembership({ type, replicaId }, { expectedGeneration, signal })
+        return
+      }
       case 'split': {
         const { key, rightRangeId } = change
         await replica.changeBounds({ type: 'split', generation, key, rightRangeId }, { signal })

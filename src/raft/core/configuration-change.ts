@@ -1,4 +1,4 @@
-import { checkArray, checkInteger, checkObject } from '../../core/arguments.ts'
+import { checkArray, checkInteger, checkMembers, checkObject } from '../../core/arguments.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { invariant } from '../../core/invariant.ts'
 import { showValue } from '../../core/options.ts'
@@ -173,8 +173,22 @@ export function checkMembershipChanges(changes: MembershipChange | readonly Memb
     checkMembershipChange(change)
 }
 
+/** What a change of each type is told by. */
+const changeMembers: Readonly<Record<MembershipChange['type'], readonly string[]>> = {
+  addLearner: ['type', 'nodeId', 'incarnation', 'autoPromote', 'priority'],
+  promote: ['type', 'replicaId'],
+  promoteLater: ['type', 'replicaId'],
+  demote: ['type', 'replicaId'],
+  remove: ['type', 'replicaId'],
+  setPriority: ['type', 'replicaId', 'priority'],
+  leaveJoint: ['type'],
+}
+
 function checkMembershipChange(change: MembershipChange): void {
   checkObject(change, 'a change of the members')
+  if (changeTypes.includes(change.type)) {
+    checkMembers(change, `a change ${change.type}`, changeMembers[change.type])
+  }
   switch (change.type) {
     case 'addLearner':
       checkName(change.nodeId, 'the node of a new replica')

@@ -67,6 +67,7 @@ export class RaftGroup {
       throwIfAborted(signal)
       const replica = this.#running()
       if (commandId !== undefined) checkCommandId(commandId, options.acknowledgedBelow)
+      else if (options.acknowledgedBelow !== undefined) throw withoutCommandId()
       if (token !== undefined) this.#checkToken(token, replica, commandId !== undefined)
       const entry = encodeEnvelope(data, token?.sequence ?? 0, commandId, options.acknowledgedBelow ?? 0)
       const forward = this.#forward(options, commandId !== undefined)
@@ -285,7 +286,8 @@ export class RaftGroup {
   /**
    * Hands leadership to a voter and resolves when this replica has given it up to it. Proposals are refused meanwhile.
    *
-   * @throws KeelsonError `NOT_LEADER`, `NOT_FOUND`, `TIMEOUT` (this replica leads on, if it can), `ABORTED`
+   * @throws KeelsonError `NOT_LEADER`, `NOT_FOUND`, `UNREACHABLE` (the voter has not answered for an election timeout, so
+   * nothing was begun), `TIMEOUT` (this replica leads on, if it can), `ABORTED`
    */
   async transferLeadership(to: ReplicaId, options: CallOptions = {}): Promise<void> {
     checkCall('transferLeadership', options)
@@ -387,7 +389,9 @@ export class RaftGroup {
   }
 
   #forward(options: ForwardOptions, repeatable: boolean): PendingProposal['forward'] {
-    if (!(options.forward ?? this.#setup.forwards)) return undefined
+    const { forward = this.#setup.forwards } = options
+    if (typeof forward !== 'boolean') booleanOption()(forward, 'forward')
+    if (!forward) return undefined
     return repeatable ? 'repeatedly' : 'once'
   }
 
@@ -487,6 +491,13 @@ const waitingStatus: Omit<GroupStatus, 'stopped'> = Object.freeze({
   quarantined: false,
   removed: false,
 })
+
+function withoutCommandId(): KeelsonError {
+  return new KeelsonError(
+    'INVALID_ARGUMENT',
+    'acknowledgedBelow tells of the commands of a client session; give the commandId of this one as well',
+  )
+}
 
 function checkCommandId(id: CommandId, acknowledgedBelow = 0): void {
   checkObject(id, 'a command id')

@@ -1,5 +1,5 @@
 import { KeelsonError } from '../../core/errors.ts'
-import type { GroupId, NodeId } from '../../model/ids.ts'
+import type { GroupId, NodeId, ReplicaId } from '../../model/ids.ts'
 import type { RefusalReason } from '../core/types.ts'
 import type { GroupMetadata } from './metadata.ts'
 
@@ -127,4 +127,13 @@ export function refusalError(groupId: GroupId, reason: RefusalReason, leader: Le
         { details },
       )
   }
+}
+
+/** Leadership is not handed to a replica that does not answer. */
+export function heirIsDown(groupId: GroupId, replicaId: ReplicaId): KeelsonError {
+  return new KeelsonError(
+    'UNREACHABLE',
+    `replica ${replicaId} of group ${groupId} has not answered for an election timeout, so leadership is not handed to it; choose another voter, or try again when it is back`,
+    { details: { groupId, replicaId } },
+  )
 }

@@ -7,6 +7,7 @@ import type { BatchLimits } from './batch-proposal.ts'
 import type { Peer } from './peers.ts'
 import type { PendingProposal } from './pending-proposals.ts'
 import type { PendingRead } from './pending-reads.ts'
+import { heirIsDown } from './refusals.ts'
 import { ReplicaState } from './replica-state.ts'
 
 const pledgesTakenEveryMs = 1
@@ -94,6 +95,9 @@ export abstract class ReplicaCalls extends ReplicaState {
     reject: (error: KeelsonError) => void,
   ): KeelsonError | undefined {
     if (this.failed !== undefined) return this.failed
+    this.hearNews(this.now())
+    // All proposals would be refused until the hand-over is given up.
+    if (this.core.status().progress.get(to)?.recentlyActive === false) return heirIsDown(this.groupId, to)
     return this.guarded(() => this.callers.transferLeadership(to, this.now(), { resolve, reject }))
   }
 

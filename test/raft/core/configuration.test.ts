@@ -39,6 +39,7 @@ suite('changes that somebody asks for', () => {
       { type: 'addLearner', nodeId: 'n4', incarnation: 1, autoPromote: 'yes' },
       { type: 'addLearner', nodeId: 'n4', incarnation: 1, priority: 0.5 },
       { type: 'promote', replicaId: '4' },
+      { type: 'promote', replicaId: 4, role: 'voter' },
       { type: 'setPriority', replicaId: 3, priority: -1 },
       { type: 'setPriority', replicaId: 0, priority: 1 },
       { type: 'addVoter', nodeId: 'n4', incarnation: 1 },

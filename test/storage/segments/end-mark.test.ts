@@ -53,10 +53,7 @@ suite('where a log ended when it was closed', () => {
     ['deleted', (fs, name) => fs.delete(name)],
     ['truncated to nothing', (fs, name) => fs.setContents(name, new Uint8Array(0))],
     ['overwritten with zeros', (fs, name) => fs.setContents(name, new Uint8Array(fs.contents(name).length))],
-    [
-      'cut in its first batch',
-      (fs, name) => fs.setContents(name, fs.contents(name).fill(0, 64 + 40 + 100)),
-    ],
+    ['cut in its first batch', (fs, name) => fs.setContents(name, fs.contents(name).fill(0, 64 + 40 + 100))],
   ]
   for (const [what, lose] of losses) {
     test(`tells that the newest file was ${what}`, async () => {
