@@ -6,6 +6,7 @@ import { showValue } from '../core/options.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { JobContext, JobForm, JobType } from '../jobs/index.ts'
 import { firstNumberSinceLoss, numberAfter } from '../metadata/index.ts'
+import { counterKeys } from '../model/counter-keys.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
 import type { RangeId } from '../model/ids.ts'
 import { RangeMap } from '../model/range-map.ts'
@@ -47,7 +48,7 @@ export interface RangeCreationPorts {
 }
 
 const formatVersion = 1
-const lastRangeIdKey = utf8('/ranges/last-id')
+const lastRangeIdKey = utf8(counterKeys.ranges)
 const maximumSplitKeys = 10_000
 const pollMs = 50
 

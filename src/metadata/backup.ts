@@ -11,6 +11,7 @@ import type {
   Operation,
   Revision,
 } from '../interfaces/metadata-store.ts'
+import { counterKeys } from '../model/counter-keys.ts'
 import { keyPrefixes } from './keys.ts'
 import { everything } from './mvcc/key-range.ts'
 import { commandLimits } from './mvcc/limits.ts'
@@ -32,10 +33,8 @@ function isOwnOfTheCluster(key: Uint8Array): boolean {
   return ownOfTheCluster.some((prefix) => equalBytes(key.subarray(0, prefix.length), prefix))
 }
 
-/** What counts numbers that must not come twice: the store may have given out more by now than when the backup was made. */
-const counters = ['/ranges/last-id', '/jobs/last', '/schema/last-id', '/leases/sequences/'].map((key) =>
-  utf8(key),
-)
+/** The store may have given out more numbers by now than when the backup was made. */
+const counters = Object.values(counterKeys).map((key) => utf8(key))
 
 function isCounter(key: Uint8Array): boolean {
   return counters.some((counter) => equalBytes(key.subarray(0, counter.length), counter))

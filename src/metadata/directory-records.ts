@@ -1,6 +1,7 @@
 import { compareBytes, equalBytes, text, utf8 } from '../core/bytes.ts'
 import { KeelsonError } from '../core/errors.ts'
 import type { Compare, KeyValue, Operation } from '../interfaces/metadata-store.ts'
+import { counterKeys } from '../model/counter-keys.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
 import { checkId, checkName, type NodeId, type RangeId } from '../model/ids.ts'
 import {
@@ -22,7 +23,7 @@ export const layoutKey: Uint8Array = pathKey(keyPrefixes.ranges, 'layout')
 export const descriptorPrefix: Uint8Array = pathPrefix(keyPrefixes.ranges, 'descriptors')
 
 /** The highest range id that was ever given out. */
-export const lastIdKey: Uint8Array = utf8(`${keyPrefixes.ranges}last-id`)
+export const lastIdKey: Uint8Array = utf8(counterKeys.ranges)
 
 export function lastIdOf(entry: KeyValue | undefined): RangeId {
   return entry === undefined ? 0 : Number(text(entry.value))

@@ -5,6 +5,7 @@ import { showValue } from '../../core/options.ts'
 import type { KeySelector, KeyValue, Revision, SessionId } from '../../interfaces/metadata-store.ts'
 import { keyPrefixes, pathKey, pathParts, pathPrefix } from '../../metadata/keys.ts'
 import { prefixSelector } from '../../metadata/mvcc/key-range.ts'
+import { counterKeys } from '../../model/counter-keys.ts'
 
 /**
  * How a holder came to a lease: `claim`: it was free; `takeover`: the session of the holder before had ended;
@@ -77,8 +78,7 @@ export function checkLeaseName(name: unknown): void {
   )
 }
 
-const below = (part: 'sequences' | 'holders' | 'waiting' | 'history'): string =>
-  `${keyPrefixes.leases}${part}/`
+const below = (part: 'holders' | 'waiting' | 'history'): string => `${keyPrefixes.leases}${part}/`
 
 /** All holders. */
 export const allHolders: KeySelector = Object.freeze(prefixSelector(utf8(below('holders'))))
@@ -90,7 +90,7 @@ export function holderKey(name: string): Uint8Array {
 
 /** Stays for ever, so that sequences never repeat. */
 export function recordKey(name: string): Uint8Array {
-  return pathKey(below('sequences'), name)
+  return pathKey(counterKeys.leaseSequences, name)
 }
 
 /** Lives with the waiter's session. */

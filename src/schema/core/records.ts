@@ -3,6 +3,7 @@ import { decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.t
 import { KeelsonError } from '../../core/errors.ts'
 import type { KeySelector } from '../../interfaces/metadata-store.ts'
 import type { ElementState, SchemaElement, TableDescriptor } from '../../interfaces/schema-host.ts'
+import { counterKeys } from '../../model/counter-keys.ts'
 import type { NodeId, TableId } from '../../model/ids.ts'
 
 const formatVersion = 1
@@ -26,7 +27,7 @@ export function tableNameKey(name: string): Uint8Array {
 }
 
 /** Holds the last id that was given to a table or an element. */
-export const lastSchemaIdKey: Uint8Array = utf8('/schema/last-id')
+export const lastSchemaIdKey: Uint8Array = utf8(counterKeys.schema)
 
 /** Key of what a node says it uses. */
 export function schemaLeaseKey(nodeId: NodeId): Uint8Array {
