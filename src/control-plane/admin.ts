@@ -8,6 +8,7 @@ import type { TableDescriptor } from '../interfaces/schema-host.ts'
 import { isFinished, type Job, Jobs } from '../jobs/index.ts'
 import { RangeDirectory } from '../metadata/index.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
+import { tableSpan } from '../model/table-span.ts'
 import { Nodes } from '../nodes/index.ts'
 import { NodeOperations, ReplicaSets } from '../placement/index.ts'
 import {
@@ -19,7 +20,6 @@ import {
   schemaChangeForm,
 } from '../schema/index.ts'
 import { checkCreation, checkReplicas, type RangeCreation, rangeCreationForm } from './range-creation.ts'
-import { tableSpan } from './tables.ts'
 
 /**
  * What operators and host programs ask of a cluster. Everything goes through the metadata store, so it works from any

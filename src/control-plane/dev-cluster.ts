@@ -4,15 +4,18 @@ import { hex } from '../core/bytes.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { nodeEnvironment } from '../core/node-environment.ts'
-import { checkCall, checkOptions, integerOption, objectOption } from '../core/options.ts'
+import { checkCall, checkOptions, integerOption, objectOption, optional } from '../core/options.ts'
 import type { LogStore } from '../interfaces/log-store.ts'
+import type { Load } from '../model/descriptors.ts'
 import { checkName } from '../model/ids.ts'
-import { type Locality, parseLocality } from '../model/locality.ts'
+import { parseLocality } from '../model/locality.ts'
 import { MemoryLevel, memoryLog } from '../storage/memory/index.ts'
 import { type MemoryNetwork, memoryNetwork } from '../transport/memory/index.ts'
 import { bootstrap, join } from './cluster-start.ts'
 import { ControlPlane } from './control-plane.ts'
+import { checkPlacement, type PlacementOptions } from './leader-duties.ts'
 import { NodeAgent } from './node-agent.ts'
+import type { NodeAgentOptions } from './node-agent-options.ts'
 import { PlaneClient } from './plane-client.ts'
 
 /** Options of {@link devCluster}. */
@@ -21,6 +24,18 @@ export interface DevClusterOptions {
   readonly servers?: number
   /** Default: {@link nodeEnvironment}. */
   readonly env?: Environment
+  /** Where replicas go and how they are moved. Default: as for `ControlPlane.open`. */
+  readonly placement?: PlacementOptions
+}
+
+/** What a node of a {@link DevCluster} says of itself. */
+export interface DevNodeOptions {
+  /** Where it stands: `zone=a`. Default: nowhere in particular. */
+  readonly locality?: string
+  /** Names that placement rules may refer to. Default: none. */
+  readonly labels?: Readonly<Record<string, string>>
+  /** What it can hold, by resource name. Default: nothing is said of it. */
+  readonly capacity?: Load
 }
 
 /** A node of a {@link DevCluster}: its agent, and the log store that its Raft groups may use. */
@@ -46,7 +61,10 @@ export async function devCluster(
   call: CallOptions = {},
 ): Promise<DevCluster> {
   checkCall('devCluster', call)
-  const checked = checkOptions<Required<DevClusterOptions>>('devCluster', options, {
+  const checked = checkOptions<
+    Required<Omit<DevClusterOptions, 'placement'>> & { readonly placement: PlacementOptions | undefined }
+  >('devCluster', options, {
+    placement: optional(checkPlacement),
     servers: integerOption({ min: 1, max: 7, fallback: 3 }),
     env: objectOption<Environment>(['clock', 'timers', 'random', 'logger', 'metrics'], nodeEnvironment()),
   })
@@ -66,8 +84,13 @@ export class DevCluster implements AsyncDisposable {
   readonly #nodeIds = new Set<string>()
 
   /** Use {@link devCluster}. @internal */
-  static async open(options: Required<DevClusterOptions>, call: CallOptions): Promise<DevCluster> {
-    const { env } = options
+  static async open(
+    options: Required<Omit<DevClusterOptions, 'placement'>> & {
+      readonly placement: PlacementOptions | undefined
+    },
+    call: CallOptions,
+  ): Promise<DevCluster> {
+    const { env, placement } = options
     const cleanup = new Cleanup()
     try {
       const network = memoryNetwork()
@@ -85,6 +108,7 @@ export class DevCluster implements AsyncDisposable {
             transport: network.transport(),
             log: memoryLog(),
             database,
+            ...(placement === undefined ? {} : { placement }),
           },
           call,
         )
@@ -129,14 +153,11 @@ export class DevCluster implements AsyncDisposable {
     throw new KeelsonError('NOT_LEADER', 'no server leads at the moment; try again')
   }
 
-  /** Adds a node. `locality` reads `zone=a`. @throws KeelsonError `INVALID_ARGUMENT`, `CLOSED`, `ABORTED` */
-  async addNode(
-    nodeId: string,
-    options: CallOptions & { readonly locality?: string } = {},
-  ): Promise<DevNode> {
+  /** Adds a node. @throws KeelsonError `INVALID_ARGUMENT`, `INVALID_OPTION`, `CLOSED`, `ABORTED` */
+  async addNode(nodeId: string, options: CallOptions & DevNodeOptions = {}): Promise<DevNode> {
     checkName(nodeId, 'the name of a node')
-    checkCall('addNode', options, ['locality'])
-    const { locality, ...call } = options
+    checkCall('addNode', options, ['locality', 'labels', 'capacity'])
+    const { locality, labels, capacity, ...call } = options
     const place = parseLocality(locality === undefined ? '' : locality)
     if (this.#nodeIds.has(nodeId)) {
       throw new KeelsonError(
@@ -146,7 +167,11 @@ export class DevCluster implements AsyncDisposable {
     }
     this.#nodeIds.add(nodeId)
     try {
-      return await this.#addNode(nodeId, place, call)
+      const described = {
+        ...(labels === undefined ? {} : { labels }),
+        ...(capacity === undefined ? {} : { capacity }),
+      }
+      return await this.#addNode(nodeId, { locality: place, ...described }, call)
     } catch (error) {
       // The name is free again.
       this.#nodeIds.delete(nodeId)
@@ -154,7 +179,11 @@ export class DevCluster implements AsyncDisposable {
     }
   }
 
-  async #addNode(nodeId: string, locality: Locality, call: CallOptions): Promise<DevNode> {
+  async #addNode(
+    nodeId: string,
+    described: Pick<NodeAgentOptions, 'locality' | 'labels' | 'capacity'>,
+    call: CallOptions,
+  ): Promise<DevNode> {
     const token = await this.client.admin.nodes.createToken({ ...call, reason: `development node ${nodeId}` })
     const database = await openDatabase(this.#cleanup)
     const log = await memoryLog()({ env: this.#env, clusterId, nodeId })
@@ -168,7 +197,7 @@ export class DevCluster implements AsyncDisposable {
         token,
         transport: this.network.transport(),
         database,
-        locality,
+        ...described,
       },
       call,
     )

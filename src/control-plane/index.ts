@@ -7,7 +7,13 @@ export {
   type ControlPlaneStatus,
 } from './control-plane.ts'
 export type { ControlPlaneOptions } from './control-plane-options.ts'
-export { DevCluster, type DevClusterOptions, type DevNode, devCluster } from './dev-cluster.ts'
+export {
+  DevCluster,
+  type DevClusterOptions,
+  type DevNode,
+  type DevNodeOptions,
+  devCluster,
+} from './dev-cluster.ts'
 export type { Gossip, GossipOptions } from './gossip.ts'
 export { LeaderDuties, type LeaderDutiesParts, type PlacementOptions } from './leader-duties.ts'
 export { metadataGroupId } from './metadata-group.ts'
@@ -22,4 +28,3 @@ export {
   type StoppedServerOptions,
 } from './recover-server.ts'
 export { type ServerAddress, ServerRoster } from './server-roster.ts'
-export { rangesOfTable, tableSpan } from './tables.ts'

@@ -12,8 +12,9 @@ import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import type { SchemaChunk, SchemaHost, SchemaValidation } from '../interfaces/schema-host.ts'
 import { JobRunner, type JobType } from '../jobs/index.ts'
 import { type ControllerEpoch, DirectoryCache, RangeDirectory } from '../metadata/index.ts'
-import type { Load } from '../model/descriptors.ts'
+import type { Load, RangeDescriptor } from '../model/descriptors.ts'
 import type { NodeId, RangeId } from '../model/ids.ts'
+import { ofOneTable, rangesOfTable } from '../model/table-span.ts'
 import { NodeController, Nodes, type NodeView, type RangeObservation } from '../nodes/index.ts'
 import {
   type BoundsJobTuning,
@@ -36,6 +37,7 @@ import {
   type PlacementLimits,
   type PlacementNode,
   type PlacementPolicy,
+  type PlacementRange,
   type PlacementTuning,
   placementLimits,
   placementPolicy,
@@ -52,7 +54,6 @@ import { SchemaChangeJob, type SchemaChangeTuning } from '../schema/index.ts'
 import type { Rpc } from '../transport/rpc.ts'
 import { RangeCreationJob } from './range-creation.ts'
 import { decodeChunkResult, encodeChunk } from './schema-wire.ts'
-import { ofOneTable, rangesOfTable } from './tables.ts'
 
 /** How ranges are placed, and how moves are carried out. */
 export interface PlacementOptions
@@ -249,7 +250,7 @@ export class LeaderDuties implements AsyncDisposable {
       directory: this.directory,
       changed: this.nodes.reports.follow(),
       held: () => this.splits.held(),
-      nodes: () => this.nodes.nodes().map((node) => this.#placementView(node)),
+      nodes: () => this.#placeable(),
       ...(policy === undefined ? {} : { policy }),
       ...(limits === undefined ? {} : { limits }),
       ...pick(tuning, ['intervalMs', 'deadAfterMs', 'retryAfterMs', 'dampingMs']),
@@ -287,8 +288,9 @@ export class LeaderDuties implements AsyncDisposable {
         new RangeCreationJob({
           store,
           create: async (ranges, replicas, jobSignal) => {
-            const nodes = this.nodes.nodes().map((node) => this.overload.over(node))
-            const ask = { directory: this.directory, epoch, nodes, ranges, signal: jobSignal }
+            const nodes = this.#placeable()
+            const known = (range: RangeDescriptor): PlacementRange => this.placement.view(range)
+            const ask = { directory: this.directory, epoch, nodes, ranges, known, signal: jobSignal }
             await createRanges({ ...ask, policy: { ...policy, replicationFactor: replicas } })
           },
           list: async (jobSignal) => this.directory.list({ signal: jobSignal }),
@@ -369,6 +371,11 @@ export class LeaderDuties implements AsyncDisposable {
   /** Closes it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  /** The nodes as placement sees them. */
+  #placeable(): readonly PlacementNode[] {
+    return this.nodes.nodes().map((node) => this.#placementView(node))
   }
 
   #schemaHost(): SchemaHost {

@@ -36,6 +36,7 @@ import {
 import {
   type MoveInFlight,
   type PlacementNode,
+  type PlacementRange,
   type PlacementSnapshot,
   type RangeHold,
   type StoreOverload,
@@ -265,6 +266,11 @@ export class PlacementController implements AsyncDisposable {
   /** Parts of the key space where the directory does not follow what the ranges report, and why. */
   lostSight(): readonly LostPart[] {
     return this.#lostSight.lost()
+  }
+
+  /** A range as the planner sees it: with what its nodes report. */
+  view(range: RangeDescriptor): PlacementRange {
+    return this.#feed.view(range)
   }
 
   /** Begins no more moves until `resume`; those under way go on. */

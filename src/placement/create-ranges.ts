@@ -6,10 +6,11 @@ import { checkCall } from '../core/options.ts'
 import type { RangeDirectory } from '../metadata/directory.ts'
 import type { ControllerEpoch } from '../metadata/epoch.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
-import type { RangeId } from '../model/ids.ts'
+import type { RangeId, TableId } from '../model/ids.ts'
+import { tableOf } from '../model/table-span.ts'
 import { allocate } from './core/allocate.ts'
 import type { PlacementPolicy } from './core/policy.ts'
-import type { PlacementNode } from './core/snapshot.ts'
+import type { PlacementNode, PlacementRange } from './core/snapshot.ts'
 
 /** Bounds of a new range. */
 export interface NewRange {
@@ -31,6 +32,8 @@ export interface CreateRangesOptions extends CallOptions {
   readonly nodes: readonly PlacementNode[]
   /** Side by side, covering one span of the key space. */
   readonly ranges: readonly NewRange[]
+  /** What placement knows of a range that there is: its loads, above all. Default: where it is, and no more. */
+  readonly known?: (range: RangeDescriptor) => PlacementRange
   /** Where it differs from `defaultPlacementPolicy`. */
   readonly policy?: Partial<PlacementPolicy>
   /** Decides among nodes that are equally good. Default: 0. */
@@ -42,15 +45,16 @@ const writesPerCall = 100
 
 /**
  * Places new ranges and enters them into the directory, so that their nodes make them. Of each range the node that is to
- * lead bootstraps it. Ranges that are there already with the same bounds are left alone, so it can be repeated after an
+ * lead bootstraps it. The rules of the table in whose span a range lies hold for it from the beginning. Ranges that are there already with the same bounds are left alone, so it can be repeated after an
  * unknown outcome.
  *
  * @returns the descriptors of all the ranges
  * @throws KeelsonError `UNSUPPORTED` with too few nodes, `CONFLICT`, `INVALID_ARGUMENT`, `STALE_EPOCH`
  */
 export async function createRanges(options: CreateRangesOptions): Promise<readonly RangeDescriptor[]> {
-  checkCall('createRanges', options, ['directory', 'epoch', 'nodes', 'ranges', 'policy', 'seed'])
+  checkCall('createRanges', options, ['directory', 'epoch', 'nodes', 'ranges', 'known', 'policy', 'seed'])
   const { directory, epoch, nodes, ranges, policy, seed } = options
+  const { known = (descriptor: RangeDescriptor): PlacementRange => ({ descriptor }) } = options
   checkObject(directory, 'the directory of ranges', ['list', 'create'])
   checkObject(epoch, 'the epoch of a controller', ['txn'])
   for (const range of checkArray(ranges, 'the ranges to create'))
@@ -61,8 +65,9 @@ export async function createRanges(options: CreateRangesOptions): Promise<readon
   const missing = ranges.filter(({ rangeId }) => !existing.has(rangeId))
   const placed = allocate({
     nodes,
-    ranges: [...existing.values()].map((descriptor) => ({ descriptor })),
+    ranges: [...existing.values()].map(known),
     rangeIds: missing.map(({ rangeId }) => rangeId),
+    tables: tablesOf(missing),
     ...(policy === undefined ? {} : { policy }),
     ...(seed === undefined ? {} : { seed }),
   })
@@ -80,6 +85,15 @@ export async function createRanges(options: CreateRangesOptions): Promise<readon
   }
   const all = new Map([...existing, ...created.map((range) => [range.rangeId, range] as const)])
   return ranges.map(({ rangeId }) => all.get(rangeId) as RangeDescriptor)
+}
+
+function tablesOf(ranges: readonly NewRange[]): ReadonlyMap<RangeId, TableId> {
+  const tables = new Map<RangeId, TableId>()
+  for (const range of ranges) {
+    const tableId = tableOf(range)
+    if (tableId !== undefined) tables.set(range.rangeId, tableId)
+  }
+  return tables
 }
 
 function firstNode(range: RangeDescriptor): string {

@@ -2,8 +2,10 @@ import { finish, type Sliced } from '../core/sliced.ts'
 import { OrderedMap } from '../metadata/mvcc/ordered-map.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
 import type { RangeId } from '../model/ids.ts'
+import { tableOf } from '../model/table-span.ts'
 import { Fleet } from './core/model/fleet.ts'
 import type { RangesByStart } from './core/retiling.ts'
+import { separateLoads } from './core/model/loads.ts'
 import type {
   MoveInFlight,
   PlacementNode,
@@ -172,25 +174,31 @@ export class FleetFeed {
       this.#unknown.add(rangeId)
       return
     }
-    const view = this.#view(descriptor)
+    const view = this.view(descriptor)
     if (view.descriptor.generation > descriptor.generation) this.#ahead.add(rangeId)
     else this.#ahead.delete(rangeId)
     this.#fleet.setRange(view)
   }
 
-  #view(descriptor: RangeDescriptor): PlacementRange {
+  /** A range as the planner sees it: with what its nodes report. */
+  view(descriptor: RangeDescriptor): PlacementRange {
     const reports = this.#ports.observed(descriptor.rangeId)
     const newest = newestConfiguration(reports)
+    const current =
+      newest !== undefined && newest.generation > descriptor.generation
+        ? { ...descriptor, generation: newest.generation, replicas: newest.replicas }
+        : descriptor
+    const members = reports
+      .map(({ replica }) => replica)
+      .filter(({ replicaId }) => current.replicas.some((member) => member.replicaId === replicaId))
     const leaseHolder = leaseHolderOf(reports)?.replicaId
+    const tableId = tableOf(descriptor)
     const replicationFactor = this.#ports.replicationFactor(descriptor.rangeId)
-    const load = reports.find(({ replica }) => replica.replicaId === leaseHolder)?.replica.load
     return {
-      descriptor:
-        newest !== undefined && newest.generation > descriptor.generation
-          ? { ...descriptor, generation: newest.generation, replicas: newest.replicas }
-          : descriptor,
+      descriptor: current,
+      ...separateLoads(members, leaseHolder),
       ...(leaseHolder === undefined ? {} : { leaseHolder }),
-      ...(load === undefined ? {} : { load }),
+      ...(tableId === undefined ? {} : { tableId }),
       ...(replicationFactor === undefined ? {} : { replicationFactor }),
     }
   }

@@ -480,7 +480,7 @@ export const factories: readonly Factory[] = [
   },
   {
     name: 'devCluster',
-    options: { servers: count, env: { kind: 'port' } },
+    options: { servers: count, env: { kind: 'port' }, placement: object },
     valid: () => ({ servers: 1 }),
     make: (options) => devCluster(options as never),
   },

@@ -10,6 +10,7 @@ import {
   explainRange,
   type PlacementLimits,
   type PlacementPolicy,
+  type PlacementRange,
   type Plan,
   plan,
   prohibitLabel,
@@ -400,6 +401,46 @@ suite('initial placement', () => {
     assert.throws(() => allocate({ nodes: snapshot.nodes, ranges, rangeIds: [1] }), {
       code: 'INVALID_ARGUMENT',
     })
+  })
+
+  test('new ranges go where there is least to do, by the loads of those that are there', () => {
+    const model = new Model()
+    for (const nodeId of ['a', 'b', 'c', 'd']) model.addNode(nodeId, 'z0')
+    const range = (rangeId: number, nodeId: string, bytes: number): PlacementRange => ({
+      descriptor: {
+        rangeId,
+        generation: 1,
+        start: new Uint8Array(0),
+        end: undefined,
+        replicas: [{ replicaId: 1, nodeId, incarnation: 1, role: 'voter' }],
+      },
+      load: { bytes },
+    })
+    const ranges = [range(1, 'a', 900), range(2, 'b', 10), range(3, 'b', 10), range(4, 'c', 800)]
+    const policy = { replicationFactor: 1, constraints: [], goals: [balance({ resource: 'bytes' })] }
+    for (let seed = 0; seed < 10; seed++) {
+      const placed = allocate({ nodes: nodes(model), ranges, rangeIds: [5, 6], policy, seed })
+      const chosen = placed.flatMap((each) => each.nodes.map(({ nodeId }) => nodeId))
+      assert.deepEqual(chosen.sort(), ['b', 'd'])
+    }
+  })
+
+  test('new ranges that could never be as large as those there are get a place all the same', () => {
+    const model = new Model()
+    for (const nodeId of ['a', 'b', 'c']) model.addNode(nodeId, 'z0')
+    const full = nodes(model).map((node) => ({
+      ...node,
+      descriptor: { ...node.descriptor, capacity: { bytes: 1000 } },
+    }))
+    const replicas = ['a', 'b', 'c'].map((nodeId, i) => ({
+      replicaId: i + 1,
+      nodeId,
+      incarnation: 1,
+      role: 'voter' as const,
+    }))
+    const descriptor = { rangeId: 1, generation: 1, start: new Uint8Array(0), end: undefined, replicas }
+    const ranges = [{ descriptor, load: { bytes: 900 } }]
+    assert.equal(allocate({ nodes: full, ranges, rangeIds: [2] })[0]?.nodes.length, 3)
   })
 
   test('too few nodes are refused with a number', () => {

@@ -1,8 +1,10 @@
 import { checkArray, checkMembers } from '../../core/arguments.ts'
 import { KeelsonError } from '../../core/errors.ts'
-import { checkId, type Incarnation, type NodeId, type RangeId } from '../../model/ids.ts'
+import type { Load } from '../../model/descriptors.ts'
+import { checkId, type Incarnation, type NodeId, type RangeId, type TableId } from '../../model/ids.ts'
 import type { Assignment, AssignmentBase } from './assignment.ts'
 import { bindGoal, bindRule } from './goals/goal.ts'
+import type { SeparateLoads } from './model/loads.ts'
 import { type PlacementPolicy, placementLimits, placementPolicy } from './policy.ts'
 import {
   buildSnapshot,
@@ -32,10 +34,12 @@ export interface Allocation {
 export interface AllocateInput {
   /** All nodes as they are now; those that may take nothing are left out by the planner. */
   readonly nodes: readonly PlacementNode[]
-  /** Ranges that exist already: their nodes get less. */
+  /** Ranges that exist already, with their loads: their nodes get less. */
   readonly ranges?: readonly PlacementRange[]
   /** Ids of the new ranges. */
   readonly rangeIds: readonly RangeId[]
+  /** Tables that new ranges belong to, whose rules hold for them. Default: none does. */
+  readonly tables?: ReadonlyMap<RangeId, TableId>
   /** Where it differs from `defaultPlacementPolicy`. */
   readonly policy?: Partial<PlacementPolicy>
   /** Decides among nodes that are equally good. Default: 0. */
@@ -43,12 +47,26 @@ export interface AllocateInput {
 }
 
 /**
- * Places new ranges by the same rules and goals by which they will be kept.
+ * Places new ranges by the same rules and goals by which they will be kept. Each is taken to become like those that there are:
+ * it is placed with the mean of their loads, so that nodes with much to do get less. Where no node has room for that, new
+ * ranges are placed as they are, with no load.
  *
  * @throws KeelsonError `UNSUPPORTED` when fewer nodes than the replication factor may take a replica; details: `nodes`
  */
 export function allocate(input: AllocateInput): readonly Allocation[] {
-  checkMembers(input, 'what is allocated', ['nodes', 'ranges', 'rangeIds', 'policy', 'seed'])
+  checkMembers(input, 'what is allocated', ['nodes', 'ranges', 'rangeIds', 'tables', 'policy', 'seed'])
+  const expected = meanLoads(input.ranges ?? [])
+  if (Object.keys(expected.load).length + Object.keys(expected.leaderLoad).length === 0)
+    return placeAll(input, expected)
+  try {
+    return placeAll(input, expected)
+  } catch (error) {
+    if (!KeelsonError.hasCode(error, 'UNSUPPORTED')) throw error
+    return placeAll(input, { load: {}, leaderLoad: {} })
+  }
+}
+
+function placeAll(input: AllocateInput, expected: SeparateLoads): readonly Allocation[] {
   const policy = placementPolicy(input.policy)
   checkArray(input.rangeIds, 'the ranges to place')
   const known = new Set((input.ranges ?? []).map(({ descriptor }) => descriptor.rangeId))
@@ -61,7 +79,7 @@ export function allocate(input: AllocateInput): readonly Allocation[] {
       )
     known.add(rangeId)
   }
-  const snapshot = snapshotWith(input)
+  const snapshot = snapshotWith(input, expected)
   const ordered = Float64Array.from(input.rangeIds).sort()
   const columns = new WorkingSet(snapshot, ordered, totalsOf(snapshot), mostVoters(policy), policy)
   const assignment = columns.assign()
@@ -89,17 +107,33 @@ function mostVoters({ rules, replicationFactor }: PlacementPolicy): number {
 }
 
 /** The cluster with the new ranges, which have no replica yet. */
-function snapshotWith(input: AllocateInput): PlacementSnapshot {
-  const created = input.rangeIds.map(
-    (rangeId): PlacementRange => ({
+function snapshotWith(input: AllocateInput, expected: SeparateLoads): PlacementSnapshot {
+  const created = input.rangeIds.map((rangeId): PlacementRange => {
+    const tableId = input.tables?.get(rangeId)
+    return {
       descriptor: { rangeId, start: new Uint8Array(0), end: undefined, generation: 1, replicas: [] },
-    }),
-  )
+      ...expected,
+      ...(tableId === undefined ? {} : { tableId }),
+    }
+  })
   return buildSnapshot({
     nodes: input.nodes,
     ranges: [...(input.ranges ?? []), ...created],
     deadAfterMs: Number.POSITIVE_INFINITY,
   })
+}
+
+/** What a range takes on average, by resource. */
+function meanLoads(ranges: readonly PlacementRange[]): SeparateLoads {
+  const mean = (loadOf: (range: PlacementRange) => Load | undefined): Load => {
+    const sums: Record<string, number> = {}
+    for (const range of ranges)
+      for (const [name, amount] of Object.entries(loadOf(range) ?? {}))
+        sums[name] = (sums[name] ?? 0) + amount
+    for (const name of Object.keys(sums)) sums[name] = (sums[name] as number) / ranges.length
+    return sums
+  }
+  return { load: mean(({ load }) => load), leaderLoad: mean(({ leaderLoad }) => leaderLoad) }
 }
 
 /** What there is on the nodes already. */
