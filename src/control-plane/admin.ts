@@ -8,9 +8,10 @@ import type { TableDescriptor } from '../interfaces/schema-host.ts'
 import { isFinished, type Job, Jobs } from '../jobs/index.ts'
 import { RangeDirectory } from '../metadata/index.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
+import type { TableId } from '../model/ids.ts'
 import { tableSpan } from '../model/table-span.ts'
 import { Nodes } from '../nodes/index.ts'
-import { NodeOperations, ReplicaSets } from '../placement/index.ts'
+import { NodeOperations, type PlacementRule, PlacementRules, ReplicaSets } from '../placement/index.ts'
 import {
   checkSchemaChange,
   initialChangeState,
@@ -36,6 +37,8 @@ export class Admin {
   readonly replicaSets: ReplicaSets
   /** The tables and their descriptors. */
   readonly catalog: SchemaCatalog
+  /** The rules by which ranges are placed. */
+  readonly rules: PlacementRules
   /** The ranges and where their replicas are. */
   readonly directory: RangeDirectory
 
@@ -53,14 +56,16 @@ export class Admin {
     this.operations = new NodeOperations(options)
     this.replicaSets = new ReplicaSets(options)
     this.catalog = new SchemaCatalog(options)
+    this.rules = new PlacementRules(options)
   }
 
   /**
    * Creates a table with its ranges and waits until they are served.
    *
-   * @param options `splitKeys` makes keys of rows, ascending, each of which begins a range; `replicas` is how many of
-   *   them each range gets
-   * @throws KeelsonError `INVALID_ARGUMENT`, `CONFLICT`, and what the job failed with
+   * @param options `splitKeys` makes keys of rows, ascending, each of which begins a range; `replicas` is how many voters each
+   *   range has from now on, by a rule of the table that says so (`replicas-of-table-` and its id)
+   * @throws KeelsonError `INVALID_ARGUMENT`, `CONFLICT`, `INVALID_OPTION` when that rule contradicts one that there is, with both
+   *   of them named in `rule` and `otherRule`; and what the job failed with
    */
   async createTable(
     table: NewTable,
@@ -73,6 +78,8 @@ export class Admin {
     const { splitKeys, replicas, ...call } = options
     if (splitKeys !== undefined) checkFunction(splitKeys, 'splitKeys')
     checkReplicas(replicas)
+    // Before there is a table, by a number that none has.
+    await this.rules.check({ rules: [numberRule(Number.MAX_SAFE_INTEGER, replicas)] }, call)
     const created = await this.catalog.createTable(table, call)
     const creation: RangeCreation = {
       ...tableSpan(created.tableId),
@@ -80,6 +87,7 @@ export class Admin {
       replicas,
     }
     checkCreation(creation)
+    await this.rules.set({ rules: [numberRule(created.tableId, replicas)] }, call)
     const { job } = await this.jobs.create(
       rangeCreationForm,
       { creation, firstRangeId: 0 },
@@ -156,4 +164,9 @@ export class Admin {
     throwIfAborted(options.signal)
     throw new KeelsonError('CLOSED', 'the jobs are not watched any more; connect again, and look at the job')
   }
+}
+
+/** How many voters the ranges of a table have. */
+function numberRule(tableId: TableId, voters: number): PlacementRule {
+  return { id: `replicas-of-table-${tableId}`, scope: { type: 'table', tableId }, voters }
 }

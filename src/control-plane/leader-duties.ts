@@ -43,6 +43,7 @@ import {
   placementPolicy,
   primaryChangeJob,
   type ReplicaSetPorts,
+  RulesView,
   rollingRestartJob,
   SplitController,
   type SplitPolicy,
@@ -146,6 +147,8 @@ export class LeaderDuties implements AsyncDisposable {
   readonly directory: RangeDirectory
   /** The ranges as this server last read them, for decisions that need no round trip. */
   readonly ranges: DirectoryCache
+  /** The rules by which ranges are placed, as the store has them. */
+  readonly rules: RulesView
   /** Plans and begins moves. */
   readonly placement: PlacementController
   /** Which nodes are in maintenance. */
@@ -240,6 +243,14 @@ export class LeaderDuties implements AsyncDisposable {
       policy: { ...splits, mayMerge: ofOneTable },
       ...pick(tuning, ['intervalMs']),
     })
+    this.rules = RulesView.start({
+      env,
+      store,
+      epoch,
+      signal,
+      opened: policy?.rules,
+      defaultVoters: placementPolicy(policy).replicationFactor,
+    })
     this.placement = PlacementController.start({
       env,
       store,
@@ -251,6 +262,7 @@ export class LeaderDuties implements AsyncDisposable {
       changed: this.nodes.reports.follow(),
       held: () => this.splits.held(),
       nodes: () => this.#placeable(),
+      rules: () => this.rules.current(),
       ...(policy === undefined ? {} : { policy }),
       ...(limits === undefined ? {} : { limits }),
       ...pick(tuning, ['intervalMs', 'deadAfterMs', 'retryAfterMs', 'dampingMs']),
@@ -290,7 +302,8 @@ export class LeaderDuties implements AsyncDisposable {
           create: async (ranges, replicas, jobSignal) => {
             const nodes = this.#placeable()
             const known = (range: RangeDescriptor): PlacementRange => this.placement.view(range)
-            const ask = { directory: this.directory, epoch, nodes, ranges, known, signal: jobSignal }
+            const { book: rules } = await this.rules.latest({ signal: jobSignal })
+            const ask = { directory: this.directory, epoch, nodes, ranges, known, rules, signal: jobSignal }
             await createRanges({ ...ask, policy: { ...policy, replicationFactor: replicas } })
           },
           list: async (jobSignal) => this.directory.list({ signal: jobSignal }),
@@ -311,7 +324,14 @@ export class LeaderDuties implements AsyncDisposable {
       ] as readonly JobType<unknown>[],
     })
     this.broken = new Promise((resolve) => {
-      for (const { stopped } of [this.nodes, this.placement, this.splits, this.runner, this.maintenance]) {
+      for (const { stopped } of [
+        this.nodes,
+        this.rules,
+        this.placement,
+        this.splits,
+        this.runner,
+        this.maintenance,
+      ]) {
         void stopped.then(
           (error) => error !== undefined && resolve(error),
           (thrown: unknown) => resolve(toKeelsonError(thrown)),
@@ -361,6 +381,7 @@ export class LeaderDuties implements AsyncDisposable {
     await Promise.all([
       this.splits.close(),
       this.placement.close(),
+      this.rules.close(),
       this.runner.close(),
       this.maintenance.close(),
       this.nodes.close(),

@@ -25,6 +25,8 @@ export const keyPrefixes: {
   readonly schema: '/schema/'
   /** Session leases and their history. */
   readonly leases: '/leases/'
+  /** Rules of placement, and the zones that tables are filed under. */
+  readonly placement: '/placement/'
   /** Values of settings and their history. */
   readonly settings: '/settings/'
 } = Object.freeze({
@@ -37,6 +39,7 @@ export const keyPrefixes: {
   jobs: '/jobs/',
   schema: '/schema/',
   leases: '/leases/',
+  placement: '/placement/',
   settings: '/settings/',
 })
 

@@ -21,7 +21,7 @@ import { Jobs } from '../jobs/jobs.ts'
 import type { DirectoryEvent, RangeDirectory } from '../metadata/directory.ts'
 import type { ControllerEpoch } from '../metadata/epoch.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
-import type { NodeId, RangeId } from '../model/ids.ts'
+import type { NodeId, RangeId, TableId } from '../model/ids.ts'
 import { BegunJobs } from './begun-jobs.ts'
 import { explainBy, type RangeExplanation } from './core/explain.ts'
 import { explainNodeBy, type NodeExplanation } from './core/explain-node.ts'
@@ -32,6 +32,7 @@ import {
   type PlacementPolicy,
   placementLimits,
   placementPolicy,
+  withRules,
 } from './core/policy.ts'
 import {
   type MoveInFlight,
@@ -50,6 +51,7 @@ import { moveJobType } from './mover.ts'
 import { RangeHolds } from './range-holds.ts'
 import { projectRange } from './range-projection.ts'
 import type { ObserveRange } from './range-reports.ts'
+import type { RulesInForce } from './rules/rules-view.ts'
 
 /** Tuning of a {@link PlacementController}. */
 export interface PlacementTuning {
@@ -97,8 +99,11 @@ export interface PlacementControllerOptions extends Partial<PlacementTuning> {
   readonly move: JobType<MoveState>
   /** Ranges that are not to be moved for now, and how far: their bounds are changing. */
   readonly held?: () => ReadonlyMap<RangeId, RangeHold>
-  /** Voters that a range is to have, where the policy does not say it. */
-  readonly replicationFactor?: (rangeId: RangeId) => number | undefined
+  /**
+   * The rules in force, asked in every round; undefined as long as they are not known, and nothing is planned. They take the place
+   * of those of the policy. Default: those of the policy, for good.
+   */
+  readonly rules?: () => RulesInForce | undefined
   /** Where it differs from `defaultPlacementPolicy`. */
   readonly policy?: Partial<PlacementPolicy>
   /** Where they differ from `defaultPlacementLimits`. */
@@ -118,7 +123,13 @@ export class PlacementController implements AsyncDisposable {
   readonly #directory: RangeDirectory
   readonly #observed: ObserveRange
   readonly #feed: FleetFeed
-  readonly #planner: Planner
+  readonly #policy: PlacementPolicy
+  readonly #rules: PlacementControllerOptions['rules']
+  #inForce: RulesInForce | undefined
+  /** Knows the cluster as of the last plan. */
+  #planner: Planner
+  /** Another one once the rules have changed, until it has planned for the first time. */
+  #next: Planner
   readonly #move: JobType<MoveState>
   readonly #limits: PlacementLimits
   readonly #jobs: BegunJobs
@@ -146,8 +157,9 @@ export class PlacementController implements AsyncDisposable {
   private constructor(input: PlacementControllerOptions) {
     const fallback = defaultPlacementTuning
     const options = checkOptions<
-      Required<Omit<PlacementControllerOptions, 'signal' | 'policy' | 'limits' | 'changed'>> & {
+      Required<Omit<PlacementControllerOptions, 'signal' | 'policy' | 'limits' | 'changed' | 'rules'>> & {
         changed: PlacementControllerOptions['changed']
+        rules: PlacementControllerOptions['rules']
         signal: AbortSignal | undefined
         policy: PlacementPolicy
         limits: PlacementLimits
@@ -162,9 +174,7 @@ export class PlacementController implements AsyncDisposable {
       move: objectOption<JobType<MoveState>>(['type', 'run']),
       changed: optional(functionOption<NonNullable<PlacementControllerOptions['changed']>>()),
       held: functionOption<NonNullable<PlacementControllerOptions['held']>>(() => new Map()),
-      replicationFactor: functionOption<NonNullable<PlacementControllerOptions['replicationFactor']>>(
-        () => undefined,
-      ),
+      rules: optional(functionOption<NonNullable<PlacementControllerOptions['rules']>>()),
       policy: (value) => placementPolicy(value as Partial<PlacementPolicy> | undefined),
       limits: (value) => placementLimits(value as Partial<PlacementLimits> | undefined),
       signal: optional(signalOption),
@@ -178,11 +188,17 @@ export class PlacementController implements AsyncDisposable {
     this.#epoch = options.epoch
     this.#directory = options.directory
     this.#observed = options.observed
-    this.#feed = new FleetFeed(options)
+    this.#policy = options.policy
+    this.#rules = options.rules
+    this.#feed = new FleetFeed({
+      ...options,
+      replicationFactor: (rangeId, tableId) => this.#votersOf(rangeId, tableId),
+    })
     const { env, directory, epoch, observed } = options
     this.#lostSight = new LostSight({ env, directory, epoch, observed, feed: this.#feed })
     this.#move = options.move
     this.#planner = new Planner(options.policy)
+    this.#next = this.#planner
     this.#limits = options.limits
     this.#jobs = new BegunJobs(new Jobs({ store: options.store, env: options.env }))
     const { metrics } = options.env
@@ -296,20 +312,45 @@ export class PlacementController implements AsyncDisposable {
 
   async #round(): Promise<void> {
     const { signal } = this.#life
+    this.#takeRules()
     await inSlices(this.#feed.look(), this.#env, { signal })
     await this.#project()
     // Without knowing what is under way, everything would be planned twice.
     if (!this.#jobs.isCurrent() || !this.#directoryRead) return
+    // And without the rules, what they forbid.
+    if (this.#rules !== undefined && this.#inForce === undefined) return
     // What changes while it plans is refused by generation, or met by the next round.
+    const planner = this.#next
     const snapshot = this.snapshot()
     this.#overloaded.set(snapshot.stores.filter(({ overload }) => isOverloaded(overload)).length)
-    const work = this.#planner.planning(snapshot, { limits: this.#limits })
+    const work = planner.planning(snapshot, { limits: this.#limits })
     const next = await inSlices(work, this.#env, { signal })
+    this.#planner = planner
     this.#plan = next
     this.#blocked.set(next.blockedCount)
     this.#deferred.set(next.deferred)
     if (this.#paused) return
     for (const move of next.moves) await this.#begin(move)
+  }
+
+  /** Goes by the rules as they are by now. Who plans by others than before has to look at every range once. */
+  #takeRules(): void {
+    const before = this.#inForce
+    const now = this.#rules?.()
+    if (now === undefined || now === before) return
+    this.#inForce = now
+    const tables = new Set([...now.voters.keys(), ...(before?.voters.keys() ?? [])])
+    for (const tableId of tables)
+      if (now.voters.get(tableId) === before?.voters.get(tableId)) tables.delete(tableId)
+    this.#feed.renumber(tables)
+    if (now.planning !== before?.planning) this.#next = new Planner(withRules(this.#policy, now.planning))
+  }
+
+  #votersOf(rangeId: RangeId, tableId: TableId | undefined): number | undefined {
+    // Not those of the last round: a range is in the directory only after what was said of its table is known.
+    const now = this.#rules?.()
+    if (now === undefined || tableId === undefined) return undefined
+    return now.ranges.has(rangeId) ? undefined : now.voters.get(tableId)
   }
 
   async #begin(move: PlannedMove): Promise<void> {

@@ -9,7 +9,8 @@ import type { RangeDescriptor } from '../model/descriptors.ts'
 import type { RangeId, TableId } from '../model/ids.ts'
 import { tableOf } from '../model/table-span.ts'
 import { allocate } from './core/allocate.ts'
-import type { PlacementPolicy } from './core/policy.ts'
+import type { RuleBook } from './core/policy/rule-book.ts'
+import { type PlacementPolicy, placementPolicy, withRules } from './core/policy.ts'
 import type { PlacementNode, PlacementRange } from './core/snapshot.ts'
 
 /** Bounds of a new range. */
@@ -36,6 +37,8 @@ export interface CreateRangesOptions extends CallOptions {
   readonly known?: (range: RangeDescriptor) => PlacementRange
   /** Where it differs from `defaultPlacementPolicy`. */
   readonly policy?: Partial<PlacementPolicy>
+  /** The rules in force, in the place of those of the policy. Default: those. */
+  readonly rules?: RuleBook
   /** Decides among nodes that are equally good. Default: 0. */
   readonly seed?: number
 }
@@ -52,8 +55,17 @@ const writesPerCall = 100
  * @throws KeelsonError `UNSUPPORTED` with too few nodes, `CONFLICT`, `INVALID_ARGUMENT`, `STALE_EPOCH`
  */
 export async function createRanges(options: CreateRangesOptions): Promise<readonly RangeDescriptor[]> {
-  checkCall('createRanges', options, ['directory', 'epoch', 'nodes', 'ranges', 'known', 'policy', 'seed'])
-  const { directory, epoch, nodes, ranges, policy, seed } = options
+  checkCall('createRanges', options, [
+    'directory',
+    'epoch',
+    'nodes',
+    'ranges',
+    'known',
+    'policy',
+    'rules',
+    'seed',
+  ])
+  const { directory, epoch, nodes, ranges, policy, rules, seed } = options
   const { known = (descriptor: RangeDescriptor): PlacementRange => ({ descriptor }) } = options
   checkObject(directory, 'the directory of ranges', ['list', 'create'])
   checkObject(epoch, 'the epoch of a controller', ['txn'])
@@ -69,6 +81,7 @@ export async function createRanges(options: CreateRangesOptions): Promise<readon
     rangeIds: missing.map(({ rangeId }) => rangeId),
     tables: tablesOf(missing),
     ...(policy === undefined ? {} : { policy }),
+    ...(rules === undefined ? {} : { policy: withRules(placementPolicy(policy), rules) }),
     ...(seed === undefined ? {} : { seed }),
   })
   const created = missing.map((range, i): RangeDescriptor => {

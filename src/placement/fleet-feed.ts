@@ -1,11 +1,11 @@
 import { finish, type Sliced } from '../core/sliced.ts'
 import { OrderedMap } from '../metadata/mvcc/ordered-map.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
-import type { RangeId } from '../model/ids.ts'
+import type { RangeId, TableId } from '../model/ids.ts'
 import { tableOf } from '../model/table-span.ts'
 import { Fleet } from './core/model/fleet.ts'
-import type { RangesByStart } from './core/retiling.ts'
 import { separateLoads } from './core/model/loads.ts'
+import type { RangesByStart } from './core/retiling.ts'
 import type {
   MoveInFlight,
   PlacementNode,
@@ -19,6 +19,9 @@ import { leaseHolderOf, newestConfiguration, type ObserveRange } from './range-r
 /** Ranges that are looked at before others may go on: some tenths of a millisecond. */
 const lookedAtTogether = 64
 
+/** Ranges of which only the table is looked at before others may go on. */
+const scannedTogether = 4096
+
 /** Where a {@link FleetFeed} looks. */
 export interface FleetFeedPorts {
   /** All nodes as they are now. */
@@ -30,7 +33,7 @@ export interface FleetFeedPorts {
   /** Ranges that others hold back. */
   readonly held: () => ReadonlyMap<RangeId, RangeHold>
   /** Voters that a range is to have, where the policy does not say it. */
-  readonly replicationFactor: (rangeId: RangeId) => number | undefined
+  readonly replicationFactor: (rangeId: RangeId, tableId: TableId | undefined) => number | undefined
   /** A node that is dead for so long has lost its replicas. */
   readonly deadAfterMs: number
 }
@@ -49,6 +52,8 @@ export class FleetFeed {
   #isIndexed = false
   /** Ranges to be looked at again. */
   readonly #dirty = new Set<RangeId>()
+  /** Tables whose ranges are to have another number of voters. */
+  readonly #renumbered = new Set<TableId>()
   /** Ranges that have committed what the directory does not have. */
   readonly #ahead = new Set<RangeId>()
   /** Ranges that are reported and that the directory does not have. */
@@ -86,11 +91,25 @@ export class FleetFeed {
     this.#fleet.removeRange(rangeId)
   }
 
+  /** How many voters the ranges of some tables are to have is another number than before. */
+  renumber(tables: ReadonlySet<TableId>): void {
+    for (const tableId of tables) this.#renumbered.add(tableId)
+  }
+
   /** Looks at what changed since it looked last. What changes meanwhile is seen, too, or stays to be looked at. */
   *look(): Sliced<void> {
     const { changed } = this.#ports
     for (const rangeId of changed?.() ?? this.#ranges.keys()) this.#dirty.add(rangeId)
     let looked = 0
+    if (this.#renumbered.size > 0) {
+      const tables = new Set(this.#renumbered)
+      this.#renumbered.clear()
+      for (const descriptor of this.#ranges.values()) {
+        const tableId = tableOf(descriptor)
+        if (tableId !== undefined && tables.has(tableId)) this.#dirty.add(descriptor.rangeId)
+        if (++looked % scannedTogether === 0) yield
+      }
+    }
     for (const rangeId of this.#dirty) {
       this.#lookAt(rangeId)
       this.#dirty.delete(rangeId)
@@ -193,7 +212,7 @@ export class FleetFeed {
       .filter(({ replicaId }) => current.replicas.some((member) => member.replicaId === replicaId))
     const leaseHolder = leaseHolderOf(reports)?.replicaId
     const tableId = tableOf(descriptor)
-    const replicationFactor = this.#ports.replicationFactor(descriptor.rangeId)
+    const replicationFactor = this.#ports.replicationFactor(descriptor.rangeId, tableId)
     return {
       descriptor: current,
       ...separateLoads(members, leaseHolder),

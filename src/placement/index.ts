@@ -249,6 +249,12 @@ export type { PrimaryChangeState, SetChangeState } from './replica-sets/record.t
 export { type ReplicaSetCall, ReplicaSets, type StoredReplicaSet } from './replica-sets/replica-sets.ts'
 export { defaultReplicaSetTuning, type ReplicaSetPorts, type ReplicaSetTuning } from './replica-sets/work.ts'
 export {
+  PlacementRules,
+  type RuleListing,
+  type RuleSet,
+} from './rules/placement-rules.ts'
+export { type RulesInForce, RulesView, type RulesViewOptions } from './rules/rules-view.ts'
+export {
   type DisturbanceReport,
   describeEvent,
   type FleetEvent,

@@ -67,6 +67,7 @@ import {
   encodeReplicaSet,
   encodeSetChange,
 } from '../../src/placement/replica-sets/record.ts'
+import { decodeBook, encodeRule, ruleKey } from '../../src/placement/rules/stored-book.ts'
 import { decodeSplitState, encodeSplitState } from '../../src/placement/split-job.ts'
 import { decodeConfiguration, encodeConfiguration } from '../../src/raft/core/configuration.ts'
 import { decodeBatchEnvelope, encodeBatchEnvelope } from '../../src/raft/group/batch-envelope.ts'
@@ -781,6 +782,21 @@ export const decoders: readonly Decoder[] = [
     name: 'decodeSetting',
     decode: decodeSetting,
     samples: [encodeSetting({ value: { a: [1] }, reason: 'r', atMs: 5, reset: false })],
+  },
+  {
+    name: 'decodeBook',
+    decode: (bytes) =>
+      decodeBook([
+        {
+          key: ruleKey('a rule'),
+          value: bytes,
+          createRevision: 1,
+          modRevision: 1,
+          version: 1,
+          session: 0,
+        },
+      ]),
+    samples: [encodeRule({ id: 'a rule', scope: { type: 'table', tableId: 7 }, voters: 5 })],
   },
   { name: 'parseSettingKey', decode: parseSettingKey, samples: [settingKey('a.b', { nodeId: 'n1' })] },
   {

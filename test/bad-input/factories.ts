@@ -760,7 +760,7 @@ export const factories: readonly Factory[] = [
       move: must('port'),
       changed: call,
       held: call,
-      replicationFactor: call,
+      rules: call,
       policy: object,
       limits: object,
       signal: { kind: 'port' },

@@ -117,6 +117,18 @@ export function placementPolicy(policy: Partial<PlacementPolicy> = {}): Placemen
   })
 }
 
+/** A policy with other rules in the place of those that it has. */
+export function withRules(policy: PlacementPolicy, rules: RuleBook): PlacementPolicy {
+  const { rules: before, constraints, goals, replicationFactor } = policy
+  const old = before === undefined ? undefined : partsOf(before)
+  return placementPolicy({
+    replicationFactor,
+    constraints: constraints.filter((each) => old?.constraints.includes(each) !== true),
+    goals: goals.filter((each) => old?.goals.includes(each) !== true),
+    rules,
+  })
+}
+
 /** Checks limits. @throws KeelsonError `INVALID_OPTION` */
 export function placementLimits(limits: Partial<PlacementLimits> = {}): PlacementLimits {
   const fallback = defaultPlacementLimits

@@ -38,6 +38,8 @@ export interface RuleClass {
 export class RuleBook {
   /** All rules, by id. */
   readonly rules: ReadonlyMap<string, PlacementRule>
+  /** Tables that are filed under a zone. */
+  readonly tables: readonly TableScope[]
   /** What can hold for a range, by the number of the class. */
   readonly classes: readonly RuleClass[]
   readonly #byTable: ReadonlyMap<TableId, RuleClass>
@@ -59,6 +61,7 @@ export class RuleBook {
       ),
       defaultVoters: integerOption({ min: 1, max: 15, fallback: 3 }),
     })
+    this.tables = Object.freeze([...tables])
     this.rules = new Map(rules.map((rule) => [rule.id, rule]))
     const layers = new Layers(rules, tables)
     const classes: RuleClass[] = []
