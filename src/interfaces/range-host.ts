@@ -142,7 +142,7 @@ export interface ObservedReplica {
   readonly caughtUp: readonly ReplicaId[]
   /**
    * What it costs its node, by resource name, in the host's own units: `bytes` is its size, and where load splits ranges,
-   * `requests` how many a second it serves.
+   * `requests` how many a second it serves, and `cpu` how many processor cores it keeps busy (0.5: 500 ms a second).
    */
   readonly load: Load
   /**

@@ -42,8 +42,10 @@ export function leaseHolderOf(
 export function sizeOf(holder: ObservedReplica | undefined): RangeSize {
   const bytes = holder?.load['bytes']
   const requests = holder?.load['requests']
+  const cpuCores = holder?.load['cpu']
   return {
     ...(bytes === undefined ? {} : { bytes }),
     ...(requests === undefined ? {} : { requestsPerSecond: requests }),
+    ...(cpuCores === undefined ? {} : { cpuCores }),
   }
 }

@@ -855,8 +855,10 @@ export const factories: readonly Factory[] = [
     options: {
       maximumBytes: count,
       maximumRequestsPerSecond: number,
+      maximumCpuCores: number,
       mergeBelowBytes: count,
       mergeBelowRequestsPerSecond: number,
+      mergeBelowCpuCores: number,
       splitMergeBackoffMs: count,
       retryAfterMs: count,
       splits: count,

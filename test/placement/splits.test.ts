@@ -3,6 +3,7 @@ import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { text, utf8 } from '../../src/core/bytes.ts'
 import { SeededRandom, shuffled } from '../../src/core/random.ts'
+import type { ObservedReplica } from '../../src/interfaces/range-host.ts'
 import type { RangeDescriptor } from '../../src/model/descriptors.ts'
 import {
   judgeMerge,
@@ -12,6 +13,7 @@ import {
   type SplitRange,
   splitPolicy,
 } from '../../src/placement/index.ts'
+import { sizeOf } from '../../src/placement/range-reports.ts'
 
 const policy = splitPolicy({
   maximumBytes: 1000,
@@ -38,6 +40,23 @@ function range(
 }
 
 suite('decisions about splits', () => {
+  test('neighbours that keep processors busy are not merged, and limits that would take turns are refused', () => {
+    const small = { bytes: 100, requestsPerSecond: 5 }
+    const merged = (cpuCores: number) =>
+      judgeMerge(range(1, 'a', 'm', { ...small, cpuCores }), range(2, 'm', 'z', small), policy)
+    assert.equal(merged(0.01).merge, true)
+    assert.match(merged(0.2).why, /keep 0.2 processor cores busy/)
+    assert.throws(() => splitPolicy({ maximumCpuCores: 1, mergeBelowCpuCores: 0.6 }), {
+      code: 'INVALID_OPTION',
+      message: /mergeBelowCpuCores/,
+    })
+  })
+
+  test('processor time is what the lease holder reports of it', () => {
+    const replica = { load: { bytes: 7, cpu: 0.75 } } as unknown as ObservedReplica
+    assert.deepEqual(sizeOf(replica), { bytes: 7, cpuCores: 0.75 })
+  })
+
   test('by size, by load, by load first, and why not', () => {
     const key = utf8('m')
     const judged = (more: Partial<SplitRange>): string => {
@@ -49,6 +68,12 @@ suite('decisions about splits', () => {
     assert.match(judged({}), /^none: .*within the limits/)
     assert.equal(judged({ bytes: 2000, splitKeys: { bySize: key } }), 'size m')
     assert.equal(judged({ requestsPerSecond: 300, splitKeys: { byLoad: key } }), 'load m')
+    assert.equal(judged({ cpuCores: 0.6, splitKeys: { byLoad: key } }), 'load m')
+    assert.match(
+      judged({ cpuCores: 0.5, splitKeys: { byLoad: key } }),
+      /^none: .*0.5 of at most 0.5 processor cores/,
+    )
+    assert.match(judged({ cpuCores: 0.6 }), /^blocked: .*serves too much/)
     const both = { bytes: 2000, requestsPerSecond: 300 }
     assert.equal(judged({ ...both, splitKeys: { bySize: key, byLoad: utf8('n') } }), 'load n')
     assert.equal(judged({ ...both, splitKeys: { bySize: key } }), 'size m')

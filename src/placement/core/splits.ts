@@ -12,10 +12,14 @@ export interface SplitPolicy {
   readonly maximumBytes: number
   /** A range that serves more requests a second is split, where a key halves them. */
   readonly maximumRequestsPerSecond: number
+  /** A range whose lease holder keeps more processor cores busy is split, where a key halves the load. */
+  readonly maximumCpuCores: number
   /** Two neighbours that together are smaller, and serve less, are merged. 0: never. */
   readonly mergeBelowBytes: number
   /** See `mergeBelowBytes`. */
   readonly mergeBelowRequestsPerSecond: number
+  /** See `mergeBelowBytes`. */
+  readonly mergeBelowCpuCores: number
   /** How long the outcome of a split is not merged again, or the two would take turns for ever. */
   readonly splitMergeBackoffMs: number
   /** How long a range is left alone after a split or a merge of it failed. */
@@ -35,8 +39,10 @@ export interface SplitPolicy {
 export const defaultSplitPolicy: Readonly<Omit<SplitPolicy, 'mayMerge'>> = Object.freeze({
   maximumBytes: 512 * 1024 * 1024,
   maximumRequestsPerSecond: 2500,
+  maximumCpuCores: 0.5,
   mergeBelowBytes: 64 * 1024 * 1024,
   mergeBelowRequestsPerSecond: 250,
+  mergeBelowCpuCores: 0.05,
   splitMergeBackoffMs: 3_600_000,
   retryAfterMs: 30_000,
   splits: 8,
@@ -54,8 +60,10 @@ export function splitPolicy(policy: Partial<SplitPolicy> = {}): SplitPolicy {
     {
       maximumBytes: integerOption({ min: 1, fallback: d.maximumBytes }),
       maximumRequestsPerSecond: numberOption({ min: 0, fallback: d.maximumRequestsPerSecond }),
+      maximumCpuCores: numberOption({ min: 0, fallback: d.maximumCpuCores }),
       mergeBelowBytes: integerOption({ min: 0, fallback: d.mergeBelowBytes }),
       mergeBelowRequestsPerSecond: numberOption({ min: 0, fallback: d.mergeBelowRequestsPerSecond }),
+      mergeBelowCpuCores: numberOption({ min: 0, fallback: d.mergeBelowCpuCores }),
       splitMergeBackoffMs: integerOption({ min: 0, fallback: d.splitMergeBackoffMs }),
       retryAfterMs: integerOption({ min: 0, fallback: d.retryAfterMs }),
       splits: integerOption({ min: 0, fallback: d.splits }),
@@ -71,6 +79,10 @@ export function splitPolicy(policy: Partial<SplitPolicy> = {}): SplitPolicy {
         refuse(
           "'mergeBelowRequestsPerSecond' is at most half of 'maximumRequestsPerSecond', or what was merged would soon be split again",
         )
+      if (given.mergeBelowCpuCores > given.maximumCpuCores / 2)
+        refuse(
+          "'mergeBelowCpuCores' is at most half of 'maximumCpuCores', or what was merged would soon be split again",
+        )
     },
   )
   const { mayMerge, ...rest } = checked
@@ -85,6 +97,8 @@ export interface SplitRange {
   readonly bytes?: number
   /** What it serves, as its lease holder reports it. */
   readonly requestsPerSecond?: number
+  /** Processor cores that its lease holder keeps busy with it, as it reports. */
+  readonly cpuCores?: number
   /** Where it could be split, as its lease holder reports it. */
   readonly splitKeys?: SplitKeys
   /** Its host can change its bounds: somebody leads it and says where it lies. */
@@ -147,11 +161,17 @@ export type SplitVerdict =
     }
 
 /** What a range is, as far as it is its size and what it serves that make it one to split or to merge. @internal */
-export type RangeSize = Pick<SplitRange, 'bytes' | 'requestsPerSecond'>
+export type RangeSize = Pick<SplitRange, 'bytes' | 'requestsPerSecond' | 'cpuCores'>
 
 /** By how much a range exceeds what it may be: 1 is just enough. */
-function excessOf({ bytes = 0, requestsPerSecond = 0 }: RangeSize, policy: SplitPolicy): [number, number] {
-  return [bytes / policy.maximumBytes, requestsPerSecond / policy.maximumRequestsPerSecond]
+function excessOf(
+  { bytes = 0, requestsPerSecond = 0, cpuCores = 0 }: RangeSize,
+  policy: SplitPolicy,
+): [number, number] {
+  const requests = requestsPerSecond / policy.maximumRequestsPerSecond
+  // No load is no excess, also of a limit of 0.
+  const cpu = cpuCores === 0 ? 0 : cpuCores / policy.maximumCpuCores
+  return [bytes / policy.maximumBytes, Math.max(requestsPerSecond === 0 ? 0 : requests, cpu)]
 }
 
 /** Whether a range is to be split as soon as it can be. @internal */
@@ -161,10 +181,10 @@ export function isTooLarge(range: RangeSize, policy: SplitPolicy): boolean {
 
 /** Whether a range is split, where, and why. Pure. */
 export function judgeSplit(range: SplitRange, policy: SplitPolicy): SplitVerdict {
-  const { descriptor, bytes, requestsPerSecond, splitKeys = {}, able, busy } = range
+  const { descriptor, bytes, requestsPerSecond, cpuCores, splitKeys = {}, able, busy } = range
   const [size, load] = excessOf(range, policy)
   const what = describe(range, policy)
-  if (bytes === undefined && requestsPerSecond === undefined)
+  if (bytes === undefined && requestsPerSecond === undefined && cpuCores === undefined)
     return { type: 'none', why: 'nobody reports its size or its load' }
   if (size <= 1 && load <= 1) return { type: 'none', why: `${what}: that is within the limits` }
   const needs = size > 1 ? `${what}: it is too large` : `${what}: it serves too much`
@@ -206,15 +226,21 @@ export function whyNeverMerged(
   if (policy.mergeBelowBytes === 0) return 'merges are switched off'
   if (policy.mayMerge?.(l, r) === false) return `the policy keeps ranges ${l.rangeId} and ${r.rangeId} apart`
   if (left.bytes === undefined || right.bytes === undefined) return 'the size of one of them is not known'
-  const { bytes, requests } = together(left, right)
+  const { bytes, requests, cpuCores } = together(left, right)
   if (bytes >= policy.mergeBelowBytes) return `together they would have ${bytes} bytes`
   if (requests >= policy.mergeBelowRequestsPerSecond)
     return `together they would serve ${rounded(requests)} requests a second`
+  if (cpuCores > 0 && cpuCores >= policy.mergeBelowCpuCores)
+    return `together they would keep ${inCores(cpuCores)} processor cores busy`
   return undefined
 }
 
-function together(left: RangeSize, right: RangeSize): { readonly bytes: number; readonly requests: number } {
+function together(
+  left: RangeSize,
+  right: RangeSize,
+): { readonly bytes: number; readonly requests: number; readonly cpuCores: number } {
   return {
+    cpuCores: (left.cpuCores ?? 0) + (right.cpuCores ?? 0),
     bytes: (left.bytes ?? 0) + (right.bytes ?? 0),
     requests: (left.requestsPerSecond ?? 0) + (right.requestsPerSecond ?? 0),
   }
@@ -287,14 +313,20 @@ export function planSplits(
   return { splits, merges }
 }
 
-function describe({ bytes, requestsPerSecond }: SplitRange, policy: SplitPolicy): string {
+function describe({ bytes, requestsPerSecond, cpuCores }: SplitRange, policy: SplitPolicy): string {
   const parts: string[] = []
   if (bytes !== undefined) parts.push(`${bytes} of at most ${policy.maximumBytes} bytes`)
   if (requestsPerSecond !== undefined)
     parts.push(
       `${rounded(requestsPerSecond)} of at most ${policy.maximumRequestsPerSecond} requests a second`,
     )
+  if (cpuCores !== undefined)
+    parts.push(`${inCores(cpuCores)} of at most ${policy.maximumCpuCores} processor cores`)
   return parts.join(', ')
+}
+
+function inCores(cores: number): number {
+  return Math.round(cores * 1000) / 1000
 }
 
 function rounded(value: number): number {
