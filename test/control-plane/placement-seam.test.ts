@@ -287,6 +287,13 @@ describe('what the planner is told of a real cluster', () => {
       'opened',
       'replicas-of-table-1',
     ])
+    const explained = duties?.placement.explain(1).replicas.flatMap(({ goals }) => goals) ?? []
+    assert.ok(
+      explained.some((line) =>
+        line.startsWith("rules(spread 1): to spread over zone (rule 'opened'): the range"),
+      ),
+      explained.join('\n'),
+    )
     // What was taken away does not come back with the next leader.
     await site.time.until(admin.rules.remove(['opened']))
     await site.time.advance(20_000)

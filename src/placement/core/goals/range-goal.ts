@@ -26,6 +26,8 @@ export interface RangeGoalOptions {
   readonly judges?: GoalSubject
   /** The least that this range can cost. Default: 0. */
   readonly least?: (range: number, assignment: Assignment) => number
+  /** What a range is judged by, for people: it stands before what the range would cost. Default: nothing. */
+  readonly because?: (range: number, assignment: Assignment) => string | undefined
   /** What to say of a replica on a node. Default: what its range would cost. */
   readonly describe?: (slot: number, node: number, assignment: Assignment) => string
 }
@@ -135,7 +137,9 @@ export class BoundRangeGoal implements BoundGoal {
     const { rangeOf } = this.#assignment.columns
     const range = rangeOf[slot] as number
     const leader = this.#assignment.leader[range] as number
-    return `the range would cost ${this.#with(range, slot, node, nowhere, nowhere, leader)}`
+    const cost = `the range would cost ${this.#with(range, slot, node, nowhere, nowhere, leader)}`
+    const because = this.#options.because?.(range, this.#assignment)
+    return because === undefined ? cost : `${because}: ${cost}`
   }
 
   #now(range: number): number {

@@ -5,7 +5,9 @@ import { type RangePlaces, rangeGoal } from '../goals/range-goal.ts'
 import { pairWithoutVote } from '../goals/spread.ts'
 import { replicaBits } from '../snapshot.ts'
 import { votersPerDomain } from './conflicts.ts'
+import type { EffectivePolicy, Sourced } from './effective.ts'
 import { matchingNodes } from './match.ts'
+import { describeMatch } from './rule.ts'
 import type { RuleBook, RuleClass } from './rule-book.ts'
 
 /** What a cost needs to know of the cluster, worked out once for each assignment and class. */
@@ -33,16 +35,19 @@ function classGoal<T>(
   known: ByClass<T>,
   cost: (part: T, places: RangePlaces, assignment: Assignment) => number,
   how: {
+    /** What the goal strives for, and the rules that say so, in words. */
+    readonly because: (assignment: Assignment, range: number) => string | undefined
     /** The least that so many replicas can cost. */
     readonly least?: (part: T, replicas: number, voters: number) => number
-  } = {},
+  },
 ): Goal {
-  const { least } = how
+  const { because, least } = how
   return {
     name,
     bind(assignment) {
       const goal = rangeGoal({
         name,
+        because: (range) => because(assignment, range),
         ...(least === undefined
           ? {}
           : {
@@ -101,7 +106,10 @@ export function goalsOfBook(book: RuleBook): readonly Goal[] {
     const domains = prepared(book, ({ policy }, { columns }) =>
       policy.survive === undefined ? undefined : columns.domains(policy.survive.value).of,
     )
-    goals.push(classGoal('rules(survive)', domains, beyondSurvival))
+    const because = inWords(book, ({ survive }) =>
+      survive === undefined ? undefined : [`to survive the loss of a ${survive.value}`, [survive]],
+    )
+    goals.push(classGoal('rules(survive)', domains, beyondSurvival, { because }))
   }
   const depth = Math.max(0, ...classes.map(({ policy }) => policy.spread?.value.length ?? 0))
   for (let level = 0; level < depth; level++) {
@@ -109,7 +117,12 @@ export function goalsOfBook(book: RuleBook): readonly Goal[] {
       const tier = policy.spread?.value[level]
       return tier === undefined ? undefined : columns.domains(tier)
     })
-    goals.push(classGoal(`rules(spread ${level + 1})`, domains, pairsTogether, { least: fewestPairs }))
+    const because = inWords(book, ({ spread }) =>
+      spread?.value[level] === undefined ? undefined : [`to spread over ${spread.value[level]}`, [spread]],
+    )
+    goals.push(
+      classGoal(`rules(spread ${level + 1})`, domains, pairsTogether, { because, least: fewestPairs }),
+    )
   }
   if (classes.some(({ policy }) => policy.prefer.length > 0)) {
     const masks = prepared(book, ({ policy }, { columns }) =>
@@ -119,33 +132,66 @@ export function goalsOfBook(book: RuleBook): readonly Goal[] {
         role: value.role ?? 'any',
       })),
     )
+    const because = inWords(book, ({ prefer }) =>
+      prefer.length === 0
+        ? undefined
+        : [`to be on ${prefer.map(({ value }) => describeMatch(value.match)).join(', ')}`, prefer],
+    )
     goals.push(
-      classGoal('rules(prefer)', masks, (parts, places, assignment) => {
-        let cost = 0
-        for (const { mask, weight, role } of parts) {
-          for (let i = 0; i < places.count; i++) {
-            if (mask[places.nodes[i] as number] === 1) continue
-            const slot = places.slots[i] as number
-            if (role === 'any' || isVoter(assignment, slot) === (role === 'voter')) cost += weight
+      classGoal(
+        'rules(prefer)',
+        masks,
+        (parts, places, assignment) => {
+          let cost = 0
+          for (const { mask, weight, role } of parts) {
+            for (let i = 0; i < places.count; i++) {
+              if (mask[places.nodes[i] as number] === 1) continue
+              const slot = places.slots[i] as number
+              if (role === 'any' || isVoter(assignment, slot) === (role === 'voter')) cost += weight
+            }
           }
-        }
-        return cost
-      }),
+          return cost
+        },
+        { because },
+      ),
     )
   }
   if (classes.some(({ policy }) => (policy.lead?.value.length ?? 0) > 0)) {
     const masks = prepared(book, ({ policy }, { columns }) =>
       policy.lead?.value.map((match) => matchingNodes(columns, match)),
     )
+    const because = inWords(book, ({ lead }) =>
+      lead === undefined
+        ? undefined
+        : [`to be led on ${lead.value.map(describeMatch).join(', else ')}`, [lead]],
+    )
     goals.push(
-      classGoal('rules(lead)', masks, (parts, { leader }) => {
-        if (leader === nowhere) return 0
-        const first = parts.findIndex((mask) => mask[leader] === 1)
-        return first < 0 ? parts.length : first
-      }),
+      classGoal(
+        'rules(lead)',
+        masks,
+        (parts, { leader }) => {
+          if (leader === nowhere) return 0
+          const first = parts.findIndex((mask) => mask[leader] === 1)
+          return first < 0 ? parts.length : first
+        },
+        { because },
+      ),
     )
   }
   return goals
+}
+
+/** What holds for a range, and the ids of the rules that say it. */
+function inWords(
+  book: RuleBook,
+  say: (policy: EffectivePolicy) => readonly [what: string, by: readonly Sourced<unknown>[]] | undefined,
+): (assignment: Assignment, range: number) => string | undefined {
+  return ({ columns }, range) => {
+    const said = say((book.classes[columns.ruleClass?.[range] ?? 0] as RuleClass).policy)
+    if (said === undefined) return undefined
+    const ids = [...new Set(said[1].map(({ ruleId }) => `'${ruleId}'`))]
+    return `${said[0]} (${ids.length === 1 ? 'rule' : 'rules'} ${ids.join(', ')})`
+  }
 }
 
 /** Pairs of replicas that share a domain: those of voters first. */
