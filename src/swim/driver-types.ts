@@ -24,8 +24,11 @@ export interface SwimTold {
   readonly payload: Uint8Array
 }
 
-/** Answers a query of a member; undefined for no answer. It must be quick. */
-export type QueryHandler = (payload: Uint8Array, asker: NodeId) => Uint8Array | undefined
+/**
+ * Answers a query of a member; undefined for no answer. It must be quick. `time` is the query's Lamport time: queries may come in
+ * another order than they were asked in.
+ */
+export type QueryHandler = (payload: Uint8Array, asker: NodeId, time: number) => Uint8Array | undefined
 
 /** How a node's SWIM is doing. */
 export interface SwimStatus {

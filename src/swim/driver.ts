@@ -11,7 +11,7 @@ import { checkName, type NodeId } from '../model/ids.ts'
 import { Alarm } from './alarm.ts'
 import { isAddress } from './core/message-codec.ts'
 import type { SwimPacket } from './core/output.ts'
-import { SwimCore } from './core/swim-core.ts'
+import { defaultQueryTimeoutMs, SwimCore } from './core/swim-core.ts'
 import type { SwimTuning } from './core/tuning.ts'
 import type { MemberState, SwimDelivery, SwimExplanation, SwimMember } from './core/types.ts'
 import type { QueryHandler, SwimEvents, SwimStatus } from './driver-types.ts'
@@ -27,8 +27,6 @@ const maximumStreamBytes = 60_000
 
 /** A view of more members goes as a stream of any length; a smaller one is cheaper as a message. */
 const streamedViewMembers = 256
-
-const defaultQueryTimeoutMs = 5_000
 
 /**
  * Membership of a cluster by gossip: who is there, what each tells about itself, who seems to have failed.
@@ -114,8 +112,8 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
       streamPacketBytes:
         channel === undefined ? 0 : Math.min(channel.maximumMessageBytes, maximumStreamBytes),
       streamedViewMembers,
-      ...(options.admit === undefined ? {} : { admit: options.admit }),
-      ...(options.veto === undefined ? {} : { veto: options.veto }),
+      ...(options.admit === undefined ? {} : { admit: this.#heeded('admit', options.admit) }),
+      ...(options.veto === undefined ? {} : { veto: this.#heeded('veto', options.veto) }),
     })
     this.#views =
       channel &&
@@ -281,7 +279,8 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
 
   /**
    * Asks all members something, this one included, and resolves with the answers that came: as soon as every member that is
-   * alive has answered, or after `timeoutMs`. It is spread by gossip, and answers come directly.
+   * alive has answered, or after `timeoutMs`. It is spread by gossip, and answers come directly; whoever hears of it later is not asked
+   * (members of older releases, before protocol 5, may be).
    *
    * @throws KeelsonError `CLOSED`, `ABORTED`, `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`, `OVERLOADED`, `SUPERSEDED` as {@link Swim.tell}
    */
@@ -292,7 +291,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
     checkInteger(timeoutMs, 'timeoutMs', 1)
     throwIfAborted(signal)
     this.#host.queries.mustHaveRoom()
-    const id = this.#core.ask(name, payload, this.#now())
+    const id = this.#core.ask(name, payload, this.#now(), timeoutMs)
     const collected = this.#host.queries.collect(id, this.#core.membership.table.live, timeoutMs, signal)
     this.#pump()
     return collected
@@ -351,6 +350,18 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
     this.#views?.close()
     await this.#snapshots?.close()
     await this.#socket.close()
+  }
+
+  /** A host's function whose errors are logged: the core then keeps out whom it was asked about. */
+  #heeded<A extends readonly unknown[], R>(name: string, judge: (...args: A) => R): (...args: A) => R {
+    return (...args) => {
+      try {
+        return judge(...args)
+      } catch (error) {
+        this.#complain({ error }, `'${name}' threw: whoever it was asked about stays out for now`)
+        throw error
+      }
+    }
   }
 
   /** Looks for the members that an earlier life knew, and for the seeds. */

@@ -49,7 +49,14 @@ export class HostSide {
       this.#deliveries.add(() => this.events.emit('change', event))
       this.#coalesce(event)
     }
-    for (const delivery of deliveries) this.#deliveries.add(() => this.#deliver(delivery))
+    const { clock } = this.#parts.env
+    for (const delivery of deliveries) {
+      const endsAtMs = delivery.kind === 'query' ? clock.monotonicMs() + delivery.leftMs : undefined
+      this.#deliveries.add(() => {
+        // Slow listeners before it may have taken longer than its asker waits.
+        if (endsAtMs === undefined || clock.monotonicMs() < endsAtMs) this.#deliver(delivery)
+      })
+    }
   }
 
   /** @throws KeelsonError `INVALID_ARGUMENT` for a name that has a handler already */
@@ -85,7 +92,7 @@ export class HostSide {
       return
     }
     try {
-      const answer = this.#handlers.get(name)?.(payload, origin)
+      const answer = this.#handlers.get(name)?.(payload, origin, delivery.time)
       if (answer !== undefined) this.#parts.answer(delivery, answer)
     } catch (error) {
       this.#parts.logger.error({ query: name, error }, 'the handler of a query threw')

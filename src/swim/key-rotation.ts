@@ -42,6 +42,8 @@ export interface KeyRotationOptions {
 
 const queryName = 'keelson.keys'
 const operations = { list: 0, add: 1, use: 2, remove: 3 } as const
+/** Keys of which it is remembered when they were changed last. */
+const maximumSubjects = 64
 /** Members that answer a node which asks for the keys. */
 const answersWanted = 8
 
@@ -65,6 +67,8 @@ export class KeyRotation implements AsyncDisposable {
   /** The key that was used to send when it was looked at last. */
   #used: string | undefined
   #asking = false
+  /** Lamport times of the newest operations, by key. */
+  readonly #newest = new Map<string, number>()
   /** Somebody uses another key for certain, or a question of ours found too few answers. */
   #questioned = false
   #closed = false
@@ -90,7 +94,7 @@ export class KeyRotation implements AsyncDisposable {
     this.#checkIntervalMs = checkIntervalMs
     this.#mismatches = keys.mismatches
     this.#used = keys.ids[0]
-    this.#stopAnswering = swim.answer(queryName, (payload) => this.#answer(payload))
+    this.#stopAnswering = swim.answer(queryName, (payload, _, time) => this.#answer(payload, time))
     this.#plan()
   }
 
@@ -151,11 +155,12 @@ export class KeyRotation implements AsyncDisposable {
     )
   }
 
-  #answer(payload: Uint8Array): Uint8Array | undefined {
+  #answer(payload: Uint8Array, time: number): Uint8Array | undefined {
     const reader = new ByteReader(payload, 'a question about keys')
     const operation = reader.u8()
     if (operation === operations.list) return this.#list(reader.ascii(64))
     const key = copyBytes(reader.bytes())
+    if (!this.#isNext(operation === operations.use ? '' : key.join(), time)) return new Uint8Array([0])
     try {
       if (operation === operations.add) this.#keys.add(key)
       else if (operation === operations.use) this.#keys.use(key)
@@ -166,6 +171,18 @@ export class KeyRotation implements AsyncDisposable {
       return new Uint8Array([0])
     }
     return new Uint8Array([1])
+  }
+
+  /**
+   * False for what was overtaken: of the operations on one key, and of those that choose the key to send with (`''`), the one with the
+   * highest Lamport time counts, in whatever order they come. Else late news would bring back a key that was retired.
+   */
+  #isNext(subject: string, time: number): boolean {
+    if (time < (this.#newest.get(subject) ?? 0)) return false
+    this.#newest.delete(subject)
+    this.#newest.set(subject, time)
+    if (this.#newest.size > maximumSubjects) this.#newest.delete(this.#newest.keys().next().value as string)
+    return true
   }
 
   /** The key that we use, for a node that sends with another one. A few members answer, and not all at once. */

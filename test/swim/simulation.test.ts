@@ -301,14 +301,14 @@ suite('a cluster in virtual time', () => {
     const speaking = (minimum: number, maximum: number): SwarmOptions['core'] => ({
       protocols: { minimum, maximum },
     })
-    swarm.start('newer', seeds, { core: speaking(3, 5) })
-    swarm.start('newer-too', seeds, { core: speaking(2, 5) })
-    swarm.start('newest', seeds, { core: speaking(5, 5) })
+    swarm.start('newer', seeds, { core: speaking(3, 6) })
+    swarm.start('newer-too', seeds, { core: speaking(2, 6) })
+    swarm.start('newest', seeds, { core: speaking(6, 6) })
     swarm.invariants.setFate('newest', 'crashed')
     swarm.run(30_000)
     for (const nodeId of ['n0', 'n5', 'newer'])
       assert.equal(swarm.core(nodeId).membership.table.live, 8, nodeId)
-    assert.deepEqual(swarm.core('newer').member('newer-too')?.protocols, { minimum: 2, maximum: 5 })
+    assert.deepEqual(swarm.core('newer').member('newer-too')?.protocols, { minimum: 2, maximum: 6 })
     assert.equal(swarm.core('newest').membership.table.live, 1, 'it speaks nothing that its seed understands')
     assert.ok(swarm.core('n0').counters.unknownProtocol > 0)
   })

@@ -168,8 +168,10 @@ export class AntiEntropy {
 
   /** @internal Tries one that is held dead, or a seed where no member lives: it may be the other half of a partition. */
   reconnect(nowMs: number): void {
-    const { table } = this.#membership
-    const strangers = this.#seeds.filter((seed) => !this.#isCovered(seed))
+    const { table, refusals } = this.#membership
+    const strangers = this.#seeds.filter(
+      (seed) => !this.#isCovered(seed) && !refusals.hasAddress(seed, nowMs),
+    )
     // As often a seed as a dead member, however many of either there are: all dead may be gone for good.
     const [dead] =
       table.gone === 0
@@ -187,7 +189,12 @@ export class AntiEntropy {
   }
 
   onState(asker: Asker, message: StateMessage, nowMs: number): void {
-    for (const record of message.records) this.#membership.merge(record, asker.sender, nowMs)
+    const { refusals } = this.#membership
+    for (const record of message.records) {
+      this.#membership.merge(record, asker.sender, nowMs)
+      // Who tells its view stands first in it. Of one that the host keeps out nothing more is taken, and it is told nothing.
+      if (refusals.get(asker.sender, nowMs) !== undefined) return
+    }
     this.hurry(nowMs)
     if (!message.wantReturn || !this.mayBeTold(asker)) return
     const { from: to, sender: recipient } = asker

@@ -13,8 +13,8 @@ const maximumStale = 64
 export interface Broadcast {
   /** What it makes void: the name of a member, or something that is no name for other news. */
   readonly key: string
-  readonly message: SwimMessage
-  readonly bytes: Uint8Array
+  message: SwimMessage
+  bytes: Uint8Array
   transmits: number
   /** False when a newer one made it void, or it was sent often enough. */
   current: boolean
@@ -45,6 +45,12 @@ export class BroadcastQueue {
     this.remove(key)
     this.#byKey.set(key, broadcast)
     this.#add(broadcast)
+  }
+
+  /** Says the same as it is now, without sending it more often. */
+  reword(key: string, message: SwimMessage, bytes: Uint8Array): void {
+    const broadcast = this.#byKey.get(key)
+    if (broadcast !== undefined) Object.assign(broadcast, { message, bytes })
   }
 
   remove(key: string): void {

@@ -8,6 +8,7 @@ import { isRemoval, type Life, Lives, type RemovedLife } from './lives.ts'
 import { type Claim, isLive, MemberTable } from './member-table.ts'
 import type { AliveMessage, LeftMessage, PacketSender, SyncRecord, UpdateMessage } from './messages.ts'
 import { OwnVoice } from './own-voice.ts'
+import { Refusals } from './refusals.ts'
 import { type Entry, Statement } from './statement.ts'
 import { type Accusation, Suspicion } from './suspicion.ts'
 import { Suspicions } from './suspicions.ts'
@@ -33,6 +34,9 @@ const lastCallMembers = 256
 /** Probe intervals after which a new process under a known name counts as the one that has it. */
 const settleIntervals = 30
 
+/** A veto holds for so many times the interval at which strangers are tried. */
+const vetoReconnects = 10
+
 const noBytes = new Uint8Array(0)
 
 /** Says why a member must stay out; undefined for one that is welcome. */
@@ -55,6 +59,8 @@ export class Membership {
   readonly evidence: FlapEvidence
   /** Lives that are in no view any more. */
   readonly lives: Lives
+  /** Whom the host keeps out. */
+  readonly refusals: Refusals
   /** @internal Says why a member that is not known must stay out. */
   readonly veto: Veto
   events: SwimEvent[] = []
@@ -86,6 +92,7 @@ export class Membership {
       from?.evidence.clone() ??
       new FlapEvidence({ refutations: tuning.expelRefutations, windowMs: tuning.expelWindowMs })
     this.suspicions = from?.suspicions.clone() ?? new Suspicions()
+    this.refusals = from?.refusals.clone() ?? new Refusals()
     this.lives = from?.lives.clone() ?? new Lives(tuning.maximumMembers)
     this.voice = new OwnVoice(self, this, from?.voice)
     if (from === undefined) this.broadcast({ kind: 'alive', statement: self })
@@ -166,7 +173,7 @@ export class Membership {
       return
     }
     if (!this.beats(version, before)) return
-    if (!this.#isKnownLife(known, said) && !this.isWelcome(said)) return
+    if (!this.#isKnownLife(known, said) && !this.isWelcome(said, nowMs)) return
     if (known === undefined && !this.makeRoom()) return
     const suspicion = this.suspicions.get(nodeId)
     // An accusation of a later statement than this one stands.
@@ -464,13 +471,32 @@ export class Membership {
   }
 
   /** @internal Whether a member that is not known may come in: it must speak our protocol, and the host has a say. */
-  isWelcome(said: Statement): boolean {
+  isWelcome(said: Statement, nowMs: number): boolean {
     const { minimum, maximum } = said.protocols
     const own = this.statement.protocols
     const understood = minimum <= own.maximum && maximum >= own.minimum
-    if (understood && this.veto(said) === undefined) return true
+    if (understood && this.refusals.get(said.nodeId, nowMs)?.statement.sameContent(said)) return false
+    if (understood && this.#isHostContent(said, nowMs)) return true
     this.counters.membersVetoed++
     return false
+  }
+
+  #isHostContent(said: Statement, nowMs: number): boolean {
+    try {
+      const reason = this.veto(said)
+      if (reason === undefined) this.refusals.forget(said.nodeId)
+      else this.refusals.add(said, reason, nowMs + this.tuning.reconnectIntervalMs * vetoReconnects)
+      return reason === undefined
+    } catch {
+      // Whom the host cannot judge stays out until it can; the others are no worse off for it.
+      return false
+    }
+  }
+
+  /** Whether what hosts tell in this name is not heard: it was removed, or the host keeps it out. */
+  isShunned(nodeId: NodeId, nowMs: number): boolean {
+    const known = this.table.get(nodeId)?.member
+    return known === undefined ? this.refusals.get(nodeId, nowMs) !== undefined : isRemoval(known)
   }
 
   /** @internal */

@@ -74,6 +74,7 @@ export function writeMessage(out: ByteWriter, message: SwimMessage): void {
     case 'query':
       out.ascii(message.origin).varint(message.time).varint(message.id)
       out.ascii(message.name).bytes(message.payload)
+      if (message.leftMs !== undefined) out.varint(message.leftMs)
       break
     case 'answer':
       out.varint(message.id).bytes(message.payload)
@@ -150,8 +151,8 @@ export function readMessage(reader: ByteReader, kind: MessageKind, end: number):
         name: readEventName(reader),
         payload: readPayload(reader),
       }
-    case 'query':
-      return {
+    case 'query': {
+      const query = {
         kind,
         origin: readName(reader),
         time: reader.varint(),
@@ -159,6 +160,9 @@ export function readMessage(reader: ByteReader, kind: MessageKind, end: number):
         name: readEventName(reader),
         payload: readPayload(reader),
       }
+      // Before protocol 5 it ends here.
+      return reader.offset < end ? { ...query, leftMs: reader.varint() } : query
+    }
     case 'answer':
       return { kind, id: reader.varint(), payload: readPayload(reader) }
     case 'hello':

@@ -126,6 +126,8 @@ export interface QueryMessage {
   readonly name: string
   /** In the host's own encoding. */
   readonly payload: Uint8Array
+  /** How long answers are still waited for, in whole milliseconds; absent where the asker's release does not say (before protocol 5). */
+  readonly leftMs?: number
 }
 
 /** An answer to a query. */

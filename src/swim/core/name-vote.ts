@@ -29,6 +29,8 @@ interface Vote {
   askedAgain: boolean
   /** The other one spoke while the vote went on: it lives. */
   heard: boolean
+  /** What the members said whom the other one could ask, where we know nobody who could be asked. */
+  verdict: Ballot | undefined
 }
 
 /**
@@ -36,7 +38,8 @@ interface Vote {
  * the one with fewer votes falls silent. A tie goes to the lower incarnation, then to the lower address.
  *
  * Both ask the same members, whom the name itself selects, so that both count the same votes and never fall silent both. A vote to
- * which too few answer decides nothing, and one of whom nothing is heard any more takes nobody's name.
+ * which too few answer decides nothing, and one of whom nothing is heard any more takes nobody's name. A process that knows
+ * nobody else, such as one whose only seed is its namesake, waits twice as long for what the other one's vote says.
  */
 export class NameVote {
   readonly #membership: Membership
@@ -44,6 +47,8 @@ export class NameVote {
   readonly #send: SendTo
   #vote: Vote | undefined
   #restsUntilMs = Number.NEGATIVE_INFINITY
+  /** How the other process calls its vote. */
+  #contest: { readonly rival: Statement; readonly sequence: number } | undefined
 
   constructor(membership: Membership, random: Random, send: SendTo) {
     this.#membership = membership
@@ -64,26 +69,42 @@ export class NameVote {
       return
     }
     if (nowMs < this.#restsUntilMs) return
-    const { tuning, statement } = this.#membership
     const sequence = this.#random.uint32()
-    const lengthMs = tuning.probeIntervalMs * voteIntervals
+    const asked = this.chooseVoters()
+    const patience = asked.size === 0 ? 2 : 1
+    const lengthMs = this.#membership.tuning.probeIntervalMs * voteIntervals * patience
     this.#vote = {
       rival,
       sequence,
-      asked: this.chooseVoters(),
+      asked,
       ballots: new Map(),
       againAtMs: nowMs + lengthMs / 2,
       endsAtMs: nowMs + lengthMs,
       askedAgain: false,
       heard: false,
+      verdict: undefined,
     }
     this.#membership.emit('conflict', rival.entry('alive').member, [], 'a vote decides who keeps the name')
     this.#ask(this.#vote)
     // The other one learns of it too, however news travel.
-    this.#send(rival.address, [
-      { kind: 'alive', statement },
-      { kind: 'contest', sequence },
-    ])
+    this.#callRival(this.#vote)
+  }
+
+  /** True while a vote goes on, or was decided so short a time ago that there is none. */
+  isHeld(nowMs: number): boolean {
+    return this.#vote !== undefined || nowMs < this.#restsUntilMs
+  }
+
+  /** Notes by which name the other process wants to hear how our vote ends. */
+  noteContest(rival: Statement, sequence: number): void {
+    this.#contest = { rival, sequence }
+  }
+
+  /** The other process says how its vote ended: that counts where we know nobody who could be asked. */
+  onVerdict({ sequence, incarnation, address }: BallotMessage): void {
+    const vote = this.#vote
+    if (vote === undefined || sequence !== vote.sequence || vote.asked.size > 0) return
+    vote.verdict = this.#membership.voice.isOwn({ incarnation, address }) ? 'ours' : 'theirs'
   }
 
   /** Answers whoever asks whom we knew first by its name. */
@@ -106,6 +127,11 @@ export class NameVote {
     if (nowMs >= vote.againAtMs && !vote.askedAgain) {
       vote.askedAgain = true
       this.#ask(vote)
+      // Whoever lost a vote is silent from then on.
+      if (vote.asked.size === 0) {
+        vote.heard = false
+        this.#callRival(vote)
+      }
     }
     if (nowMs < vote.endsAtMs) return
     this.#vote = undefined
@@ -146,6 +172,7 @@ export class NameVote {
     const copy = new NameVote(membership, random, send)
     copy.#vote = this.#vote && { ...this.#vote, ballots: new Map(this.#vote.ballots) }
     copy.#restsUntilMs = this.#restsUntilMs
+    copy.#contest = this.#contest
     return copy
   }
 
@@ -156,21 +183,42 @@ export class NameVote {
     }
   }
 
-  #decide({ rival, ballots, asked, heard }: Vote, nowMs: number): void {
-    const { tuning, voice } = this.#membership
-    const votes = `${countOf(ballots, 'ours')} votes to ${countOf(ballots, 'theirs')}`
+  #callRival({ rival, sequence }: Vote): void {
+    this.#send(rival.address, [
+      { kind: 'alive', statement: this.#membership.statement },
+      { kind: 'contest', sequence },
+    ])
+  }
+
+  /** The other one may know nobody who could be asked. */
+  #tellRival({ rival, asked }: Vote, keeper: Statement): void {
+    const contest = this.#contest
+    if (asked.size === 0 || contest === undefined || !sameProcess(contest.rival, rival)) return
+    const { incarnation, address } = keeper
+    this.#send(rival.address, [{ kind: 'ballot', sequence: contest.sequence, incarnation, address }])
+  }
+
+  #decide(vote: Vote, nowMs: number): void {
+    const { rival, ballots, asked, heard, verdict } = vote
+    const { tuning, voice, statement } = this.#membership
+    const votes =
+      verdict !== undefined
+        ? 'the votes of those whom it knows'
+        : `${countOf(ballots, 'ours')} votes to ${countOf(ballots, 'theirs')}`
     if (!this.isDecisive(ballots, asked.size)) {
       this.#say(rival, `only ${ballots.size} of ${asked.size} members voted: another vote will follow`)
       return
     }
     this.#restsUntilMs = nowMs + tuning.probeIntervalMs * restIntervals
-    if (this.wins(rival, ballots)) {
+    if (verdict === undefined ? this.wins(rival, ballots) : verdict === 'ours') {
+      this.#tellRival(vote, statement)
       voice.restate({})
       this.#say(rival, `the name stays with us, by ${votes}`)
-    } else if (!heard) {
+    } else if (!heard && verdict === undefined) {
       this.#restsUntilMs = nowMs
       this.#say(rival, `nothing is heard of the other one any more: the name stays with us, by ${votes}`)
     } else {
+      this.#tellRival(vote, rival)
       voice.fallSilent()
       this.#say(
         rival,

@@ -77,6 +77,11 @@ export class OwnVoice {
     return (this.#stage.table.at(0) as Entry).member
   }
 
+  /** Whether this process itself said that, under whatever version. */
+  isOwn({ incarnation, address }: Pick<Statement, 'incarnation' | 'address'>): boolean {
+    return incarnation === this.#statement.incarnation && address === this.#statement.address
+  }
+
   /** True when this node says no more about itself: it said goodbye, was removed, or has lost its name. */
   get leaving(): boolean {
     return this.#state === 'leaving' || this.#state === 'removed' || this.#state === 'silent'
@@ -180,8 +185,7 @@ export class OwnVoice {
     if (claim.version === this.#statement.version && claim.sameContent(this.#statement)) return
     if (!this.#stage.admits(this.#statement.version, claim.version) || isExpulsion(claim.version)) return
     const name = `${claim.incarnation} ${claim.address}`
-    const mine =
-      claim.incarnation === this.#statement.incarnation && claim.address === this.#statement.address
+    const mine = this.isOwn(claim)
     const again = !mine && this.#rival?.name === name && claim.version > this.#rival.version
     const overruled = again ? (this.#rival?.overruled ?? 0) + 1 : 0
     if (overruled >= overrulesOfTheLiving) this.contested = claim
@@ -192,8 +196,6 @@ export class OwnVoice {
 
   /** @internal Another process asks us, of all members, for a vote about our own name: it lives, and it knows of us. */
   answerContest(claim: Statement): void {
-    const { incarnation, address } = this.#statement
-    const mine = claim.incarnation === incarnation && claim.address === address
-    if (this.#state === 'member' && !mine) this.contested = claim
+    if (this.#state === 'member' && !this.isOwn(claim)) this.contested = claim
   }
 }

@@ -78,9 +78,9 @@ export class Packer {
     const content = this.buddy(recipient)
     for (const message of messages) content.push(message)
     for (const message of content) putMessage(out, message)
-    // Who is not let in learns nothing, and who has not proven that it asks is sent no more than it has sent.
+    // Who is not let in, or may be of another cluster, learns nothing; who has not proven that it asks is sent no more than it sent.
     const last = messages.at(-1)?.kind
-    if (queue.size > 0 && last !== 'refusal' && last !== 'challenge') {
+    if (queue.size > 0 && last !== 'refusal' && last !== 'challenge' && messages[0]?.kind !== 'hello') {
       const limit = retransmitLimit(tuning.retransmitMultiplier, table.live)
       for (const update of queue.take(tuning.maximumPacketBytes - out.length, limit)) {
         out.raw(update.bytes)

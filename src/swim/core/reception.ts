@@ -15,6 +15,9 @@ import type { Statement } from './statement.ts'
 /** Messages of one packet that are answered: a packet holds hundreds, and honest ones hold a few. */
 const maximumRequests = 16
 
+/** Nodes of which it is remembered when they were turned away. */
+const maximumTurnedAway = 256
+
 /** Of the answer to whoever is turned away, about. */
 const refusalBytes = 128
 
@@ -29,6 +32,17 @@ const requests: ReadonlySet<SwimMessage['kind']> = new Set([
   'challenge',
 ])
 
+/** What those are heard say of whom our host knows nothing yet. */
+const ofStrangers: ReadonlySet<SwimMessage['kind']> = new Set([
+  'hello',
+  'alive',
+  'state',
+  'challenge',
+  'proof',
+  'refusal',
+  'contest',
+])
+
 /** Whom packets concern. */
 export interface ReceptionParts {
   readonly membership: Membership
@@ -41,6 +55,8 @@ export interface ReceptionParts {
   readonly proofs: Proofs
   readonly send: SendTo
   readonly admit: SwimCoreOptions['admit']
+  /** The host has a say about every member. */
+  readonly vetoes: boolean
 }
 
 /** Where a packet comes from. */
@@ -55,6 +71,8 @@ export interface Arrival {
 /** Takes packets in: lets their senders in or not, and hands each message to whom it concerns. */
 export class Reception {
   readonly #parts: ReceptionParts
+  /** When somebody was turned away last: whoever does not heed it is not answered packet for packet. */
+  readonly #turnedAwayMs = new Map<string, number>()
 
   constructor(parts: ReceptionParts) {
     this.#parts = parts
@@ -69,18 +87,8 @@ export class Reception {
     const ours = packet.sender.nodeId === membership.nodeId
     if (!ours && (this.shuns(arrival) || !this.admits(from, packet))) return
     membership.teller = packet.sender.nodeId
-    let asked = 0
-    let namesake: Statement | undefined
-    for (const message of packet.messages) {
-      if (requests.has(message.kind) && ++asked > maximumRequests) membership.counters.requestsRefused++
-      // Whoever speaks under our own name can only tell us that somebody does.
-      else if (!ours) this.handle(arrival, message)
-      else if (message.kind === 'alive') {
-        if (message.statement.nodeId === membership.nodeId) namesake = message.statement
-        membership.apply(message, nowMs)
-      } else if (message.kind === 'contest' && namesake !== undefined)
-        membership.voice.answerContest(namesake)
-    }
+    if (ours) this.#hearNamesake(arrival)
+    else this.#hear(arrival)
     membership.teller = membership.nodeId
     // Whoever doubts us hears the answer from us, and not only from gossip, which may pass it by.
     if (membership.voice.answerDue && !ours && membership.voice.state === 'member')
@@ -94,13 +102,26 @@ export class Reception {
     membership.incomplete = []
   }
 
-  /** @internal Whether nothing of a packet may be taken in: an operator removed this life of its sender, which is told so. */
+  /**
+   * @internal Whether nothing of a packet may be taken in: an operator removed this life of its sender, or our host keeps it out.
+   * Either is told so.
+   */
   shuns(arrival: Arrival): boolean {
     const { membership } = this.#parts
-    const { sender } = arrival.packet
-    if (!membership.isRemoved(sender)) return false
-    membership.upholdRemoval(sender, arrival.nowMs)
-    this.#turnAway(arrival, membership.removalOf(sender), 'an operator removed this life of the node')
+    const { packet, nowMs } = arrival
+    const { sender } = packet
+    if (membership.isRemoved(sender)) {
+      membership.upholdRemoval(sender, nowMs)
+      const removal = membership.removalOf(sender)
+      this.#turnAway(arrival, [removal], 'an operator removed this life of the node')
+      return true
+    }
+    const refused = membership.refusals.get(sender.nodeId, nowMs)
+    if (refused?.statement.incarnation !== sender.incarnation) return false
+    const own = ownStatementIn(packet)
+    // What it says of itself may be another thing now.
+    if (own !== undefined && !own.sameContent(refused.statement)) return false
+    this.#turnAway(arrival, [], refused.reason)
     return true
   }
 
@@ -114,11 +135,64 @@ export class Reception {
     if (hello?.kind !== 'hello' || admit === undefined) return true
     if (membership.wasAdmitted(packet.sender)) return true
     if (alive?.kind !== 'alive' || alive.statement.nodeId !== packet.sender.nodeId) return false
-    const reason = admit(alive.statement.entry('alive').member, hello.token)
+    const reason = judgement(() => admit(alive.statement.entry('alive').member, hello.token))
     if (reason === undefined) return true
     membership.counters.membersVetoed++
     send(from, [{ kind: 'refusal', reason }])
     return false
+  }
+
+  #hear(arrival: Arrival): void {
+    const { membership } = this.#parts
+    const { packet, nowMs } = arrival
+    const { sender } = packet
+    let asked = 0
+    for (const message of packet.messages) {
+      if (requests.has(message.kind) && ++asked > maximumRequests) membership.counters.requestsRefused++
+      else if (this.isHeard(packet, message)) this.handle(arrival, message)
+      const refused = membership.refusals.get(sender.nodeId, nowMs)
+      if (refused?.statement.incarnation !== sender.incarnation) continue
+      this.#turnAway(arrival, [], refused.reason)
+      return
+    }
+  }
+
+  /**
+   * @internal A host with a veto has a say about everybody whom its node listens to: until a stranger has said who it is, it can only
+   * do that. A node that is alone looks for a cluster, and listens to all.
+   */
+  isHeard({ sender }: DecodedPacket, { kind }: SwimMessage): boolean {
+    const { membership, vetoes } = this.#parts
+    if (!vetoes || membership.peers === 0 || ofStrangers.has(kind)) return true
+    return membership.table.get(sender.nodeId)?.statement.incarnation === sender.incarnation
+  }
+
+  /** Whoever speaks under our own name can only tell us that somebody does, and how a vote about the name went. */
+  #hearNamesake({ from, packet, nowMs }: Arrival): void {
+    const { membership, nameVote } = this.#parts
+    const { nodeId, voice } = membership
+    let rival: Statement | undefined
+    for (const message of packet.messages) {
+      if (message.kind === 'alive') {
+        if (message.statement.nodeId === nodeId) rival = message.statement
+        membership.apply(message, nowMs)
+      } else if (message.kind === 'contest' && rival !== undefined) {
+        voice.answerContest(rival)
+        nameVote.noteContest(rival, message.sequence)
+      } else if (message.kind === 'ballot') nameVote.onVerdict(message)
+    }
+    if (rival !== undefined && voice.contested === undefined && !nameVote.isHeld(nowMs))
+      this.answerNamesake(from, rival)
+  }
+
+  /**
+   * @internal Perhaps nobody else knows both processes of our name: the other one hears us, and answers in turn, until it is clear
+   * that both live. What we said ourselves comes back at most.
+   */
+  answerNamesake(from: string, rival: Statement): void {
+    const { membership, send } = this.#parts
+    const { statement, voice } = membership
+    if (voice.state === 'member' && !voice.isOwn(rival)) send(from, [{ kind: 'alive', statement }])
   }
 
   /** @internal */
@@ -239,22 +313,29 @@ export class Reception {
 
   #tellRecent({ from, sender }: Asker, nowMs: number): void {
     const { rumours, budget, membership, send } = this.#parts
-    for (const { message, bytes } of rumours.recent(nowMs)) {
+    for (const news of rumours.recent(nowMs)) {
       if (!budget.allows(nowMs)) {
         membership.counters.requestsRefused++
         return
       }
-      budget.spend(bytes)
-      send(from, [message], sender)
+      budget.spend(news.bytes)
+      send(from, [rumours.asOf(news, nowMs)], sender)
     }
   }
 
   /** Answers whoever is not heard, unless it was turning us away itself. */
-  #turnAway({ from, packet, nowMs }: Arrival, about: SwimMessage, reason: string): void {
-    const { budget, send } = this.#parts
+  #turnAway({ from, packet, nowMs }: Arrival, about: readonly SwimMessage[], reason: string): void {
+    const { budget, send, membership } = this.#parts
+    const { nodeId } = packet.sender
     if (packet.messages.some(({ kind }) => kind === 'refusal') || !budget.allows(nowMs)) return
+    const lastMs = this.#turnedAwayMs.get(nodeId)
+    if (lastMs !== undefined && nowMs - lastMs < membership.tuning.probeIntervalMs / 2) return
+    this.#turnedAwayMs.delete(nodeId)
+    this.#turnedAwayMs.set(nodeId, nowMs)
+    if (this.#turnedAwayMs.size > maximumTurnedAway)
+      this.#turnedAwayMs.delete(this.#turnedAwayMs.keys().next().value as string)
     budget.spend(refusalBytes)
-    send(from, [about, { kind: 'refusal', reason }])
+    send(from, [...about, { kind: 'refusal', reason }])
   }
 
   #onRefusal(reason: string): void {
@@ -262,4 +343,27 @@ export class Reception {
     // Who has found others needs nobody's consent any more.
     if (peers === 0) this.#parts.membership.emit('refused', voice.self, [], reason)
   }
+}
+
+/** What a host says; one that cannot say anything lets nobody in. */
+function judgement(ask: () => string | undefined): string | undefined {
+  try {
+    const reason = ask()
+    return reason === undefined || typeof reason === 'string' ? reason : unjudged
+  } catch {
+    return unjudged
+  }
+}
+
+const unjudged = 'the host could not judge this node'
+
+/** What the sender of a packet says about itself in it. */
+export function ownStatementIn({ sender, messages }: DecodedPacket): Statement | undefined {
+  for (const message of messages) {
+    if (message.kind === 'alive' && message.statement.nodeId === sender.nodeId) return message.statement
+    if (message.kind !== 'state') continue
+    const own = message.records.find(({ statement }) => statement.nodeId === sender.nodeId)
+    if (own !== undefined) return own.statement
+  }
+  return undefined
 }

@@ -35,7 +35,12 @@ interface KeptNews {
   readonly message: UserEventMessage | QueryMessage
   readonly bytes: number
   readonly heardMs: number
+  /** When nobody waits for answers to a question any more. */
+  readonly endsAtMs: number
 }
+
+/** No question is open for longer. */
+const maximumLeftMs = 86_400_000
 
 /**
  * What hosts tell and ask all members: it spreads like an update, each once, and is ordered by Lamport time (as in serf). Whoever
@@ -83,12 +88,13 @@ export class Rumours {
   }
 
   /** Asks all members something, this one included; the id by which answers name it. */
-  ask(name: string, payload: Uint8Array, nowMs: number): number {
+  ask(name: string, payload: Uint8Array, timeoutMs: number, nowMs: number): number {
     const origin = this.#membership.nodeId
     const id = this.#random.uint32()
     this.#asked.add(id)
     if (this.#asked.size > maximumAsked) this.#asked.delete(this.#asked.keys().next().value as number)
-    this.onQuery({ kind: 'query', origin, time: ++this.#clock, id, name, payload }, nowMs)
+    const leftMs = Math.min(maximumLeftMs, Math.max(1, Math.ceil(timeoutMs)))
+    this.onQuery({ kind: 'query', origin, time: ++this.#clock, id, name, payload, leftMs }, nowMs)
     return id
   }
 
@@ -100,8 +106,8 @@ export class Rumours {
 
   onQuery(query: QueryMessage, nowMs: number): void {
     if (!this.isNews(query, nowMs)) return
-    const { origin, id, name, payload } = query
-    this.deliveries.push({ kind: 'query', origin, id, name, payload })
+    const { origin, time, id, name, payload, leftMs = Number.POSITIVE_INFINITY } = query
+    this.deliveries.push({ kind: 'query', origin, time, id, name, payload, leftMs })
   }
 
   onAnswer({ id, payload }: AnswerMessage, responder: NodeId): void {
@@ -109,12 +115,30 @@ export class Rumours {
     if (this.#asked.has(id)) this.deliveries.push({ kind: 'answer', id, responder, payload })
   }
 
-  /** What is recent enough that somebody may have missed it. */
+  /** What is recent enough that somebody may have missed it. Questions whose asker has given up are not told to newcomers. */
   recent(nowMs: number): readonly KeptNews[] {
     const { tuning, table } = this.#membership
     const keptMs = tuning.syncIntervalMs * syncScale(table.live) * keptExchanges
-    this.#kept = this.#kept.filter(({ heardMs }) => nowMs - heardMs < keptMs)
+    this.#kept = this.#kept.filter(({ heardMs, endsAtMs }) => nowMs - heardMs < keptMs && nowMs < endsAtMs)
     return this.#kept
+  }
+
+  /** Questions that travel say how long answers are waited for now; those whose asker has given up travel no more. */
+  keepTime(nowMs: number): void {
+    const { queue } = this.#membership
+    for (const news of this.#kept) {
+      const key = keyOf(news.message)
+      if (news.endsAtMs === Number.POSITIVE_INFINITY || !queue.has(key)) continue
+      const message = this.asOf(news, nowMs)
+      if (nowMs < news.endsAtMs) queue.reword(key, message, encodeMessage(message))
+      else queue.remove(key)
+    }
+  }
+
+  /** A message as it is to be told now. */
+  asOf({ message, endsAtMs }: KeptNews, nowMs: number): UserEventMessage | QueryMessage {
+    if (message.kind === 'event' || message.leftMs === undefined) return message
+    return { ...message, leftMs: Math.ceil(endsAtMs - nowMs) }
   }
 
   /** A digest of the recent news: who has another one should be told, and asked. */
@@ -142,14 +166,17 @@ export class Rumours {
 
   /** @internal True for what was not heard before; it travels on. */
   isNews(message: UserEventMessage | QueryMessage, nowMs: number): boolean {
-    const key = `!${message.origin} ${message.id}`
+    if (this.#membership.isShunned(message.origin, nowMs)) return false
+    const endsAtMs = this.endOf(message, nowMs)
+    if (endsAtMs <= nowMs) return false
+    const key = keyOf(message)
     if (this.#heard.has(key) || this.#heardBefore.has(message.id) || message.time <= this.#clock - maximumAge)
       return false
     this.witness(message.time)
     this.#heard.set(key, message.id)
     if (this.#heard.size > maximumRemembered) this.#heard.delete(this.#heard.keys().next().value as string)
     const bytes = encodeMessage(message)
-    this.#kept.push({ message, bytes: bytes.length, heardMs: nowMs })
+    this.#kept.push({ message, bytes: bytes.length, heardMs: nowMs, endsAtMs })
     if (this.#kept.length > maximumKept) this.#kept.shift()
     const { queue } = this.#membership
     queue.put(key, message, bytes)
@@ -157,6 +184,12 @@ export class Rumours {
     if (this.#travelling.length > maximumTravelling && this.#stillTravelling() > maximumTravelling)
       queue.remove(this.#travelling.shift() as string)
     return true
+  }
+
+  /** @internal When nobody waits for answers any more; never for what is no question. */
+  endOf(message: UserEventMessage | QueryMessage, nowMs: number): number {
+    if (message.kind === 'event' || message.leftMs === undefined) return Number.POSITIVE_INFINITY
+    return nowMs + Math.min(message.leftMs, maximumLeftMs)
   }
 
   #stillTravelling(): number {
@@ -175,4 +208,8 @@ export class Rumours {
     copy.#travelling = this.#travelling.slice()
     return copy
   }
+}
+
+function keyOf({ origin, id }: UserEventMessage | QueryMessage): string {
+  return `!${origin} ${id}`
 }

@@ -28,9 +28,9 @@ export interface StatementFields {
 
 /**
  * The protocols that this release speaks. Whoever speaks 3 also takes views as streams; whoever speaks 4 proves that what it asks
- * for is asked for now. The packets of 2 are in all of them.
+ * for is asked for now; whoever speaks 5 says of a question how long answers are waited for. The packets of 2 are in all of them.
  */
-export const ownProtocols: ProtocolRange = Object.freeze({ minimum: 2, maximum: 4 })
+export const ownProtocols: ProtocolRange = Object.freeze({ minimum: 2, maximum: 5 })
 
 /** A member as one view holds it, with what the view needs of it. Never changed, so that views can share it. */
 export interface Entry {

@@ -26,7 +26,7 @@ import type { SwimOutput } from './output.ts'
 import { Packer } from './packer.ts'
 import { Prober } from './prober.ts'
 import { Proofs } from './proofs.ts'
-import { Reception } from './reception.ts'
+import { ownStatementIn, Reception } from './reception.ts'
 import { Rumours } from './rumours.ts'
 import { decodeSnapshot, encodeSnapshot } from './snapshot.ts'
 import { ownProtocols, Statement } from './statement.ts'
@@ -86,7 +86,11 @@ export class SwimCore {
     this.counters = { ...(from?.counters ?? noCounts) }
     const protocols = this.#protocols
     const self = new Statement({ nodeId, incarnation, version: 0, address, metadata, protocols })
-    const keepOut = (said: Statement): string | undefined => veto?.(said.entry('alive').member)
+    const keepOut = (said: Statement): string | undefined => {
+      const reason = veto?.(said.entry('alive').member)
+      if (reason === undefined || typeof reason === 'string') return reason
+      throw new KeelsonError('INVALID_ARGUMENT', 'veto returns a reason or undefined, and it cannot wait')
+    }
     this.membership =
       from?.membership.clone(this.counters) ?? new Membership(self, nowMs, tuning, this.counters, keepOut)
     const streamPacketBytes = options.streamPacketBytes ?? 0
@@ -127,6 +131,7 @@ export class SwimCore {
       rumours,
       metadataPull,
       admit: options.admit,
+      vetoes: veto !== undefined,
       nameVote,
     })
     this.#gossipAtMs = from?.gossipAtMs
@@ -274,15 +279,16 @@ export class SwimCore {
   }
 
   /**
-   * Asks all members something, this one included; the id that its answers carry.
+   * Asks all members something, this one included; the id that its answers carry. Whoever hears of it when `timeoutMs` are over
+   * is not asked any more.
    *
    * @throws KeelsonError `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`, `OVERLOADED`, `SUPERSEDED` where this node is out for good
    */
-  ask(name: string, payload: Uint8Array, nowMs: number): number {
+  ask(name: string, payload: Uint8Array, nowMs: number, timeoutMs = defaultQueryTimeoutMs): number {
     checkNews(name, payload)
     this.#mustBeHeard()
     this.rumours.mustHaveRoom()
-    const id = this.rumours.ask(name, copyBytes(payload), nowMs)
+    const id = this.rumours.ask(name, copyBytes(payload), timeoutMs, nowMs)
     this.#settle(nowMs)
     return id
   }
@@ -354,7 +360,7 @@ export class SwimCore {
       this.#countRefused(error)
       return
     }
-    const origin = from === '' ? ownAddressIn(packet) : from
+    const origin = from === '' ? (ownStatementIn(packet)?.address ?? '') : from
     if ((peer !== undefined && packet.sender.nodeId !== peer) || origin === '') {
       this.counters.packetsReceived++
       this.counters.malformed++
@@ -438,6 +444,7 @@ export class SwimCore {
 
   /** @internal Tells a few members what there is to tell. */
   gossip(nowMs: number): void {
+    this.rumours.keepTime(nowMs)
     const { table, queue, tuning } = this.membership
     const partners = table.pick(
       tuning.gossipFanout,
@@ -486,17 +493,8 @@ export class SwimCore {
   }
 }
 
+/** How long answers are waited for where the host does not say. */
+export const defaultQueryTimeoutMs = 5_000
+
 /** Members whose addresses are remembered over a restart. */
 const snapshotAddresses = 64
-
-/** Where the sender of a packet says it is; empty when it does not say so. */
-function ownAddressIn({ sender, messages }: DecodedPacket): string {
-  for (const message of messages) {
-    if (message.kind === 'alive' && message.statement.nodeId === sender.nodeId)
-      return message.statement.address
-    if (message.kind !== 'state') continue
-    const own = message.records.find(({ statement }) => statement.nodeId === sender.nodeId)
-    if (own !== undefined) return own.statement.address
-  }
-  return ''
-}

@@ -104,12 +104,16 @@ export type SwimDelivery =
       readonly kind: 'query'
       /** Who asks. */
       readonly origin: NodeId
+      /** Lamport time: of two questions the one that was asked because of the other has the higher one. */
+      readonly time: number
       /** Names the query in its answers. */
       readonly id: number
       /** What is asked. */
       readonly name: string
       /** In the host's own encoding. */
       readonly payload: Uint8Array
+      /** How long answers are still waited for; infinity where the asker's release does not say. */
+      readonly leftMs: number
     }
   | {
       /** Somebody answered a query of ours. */

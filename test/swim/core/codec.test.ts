@@ -7,7 +7,7 @@ import { SeededRandom } from '../../../src/core/random.ts'
 import { decodePacket, encodePacket } from '../../../src/swim/core/codec.ts'
 import type { SwimMessage } from '../../../src/swim/core/messages.ts'
 import { everyMessage, samples, sender } from '../support/samples.ts'
-import { goldenHeader, goldenMessages } from './golden-packets.ts'
+import { goldenHeader, goldenMessages, goldenTimedQuery } from './golden-packets.ts'
 
 function decodes(bytes: Uint8Array): boolean {
   try {
@@ -39,6 +39,13 @@ suite('SWIM packets', () => {
     })
   }
 
+  test('a query says how long answers are waited for, and may not', () => {
+    const timed = { ...samples.query, leftMs: 300 }
+    const bytes = encodePacket('city', sender, [timed])
+    assert.equal(hex(bytes), goldenHeader + goldenTimedQuery)
+    assert.deepEqual(decodePacket(bytes, 'city').messages, [timed])
+  })
+
   test('there are golden bytes of every kind', () => {
     assert.deepEqual(Object.keys(goldenMessages), Object.keys(samples))
   })
@@ -61,9 +68,9 @@ suite('SWIM packets', () => {
     assert.equal(bytes[0], 2, 'the oldest, for whoever is not known')
     bytes[0] = 3
     assert.deepEqual(decodePacket(bytes, 'city').messages, [samples.ping])
-    bytes[0] = 5
+    bytes[0] = 6
     assert.throws(() => decodePacket(bytes, 'city'), { code: 'PROTOCOL_VERSION' })
-    assert.deepEqual(decodePacket(bytes, 'city', { minimum: 2, maximum: 5 }).messages, [samples.ping])
+    assert.deepEqual(decodePacket(bytes, 'city', { minimum: 2, maximum: 6 }).messages, [samples.ping])
   })
 
   test('a foreign label and a foreign version are told apart from rubbish', () => {

@@ -40,3 +40,6 @@ export const goldenMessages: Readonly<Record<string, string>> = {
 export const goldenPiece =
   '0304746573740473656c6601000a3200040800010200000000000473656c6601000673656c663a31020300' +
   '00010100000470656572010106706565723a31020300'
+
+/** A query that says how long answers are waited for, in protocol version 5: the sample with 300 ms left. */
+export const goldenTimedQuery = '0c0f03646231ad0208046c6f616400ac02'

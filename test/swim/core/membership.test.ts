@@ -344,6 +344,58 @@ suite('about ourselves', () => {
     assert.deepEqual(happened(calm), [], 'what we said ourselves comes back')
   })
 
+  test('two processes of one name that know each other only find out, and one goes on', () => {
+    const talk = (cores: readonly SwimCore[], untilMs: number): string[] => {
+      const told: string[] = []
+      for (let nowMs = 0; nowMs <= untilMs; nowMs += 10) {
+        let moved = 0
+        for (const core of cores) core.advanceTo(nowMs)
+        for (let rounds = 0; rounds < 40; rounds++) {
+          for (const core of cores) {
+            const { packets, events } = core.takeOutput()
+            for (const { type, reason } of events)
+              if (type === 'conflict') told.push(`${core.self.address} ${reason}`)
+            for (const { to, bytes } of packets) {
+              const receiver = cores.find(({ self }) => self.address === to)
+              receiver?.receive(core.self.address, bytes, nowMs)
+              moved++
+            }
+          }
+        }
+        assert.ok(moved < 200, `${moved} packets at once`)
+      }
+      return told
+    }
+    const twin = (address: string, incarnation: number): SwimCore =>
+      makeCore({}, { nodeId: 'n', address, incarnation })
+    for (const incarnation of [1, 9]) {
+      const [first, second] = [twin('n:1', 5), twin('n:2', incarnation)]
+      second.join(['n:1'], 0)
+      const told = talk([first, second], 20_000)
+      assert.deepEqual([first.silent, second.silent], [incarnation === 1, incarnation === 9])
+      assert.ok(told.some((line) => line.startsWith('n:1')) && told.some((line) => line.startsWith('n:2')))
+    }
+    // Those whom the first one knows decide, whatever its incarnation.
+    for (const incarnation of [1, 9]) {
+      const others = ['b', 'c', 'd'].map((nodeId) => makeCore({}, { nodeId, address: `${nodeId}:1` }))
+      const first = twin('n:1', 5)
+      for (const other of others) other.join(['n:1'], 0)
+      talk([first, ...others], 5_000)
+      const second = twin('n:2', incarnation)
+      second.join(['n:1'], 5_000)
+      // Only the first one hears it.
+      talk([first, ...others, second], 30_000)
+      assert.deepEqual([first.silent, second.silent], [false, true], `${incarnation}`)
+    }
+  })
+
+  test('what we said ourselves is not answered', () => {
+    const core = makeCore()
+    sent(core)
+    hear(core, 'self', 1, alive('self', 0), alive('self', 3))
+    assert.deepEqual(sent(core), [])
+  })
+
   test('a vote goes to whoever was known first, for some time', () => {
     const core = makeCore()
     hear(core, 'b', 0, alive('b', 1))

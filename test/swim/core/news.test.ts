@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { SeededRandom } from '../../../src/core/random.ts'
 import { distanceMs, VivaldiPlace } from '../../../src/swim/core/coordinates.ts'
-import type { SwimMessage } from '../../../src/swim/core/messages.ts'
+import type { SwimMessage, SyncRecord } from '../../../src/swim/core/messages.ts'
 import { decodeSnapshot, encodeSnapshot } from '../../../src/swim/core/snapshot.ts'
 import type { SwimCore } from '../../../src/swim/core/swim-core.ts'
 import {
@@ -75,6 +75,34 @@ suite('what hosts tell each other', () => {
     assert.ok(teller.takeOutput().deliveries.length >= 512)
     runTo(teller, 600_000)
     teller.tell('x', payload, 600_000)
+  })
+
+  test('a question is not asked when its asker has given up, and says how long it still waits', () => {
+    const asker = makeCore({}, { nodeId: 'a', address: 'a:1' })
+    hear(asker, 'self', 0, alive('self', 1))
+    asker.ask('load', payload, 0, 2_000)
+    runTo(asker, 500)
+    assert.ok(
+      sentOf(asker, 'query').some(({ message }) => (message.leftMs ?? 0) < 2_000),
+      'as it is passed on',
+    )
+    hear(asker, 'self', 1_500, proofFor(asker, 1_500), { kind: 'recall' })
+    const [{ message: told } = assert.fail()] = sentOf(asker, 'query')
+    assert.equal(told?.leftMs, 500)
+    const core = makeCore()
+    hear(core, 'a', 0, alive('a', 1), told)
+    assert.deepEqual(
+      core.takeOutput().deliveries.map((each) => (each.kind === 'query' ? each.leftMs : 0)),
+      [500],
+    )
+    hear(asker, 'self', 2_000, proofFor(asker, 2_000), { kind: 'recall' })
+    runTo(asker, 60_000)
+    assert.equal(sentOf(asker, 'query').length, 0, 'nor does it travel any more')
+    hear(core, 'a', 1, { ...told, id: 9, leftMs: 0 })
+    assert.deepEqual(core.takeOutput().deliveries, [])
+    // Of an earlier release.
+    hear(core, 'a', 1, { kind: 'query', origin: 'a', time: 9, id: 10, name: 'load', payload })
+    assert.equal(core.takeOutput().deliveries.length, 1)
   })
 
   test('a query of a stranger is not answered', () => {
@@ -199,6 +227,77 @@ suite('who is let in', () => {
     const other = makeCore({}, { veto: () => 'nobody' })
     hear(other, 'a', 0, { kind: 'left', nodeId: 'b', incarnation: 1, version: 1 }, alive('b', 2))
     assert.equal(other.member('b')?.state, 'left')
+  })
+
+  test('of whom the host keeps out nothing is heard, nor of anybody whom it brings', () => {
+    let asked = 0
+    const veto = ({ nodeId }: { readonly nodeId: string }): string | undefined => {
+      asked++
+      return nodeId.startsWith('x') ? 'of another cluster' : undefined
+    }
+    const core = makeCore({}, { veto })
+    hear(core, 'a', 0, alive('a', 1), alive('b', 1))
+    sent(core)
+    const event = { kind: 'event', origin: 'x1', time: 1, id: 1, name: 'x', payload } as const
+    const left = { kind: 'left', nodeId: 'b', incarnation: 1, version: 2 ** 32 - 1 } as const
+    const ping = { kind: 'ping', sequence: 1, target: 'self' } as const
+    // Before it has said who it is, when it says so, and after that.
+    hear(core, 'x1', 1, event, left, ping)
+    assert.deepEqual(sent(core), [])
+    const record = (nodeId: string): SyncRecord => ({
+      statement: said(nodeId, 1),
+      state: 'alive',
+      version: 1,
+      accusedVersion: 1,
+      ageMs: 0,
+      accuser: '',
+    })
+    const records = ['x1', 'c', 'x2'].map(record)
+    hear(core, 'x1', 2, { kind: 'state', mask: 0xffff_ffff, wantReturn: true, records }, event, left)
+    assert.deepEqual(
+      sent(core).map(({ to, message }) => [to, message]),
+      [['x1:1', { kind: 'refusal', reason: 'of another cluster' }]],
+    )
+    hear(core, 'x1', 3, event, left, ping)
+    hear(core, 'b', 4, event, alive('x1', 2))
+    assert.deepEqual(sentOf(core, 'refusal').length, 0, 'it is not answered packet for packet')
+    hear(core, 'x1', 1_000, ping)
+    assert.deepEqual(sentOf(core, 'refusal').length, 1)
+    assert.deepEqual(
+      core.members().map(({ nodeId }) => nodeId),
+      ['self', 'a', 'b'],
+    )
+    assert.equal(core.member('b')?.state, 'alive')
+    assert.deepEqual([core.counters.membersVetoed, asked], [1, 3], 'it is asked once')
+    // It says something else of itself, or a long time has passed.
+    hear(core, 'b', 5, alive('x1', 3, [1]))
+    runTo(core, 400_000)
+    hear(core, 'b', 400_000, alive('x1', 4, [1]))
+    assert.equal(core.counters.membersVetoed, 3)
+  })
+
+  test('an introduction carries no news, as it may go to another cluster', () => {
+    const core = makeCore()
+    hear(core, 'a', 0, alive('a', 1))
+    core.join(['s:1'], 1)
+    const toSeed = sent(core).filter(({ to }) => to === 's:1')
+    assert.deepEqual(
+      toSeed.map(({ message }) => message.kind),
+      ['hello', 'alive', 'challenge', 'offer'],
+    )
+  })
+
+  test('a veto that throws keeps out whom it was asked about, and nobody else', () => {
+    const veto = ({ nodeId }: { readonly nodeId: string }): string | undefined => {
+      if (nodeId === 'b') throw new Error('no database')
+      return nodeId === 'c' ? (Promise.resolve() as unknown as string) : undefined
+    }
+    const core = makeCore({}, { veto })
+    hear(core, 'a', 0, alive('a', 1), alive('b', 1), alive('c', 1), alive('d', 1))
+    assert.deepEqual(happened(core), ['joined a', 'joined d'])
+    const throwing = makeCore({}, { admit: () => assert.fail('no database') })
+    hear(throwing, 'a', 0, { kind: 'hello', token: payload }, alive('a', 1))
+    assert.equal(sentOf(throwing, 'refusal')[0]?.message.reason, 'the host could not judge this node')
   })
 
   test('a member that speaks no version of ours stays out', () => {

@@ -168,6 +168,12 @@ export const nameMutants: Readonly<Record<string, Alteration>> = {
   'votes for whoever spoke last under a name': ({ membership }) => {
     membership.settledClaim = (nodeId) => membership.table.get(nodeId)?.statement
   },
+  'never answers whoever uses its own name': ({ reception }) => {
+    reception.answerNamesake = () => {}
+  },
+  'decides alone though the other one knows many': ({ nameVote }) => {
+    nameVote.onVerdict = () => {}
+  },
   'falls silent without having heard the voters': ({ nameVote }) => {
     nameVote.isDecisive = () => true
     nameVote.wins = (_, ballots) => [...ballots.values()].filter((each) => each === 'ours').length > 8

@@ -27,6 +27,8 @@ export const recordedSeeds: Readonly<Record<string, number>> = {
   'gives up its long metadata at the next statement': 1,
   'speaks on though it has lost its name': 1,
   'lets the first ballot decide who keeps a name': 12,
-  'votes for whoever spoke last under a name': 1,
+  'votes for whoever spoke last under a name': 2,
+  'never answers whoever uses its own name': 3,
+  'decides alone though the other one knows many': 4,
   'falls silent without having heard the voters': 1,
 }

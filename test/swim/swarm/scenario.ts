@@ -95,7 +95,9 @@ class Scenario {
     const misled = others.slice(0, chance(random, 0.5) ? random.integer(few + 1) : 0)
     const key = `${name}-again`
     const newcomer = swarm.nodeIds.length
-    const seeds = [swarm.process(misled[0] ?? 'n0').address]
+    // A copied configuration: the only address that it has is that of its namesake, and nobody else hears of it.
+    const copied = misled.length === 0 && chance(random.child('copied'), 0.4)
+    const seeds = [swarm.process(copied ? name : (misled[0] ?? 'n0')).address]
     const second = swarm.start(name, seeds, {
       key,
       incarnation: chance(random, 0.5) ? first.self.incarnation - 1 : 1_000 + random.integer(1_000),
