@@ -1,7 +1,8 @@
 import { KeelsonError } from '../../core/errors.ts'
 import type { NodeId } from '../../model/ids.ts'
-import { stateRanks } from './digest.ts'
+import { differingBuckets, stateRanks } from './digest.ts'
 import { isExpulsion } from './expulsion.ts'
+import { isLive } from './member-table.ts'
 import type { SwimOutput } from './output.ts'
 import type { SwimCore } from './swim-core.ts'
 import type { SwimEvent, SwimMember } from './types.ts'
@@ -29,9 +30,26 @@ export type SwimInvariantName =
   | 'every crash is detected by all'
   | 'views are equal after quiet'
   | 'a replay draws no view'
+  | 'events tell the view'
+  | 'who tells later says so'
+  | 'the unwell distrust themselves'
+  | 'the well trust themselves'
+  | 'a suspect hears of it first'
+  | 'every crash is detected in time'
+  | 'who is reached through others is not suspected'
+  | 'partitions heal'
+  | 'to heal declares nobody dead'
+  | 'the unreachable are expelled'
+  | 'who comes back hears what it said before'
+  | 'a veto keeps clusters apart'
+  | 'nobody answers in vain'
+  | 'no false death beyond the published rate'
 
 /** What a node is told about itself. */
 const aboutSelf: ReadonlySet<string> = new Set(['conflict', 'expelled', 'removed', 'refused'])
+
+/** Members of a view that is compared with the events about it. */
+const maximumCompared = 256
 
 /**
  * Judges the members of a simulated cluster. After each input of a core call {@link SwimInvariants.check} with its output;
@@ -53,6 +71,15 @@ export class SwimInvariants {
   readonly #removedAt = new Map<NodeId, number>()
   /** By process: the user events that were delivered. */
   readonly #told = new WeakMap<SwimCore, Set<string>>()
+  /** By process: the highest Lamport time of what it was told. */
+  readonly #toldTimes = new WeakMap<SwimCore, number>()
+  /** By process: whom it held under suspicion after its last input. */
+  readonly #suspects = new WeakMap<SwimCore, ReadonlySet<NodeId>>()
+  /** By process: the view as its events told it, and when it was compared with the view last. */
+  readonly #shown = new WeakMap<
+    SwimCore,
+    { readonly members: Map<NodeId, SwimMember>; readonly at: Uint32Array }
+  >()
   /** Processes that were told that another one uses their name. */
   readonly #warned = new WeakSet<SwimCore>()
   /** Processes that lost their name. */
@@ -84,9 +111,18 @@ export class SwimInvariants {
       this.#fail('packets fit', self.nodeId, `sent a packet of ${bytes.length} bytes`)
     }
     for (const delivery of output.deliveries) {
-      if (delivery.kind === 'event') this.#checkTold(core, `${delivery.origin} ${delivery.id}`, delivery.name)
+      if (delivery.kind !== 'event') continue
+      this.#checkTold(core, `${delivery.origin} ${delivery.id}`, delivery.name)
+      this.#checkTime(core, delivery.origin, delivery.time)
     }
     for (const event of output.events) if (!aboutSelf.has(event.type)) this.#checkEvent(core, event)
+    this.#checkShown(core, output.events)
+    this.#checkBuddy(core, output)
+  }
+
+  /** Judges what a test found out itself. */
+  demand(holds: boolean, name: SwimInvariantName, observer: NodeId, what: string): void {
+    if (!holds) this.#fail(name, observer, what)
   }
 
   /** Judges a cluster after a time without faults, long enough for suspicions, gossip and an exchange of views. */
@@ -161,6 +197,67 @@ export class SwimInvariants {
     if (this.#silenced.has(core) && packets.length > 0)
       this.#fail('one of a name speaks', core.self.nodeId, 'speaks though it lost its name')
     if (core.silent) this.#silenced.add(core)
+  }
+
+  /** What is told because of something else has a higher time. */
+  #checkTime(core: SwimCore, origin: NodeId, time: number): void {
+    const before = this.#toldTimes.get(core) ?? 0
+    if (origin === core.self.nodeId && time <= before)
+      this.#fail(
+        'who tells later says so',
+        origin,
+        `told something at ${time}, after what was told at ${before}`,
+      )
+    this.#toldTimes.set(core, Math.max(before, time))
+  }
+
+  /** Whoever asks a suspect tells it that it is one (Lifeguard's buddy system): it then answers for itself at once. */
+  #checkBuddy(core: SwimCore, { packets }: SwimOutput): void {
+    const { suspicions } = core.membership
+    const before = this.#suspects.get(core)
+    if (before !== undefined) {
+      for (const { recipient, content } of packets) {
+        if (recipient === undefined || !before.has(recipient) || !suspicions.has(recipient)) continue
+        const asked = content.messages.some(({ kind }) => kind === 'ping')
+        const told = content.messages.some(
+          (message) => message.kind === 'suspect' && message.nodeId === recipient,
+        )
+        if (asked && !told)
+          this.#fail(
+            'a suspect hears of it first',
+            core.self.nodeId,
+            `asked ${recipient} and did not tell it`,
+          )
+      }
+    }
+    const now = Array.from(suspicions, ([nodeId]) => nodeId)
+    if (now.length > 0) this.#suspects.set(core, new Set(now))
+    else if (before !== undefined) this.#suspects.delete(core)
+  }
+
+  /** A host that listens knows what the view holds. Looked at when the view has changed; large ones only by the other checks. */
+  #checkShown(core: SwimCore, events: readonly SwimEvent[]): void {
+    const { table } = core.membership
+    if (table.size > maximumCompared) return
+    const shown = this.#shown.get(core)
+    if (shown === undefined) {
+      const members = new Map(Array.from(table.entries(), ({ member }) => [member.nodeId, member]))
+      this.#shown.set(core, { members, at: table.buckets.slice() })
+      return
+    }
+    for (const { type, member } of events) if (!aboutSelf.has(type)) shown.members.set(member.nodeId, member)
+    if (differingBuckets(table.buckets, shown.at) === 0) return
+    shown.at.set(table.buckets)
+    for (const { member } of table.entries()) {
+      const told = shown.members.get(member.nodeId)
+      if (told === member || member.nodeId === core.self.nodeId || tells(told, member)) continue
+      const held = `holds ${member.nodeId} ${member.state} at version ${member.version}`
+      this.#fail(
+        'events tell the view',
+        core.self.nodeId,
+        `${held}, and told of it ${told?.state ?? 'nothing'}`,
+      )
+    }
   }
 
   #checkTold(core: SwimCore, id: string, name: string): void {
@@ -254,4 +351,17 @@ export class SwimInvariants {
       details: { invariant: name, observer },
     })
   }
+}
+
+/** Whether an event said of a member what the view holds of it; of the dead nobody need have heard. */
+function tells(told: SwimMember | undefined, held: SwimMember): boolean {
+  if (!isLive(held)) return told === undefined || !isLive(told)
+  if (told === undefined || told.state !== held.state) return false
+  return (
+    told.incarnation === held.incarnation &&
+    told.address === held.address &&
+    told.metadataBytes === held.metadataBytes &&
+    told.metadata.length === held.metadata.length &&
+    told.metadata.every((byte, i) => byte === held.metadata[i])
+  )
 }

@@ -284,7 +284,7 @@ export class SwimCore {
    *
    * @throws KeelsonError `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`, `OVERLOADED`, `SUPERSEDED` where this node is out for good
    */
-  ask(name: string, payload: Uint8Array, nowMs: number, timeoutMs = defaultQueryTimeoutMs): number {
+  ask(name: string, payload: Uint8Array, nowMs: number, timeoutMs: number = defaultQueryTimeoutMs): number {
     checkNews(name, payload)
     this.#mustBeHeard()
     this.rumours.mustHaveRoom()

@@ -135,6 +135,21 @@ export const mutants: Readonly<Record<string, Alteration>> = {
   'tells its view to whoever seems to ask': ({ antiEntropy }) => {
     antiEntropy.mayBeTold = () => true
   },
+  'says nothing of what members change': ({ membership }) => {
+    const { emit } = membership
+    membership.emit = (type, ...rest) => {
+      if (type !== 'updated') emit.call(membership, type, ...rest)
+    }
+  },
+  'asks a suspect without telling it that it is one': ({ packer }) => {
+    packer.buddy = () => []
+  },
+  'says nothing of deaths': ({ membership }) => {
+    const { emit } = membership
+    membership.emit = (type, ...rest) => {
+      if (type !== 'failed') emit.call(membership, type, ...rest)
+    }
+  },
   'never takes long metadata in': ({ metadataPull }) => {
     metadataPull.accept = () => {}
   },
@@ -153,6 +168,109 @@ export const mutants: Readonly<Record<string, Alteration>> = {
         : statement
       set(bare.entry(member.state, member.version), sinceMs)
     }
+  },
+}
+
+/** Mistakes in what random runs do not lead to often enough, and the corner of `corners.ts` that shows each. */
+export const cornerMutants: Readonly<
+  Record<string, { readonly corner: string; readonly alter: Alteration }>
+> = {
+  'never distrusts itself': {
+    corner: 'who does not hear knows that it is unwell, and who is well knows that too',
+    alter: ({ membership }) => {
+      membership.health.add = () => {}
+    },
+  },
+  'never trusts itself again': {
+    corner: 'who does not hear knows that it is unwell, and who is well knows that too',
+    alter: ({ membership }) => {
+      const { health } = membership
+      const add = health.add.bind(health)
+      health.add = (delta) => add(Math.max(0, delta))
+    },
+  },
+  'does not count that helpers answered': {
+    corner: 'helpers that answer speak for whoever asked them',
+    alter: ({ prober }) => {
+      prober.onNack = () => {}
+    },
+  },
+  'waits as long however many accuse': {
+    corner: 'confirmations shorten a suspicion',
+    alter: ({ membership }) => {
+      membership.suspicions.confirm = () => false
+    },
+  },
+  'helps nobody': {
+    corner: 'who is reached through others is not suspected',
+    alter: ({ prober }) => {
+      prober.onIndirectPing = () => {}
+    },
+  },
+  'never asks others to try': {
+    corner: 'who is reached through others is not suspected',
+    alter: ({ prober }) => {
+      prober.askOthers = (probe) => {
+        probe.silentHelpers = new Set()
+      }
+    },
+  },
+  'takes a death that it is told in an exchange for one': {
+    corner: 'to become one cluster again declares nobody dead',
+    alter: ({ membership }) => {
+      const { merge } = membership
+      membership.merge = (record, from, nowMs) => {
+        const { nodeId } = record.statement
+        if (record.state === 'dead' && membership.table.get(nodeId) !== undefined)
+          membership.applyDead(nodeId, record.version, from, nowMs)
+        else merge.call(membership, record, from, nowMs)
+      }
+    },
+  },
+  'asks those whom it holds dead for a token again': {
+    corner: 'to become one cluster again declares nobody dead',
+    alter: ({ membership }) => {
+      const { wasAdmitted } = membership
+      membership.wasAdmitted = (life) =>
+        wasAdmitted.call(membership, life) && membership.table.get(life.nodeId)?.member.state === 'alive'
+    },
+  },
+  'never expels': {
+    corner: 'who cannot be reached is expelled',
+    alter: ({ membership }) => {
+      membership.evidence.convicts = () => false
+    },
+  },
+  'tells at its own time, whatever it has heard': {
+    corner: 'who tells something after it was told something says so',
+    alter: ({ rumours }) => {
+      rumours.witness = () => {}
+    },
+  },
+  'never says what it knows better': {
+    corner: 'who starts again in an earlier release comes back',
+    alter: ({ reception }) => {
+      reception.correction = () => []
+    },
+  },
+  'forgets over a restart who was removed': {
+    corner: 'who was removed stays out',
+    alter: ({ membership }) => {
+      membership.restoreLives = () => {}
+    },
+  },
+  'listens to whom its host keeps out': {
+    corner: 'of whom a host keeps out nothing is heard',
+    alter: ({ reception }) => {
+      reception.shuns = () => false
+      reception.isHeard = () => true
+    },
+  },
+  'answers however long ago it was asked': {
+    corner: 'a question is not asked when its asker has given up',
+    alter: ({ rumours }) => {
+      rumours.endOf = (_, nowMs) => nowMs + 86_400_000
+    },
   },
 }
 

@@ -1,7 +1,7 @@
 // npm run simulate:swim -- --seeds 1000 [--first N] [--workers N] [--trace]
 // npm run simulate:swim -- --mutants [--record]
 //
-// Runs swarms of SWIM cores in virtual time, one seed after the other on each core of the machine. A seed that breaks an
+// Runs swarms of SWIM cores in virtual time, one seed after the other on each core of the machine, and the corners of every tenth. A seed that breaks an
 // invariant is printed, and the command ends with code 1. `--trace` prints one seed (`--first`) in full. `--mutants` plants
 // one mistake after the other and lets the seeds look for it; `--record` writes which seed found which.
 
@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { isMainThread, parentPort } from 'node:worker_threads'
 import { commandLine, toggle, wholeNumber } from '../../../bench/support/command-line.ts'
 import { runSeeds, seedFlags, seedsOf } from '../../support/seed-workers.ts'
-import { type Breach, breachOf, type Catch, hunt, mistakes } from './hunt.ts'
+import { type Breach, breachOf, type Catch, cornersBreach, hunt, mistakes } from './hunt.ts'
 import { recordedSeeds } from './recorded-seeds.ts'
 import { runScenario } from './scenario.ts'
 
@@ -32,7 +32,8 @@ else parentPort?.on('message', (task: Task) => parentPort?.postMessage(perform(t
 
 function perform(task: Task): Report {
   const { seed, mutant } = task
-  if (mutant === undefined) return { ...task, breach: breachOf(seed) }
+  if (mutant === undefined)
+    return { ...task, breach: breachOf(seed) ?? (seed % 10 === 0 ? cornersBreach(seed) : undefined) }
   const recorded = recordedSeeds[mutant]
   const again = recorded === undefined ? undefined : hunt(mutant, recorded, 1)
   return { ...task, breach: again ?? hunt(mutant, 1, seedsEach) }

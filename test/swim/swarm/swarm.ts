@@ -28,7 +28,9 @@ export interface SwarmOptions {
 
 export interface StartOptions {
   readonly address?: string
-  readonly incarnation?: number
+  readonly incarnation?: number | undefined
+  /** What its last life left. */
+  readonly snapshot?: Uint8Array | undefined
   readonly metadata?: Uint8Array
   /** How fast its clock runs, and what it shows at the start. */
   readonly rate?: number
@@ -178,7 +180,8 @@ export class Swarm {
       rate,
       offsetMs,
     })
-    core.join(seeds, this.localMs(process))
+    if (options.snapshot === undefined) core.join(seeds, this.localMs(process))
+    else core.restore(options.snapshot, seeds, this.localMs(process))
     this.#settle(process)
     return core
   }
