@@ -4,6 +4,7 @@ import { differingBuckets, stateRanks } from './digest.ts'
 import { isExpulsion } from './expulsion.ts'
 import { isLive } from './member-table.ts'
 import type { SwimOutput } from './output.ts'
+import { inlineMetadataBytes } from './statement.ts'
 import type { SwimCore } from './swim-core.ts'
 import type { SwimEvent, SwimMember } from './types.ts'
 
@@ -361,7 +362,7 @@ function tells(told: SwimMember | undefined, held: SwimMember): boolean {
     told.incarnation === held.incarnation &&
     told.address === held.address &&
     told.metadataBytes === held.metadataBytes &&
-    told.metadata.length === held.metadata.length &&
-    told.metadata.every((byte, i) => byte === held.metadata[i])
+    // Long ones may come with any statement in a simulation, where both ends share it.
+    (held.metadataBytes > inlineMetadataBytes || told.metadata.every((byte, i) => byte === held.metadata[i]))
   )
 }
