@@ -1,9 +1,7 @@
+import { copyInto, copyPart } from './bytes.ts'
+
 const poolBytes = 8 * 1024
 const largestPooled = poolBytes / 8
-/** Up to so many bytes are copied faster one by one than by a call that looks at both arrays first. */
-const fewBytes = 48
-/** And up to so many, where that call would need a view of its source. */
-const fewOfMany = 160
 
 /**
  * Gives out small arrays as parts of larger ones, as Node does for its Buffers: an allocation of its own costs more than
@@ -55,8 +53,8 @@ export class BytePool {
     // Zeros that are written over at once are left out.
     if (length > largestPooled) return new Uint8Array(isWhole ? bytes : bytes.subarray(from, to))
     const copy = this.allocate(length)
-    if (length > (isWhole ? fewBytes : fewOfMany)) copy.set(isWhole ? bytes : bytes.subarray(from, to))
-    else for (let i = 0; i < length; i++) copy[i] = bytes[from + i] as number
+    if (isWhole) copyInto(copy, 0, bytes, length)
+    else copyPart(copy, 0, bytes, from, to)
     return copy
   }
 }

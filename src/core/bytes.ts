@@ -102,6 +102,16 @@ export function copyInto(target: Uint8Array, at: number, source: Uint8Array, len
   else for (let i = 0; i < length; i++) target[at + i] = source[i] as number
 }
 
+/** And up to so many, where that call would need a view of its source. */
+const fewOfMany = 32
+
+/** Copies the bytes of `source` from `from` up to but without `to` to their place in `target`, which has room for them. @internal */
+export function copyPart(target: Uint8Array, at: number, source: Uint8Array, from: number, to: number): void {
+  const length = to - from
+  if (length > fewOfMany) target.set(source.subarray(from, to), at)
+  else for (let i = 0; i < length; i++) target[at + i] = source[from + i] as number
+}
+
 /** Writes fixed and variable-length numbers and bytes into one growing buffer. Little endian. */
 export class ByteWriter {
   #buffer: Uint8Array

@@ -54,6 +54,16 @@ export interface StateMachine {
     seal: (results: readonly Uint8Array[]) => readonly BookkeepingWrite[],
   ): Promise<void>
   /**
+   * Of a machine that stores the effects of many `apply`s together. Called once, between `open` and the first `apply`: from
+   * then on `seal` returns nothing, and `changed` returns the bookkeeping that has changed since it was last called, as of
+   * the last `apply`. The machine calls it before it stores effects or makes a snapshot, at any time that is not between the
+   * call of an `apply` and its `seal`, and stores what it returns atomically with the effects of all `apply`s so far. So
+   * bookkeeping that changes with every command is made once for many of them. A machine asks now and
+   * then, say after 16,384 commands or batches, even if it stores nothing: until then the group keeps what has changed,
+   * the results as they are: nobody changes them any more. Absent: `seal` returns all of it.
+   */
+  gatherBookkeeping?(changed: () => readonly BookkeepingWrite[]): void
+  /**
    * Whether a command is to be applied in a batch of its own, so that the stored bookkeeping before it, and with what `seal`
    * returns the one after it, are those of exactly this place in the log on every replica. For commands that hand a part of
    * the state on together with its bookkeeping, such as a split. A function of the bytes alone. Absent: no command.

@@ -18,7 +18,14 @@ import type {
   StateView,
   VersionPage,
 } from './state-types.ts'
-import { type KeyHistory, makeVersion, StoredVersion, tombstone, type Version } from './version.ts'
+import {
+  type KeyHistory,
+  makeVersion,
+  makeVersionOf,
+  StoredVersion,
+  tombstone,
+  type Version,
+} from './version.ts'
 
 interface SessionEntry {
   readonly record: SessionRecord
@@ -51,7 +58,6 @@ export class MvccState implements MvccReader {
   /** What a put alone makes a version of, one after the other. */
   readonly #alone = {
     key: emptyBytes,
-    value: emptyBytes,
     createRevision: 0,
     modRevision: 0,
     version: 0,
@@ -215,13 +221,10 @@ export class MvccState implements MvccReader {
     const revision = this.#revision + 1
     const alone = this.#alone
     alone.key = before?.key ?? copyBytes(put.key)
-    alone.value = put.value
     alone.createRevision = before?.createRevision ?? revision
     alone.modRevision = revision
     alone.version = (before?.version ?? 0) + 1
-    const version = makeVersion(alone)
-    // It is a view of the whole frame.
-    alone.value = emptyBytes
+    const version = makeVersionOf(alone, put.data, put.valueAt, put.valueBytes)
     if (before !== undefined) this.#detach(before)
     else this.#keyCount++
     this.#hold(version, history)

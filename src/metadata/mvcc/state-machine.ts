@@ -1,3 +1,4 @@
+import { deferred } from '../../core/async.ts'
 import { copyBytes, hex, utf8 } from '../../core/bytes.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import { checkOptions, objectOption, stringOption } from '../../core/options.ts'
@@ -51,6 +52,10 @@ type ImageView = Readonly<Record<keyof typeof recordKinds, StateIterator>>
 const snapshotChunkBytes = 256 * 1024
 const restoreBatchBytes = 1024 * 1024
 const loadPage = 1_000
+/** After so many batches and commands their bookkeeping is made, whether or not it is time to store it: until then it takes memory. */
+const gatheredCommands = 16_384
+
+const nothing = (): readonly BookkeepingWrite[] => []
 
 /**
  * The metadata store's state machine: an MVCC state in memory with an image of it in an abstract-level. What commands
@@ -70,6 +75,10 @@ export class MetadataStateMachine implements StateMachine {
   #state = new MvccState()
   #slot: Slot = 1
   #bookkeeping = new Map<string, Uint8Array>()
+  /** Makes the bookkeeping that has changed, for a group that leaves it to the machine when. */
+  #changed: () => readonly BookkeepingWrite[] = nothing
+  /** Batches and commands that were applied since it was last made. */
+  #since = 0
   #stopped: KeelsonError | undefined
   #verified: { readonly index: number; readonly digest: string } | undefined
   #opened = false
@@ -78,6 +87,8 @@ export class MetadataStateMachine implements StateMachine {
   readonly #put = new PlainPut()
   /** Nothing is applied before it settles. */
   #held: Promise<void> | undefined
+  /** The batch that is being applied, or waits for that. */
+  #applying: Promise<void> | undefined
 
   /**
    * Nothing is read before `open`, which the group calls.
@@ -165,37 +176,61 @@ export class MetadataStateMachine implements StateMachine {
     return new Map(this.#bookkeeping)
   }
 
+  gatherBookkeeping(changed: () => readonly BookkeepingWrite[]): void {
+    this.#changed = changed
+  }
+
   async apply(
     commands: readonly Command[],
     seal: (results: readonly Uint8Array[]) => readonly BookkeepingWrite[],
   ): Promise<void> {
-    while (this.#held !== undefined) await this.#held
-    this.#checkUsable()
-    const state = this.#state
+    const ended = deferred<void>()
+    this.#applying = ended.promise
     try {
-      state.attach(this.#image.sink())
-      const results = commands.map((command) => this.#execute(state, command))
-      this.#put.clear()
-      for (const { key, value } of seal(results)) {
-        // The group may reuse its buffer.
-        const copy = value === undefined ? undefined : copyBytes(value)
-        if (copy === undefined) this.#bookkeeping.delete(key)
-        else this.#bookkeeping.set(key, copy)
-        this.#image.keep(key, copy)
+      while (this.#held !== undefined) await this.#held
+      this.#checkUsable()
+      const state = this.#state
+      try {
+        state.attach(this.#image.sink())
+        const results = commands.map((command) => this.#execute(state, command))
+        this.#put.clear()
+        this.#keep(seal(results))
+        this.#since += 1 + commands.length
+        if (this.#since >= gatheredCommands || this.#image.isFull) this.#gather()
+        // What the database cannot take in waits here.
+        if (this.#image.isFull) await this.#image.send()
+      } catch (error) {
+        // Memory and disk may differ now; only opening again makes them one.
+        this.#stopped = toKeelsonError(error)
+        await this.#image.abandon(this.#stopped)
+        throw this.#stopped
       }
-      // What the database cannot take in waits here.
-      if (this.#image.isFull) await this.#image.send()
-    } catch (error) {
-      // Memory and disk may differ now; only opening again makes them one.
-      this.#stopped = toKeelsonError(error)
-      await this.#image.abandon(this.#stopped)
-      throw this.#stopped
+    } finally {
+      this.#applying = undefined
+      ended.resolve()
     }
     this.#notify()
   }
 
-  /** Waits until the image is that of the state. @throws KeelsonError when a write failed */
+  /** Makes the bookkeeping what it is as of the last batch, which has come to its end. */
+  #gather(): void {
+    this.#since = 0
+    this.#keep(this.#changed())
+  }
+
+  #keep(writes: readonly BookkeepingWrite[]): void {
+    for (const { key, value } of writes) {
+      // The group may reuse its buffer.
+      const copy = value === undefined ? undefined : copyBytes(value)
+      if (copy === undefined) this.#bookkeeping.delete(key)
+      else this.#bookkeeping.set(key, copy)
+      this.#image.keep(key, copy)
+    }
+  }
+
+  /** Waits until the image is that of the state. No batch is under way. @throws KeelsonError when a write failed */
   async #written(): Promise<void> {
+    this.#gather()
     await this.#image.send()
     await this.#image.written()
   }
@@ -209,6 +244,7 @@ export class MetadataStateMachine implements StateMachine {
   /** A view of the state as it is now, which shares its data with the state. Close it after use. */
   async snapshot(): Promise<StateSnapshot> {
     this.#checkUsable()
+    this.#gather()
     const view = this.#state.view()
     const bookkeeping = new Map(this.#bookkeeping)
     return {
@@ -266,8 +302,9 @@ export class MetadataStateMachine implements StateMachine {
   async close(): Promise<void> {
     this.#closed = true
     this.#listeners.clear()
-    // What cannot be written is in the log.
-    if (this.#opened && this.#stopped === undefined) await this.#written().catch(() => {})
+    // What cannot be written is in the log. So is a batch that comes too late, and the bookkeeping has seen it already.
+    const whole = this.#opened && this.#stopped === undefined && this.#applying === undefined
+    if (whole) await this.#written().catch(() => {})
   }
 
   /**
@@ -290,9 +327,9 @@ export class MetadataStateMachine implements StateMachine {
     )
   }
 
-  /** Nothing is applied meanwhile. */
+  /** Begins between two batches, and has the next one wait for its end. */
   async #hold<T>(act: () => Promise<T>): Promise<T> {
-    while (this.#held !== undefined) await this.#held
+    for (let other = this.#busy; other !== undefined; other = this.#busy) await other
     this.#checkUsable()
     const acting = act()
     this.#held = acting.then(
@@ -304,6 +341,10 @@ export class MetadataStateMachine implements StateMachine {
     } finally {
       this.#held = undefined
     }
+  }
+
+  get #busy(): Promise<void> | undefined {
+    return this.#held ?? this.#applying
   }
 
   #execute(state: MvccState, command: Command): Uint8Array {

@@ -1,5 +1,5 @@
 import { BytePool } from '../../core/byte-pool.ts'
-import { ByteReader, copyBytes, copyInto } from '../../core/bytes.ts'
+import { ByteReader, copyBytes, copyInto, copyPart } from '../../core/bytes.ts'
 import { crc32, crc32AndFnv1a, crc32Part } from '../../core/checksum.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { putVarint, varintBytes } from '../../core/varint.ts'
@@ -149,7 +149,7 @@ export class StoredVersion implements Version {
   /** Copies the end of the record, key and value, each behind its length. */
   copyEntry(out: Uint8Array, at: number, entryBytes: number): void {
     const end = this.#at + this.recordBytes
-    out.set(this.#slab.subarray(end - entryBytes, end), at)
+    copyPart(out, at, this.#slab, end - entryBytes, end)
   }
 
   /** What it counts against the database quota. */
@@ -188,12 +188,24 @@ export class StoredVersion implements Version {
 
 /** A version that is made now. Copies nothing but the value; the key must not change any more. */
 export function makeVersion(fields: Version): StoredVersion {
-  const bytes = recordBytesOf(fields)
+  return makeVersionOf(fields, fields.value, 0, fields.value.length)
+}
+
+/** The same, of a value that is so many bytes of `source` from `valueAt` on: nothing is made but the version. */
+export function makeVersionOf(
+  fields: Omit<Version, 'value'>,
+  source: Uint8Array,
+  valueAt: number,
+  valueBytes: number,
+): StoredVersion {
+  const bytes = recordBytesOf(fields, valueBytes)
   const start = pool.reserve(varintBytes(bytes) + bytes)
   const { slab } = pool
   const at = putVarint(slab, start, bytes)
-  writeRecord(fields, slab, at)
-  return new StoredVersion(fields, fields.value.length, slab, at, bytes)
+  const valueTo = writeHead(fields, valueBytes, slab, at)
+  copyPart(slab, valueTo, source, valueAt, valueAt + valueBytes)
+  seal(slab, at, valueTo + valueBytes)
+  return new StoredVersion(fields, valueBytes, slab, at, bytes)
 }
 
 /** The tombstone that ends `previous`. */
@@ -224,8 +236,8 @@ export function copyRecords(versions: readonly StoredVersion[], out: Uint8Array,
   return at
 }
 
-function recordBytesOf(version: Version): number {
-  const { key, value } = version
+function recordBytesOf(version: Omit<Version, 'value'>, valueBytes: number): number {
+  const { key } = version
   return (
     headBytes +
     varintBytes(version.modRevision) +
@@ -234,15 +246,20 @@ function recordBytesOf(version: Version): number {
     varintBytes(version.version) +
     varintBytes(version.session) +
     varintBytes(key.length) +
-    varintBytes(value.length) +
+    varintBytes(valueBytes) +
     key.length +
-    value.length
+    valueBytes
   )
 }
 
-/** Writes a version as a record. */
-function writeRecord(version: Version, out: Uint8Array, from: number): void {
-  const { key, value } = version
+/** Writes a version as a record, but for its checksum and its value. @returns where the value goes */
+function writeHead(
+  version: Omit<Version, 'value'>,
+  valueBytes: number,
+  out: Uint8Array,
+  from: number,
+): number {
+  const { key } = version
   const body = from + checksumBytes
   out[body] = formatVersion
   out[body + 1] = version.deleted ? flagDeleted : 0
@@ -253,9 +270,12 @@ function writeRecord(version: Version, out: Uint8Array, from: number): void {
   at = putVarint(out, at, version.session)
   at = putVarint(out, at, key.length)
   copyInto(out, at, key, key.length)
-  at = putVarint(out, at + key.length, value.length)
-  copyInto(out, at, value, value.length)
-  const checksum = crc32Part(out, body, at + value.length)
+  return putVarint(out, at + key.length, valueBytes)
+}
+
+/** Writes the checksum of a record that lies from `from` up to but without `to`. */
+function seal(out: Uint8Array, from: number, to: number): void {
+  const checksum = crc32Part(out, from + checksumBytes, to)
   for (let i = 0; i < checksumBytes; i++) out[from + i] = checksum >>> (8 * i)
 }
 

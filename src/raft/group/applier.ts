@@ -18,6 +18,7 @@ import {
   checkOwner,
   configurationWrite,
   type GroupBookkeeping,
+  mergeWrites,
   ownerWrites,
   positionWrite,
   readBookkeeping,
@@ -26,12 +27,13 @@ import {
 import { decodeEnvelope, unknownVersion } from './envelope.ts'
 import { LeaseFence } from './lease-fence.ts'
 import type { GroupLimits } from './limits.ts'
-import type { EntryOutcome } from './outcomes.ts'
+import type { Outcomes } from './outcomes.ts'
 import { decodeSessionEntry } from './session-entry.ts'
 import type { SessionTable } from './session-table.ts'
 import { Transfer } from './transfer.ts'
 
 const noEntries: LogEntry[] = Object.freeze([]) as never
+const nothing: readonly BookkeepingWrite[] = Object.freeze([])
 const nowhere: LogPosition = Object.freeze({ index: 0, term: 0 })
 
 /** Bounds of one call of the state machine's `apply`. */
@@ -44,7 +46,7 @@ export interface ApplierOwner {
   readonly limits: ApplierLimits
   readonly configurations: ConfigurationPool
   /** Called after each batch was applied, with one outcome per entry. Must not throw. */
-  applied(entries: readonly LogEntry[], outcomes: readonly EntryOutcome[]): void
+  applied(entries: readonly LogEntry[], outcomes: Outcomes): void
   /** The state machine threw or an entry cannot be understood: nothing is applied any more. */
   applyFailed(error: unknown): void
 }
@@ -84,6 +86,14 @@ export class Applier {
   #compacted = 0
   /** The stored bookkeeping says whose state it is. */
   #ownerStored: boolean
+  /** The machine asks for the bookkeeping when it stores it. */
+  readonly #gathered: boolean
+  /** A batch has its place in the bookkeeping, but not in the state yet. */
+  #planned = false
+  /** The last batch of which the position is not stored yet. */
+  #sealed: LogPosition | undefined
+  /** What else is to be stored. */
+  #changed: readonly BookkeepingWrite[] = nothing
 
   /** `stored` is what the machine's `open` returned, read. */
   constructor(stored: GroupBookkeeping, replicaId: ReplicaId, owner: ApplierOwner) {
@@ -98,6 +108,9 @@ export class Applier {
     this.#configuration = this.#shared(stored.configuration)
     this.#termStarts = stored.termStarts
     this.#ownerStored = stored.replicaId === replicaId && stored.groupId === owner.groupId
+    const { machine } = owner
+    this.#gathered = machine.gatherBookkeeping !== undefined
+    machine.gatherBookkeeping?.(() => this.#takeWrites())
   }
 
   /** The last entry whose effects the state machine has. */
@@ -207,6 +220,8 @@ export class Applier {
       this.#configuration = this.#shared(incoming.configuration)
       this.#termStarts = incoming.termStarts
       this.#ownerStored = true
+      this.#sealed = undefined
+      this.#changed = nothing
       return true
     })
   }
@@ -266,22 +281,24 @@ export class Applier {
   }
 
   async #applyNext(): Promise<void> {
-    const plan = this.#plan(this.#takeEntries())
-    const { entries, commands } = plan
+    const entries = this.#takeEntries()
     const last = entries.at(-1)
     if (last === undefined) return
+    const plan = this.#plan(entries)
+    const { commands } = plan
+    const position = { index: last.index, term: last.term }
     let results: readonly Uint8Array[] | undefined
     await this.#owner.machine.apply(commands, (given) => {
       invariant(results === undefined, 'a state machine seals a batch once')
       invariant(given.length === commands.length, 'a state machine returns one result per command')
       results = given
-      return this.#seal(plan, given, last)
+      return this.#seal(plan, given, position)
     })
     invariant(results !== undefined, 'a state machine seals the batch before apply resolves')
-    this.#applied = { index: last.index, term: last.term }
+    this.#applied = position
     this.#sequence = this.#fence.sequence
-    this.#ownerStored = true
-    this.#owner.applied(entries, plan.outcomes(results))
+    // What the machine gathers is in no block of the session's own yet.
+    this.#owner.applied(entries, plan.outcomes(results, this.#gathered))
   }
 
   /**
@@ -339,6 +356,7 @@ export class Applier {
   }
 
   #plan(entries: LogEntry[]): BatchPlan {
+    this.#planned = true
     const plan = new BatchPlan(entries, this.#fence, this.#sessions)
     let newTerm = false
     let configured: LogEntry | undefined
@@ -379,11 +397,27 @@ export class Applier {
     return plan
   }
 
-  #seal(plan: BatchPlan, results: readonly Uint8Array[], last: LogEntry): readonly BookkeepingWrite[] {
+  #seal(plan: BatchPlan, results: readonly Uint8Array[], last: LogPosition): readonly BookkeepingWrite[] {
     plan.record(results)
-    const writes = [...plan.writes, ...this.#sessions.takeWrites()]
+    this.#changed = mergeWrites(this.#changed, plan.writes)
+    this.#sealed = last
+    this.#planned = false
+    return this.#gathered ? nothing : this.#takeWrites()
+  }
+
+  /**
+   * What has changed in the bookkeeping since it was last stored. Not while a batch is planned: the sessions have seen its commands
+   * then, and with them it would be stored as of a place in the log that the state has not reached.
+   */
+  #takeWrites(): readonly BookkeepingWrite[] {
+    invariant(!this.#planned, 'bookkeeping is stored as of the end of a batch')
+    if (this.#sealed === undefined) return nothing
+    const writes = [...this.#changed, ...this.#sessions.takeWrites()]
     if (!this.#ownerStored) writes.push(...ownerWrites(this.#owner.groupId, this.#replicaId))
-    writes.push(positionWrite(last, this.#fence.sequence))
+    writes.push(positionWrite(this.#sealed, this.#fence.sequence))
+    this.#changed = nothing
+    this.#sealed = undefined
+    this.#ownerStored = true
     return writes
   }
 

@@ -1,7 +1,7 @@
 import { ByteReader } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { putVarint, varintBytes } from '../../core/varint.ts'
-import { unknownVersion } from './envelope.ts'
+import { type CommandId, unknownVersion } from './envelope.ts'
 
 /** A command of a client session, as one of several that go into the log together. */
 export interface SequencedCommand {
@@ -11,6 +11,9 @@ export interface SequencedCommand {
   readonly data: Uint8Array
 }
 
+/** A command as it is read from an entry, with its whole id. */
+export interface IdentifiedCommand extends SequencedCommand, CommandId {}
+
 /** What the entry of several commands holds: one client's, each with its own place in the session. */
 export interface BatchEnvelope {
   /** Lease sequence under which they were made; 0 for none. */
@@ -18,8 +21,13 @@ export interface BatchEnvelope {
   readonly session: number
   /** The client knows the results of all its commands below this sequence. */
   readonly acknowledgedBelow: number
-  /** At least one, by ascending sequence. The bytes are views into the entry's data. */
+  /** At least one, by ascending sequence. */
   readonly commands: readonly SequencedCommand[]
+}
+
+/** A batch as it is read. The bytes are views into the entry's data. */
+export interface ReadBatch extends BatchEnvelope {
+  readonly commands: readonly IdentifiedCommand[]
 }
 
 /** Version 2 of a command entry. Version 1 has one command: see `encodeEnvelope`. */
@@ -87,16 +95,16 @@ export function commandsIn(data: Uint8Array): number {
  *
  * @throws KeelsonError `FORMAT_VERSION` for a batch of a newer release: the replica must stop rather than guess; `MALFORMED`
  */
-export function decodeBatchEnvelope(data: Uint8Array): BatchEnvelope {
+export function decodeBatchEnvelope(data: Uint8Array): ReadBatch {
   const { reader, count, tokenSequence, session, acknowledgedBelow } = openBatch(data)
-  const commands: SequencedCommand[] = []
+  const commands: IdentifiedCommand[] = []
   let sequence = 0
   // Pushed one by one, so that a count that lies ends with the input and allocates nothing.
   for (let i = 0; i < count; i++) {
     const step = reader.varint()
     sequence += step
     if (step === 0 || !Number.isSafeInteger(sequence)) reader.fail('holds sequences that do not ascend')
-    commands.push({ sequence, data: reader.bytes() })
+    commands.push({ session, sequence, data: reader.bytes() })
   }
   reader.end()
   return { tokenSequence, session, acknowledgedBelow, commands }

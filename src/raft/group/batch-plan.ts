@@ -1,17 +1,21 @@
+import { BytePool } from '../../core/byte-pool.ts'
 import { copyBytes } from '../../core/bytes.ts'
 import type { LogEntry } from '../../interfaces/log-store.ts'
 import type { BookkeepingWrite, Command } from '../../interfaces/state-machine.ts'
-import { type BatchEnvelope, decodeBatchEnvelope, isBatch } from './batch-envelope.ts'
+import { decodeBatchEnvelope, isBatch, type ReadBatch } from './batch-envelope.ts'
 import { type CommandId, decodeEnvelope } from './envelope.ts'
 import type { LeaseFence } from './lease-fence.ts'
 import {
   type CommandResult,
   commandForgotten,
-  type EntryOutcome,
+  type Outcomes,
   sessionUnknown,
   staleSequence,
 } from './outcomes.ts'
 import type { SessionTable } from './session-table.ts'
+
+/** Callers mostly let go of what they get soon, and in the order in which they got it. */
+const copies = new BytePool()
 
 /** Where the outcome of a command comes from: a number is a place in the results. */
 type Source = number | CommandResult
@@ -61,24 +65,36 @@ export class BatchPlan {
     })
   }
 
-  /** One outcome for each entry. */
-  outcomes(results: readonly Uint8Array[]): EntryOutcome[] {
-    const outcomeOf = (source: Source): CommandResult =>
-      typeof source === 'number' ? (results[source] as Uint8Array) : source
-    return this.#sources.map((source) => (isList(source) ? source.map(outcomeOf) : outcomeOf(source)))
+  /** One outcome for each entry. A result that is `shared` with the session is copied: its caller may change what it gets. */
+  outcomes(results: readonly Uint8Array[], shared: boolean): Outcomes {
+    const sources = this.#sources
+    const ids = this.#ids
+    const outcomeOf = (source: Source): CommandResult => {
+      if (typeof source !== 'number') return source
+      const result = results[source] as Uint8Array
+      return shared && ids[source] !== undefined ? copies.copy(result) : result
+    }
+    return {
+      size: sources.reduce<number>((size, source) => size + (isList(source) ? source.length : 1), 0),
+      at: (place) => {
+        const source = sources[place] as Source | readonly Source[]
+        return isList(source) ? source.map(outcomeOf) : outcomeOf(source)
+      },
+    }
   }
 
   /** Each command has its own place in the session, as if it had come by itself: some may be there already. */
-  #addBatch(entry: LogEntry, envelope: BatchEnvelope): readonly Source[] {
+  #addBatch(entry: LogEntry, envelope: ReadBatch): readonly Source[] {
     const { tokenSequence, acknowledgedBelow, commands } = envelope
-    return this.idsOf(envelope).map((id, i) =>
-      this.#addCommand(entry, commands[i]?.data as Uint8Array, id, tokenSequence, acknowledgedBelow),
+    const ids = this.idsOf(envelope)
+    return commands.map(({ data }, i) =>
+      this.#addCommand(entry, data, ids[i] as CommandId, tokenSequence, acknowledgedBelow),
     )
   }
 
   /** @internal */
-  idsOf({ session, commands }: BatchEnvelope): readonly CommandId[] {
-    return commands.map(({ sequence }) => ({ session, sequence }))
+  idsOf({ commands }: ReadBatch): readonly CommandId[] {
+    return commands
   }
 
   /**

@@ -65,6 +65,15 @@ export function ownerWrites(groupId: GroupId, replicaId: ReplicaId): Bookkeeping
   return groupId === 0 ? [replica] : [replica, idWrite(keys.group, groupId)]
 }
 
+/** Writes of which the later ones take the place of earlier ones with the same name. */
+export function mergeWrites(
+  earlier: readonly BookkeepingWrite[],
+  later: readonly BookkeepingWrite[],
+): readonly BookkeepingWrite[] {
+  if (earlier.length === 0 || later.length === 0) return later.length === 0 ? earlier : later
+  return [...earlier.filter(({ key }) => !later.some((write) => write.key === key)), ...later]
+}
+
 /** Reads what {@link positionWrite} and the others wrote. @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION` */
 export function readBookkeeping(bookkeeping: Bookkeeping): GroupBookkeeping {
   try {

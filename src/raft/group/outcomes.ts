@@ -7,6 +7,14 @@ export type CommandResult = Uint8Array | KeelsonError
 /** What came of one entry; of one with several commands, in their order. */
 export type EntryOutcome = CommandResult | readonly CommandResult[]
 
+/** The outcomes of entries that were applied together. Made when somebody asks, as followers have nobody to tell. */
+export interface Outcomes {
+  /** Commands in them, and one for each entry of another kind. */
+  readonly size: number
+  /** That of the entry at this place, whose bytes are the caller's own. */
+  at(place: number): EntryOutcome
+}
+
 /** The refusal of a command whose client session is not there. */
 export function sessionUnknown(id: CommandId): KeelsonError {
   return new KeelsonError(

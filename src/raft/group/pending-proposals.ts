@@ -87,7 +87,7 @@ export class PendingProposals {
   }
 
   /** Entries were applied: those that were proposed here get their outcomes. */
-  applied(entries: readonly LogEntry[], outcomes: readonly EntryOutcome[]): void {
+  applied(entries: readonly LogEntry[], outcomes: { at(place: number): EntryOutcome | undefined }): void {
     if (!this.hasAppended) return
     const first = entries[0] as LogEntry
     const last = entries.at(-1) as LogEntry
@@ -98,7 +98,7 @@ export class PendingProposals {
       const at = proposal.index - first.index
       if (at < 0) this.settle(proposal, outcomeUnknown('a snapshot took the place of its log entry'))
       else if ((entries[at] as LogEntry).term !== proposal.term) this.settle(proposal, replacedByOther())
-      else this.settle(proposal, outcomes[at])
+      else this.settle(proposal, outcomes.at(at))
     }
   }
 

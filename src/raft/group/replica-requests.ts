@@ -9,7 +9,7 @@ import type { Leadership, RaftMachine, Ready, Refused } from '../core/types.ts'
 import { Forwarder } from './forwarder.ts'
 import type { ForwardReply, ReplicaMessage } from './forwarding.ts'
 import type { GroupLimits } from './limits.ts'
-import type { EntryOutcome } from './outcomes.ts'
+import type { EntryOutcome, Outcomes } from './outcomes.ts'
 import type { Peer } from './peers.ts'
 import { PendingJoints } from './pending-joints.ts'
 import { outcomeOf, outcomeUnknown, type PendingProposal, PendingProposals } from './pending-proposals.ts'
@@ -245,7 +245,7 @@ export class ReplicaRequests {
     }
   }
 
-  applied(entries: readonly LogEntry[], outcomes: readonly EntryOutcome[], appliedIndex: number): void {
+  applied(entries: readonly LogEntry[], outcomes: Outcomes, appliedIndex: number): void {
     this.#proposals.applied(entries, outcomes)
     this.#joints.applied(entries)
     this.#reads.applied(appliedIndex)

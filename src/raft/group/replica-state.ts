@@ -10,7 +10,7 @@ import type { GroupBookkeeping } from './bookkeeping.ts'
 import type { GroupLimits } from './limits.ts'
 import { LogCompactor } from './log-compactor.ts'
 import type { GroupMetadata } from './metadata.ts'
-import type { EntryOutcome } from './outcomes.ts'
+import type { Outcomes } from './outcomes.ts'
 import { type Peer, PeerBook } from './peers.ts'
 import type { LeaderHint } from './refusals.ts'
 import type { ReplicaListener, ReplicaPort } from './replica-port.ts'
@@ -63,7 +63,7 @@ export abstract class ReplicaState {
     this.compactor = new LogCompactor(this)
   }
 
-  abstract applied(entries: readonly LogEntry[], outcomes: readonly EntryOutcome[]): void
+  abstract applied(entries: readonly LogEntry[], outcomes: Outcomes): void
   abstract applyFailed(error: unknown): void
   abstract compactionFailed(error: unknown): void
 

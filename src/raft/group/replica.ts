@@ -5,7 +5,7 @@ import { replicaOf } from '../core/configuration.ts'
 import type { Message } from '../core/messages.ts'
 import type { Fetch, Ready } from '../core/types.ts'
 import { encodeGroupMetadata } from './metadata.ts'
-import type { EntryOutcome } from './outcomes.ts'
+import type { Outcomes } from './outcomes.ts'
 import type { TurnSink } from './replica-port.ts'
 import { ReplicaSnapshots } from './replica-snapshots.ts'
 import { nothingWithheld } from './replica-state.ts'
@@ -194,13 +194,13 @@ export class Replica extends ReplicaSnapshots {
   }
 
   /** The applier has applied these. */
-  applied(entries: readonly LogEntry[], outcomes: readonly EntryOutcome[]): void {
+  applied(entries: readonly LogEntry[], outcomes: Outcomes): void {
     if (this.failed !== undefined) return
     const { index } = this.applier.applied
     this.guarded(() => this.core.applied(index, this.now()))
     this.requests?.applied(entries, outcomes, index)
     this.updateToken()
-    for (const outcome of outcomes) this.#appliedSinceTrim += Array.isArray(outcome) ? outcome.length : 1
+    this.#appliedSinceTrim += outcomes.size
     if (this.#appliedSinceTrim >= 1024) this.#trimSessions()
     this.compactor.check()
     this.port.schedule(this)

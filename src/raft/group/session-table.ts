@@ -28,8 +28,10 @@ interface Session {
   /** Commands with a result or admitted, all of at least `floor`. */
   readonly results: SessionResults
   bytes: number
-  /** Sequences whose results were recorded and are in no block yet, or in none any more. */
+  /** Sequences whose results were recorded and are in no block yet, or in none any more; some of them are forgotten. */
   fresh: number[]
+  /** With so many the forgotten ones are taken out. */
+  freshBound: number
   /** What is stored of the results. */
   blocks: ResultBlock[]
 }
@@ -179,7 +181,7 @@ export class SessionTable {
     if (session === undefined || !session.results.store(id.sequence, result)) return
     session.bytes += result.length
     this.#bytes += result.length
-    session.fresh.push(id.sequence)
+    if (session.fresh.push(id.sequence) >= session.freshBound) boundFresh(session)
     this.#dirty().add(session.id)
   }
 
@@ -241,6 +243,7 @@ export class SessionTable {
       results: new SessionResults(),
       bytes: 0,
       fresh: [],
+      freshBound: leastFreshBound,
       blocks: [],
     }
     for (const other of this.#sessions.values()) {
@@ -308,6 +311,14 @@ export function isSessionRecord(key: string): boolean {
 
 function sessionKey(id: number): string {
   return `${sessionPrefix}${id}`
+}
+
+const leastFreshBound = 1024
+
+/** In constant time on average. */
+function boundFresh(session: Session): void {
+  session.fresh = session.fresh.filter((sequence) => sequence >= session.floor)
+  session.freshBound = Math.max(leastFreshBound, session.fresh.length * 2)
 }
 
 /** Most bytes that a block adds to a result: two integers. */
@@ -415,6 +426,7 @@ function decodeSession(key: string, value: Uint8Array): Session {
       results: new SessionResults(),
       bytes: 0,
       fresh: [],
+      freshBound: leastFreshBound,
       blocks: [],
     }
     reader.end()

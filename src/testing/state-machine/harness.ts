@@ -33,6 +33,9 @@ export class Replica<M extends StateMachine> {
   readonly machine: M
   readonly #subject: StateMachineSubject<M>
   #commands: readonly Command[] = []
+  /** What a machine that gathers has not asked for yet. */
+  readonly #changed = new Map<string, BookkeepingWrite>()
+  #sealing = false
   applied = 0
 
   private constructor(machine: M, subject: StateMachineSubject<M>) {
@@ -46,6 +49,7 @@ export class Replica<M extends StateMachine> {
   ): Promise<Replica<M>> {
     const replica = new Replica(await place.create(), subject)
     replica.applied = appliedOf(await replica.machine.open())
+    replica.machine.gatherBookkeeping?.(() => replica.#takeChanged())
     return replica
   }
 
@@ -59,7 +63,9 @@ export class Replica<M extends StateMachine> {
     let seals = 0
     let results: string[] = []
     let returned = false
+    this.#sealing = true
     const done = this.machine.apply(commands, (sealed) => {
+      this.#sealing = false
       assert.equal(++seals, 1, 'seal is called once')
       assert.equal(returned, false, 'seal is called before apply resolves')
       assert.equal(sealed.length, count, 'one result per command')
@@ -68,13 +74,23 @@ export class Replica<M extends StateMachine> {
         return Buffer.from(result).toString('hex')
       })
       this.applied += count
-      return [{ key: 'applied', value: utf8(String(this.applied)) }, ...more]
+      const writes = [{ key: 'applied', value: utf8(String(this.applied)) }, ...more]
+      if (this.machine.gatherBookkeeping === undefined) return writes
+      for (const write of writes) this.#changed.set(write.key, write)
+      return []
     })
     await done
     returned = true
     assert.equal(seals, 1, 'seal is called')
     this.#commands = commands
     return results
+  }
+
+  #takeChanged(): readonly BookkeepingWrite[] {
+    assert.equal(this.#sealing, false, 'the bookkeeping is asked for when a batch has come to its end')
+    const writes = [...this.#changed.values()]
+    this.#changed.clear()
+    return writes
   }
 
   /** A command's bytes are a view into a frame that is used again. */

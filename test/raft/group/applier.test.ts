@@ -3,7 +3,13 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { emptyBytes, text, utf8 } from '../../../src/core/bytes.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
-import { type Bookkeeping, entryKinds, type LogEntry } from '../../../src/interfaces/index.ts'
+import {
+  type Bookkeeping,
+  type BookkeepingWrite,
+  entryKinds,
+  type LogEntry,
+  type StateSnapshot,
+} from '../../../src/interfaces/index.ts'
 import { encodeConfiguration, makeConfiguration } from '../../../src/raft/core/configuration.ts'
 import { ConfigurationPool } from '../../../src/raft/core/configuration-pool.ts'
 import { Applier, type ApplierLimits } from '../../../src/raft/group/applier.ts'
@@ -19,8 +25,10 @@ interface Harness {
   readonly applier: Applier
   readonly outcomes: Map<number, EntryOutcome>
   readonly failures: unknown[]
-  /** Resolves when everything that was given has been applied. */
+  /** Resolves when everything that was given has been applied and is durable. */
   readonly idle: () => Promise<void>
+  /** Resolves when this entry has been applied. */
+  readonly applied: (index: number) => Promise<void>
 }
 
 const wide: ApplierLimits = { maximumApplyEntries: 1000, maximumApplyBytes: 1 << 20 }
@@ -35,7 +43,7 @@ async function start(machine = new CounterMachine(), limits = wide): Promise<Har
     configurations: new ConfigurationPool(),
     applied: (entries, results) => {
       entries.forEach((entry, i) => {
-        outcomes.set(entry.index, results[i] as EntryOutcome)
+        outcomes.set(entry.index, results.at(i))
       })
     },
     applyFailed: (error) => failures.push(error),
@@ -44,8 +52,46 @@ async function start(machine = new CounterMachine(), limits = wide): Promise<Har
     for (let i = 0; i < 10_000 && applier.queued > 0 && failures.length === 0; i++) await Promise.resolve()
     await applier.flush().catch(() => {})
   }
-  return { machine, applier, outcomes, failures, idle }
+  const applied = async (index: number) => {
+    for (let i = 0; i < 10_000 && applier.applied.index < index; i++) await Promise.resolve()
+    assert.equal(applier.applied.index, index)
+  }
+  return { machine, applier, outcomes, failures, idle, applied }
 }
+
+/** Stores its bookkeeping only when it stores its state. */
+class Gathering extends CounterMachine {
+  #changed: () => readonly BookkeepingWrite[] = () => []
+
+  gatherBookkeeping(changed: () => readonly BookkeepingWrite[]): void {
+    this.#changed = changed
+  }
+
+  gather(): void {
+    for (const { key, value } of this.#changed()) {
+      if (value === undefined) this.bookkeeping.delete(key)
+      else this.bookkeeping.set(key, value)
+    }
+  }
+
+  override async flush(): Promise<void> {
+    this.gather()
+    await super.flush()
+  }
+
+  override async snapshot(): Promise<StateSnapshot> {
+    this.gather()
+    return super.snapshot()
+  }
+
+  override async restore(bookkeeping: Bookkeeping, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+    this.gather()
+    await super.restore(bookkeeping, chunks)
+  }
+}
+
+/** Every kind of machine that a group knows. */
+const machines = [CounterMachine, Gathering] as const
 
 const configuration = makeConfiguration(1, [{ replicaId: 1, nodeId: 'a', incarnation: 5, role: 'voter' }])
 
@@ -114,18 +160,41 @@ test('commands are applied in order and their results go back', async () => {
 })
 
 test('a caller that changes its result changes nothing for those who ask again', async () => {
-  const h = await start()
-  h.applier.enqueue([register(1, 1), command(2, 1, 'a+5', { id: [1, 1] })])
-  await h.idle()
-  for (let index = 2; index < 5; index++) {
-    const outcome = h.outcomes.get(index)
-    assert.equal(said(outcome), '5')
-    assert.ok(outcome instanceof Uint8Array)
-    outcome.fill(0x39)
-    h.applier.enqueue([command(index + 1, 1, 'a+5', { id: [1, 1] })])
+  for (const machine of machines) {
+    const h = await start(new machine())
+    h.applier.enqueue([register(1, 1), command(2, 1, 'a+5', { id: [1, 1] })])
+    await h.applied(2)
+    for (let index = 2; index < 5; index++) {
+      const outcome = h.outcomes.get(index)
+      assert.equal(said(outcome), '5')
+      assert.ok(outcome instanceof Uint8Array)
+      outcome.fill(0x39)
+      h.applier.enqueue([command(index + 1, 1, 'a+5', { id: [1, 1] })])
+      await h.applied(index + 1)
+    }
+    assert.equal(said(h.outcomes.get(5)), '5')
     await h.idle()
+    const { sessions } = readBookkeeping(h.machine.bookkeeping)
+    assert.deepEqual(sessions.lookup({ session: 1, sequence: 1 }), { type: 'duplicate', result: utf8('5') })
   }
-  assert.equal(said(h.outcomes.get(5)), '5')
+})
+
+test('bookkeeping that is gathered is that of the end of a batch', async () => {
+  const machine = new Gathering()
+  const h = await start(machine)
+  const entries = [register(1, 1), command(2, 1, 'a+1', { id: [1, 1] }), noop(3, 4)]
+  h.applier.enqueue(entries)
+  await h.applied(3)
+  assert.deepEqual(readBookkeeping(machine.bookkeeping).applied, { index: 0, term: 0 })
+  machine.gather()
+  const stored = readBookkeeping(machine.bookkeeping)
+  assert.deepEqual([stored.applied, stored.sequence, stored.replicaId], [{ index: 3, term: 4 }, 4, 7])
+  // The sessions have seen the commands of a batch before the state has.
+  machine.gate = async () => machine.gather()
+  h.applier.enqueue([command(4, 4, 'a+1', { id: [1, 2] })])
+  await h.idle()
+  assert.ok(KeelsonError.hasCode(h.failures[0], 'INVARIANT_VIOLATED'))
+  assert.deepEqual(readBookkeeping(machine.bookkeeping).applied, { index: 3, term: 4 })
 })
 
 test('a command takes effect once, within one batch and across batches', async () => {
@@ -197,8 +266,12 @@ test('what took effect is answered even when its token is stale by then', async 
 })
 
 test('a crash goes back to what was flushed, all of it together', async () => {
+  for (const machine of machines) await crashAndGoBack(machine)
+})
+
+async function crashAndGoBack(machine: (typeof machines)[number]): Promise<void> {
   const disk = emptyDisk()
-  const h = await start(new CounterMachine(disk))
+  const h = await start(new machine(disk))
   h.applier.enqueue([register(1, 1), noop(2, 2), command(3, 2, 'a+1', { id: [1, 1], token: 2 })])
   await h.idle()
   assert.deepEqual(h.applier.flushed, { index: 3, term: 2 })
@@ -206,7 +279,7 @@ test('a crash goes back to what was flushed, all of it together', async () => {
   for (let i = 0; i < 50 && h.applier.applied.index < 5; i++) await Promise.resolve()
   assert.equal(h.applier.applied.index, 5)
 
-  const again = await start(new CounterMachine(disk))
+  const again = await start(new machine(disk))
   assert.deepEqual(again.applier.applied, { index: 3, term: 2 })
   assert.deepEqual(again.applier.flushed, { index: 0, term: 0 }, 'nothing was confirmed yet in this life')
   assert.equal(again.applier.sequence, 2)
@@ -220,17 +293,21 @@ test('a crash goes back to what was flushed, all of it together', async () => {
     [4, 5].map((i) => said(again.outcomes.get(i))),
     ['1', '2'],
   )
-})
+}
 
 test('the configuration is stored with the state', async () => {
-  const disk = emptyDisk()
-  const h = await start(new CounterMachine(disk))
-  h.applier.enqueue([configured(1, 1), command(2, 1, 'a+1')])
-  await h.idle()
-  const again = await start(new CounterMachine(disk))
-  assert.deepEqual(again.applier.configuration?.configuration, configuration)
-  assert.equal(again.applier.configuration?.index, 1)
-  assert.equal(readBookkeeping(await new CounterMachine(disk).open()).replicaId, 7)
+  for (const machine of machines) {
+    const disk = emptyDisk()
+    const h = await start(new machine(disk))
+    h.applier.enqueue([configured(1, 1), command(2, 1, 'a+1')])
+    await h.applied(2)
+    h.applier.enqueue([noop(3, 1), noop(4, 2)])
+    await h.idle()
+    const again = await start(new machine(disk))
+    assert.deepEqual(again.applier.configuration?.configuration, configuration)
+    assert.equal(again.applier.configuration?.index, 1)
+    assert.equal(readBookkeeping(await new CounterMachine(disk).open()).replicaId, 7)
+  }
 })
 
 test('an entry of a newer release stops the replica and says so', async () => {
@@ -336,7 +413,8 @@ test('how entries fall into batches shows in nothing', async () => {
     fc.asyncProperty(
       fc.array(step, { maxLength: 40 }),
       fc.integer({ min: 1, max: 7 }),
-      async (steps, size) => {
+      fc.integer({ min: 1, max: 20 }),
+      async (steps, size, askedEach) => {
         let term = 1
         const entries = [register(1, 1), register(2, 1), register(3, 1)]
         for (const each of steps) {
@@ -359,14 +437,23 @@ test('how entries fall into batches shows in nothing', async () => {
           maximumApplyEntries: size,
           maximumApplyBytes: 1 << 20,
         })
+        const gathered = new Gathering()
+        const now = await start(gathered, { maximumApplyEntries: size, maximumApplyBytes: 1 << 20 })
         whole.applier.enqueue(entries)
         parts.applier.enqueue(entries)
-        await whole.idle()
-        await parts.idle()
+        // Asked now and then, at the end of a batch.
+        for (let at = 0; at < entries.length; at += askedEach) {
+          now.applier.enqueue(entries.slice(at, at + askedEach))
+          await now.applied(Math.min(at + askedEach, entries.length))
+          gathered.gather()
+        }
+        for (const each of [whole, parts, now]) await each.idle()
         assert.deepEqual(whole.failures, [])
-        assert.deepEqual(whole.machine.executed, parts.machine.executed)
-        assert.deepEqual(meaning(whole.machine.bookkeeping), meaning(parts.machine.bookkeeping))
-        assert.deepEqual([...whole.outcomes.values()].map(said), [...parts.outcomes.values()].map(said))
+        for (const each of [parts, now]) {
+          assert.deepEqual(whole.machine.executed, each.machine.executed)
+          assert.deepEqual(meaning(whole.machine.bookkeeping), meaning(each.machine.bookkeeping))
+          assert.deepEqual([...whole.outcomes.values()].map(said), [...each.outcomes.values()].map(said))
+        }
       },
     ),
     { numRuns: 60 },
