@@ -126,17 +126,15 @@ const bugs: readonly PlantedBug[] = [
     mistake: 32,
     plant: (mock) => {
       const { load } = SegmentLoader.prototype
+      let loads = 0
       mock.method(
         SegmentLoader.prototype,
         'load',
         async function (this: SegmentLoader, ...given: Parameters<typeof load>): Promise<LoadedSegment> {
-          try {
-            return await load.apply(this, given)
-          } catch {
-            const loaded = await load.apply(this, given)
-            loaded.bytes.fill(0)
-            return loaded
-          }
+          const loaded = await load.apply(this, given)
+          // The disk hardly ever fails a read just when a log is opened, so it does so here.
+          if (++loads % 7 === 0) loaded.bytes.fill(0)
+          return loaded
         },
       )
       return undefined
