@@ -34,6 +34,11 @@ export interface Metrics {
    * the unit of the name.
    */
   histogram(name: string, help: string, buckets: readonly number[]): Histogram
+  /**
+   * Calls `update` each time before the metrics are read, for gauges that cost something to know; the function that is returned
+   * ends that. Without it they are never set.
+   */
+  beforeRead?(update: () => void): () => void
 }
 
 interface Series {
@@ -69,6 +74,7 @@ function renderLabels(labels: Labels): string {
 /** An in-memory registry with Prometheus text output. Asking twice for one name gives the same metric. */
 export class MetricsRegistry implements Metrics {
   readonly #families = new Map<string, Family>()
+  readonly #updates = new Set<() => void>()
 
   /** The counter of that name, made when it is asked for first. */
   counter(name: string, help: string): Counter {
@@ -115,8 +121,16 @@ export class MetricsRegistry implements Metrics {
     }
   }
 
+  /** Calls `update` each time before the metrics are read, until the function that is returned is called. */
+  beforeRead(update: () => void): () => void {
+    const own = (): void => update()
+    this.#updates.add(own)
+    return () => void this.#updates.delete(own)
+  }
+
   /** All metrics in the Prometheus text exposition format 0.0.4. */
   text(): string {
+    for (const update of this.#updates) update()
     const lines: string[] = []
     for (const [name, family] of [...this.#families].sort(([a], [b]) => (a < b ? -1 : 1))) {
       lines.push(`# HELP ${name} ${family.help}`, `# TYPE ${name} ${family.kind}`)

@@ -73,6 +73,7 @@ export class LogEngine implements LogStore {
   readonly #reader: LogReader
   readonly #cleaner: LogCleaner
   readonly #writer: LogWriter
+  readonly #stopReading: (() => void) | undefined
   #closing: Promise<void> | undefined
 
   /**
@@ -133,6 +134,12 @@ export class LogEngine implements LogStore {
       flush: () => this.#writer.flush(),
       release: (position) => this.#writer.release(position),
     })
+    const stored = env.metrics.gauge(
+      'keelson_storage_log_bytes',
+      'Bytes that the log takes, dead ones included.',
+    )
+    const labels = Object.freeze({ adapter })
+    this.#stopReading = env.metrics.beforeRead?.(() => stored.set(medium.storedBytes, labels))
   }
 
   durablePosition(): number {
@@ -232,6 +239,7 @@ export class LogEngine implements LogStore {
 
   async #close(): Promise<void> {
     this.#writer.stop()
+    this.#stopReading?.()
     await this.#cleaner.stop()
     // Who waits for a write is told of its failure there.
     await this.#writer.flush().catch(() => {})

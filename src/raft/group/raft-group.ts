@@ -5,7 +5,7 @@ import { booleanOption, checkCall } from '../../core/options.ts'
 import { entryKinds } from '../../interfaces/log-store.ts'
 import { checkId, checkName, type GroupId, type ReplicaId } from '../../model/ids.ts'
 import { checkMembershipChanges } from '../core/configuration-change.ts'
-import type { Configuration, MembershipChange } from '../core/membership-types.ts'
+import type { Configuration, MembershipChange, MembershipOptions } from '../core/membership-types.ts'
 import type { ReadMode, ReadRequest } from '../core/types.ts'
 import { checkSequences, maximumBatchCommands, type SequencedCommand } from './batch-envelope.ts'
 import { BatchProposal } from './batch-proposal.ts'
@@ -32,6 +32,7 @@ import { type Replacement, replaceReplica } from './replacement.ts'
 import type { Replica } from './replica.ts'
 import type { ReplicaListener } from './replica-port.ts'
 import { encodeSessionEntry, maximumEvictions } from './session-entry.ts'
+import { callChannels, traced } from './tracing.ts'
 
 /** This node's replica of one Raft group: what a host program holds. Made by a RaftHost. */
 export class RaftGroup {
@@ -60,6 +61,11 @@ export class RaftGroup {
    */
   // Not an async function: the hot path, where one promise is enough.
   propose(data: Uint8Array, options: ProposeOptions = {}): Promise<Uint8Array> {
+    if (!callChannels.propose.hasSubscribers) return this.#proposeCommand(data, options)
+    return traced(callChannels.propose, () => this.#proposeCommand(data, options), this.groupId)
+  }
+
+  #proposeCommand(data: Uint8Array, options: ProposeOptions): Promise<Uint8Array> {
     try {
       checkBytes(data, 'a command')
       checkCall('propose', options, proposeOptions)
@@ -93,7 +99,8 @@ export class RaftGroup {
     options: ProposeBatchOptions,
   ): Promise<readonly CommandResult[]> {
     try {
-      return this.#proposeBatch(commands, options)
+      const propose = (): Promise<readonly CommandResult[]> => this.#proposeBatch(commands, options)
+      return traced(callChannels.proposeBatch, propose, this.groupId)
     } catch (error) {
       return Promise.reject(toKeelsonError(error))
     }
@@ -183,7 +190,8 @@ export class RaftGroup {
       throwIfAborted(signal)
       const replica = this.#running()
       const request = checkReadRequest(options.readMode ?? replica.readMode, options.from ?? 'leader')
-      return replica.mayReadAtOnce(request) ? served : this.#read(replica, request, signal)
+      if (replica.mayReadAtOnce(request)) return served
+      return traced(callChannels.read, () => this.#read(replica, request, signal), this.groupId)
     } catch (error) {
       return Promise.reject(toKeelsonError(error))
     }
@@ -243,6 +251,16 @@ export class RaftGroup {
     if (how.autoLeave !== undefined) booleanOption()(how.autoLeave, 'autoLeave')
     throwIfAborted(signal)
     const replica = this.#running()
+    const change = (): Promise<Configuration> => this.#changeMembership(replica, changes, how, signal)
+    return traced(callChannels.changeMembership, change, this.groupId)
+  }
+
+  #changeMembership(
+    replica: Replica,
+    changes: MembershipChange | readonly MembershipChange[],
+    how: MembershipOptions,
+    signal: AbortSignal | undefined,
+  ): Promise<Configuration> {
     return new Promise<Configuration>((resolve, reject) => {
       const proposal = replica.changeMembership(changes, how, (outcome) => {
         if (outcome instanceof KeelsonError) reject(outcome)
@@ -295,6 +313,11 @@ export class RaftGroup {
     const { signal } = options
     throwIfAborted(signal)
     const replica = this.#running()
+    const transfer = (): Promise<void> => this.#transferLeadership(replica, to, signal)
+    return traced(callChannels.transferLeadership, transfer, this.groupId)
+  }
+
+  #transferLeadership(replica: Replica, to: ReplicaId, signal: AbortSignal | undefined): Promise<void> {
     return new Promise<void>((resolve, reject) => {
       const handle: { settle: unknown } = { settle: resolve }
       const refusal = replica.transferLeadership(

@@ -23,8 +23,11 @@ export abstract class ReplicaCalls extends ReplicaState {
 
   /** @returns why the proposal is refused, if it is */
   propose(proposal: PendingProposal): KeelsonError | undefined {
-    this.hearNews(this.now())
-    return this.failed ?? this.callers.propose(proposal)
+    const nowMs = this.now()
+    this.hearNews(nowMs)
+    const refusal = this.failed ?? this.callers.propose(proposal)
+    this.port.metrics.proposed(proposal, refusal, nowMs)
+    return refusal
   }
 
   /** Entries of several commands are written only where every other member reads them, as far as it was heard lately. */
@@ -50,8 +53,11 @@ export abstract class ReplicaCalls extends ReplicaState {
   /** @returns why the read is refused, if it is */
   read(read: PendingRead): KeelsonError | undefined {
     if (this.failed !== undefined) return this.failed
-    this.hearNews(this.now())
-    return this.callers.read(read)
+    const nowMs = this.now()
+    this.hearNews(nowMs)
+    const refusal = this.callers.read(read)
+    this.port.metrics.readAsked(read, refusal, nowMs)
+    return refusal
   }
 
   /** A valid lease, and all that is committed is applied: there is nothing to wait for, not even a turn. */
@@ -60,7 +66,9 @@ export abstract class ReplicaCalls extends ReplicaState {
     const nowMs = this.now()
     this.hearNews(nowMs)
     const index = this.#leaseReadIndex(nowMs)
-    return index !== undefined && index <= this.applier.applied.index
+    if (index === undefined || index > this.applier.applied.index) return false
+    this.port.metrics.readAtOnce()
+    return true
   }
 
   /**

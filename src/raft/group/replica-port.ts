@@ -8,6 +8,7 @@ import type { ConfigurationState, Leadership, OfferedSnapshot, ReadMode } from '
 import type { ReplicaMessage } from './forwarding.ts'
 import type { GroupLimits } from './limits.ts'
 import type { Peer } from './peers.ts'
+import type { ReplicaMetrics } from './replica-metrics.ts'
 
 /** What became of another node: see NodeNews. */
 export type NodeEvent =
@@ -68,6 +69,7 @@ export interface ReplicaPort<R> {
   /** For how long a replica may pledge itself. */
   readonly pledgeMs: number
   readonly nodes: NodeWatch
+  readonly metrics: ReplicaMetrics
   /** Something came in: the replica wants a turn, soon. */
   schedule(replica: R): void
   /** Writes beside the turns, after everything that was written before. Given up when the replica stops. */

@@ -87,6 +87,11 @@ export class ReplicaRequests {
     )
   }
 
+  /** Proposals whose outcome is open. */
+  get pendingProposals(): number {
+    return this.#proposals.count + this.#forwarder.count
+  }
+
   get lastReadContext(): number {
     return this.#reads.lastContext
   }

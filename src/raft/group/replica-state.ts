@@ -61,6 +61,7 @@ export abstract class ReplicaState {
     this.rest = new ReplicaRest(this, port)
     this.applier = new Applier(stored, metadata.replicaId, this)
     this.compactor = new LogCompactor(this)
+    if (metadata.quarantined) port.metrics.quarantined(this, true)
   }
 
   abstract applied(entries: readonly LogEntry[], outcomes: Outcomes): void
@@ -142,6 +143,29 @@ export abstract class ReplicaState {
     return this.core.status()
   }
 
+  /** Whether it may answer reads without asking anybody. */
+  get holdsLease(): boolean {
+    if (this.token === undefined) return false
+    const { clock } = this.port.env
+    return this.core.leaseReadIndex(clock.monotonicMs(), clock.wallMs()) !== undefined
+  }
+
+  /** Proposals whose outcome is open. */
+  get pendingProposals(): number {
+    return this.requests?.pendingProposals ?? 0
+  }
+
+  /** Entries in the log that are not known to be committed. */
+  get commitLag(): number {
+    const { lastIndex, commitIndex } = this.core.status()
+    return lastIndex - commitIndex
+  }
+
+  /** Committed entries that wait for the state machine. */
+  get applyLag(): number {
+    return Math.max(0, this.core.status().commitIndex - this.applier.applied.index)
+  }
+
   /** When the replica wants a turn if nothing comes in before. */
   get nextDeadlineMs(): number {
     if (this.failed !== undefined) return Number.POSITIVE_INFINITY
@@ -214,6 +238,7 @@ export abstract class ReplicaState {
     void this.applier.stop()
     this.requests?.failAll(error)
     this.updateToken()
+    this.port.metrics.quarantined(this, false)
     this.listener.stopped(error)
   }
 
@@ -235,6 +260,8 @@ export abstract class ReplicaState {
   protected updateToken(): void {
     const { token } = this
     if (token === this.toldToken) return
+    if ((token === undefined) !== (this.toldToken === undefined))
+      this.port.metrics.serves(token !== undefined)
     this.toldToken = token
     this.listener.token(token)
   }

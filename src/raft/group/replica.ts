@@ -1,6 +1,7 @@
 import { sleep } from '../../core/async.ts'
 import { KeelsonError, toKeelsonError } from '../../core/errors.ts'
 import { entryKinds, type GroupWrite, type LogEntry } from '../../interfaces/log-store.ts'
+import type { ReplicaId } from '../../model/ids.ts'
 import { replicaOf } from '../core/configuration.ts'
 import type { Message } from '../core/messages.ts'
 import type { Fetch, Ready } from '../core/types.ts'
@@ -20,6 +21,7 @@ const fetchRetryMs = 100
  */
 export class Replica extends ReplicaSnapshots {
   #removed = false
+  #lastLeader: ReplicaId = 0
   #appliedSinceTrim = 0
   /** When the pledges of earlier lives, which were longer than those of this one, are over; Infinity for none. */
   #formerPledgesEndMs = Number.POSITIVE_INFINITY
@@ -133,6 +135,8 @@ export class Replica extends ReplicaSnapshots {
   #announce(ready: Ready): void {
     if (ready.leadership !== undefined) {
       this.updateToken()
+      this.port.metrics.leadership(ready.leadership, this.#lastLeader)
+      this.#lastLeader = ready.leadership.leader || this.#lastLeader
       this.listener.leadership(ready.leadership)
     }
     if (ready.configuration !== undefined) this.listener.configuration(ready.configuration)
@@ -141,6 +145,7 @@ export class Replica extends ReplicaSnapshots {
         { groupId: this.groupId, replicaId: this.replicaId },
         'a replica lost what it had acknowledged and is quarantined; remove it and add a new one',
       )
+      this.port.metrics.quarantined(this, true)
       this.listener.quarantined()
     }
     if ((ready.removed === true || this.#isRemoved()) && !this.#removed) {

@@ -16,6 +16,7 @@ import { DiskTrust } from './disk-trust.ts'
 import { FrameVersions } from './frame-versions.ts'
 import type { DestructionSetup } from './group-destruction.ts'
 import type { HostMessage } from './host-messages.ts'
+import { HostMetrics } from './host-metrics.ts'
 import { HostedGroups } from './hosted-groups.ts'
 import { Incoming } from './incoming.ts'
 import { LogGate } from './log-gate.ts'
@@ -62,6 +63,7 @@ export class RaftHost implements AsyncDisposable {
   readonly #gone = new Set<NodeId>()
   readonly #stopListening: () => void
   readonly #versions = new FrameVersions()
+  readonly #metrics: HostMetrics
   #failure: KeelsonError | undefined
   #closing: Promise<void> | undefined
 
@@ -122,6 +124,13 @@ export class RaftHost implements AsyncDisposable {
       send: () => this.#loop.sendNow(),
     })
     this.#loop = new TurnLoop({ env, log, outbox: this.#outbox, onFailure: (error) => this.#poisoned(error) })
+    this.#metrics = new HostMetrics({
+      metrics: env.metrics,
+      clock: env.clock,
+      nodeId: options.nodeId,
+      openGroups: groups,
+      awake: () => this.#loop.waiting(),
+    })
     const port: ReplicaPort<Replica> = {
       env,
       log,
@@ -131,6 +140,7 @@ export class RaftHost implements AsyncDisposable {
       readMode: raft.clockDriftBound > 0 ? 'lease' : 'readIndex',
       pledgeMs: longestPledgeMs(raft),
       nodes: this.#nodes,
+      metrics: this.#metrics,
       schedule: (replica) => this.#loop.schedule(replica),
       write: async (replica, write) => this.#loop.write(write, replica),
       frameVersionOf: (peer) => this.#versions.of(peer),
@@ -309,6 +319,7 @@ export class RaftHost implements AsyncDisposable {
       new KeelsonError('CLOSED', 'the Raft host was closed; open it again'),
     )
     this.#outbox.flush()
+    this.#metrics.close()
     const results = await Promise.allSettled(machines.map(async (machine) => machine.close()))
     await this.#log.close()
     this.#events.removeAll()

@@ -12,6 +12,7 @@ import { newMetadata } from '../../../src/raft/group/metadata.ts'
 import { Replica } from '../../../src/raft/group/replica.ts'
 import type { TurnSink } from '../../../src/raft/group/replica-port.ts'
 import { Simulation } from '../../../src/simulation/index.ts'
+import { ignoredMetrics } from '../support/ignored-metrics.ts'
 
 const replicas = [1, 2, 3].map((replicaId) => ({
   replicaId,
@@ -41,6 +42,7 @@ function acknowledging() {
       readMode: 'readIndex',
       pledgeMs: 0,
       nodes: { supports: () => false } as never,
+      metrics: ignoredMetrics,
       schedule: () => {},
       write: async () => {},
       send: () => {},

@@ -15,6 +15,7 @@ import { Replica } from '../../../src/raft/group/replica.ts'
 import { SnapshotTransfers } from '../../../src/raft/host/snapshot-transfers.ts'
 import { encodeSnapshot, encodeSnapshotHeader } from '../../../src/raft/host/snapshot-wire.ts'
 import { Simulation } from '../../../src/simulation/index.ts'
+import { ignoredMetrics } from '../support/ignored-metrics.ts'
 
 const replicas = [1, 2, 3].map((replicaId) => ({
   replicaId,
@@ -126,6 +127,7 @@ test('an offer that comes while a snapshot is being restored leaves the mark of 
       readMode: 'readIndex',
       pledgeMs: 0,
       nodes: {} as never,
+      metrics: ignoredMetrics,
       schedule: () => {},
       write: async () => {},
       send: () => {},
