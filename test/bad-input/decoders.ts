@@ -89,6 +89,7 @@ import { decodeChangeState, encodeChangeState, initialChangeState } from '../../
 import { decodeTable, decodeUse, encodeTable, encodeUse } from '../../src/schema/core/records.ts'
 import { decodeSetting, encodeSetting, parseSettingKey, settingKey } from '../../src/settings/core/records.ts'
 import { checkIdentity, encodeIdentity } from '../../src/storage/directory.ts'
+import { decodeEndMark, encodeEndMark } from '../../src/storage/segments/end-mark.ts'
 import { decodeSegmentHeader, encodeSegmentHeader } from '../../src/storage/segments/segment-file.ts'
 import { decodePacket, encodePacket } from '../../src/swim/core/codec.ts'
 import { decodeSnapshot, encodeSnapshot } from '../../src/swim/core/snapshot.ts'
@@ -803,6 +804,16 @@ export const decoders: readonly Decoder[] = [
     name: 'checkIdentity',
     decode: (bytes) => checkIdentity(bytes, 'the directory', format, seed),
     samples: [encodeIdentity({ format: 'segments', version: 1, ...seed, incarnation: 7, ready: true })],
+  },
+  {
+    name: 'decodeEndMark',
+    // One that does not read is undefined, and vouches for nothing.
+    decode: (bytes) => {
+      const end = decodeEndMark(bytes, 7)
+      if (end === undefined) throw new KeelsonError('MALFORMED', 'no mark of an end')
+      return end
+    },
+    samples: [encodeEndMark(2 ** 40 + 5, 7)],
   },
   {
     name: 'decodeSegmentHeader',
