@@ -74,6 +74,14 @@ export interface ExplorationStep<State, Action> {
   readonly state: State | undefined
 }
 
+/** What broke, and how it came to that. */
+export interface Violation<State, Action> {
+  /** What the model threw. */
+  readonly error: unknown
+  /** From the first state on; empty where that is the violation. */
+  readonly path: readonly ExplorationStep<State, Action>[]
+}
+
 /** What {@link explore} found. */
 export interface Exploration<State, Action> extends ExplorationProgress {
   /** Every state that can be reached was seen, and none violates anything. */
@@ -81,9 +89,7 @@ export interface Exploration<State, Action> extends ExplorationProgress {
   /** Why it ended. */
   readonly ended: 'all was seen' | 'violation' | 'maximumStates' | 'maximumDepth' | 'stopped'
   /** The first violation that was found, on one of the shortest ways. */
-  readonly violation:
-    | { readonly error: unknown; readonly path: readonly ExplorationStep<State, Action>[] }
-    | undefined
+  readonly violation: Violation<State, Action> | undefined
   /** A bound on the probability that any two of the states were taken for one: n² / 2^(bits + 1). */
   readonly collisionProbability: number
 }
