@@ -50,6 +50,7 @@ import {
   setChangeJob,
   splitJob,
   splitPolicy,
+  withStores,
 } from '../placement/index.ts'
 import { SchemaChangeJob, type SchemaChangeTuning } from '../schema/index.ts'
 import type { Rpc } from '../transport/rpc.ts'
@@ -358,21 +359,29 @@ export class LeaderDuties implements AsyncDisposable {
 
   /** Takes a node's report. @throws KeelsonError `MALFORMED`, `UNAUTHORIZED`, `EPOCH_ENDED` */
   takeReport(bytes: Uint8Array): void {
-    const { nodeId, load } = this.nodes.takeReport(bytes)
+    const { nodeId, load, stores = [] } = this.nodes.takeReport(bytes)
     const nowMs = this.#parts.env.clock.monotonicMs()
+    this.#takePressure(nodeId, '', load, nowMs)
+    for (const store of stores) this.#takePressure(nodeId, store.storeId, store.load, nowMs)
+    this.overload.keep(nodeId, new Set(['', ...stores.map(({ storeId }) => storeId)]))
+  }
+
+  /** What a node says of the disk of one of its stores, or of itself. */
+  #takePressure(nodeId: NodeId, storeId: string, load: Load, nowMs: number): void {
     const pressure = pressureOf(load)
     this.throttle.pressure(nodeId, pressure, nowMs)
-    const before = this.overload.level(nodeId)
-    if (!this.overload.observe(nodeId, '', pressure, nowMs)) return
-    const level = this.overload.level(nodeId)
-    this.#parts.env.logger.info({ nodeId, before, level }, 'a node is not as hard-pressed as it was')
+    const before = this.overload.level(nodeId, storeId)
+    if (!this.overload.observe(nodeId, storeId, pressure, nowMs)) return
+    const level = this.overload.level(nodeId, storeId)
+    this.#parts.env.logger.info({ nodeId, storeId, before, level }, 'how hard-pressed a store is has changed')
   }
 
   /** A node as the planner is to see it. */
   #placementView(node: NodeView): PlacementNode {
     // What it reported before it died says nothing of how it will be when it is back.
     if (node.liveness === 'dead') this.overload.forget(node.descriptor.nodeId)
-    return this.overload.over(this.maintenance.over(node))
+    const reports = this.nodes.reports.stores(node.descriptor.nodeId)
+    return this.overload.over(withStores(this.maintenance.over(node), reports))
   }
 
   /** Stops all duties and waits until none of them is under way. Idempotent. */

@@ -13,7 +13,7 @@ import type { RangeHost } from '../interfaces/range-host.ts'
 import type { SchemaHost } from '../interfaces/schema-host.ts'
 import type { TransportFactory } from '../interfaces/transport.ts'
 import { sessionTtlBounds } from '../metadata/index.ts'
-import type { Load } from '../model/descriptors.ts'
+import type { Load, StoreDescriptor, StoreReport } from '../model/descriptors.ts'
 import { type ClusterId, type Incarnation, idOption, type NodeId, nameOption } from '../model/ids.ts'
 import type { Locality } from '../model/locality.ts'
 import { checkNodeDescriptor, checkNodeSessionTuning, type NodeSessionTuning } from '../nodes/index.ts'
@@ -49,6 +49,8 @@ export interface NodeAgentOptions {
   readonly capacity?: Load
   /** Free names that placement policies may refer to. Default: none. */
   readonly labels?: Readonly<Record<string, string>>
+  /** Its stores, where it has several disks. Default: it is one store, or `NodeServices.stores` names them. */
+  readonly stores?: readonly StoreDescriptor[]
   /** TTL and renewals of the node's session. Default: `defaultNodeSessionTuning`. */
   readonly session?: Partial<NodeSessionTuning>
   /** How often the node reports to the leader. Default: 500. */
@@ -67,6 +69,10 @@ export interface NodeServices {
   readonly schema?: SchemaHost
   /** Load of the node as a whole. Default: nothing. */
   readonly load?: () => Load
+  /**
+   * How its stores do, where it has several: asked with every report, and all that its replicas are on. Default: it is one store.
+   */
+  readonly stores?: () => readonly StoreReport[]
 }
 
 /** What would only be found wrong when the node has a session is refused at once. @throws KeelsonError `INVALID_OPTION` */
@@ -88,6 +94,7 @@ export function checkAgentOptions(options: NodeAgentOptions): NodeAgentOptions {
       locality: optional(arrayOption(objectOption<Locality[number]>(['key', 'value']))),
       capacity: optional(objectOption<Load>()),
       labels: optional(objectOption<Readonly<Record<string, string>>>()),
+      stores: optional(arrayOption(objectOption<StoreDescriptor>(['storeId', 'capacity', 'labels']))),
       session: optional((value) => checkNodeSessionTuning(value as Partial<NodeSessionTuning>)),
       reportIntervalMs: optional(integerOption({ min: 1 })),
       schemaLeaseMs: optional(
@@ -95,7 +102,7 @@ export function checkAgentOptions(options: NodeAgentOptions): NodeAgentOptions {
       ),
       secretBytes: optional(functionOption<NonNullable<NodeAgentOptions['secretBytes']>>()),
     },
-    ({ nodeId, incarnation, locality = [], capacity = {}, labels = {} }, refuse) => {
+    ({ nodeId, incarnation, locality = [], capacity = {}, labels = {}, stores }, refuse) => {
       try {
         checkNodeDescriptor({
           nodeId: nodeId as NodeId,
@@ -104,6 +111,7 @@ export function checkAgentOptions(options: NodeAgentOptions): NodeAgentOptions {
           locality,
           capacity,
           labels,
+          ...(stores === undefined ? {} : { stores }),
         })
       } catch (error) {
         refuse((error as Error).message)
@@ -121,6 +129,7 @@ export function checkServices(services: NodeServices): NodeServices {
       ranges: objectOption<RangeHost>(['reconcile', 'observe']),
       schema: optional(objectOption<SchemaHost>(['barrier', 'backfill', 'validate', 'purge'])),
       load: optional(functionOption<() => Load>()),
+      stores: optional(functionOption<() => readonly StoreReport[]>()),
     },
   ) as NodeServices
 }

@@ -266,7 +266,7 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
 
   /** Finds the servers, and has the cluster take the node in. */
   async #join(): Promise<void> {
-    const { env, locality, capacity, labels, token } = this.#options
+    const { env, locality, capacity, labels, stores, token } = this.#options
     const signal = this.#stop.signal
     if (this.#book.roster.all().length === 0) {
       const ports = { env, transport: this.transport, rpc: this.#rpc }
@@ -280,6 +280,7 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
         locality: locality ?? [],
         capacity: capacity ?? {},
         labels: labels ?? {},
+        ...(stores === undefined ? {} : { stores }),
       },
       credential: this.#state.credential,
       ...(token === undefined ? {} : { token }),
@@ -388,6 +389,7 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
         observe: () => services.ranges.observe(),
         load: services.load ?? (() => ({})),
         capacity: () => capacity ?? {},
+        ...(services.stores === undefined ? {} : { stores: services.stores }),
         send: async (report, call) => {
           await callLeader({ env, rpc: this.#rpc, roster: this.#book.roster }, 'report', report, {
             ...call,

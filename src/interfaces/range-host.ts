@@ -102,6 +102,11 @@ export interface WantedRange {
   readonly member: boolean
   /** Present when the range is new: the one node named makes it, once, from these replicas. */
   readonly bootstrap: boolean
+  /**
+   * The store of this node that its replica is meant for, as it was planned when the replica came. One that is on another store
+   * of the node may stay there. Absent: the node chooses.
+   */
+  readonly storeId?: string
   /** What to change next. The range refuses it unless its generation is still `change.generation`. */
   readonly change?: RangeChange & { readonly generation: number; readonly epoch: number }
 }
@@ -161,6 +166,8 @@ export interface ObservedReplica {
   }
   /** From the lease holder, of a range that may be split: where. */
   readonly splitKeys?: SplitKeys
+  /** Which of its node's stores it is on, where that has several; one that the node names. */
+  readonly storeId?: string
   /** Its node knows the change `swap`. Absent: it does not, and voters are changed one at a time. */
   readonly swaps?: boolean
 }

@@ -157,6 +157,8 @@ export function encodeWantedRange(wanted: WantedRange): Uint8Array {
     wanted.member,
     wanted.bootstrap,
     wanted.change === undefined ? null : changeToPlain(wanted.change),
+    // Readers of an older release stop before the store, and choose one themselves.
+    ...(wanted.storeId === undefined ? [] : [wanted.storeId]),
   ])
 }
 
@@ -171,7 +173,11 @@ export function decodeWantedRange(bytes: Uint8Array): WantedRange {
     bootstrap: fields.boolean('bootstrap'),
   }
   const change = fields.optional((f) => changeFromFields(f.nested('change')))
-  return change === undefined ? wanted : { ...wanted, change }
+  return {
+    ...wanted,
+    ...(change === undefined ? {} : { change }),
+    ...(fields.more ? { storeId: fields.string('storeId') } : {}),
+  }
 }
 
 /** What the directory wants of a range as a whole, beside its descriptor. */
@@ -181,6 +187,8 @@ export interface RangeWish {
   readonly bootstrap: NodeId | undefined
   /** Nodes that were told something about the range: they are told when they are not members any more. */
   readonly nodes: readonly NodeId[]
+  /** Stores that members are meant for, where their nodes have several. */
+  readonly stores?: readonly (readonly [nodeId: NodeId, storeId: string])[]
 }
 
 export function encodeRangeWish(wish: RangeWish): Uint8Array {
@@ -189,6 +197,7 @@ export function encodeRangeWish(wish: RangeWish): Uint8Array {
     wish.change === undefined ? null : changeToPlain(wish.change),
     wish.bootstrap ?? null,
     wish.nodes,
+    ...(wish.stores === undefined ? [] : [wish.stores]),
   ])
 }
 
@@ -199,5 +208,8 @@ export function decodeRangeWish(bytes: Uint8Array): RangeWish {
     change: fields.optional((f) => changeFromFields(f.nested('change'))),
     bootstrap: fields.optional((f) => f.string('bootstrap')),
     nodes: fields.scalars('nodes', (f) => f.string('nodeId')),
+    ...(fields.more
+      ? { stores: fields.list('stores', (f) => [f.string('nodeId'), f.string('storeId')] as const) }
+      : {}),
   }
 }

@@ -68,22 +68,38 @@ export function membersOf(range: RangeDescriptor, wish: RangeWish): NodeId[] {
   return members
 }
 
+/** Stores that members are meant for: of those that come the one that is wished, of others what was wished when they came. */
+function storesOf(members: ReadonlySet<NodeId>, { change, stores = [] }: RangeWish): RangeWish['stores'] {
+  const known = new Map(stores)
+  if (change?.type === 'addLearner') {
+    if (change.storeId === undefined) known.delete(change.nodeId)
+    else known.set(change.nodeId, change.storeId)
+  }
+  const meant = [...known].filter(([nodeId]) => members.has(nodeId)).sort(([a], [b]) => (a < b ? -1 : 1))
+  return meant.length === 0 ? undefined : meant
+}
+
 /** The wish itself, and what every node that it concerns or once concerned is told. */
 export function wantedOperations(range: RangeDescriptor, wish: RangeWish): Operation[] {
   const members = new Set(membersOf(range, wish))
   const nodes = [...new Set([...wish.nodes, ...members])].sort()
   const change: WantedChange | undefined = wish.change
+  const stores = storesOf(members, wish)
+  const storeOf = new Map(stores)
   const told = nodes.map((nodeId): Operation => {
     const wanted = {
       rangeId: range.rangeId,
       descriptor: range,
       member: members.has(nodeId),
       bootstrap: wish.bootstrap === nodeId,
+      ...(change === undefined ? {} : { change }),
     }
-    const value = encodeWantedRange(change === undefined ? wanted : { ...wanted, change })
+    const storeId = storeOf.get(nodeId)
+    const value = encodeWantedRange(storeId === undefined ? wanted : { ...wanted, storeId })
     return { type: 'put', key: wantedKey(nodeId, range.rangeId), value }
   })
-  return [{ type: 'put', key: wishKey(range.rangeId), value: encodeRangeWish({ ...wish, nodes }) }, ...told]
+  const written = { change, bootstrap: wish.bootstrap, nodes, ...(stores === undefined ? {} : { stores }) }
+  return [{ type: 'put', key: wishKey(range.rangeId), value: encodeRangeWish(written) }, ...told]
 }
 
 export function unchanged(key: Uint8Array, entry: KeyValue | undefined): Compare {

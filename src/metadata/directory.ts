@@ -86,7 +86,8 @@ export class RangeDirectory {
 
   /**
    * Adds ranges that lie side by side and together cover one span of the key space, all in one transaction. With
-   * `bootstrap` the node that it names for each range is told to make it, and the others to wait for it.
+   * `bootstrap` the node that it names for each range is told to make it, and the others to wait for it; `stores` says which store
+   * of each of them is meant, where they have several.
    *
    * @throws KeelsonError `INVALID_ARGUMENT` for gaps, overlaps and twice used ids; `CONFLICT` when the span or an id is
    *   taken; `LIMIT_EXCEEDED` for too many at once: create in several calls; `STALE_EPOCH`
@@ -94,15 +95,24 @@ export class RangeDirectory {
   async create(
     epoch: ControllerEpoch,
     descriptors: readonly RangeDescriptor[],
-    options: CallOptions & { readonly bootstrap?: (range: RangeDescriptor) => NodeId } = {},
+    options: CallOptions & {
+      readonly bootstrap?: (range: RangeDescriptor) => NodeId
+      readonly stores?: (range: RangeDescriptor) => readonly (readonly [NodeId, string])[]
+    } = {},
   ): Promise<void> {
     checkEpoch(epoch)
-    checkCall('create', options, ['bootstrap'])
-    const { bootstrap, ...call } = options
+    checkCall('create', options, ['bootstrap', 'stores'])
+    const { bootstrap, stores, ...call } = options
     if (bootstrap !== undefined) checkFunction(bootstrap, 'bootstrap')
+    if (stores !== undefined) checkFunction(stores, 'stores')
     const ranges = checkTiling(descriptors)
     const operations = ranges.flatMap((range) => {
-      const wish = { ...noWish, bootstrap: bootstrap?.(range) }
+      const meant = stores?.(range)
+      const wish = {
+        ...noWish,
+        bootstrap: bootstrap?.(range),
+        ...(meant === undefined ? {} : { stores: meant }),
+      }
       const told = bootstrap === undefined ? [] : wantedOperations(range, wish)
       return [putDescriptor(range), ...told]
     })

@@ -53,6 +53,16 @@ export type NodeState = 'active' | 'draining' | 'drained' | 'decommissioned'
 /** Whether a node holds its session at the moment. */
 export type NodeLiveness = 'live' | 'suspect' | 'dead'
 
+/** A store of a node that has several: one of its disks. */
+export interface StoreDescriptor {
+  /** Its name, unique in the node. */
+  readonly storeId: string
+  /** What it can hold, by resource name; of what it does not name, the node's capacity holds. */
+  readonly capacity: Readonly<Record<string, number>>
+  /** Labels beside those of the node. */
+  readonly labels: Readonly<Record<string, string>>
+}
+
 /** What a node says of itself when it joins. */
 export interface NodeDescriptor {
   /** Name of the node, unique in the cluster. */
@@ -67,6 +77,20 @@ export interface NodeDescriptor {
   readonly capacity: Readonly<Record<string, number>>
   /** Free names that policies may refer to. */
   readonly labels: Readonly<Record<string, string>>
+  /** Its stores, where it has several. Absent: it has one, or names them in its reports. */
+  readonly stores?: readonly StoreDescriptor[]
+}
+
+/** How a store does, as its node reports it. */
+export interface StoreReport {
+  /** Its name, unique in the node. */
+  readonly storeId: string
+  /** What it has to do, by resource name: `ioOverload` and `diskLatencyMs` say how hard-pressed it is. */
+  readonly load: Load
+  /** What it can hold now; of what it does not name, what the node said when it joined. */
+  readonly capacity: Load
+  /** `draining`: it is to be emptied. `failed`: what it held is lost. Absent: neither. */
+  readonly state?: 'draining' | 'failed'
 }
 
 /** Load of a replica or a node: amounts by resource name, rates per second. */

@@ -1,10 +1,10 @@
 import { type CallOptions, deadline, sleep } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
-import { checkOptions, functionOption, integerOption, objectOption } from '../core/options.ts'
+import { checkOptions, functionOption, integerOption, objectOption, optional } from '../core/options.ts'
 import { between } from '../core/random.ts'
 import type { ObservedReplica } from '../interfaces/range-host.ts'
-import type { Load } from '../model/descriptors.ts'
+import type { Load, StoreReport } from '../model/descriptors.ts'
 import { encodeNodeReport } from './core/report.ts'
 import type { NodeSession } from './session.ts'
 
@@ -20,6 +20,8 @@ export interface NodeReporterOptions {
   readonly load: () => Load
   /** What the node can hold now. */
   readonly capacity: () => Load
+  /** How its stores do, where it has several. Default: it has one. */
+  readonly stores?: () => readonly StoreReport[]
   /** Brings a report to the leader. */
   readonly send: (report: Uint8Array, options: Required<CallOptions>) => Promise<void>
   /** How often a report is sent. Default: 1,000. */
@@ -28,9 +30,13 @@ export interface NodeReporterOptions {
   readonly timeoutMs?: number
 }
 
+type CheckedOptions = Required<Omit<NodeReporterOptions, 'stores'>> & {
+  readonly stores: NodeReporterOptions['stores']
+}
+
 /** Sends a node's reports to the leader, one at a time, and never waits for work that the leader may do with them. */
 export class NodeReporter implements AsyncDisposable {
-  readonly #options: Required<NodeReporterOptions>
+  readonly #options: CheckedOptions
   readonly #stop = new AbortController()
   readonly #done: Promise<void>
   #wake: AbortController | undefined
@@ -40,12 +46,13 @@ export class NodeReporter implements AsyncDisposable {
   /** @throws KeelsonError `INVALID_OPTION` */
   static start(options: NodeReporterOptions): NodeReporter {
     return new NodeReporter(
-      checkOptions<Required<NodeReporterOptions>>('NodeReporter.start', options, {
+      checkOptions<CheckedOptions>('NodeReporter.start', options, {
         env: objectOption<Environment>(['clock', 'timers', 'random', 'logger']),
         session: objectOption<NodeSession>(['epoch', 'isLive']),
         observe: functionOption<NodeReporterOptions['observe']>(),
         load: functionOption<NodeReporterOptions['load']>(),
         capacity: functionOption<NodeReporterOptions['capacity']>(),
+        stores: optional(functionOption<NonNullable<NodeReporterOptions['stores']>>()),
         send: functionOption<NodeReporterOptions['send']>(),
         intervalMs: integerOption({ min: 1, fallback: 1000 }),
         timeoutMs: integerOption({ min: 1, fallback: 3000 }),
@@ -53,7 +60,7 @@ export class NodeReporter implements AsyncDisposable {
     )
   }
 
-  private constructor(options: Required<NodeReporterOptions>) {
+  private constructor(options: CheckedOptions) {
     this.#options = options
     this.#done = this.#run()
   }
@@ -98,6 +105,7 @@ export class NodeReporter implements AsyncDisposable {
       this.#stop.signal,
     )
     try {
+      const stores = this.#options.stores?.()
       const report = encodeNodeReport({
         nodeId: session.nodeId,
         incarnation: session.incarnation,
@@ -106,6 +114,7 @@ export class NodeReporter implements AsyncDisposable {
         replicas: this.#options.observe(),
         load: this.#options.load(),
         capacity: this.#options.capacity(),
+        ...(stores === undefined ? {} : { stores }),
       })
       await send(report, { signal: limit.signal })
     } catch (thrown) {

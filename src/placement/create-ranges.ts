@@ -6,7 +6,7 @@ import { checkCall } from '../core/options.ts'
 import type { RangeDirectory } from '../metadata/directory.ts'
 import type { ControllerEpoch } from '../metadata/epoch.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
-import type { RangeId, TableId } from '../model/ids.ts'
+import type { NodeId, RangeId, TableId } from '../model/ids.ts'
 import { tableOf } from '../model/table-span.ts'
 import { allocate } from './core/allocate.ts'
 import type { RuleBook } from './core/policy/rule-book.ts'
@@ -93,8 +93,13 @@ export async function createRanges(options: CreateRangesOptions): Promise<readon
     }))
     return { ...range, generation: 1, replicas }
   })
+  const placedAt = new Map(missing.map(({ rangeId }, i) => [rangeId, placed[i]?.nodes ?? []]))
+  const stores = ({ rangeId }: RangeDescriptor): readonly (readonly [NodeId, string])[] =>
+    (placedAt.get(rangeId) ?? []).flatMap(({ nodeId, storeId }) =>
+      storeId === undefined ? [] : [[nodeId, storeId] as const],
+    )
   for (const batch of batches(created)) {
-    await directory.create(epoch, batch, { ...call, bootstrap: firstNode })
+    await directory.create(epoch, batch, { ...call, bootstrap: firstNode, stores })
   }
   const all = new Map([...existing, ...created.map((range) => [range.rangeId, range] as const)])
   return ranges.map(({ rangeId }) => all.get(rangeId) as RangeDescriptor)

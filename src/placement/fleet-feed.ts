@@ -1,7 +1,7 @@
 import { finish, type Sliced } from '../core/sliced.ts'
 import { OrderedMap } from '../metadata/mvcc/ordered-map.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
-import type { RangeId, TableId } from '../model/ids.ts'
+import type { RangeId, ReplicaId, TableId } from '../model/ids.ts'
 import { tableOf } from '../model/table-span.ts'
 import { Fleet } from './core/model/fleet.ts'
 import { separateLoads } from './core/model/loads.ts'
@@ -14,7 +14,12 @@ import type {
   RangeHold,
 } from './core/snapshot.ts'
 import { joinHolds } from './range-holds.ts'
-import { leaseHolderOf, newestConfiguration, type ObserveRange } from './range-reports.ts'
+import {
+  leaseHolderOf,
+  newestConfiguration,
+  type ObserveRange,
+  type ReportedReplica,
+} from './range-reports.ts'
 
 /** Ranges that are looked at before others may go on: some tenths of a millisecond. */
 const lookedAtTogether = 64
@@ -58,6 +63,8 @@ export class FleetFeed {
   readonly #ahead = new Set<RangeId>()
   /** Ranges that are reported and that the directory does not have. */
   readonly #unknown = new Set<RangeId>()
+  /** Whether anybody ever named a store. */
+  #namesStores = false
   readonly #moves = new Map<RangeId, MoveInFlight>()
   readonly #holds = new Map<RangeId, RangeHold>()
 
@@ -213,13 +220,31 @@ export class FleetFeed {
     const leaseHolder = leaseHolderOf(reports)?.replicaId
     const tableId = tableOf(descriptor)
     const replicationFactor = this.#ports.replicationFactor(descriptor.rangeId, tableId)
+    const stores = this.#storesOf(current, reports)
     return {
       descriptor: current,
+      ...(stores === undefined ? {} : { stores }),
       ...separateLoads(members, leaseHolder),
       ...(leaseHolder === undefined ? {} : { leaseHolder }),
       ...(tableId === undefined ? {} : { tableId }),
       ...(replicationFactor === undefined ? {} : { replicationFactor }),
     }
+  }
+
+  /** The stores of a range's replicas: as their nodes report them, or did last. */
+  #storesOf(
+    { rangeId, replicas }: RangeDescriptor,
+    reports: readonly ReportedReplica[],
+  ): ReadonlyMap<ReplicaId, string> | undefined {
+    this.#namesStores ||= reports.some(({ replica }) => replica.storeId !== undefined)
+    if (!this.#namesStores) return undefined
+    const stores = new Map<ReplicaId, string>()
+    for (const { replicaId, nodeId } of replicas) {
+      const report = reports.find((each) => each.nodeId === nodeId && each.replica.replicaId === replicaId)
+      const storeId = report === undefined ? this.#fleet.storeOf(rangeId, replicaId) : report.replica.storeId
+      if (storeId !== undefined) stores.set(replicaId, storeId)
+    }
+    return stores
   }
 
   #setMoves(moves: readonly MoveInFlight[]): void {

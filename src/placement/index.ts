@@ -197,6 +197,7 @@ export { type MergeState, mergeJob, mergeJobType } from './merge-job.ts'
 export type { MoveState, RecordedStep, StepOutcome } from './move-state.ts'
 export { moveJob, moveJobType } from './mover.ts'
 export { defaultMoverTuning, type MoverPorts, type MoverTuning } from './mover-options.ts'
+export { withStores } from './node-stores.ts'
 export { evacuationJob } from './operations/evacuation-job.ts'
 export { maintenanceJob, rollingRestartJob } from './operations/maintenance-job.ts'
 export {

@@ -7,7 +7,7 @@ import { KeelsonError } from '../../src/core/errors.ts'
 import { devCluster, text, utf8 } from '../../src/index.ts'
 import type { MetadataStore } from '../../src/interfaces/index.ts'
 import { ControllerEpoch, memoryStore, RangeDirectory } from '../../src/metadata/index.ts'
-import { Nodes } from '../../src/nodes/index.ts'
+import { encodeNodeReport, NodeSession, Nodes } from '../../src/nodes/index.ts'
 import { defaultSchemaChangeTuning } from '../../src/schema/index.ts'
 import type { Rpc } from '../../src/transport/rpc.ts'
 import { VirtualTime } from '../support/virtual-time.ts'
@@ -88,6 +88,84 @@ test('nobody is drained by a directory that was not read yet', async () => {
   open()
   await time.advance(5000)
   assert.equal((await nodes.get('db1'))?.state, 'draining')
+  await duties.close()
+})
+
+test('stores that a node reports are counted, filled and judged by themselves', async () => {
+  const time = new VirtualTime(4)
+  const { env } = time
+  const store = memoryStore({ env })
+  const nodes = new Nodes({ store, env, replicasOf: async () => 0 })
+  const token = await nodes.createToken({ reason: 'a test' })
+  const descriptor = {
+    nodeId: 'db1',
+    incarnation: 1,
+    addresses: ['db1:1'],
+    locality: [],
+    capacity: { bytes: 100 },
+    labels: {},
+    stores: [{ storeId: 'd1', capacity: { bytes: 60 }, labels: { disk: 'nvme' } }],
+  }
+  await nodes.join({ descriptor, credential: 'the secret of db1, at length', token })
+  const epoch = await ControllerEpoch.acquire(store, 'control-plane', 'cp1')
+  const replica = { replicaId: 1, nodeId: 'db1', incarnation: 1, role: 'voter' } as const
+  const range = { rangeId: 1, start: utf8('a'), end: undefined, generation: 1, replicas: [replica] }
+  await new RangeDirectory(store).create(epoch, [range])
+  const duties = new LeaderDuties({
+    env,
+    store,
+    epoch,
+    rpc: {} as Rpc,
+    placement: {},
+    schemaTuning: defaultSchemaChangeTuning,
+    jobTypes: [],
+  })
+  const session = await NodeSession.open({ env, store, nodeId: 'db1', incarnation: 1 })
+  await time.advance(2000)
+  const observed = {
+    rangeId: 1,
+    replicaId: 1,
+    generation: 1,
+    replicas: [replica],
+    leaseHolder: true,
+    sequence: 1,
+    caughtUp: [1],
+    load: { bytes: 7 },
+    storeId: 'd2',
+  }
+  for (let sequence = 1; sequence <= 90; sequence++) {
+    duties.takeReport(
+      encodeNodeReport({
+        nodeId: 'db1',
+        incarnation: 1,
+        epoch: session.epoch,
+        sequence,
+        load: {},
+        capacity: {},
+        replicas: [observed],
+        stores: [
+          { storeId: 'd1', load: { ioOverload: 0.2 }, capacity: {} },
+          { storeId: 'd2', load: { ioOverload: 1.2 }, capacity: { bytes: 40 } },
+        ],
+      }),
+    )
+    await time.advance(1000)
+  }
+  const snapshot = duties.placement.snapshot()
+  assert.deepEqual(
+    snapshot.stores.map(({ storeId, capacity, overload }) => [storeId, capacity['bytes'], overload]),
+    [
+      ['d1', 60, undefined],
+      ['d2', 40, 'overloaded'],
+    ],
+  )
+  assert.equal(snapshot.table.nameOf(snapshot.range(1)?.store(0) as number), 'db1/d2')
+  assert.match(duties.placement.explainNode('db1').takes.join(), /db1\/d1: it takes replicas/)
+  // What a dead node reported before says nothing of it any more.
+  await session.close()
+  await time.advance(20_000)
+  assert.equal(duties.placement.snapshot().nodes[0]?.liveness, 'dead')
+  assert.equal(duties.overload.level('db1', 'd2'), undefined)
   await duties.close()
 })
 

@@ -145,6 +145,28 @@ describe('RangeDirectory', () => {
     assert.equal((await directory.get(1))?.generation, 1)
   })
 
+  test('tells a node which of its stores is meant, as long as it is a member', async () => {
+    const { directory, epoch } = await setUp()
+    await directory.create(epoch, [range(1, 'a', 'm', 3)], {
+      bootstrap: () => 'n2',
+      stores: () => [['n1', 's1']],
+    })
+    const told = async (): Promise<(string | undefined)[]> =>
+      Promise.all(['n1', 'n2', 'n4'].map(async (node) => (await directory.wantedFor(node))[0]?.storeId))
+    assert.deepEqual(await told(), ['s1', undefined, undefined])
+    await directory.want(epoch, 1, { type: 'addLearner', nodeId: 'n4', incarnation: 9, storeId: 's2' })
+    assert.deepEqual(await told(), ['s1', undefined, 's2'])
+    // The wish is over, and the node may not have made its replica yet.
+    const grown = { ...range(1, 'a', 'm', 4), replicas: replicas('n1', 'n2', 'n3', 'n4') }
+    await directory.project(epoch, grown)
+    assert.deepEqual(await told(), ['s1', undefined, 's2'])
+    await directory.project(epoch, { ...grown, generation: 5, replicas: grown.replicas.slice(1) })
+    assert.deepEqual(await told(), [undefined, undefined, 's2'])
+    // It comes again, and may go where it likes.
+    await directory.want(epoch, 1, { type: 'addLearner', nodeId: 'n1', incarnation: 9 })
+    assert.deepEqual(await told(), [undefined, undefined, 's2'])
+  })
+
   test('tells all nodes that a change concerns, in one revision', async () => {
     const { store, directory, epoch } = await setUp()
     await directory.create(epoch, [range(1, 'a', 'm', 3)], { bootstrap: () => 'n2' })
@@ -378,9 +400,16 @@ describe('directory records', () => {
         descriptors,
         fc.option(changes, { nil: undefined }),
         fc.boolean(),
-        (descriptor, change, member) => {
+        fc.option(fc.string(), { nil: undefined }),
+        (descriptor, change, member, storeId) => {
           assert.deepEqual(decodeRangeDescriptor(encodeRangeDescriptor(descriptor)), descriptor)
-          const base = { rangeId: descriptor.rangeId, descriptor, member, bootstrap: !member }
+          const base = {
+            rangeId: descriptor.rangeId,
+            descriptor,
+            member,
+            bootstrap: !member,
+            ...(storeId === undefined ? {} : { storeId }),
+          }
           const wanted = change === undefined ? base : { ...base, change }
           assert.deepEqual(decodeWantedRange(encodeWantedRange(wanted)), wanted)
         },
@@ -417,6 +446,10 @@ describe('directory records', () => {
     ] as const) {
       assert.equal(hex(encodeWantedRange({ ...wanted, change })), text)
       assert.deepEqual(decodeWantedRange(bytes(text)), { ...wanted, change })
+      // A store stands behind what older releases read.
+      const meant = { ...wanted, change, storeId: 's2' }
+      assert.equal(hex(encodeWantedRange(meant)), `96${text.slice(2)}a27332`)
+      assert.deepEqual(decodeWantedRange(bytes(`96${text.slice(2)}a27332`)), meant)
     }
   })
 

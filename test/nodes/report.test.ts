@@ -45,6 +45,62 @@ suite('reports', () => {
     assert.deepEqual(JSON.parse(JSON.stringify(got)), JSON.parse(JSON.stringify(sent)))
   })
 
+  test('name the stores of a node that has several, and where each replica is', () => {
+    const plain = report(3, 4, [1, 2, 3])
+    const stores = [
+      { storeId: 'd1', load: { ioOverload: 0.5 }, capacity: { bytes: 5 } },
+      { storeId: 'd2', load: {}, capacity: {}, state: 'failed' as const },
+    ]
+    const replicas = plain.replicas.map((replica, i) =>
+      i === 1 ? replica : { ...replica, storeId: `d${i / 2 + 1}` },
+    )
+    const sent = { ...plain, replicas, stores }
+    const bytes = encodeNodeReport(sent)
+    assert.deepEqual(JSON.parse(JSON.stringify(decodeNodeReport(bytes))), JSON.parse(JSON.stringify(sent)))
+    // A release that knows of no stores reads what it knows, in what is otherwise the first format, byte for byte.
+    const without = encodeNodeReport(plain)
+    assert.equal(bytes[0], (without[0] as number) + 1)
+    assert.deepEqual(bytes.slice(1, without.length), without.slice(1))
+    assert.equal(
+      Buffer.from(bytes.slice(without.length)).toString('hex'),
+      '9295a2643191 92aa696f4f7665726c6f6164cb3fe0000000000000 9192a56279746573 05 00 9100 95a26432 90 90 02 9102'.replaceAll(
+        ' ',
+        '',
+      ),
+    )
+    assert.deepEqual(decodeNodeReport(without).stores, undefined)
+  })
+
+  test('with stores that do not fit are refused, on both sides', () => {
+    const store = (storeId: string) => ({ storeId, load: {}, capacity: {} })
+    const plain = report(3, 4, [1, 2])
+    const on = (storeId: string) => plain.replicas.map((replica) => ({ ...replica, storeId }))
+    for (const bad of [
+      { ...plain, replicas: on('d2'), stores: [store('d1')] },
+      { ...plain, stores: [store('d1'), store('d1')] },
+      { ...plain, stores: [store('')] },
+    ]) {
+      assert.throws(() => encodeNodeReport(bad), { code: 'INVALID_ARGUMENT' })
+    }
+    const many = Array.from({ length: 65 }, (_, i) => store(`d${i}`))
+    assert.throws(() => encodeNodeReport({ ...plain, stores: many }), { code: 'LIMIT_EXCEEDED' })
+    const told = (...stores: [string, number[]][]) =>
+      encodePlain([
+        1,
+        'db1',
+        7,
+        1,
+        1,
+        [],
+        [],
+        [],
+        stores.map(([name, positions]) => [name, [], [], 0, positions]),
+      ])
+    assert.equal(decodeNodeReport(told(['d1', []])).stores?.[0]?.storeId, 'd1')
+    for (const bytes of [told(['d1', [0]]), told(['d1', []], ['d1', []]), told(['', []])])
+      assert.throws(() => decodeNodeReport(bytes), { code: 'MALFORMED' })
+  })
+
   test('of a range in a joint configuration are of a format of their own, others of the first', () => {
     const plain = report(3, 4)
     assert.equal(encodeNodeReport(plain)[1], 1)
@@ -159,6 +215,32 @@ suite('the book of reports', () => {
     assert.deepEqual(book.rangeIds(), [3])
   })
 
+  test('says on which store a replica is, and notices when it is another one', () => {
+    const book = new ReportBook()
+    const changed = book.follow()
+    const stores = [1, 2].map((i) => ({ storeId: `d${i}`, load: { ioOverload: i }, capacity: {} }))
+    const on = (sequence: number, storeId: string | undefined): NodeReport => {
+      const plain = report(1, sequence, [1, 2])
+      const replicas = plain.replicas.map((replica) =>
+        storeId === undefined || replica.rangeId === 2 ? replica : { ...replica, storeId },
+      )
+      return { ...plain, replicas, stores }
+    }
+    book.take(on(1, undefined), 0)
+    changed()
+    book.take(on(2, 'd1'), 0)
+    assert.deepEqual([...changed()], [1])
+    assert.equal(book.observed(1)[0]?.replica.storeId, 'd1')
+    assert.equal(book.observed(2)[0]?.replica.storeId, undefined)
+    book.take(on(3, 'd1'), 0)
+    assert.deepEqual([...changed()], [])
+    book.take(on(4, 'd2'), 0)
+    assert.deepEqual([...changed()], [1])
+    assert.deepEqual(book.stores('db1'), stores)
+    assert.equal(book.report('db1')?.replicas[0]?.storeId, 'd2')
+    assert.equal(book.stores('db2'), undefined)
+  })
+
   test('is bounded', () => {
     const book = new ReportBook(1)
     book.take(report(1, 1), 0)
@@ -194,6 +276,28 @@ suite('other bytes', () => {
       JSON.parse(JSON.stringify(decodeNodeRecord(encodeNodeRecord(record)))),
       JSON.parse(JSON.stringify(record)),
     )
+  })
+
+  test('a node that has several stores names them, and a release that knows of none reads the rest', () => {
+    const stores = [
+      { storeId: 'd1', capacity: { bytes: 3 }, labels: { disk: 'nvme' } },
+      { storeId: 'd2', capacity: {}, labels: {} },
+    ]
+    const bytes = (change: object): Uint8Array =>
+      encodeJoinRequest({ descriptor: { ...descriptor, ...change }, credential: 'x'.repeat(32) })
+    const got = decodeJoinRequest(bytes({ stores })).descriptor
+    assert.deepEqual(JSON.parse(JSON.stringify(got)), { ...descriptor, stores })
+    assert.equal(decodeJoinRequest(bytes({})).descriptor.stores, undefined)
+    const [store] = stores
+    for (const bad of [
+      [store, store],
+      [{ ...store, storeId: '' }],
+      [{ ...store, capacity: { bytes: -1 } }],
+      [{ ...store, labels: { disk: 5 } }],
+      Array.from({ length: 65 }, (_, i) => ({ ...store, storeId: `d${i}` })),
+    ]) {
+      assert.throws(() => bytes({ stores: bad }), { code: 'INVALID_ARGUMENT' })
+    }
   })
 
   test('a damaged join request is refused with a typed error', () => {

@@ -3,7 +3,7 @@ import { copyBytes } from '../../core/bytes.ts'
 import { decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
 import { showValue } from '../../core/options.ts'
-import type { Load, NodeDescriptor, NodeState } from '../../model/descriptors.ts'
+import type { Load, NodeDescriptor, NodeState, StoreDescriptor } from '../../model/descriptors.ts'
 import { checkId, checkName, type Incarnation, type NodeId } from '../../model/ids.ts'
 import { formatLocality, parseLocality } from '../../model/locality.ts'
 
@@ -41,6 +41,8 @@ export const nodeDescriptorLimits: Readonly<{
   labels: number
   /** Longest name or value, in characters. */
   nameLength: number
+  /** Most stores of a node. */
+  stores: number
 }> = Object.freeze({
   addresses: 8,
   addressLength: 256,
@@ -48,9 +50,10 @@ export const nodeDescriptorLimits: Readonly<{
   resources: 32,
   labels: 64,
   nameLength: 128,
+  stores: 64,
 })
 
-const members = ['nodeId', 'incarnation', 'addresses', 'locality', 'capacity', 'labels'] as const
+const members = ['nodeId', 'incarnation', 'addresses', 'locality', 'capacity', 'labels', 'stores'] as const
 
 /** @throws KeelsonError `INVALID_ARGUMENT` */
 export function checkNodeDescriptor(descriptor: NodeDescriptor): NodeDescriptor {
@@ -79,22 +82,49 @@ export function checkNodeDescriptor(descriptor: NodeDescriptor): NodeDescriptor 
     // What does not read as it is written would be refused by everybody who reads the node.
     parseLocality(`${tier.key}=${tier.value}`)
   }
-  if (Object.keys(capacity).length > limits.resources) refuse(`has more than ${limits.resources} resources`)
-  if (Object.keys(labels).length > limits.labels) refuse(`has more than ${limits.labels} labels`)
+  checkAmounts(capacity, refuse)
+  checkLabels(labels, refuse)
+  const { stores } = descriptor
+  if (stores === undefined) return descriptor
+  if (checkArray(stores, 'the stores of a node').length > limits.stores)
+    refuse(`has more than ${limits.stores} stores`)
+  for (const store of stores) {
+    checkMembers(store, 'a store of a node', ['storeId', 'capacity', 'labels'])
+    checkStoreId(store.storeId)
+    checkAmounts(checkObject(store.capacity, 'the capacity of a store'), refuse)
+    checkLabels(checkObject(store.labels, 'the labels of a store'), refuse)
+  }
+  if (new Set(stores.map(({ storeId }) => storeId)).size < stores.length)
+    refuse('has two stores of one name; give each its own')
+  return descriptor
+}
+
+/** A name of a store: not empty, and not too long. @throws KeelsonError `INVALID_ARGUMENT` */
+export function checkStoreId(storeId: string): string {
+  return checkText(storeId, 'the name of a store', nodeDescriptorLimits.nameLength)
+}
+
+function checkAmounts(capacity: Load, refuse: (problem: string) => never): void {
+  const { resources, nameLength } = nodeDescriptorLimits
+  if (Object.keys(capacity).length > resources) refuse(`has more than ${resources} resources`)
   for (const [name, amount] of Object.entries(capacity)) {
-    if (name.length === 0 || name.length > limits.nameLength)
-      refuse(`has a resource whose name has no or more than ${limits.nameLength} characters`)
+    if (name.length === 0 || name.length > nameLength)
+      refuse(`has a resource whose name has no or more than ${nameLength} characters`)
     if (!Number.isFinite(amount) || amount < 0)
       refuse(`has ${showValue(amount)} of ${name}; a capacity is a number from 0`)
   }
+}
+
+function checkLabels(labels: Readonly<Record<string, string>>, refuse: (problem: string) => never): void {
+  const { labels: most, nameLength } = nodeDescriptorLimits
+  if (Object.keys(labels).length > most) refuse(`has more than ${most} labels`)
   for (const [name, value] of Object.entries(labels)) {
     if (typeof value !== 'string')
       refuse(`has a label ${showValue(name)} that is no text: ${showValue(value)}`)
-    if (name.length === 0 || name.length > limits.nameLength || value.length > limits.nameLength) {
-      refuse(`has a label of no or more than ${limits.nameLength} characters`)
+    if (name.length === 0 || name.length > nameLength || value.length > nameLength) {
+      refuse(`has a label of no or more than ${nameLength} characters`)
     }
   }
-  return descriptor
 }
 
 /** Amounts by resource name as plain data, sorted by name so that equal amounts have equal bytes. */
@@ -121,10 +151,40 @@ export function plainNodeDescriptor(descriptor: NodeDescriptor): Plain {
     descriptor.addresses,
     formatLocality(descriptor.locality),
     plainAmounts(descriptor.capacity),
-    Object.keys(descriptor.labels)
-      .sort()
-      .map((name) => [name, descriptor.labels[name] as string]),
+    plainLabels(descriptor.labels),
+    // Readers of an older release stop before the stores, and take the node for one store.
+    ...(descriptor.stores === undefined
+      ? []
+      : [
+          descriptor.stores.map((store) => [
+            store.storeId,
+            plainAmounts(store.capacity),
+            plainLabels(store.labels),
+          ]),
+        ]),
   ]
+}
+
+function plainLabels(labels: Readonly<Record<string, string>>): Plain {
+  return Object.keys(labels)
+    .sort()
+    .map((name) => [name, labels[name] as string])
+}
+
+function readLabels(fields: Fields): Record<string, string> {
+  const labels: Record<string, string> = Object.create(null) as Record<string, string>
+  for (const [key, value] of fields.list('labels', (f) => [f.string('name'), f.string('value')] as const)) {
+    labels[key] = value
+  }
+  return labels
+}
+
+function readStore(fields: Fields): StoreDescriptor {
+  return {
+    storeId: fields.string('storeId'),
+    capacity: readAmounts(fields, 'capacity'),
+    labels: readLabels(fields),
+  }
 }
 
 /** The inverse of {@link plainNodeDescriptor}. @throws KeelsonError `MALFORMED`, `INVALID_ARGUMENT` */
@@ -134,11 +194,9 @@ export function readNodeDescriptor(fields: Fields): NodeDescriptor {
   const addresses = fields.scalars('addresses', (f) => f.string('address'))
   const locality = parseLocality(fields.string('locality'))
   const capacity = readAmounts(fields, 'capacity')
-  const labels: Record<string, string> = Object.create(null) as Record<string, string>
-  for (const [key, value] of fields.list('labels', (f) => [f.string('name'), f.string('value')] as const)) {
-    labels[key] = value
-  }
-  return checkNodeDescriptor({ nodeId, incarnation, addresses, locality, capacity, labels })
+  const labels = readLabels(fields)
+  const stores = fields.more ? { stores: fields.list('stores', readStore) } : {}
+  return checkNodeDescriptor({ nodeId, incarnation, addresses, locality, capacity, labels, ...stores })
 }
 
 const formatVersion = 1

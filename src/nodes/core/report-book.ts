@@ -1,5 +1,6 @@
 import { KeelsonError } from '../../core/errors.ts'
 import type { ObservedReplica } from '../../interfaces/range-host.ts'
+import type { StoreReport } from '../../model/descriptors.ts'
 import type { NodeId, RangeId } from '../../model/ids.ts'
 import { RangeHolders } from './range-holders.ts'
 import type { NodeReport } from './report.ts'
@@ -81,6 +82,11 @@ export class ReportBook {
     const page = this.#page(nodeId)
     if (page === undefined) return undefined
     return { ...page.head, replicas: Array.from({ length: page.count }, (_, row) => page.read(row)) }
+  }
+
+  /** How the stores of a node do, as it reported last; undefined when it names none. */
+  stores(nodeId: NodeId): readonly StoreReport[] | undefined {
+    return this.#page(nodeId)?.head.stores
   }
 
   /** How old the last report of a node is, or infinity without one. */

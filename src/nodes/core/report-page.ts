@@ -48,6 +48,9 @@ export class ReportPage {
   /** Start and end of the bounds of all replicas that report them, and where each ends. */
   readonly #keys: Uint8Array
   readonly #keyEnd: Uint32Array
+  /** Stores that replicas are on, and which of them each is on, from 1; undefined where no replica names one. */
+  readonly #stores: readonly string[]
+  readonly #storeOf: Uint8Array | undefined
   readonly #rare = new Map<number, Rare>()
 
   /** @param nameOf gives one string for equal names, so that a thousand reports do not hold a thousand copies of each */
@@ -62,6 +65,13 @@ export class ReportPage {
     this.#generations = compact(replicas, ({ generation }) => generation)
     this.#sequences = compact(replicas, ({ sequence }) => sequence)
     this.#flags = new Uint8Array(count)
+    this.#stores = [...new Set(replicas.flatMap(({ storeId }) => storeId ?? []))]
+    this.#storeOf =
+      this.#stores.length === 0
+        ? undefined
+        : Uint8Array.from(replicas, ({ storeId }) =>
+            storeId === undefined ? 0 : this.#stores.indexOf(storeId) + 1,
+          )
     this.#resources = resourcesOf(replicas)
     this.#loads = new Float64Array(count * this.#resources.length).fill(Number.NaN)
     this.#memberEnd = new Uint32Array(count)
@@ -143,6 +153,7 @@ export class ReportPage {
       sequence: this.#sequences[row] as number,
       caughtUp,
       load,
+      ...this.#onStore(row),
       ...((flags & swapsBit) === 0 ? {} : { swaps: true }),
       ...((flags & boundsBit) === 0 ? {} : { bounds: this.#boundsOf(row, flags) }),
       ...this.#rare.get(row),
@@ -154,8 +165,18 @@ export class ReportPage {
     if (this.#generations[row] !== other.#generations[otherRow]) return false
     if (this.#replicaIds[row] !== other.#replicaIds[otherRow]) return false
     if (this.#sequences[row] !== other.#sequences[otherRow]) return false
+    if (this.#storeId(row) !== other.#storeId(otherRow)) return false
     const leads = (this.#flags[row] as number) ^ (other.#flags[otherRow] as number)
     return (leads & leaseBit) === 0 && this.#sameLoad(row, other, otherRow)
+  }
+
+  #storeId(row: number): string | undefined {
+    return this.#storeOf === undefined ? undefined : this.#stores[(this.#storeOf[row] as number) - 1]
+  }
+
+  #onStore(row: number): Pick<ObservedReplica, 'storeId'> {
+    const storeId = this.#storeId(row)
+    return storeId === undefined ? {} : { storeId }
   }
 
   #sameLoad(row: number, other: ReportPage, otherRow: number): boolean {

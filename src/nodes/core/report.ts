@@ -2,11 +2,12 @@ import { checkArray, checkBytes, checkObject } from '../../core/arguments.ts'
 import { copyBytes } from '../../core/bytes.ts'
 import { type DecodeLimits, decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import { showValue } from '../../core/options.ts'
 import type { ObservedReplica, RangeBounds, SplitKeys } from '../../interfaces/range-host.ts'
-import type { Load, ReplicaDescriptor, ReplicaRole } from '../../model/descriptors.ts'
+import type { Load, ReplicaDescriptor, ReplicaRole, StoreReport } from '../../model/descriptors.ts'
 import { checkId, checkName, type Incarnation, type NodeId } from '../../model/ids.ts'
 import { isJoint } from '../../model/replica-roles.ts'
-import { checkVersion, plainAmounts, readAmounts } from './record.ts'
+import { checkStoreId, checkVersion, nodeDescriptorLimits, plainAmounts, readAmounts } from './record.ts'
 
 /** What a node tells the leader with each heartbeat. It is kept in memory and never goes through the log. */
 export interface NodeReport {
@@ -24,6 +25,8 @@ export interface NodeReport {
   readonly load: Load
   /** What it can hold now. */
   readonly capacity: Load
+  /** Its stores, where it has several: all that its replicas name. */
+  readonly stores?: readonly StoreReport[]
 }
 
 /** Limits of a report, checked on both sides. */
@@ -36,7 +39,15 @@ export const nodeReportLimits: Readonly<{
   membersPerRange: number
   /** Most resources in a load or a capacity. */
   resources: number
-}> = Object.freeze({ bytes: 16 * 1024 * 1024, replicas: 50_000, membersPerRange: 64, resources: 32 })
+  /** Most stores of the node. */
+  stores: number
+}> = Object.freeze({
+  bytes: 16 * 1024 * 1024,
+  replicas: 50_000,
+  membersPerRange: 64,
+  resources: 32,
+  stores: nodeDescriptorLimits.stores,
+})
 
 const decodeLimits: DecodeLimits = Object.freeze({ depth: 8, values: 5_000_000 })
 /**
@@ -48,7 +59,10 @@ const jointFormatVersion = 2
 /** By their numbers in the encoding; only ever added to. */
 const roles: readonly ReplicaRole[] = ['learner', 'voter', 'incoming', 'outgoing', 'demoting']
 
-/** Encodes a report. @throws KeelsonError `LIMIT_EXCEEDED` */
+/** By their numbers in the encoding; only ever added to. */
+const storeStates = [undefined, 'draining', 'failed'] as const
+
+/** Encodes a report. @throws KeelsonError `LIMIT_EXCEEDED`; `INVALID_ARGUMENT` when a replica is on a store that is not named */
 export function encodeNodeReport(report: NodeReport): Uint8Array {
   checkObject(report, 'a node report')
   checkArray(report.replicas, 'the replicas of a node report', Number.MAX_SAFE_INTEGER)
@@ -68,6 +82,8 @@ export function encodeNodeReport(report: NodeReport): Uint8Array {
     plainAmounts(report.load),
     plainAmounts(report.capacity),
     report.replicas.map((replica) => plainObserved(replica, joint)),
+    // Readers of an older release stop before the stores, and take the node for one store.
+    ...(report.stores === undefined ? [] : [plainStores(report, report.stores)]),
   ])
   if (bytes.length <= nodeReportLimits.bytes) return bytes
   throw new KeelsonError(
@@ -94,7 +110,84 @@ export function decodeNodeReport(bytes: Uint8Array): NodeReport {
   if (replicas.length > nodeReportLimits.replicas) {
     throw new KeelsonError('MALFORMED', `a node report holds ${replicas.length} replicas, more than allowed`)
   }
-  return { nodeId, incarnation, epoch, sequence, load, capacity, replicas }
+  const report = { nodeId, incarnation, epoch, sequence, load, capacity }
+  if (!fields.more) return { ...report, replicas }
+  const stores = fields.list('stores', readStore)
+  return {
+    ...report,
+    replicas: onStores(replicas, stores),
+    stores: stores.map((store) => store.report),
+  }
+}
+
+/** Stores, each with where its replicas stand in the report: a name is written once, not with each replica. */
+function plainStores({ nodeId, replicas }: NodeReport, stores: readonly StoreReport[]): Plain {
+  if (stores.length > nodeReportLimits.stores) {
+    throw new KeelsonError(
+      'LIMIT_EXCEEDED',
+      `node ${nodeId} reports ${stores.length} stores, more than the ${nodeReportLimits.stores} of a report`,
+    )
+  }
+  const positions = new Map(stores.map(({ storeId }) => [storeId, [] as number[]]))
+  if (positions.size < stores.length)
+    throw new KeelsonError('INVALID_ARGUMENT', `node ${nodeId} reports a store twice; give each its own name`)
+  replicas.forEach(({ rangeId, storeId }, i) => {
+    if (storeId === undefined) return
+    const known = positions.get(storeId)
+    if (known === undefined)
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `node ${nodeId} reports range ${rangeId} on ${showValue(storeId)}, which is none of the stores that it reports; report all of them`,
+      )
+    known.push(i)
+  })
+  return stores.map(({ storeId, load, capacity, state }) => [
+    checkStoreId(storeId),
+    plainAmounts(load),
+    plainAmounts(capacity),
+    storeStates.indexOf(state),
+    positions.get(storeId) as number[],
+  ])
+}
+
+interface ReadStore {
+  readonly report: StoreReport
+  readonly positions: readonly number[]
+}
+
+function readStore(fields: Fields): ReadStore {
+  const storeId = checked(() => checkStoreId(fields.string('storeId')))
+  const [load, capacity] = [readLoad(fields, 'load'), readLoad(fields, 'capacity')]
+  const state = storeStates[fields.oneOf('state', [0, 1, 2])]
+  return {
+    report: { storeId, load, capacity, ...(state === undefined ? {} : { state }) },
+    positions: fields.scalars('positions', (f) => f.uint('position')),
+  }
+}
+
+/** The replicas of a report, each with the store that it is on. */
+function onStores(
+  replicas: readonly ObservedReplica[],
+  stores: readonly ReadStore[],
+): readonly ObservedReplica[] {
+  const named = replicas.slice()
+  if (
+    stores.length > nodeReportLimits.stores ||
+    new Set(stores.map(({ report }) => report.storeId)).size < stores.length
+  )
+    throw new KeelsonError('MALFORMED', 'a node report names too many stores, or one of them twice')
+  for (const { report, positions } of stores) {
+    for (const position of positions) {
+      const replica = named[position]
+      if (replica === undefined || replica.storeId !== undefined)
+        throw new KeelsonError(
+          'MALFORMED',
+          'a node report puts a replica on two stores, or one that it does not hold',
+        )
+      named[position] = { ...replica, storeId: report.storeId }
+    }
+  }
+  return named
 }
 
 function plainObserved(replica: ObservedReplica, joint: boolean): Plain {

@@ -27,6 +27,8 @@ export interface Allocation {
     readonly nodeId: NodeId
     /** The life of its data that is meant. */
     readonly incarnation: Incarnation
+    /** Which of its stores, where it has several. */
+    readonly storeId?: string
   }[]
 }
 
@@ -173,9 +175,9 @@ function placeOne(
   slots.sort(worse)
   assignment.lead(range, slots[0] as number)
   const nodes = slots.map((slot) => {
-    const { nodeId, incarnation } = (columns.snapshot.stores[assignment.place[slot] as number] as StoreView)
-      .node.descriptor
-    return { nodeId, incarnation }
+    const { node, storeId } = columns.snapshot.stores[assignment.place[slot] as number] as StoreView
+    const { nodeId, incarnation } = node.descriptor
+    return { nodeId, incarnation, ...(storeId === '' ? {} : { storeId }) }
   })
   return { rangeId, nodes }
 }

@@ -90,17 +90,12 @@ export class Repairs {
 
   /**
    * No node can take the replica. When the lost one is what keeps its own node from taking a new one (a node whose disk
-   * was lost), it goes first.
+   * was lost, or one of whose stores was), it goes first.
    */
   bringNowhere(range: number, need: Need, leaving: number, why: string): void {
     const { draft } = this
     if (need === 'replaceLost' || need === 'replaceLostNonVoter') {
-      const node = draft.columns.store[leaving] as number
-      if (
-        node >= 0 &&
-        draft.columns.eligible[node] === 1 &&
-        draft.targets.refusal(leaving, node) === undefined
-      ) {
+      if (this.ownNodeCould(leaving)) {
         const only = `${why}, and only its own node can take its place`
         return draft.commit(range, needPriority[need], only, nowhere, leaving, -1)
       }
@@ -109,6 +104,19 @@ export class Repairs {
     const instead = this.insteadOf(need)
     if (instead !== undefined) return this.bring(range, ...instead)
     draft.block(range, `${why}, but no node can take a replica`)
+  }
+
+  /** Whether any store of the node that lost a replica could take another one in its place. @internal */
+  ownNodeCould(lost: number): boolean {
+    const { columns, targets } = this.draft
+    const home = columns.store[lost] as number
+    if (home < 0) return false
+    const { firstStore } = columns.snapshot.table
+    const host = columns.hostOf[home] as number
+    for (let store = firstStore[host] as number; store < (firstStore[host + 1] as number); store++) {
+      if (columns.eligible[store] === 1 && targets.refusal(lost, store) === undefined) return true
+    }
+    return false
   }
 
   /** What is to go elsewhere of a kind of which another is missing, if anything is. @internal */

@@ -109,6 +109,18 @@ export class Fleet {
     this.#snapshot = undefined
   }
 
+  /** The store that a replica is on by its name, if that is known. */
+  storeOf(rangeId: RangeId, replicaId: ReplicaId): string | undefined {
+    const place = this.#place
+    if (!this.#tree.find(rangeId, place)) return undefined
+    const page = this.#tree.pageAt(place)
+    for (let i = page.first[place.row] as number; i < (page.first[place.row + 1] as number); i++) {
+      if (page.replicaIds[i] === replicaId)
+        return this.#lives.lives[page.lives[i] as number]?.storeId || undefined
+    }
+    return undefined
+  }
+
   /** What a range costs, and what leading it costs on top. A range that is not there is passed over. */
   setLoad(rangeId: RangeId, load: Load, leaderLoad: Load = noLoad): void {
     if (this.#tree.find(rangeId, this.#place)) this.#setLoads(this.#place, load, leaderLoad)
@@ -216,6 +228,7 @@ export class Fleet {
     if (observed.generation > (this.#tree.pageAt(place).generations[place.row] as number)) {
       this.#write(place, this.#newConfiguration(place, observed))
     }
+    if (observed.storeId !== undefined) this.#takeStore(place, observed.replicaId, observed.storeId)
     this.#takeLease(place, observed)
     const page = this.#tree.pageAt(place)
     for (const name of Object.keys(observed.load)) {
@@ -230,6 +243,21 @@ export class Fleet {
       } else {
         this.#setLoadAt(place, resource, amount, Math.max(0, load + lead - amount))
       }
+    }
+  }
+
+  /** A replica says on which store of its node it is. */
+  #takeStore(place: Place, replicaId: ReplicaId, storeId: string): void {
+    const page = this.#tree.pageAt(place)
+    for (let i = page.first[place.row] as number; i < (page.first[place.row + 1] as number); i++) {
+      if (page.replicaIds[i] !== replicaId) continue
+      const number = page.lives[i] as number
+      const life = this.#lives.lives[number]
+      if (life === undefined || life.storeId === storeId) return
+      this.#tree.own(place).lives[i] = this.#lives.take(life.nodeId, storeId, life.incarnation)
+      this.#lives.release(number)
+      this.#snapshot = undefined
+      return
     }
   }
 
