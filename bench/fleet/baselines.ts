@@ -108,7 +108,15 @@ export class BaselinePlanner {
     if (this.#kind === 'greedy' && broken.length === 0)
       this.#even(snapshot, open, fullness, busy, begin, moves)
     const deferred = broken.filter((rangeId) => !busy.has(rangeId)).length
-    return { moves, blocked: [], blockedCount: 0, deferred, bounds: noBounds, explained: [this.#kind] }
+    return {
+      moves,
+      blocked: [],
+      blockedCount: 0,
+      deferred,
+      unexamined: 0,
+      bounds: noBounds,
+      explained: [this.#kind],
+    }
   }
 
   #even(

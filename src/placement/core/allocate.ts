@@ -5,7 +5,7 @@ import { checkId, type Incarnation, type NodeId, type RangeId, type TableId } fr
 import type { Assignment, AssignmentBase } from './assignment.ts'
 import { bindGoal, bindRule } from './goals/goal.ts'
 import type { SeparateLoads } from './model/loads.ts'
-import { type PlacementPolicy, placementLimits, placementPolicy } from './policy.ts'
+import { type PlacementPolicy, placementLimits, placementPolicy, withRules } from './policy.ts'
 import {
   buildSnapshot,
   type PlacementNode,
@@ -69,7 +69,7 @@ export function allocate(input: AllocateInput): readonly Allocation[] {
 }
 
 function placeAll(input: AllocateInput, expected: SeparateLoads): readonly Allocation[] {
-  const policy = placementPolicy(input.policy)
+  const policy = withRules(placementPolicy(input.policy))
   checkArray(input.rangeIds, 'the ranges to place')
   const known = new Set((input.ranges ?? []).map(({ descriptor }) => descriptor.rangeId))
   for (const rangeId of input.rangeIds) {

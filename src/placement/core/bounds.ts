@@ -14,6 +14,7 @@ export function measurePlan(
   goals: readonly { readonly name: string }[],
   before: readonly number[],
   after: readonly number[],
+  hopeless: readonly number[],
 ): PlanBounds {
   const copies = moves.filter((move) => move.add !== undefined && move.add.replicaId === undefined)
   return {
@@ -29,8 +30,9 @@ export function measurePlan(
     ),
     goals: goals.map(({ name }, i) => ({
       name,
-      lowerBoundMoves: before[i] as number,
-      afterPlan: after[i] as number,
+      lowerBoundMoves: Math.max(0, (before[i] as number) - (hopeless[i] as number)),
+      afterPlan: Math.max(0, (after[i] as number) - (hopeless[i] as number)),
+      hopeless: hopeless[i] as number,
     })),
   }
 }

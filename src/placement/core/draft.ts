@@ -6,7 +6,7 @@ import type { BlockedRange, PlannedMove } from './plan.ts'
 import type { PlacementLimits, PlacementPolicy } from './policy.ts'
 import { proveQuorum, type QuorumStep } from './quorum.ts'
 import { type MoveKind, type PlacementSnapshot, replicaBits } from './snapshot.ts'
-import { type Need, needPriority, RangeSurvey, repairPriority, whereIs } from './survey.ts'
+import { RangeSurvey, whereIs } from './survey.ts'
 import { epsilon, Targets } from './targets.ts'
 import type { Traffic } from './traffic.ts'
 import { WorkingSet } from './working-set.ts'
@@ -19,11 +19,13 @@ export class PlanSheet {
   readonly moves: PlannedMove[] = []
   readonly blocked: BlockedRange[] = []
   blockedCount = 0
-  /** Moves that are needed and wait for room. */
+  /** Ranges that need something and wait for room or for their turn. */
   deferred = 0
+  /** What this plan did not look at though there was room. */
+  unexamined = 0
   /** Moves so far that only make something better. */
   improvements = 0
-  /** Repairs that are planned or wait for room. */
+  /** Ranges to be repaired for which something is planned, or may be once there is room. */
   repairs = 0
   /** Ranges that this plan moves already. */
   readonly planned: Set<RangeId> = new Set()
@@ -134,7 +136,6 @@ export class Draft {
     const view = to === nowhere ? undefined : columns.snapshot.stores[to]
     const rangeId = columns.rangeIds[range] as number
     this.sheet.planned.add(rangeId)
-    if (priority >= repairPriority) this.sheet.repairs++
     this.traffic.begin(from, to)
     this.sheet.moves.push({
       rangeId,
@@ -223,9 +224,8 @@ export class Draft {
     return this.sheet.planned.has(this.columns.rangeIds[range] as number)
   }
 
-  defer(need: Need): void {
+  defer(): void {
     this.sheet.deferred++
-    if (needPriority[need] >= repairPriority) this.sheet.repairs++
   }
 
   block(range: number, why: string): void {

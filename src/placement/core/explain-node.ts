@@ -1,11 +1,13 @@
 import { KeelsonError } from '../../core/errors.ts'
 import { showValue } from '../../core/options.ts'
 import type { NodeId, RangeId } from '../../model/ids.ts'
+import type { Draft } from './draft.ts'
 import { needInWords, type RangeNeed } from './explain.ts'
 import type { BlockedRange, PlannedMove, PlanOptions } from './plan.ts'
 import { Planner } from './planner.ts'
 import type { PlacementPolicy } from './policy.ts'
 import type { MoveInFlight, PlacementSnapshot } from './snapshot.ts'
+import { epsilon } from './targets.ts'
 
 /** Ranges of one node that wait for the same thing. */
 export interface WaitingRanges {
@@ -25,6 +27,11 @@ export interface NodeExplanation {
   readonly takes: readonly string[]
   /** Goals that judge nodes, and what they say of it, store by store. */
   readonly goals: readonly string[]
+  /**
+   * Where a goal finds it too full: why its replicas stay all the same, the most frequent reason first, as seen from the emptiest
+   * node. Empty when it is not too full.
+   */
+  readonly stays: readonly string[]
   /** Replicas that it holds. */
   readonly replicas: number
   /** What its ranges need, the most frequent first; ranges that need nothing are left out. */
@@ -42,6 +49,7 @@ export interface NodeExplanation {
 const examined = 1000
 const exampleCount = 5
 const maximumBlocked = 20
+const maximumReasons = 5
 
 /**
  * Explains one node: what it holds, how that fits its share, what comes and goes, and what holds it up. It asks the planner
@@ -107,6 +115,7 @@ export function explainNodeBy(
     nodeId,
     takes,
     goals,
+    stays: whyAllStay(draft, node),
     replicas: ranges.length,
     waiting: [...waiting]
       .map(([need, list]) => ({
@@ -140,10 +149,48 @@ function whyHot({ table }: PlacementSnapshot, store: number): string | undefined
   }
 }
 
+/** Why the replicas of a node stay though goals find it too full. */
+function whyAllStay(draft: Draft, node: number): string[] {
+  const { columns, assignment, targets, survey } = draft
+  const said: string[] = []
+  for (const goal of draft.goals) {
+    if (goal.judges !== 'replicas') continue
+    let to = -1
+    for (let other = 0; other < columns.nodeCount; other++) {
+      if (columns.eligible[other] !== 1 || columns.hostOf[other] === node) continue
+      if (to < 0 || goal.pressure(other) < goal.pressure(to)) to = other
+    }
+    for (let store = 0; to >= 0 && store < columns.nodeCount; store++) {
+      if (columns.hostOf[store] !== node || columns.eligible[store] !== 1) continue
+      if (goal.pressure(store) <= goal.pressure(to) || !goal.worthwhile(store, to)) continue
+      const reasons = new Map<string, number>()
+      for (const slot of assignment.slotsOn(store)) {
+        const range = columns.rangeOf[slot] as number
+        const busy = columns.fixed[slot] === 1 || survey.read(range).need() !== 'nothing'
+        const why = busy ? 'something else is to be done with the range first' : whyStays(draft, slot, to)
+        reasons.set(why, (reasons.get(why) ?? 0) + 1)
+      }
+      const frequent = [...reasons].sort(([, a], [, b]) => b - a).slice(0, maximumReasons)
+      for (const [why, count] of frequent) {
+        said.push(`${goal.name}: ${count} × ${columns.nodeName(store)} → ${columns.nodeName(to)}: ${why}`)
+      }
+    }
+  }
+  return said
+}
+
+function whyStays({ targets, goals }: Draft, slot: number, to: number): string {
+  const refused = targets.whyNot(slot, to)
+  if (refused !== undefined) return refused
+  if (targets.improves(slot, to)) return 'it may go, and waits for its turn'
+  const worse = goals.find((goal) => goal.moveDelta(slot, to) > epsilon)
+  return worse === undefined ? 'nothing would be better' : `it would be worse by ${worse.name}`
+}
+
 /** An explanation of a node as text for people. */
 export function nodeText(explanation: NodeExplanation): string {
-  const { takes, goals, replicas, waiting, blocked, underWay, arriving, leaving } = explanation
-  const lines = [...takes, `${replicas} replicas`, ...goals]
+  const { takes, goals, stays, replicas, waiting, blocked, underWay, arriving, leaving } = explanation
+  const lines = [...takes, `${replicas} replicas`, ...goals, ...stays]
   for (const { need, count, examples } of waiting)
     lines.push(`${count} ranges need ${need}: ${examples.join(', ')}`)
   for (const { rangeId, why } of blocked) lines.push(`range ${rangeId} is blocked: ${why}`)

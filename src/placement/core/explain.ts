@@ -5,6 +5,7 @@ import type { Draft } from './draft.ts'
 import type { BlockedRange, PlannedMove, PlanOptions } from './plan.ts'
 import { Planner } from './planner.ts'
 import type { PlacementPolicy } from './policy.ts'
+import { Repairs } from './repairs.ts'
 import { type PlacementSnapshot, replicaBits } from './snapshot.ts'
 import type { Rejection } from './targets.ts'
 
@@ -91,8 +92,22 @@ export function explainBy(
     underWay !== undefined
       ? { rangeId, why: `a move is under way: ${underWay.kind}` }
       : (planned.moves.find((move) => move.rangeId === rangeId) ??
-        planned.blocked.find((each) => each.rangeId === rangeId))
+        planned.blocked.find((each) => each.rangeId === rangeId) ??
+        whatWaits(planner, rangeId, options))
   return { rangeId, need: needInWords[need], replicas, others, next }
+}
+
+/** What would be done with a range if it had its turn now, or why that is nothing; undefined when it needs nothing. */
+function whatWaits(
+  planner: Planner,
+  rangeId: RangeId,
+  options: PlanOptions,
+): PlannedMove | BlockedRange | undefined {
+  const draft = planner.draft([rangeId], options)
+  new Repairs(draft).meet(0)
+  const { moves, blocked, deferred } = draft.sheet
+  const waits = deferred > 0 ? { rangeId, why: 'it waits for room' } : undefined
+  return moves[0] ?? blocked[0] ?? waits
 }
 
 /** What a range can need. @internal */

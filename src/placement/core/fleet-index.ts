@@ -2,7 +2,6 @@ import { finish, type Sliced } from '../../core/sliced.ts'
 import type { NodeId, RangeId } from '../../model/ids.ts'
 import { type AssignmentBase, nowhere } from './assignment.ts'
 import { type BoundGoal, type BoundRule, bindGoal, bindRule } from './goals/goal.ts'
-import { IdSet } from './id-set.ts'
 import { comparing } from './model/changes.ts'
 import { sameButOverload } from './model/same-node.ts'
 import type { PlacementPolicy } from './policy.ts'
@@ -11,6 +10,7 @@ import { RangeList } from './range-list.ts'
 import { type PlacementNode, type PlacementSnapshot, type RangeReader, replicaBits } from './snapshot.ts'
 import { Standing } from './standing.ts'
 import { RangeSurvey } from './survey.ts'
+import { Turns } from './turns.ts'
 import { WorkingSet, wantedNonVoters, wantedVoters } from './working-set.ts'
 
 /** Ranges that are laid out in columns together, and whose needs are then asked before others may go on. */
@@ -43,21 +43,23 @@ export class FleetIndex {
   leaders: Int32Array = new Int32Array(0)
   readonly copies: CopySums = { repairMoves: 0, repairBytes: 0, drainMoves: 0, drainBytes: 0 }
   /** Ranges that need something, by how urgent it is; 0 for those that nothing can be done for. */
-  readonly needs: Map<number, IdSet> = new Map()
+  readonly needs: Map<number, Turns> = new Map()
   /** Ranges that could be better, by goals that judge ranges. */
-  readonly excess: IdSet[]
+  readonly excess: Turns[]
   readonly #needOf = new Map<RangeId, number>()
   readonly #lists = new Map<NodeId, RangeList>()
   readonly #standing = new Standing()
   #signatures: string[] = []
   /** Ranges whose leaders take something on top. */
   leaderLoads = 0
+  /** How often nodes were not what they had been. */
+  nodesChanged = 0
   /** Ranges that the last update asked again. */
   examined = 0
 
   constructor(policy: PlacementPolicy) {
     this.policy = policy
-    this.excess = policy.goals.map(() => new IdSet())
+    this.excess = policy.goals.map(() => new Turns())
   }
 
   /** Sums over all ranges. */
@@ -83,9 +85,13 @@ export class FleetIndex {
     this.snapshot = next
     yield* this.#countAll(next, touched, 1)
     yield* this.#list(before, next, touched)
-    if (before.table !== next.table && this.#signaturesChanged(next)) {
-      yield* this.#examineAll(next)
-      return
+    if (before.table !== next.table) {
+      this.nodesChanged++
+      if (this.#signaturesChanged(next)) {
+        yield* this.#examineAll(next)
+        return
+      }
+      for (const turns of [...this.needs.values(), ...this.excess]) turns.retryAll()
     }
     this.examined = touched.size
     yield* this.#examineSome(next, touched)
@@ -162,6 +168,7 @@ export class FleetIndex {
 
   *#begin(next: PlacementSnapshot): Sliced<void> {
     const width = next.resources.length
+    this.nodesChanged++
     this.snapshot = next
     this.usage = new Float64Array(next.stores.length * width)
     this.held = new Float64Array(next.stores.length * width)
@@ -329,7 +336,7 @@ export class FleetIndex {
   *#examineAll(snapshot: PlacementSnapshot): Sliced<void> {
     this.needs.clear()
     this.#needOf.clear()
-    for (const tree of this.excess) tree.clear()
+    for (const turns of this.excess) turns.clear()
     this.examined = snapshot.rangeCount
     yield* this.#examineSome(snapshot, idsOf(snapshot))
   }
@@ -381,19 +388,18 @@ export class FleetIndex {
 
   #setNeed(rangeId: RangeId, urgency: number | undefined): void {
     const known = this.#needOf.get(rangeId)
-    if (known === urgency) return
-    if (known !== undefined) this.needs.get(known)?.delete(rangeId)
+    if (known !== undefined && known !== urgency) this.needs.get(known)?.delete(rangeId)
     if (urgency === undefined) {
       this.#needOf.delete(rangeId)
       return
     }
     this.#needOf.set(rangeId, urgency)
-    let tree = this.needs.get(urgency)
-    if (tree === undefined) {
-      tree = new IdSet()
-      this.needs.set(urgency, tree)
+    let turns = this.needs.get(urgency)
+    if (turns === undefined) {
+      turns = new Turns()
+      this.needs.set(urgency, turns)
     }
-    tree.add(rangeId)
+    turns.add(rangeId)
   }
 }
 

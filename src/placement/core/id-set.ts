@@ -49,18 +49,13 @@ export class IdSet {
     this.#size = 0
   }
 
-  /** Up to `most` ids by ascending order, after the first `skip`. */
-  some(skip: number, most: number): number[] {
+  /** Up to `most` ids above one, by ascending order. */
+  after(id: number, most: number): number[] {
     const found: number[] = []
-    let left = skip
-    for (const run of this.#runs) {
-      if (found.length >= most) break
-      if (left >= run.length) {
-        left -= run.length
-        continue
-      }
-      for (let i = left; i < run.length && found.length < most; i++) found.push(run[i] as number)
-      left = 0
+    for (let at = this.#runOf(id); at < this.#runs.length && found.length < most; at++) {
+      const run = this.#runs[at] as number[]
+      for (let i = positionIn(run, id + 1); i < run.length && found.length < most; i++)
+        found.push(run[i] as number)
     }
     return found
   }

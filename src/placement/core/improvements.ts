@@ -13,70 +13,91 @@ export const maximumExamined = 64
 /** Priority of what relieves a node that is too full. */
 export const shedPriority = 4200
 
+/** What came of looking at a range: a move, nothing that could be done, or something that has to wait. */
+export type Outcome = 'moved' | 'stuck' | 'waits'
+
 /** Plans moves for the sake of rules of nodes, and of the goals alone: diversity and balance. @internal */
 export class Improvements {
   readonly draft: Draft
   /** What nodes could give away, as far as it was asked for. */
   readonly #offers = new Map<number, Offers>()
+  /** Replicas that no node could take. */
+  readonly #immobile = new Set<number>()
 
   constructor(draft: Draft) {
     this.draft = draft
   }
 
   /** Moves the replica of a range whose move gains most by a goal. */
-  improveRange(range: number, goal: BoundGoal): void {
+  improveRange(range: number, goal: BoundGoal): Outcome {
     const { draft } = this
     const { firstSlot } = draft.columns
-    if (!draft.mayImprove() || draft.isTaken(range) || goal.excess(range) <= 0) return
-    if (draft.survey.read(range).need() !== 'nothing') return
-    if (this.#improveLease(range, goal)) return
-    let [leaving, to, gain] = [-1, nowhere, 0]
+    if (draft.isTaken(range) || goal.excess(range) <= 0) return 'waits'
+    if (draft.survey.read(range).need() !== 'nothing') return 'waits'
+    const lease = this.#improveLease(range, goal)
+    if (lease === 'moved') return lease
+    let [leaving, to, gain, waits] = [-1, nowhere, 0, lease === 'waits']
     const end = draft.columns.spareSlot(range)
     for (let slot = firstSlot[range] as number; slot < end; slot++) {
       const choice = draft.targets.choose(slot, false, 'fair')
-      if (choice.type !== 'found' || !draft.targets.improves(slot, choice.node)) continue
-      if (!draft.hasRoom(this.#place(slot), choice.node)) continue
+      if (choice.type === 'none' || !draft.targets.improves(slot, choice.node)) continue
+      if (choice.type === 'busy' || !draft.mayImprove() || !draft.hasRoom(this.#place(slot), choice.node)) {
+        waits = true
+        continue
+      }
       const cost = goal.moveDelta(slot, choice.node)
       if (leaving >= 0 && cost >= gain) continue
       ;[leaving, to, gain] = [slot, choice.node, cost]
     }
-    if (leaving < 0) return
+    if (leaving < 0) return waits ? 'waits' : 'stuck'
     const from = this.#place(leaving)
     const why = `${goal.name}: ${draft.columns.nodeName(from)} has ${goal.describe(leaving, from)}`
     this.#improve(range, 200, why, to, leaving)
+    return draft.isTaken(range) ? 'moved' : 'stuck'
   }
 
   /** Gives the lease of a range to where a goal likes it better: that costs no copy. */
-  #improveLease(range: number, goal: BoundGoal): boolean {
+  #improveLease(range: number, goal: BoundGoal): Outcome {
     const { draft } = this
     const { leaseholder } = draft.survey
-    if (leaseholder < 0 || draft.traffic.leaseMoves >= draft.limits.leaseTransfers) return false
+    if (leaseholder < 0) return 'stuck'
     const { firstSlot } = draft.columns
     const end = draft.columns.spareSlot(range)
     for (let slot = firstSlot[range] as number; slot < end; slot++) {
       if (slot === leaseholder || goal.leadDelta(range, slot) > -epsilon) continue
-      return this.#giveLease(range, leaseholder, goal)
+      if (draft.traffic.leaseMoves >= draft.limits.leaseTransfers) return 'waits'
+      return this.#giveLease(range, leaseholder, goal) ? 'moved' : 'stuck'
     }
-    return false
+    return 'stuck'
   }
 
-  /** Takes from the fullest of some nodes that something can be taken from, until nothing is gained any more. */
-  *evenOut(goal: BoundGoal, sources: readonly number[], cold: readonly number[]): Sliced<void> {
+  /**
+   * Takes from the fullest of some nodes that something can be taken from, until nothing is gained any more.
+   *
+   * @returns the nodes that something was taken from
+   */
+  *evenOut(
+    goal: BoundGoal,
+    sources: readonly number[],
+    cold: readonly number[],
+  ): Sliced<ReadonlySet<number>> {
     const spent = new Set<number>()
+    const gave = new Set<number>()
     for (;;) {
       let source = -1
       for (const node of sources) {
         if (spent.has(node)) continue
         if (source < 0 || goal.pressure(node) > goal.pressure(source)) source = node
       }
-      if (source < 0) return
+      if (source < 0) return gave
       const shed =
         goal.judges === 'leases'
           ? this.shedLease(source, goal, false)
           : this.shedLease(source, goal, true) ||
             (yield* this.shedReplica(source, cold, goal)) ||
             (yield* this.swap(source, cold, goal))
-      if (!shed) spent.add(source)
+      if (shed) gave.add(source)
+      else spent.add(source)
       yield
     }
   }
@@ -116,9 +137,9 @@ export class Improvements {
     return offers
   }
 
-  /** Looks at the heaviest that are free, as many as are looked at together. */
+  /** Looks at the heaviest that are free, as many as are looked at together; at more as long as none of them can go. */
   *#lookForOffers(source: number, cold: readonly number[], offers: Offers): Sliced<void> {
-    while (offers.examined < maximumExamined && this.draft.mayImprove()) {
+    while ((offers.examined < maximumExamined || offers.none) && this.draft.mayImprove()) {
       const slot = offers.next()
       if (slot === undefined) return
       if (!this.isFree(slot)) continue
@@ -140,7 +161,10 @@ export class Improvements {
     const isBetter = (node: number): boolean =>
       this.draft.hasRoom(source, node) && targets.improves(slot, node)
     const choice = targets.choose(slot, false, 'fair')
-    if (choice.type === 'none') return nowhere
+    if (choice.type === 'none') {
+      this.#immobile.add(slot)
+      return nowhere
+    }
     if (choice.type === 'found' && isBetter(choice.node)) return choice.node
     for (const node of cold) {
       if (node !== source && targets.isAllowed(slot, node) && isBetter(node)) return node
@@ -153,12 +177,10 @@ export class Improvements {
     const { draft } = this
     if (draft.traffic.leaseMoves >= draft.limits.leaseTransfers) return false
     if (load && draft.columns.leaderLoad === undefined) return false
-    let examined = 0
     for (const slot of this.slotsOn(source)) {
       const range = draft.columns.rangeOf[slot] as number
       const leads = ((draft.columns.status[slot] as number) & replicaBits.lease) !== 0
       if (!leads || !this.isFree(slot)) continue
-      if (examined++ >= maximumExamined) break
       if (this.#giveLease(range, slot, goal)) return true
     }
     return false
@@ -170,7 +192,7 @@ export class Improvements {
     if (draft.sheet.improvements + 2 > draft.limits.improvements) return false
     if (draft.traffic.replicaMoves + 2 > draft.limits.moves) return false
     let [first, second, gain] = [-1, -1, -epsilon]
-    const mine = this.slotsOn(source).filter((slot) => this.isFree(slot))
+    const mine = this.#mobileFirst(this.slotsOn(source).filter((slot) => this.isFree(slot)))
     for (const other of cold) {
       if (other === source || !draft.hasRoom(source, other) || !draft.hasRoom(other, source)) continue
       const theirs = this.slotsOn(other).filter((slot) => this.isFree(slot))
@@ -196,6 +218,15 @@ export class Improvements {
       if (assignment.place[slot] !== target) this.#improve(range, 100, why, target, slot)
     }
     return true
+  }
+
+  /** Those first of which a rule or another has not said that no node can take them, each part in its order. */
+  #mobileFirst(slots: readonly number[]): readonly number[] {
+    if (slots.length <= maximumExamined) return slots
+    return [
+      ...slots.filter((slot) => !this.#immobile.has(slot)),
+      ...slots.filter((slot) => this.#immobile.has(slot)),
+    ]
   }
 
   /** Takes from a node that a rule says is too full, the heaviest first, until it says so no more. */

@@ -28,6 +28,11 @@ export class Offers {
     this.#slots = slots
   }
 
+  /** Whether nothing is offered. */
+  get none(): boolean {
+    return this.#open.length === 0
+  }
+
   /** The next replica to look at. */
   next(): number | undefined {
     return this.#slots[this.#next++]

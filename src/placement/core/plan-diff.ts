@@ -90,9 +90,11 @@ export function planText(plan: Plan, maximumMoves = 50): string {
       `${name}: ${bound.plannedMoves} copies with ${bound.plannedBytes} bytes planned; at least ${bound.lowerBoundMoves} with ${bound.lowerBoundBytes} are needed; ${bound.remainingBytes} bytes are left for later plans`,
     )
   }
-  for (const { name, lowerBoundMoves, afterPlan } of goals) {
+  for (const { name, lowerBoundMoves, afterPlan, hopeless } of goals) {
     if (lowerBoundMoves > 0)
       lines.push(`${name}: at least ${lowerBoundMoves} moves away, ${afterPlan} after this plan`)
+    if (hopeless > 0)
+      lines.push(`${name}: ${hopeless} ranges fall short of it, and no move makes them better`)
   }
   return lines.join('\n')
 }

@@ -77,10 +77,12 @@ export interface CopyBound {
 export interface GoalBound {
   /** Name of the goal. */
   readonly name: string
-  /** No plan reaches the goal with fewer moves. */
+  /** No plan reaches the goal with fewer moves. Ranges that cannot be better, as far as was looked, do not count. */
   readonly lowerBoundMoves: number
   /** The same once this plan has been carried out. */
   readonly afterPlan: number
+  /** Ranges that fall short of the goal, and for which this planner found no move when it last looked. */
+  readonly hopeless: number
 }
 
 /** How good any plan could be, and how far a plan is from it. */
@@ -97,12 +99,18 @@ export interface PlanBounds {
 export interface Plan {
   /** The most urgent first; at most one for each range. */
   readonly moves: readonly PlannedMove[]
-  /** Ranges that need something that cannot be done now: the first few, by id. */
+  /** Ranges that need something that cannot be done: some of those that this plan looked at. */
   readonly blocked: readonly BlockedRange[]
-  /** All of them, those that `blocked` leaves out included. */
+  /** All for which nothing could be done when they were last looked at. */
   readonly blockedCount: number
-  /** Moves that are needed and wait for those under way. */
+  /** Ranges that need something and wait: for room, or for their turn. */
   readonly deferred: number
+  /**
+   * Ranges that need something or could be better, and ranges of stores that are too full, at which no plan has looked yet
+   * though it would have had the room: the next plan of the same {@link Planner} goes on with them. 0 when this plan, with those
+   * before it, has seen all.
+   */
+  readonly unexamined: number
   /** How good any plan could be, and how far this one is from it. */
   readonly bounds: PlanBounds
   /** The plan in words. */

@@ -25,10 +25,10 @@ export interface PlacementPolicy {
   /** What is striven for, the more important first. */
   readonly goals: readonly Goal[]
   /**
-   * Rules by scope. What they require stands among `constraints`, and what they strive for before all other `goals`; how
-   * many replicas a range has they say where the range does not say it itself.
+   * Rules by scope. What they require holds beside the `constraints`, and what they strive for comes before all other `goals`;
+   * how many replicas a range has they say where the range does not say it itself. Undefined: none.
    */
-  readonly rules?: RuleBook
+  readonly rules?: RuleBook | undefined
 }
 
 /** How much may be under way at once. */
@@ -67,7 +67,7 @@ export const defaultPlacementLimits: PlacementLimits = Object.freeze({
   shedReplicasPerStore: 2,
 })
 
-/** What the rules of a book come to: made once, so that a policy can be checked again without having them twice. */
+/** What the rules of a book come to: made once. */
 const parts = new WeakMap<
   RuleBook,
   { readonly constraints: readonly Rule[]; readonly goals: readonly Goal[] }
@@ -87,7 +87,7 @@ const bookOption: OptionCheck<RuleBook> = (value, name) => {
   throw new KeelsonError('INVALID_OPTION', `${name} takes a RuleBook, not ${showValue(value)}`)
 }
 
-/** Checks a policy, and puts what its rules come to among constraints and goals. @throws KeelsonError `INVALID_OPTION` */
+/** Checks a policy, and completes it. What its rules come to stays apart from constraints and goals. @throws KeelsonError `INVALID_OPTION` */
 export function placementPolicy(policy: Partial<PlacementPolicy> = {}): PlacementPolicy {
   const fallback = defaultPlacementPolicy
   const checked = checkOptions<Required<Omit<PlacementPolicy, 'rules'>> & { rules: RuleBook | undefined }>(
@@ -106,15 +106,18 @@ export function placementPolicy(policy: Partial<PlacementPolicy> = {}): Placemen
       rules: optional(bookOption),
     },
   )
-  const { rules, ...rest } = checked
-  if (rules === undefined) return checked as PlacementPolicy
-  const { constraints, goals } = partsOf(rules)
-  return Object.freeze({
-    ...rest,
-    rules,
-    constraints: [...constraints, ...rest.constraints.filter((each) => !constraints.includes(each))],
-    goals: [...goals, ...rest.goals.filter((each) => !goals.includes(each))],
-  })
+  return Object.freeze(checked as PlacementPolicy)
+}
+
+/** A policy with what its rules come to among constraints and goals, before those of its own: what is bound. @internal */
+export function withRules(policy: PlacementPolicy): PlacementPolicy {
+  if (policy.rules === undefined) return policy
+  const { constraints, goals } = partsOf(policy.rules)
+  return {
+    ...policy,
+    constraints: [...constraints, ...policy.constraints],
+    goals: [...goals, ...policy.goals],
+  }
 }
 
 /** A policy with other rules in the place of those that it has. */

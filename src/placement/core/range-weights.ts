@@ -5,6 +5,12 @@ import { drawOf } from './improvements.ts'
 /** Ranges that are looked at before others may go on. */
 const lookedAtTogether = 4096
 
+/** A range and how much it matters to a store. @internal */
+export interface Weighed {
+  readonly rangeId: RangeId
+  readonly weight: number
+}
+
 /** The ranges of a store with how much each matters there, and a draw for each: in columns, since a store may have many. @internal */
 export class RangeWeights {
   readonly #ids: Float64Array
@@ -34,14 +40,20 @@ export class RangeWeights {
     this.#draws[this.count++] = draw
   }
 
-  /** The heaviest, the heaviest first. */
-  heaviest(most: number, isOpen?: (rangeId: RangeId) => boolean): Sliced<readonly RangeId[]> {
-    return this.#first(most, this.#weights, -1, isOpen)
+  /** The heaviest, the heaviest first; below one of them if it is given. */
+  *heaviest(
+    most: number,
+    isOpen?: (rangeId: RangeId) => boolean,
+    below?: Weighed,
+  ): Sliced<readonly Weighed[]> {
+    const first = yield* this.#first(most, this.#weights, -1, isOpen, below)
+    return first.map((i) => ({ rangeId: this.#ids[i] as number, weight: this.#weights[i] as number }))
   }
 
   /** Those that are drawn first. */
-  drawn(most: number, isOpen?: (rangeId: RangeId) => boolean): Sliced<readonly RangeId[]> {
-    return this.#first(most, this.#draws, 1, isOpen)
+  *drawn(most: number, isOpen?: (rangeId: RangeId) => boolean): Sliced<readonly RangeId[]> {
+    const first = yield* this.#first(most, this.#draws, 1, isOpen)
+    return first.map((i) => this.#ids[i] as number)
   }
 
   /** The first by a column, equals by id: what sorting all would begin with, for a look at each. */
@@ -50,7 +62,8 @@ export class RangeWeights {
     column: Float64Array,
     sign: number,
     isOpen?: (rangeId: RangeId) => boolean,
-  ): Sliced<readonly RangeId[]> {
+    below?: Weighed,
+  ): Sliced<readonly number[]> {
     const first: number[] = []
     const before = (a: number, b: number): boolean => {
       const difference = sign * ((column[a] as number) - (column[b] as number))
@@ -58,6 +71,7 @@ export class RangeWeights {
     }
     for (let i = 0; i < this.count; i++) {
       if ((i + 1) % lookedAtTogether === 0) yield
+      if (below !== undefined && !this.#isBelow(i, below)) continue
       if (first.length === most && !before(i, first[most - 1] as number)) continue
       if (isOpen?.(this.#ids[i] as number) === false) continue
       let [low, high] = [0, first.length]
@@ -69,6 +83,12 @@ export class RangeWeights {
       if (first.length === most) first.pop()
       first.splice(low, 0, i)
     }
-    return first.map((i) => this.#ids[i] as number)
+    return first
+  }
+
+  /** Whether a range comes after another by weight, equals by id. */
+  #isBelow(i: number, { weight, rangeId }: Weighed): boolean {
+    const difference = weight - (this.#weights[i] as number)
+    return difference === 0 ? (this.#ids[i] as number) > rangeId : difference > 0
   }
 }

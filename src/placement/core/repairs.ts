@@ -55,47 +55,54 @@ export class Repairs {
     const { columns, survey } = draft
     const slot = leaving < 0 ? columns.spareSlot(range) : leaving
     const from = draft.assignment.place[slot] as number
-    // When nothing may begin any more there is no use in looking.
-    if (!draft.hasRoom(from, nowhere)) return draft.defer(need)
     const votes = needPriority[need] >= needPriority.removeExtra
     const urgent = votes && survey.margin === 0
+    const hasRoom = draft.hasRoom(from, nowhere)
+    const reader = votes ? this.promotable(range) : -1
     // One that has everything already votes long before a copy could.
-    if (urgent && this.promote(range, need, leaving, why)) return
+    if (hasRoom && urgent && reader >= 0) return this.promote(range, need, leaving, why, reader)
     if (!votes && leaving < 0) columns.status[slot] = replicaBits.up
     const choice = draft.targets.choose(slot, urgent, 'any')
     if (choice.type === 'found' && draft.hasRoom(from, choice.node)) {
       return draft.commit(range, needPriority[need], why, choice.node, leaving, -1)
     }
     if (leaving < 0) columns.status[slot] = replicaBits.voter | replicaBits.up
-    if (choice.type !== 'none') return draft.defer(need)
-    if (votes && this.promote(range, need, leaving, why)) return
-    this.bringNowhere(range, need, leaving, why)
+    // Without room it is looked at all the same: that it waits is said only of what could begin.
+    if (choice.type !== 'none') return draft.defer()
+    if (reader < 0) return this.bringNowhere(range, need, leaving, why, hasRoom)
+    if (!hasRoom) return draft.defer()
+    this.promote(range, need, leaving, why, reader)
   }
 
-  /** Gives a vote to one of those that are there for reads, if it may have one where it is: votes come first. */
-  promote(range: number, need: Need, leaving: number, why: string): boolean {
+  /** One of those that are there for reads which may vote where it is, or -1: votes come first. */
+  promotable(range: number): number {
     const { columns, survey } = this.draft
-    if (survey.wantedNonVoters === 0) return false
+    if (survey.wantedNonVoters === 0) return -1
     const end = columns.spareSlot(range)
     for (let slot = columns.firstSlot[range] as number; slot < end; slot++) {
       const votes = ((columns.status[slot] as number) & replicaBits.voter) !== 0
-      if (votes || !survey.mayVote(slot)) continue
-      const node = columns.store[slot] as number
-      const said = `${why}, and the non-voter on ${columns.nodeName(node)} can vote at once`
-      this.draft.commit(range, needPriority[need], said, node, leaving, slot)
-      return true
+      if (!votes && survey.mayVote(slot)) return slot
     }
-    return false
+    return -1
+  }
+
+  /** Gives it its vote. */
+  promote(range: number, need: Need, leaving: number, why: string, reader: number): void {
+    const { columns } = this.draft
+    const node = columns.store[reader] as number
+    const said = `${why}, and the non-voter on ${columns.nodeName(node)} can vote at once`
+    this.draft.commit(range, needPriority[need], said, node, leaving, reader)
   }
 
   /**
    * No node can take the replica. When the lost one is what keeps its own node from taking a new one (a node whose disk
    * was lost, or one of whose stores was), it goes first.
    */
-  bringNowhere(range: number, need: Need, leaving: number, why: string): void {
+  bringNowhere(range: number, need: Need, leaving: number, why: string, hasRoom: boolean): void {
     const { draft } = this
     if (need === 'replaceLost' || need === 'replaceLostNonVoter') {
       if (this.ownNodeCould(leaving)) {
+        if (!hasRoom) return draft.defer()
         const only = `${why}, and only its own node can take its place`
         return draft.commit(range, needPriority[need], only, nowhere, leaving, -1)
       }
@@ -224,7 +231,10 @@ export class Repairs {
     const from = survey.leaseholder
     const to = this.draft.bestLeaseTarget(range, from, 'any')
     if (to < 0) {
-      if (survey.leavingVoter < 0) return
+      if (survey.leavingVoter < 0) {
+        const holder = columns.nodeName(columns.store[from] as number)
+        return this.draft.block(range, `its lease is on ${holder}, and nobody else can take it`)
+      }
       return this.bring(
         range,
         'replaceLeaving',
@@ -232,7 +242,7 @@ export class Repairs {
         whyLeaving(columns, survey.leavingVoter),
       )
     }
-    if (traffic.leaseMoves >= limits.leaseTransfers) return this.draft.defer('leaseOff')
+    if (traffic.leaseMoves >= limits.leaseTransfers) return this.draft.defer()
     const resting = ((columns.status[from] as number) & replicaBits.resting) !== 0
     const what = resting ? 'is worked on' : 'is to be emptied'
     const why = `its lease is on ${columns.nodeName(columns.store[from] as number)}, which ${what}`

@@ -1,10 +1,11 @@
-import { checkArray, checkMembers } from '../../core/arguments.ts'
+import { checkArray, checkMembers, checkObject, checkText } from '../../core/arguments.ts'
 import { KeelsonError } from '../../core/errors.ts'
-import { checkOptions, integerOption, objectOption, showValue } from '../../core/options.ts'
+import { checkOptions, closest, integerOption, objectOption, showValue } from '../../core/options.ts'
 import { finish, type Sliced } from '../../core/sliced.ts'
 import type { ReplicaDescriptor } from '../../model/descriptors.ts'
 import type { NodeId, ReplicaId } from '../../model/ids.ts'
 import { localityValue } from '../../model/locality.ts'
+import { checkNode } from './model/check.ts'
 import type { PlacementNode, PlacementRange } from './model/cluster.ts'
 import { Fleet } from './model/fleet.ts'
 import type { RangeReader } from './model/snapshot.ts'
@@ -98,6 +99,7 @@ export const whatIfLimits: PlacementLimits = Object.freeze({
 })
 
 const maximumMoves = 1000
+const mostGrowth = 1_000_000
 const movesTogether = 64
 const noBytes = new Uint8Array(0)
 
@@ -139,7 +141,8 @@ export function* imagining(
   const { bounds } = plan
   const moves: PlannedMove[] = []
   let [moveCount, copiedBytes, leaseTransfers, rounds] = [0, 0, 0, 0]
-  while (plan.moves.length > 0 && rounds < maximumRounds) {
+  // A plan without moves may have left something for the next one to look at.
+  while ((plan.moves.length > 0 || plan.unexamined > 0) && rounds < maximumRounds) {
     const now = fleet.snapshot()
     for (const move of plan.moves) {
       if (moves.length < maximumMoves) moves.push(move)
@@ -150,7 +153,7 @@ export function* imagining(
       if (moveCount % movesTogether === 0) yield
     }
     rounds++
-    plan = yield* planner.planning(fleet.snapshot(), { seed: seed + rounds, limits })
+    plan = yield* planner.planning(fleet.snapshot(), { seed, limits })
   }
   const result = {
     before: yield* summarizing(snapshot, current),
@@ -161,7 +164,7 @@ export function* imagining(
     copiedBytes,
     leaseTransfers,
     rounds,
-    settled: plan.moves.length === 0,
+    settled: plan.moves.length === 0 && plan.unexamined === 0,
     blocked: plan.blocked,
     blockedCount: plan.blockedCount,
     bounds,
@@ -187,7 +190,10 @@ function* copyOf(snapshot: PlacementSnapshot): Sliced<Fleet> {
   })
   for (const reader of eachRange(snapshot)) {
     if (reader === undefined) yield
-    else fleet.setRange(rangeOf(reader))
+    else {
+      fleet.setRange(rangeOf(reader))
+      if (reader.held > 0) fleet.setHold(reader.rangeId, reader.held === 2 ? 'all' : 'improvements')
+    }
   }
   for (const move of snapshot.moves) {
     const range = snapshot.range(move.rangeId)
@@ -253,13 +259,16 @@ function* applyChange(fleet: Fleet, snapshot: PlacementSnapshot, change: WhatIfC
     if (node !== undefined) return node
     throw new KeelsonError('NOT_FOUND', `the snapshot has no node ${showValue(nodeId)}`)
   }
+  const known = new Set(snapshot.nodeIndex.keys())
   for (const node of checkArray(change.addNodes ?? [], 'the nodes that come')) {
-    if (snapshot.nodeIndex.has(node.descriptor.nodeId)) {
+    checkNode(node)
+    if (known.has(node.descriptor.nodeId)) {
       throw new KeelsonError(
         'INVALID_ARGUMENT',
         `${node.descriptor.nodeId} is there already; give another name`,
       )
     }
+    known.add(node.descriptor.nodeId)
     fleet.setNode(node)
   }
   const set = (node: PlacementNode): void => {
@@ -275,12 +284,19 @@ function* applyChange(fleet: Fleet, snapshot: PlacementSnapshot, change: WhatIfC
   }
   const lost = checkArray(change.loseNodes ?? [], 'the nodes that are lost').map(nodeOf)
   if (change.loseDomain !== undefined) {
-    const { tier, value } = change.loseDomain
+    const { tier, value } = checkObject(change.loseDomain, 'the domain that is lost', ['tier', 'value'])
+    checkText(tier, 'the tier of the domain that is lost', 256)
     const there = snapshot.nodes.filter(
       ({ descriptor }) => localityValue(descriptor.locality, tier) === value,
     )
-    if (there.length === 0)
-      throw new KeelsonError('NOT_FOUND', `no node is in ${showValue(tier)} ${showValue(value)}`)
+    if (there.length === 0) {
+      const tiers = new Set(
+        snapshot.nodes.flatMap(({ descriptor }) => descriptor.locality.map(({ key }) => key)),
+      )
+      const suggestion = tiers.has(tier) ? undefined : closest(tier, [...tiers])
+      const hint = suggestion === undefined ? '' : `; did you mean '${suggestion}'?`
+      throw new KeelsonError('NOT_FOUND', `no node is in ${showValue(tier)} ${showValue(value)}${hint}`)
+    }
     lost.push(...there)
   }
   for (const { descriptor } of lost) set({ ...nodeOf(descriptor.nodeId), liveness: 'dead', forMs: 1 })
@@ -310,15 +326,26 @@ function* growLoads(
   snapshot: PlacementSnapshot,
   factors: Readonly<Record<string, number>>,
 ): Sliced<void> {
-  for (const [name, factor] of Object.entries(factors)) {
-    if (factor >= 0) continue
+  for (const [name, factor] of Object.entries(checkObject(factors, 'growLoad'))) {
+    if (!snapshot.resources.includes(name)) {
+      const suggestion = closest(name, snapshot.resources)
+      const there = snapshot.resources.join(', ') || 'none'
+      const hint = suggestion === undefined ? `there are: ${there}` : `did you mean '${suggestion}'?`
+      throw new KeelsonError('INVALID_ARGUMENT', `growLoad has a load dimension ${showValue(name)}; ${hint}`)
+    }
+    if (typeof factor === 'number' && factor >= 0 && factor <= mostGrowth) continue
     throw new KeelsonError(
       'INVALID_ARGUMENT',
-      `growLoad.${name} is a factor from 0, not ${showValue(factor)}`,
+      `growLoad.${name} is a factor from 0 to ${mostGrowth}, not ${showValue(factor)}`,
     )
   }
   const grown = (of: (resource: number) => number): Record<string, number> =>
-    Object.fromEntries(snapshot.resources.map((name, r) => [name, of(r) * (factors[name] ?? 1)]))
+    Object.fromEntries(
+      snapshot.resources.map((name, r) => [
+        name,
+        Math.min(Number.MAX_SAFE_INTEGER, of(r) * (factors[name] ?? 1)),
+      ]),
+    )
   for (const reader of eachRange(snapshot)) {
     if (reader === undefined) yield
     else

@@ -305,7 +305,7 @@ function capacityOf({ stores, resources }: PlacementSnapshot): Float64Array {
 
 /** What a policy says of how many replicas ranges are to have. */
 interface WantedBy {
-  readonly rules?: RuleBook
+  readonly rules?: RuleBook | undefined
   readonly replicationFactor?: number
 }
 

@@ -108,7 +108,6 @@ export class FleetSimulation {
   #rounds = 0
   #failed = 0
   /** Moves that were begun so far. */
-  #begun = 0
   #undone = 0
   #undoneLeases = 0
   #underMs = 0
@@ -204,11 +203,7 @@ export class FleetSimulation {
     this.#tellNodes()
     this.#release()
     this.#forget()
-    const plan = this.#planner.plan(this.#fleet.snapshot(), {
-      // Another one only when something happened, so that quiet rounds cost nothing.
-      seed: this.#begun,
-      limits: this.#options.limits,
-    })
+    const plan = this.#planner.plan(this.#fleet.snapshot(), { limits: this.#options.limits })
     this.#plan = plan
     this.#violations.push(...this.#overload.judge(plan.moves, this.#nowMs))
     this.begin(plan.moves)
@@ -424,7 +419,6 @@ export class FleetSimulation {
 
   #begin(move: PlannedMove): void {
     const world = this.#world
-    this.#begun++
     const range = move.rangeId - 1
     if (this.#transfers.has(range)) {
       this.#violations.push(`${move.reason}: range ${move.rangeId} is moved already`)
@@ -452,8 +446,8 @@ export class FleetSimulation {
   }
 
   #judgeConvergence(plan: Plan): void {
-    if (this.#open === undefined || plan.moves.length > 0 || plan.deferred > 0 || this.#transfers.size > 0)
-      return
+    if (this.#open === undefined || this.#transfers.size > 0) return
+    if (plan.moves.length > 0 || plan.deferred > 0 || plan.unexamined > 0) return
     // Until the dead are taken for lost, nothing to do is not yet the end.
     const { nodes } = this.#world
     const { deadAfterMs, detectionMs } = this.#options

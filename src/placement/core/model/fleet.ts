@@ -4,6 +4,7 @@ import type { ObservedReplica } from '../../../interfaces/range-host.ts'
 import type { Load, ReplicaDescriptor } from '../../../model/descriptors.ts'
 import type { NodeId, RangeId, ReplicaId } from '../../../model/ids.ts'
 import { replicaRoles, votesInAnyHalf } from '../../../model/replica-roles.ts'
+import { checkLoad, checkNode, checkRange } from './check.ts'
 import type { MoveInFlight, PlacementNode, PlacementRange, RangeHold } from './cluster.ts'
 import { LifeTable } from './lives.ts'
 import { exactLoad } from './loads.ts'
@@ -55,8 +56,12 @@ export class Fleet {
     return this.#tree.ranges
   }
 
-  /** A node is there, or is not what it was. That time passes for it is no change until it is lost. */
+  /**
+   * A node is there, or is not what it was. That time passes for it is no change until it is lost. @throws KeelsonError
+   * `INVALID_ARGUMENT` that names the field
+   */
   setNode(node: PlacementNode): void {
+    checkNode(node)
     const { nodeId } = node.descriptor
     const known = this.#nodes.get(nodeId)
     if (known !== undefined && sameNode(known, node) && this.#statusOf(known) === this.#statusOf(node)) return
@@ -77,8 +82,12 @@ export class Fleet {
     return this.#nodes.keys()
   }
 
-  /** A range is there, or is not what it was. @throws KeelsonError `LIMIT_EXCEEDED` with too many resources */
+  /**
+   * A range is there, or is not what it was. @throws KeelsonError `INVALID_ARGUMENT` that names the field, `LIMIT_EXCEEDED` with too
+   * many resources
+   */
   setRange(range: PlacementRange): void {
+    checkRange(range)
     const { descriptor, leaseHolder, load, leaderLoad } = range
     const place = this.#place
     const there = this.#tree.find(descriptor.rangeId, place)
@@ -121,8 +130,13 @@ export class Fleet {
     return undefined
   }
 
-  /** What a range costs, and what leading it costs on top. A range that is not there is passed over. */
+  /**
+   * What a range costs, and what leading it costs on top. A range that is not there is passed over. @throws KeelsonError
+   * `INVALID_ARGUMENT` that names the field
+   */
   setLoad(rangeId: RangeId, load: Load, leaderLoad: Load = noLoad): void {
+    checkLoad(load, 'load', rangeId)
+    checkLoad(leaderLoad, 'leaderLoad', rangeId)
     if (this.#tree.find(rangeId, this.#place)) this.#setLoads(this.#place, load, leaderLoad)
   }
 
