@@ -1,8 +1,10 @@
 import { checkArray, checkMembers } from '../../core/arguments.ts'
 import { KeelsonError } from '../../core/errors.ts'
+import { finish } from '../../core/sliced.ts'
 import type { Load } from '../../model/descriptors.ts'
 import { checkId, type Incarnation, type NodeId, type RangeId, type TableId } from '../../model/ids.ts'
 import type { Assignment, AssignmentBase } from './assignment.ts'
+import { FleetIndex } from './fleet-index.ts'
 import { bindGoal, bindRule } from './goals/goal.ts'
 import type { SeparateLoads } from './model/loads.ts'
 import { type PlacementPolicy, placementLimits, placementPolicy, withRules } from './policy.ts'
@@ -83,7 +85,8 @@ function placeAll(input: AllocateInput, expected: SeparateLoads): readonly Alloc
   }
   const snapshot = snapshotWith(input, expected)
   const ordered = Float64Array.from(input.rangeIds).sort()
-  const columns = new WorkingSet(snapshot, ordered, totalsOf(snapshot), mostVoters(policy), policy)
+  const totals = totalsOf(snapshot, policy)
+  const columns = new WorkingSet(snapshot, ordered, totals, mostVoters(policy), policy)
   const assignment = columns.assign()
   const rules = policy.constraints.map((rule) => bindRule(assignment, rule))
   const goals = policy.goals.map((goal) => bindGoal(assignment, goal))
@@ -139,10 +142,10 @@ function meanLoads(ranges: readonly PlacementRange[]): SeparateLoads {
 }
 
 /** What there is on the nodes already. */
-function totalsOf(snapshot: PlacementSnapshot): AssignmentBase {
-  const ids = Float64Array.from([...snapshot.ranges()], ({ rangeId }) => rangeId)
-  const { usage, held, replicaCount, leaderCount } = new WorkingSet(snapshot, ids, undefined).assign()
-  return { usage, held, replicas: replicaCount, leaders: leaderCount }
+function totalsOf(snapshot: PlacementSnapshot, policy: PlacementPolicy): AssignmentBase {
+  const index = new FleetIndex(policy)
+  finish(index.update(snapshot))
+  return index.totals
 }
 
 function placeOne(

@@ -25,6 +25,8 @@ export interface AssignmentBase {
   readonly replicas: Int32Array
   /** Leads of each node. */
   readonly leaders: Int32Array
+  /** Replicas of tables on each node: of those that a goal asks about ({@link Goal.tables}). Undefined: nobody asks. */
+  readonly tables?: ReadonlyMap<number, Int32Array>
 }
 
 /**

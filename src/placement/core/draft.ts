@@ -87,8 +87,7 @@ export class Draft {
 
   /** Sums over all ranges, with what is planned. */
   get totals(): AssignmentBase {
-    const { usage, held, replicaCount, leaderCount } = this.assignment
-    return { usage, held, replicas: replicaCount, leaders: leaderCount }
+    return this.columns.totalsOf(this.assignment)
   }
 
   /** Slot of the voter that the lease is best with, or -1: on an overloaded node only with `any`, and where no other can lead. */

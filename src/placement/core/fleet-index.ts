@@ -41,6 +41,8 @@ export class FleetIndex {
   held: Float64Array = new Float64Array(0)
   replicas: Int32Array = new Int32Array(0)
   leaders: Int32Array = new Int32Array(0)
+  /** Replicas on each store of the tables that goals ask about. */
+  readonly tables: Map<number, Int32Array> = new Map()
   readonly copies: CopySums = { repairMoves: 0, repairBytes: 0, drainMoves: 0, drainBytes: 0 }
   /** Ranges that need something, by how urgent it is; 0 for those that nothing can be done for. */
   readonly needs: Map<number, Turns> = new Map()
@@ -60,11 +62,14 @@ export class FleetIndex {
   constructor(policy: PlacementPolicy) {
     this.policy = policy
     this.excess = policy.goals.map(() => new Turns())
+    for (const { tables } of policy.goals)
+      for (const table of tables ?? []) this.tables.set(table, new Int32Array(0))
   }
 
   /** Sums over all ranges. */
   get totals(): AssignmentBase {
-    return { usage: this.usage, held: this.held, replicas: this.replicas, leaders: this.leaders }
+    const { usage, held, replicas, leaders, tables } = this
+    return { usage, held, replicas, leaders, ...(tables.size === 0 ? {} : { tables }) }
   }
 
   /**
@@ -174,6 +179,7 @@ export class FleetIndex {
     this.held = new Float64Array(next.stores.length * width)
     this.replicas = new Int32Array(next.stores.length)
     this.leaders = new Int32Array(next.stores.length)
+    for (const table of this.tables.keys()) this.tables.set(table, new Int32Array(next.stores.length))
     Object.assign(this.copies, { repairMoves: 0, repairBytes: 0, drainMoves: 0, drainBytes: 0 })
     this.leaderLoads = 0
     this.#lists.clear()
@@ -201,16 +207,19 @@ export class FleetIndex {
   #count(reader: RangeReader, sign: number): void {
     const standing = this.#standing.read(reader)
     const width = reader.snapshot.resources.length
+    const ofTable = this.tables.get(reader.tableId)
     for (let i = 0; i < standing.count; i++) {
       const [home, place] = [standing.home[i] as number, standing.place[i] as number]
       if (place >= 0) this.#add(this.usage, place, reader, sign, width)
       if (place >= 0) this.replicas[place] = (this.replicas[place] as number) + sign
+      if (place >= 0 && ofTable !== undefined) ofTable[place] = (ofTable[place] as number) + sign
       if (home >= 0 && home !== place) this.#add(this.held, home, reader, sign, width)
     }
     const { target, leader } = standing
     if (target >= 0) {
       this.#add(this.usage, target, reader, sign, width)
       this.replicas[target] = (this.replicas[target] as number) + sign
+      if (ofTable !== undefined) ofTable[target] = (ofTable[target] as number) + sign
     }
     const leads = leader < 0 ? nowhere : (standing.place[leader] as number)
     if (leads >= 0) {
@@ -276,6 +285,8 @@ export class FleetIndex {
     const width = next.resources.length
     const old = { usage: this.usage, held: this.held, replicas: this.replicas, leaders: this.leaders }
     const from = new Map(before.stores.map((_, i) => [before.table.nameOf(i), i]))
+    const tables = new Map(this.tables)
+    for (const table of tables.keys()) this.tables.set(table, new Int32Array(next.stores.length))
     this.usage = new Float64Array(next.stores.length * width)
     this.held = new Float64Array(next.stores.length * width)
     this.replicas = new Int32Array(next.stores.length)
@@ -287,6 +298,7 @@ export class FleetIndex {
       this.held.set(old.held.subarray(at * width, (at + 1) * width), store * width)
       this.replicas[store] = old.replicas[at] as number
       this.leaders[store] = old.leaders[at] as number
+      for (const [table, count] of this.tables) count[store] = tables.get(table)?.[at] ?? 0
     }
   }
 

@@ -109,8 +109,16 @@ export function placementPolicy(policy: Partial<PlacementPolicy> = {}): Placemen
   return Object.freeze(checked as PlacementPolicy)
 }
 
-/** A policy with what its rules come to among constraints and goals, before those of its own: what is bound. @internal */
+/** A policy with what its rules come to among constraints and goals, before those of its own: what is bound. @throws KeelsonError `INVALID_OPTION` for a rule
+ * that a planner cannot keep. @internal */
 export function withRules(policy: PlacementPolicy): PlacementPolicy {
+  for (const { name, needsAllRanges } of policy.constraints) {
+    if (needsAllRanges !== true) continue
+    throw new KeelsonError(
+      'INVALID_OPTION',
+      `${name} looks at other ranges than the one that is moved, and a planner looks at a part of them; leave it out, or search over columns of all ranges`,
+    )
+  }
   if (policy.rules === undefined) return policy
   const { constraints, goals } = partsOf(policy.rules)
   return {

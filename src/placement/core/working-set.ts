@@ -256,6 +256,34 @@ export class WorkingSet implements PlacementColumns {
     if (standing.leader !== nowhere) this.#leader[range] = first + standing.leader
   }
 
+  /** Sums with these ranges as an assignment has them. */
+  totalsOf(assignment: Assignment): AssignmentBase {
+    const { usage, held, replicaCount, leaderCount, place } = assignment
+    const others = this.base?.tables
+    return {
+      usage,
+      held,
+      replicas: replicaCount,
+      leaders: leaderCount,
+      ...(others === undefined ? {} : { tables: this.#countTables(others, place, 1) }),
+    }
+  }
+
+  /** Replicas of tables by node, with those of these ranges, or without them. */
+  #countTables(
+    tables: ReadonlyMap<number, Int32Array>,
+    place: Int32Array,
+    sign: number,
+  ): ReadonlyMap<number, Int32Array> {
+    const counts = new Map([...tables].map(([table, count]) => [table, count.slice()]))
+    for (let slot = 0; slot < this.slotCount; slot++) {
+      const node = place[slot] as number
+      const count = node < 0 ? undefined : counts.get(this.tableOf[this.rangeOf[slot] as number] as number)
+      if (count !== undefined) count[node] = (count[node] as number) + sign
+    }
+    return counts
+  }
+
   /** The sums without these ranges, which the assignment adds again. Exact, since loads are. */
   #without(totals: AssignmentBase): AssignmentBase {
     const width = this.resources.length
@@ -264,6 +292,7 @@ export class WorkingSet implements PlacementColumns {
       held: totals.held.slice(),
       replicas: totals.replicas.slice(),
       leaders: totals.leaders.slice(),
+      ...(totals.tables === undefined ? {} : { tables: this.#countTables(totals.tables, this.#place, -1) }),
     }
     const take = (sums: Float64Array, node: number, amounts: Float64Array, row: number): void => {
       for (let r = 0; r < width; r++) {

@@ -175,11 +175,19 @@ class BoundBalance extends BoundNodeGoal implements BoundGoal {
     return shares === 0 ? 0 : (sum * sum) / shares
   }
 
-  /** What is above the shares of the nodes, rounded up, has to leave: one at a time where replicas or leases are shared. */
+  /**
+   * What is above the shares of the nodes, rounded up, has to leave: one at a time where replicas or leases are shared. Of a load
+   * dimension, every node that has more than its share and the tolerance has to give something.
+   */
   distance(): number {
-    if (this.#weighs) return 0
     const mean = this.#mean()
     let moves = 0
+    if (this.#weighs) {
+      for (const [node, of] of this.#share.entries()) {
+        if (of > 0 && this.#amount(node) > mean * of * (1 + this.#tolerance)) moves++
+      }
+      return moves
+    }
     for (const [node, of] of this.#share.entries()) {
       if (of > 0 && this.#aside[node] !== 1) moves += Math.max(0, this.#amount(node) - Math.ceil(mean * of))
     }

@@ -6,13 +6,20 @@ import type { BoundRule, Rule } from './goal.ts'
 
 /**
  * Whoever has a replica in a domain needs a replica of the ranges that it depends on in the same domain: an index beside
- * its table, a service beside the one that it asks.
+ * its table, a service beside the one that it asks. For a search over columns of all ranges ({@link LevelSearch}): a planner
+ * refuses it.
+ *
+ * @param dependsOn ranges that a range depends on, all by their numbers in the columns
  */
 export function dependency(tier: string, dependsOn: (range: number) => readonly number[]): Rule {
   checkText(tier, 'the tier of dependency', 32)
   checkFunction(dependsOn, 'dependsOn of dependency')
   const name = `dependency(${tier})`
-  return { name, bind: (assignment) => new BoundDependency(assignment, name, tier, dependsOn) }
+  return {
+    name,
+    needsAllRanges: true,
+    bind: (assignment) => new BoundDependency(assignment, name, tier, dependsOn),
+  }
 }
 
 /** Lists of ranges by range, flat. */

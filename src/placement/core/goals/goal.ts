@@ -9,6 +9,11 @@ export interface Goal {
   readonly name: string
   /** The goal over an assignment, now and as it changes. */
   bind(assignment: Assignment): BoundGoal
+  /**
+   * Tables whose replicas it counts on each node. The planner looks at a part of the ranges; how many replicas of these
+   * tables the others have on each node is among the sums of `columns.base`.
+   */
+  readonly tables?: readonly number[]
 }
 
 /** Something that every placement must satisfy. */
@@ -17,6 +22,11 @@ export interface Rule {
   readonly name: string
   /** The rule over an assignment, now and as it changes. */
   bind(assignment: Assignment): BoundRule
+  /**
+   * Whether it looks at other ranges than the one that is moved, by their numbers in the columns. Only a search over columns of
+   * all ranges can keep such a rule: the planner, which looks at a part of them, refuses it. Default: false.
+   */
+  readonly needsAllRanges?: boolean
 }
 
 /** Cost of one node, from 0: a sum over nodes of such costs can be valued from the two nodes of a move alone. */

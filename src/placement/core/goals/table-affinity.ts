@@ -40,7 +40,11 @@ export function tableAffinity(options: TableAffinityOptions): Goal {
     )
   }
   const name = `${checked.relation}(${checked.table}, ${checked.other})`
-  return { name, bind: (assignment) => new BoundTableAffinity(assignment, name, checked) }
+  return {
+    name,
+    tables: [checked.table, checked.other],
+    bind: (assignment) => new BoundTableAffinity(assignment, name, checked),
+  }
 }
 
 class BoundTableAffinity implements BoundGoal {
@@ -68,6 +72,10 @@ class BoundTableAffinity implements BoundGoal {
     this.#of = domains?.of ?? Int32Array.from({ length: columns.nodeCount }, (_, node) => node)
     this.#domains = domains?.count ?? columns.nodeCount
     this.#counts = new Int32Array(2 * this.#domains)
+    for (const [side, table] of this.#tables.entries()) {
+      const others = columns.base?.tables?.get(table)
+      others?.forEach((count, node) => this.#count(side, node, count))
+    }
     for (let slot = 0; slot < columns.slotCount; slot++)
       this.moved(slot, -1, assignment.place[slot] as number)
   }

@@ -24,7 +24,12 @@ export function weighted(name: string, goals: readonly WeightedGoal[]): Goal {
     }
     checkObject(part.goal, 'a goal of a sum', ['name', 'bind'])
   }
-  return { name, bind: (assignment) => new Sum(assignment, name, goals) }
+  const tables = [...new Set(goals.flatMap(({ goal }) => goal.tables ?? []))]
+  return {
+    name,
+    ...(tables.length === 0 ? {} : { tables }),
+    bind: (assignment) => new Sum(assignment, name, goals),
+  }
 }
 
 class Sum implements BoundGoal {
