@@ -33,6 +33,7 @@ export {
   balanceBound,
   sheddingBound,
 } from './core/bounds/balance-bound.ts'
+export { type ClusterBounds, type ClusterBoundsOptions, clusterBounds } from './core/bounds/cluster-bounds.ts'
 export {
   canSpread,
   type RepairTimeBound,

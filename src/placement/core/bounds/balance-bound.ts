@@ -1,4 +1,4 @@
-import { checkText } from '../../../core/arguments.ts'
+import { checkObject, checkText } from '../../../core/arguments.ts'
 import { KeelsonError } from '../../../core/errors.ts'
 import { nowhere, type PlacementColumns } from '../assignment.ts'
 import { replicaBits } from '../snapshot.ts'
@@ -74,6 +74,11 @@ export function fairShares(columns: PlacementColumns, resource: number, toleranc
 
 /** Number of a resource. @throws KeelsonError `INVALID_ARGUMENT` */
 export function resourceIndex(columns: PlacementColumns, resource: string): number {
+  checkObject(columns, 'what is bounded; clusterBounds takes a snapshot, and this', [
+    'slotCount',
+    'home',
+    'load',
+  ])
   checkText(resource, 'a resource', 128)
   const index = columns.resources.indexOf(resource)
   if (index >= 0) return index

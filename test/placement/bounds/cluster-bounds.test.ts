@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import {
+  balanceBound,
+  buildSnapshot,
+  clusterBounds,
+  RuleBook,
+  sheddingBound,
+} from '../../../src/placement/index.ts'
+import { plainNode, plainRange } from '../support/plain.ts'
+
+const nodes = Array.from({ length: 4 }, (_, i) => {
+  const node = plainNode(`n${i}`, `zone=z${i < 2 ? 0 : 1}`)
+  return { ...node, descriptor: { ...node.descriptor, capacity: { bytes: 10_000 } } }
+})
+/** 20 ranges of 100 bytes on two of four nodes. */
+const snapshot = buildSnapshot({
+  nodes,
+  ranges: Array.from({ length: 20 }, (_, i) => plainRange(i + 1, ['n0', 'n1'], { tableId: 1 })),
+  deadAfterMs: 1,
+})
+
+suite('bounds of a cluster', () => {
+  test('come from a snapshot: what has to move, how full it is and has to be', () => {
+    const { utilisation, balance } = clusterBounds(snapshot, {}, { tolerance: 0 })
+    // 2,000 bytes each on two nodes, 1,000 is the share of each.
+    assert.equal(Math.round(balance[0]?.bytes ?? 0), 2000)
+    assert.equal(utilisation[0]?.utilisation, 0.1)
+    assert.equal(utilisation[0]?.now, 0.2)
+    assert.equal(utilisation[0]?.gap, 0.1)
+  })
+
+  test('know what the rules of a policy leave', () => {
+    const match = [{ label: 'zone', in: ['z0'] }]
+    const rules = new RuleBook({
+      rules: [{ id: 'pin', scope: { type: 'table', tableId: 1 }, require: [{ match }] }],
+    })
+    const { balance } = clusterBounds(snapshot, { rules }, { tolerance: 0 })
+    assert.equal(balance[0]?.bytes, 0)
+    assert.equal(Math.round(balance[0]?.stuck ?? 0), 2000)
+  })
+
+  test('of one kind refuse a snapshot by name, where they take columns', () => {
+    for (const bound of [balanceBound, sheddingBound]) {
+      assert.throws(() => bound(snapshot as never, 'bytes', 0), {
+        code: 'INVALID_ARGUMENT',
+        message: /clusterBounds/,
+      })
+    }
+  })
+})
