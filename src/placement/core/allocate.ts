@@ -7,7 +7,7 @@ import type { Assignment, AssignmentBase } from './assignment.ts'
 import { FleetIndex } from './fleet-index.ts'
 import { bindGoal, bindRule } from './goals/goal.ts'
 import type { SeparateLoads } from './model/loads.ts'
-import { type PlacementPolicy, placementLimits, placementPolicy, withRules } from './policy.ts'
+import { boundPolicy, type PlacementPolicy, placementLimits, placementPolicy } from './policy.ts'
 import {
   buildSnapshot,
   type PlacementNode,
@@ -71,7 +71,7 @@ export function allocate(input: AllocateInput): readonly Allocation[] {
 }
 
 function placeAll(input: AllocateInput, expected: SeparateLoads): readonly Allocation[] {
-  const policy = withRules(placementPolicy(input.policy))
+  const policy = boundPolicy(placementPolicy(input.policy))
   checkArray(input.rangeIds, 'the ranges to place')
   const known = new Set((input.ranges ?? []).map(({ descriptor }) => descriptor.rangeId))
   for (const rangeId of input.rangeIds) {

@@ -7,11 +7,11 @@ import { FleetIndex } from './fleet-index.ts'
 import type { Plan, PlanOptions } from './plan.ts'
 import { Planning, type Setting } from './planning.ts'
 import {
+  boundPolicy,
   type PlacementLimits,
   type PlacementPolicy,
   placementLimits,
   placementPolicy,
-  withRules,
 } from './policy.ts'
 import type { PlacementSnapshot } from './snapshot.ts'
 import { StoreViews } from './store-views.ts'
@@ -37,7 +37,7 @@ export class Planner {
   /** @throws KeelsonError `INVALID_OPTION` */
   constructor(policy: Partial<PlacementPolicy> = {}) {
     this.policy = placementPolicy(policy)
-    this.index = new FleetIndex(withRules(this.policy))
+    this.index = new FleetIndex(boundPolicy(this.policy))
   }
 
   /**

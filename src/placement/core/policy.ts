@@ -111,7 +111,7 @@ export function placementPolicy(policy: Partial<PlacementPolicy> = {}): Placemen
 
 /** A policy with what its rules come to among constraints and goals, before those of its own: what is bound. @throws KeelsonError `INVALID_OPTION` for a rule
  * that a planner cannot keep. @internal */
-export function withRules(policy: PlacementPolicy): PlacementPolicy {
+export function boundPolicy(policy: PlacementPolicy): PlacementPolicy {
   for (const { name, needsAllRanges } of policy.constraints) {
     if (needsAllRanges !== true) continue
     throw new KeelsonError(
@@ -130,14 +130,7 @@ export function withRules(policy: PlacementPolicy): PlacementPolicy {
 
 /** A policy with other rules in the place of those that it has. */
 export function withRules(policy: PlacementPolicy, rules: RuleBook): PlacementPolicy {
-  const { rules: before, constraints, goals, replicationFactor } = policy
-  const old = before === undefined ? undefined : partsOf(before)
-  return placementPolicy({
-    replicationFactor,
-    constraints: constraints.filter((each) => old?.constraints.includes(each) !== true),
-    goals: goals.filter((each) => old?.goals.includes(each) !== true),
-    rules,
-  })
+  return placementPolicy({ ...policy, rules })
 }
 
 /** Checks limits. @throws KeelsonError `INVALID_OPTION` */
