@@ -16,6 +16,7 @@ import { BytePool } from '../../src/core/byte-pool.ts'
 import { ByteReader, ByteWriter, text, utf8 } from '../../src/core/bytes.ts'
 import { decodePlain, encodePlain, type Plain } from '../../src/core/codec.ts'
 import { KeelsonError } from '../../src/core/errors.ts'
+import { invariant } from '../../src/core/invariant.ts'
 import { decodeError, encodeError } from '../../src/core/wire-error.ts'
 import type { KeyValue } from '../../src/interfaces/metadata-store.ts'
 import { decodeJob, encodeJob, type Job } from '../../src/jobs/core/record.ts'
@@ -28,6 +29,7 @@ import {
   encodeRangeWish,
   encodeWantedRange,
 } from '../../src/metadata/directory-codec.ts'
+import { decodePendingImport, markImport } from '../../src/metadata/import-mark.ts'
 import { decodeCommand, encodeCommand } from '../../src/metadata/mvcc/commands.ts'
 import { decodeBlock, decodeSingle, encodeBlock } from '../../src/metadata/mvcc/image-blocks.ts'
 import { decodeNumbers, decodePointer, encodeNumbers, encodePointer } from '../../src/metadata/mvcc/layout.ts'
@@ -814,6 +816,15 @@ export const decoders: readonly Decoder[] = [
       return end
     },
     samples: [encodeEndMark(2 ** 40 + 5, 7)],
+  },
+  {
+    name: 'decodePendingImport',
+    decode: decodePendingImport,
+    samples: [undefined, 2 ** 40 + 5].map((revision) => {
+      const operation = markImport({ revision })
+      invariant(operation.type === 'put', 'a mark is put')
+      return operation.value
+    }),
   },
   {
     name: 'decodeSegmentHeader',
