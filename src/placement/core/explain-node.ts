@@ -151,7 +151,7 @@ function whyHot({ table }: PlacementSnapshot, store: number): string | undefined
 
 /** Why the replicas of a node stay though goals find it too full. */
 function whyAllStay(draft: Draft, node: number): string[] {
-  const { columns, assignment, targets, survey } = draft
+  const { columns, assignment, survey } = draft
   const said: string[] = []
   for (const goal of draft.goals) {
     if (goal.judges !== 'replicas') continue

@@ -47,7 +47,7 @@ export class TurnQueue {
     }
     for (let i = 0; i < lists.length && room > 0; i++) {
       const some = (this.#open[i] as readonly RangeId[]).slice(
-        this.#openAt[i] as number,
+        this.#openAt[i],
         (this.#openAt[i] as number) + room,
       )
       this.#openAt[i] = (this.#openAt[i] as number) + some.length

@@ -38,7 +38,7 @@ export class Turns {
   /** A range wants something, or has changed and still does. */
   add(rangeId: RangeId): void {
     // What changed may be what stood in the way, and seldom is: loads change all the time.
-    if (this.stuck.has(rangeId)) this.#overdue = this.overdue + 1
+    if (this.stuck.has(rangeId)) this.#overdue = Math.min(this.stuck.size, this.overdue + 1)
     else if (!this.open.has(rangeId)) {
       this.#unseen = this.unseen + 1
       this.open.add(rangeId)

@@ -24,7 +24,7 @@ function refused(make: () => unknown, message: RegExp, code = 'INVALID_ARGUMENT'
 function bent(change: object, replica: object = {}): PlacementRange {
   const range = plainRange(7, ['n0', 'n1'])
   const replicas = range.descriptor.replicas.map((each, i) => (i === 1 ? { ...each, ...replica } : each))
-  return { ...range, descriptor: { ...range.descriptor, replicas, ...change } } as PlacementRange
+  return { ...range, descriptor: { ...range.descriptor, replicas, ...change } }
 }
 
 suite('the model refuses by the name of the field', () => {
