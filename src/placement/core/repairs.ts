@@ -62,13 +62,14 @@ export class Repairs {
     // One that has everything already votes long before a copy could.
     if (hasRoom && urgent && reader >= 0) return this.promote(range, need, leaving, why, reader)
     if (!votes && leaving < 0) columns.status[slot] = replicaBits.up
-    const choice = draft.targets.choose(slot, urgent, 'any')
-    if (choice.type === 'found' && draft.hasRoom(from, choice.node)) {
+    // Without room it is looked at all the same, but not for the best: that it waits is said only of what could begin.
+    const choice = hasRoom ? draft.targets.choose(slot, urgent, 'any') : undefined
+    if (choice?.type === 'found' && draft.hasRoom(from, choice.node)) {
       return draft.commit(range, needPriority[need], why, choice.node, leaving, -1)
     }
+    const isSomewhere = choice === undefined ? draft.targets.hasPlace(slot) : choice.type !== 'none'
     if (leaving < 0) columns.status[slot] = replicaBits.voter | replicaBits.up
-    // Without room it is looked at all the same: that it waits is said only of what could begin.
-    if (choice.type !== 'none') return draft.defer()
+    if (isSomewhere) return draft.defer()
     if (reader < 0) return this.bringNowhere(range, need, leaving, why, hasRoom)
     if (!hasRoom) return draft.defer()
     this.promote(range, need, leaving, why, reader)

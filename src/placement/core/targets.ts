@@ -113,6 +113,15 @@ export class Targets {
     return { type: 'busy', node: best }
   }
 
+  /** Whether any node could take the replica of a slot, overloaded or not: the first will do. */
+  hasPlace(slot: number): boolean {
+    const broken = this.rules.filter((rule) => rule.evicts(slot) !== undefined)
+    for (let node = 0; node < this.columns.nodeCount; node++) {
+      if (this.isAllowed(slot, node) && this.mends(slot, node, broken)) return true
+    }
+    return false
+  }
+
   /** Whether the hard rules let the replica come to the node. */
   isAllowed(slot: number, node: number): boolean {
     if (this.columns.eligible[node] !== 1) return false
