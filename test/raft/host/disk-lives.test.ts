@@ -361,6 +361,8 @@ suite('a group that was recovered from a lost quorum', () => {
         node.restore(image)
         await node.restart()
         await allQuarantined(cluster, node)
+        // What is known in memory alone is found out once more; this is about what the node knows by itself.
+        await cluster.sleep(500)
         node.crash('power')
         for (const name of names) if (name !== 'n2') cluster.node(name).crash('power')
         await node.restart()

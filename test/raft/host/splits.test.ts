@@ -147,7 +147,7 @@ suite('groups that are split off', () => {
         await cluster.until(() => cluster.serving(7)?.name !== 'n3', 'another leader')
         await (await cluster.leader(7)).group(7).changeMembership(change)
       }
-      await n3.host.destroyGroup(7)
+      await n3.host.destroyGroup(7, { confirm: 'destroy group 7' })
       open()
       await cluster.until(() => parent.alones.length === 1, 'the split')
       await cluster.sleep(500)
