@@ -49,9 +49,15 @@ function isComplete(swarm: Swarm, size: number): boolean {
   return swarm.runningCores().every((core) => core.membership.table.live === size)
 }
 
+/**
+ * Runs of 9 to 26 members: together they catch what `mutants.ts` plants, most mistakes by more than half of them. Large ones take
+ * 5 to 15 s each and find nothing that these do not: `npm run simulate:swim` draws them too.
+ */
+const seeds = [10, 11, 12, 13, 14, 15, 18, 19, 20, 22, 23, 24]
+
 suite('a cluster in virtual time', () => {
-  test('30 runs under faults keep every invariant and settle on one view', () => {
-    for (let seed = 1; seed <= 30; seed++) runScenario({ seed })
+  test(`${seeds.length} runs under faults keep every invariant and settle on one view`, () => {
+    for (const seed of seeds) runScenario({ seed })
   })
 
   test('one seed is one run', () => {
@@ -60,8 +66,9 @@ suite('a cluster in virtual time', () => {
       const { packetsSent, bytesSent } = runScenario({ seed, onLine: (line) => lines.push(line) })
       return `${packetsSent} ${bytesSent}\n${lines.join('\n')}`
     }
-    assert.equal(trace(77), trace(77))
-    assert.notEqual(trace(77), trace(78))
+    const once = trace(14)
+    assert.equal(trace(14), once)
+    assert.notEqual(trace(15), once)
   })
 
   test('128 members find each other, cost two packets a second each, and all find 8 crashes', (context) => {
