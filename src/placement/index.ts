@@ -33,9 +33,14 @@ export {
   balanceBound,
   sheddingBound,
 } from './core/bounds/balance-bound.ts'
-export { type ClusterBounds, type ClusterBoundsOptions, clusterBounds } from './core/bounds/cluster-bounds.ts'
 export {
-  canSpread,
+  boundingCluster,
+  type ClusterBounds,
+  type ClusterBoundsOptions,
+  clusterBounds,
+  type NodeBandwidth,
+} from './core/bounds/cluster-bounds.ts'
+export {
   type RepairTimeBound,
   type RepairTimeInput,
   repairTimeBound,

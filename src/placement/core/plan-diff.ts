@@ -1,5 +1,6 @@
 import { checkObject } from '../../core/arguments.ts'
 import type { RangeId } from '../../model/ids.ts'
+import type { ClusterBounds } from './bounds/cluster-bounds.ts'
 import type { Plan, PlannedMove } from './plan.ts'
 
 /** A range for which two plans want different things. */
@@ -70,8 +71,12 @@ export function describeMove(move: PlannedMove | undefined): string {
   return remove === undefined ? `added on ${add.nodeId}` : `${remove.nodeId} → ${add.nodeId}`
 }
 
-/** A plan as text for people: what it does and why, what it does not, and how good it is. */
-export function planText(plan: Plan, maximumMoves = 50): string {
+/**
+ * A plan as text for people: what it does and why, what it does not, and how good it is.
+ *
+ * @param bounds of the whole cluster, to be said as well: see `clusterBounds`
+ */
+export function planText(plan: Plan, maximumMoves = 50, bounds?: ClusterBounds): string {
   checkObject(plan, 'a plan', ['moves', 'blocked', 'bounds', 'explained'])
   const lines = [...plan.explained]
   for (const move of plan.moves.slice(0, maximumMoves)) {
@@ -96,5 +101,33 @@ export function planText(plan: Plan, maximumMoves = 50): string {
     if (hopeless > 0)
       lines.push(`${name}: ${hopeless} ranges fall short of it, and no move makes them better`)
   }
+  if (bounds !== undefined) lines.push(...boundsLines(bounds))
   return lines.join('\n')
+}
+
+/** What nothing gets by without, and how far it is from there. */
+function boundsLines({ utilisation, balance, repair }: ClusterBounds): readonly string[] {
+  const lines: string[] = []
+  for (const { resource, now, utilisation: least, gap, why } of utilisation) {
+    lines.push(
+      `${resource}: the fullest store is at ${percent(now)}; ${percent(least)} is the least that can be (${why}), so plans win ${percent(gap)} at most`,
+    )
+  }
+  for (const { resource, bytes, stuck } of balance) {
+    if (bytes > 0)
+      lines.push(`${resource}: at least ${Math.round(bytes)} bytes move until no store is above its share`)
+    if (stuck > 0)
+      lines.push(
+        `${resource}: ${Math.round(stuck)} of it stays above the shares of its stores, whatever is planned`,
+      )
+  }
+  if (repair === undefined || repair.ms === 0) return lines
+  if (repair.ms === Number.POSITIVE_INFINITY)
+    lines.push(`what is missing cannot be made again: ${repair.why}`)
+  else lines.push(`it takes at least ${Math.ceil(repair.ms)} ms to make what is missing: ${repair.why}`)
+  return lines
+}
+
+function percent(part: number): string {
+  return `${(part * 100).toFixed(1)} %`
 }

@@ -77,9 +77,10 @@ export class WorkingSet implements PlacementColumns {
     rangeIds: ArrayLike<RangeId>,
     totals: AssignmentBase | undefined,
     policy: WantedBy,
+    spare = 1,
   ): Sliced<WorkingSet> {
-    const columns = new WorkingSet(snapshot, rangeIds, undefined, 1, policy, 'empty')
-    yield* columns.#build(totals, 1, policy)
+    const columns = new WorkingSet(snapshot, rangeIds, undefined, spare, policy, 'empty')
+    yield* columns.#build(totals, spare, policy)
     return columns
   }
 
@@ -111,7 +112,7 @@ export class WorkingSet implements PlacementColumns {
     this.sharing = table.storeStatus.map((status) => ((status & leavers) === 0 ? 1 : 0))
     this.hostOf = table.nodeOf
     this.rangeCount = count
-    this.rangeIds = Float64Array.from(rangeIds)
+    this.rangeIds = new Float64Array(rangeIds)
     this.generations = new Float64Array(count)
     this.factors = new Uint8Array(count)
     this.nonVoters = new Uint8Array(count)
@@ -139,14 +140,20 @@ export class WorkingSet implements PlacementColumns {
     }
     const slots = this.firstSlot[count] as number
     this.slotCount = slots
+    // Of many ranges even to make room takes its time.
+    yield
     this.rangeOf = new Int32Array(slots)
     this.load = new Float64Array(slots * width)
+    yield
     this.home = new Int32Array(slots).fill(nowhere)
+    yield
     this.store = new Int32Array(slots).fill(nowhere)
+    yield
     this.moveBytes = new Float64Array(slots)
     this.status = new Uint8Array(slots)
     this.fixed = new Uint8Array(slots)
     this.replicaIds = new Float64Array(slots)
+    yield
     this.#place = new Int32Array(slots).fill(nowhere)
     const standing = new Standing()
     let leaderLoad: Float64Array | undefined

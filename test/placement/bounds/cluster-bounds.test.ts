@@ -2,8 +2,11 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import {
   balanceBound,
+  boundingCluster,
   buildSnapshot,
   clusterBounds,
+  plan,
+  planText,
   RuleBook,
   sheddingBound,
 } from '../../../src/placement/index.ts'
@@ -38,6 +41,40 @@ suite('bounds of a cluster', () => {
     const { balance } = clusterBounds(snapshot, { rules }, { tolerance: 0 })
     assert.equal(balance[0]?.bytes, 0)
     assert.equal(Math.round(balance[0]?.stuck ?? 0), 2000)
+  })
+
+  test('say how long it takes at least to make what is missing', () => {
+    const lost = buildSnapshot({
+      nodes: nodes.map((node, i) => (i === 1 ? { ...node, liveness: 'dead' as const, forMs: 1 } : node)),
+      ranges: Array.from({ length: 20 }, (_, i) => plainRange(i + 1, ['n0', 'n1'])),
+      deadAfterMs: 1,
+    })
+    const bandwidth = { ingressBytesPerSecond: 100, egressBytesPerSecond: 10 }
+    const policy = { replicationFactor: 2 }
+    const bounds = clusterBounds(lost, policy, { bandwidth })
+    // 2,000 bytes that only n0 has, at 10 a second.
+    assert.deepEqual(bounds.repair, { ms: 200_000, why: 'what only n0 has' })
+    const text = planText(plan(lost, policy), 0, bounds)
+    assert.match(text, /it takes at least 200000 ms to make what is missing: what only n0 has/)
+    assert.match(text, /bytes: the fullest store is at 20\.0 %; /)
+    assert.equal(clusterBounds(snapshot, policy, { bandwidth }).repair?.ms, 0)
+    assert.throws(
+      () => clusterBounds(lost, {}, { bandwidth: { ...bandwidth, egressBytesPerSecond: Number.NaN } }),
+      {
+        code: 'INVALID_OPTION',
+      },
+    )
+  })
+
+  test('are worked out in steps, each over a part of the ranges', () => {
+    const steps = (count: number): number => {
+      const ranges = Array.from({ length: count }, (_, i) => plainRange(i + 1, ['n0', 'n1']))
+      const work = boundingCluster(buildSnapshot({ nodes, ranges, deadAfterMs: 1 }), {}, {})
+      let taken = 0
+      while (work.next().done !== true) taken++
+      return taken
+    }
+    assert.ok(steps(4000) >= steps(2000) + 3 * Math.floor(2000 / 256))
   })
 
   test('of one kind refuse a snapshot by name, where they take columns', () => {

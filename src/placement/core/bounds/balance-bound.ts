@@ -1,5 +1,6 @@
 import { checkObject, checkText } from '../../../core/arguments.ts'
 import { KeelsonError } from '../../../core/errors.ts'
+import { finish, type Sliced, sorting } from '../../../core/sliced.ts'
 import { nowhere, type PlacementColumns } from '../assignment.ts'
 import { replicaBits } from '../snapshot.ts'
 import { FlowNetwork } from './flow.ts'
@@ -20,8 +21,11 @@ export interface BalanceBound {
 /** Nothing is lost to a bound when amounts are summed in another order than the plan's. */
 const rounding = 1e-9
 
+/** Slots that are looked at before others may go on. */
+export const slotsTogether = 4096
+
 /** Node that a replica holds its load on as things are, or nowhere. */
-function holder(columns: PlacementColumns, slot: number): number {
+export function holder(columns: PlacementColumns, slot: number): number {
   return ((columns.status[slot] as number) & replicaBits.lost) === 0
     ? (columns.home[slot] as number)
     : nowhere
@@ -42,6 +46,10 @@ function isLeftAlone(columns: PlacementColumns, slot: number): boolean {
  * @param tolerance how much more than its share a node may hold: 0.05 is 5 %
  */
 export function fairShares(columns: PlacementColumns, resource: number, tolerance: number): Float64Array {
+  return finish(sharing(columns, resource, tolerance))
+}
+
+function* sharing(columns: PlacementColumns, resource: number, tolerance: number): Sliced<Float64Array> {
   const { nodeCount, slotCount, rangeCount, resources, capacity, eligible, load } = columns
   const { leaderLoad, homeLeader } = columns
   const width = resources.length
@@ -54,8 +62,12 @@ export function fairShares(columns: PlacementColumns, resource: number, toleranc
       kept[node] = (kept[node] as number) + amount
     }
   }
-  for (let slot = 0; slot < slotCount; slot++) add(slot, load[slot * width + resource] as number)
+  for (let slot = 0; slot < slotCount; slot++) {
+    if (slot % slotsTogether === 0) yield
+    add(slot, load[slot * width + resource] as number)
+  }
   for (let range = 0; leaderLoad !== undefined && range < rangeCount; range++) {
+    if (range % slotsTogether === 0) yield
     const leader = homeLeader[range] as number
     if (leader >= 0) add(leader, leaderLoad[range * width + resource] as number)
   }
@@ -101,17 +113,28 @@ export function balanceBound(
   tolerance: number,
   allowed: AllowedNodes = () => undefined,
 ): BalanceBound {
+  return finish(boundingBalance(columns, resource, tolerance, allowed))
+}
+
+/** The same in small steps. @throws KeelsonError `INVALID_ARGUMENT` */
+export function* boundingBalance(
+  columns: PlacementColumns,
+  resource: string,
+  tolerance: number,
+  allowed: AllowedNodes,
+): Sliced<BalanceBound> {
   const r = resourceIndex(columns, resource)
-  const shares = fairShares(columns, r, tolerance)
+  const shares = yield* sharing(columns, r, tolerance)
   const { nodeCount, slotCount, resources, load, status, rangeOf, ruleClass, eligible } = columns
   const used = new Float64Array(nodeCount)
-  const classes = new Map<string, { mask: Uint8Array | undefined; held: Float64Array; unplaced: number }>()
+  const classes = new Map<number, { mask: Uint8Array | undefined; held: Float64Array; unplaced: number }>()
   for (let slot = 0; slot < slotCount; slot++) {
+    if (slot % slotsTogether === 0) yield
     const amount = load[slot * resources.length + r] as number
     const node = holder(columns, slot)
     const number = ruleClass?.[rangeOf[slot] as number] ?? 0
     const voter = ((status[slot] as number) & replicaBits.voter) !== 0
-    const key = `${number}/${voter}`
+    const key = number * 2 + (voter ? 1 : 0)
     let group = classes.get(key)
     if (group === undefined) {
       group = { mask: allowed(number, voter), held: new Float64Array(nodeCount), unplaced: 0 }
@@ -134,7 +157,8 @@ export function balanceBound(
       wanted += beyond
     } else if (eligible[node] === 1) network.arc(node, sink, -beyond, 0)
   }
-  groups.forEach(({ mask, held, unplaced }, g) => {
+  for (const [g, { mask, held, unplaced }] of groups.entries()) {
+    yield
     if (unplaced > 0) {
       network.arc(source, nodeCount + g, unplaced, 0)
       wanted += unplaced
@@ -146,8 +170,8 @@ export function balanceBound(
         network.arc(nodeCount + g, node, Number.POSITIVE_INFINITY, 0)
       }
     }
-  })
-  const { amount, cost } = network.send(source, sink)
+  }
+  const { amount, cost } = yield* network.sending(source, sink)
   const stuck = Math.max(0, wanted - amount)
   return {
     resource,
@@ -162,8 +186,17 @@ export function balanceBound(
  * they cost no bytes.
  */
 export function sheddingBound(columns: PlacementColumns, resource: string, tolerance: number): BalanceBound {
+  return finish(boundingShedding(columns, resource, tolerance))
+}
+
+/** The same in small steps. @throws KeelsonError `INVALID_ARGUMENT` */
+export function* boundingShedding(
+  columns: PlacementColumns,
+  resource: string,
+  tolerance: number,
+): Sliced<BalanceBound> {
   const r = resourceIndex(columns, resource)
-  const shares = fairShares(columns, r, tolerance)
+  const shares = yield* sharing(columns, r, tolerance)
   const { nodeCount, slotCount, resources, load, leaderLoad, homeLeader, moveBytes } = columns
   const width = resources.length
   /** Load that leaves with the replica alone: what leading takes on top can go to another replica at no cost in bytes. */
@@ -173,24 +206,42 @@ export function sheddingBound(columns: PlacementColumns, resource: string, toler
     const led = lone && homeLeader[range] === slot ? (leaderLoad?.[range * width + r] ?? 0) : 0
     return (load[slot * width + r] as number) + led
   }
-  const onNode: number[][] = Array.from({ length: nodeCount }, () => [])
+  // By node, one after the other: first how many, then which.
+  const first = new Uint32Array(nodeCount + 1)
+  const used = new Float64Array(nodeCount)
   for (let slot = 0; slot < slotCount; slot++) {
+    if (slot % slotsTogether === 0) yield
     const node = holder(columns, slot)
-    if (node >= 0 && amountOf(slot) > 0) onNode[node]?.push(slot)
+    if (node < 0) continue
+    const amount = amountOf(slot)
+    if (amount <= 0) continue
+    first[node + 1] = (first[node + 1] as number) + 1
+    used[node] = (used[node] as number) + amount
   }
+  for (let node = 0; node < nodeCount; node++)
+    first[node + 1] = (first[node + 1] as number) + (first[node] as number)
+  const next = first.slice()
+  const slots = new Uint32Array(first[nodeCount] as number)
+  for (let slot = 0; slot < slotCount; slot++) {
+    if (slot % slotsTogether === 0) yield
+    const node = holder(columns, slot)
+    if (node < 0 || amountOf(slot) <= 0) continue
+    slots[next[node] as number] = slot
+    next[node] = (next[node] as number) + 1
+  }
+  const perLoad = (slot: number): number => (moveBytes[slot] as number) / amountOf(slot)
   let [bytes, stuck] = [0, 0]
-  onNode.forEach((slots, node) => {
-    const used = slots.reduce((sum, slot) => sum + amountOf(slot), 0)
-    let left = (used - (shares[node] as number)) * (1 - rounding)
-    if (left <= 0) return
-    const perLoad = (slot: number): number => (moveBytes[slot] as number) / amountOf(slot)
-    for (const slot of slots.sort((a, b) => perLoad(a) - perLoad(b) || a - b)) {
+  for (let node = 0; node < nodeCount; node++) {
+    let left = ((used[node] as number) - (shares[node] as number)) * (1 - rounding)
+    if (left <= 0) continue
+    const mine = Array.from(slots.subarray(first[node], first[node + 1]))
+    for (const slot of yield* sorting(mine, (a, b) => perLoad(a) - perLoad(b) || a - b)) {
       if (left <= 0) break
       const part = Math.min(1, left / amountOf(slot))
       bytes += part * (moveBytes[slot] as number)
       left -= part * amountOf(slot)
     }
     stuck += Math.max(0, left)
-  })
+  }
   return { resource, bytes, stuck }
 }

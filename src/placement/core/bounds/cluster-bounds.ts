@@ -1,15 +1,23 @@
 import { checkObject } from '../../../core/arguments.ts'
-import { checkOptions, numberOption } from '../../../core/options.ts'
+import { checkOptions, numberOption, optional } from '../../../core/options.ts'
 import { finish, type Sliced } from '../../../core/sliced.ts'
 import type { PlacementColumns } from '../assignment.ts'
 import { matchingNodes } from '../policy/match.ts'
 import type { RuleBook } from '../policy/rule-book.ts'
 import { type PlacementPolicy, placementPolicy } from '../policy.ts'
-import type { PlacementSnapshot } from '../snapshot.ts'
+import { type PlacementSnapshot, replicaBits } from '../snapshot.ts'
 import { rangesTogether } from '../summary.ts'
 import { WorkingSet } from '../working-set.ts'
-import { type AllowedNodes, type BalanceBound, balanceBound, sheddingBound } from './balance-bound.ts'
-import { type UtilisationBound, utilisationBound } from './utilisation-bound.ts'
+import {
+  type AllowedNodes,
+  type BalanceBound,
+  boundingBalance,
+  boundingShedding,
+  holder,
+  slotsTogether,
+} from './balance-bound.ts'
+import { boundingRepairTime, type RepairTimeBound, type RepairTimeInput } from './repair-bound.ts'
+import { boundingUtilisation, type UtilisationBound } from './utilisation-bound.ts'
 
 /** How good any placement of a cluster can be, and how far it is from there, by load dimension. */
 export interface ClusterBounds {
@@ -22,12 +30,24 @@ export interface ClusterBounds {
   })[]
   /** What every plan has to move until no node holds more than its share and the tolerance. */
   readonly balance: readonly BalanceBound[]
+  /** How long it takes at least, from now on, to make all replicas that are missing; undefined where no bandwidth is given. */
+  readonly repair?: RepairTimeBound
+}
+
+/** What each node can take and give. */
+export interface NodeBandwidth {
+  /** Bytes that it can take in a second. */
+  readonly ingressBytesPerSecond: number
+  /** Bytes that it can give in a second. */
+  readonly egressBytesPerSecond: number
 }
 
 /** Options of {@link clusterBounds}. */
 export interface ClusterBoundsOptions {
   /** How much more than its share a node may hold. Default: 0.05. */
   readonly tolerance?: number
+  /** What the fastest node can take and give, for the time that repair takes. Default: nothing is said of that time. */
+  readonly bandwidth?: NodeBandwidth
 }
 
 /**
@@ -41,62 +61,121 @@ export function clusterBounds(
   policy: Partial<PlacementPolicy> = {},
   options: ClusterBoundsOptions = {},
 ): ClusterBounds {
-  return finish(bounding(snapshot, policy, options))
+  return finish(boundingCluster(snapshot, policy, options))
 }
 
-function* bounding(
+/** The same in small steps, for who has other things to do meanwhile. @throws as {@link clusterBounds} */
+export function* boundingCluster(
   snapshot: PlacementSnapshot,
   policy: Partial<PlacementPolicy>,
   options: ClusterBoundsOptions,
 ): Sliced<ClusterBounds> {
   checkObject(snapshot, 'the snapshot to bound', ['table', 'reader', 'resources'])
-  const { tolerance } = checkOptions<Required<ClusterBoundsOptions>>('clusterBounds', options, {
+  const { tolerance, bandwidth } = checkOptions<
+    Required<Omit<ClusterBoundsOptions, 'bandwidth'>> & { readonly bandwidth: NodeBandwidth | undefined }
+  >('clusterBounds', options, {
     tolerance: numberOption({ min: 0, max: 1, fallback: 0.05 }),
+    bandwidth: optional((value, name) =>
+      checkOptions<NodeBandwidth>(name, value, {
+        ingressBytesPerSecond: numberOption({ min: 0 }),
+        egressBytesPerSecond: numberOption({ min: 0 }),
+      }),
+    ),
   })
   const wanted = placementPolicy(policy)
-  const rangeIds: number[] = []
+  const rangeIds = new Float64Array(snapshot.rangeCount)
   const reader = snapshot.reader()
+  let read = 0
   while (reader.next()) {
-    rangeIds.push(reader.rangeId)
-    if (rangeIds.length % rangesTogether === 0) yield
+    rangeIds[read++] = reader.rangeId
+    if (read % rangesTogether === 0) yield
   }
+  yield
   // As things are, without a place for replicas that are to be made.
-  const columns = new WorkingSet(snapshot, rangeIds, undefined, 0, wanted)
+  const columns = yield* WorkingSet.building(snapshot, rangeIds.subarray(0, read), undefined, wanted, 0)
   const allowed = allowedBy(columns, wanted.rules)
   const utilisation: ClusterBounds['utilisation'][number][] = []
   const balance: BalanceBound[] = []
   for (const resource of snapshot.resources) {
-    yield
-    const bound = utilisationBound(columns, resource, [], allowed)
+    const bound = yield* boundingUtilisation(columns, resource, [], allowed, () => Number.POSITIVE_INFINITY)
     // Where no node names a limit nothing is full.
     if (bound.utilisation < Number.POSITIVE_INFINITY) {
-      const now = fullestNow(columns, resource)
+      const now = yield* fullestNow(columns, resource)
       utilisation.push({ ...bound, now, gap: Math.max(0, now - bound.utilisation) })
     }
-    yield
     balance.push(
       resource === 'bytes'
-        ? balanceBound(columns, resource, tolerance, allowed)
-        : sheddingBound(columns, resource, tolerance),
+        ? yield* boundingBalance(columns, resource, tolerance, allowed)
+        : yield* boundingShedding(columns, resource, tolerance),
     )
   }
-  return { utilisation, balance }
+  if (bandwidth === undefined) return { utilisation, balance }
+  return { utilisation, balance, repair: yield* repairTime(columns, bandwidth) }
 }
 
 /** How full the fullest node is that may be given something. */
-function fullestNow(columns: WorkingSet, resource: string): number {
-  const { usage } = columns.assign()
+function* fullestNow(columns: WorkingSet, resource: string): Sliced<number> {
   const width = columns.resources.length
   const r = columns.resources.indexOf(resource)
+  const used = new Float64Array(columns.nodeCount)
+  for (let slot = 0; slot < columns.slotCount; slot++) {
+    if (slot % slotsTogether === 0) yield
+    const node = holder(columns, slot)
+    if (node >= 0) used[node] = (used[node] as number) + (columns.load[slot * width + r] as number)
+  }
+  for (let range = 0; columns.leaderLoad !== undefined && range < columns.rangeCount; range++) {
+    if (range % slotsTogether === 0) yield
+    const leader = columns.homeLeader[range] as number
+    const node = leader < 0 ? leader : holder(columns, leader)
+    if (node >= 0) used[node] = (used[node] as number) + (columns.leaderLoad[range * width + r] as number)
+  }
   let most = 0
   for (let node = 0; node < columns.nodeCount; node++) {
-    if (columns.eligible[node] !== 1) continue
-    most = Math.max(
-      most,
-      (usage[node * width + r] as number) / (columns.capacity[node * width + r] as number),
-    )
+    const room = columns.capacity[node * width + r] as number
+    // Nothing on a node that takes nothing is not full.
+    if (columns.eligible[node] !== 1 || used[node] === 0) continue
+    most = Math.max(most, (used[node] as number) / room)
   }
   return most
+}
+
+/** How long it takes at least to make what is missing. A node's bandwidth is its own, however many stores it has. */
+function* repairTime(columns: WorkingSet, bandwidth: NodeBandwidth): Sliced<RepairTimeBound> {
+  const nodes = columns.snapshot.nodes.length
+  const takes = new Uint8Array(nodes)
+  for (let store = 0; store < columns.nodeCount; store++)
+    if (columns.eligible[store] === 1) takes[columns.hostOf[store] as number] = 1
+  const copies: RepairTimeInput['copies'][number][] = []
+  const bytes = columns.resources.indexOf('bytes')
+  for (let range = 0; range < columns.rangeCount; range++) {
+    if (range % rangesTogether === 0) yield
+    const [first, end] = [columns.firstSlot[range] as number, columns.firstSlot[range + 1] as number]
+    const sources: number[] = []
+    let kept = 0
+    for (let slot = first; slot < end; slot++) {
+      const store = holder(columns, slot)
+      if (store < 0) continue
+      kept++
+      if (((columns.status[slot] as number) & replicaBits.up) !== 0)
+        sources.push(columns.hostOf[store] as number)
+    }
+    const size =
+      bytes < 0 || end === first ? 0 : (columns.load[first * columns.resources.length + bytes] as number)
+    const missing = (columns.wantedReplicas[range] as number) - kept
+    // Of a range whose replicas are all only silent some may come back: nothing is said of it.
+    if (sources.length === 0 && kept > 0) continue
+    for (let copy = 0; copy < missing && size > 0; copy++) copies.push({ bytes: size, sources })
+  }
+  const names = columns.snapshot.nodes.map(({ descriptor }) => descriptor.nodeId)
+  return yield* boundingRepairTime(
+    {
+      detectionMs: 0,
+      ingress: Array.from(takes, (each) => each * bandwidth.ingressBytesPerSecond),
+      egress: names.map(() => bandwidth.egressBytesPerSecond),
+      copies,
+    },
+    (node) => names[node] ?? `node ${node}`,
+  )
 }
 
 /** Nodes that the rules of a book leave to all replicas of a class of a kind. */

@@ -1,4 +1,14 @@
 import { invariant } from '../../../core/invariant.ts'
+import { finish, type Sliced } from '../../../core/sliced.ts'
+
+/** Vertices that are visited before others may go on. */
+const verticesTogether = 16
+
+/** What goes through a network, and what that costs. */
+export interface Flow {
+  readonly amount: number
+  readonly cost: number
+}
 
 /**
  * A network in which each arc takes an amount at most and costs nothing or one a unit. Amounts are real numbers.
@@ -37,16 +47,23 @@ export class FlowNetwork {
   }
 
   /** Sends as much as can be sent, at the least cost. Call once. */
-  send(source: number, sink: number): { readonly amount: number; readonly cost: number } {
-    const scale = Math.max(0, ...this.#room.filter(Number.isFinite))
+  send(source: number, sink: number): Flow {
+    return finish(this.sending(source, sink))
+  }
+
+  /** The same in small steps. */
+  *sending(source: number, sink: number): Sliced<Flow> {
+    let scale = 0
+    for (const room of this.#room) if (room > scale && room !== Number.POSITIVE_INFINITY) scale = room
+    yield
     // Sums of amounts differ by rounding; what is below this is not a path but an echo of one.
     const least = scale * 1e-12
     let [amount, cost] = [0, 0]
     for (;;) {
-      const distance = this.#distances(source, least)
+      const distance = yield* this.#distances(source, least)
       const far = distance[sink] as number
       if (far === Number.POSITIVE_INFINITY) return { amount, cost }
-      const sent = this.#sendAlong(distance, source, sink, least)
+      const sent = yield* this.#sendAlong(distance, source, sink, least)
       if (sent <= least) return { amount, cost }
       amount += sent
       cost += sent * far
@@ -54,12 +71,13 @@ export class FlowNetwork {
   }
 
   /** Cost of the cheapest way to every vertex (Bellman and Ford, with a queue: arcs back give costs back). */
-  #distances(source: number, least: number): Float64Array {
+  *#distances(source: number, least: number): Sliced<Float64Array> {
     const distance = new Float64Array(this.#vertices).fill(Number.POSITIVE_INFINITY)
     const waiting = new Uint8Array(this.#vertices)
     const queue = [source]
     distance[source] = 0
     for (let at = 0; at < queue.length; at++) {
+      if (at % verticesTogether === 0) yield
       const vertex = queue[at] as number
       waiting[vertex] = 0
       for (const arc of this.#out[vertex] as number[]) {
@@ -78,13 +96,14 @@ export class FlowNetwork {
   }
 
   /** Fills all paths of least cost. */
-  #sendAlong(distance: Float64Array, source: number, sink: number, least: number): number {
+  *#sendAlong(distance: Float64Array, source: number, sink: number, least: number): Sliced<number> {
     let total = 0
     for (;;) {
-      const level = this.#levels(distance, source, least)
+      const level = yield* this.#levels(distance, source, least)
       if (level[sink] === -1) return total
       const next = new Int32Array(this.#vertices)
       for (;;) {
+        yield
         const sent = this.#push(distance, level, next, source, sink, Number.POSITIVE_INFINITY, least)
         if (sent <= least) break
         total += sent
@@ -97,11 +116,12 @@ export class FlowNetwork {
     return (distance[vertex] as number) + (this.#cost[arc] as number) === distance[head]
   }
 
-  #levels(distance: Float64Array, source: number, least: number): Int32Array {
+  *#levels(distance: Float64Array, source: number, least: number): Sliced<Int32Array> {
     const level = new Int32Array(this.#vertices).fill(-1)
     const queue = [source]
     level[source] = 0
     for (let at = 0; at < queue.length; at++) {
+      if (at % verticesTogether === 0) yield
       const vertex = queue[at] as number
       for (const arc of this.#out[vertex] as number[]) {
         const head = this.#heads[arc] as number

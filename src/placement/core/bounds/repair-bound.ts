@@ -1,6 +1,10 @@
 import { checkArray, checkObject } from '../../../core/arguments.ts'
 import { KeelsonError } from '../../../core/errors.ts'
 import { showValue } from '../../../core/options.ts'
+import { finish, type Sliced } from '../../../core/sliced.ts'
+
+/** Copies that are looked at before others may go on. */
+const copiesTogether = 4096
 
 /** What {@link repairTimeBound} knows. */
 export interface RepairTimeInput {
@@ -36,6 +40,14 @@ export interface RepairTimeBound {
  * @throws KeelsonError `INVALID_ARGUMENT`
  */
 export function repairTimeBound(input: RepairTimeInput): RepairTimeBound {
+  return finish(boundingRepairTime(input, (node) => `node ${node}`))
+}
+
+/** The same in small steps. @throws KeelsonError `INVALID_ARGUMENT` */
+export function* boundingRepairTime(
+  input: RepairTimeInput,
+  nameOf: (node: number) => string,
+): Sliced<RepairTimeBound> {
   checkObject(input, 'what a repair is made of', ['detectionMs', 'ingress', 'egress', 'copies'])
   const { detectionMs } = input
   if (!(detectionMs >= 0)) {
@@ -48,8 +60,9 @@ export function repairTimeBound(input: RepairTimeInput): RepairTimeBound {
   const egress = rates(input.egress, 'egress')
   const into = ingress.map(() => 0)
   const outOf = egress.map(() => 0)
-  let all = 0
+  let [all, looked] = [0, 0]
   for (const { bytes, sources, target } of checkArray(input.copies, 'the copies of a repair', 10_000_000)) {
+    if (++looked % copiesTogether === 0) yield
     all += bytes
     if (target !== undefined) into[target] = (into[target] ?? 0) + bytes
     const [only] = sources
@@ -73,8 +86,8 @@ export function repairTimeBound(input: RepairTimeInput): RepairTimeBound {
       if (ms > best.ms) best = { ms, why: why(node) }
     })
   }
-  raise(into, ingress, (node) => `what node ${node} is to take in`)
-  raise(outOf, egress, (node) => `what only node ${node} has`)
+  raise(into, ingress, (node) => `what ${nameOf(node)} is to take in`)
+  raise(outOf, egress, (node) => `what only ${nameOf(node)} has`)
   return best
 }
 
@@ -88,16 +101,4 @@ function rates(values: readonly number[], what: string): readonly number[] {
 function millis(bytes: number, perSecond: number): number {
   if (bytes === 0) return 0
   return perSecond === 0 ? Number.POSITIVE_INFINITY : (bytes / perSecond) * 1000
-}
-
-/**
- * Whether every range can have its replicas in different domains: a domain takes at most one replica of each range, and no
- * more than it has room for, so Σ over the domains of min(room, ranges) has to reach replicas × ranges. (That is also enough:
- * dealing the ranges out to the domains with the most room left always works.)
- *
- * @param rooms replicas that each domain can take
- */
-export function canSpread(rooms: readonly number[], ranges: number, replicas: number): boolean {
-  checkArray(rooms, 'the rooms of domains', 1_000_000)
-  return rooms.reduce((sum, room) => sum + Math.min(room, ranges), 0) >= replicas * ranges
 }

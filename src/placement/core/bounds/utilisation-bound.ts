@@ -1,6 +1,8 @@
+import { finish, type Sliced } from '../../../core/sliced.ts'
 import { type Domains, nowhere, type PlacementColumns } from '../assignment.ts'
 import { replicaBits } from '../snapshot.ts'
-import { type AllowedNodes, resourceIndex } from './balance-bound.ts'
+import { rangesTogether } from '../summary.ts'
+import { type AllowedNodes, resourceIndex, slotsTogether } from './balance-bound.ts'
 
 /** How even a load dimension can be at best. */
 export interface UtilisationBound {
@@ -26,19 +28,34 @@ export function utilisationBound(
   allowed: AllowedNodes = () => undefined,
   perDomain: (tier: string, range: number) => number = () => Number.POSITIVE_INFINITY,
 ): UtilisationBound {
+  return finish(boundingUtilisation(columns, resource, tiers, allowed, perDomain))
+}
+
+/** The same in small steps. @throws KeelsonError `INVALID_ARGUMENT` */
+export function* boundingUtilisation(
+  columns: PlacementColumns,
+  resource: string,
+  tiers: readonly string[],
+  allowed: AllowedNodes,
+  perDomain: (tier: string, range: number) => number,
+): Sliced<UtilisationBound> {
   const r = resourceIndex(columns, resource)
   const width = columns.resources.length
   const room = (node: number): number =>
     columns.eligible[node] === 1 ? (columns.capacity[node * width + r] as number) : 0
-  const total = columns.load.reduce((sum, each, i) => (i % width === r ? sum + each : sum), 0)
+  let total = 0
+  for (let slot = 0; slot < columns.slotCount; slot++) {
+    if (slot % slotsTogether === 0) yield
+    total += columns.load[slot * width + r] as number
+  }
   let all = 0
   for (let node = 0; node < columns.nodeCount; node++) all += room(node)
   let best: UtilisationBound = { resource, utilisation: ratio(total, all), why: 'the mean over all nodes' }
   const raise = (utilisation: number, why: () => string): void => {
     if (utilisation > best.utilisation) best = { resource, utilisation, why: why() }
   }
-  raiseByItems(columns, r, room, allowed, raise)
-  for (const tier of tiers) raiseByDomains(columns, r, room, tier, allowed, perDomain, raise)
+  yield* raiseByItems(columns, r, room, allowed, raise)
+  for (const tier of tiers) yield* raiseByDomains(columns, r, room, tier, allowed, perDomain, raise)
   return best
 }
 
@@ -77,16 +94,17 @@ class Masks {
   }
 }
 
-function raiseByItems(
+function* raiseByItems(
   columns: PlacementColumns,
   r: number,
   room: (node: number) => number,
   allowed: AllowedNodes,
   raise: Raise,
-): void {
+): Sliced<void> {
   const masks = new Masks(columns, allowed)
   const largestRoom = new Map<Uint8Array, number>()
   for (let slot = 0; slot < columns.slotCount; slot++) {
+    if (slot % slotsTogether === 0) yield
     const mask = masks.of(slot)
     let most = largestRoom.get(mask)
     if (most === undefined) {
@@ -101,7 +119,7 @@ function raiseByItems(
   }
 }
 
-function raiseByDomains(
+function* raiseByDomains(
   columns: PlacementColumns,
   r: number,
   room: (node: number) => number,
@@ -109,7 +127,7 @@ function raiseByDomains(
   allowed: AllowedNodes,
   perDomain: (tier: string, range: number) => number,
   raise: Raise,
-): void {
+): Sliced<void> {
   const domains = columns.domains(tier)
   const masks = new Masks(columns, allowed)
   const rooms = new Float64Array(domains.count)
@@ -123,6 +141,7 @@ function raiseByDomains(
   const forced = new Float64Array(domains.count)
   const only = new Map<Uint8Array, number>()
   for (let range = 0; range < columns.rangeCount; range++) {
+    if (range % rangesTogether === 0) yield
     addForced(columns, r, range, domains, nodes, perDomain(tier, range), masks, only, forced)
   }
   forced.forEach((amount, domain) => {
