@@ -20,11 +20,13 @@ import {
   type SchemaChange,
   schemaChangeForm,
 } from '../schema/index.ts'
+import { PlacementAsker, type PlacementAskerPorts } from './placement-asker.ts'
 import { checkCreation, checkReplicas, type RangeCreation, rangeCreationForm } from './range-creation.ts'
 
 /**
  * What operators and host programs ask of a cluster. Everything goes through the metadata store, so it works from any
- * server, from any node and from a client; long work is a job, which whoever leads carries out.
+ * server, from any node and from a client; long work is a job, which whoever leads carries out. Only questions about placement
+ * go to the leader itself.
  */
 export class Admin {
   /** Join tokens, the list of nodes, drain and decommission. */
@@ -41,10 +43,17 @@ export class Admin {
   readonly rules: PlacementRules
   /** The ranges and where their replicas are. */
   readonly directory: RangeDirectory
+  /** Asks the leader why ranges and nodes are as they are, what is planned, and what would come of a change. */
+  readonly placement: PlacementAsker
 
   /** Works through any store of the cluster: a server's, a node's or a client's. */
-  constructor(options: { readonly env: Environment; readonly store: MetadataStore }) {
+  constructor(
+    options: { readonly env: Environment; readonly store: MetadataStore },
+    /** @internal How the leader is asked; only the store is reached without it. */
+    leader?: Omit<PlacementAskerPorts, 'env'>,
+  ) {
     checkMembers(options, 'the options of an Admin', ['env', 'store'])
+    this.placement = new PlacementAsker(leader === undefined ? undefined : { env: options.env, ...leader })
     this.directory = new RangeDirectory(options.store)
     this.nodes = new Nodes({
       ...options,

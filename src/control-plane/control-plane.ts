@@ -33,6 +33,7 @@ import {
   metadataGroupId,
   refuseLeftovers,
 } from './metadata-group.ts'
+import { placementMethod } from './placement-asker.ts'
 import { checkServerSecret, decodeServerJoin, ServerAdmission } from './server-admission.ts'
 import { encodeCluster, encodeServer, serverKey } from './server-roster.ts'
 
@@ -153,6 +154,9 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
       })
       rpc.handle('join-server', (peer, body, { signal }) => plane().#joinServer(peer, body, signal))
       rpc.handle('join-node', (_peer, body, { signal }) => plane().#joinNode(body, signal))
+      rpc.handle(placementMethod, (_peer, body, { signal }) =>
+        plane().#requireDuties().answers.answer(body, { signal }),
+      )
       rpc.handle('report', async (_peer, body) => plane().#takeReport(body))
       const rafts = cleanup.use(
         await RaftHost.open({
@@ -212,7 +216,7 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     this.#env = env
     this.#events = new Events(env.logger, ['leadership', 'deposed'])
     this.#parts = parts
-    this.admin = new Admin({ env, store: this.store })
+    this.admin = new Admin({ env, store: this.store }, { rpc: parts.rpc, roster: parts.book.roster })
     this.#admission = new ServerAdmission(env, group)
     this.gossip = parts.gossip
     parts.gossip?.swim.on('change', ({ type, member }) => {

@@ -19,6 +19,16 @@ export { LeaderDuties, type LeaderDutiesParts, type PlacementOptions } from './l
 export { metadataGroupId } from './metadata-group.ts'
 export { NodeAgent, type NodeAgentEvents } from './node-agent.ts'
 export type { NodeAgentOptions, NodeServices } from './node-agent-options.ts'
+export type {
+  AnswerOrigin,
+  LostPartsAnswer,
+  NodeAnswer,
+  PlanAnswer,
+  RangeAnswer,
+  WhatIfAnswer,
+} from './placement-answers.ts'
+export { PlacementAsker } from './placement-asker.ts'
+export type { ImaginedChange, ImaginedNode, ImaginedOptions } from './placement-questions.ts'
 export { PlaneClient, type PlaneClientOptions } from './plane-client.ts'
 export { type RangeCreation } from './range-creation.ts'
 export {

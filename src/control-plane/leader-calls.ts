@@ -5,8 +5,8 @@ import type { NodeId } from '../model/ids.ts'
 import type { Rpc } from '../transport/rpc.ts'
 import type { ServerRoster } from './server-roster.ts'
 
-/** Time for one server's answer before another one is asked. */
-const attemptMs = 2_000
+/** Time for one server's answer before another one is asked, where the call says nothing else. */
+const usualAttemptMs = 2_000
 const minimumBackoffMs = 50
 const maximumBackoffMs = 1_000
 /** What says nothing of the request, but that this server is on its way out: another one is asked. */
@@ -28,9 +28,16 @@ export async function callLeader(
   },
   method: string,
   body: Uint8Array,
-  options: CallOptions & { readonly idempotent: boolean },
+  options: CallOptions & {
+    readonly idempotent: boolean
+    /** Time for one server's answer. Default: two seconds. */
+    readonly attemptMs?: number
+    /** Codes that the caller is told though they may pass. Default: none. */
+    readonly told?: readonly ErrorCode[]
+  },
 ): Promise<Uint8Array> {
   const { env, rpc, roster } = ports
+  const { attemptMs = usualAttemptMs, told = [] } = options
   let backoffMs = minimumBackoffMs
   for (let attempt = 0; ; attempt++) {
     const server = roster.inTurn(attempt, ports.except)[0]
@@ -44,6 +51,7 @@ export async function callLeader(
         return answer
       } catch (error) {
         if (options.signal?.aborted === true || !KeelsonError.is(error)) throw error
+        if (told.includes(error.code)) throw error
         if (!error.retryable && !ofTheServer.includes(error.code)) throw error
         if (error.outcome === 'unknown' && !options.idempotent) throw error
         const hint = error.details['leaderNodeId']

@@ -54,6 +54,7 @@ import {
 } from '../placement/index.ts'
 import { SchemaChangeJob, type SchemaChangeTuning } from '../schema/index.ts'
 import type { Rpc } from '../transport/rpc.ts'
+import { PlacementAnswers } from './placement-answers.ts'
 import { RangeCreationJob } from './range-creation.ts'
 import { decodeChunkResult, encodeChunk } from './schema-wire.ts'
 
@@ -152,6 +153,8 @@ export class LeaderDuties implements AsyncDisposable {
   readonly rules: RulesView
   /** Plans and begins moves. */
   readonly placement: PlacementController
+  /** Answers what is asked about placement from elsewhere. @internal */
+  readonly answers: PlacementAnswers
   /** Which nodes are in maintenance. */
   readonly maintenance: MaintenanceView
   /** Lets moves begin, as fast as the nodes can bear it. */
@@ -268,6 +271,8 @@ export class LeaderDuties implements AsyncDisposable {
       ...(limits === undefined ? {} : { limits }),
       ...pick(tuning, ['intervalMs', 'deadAfterMs', 'retryAfterMs', 'dampingMs']),
     })
+    const { placement } = this
+    this.answers = new PlacementAnswers({ env, epoch, placement, signal, rates: moveRates(rates) })
     const admission = new Nodes({ env, store, replicasOf: async (nodeId) => this.replicasOf(nodeId) })
     const operations: NodeOperationPorts = {
       env,

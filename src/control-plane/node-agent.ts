@@ -148,7 +148,10 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
     this.incarnation = options.incarnation
     this.store = parts.store
     this.transport = parts.transport
-    this.admin = new Admin({ env: options.env, store: parts.store })
+    this.admin = new Admin(
+      { env: options.env, store: parts.store },
+      { rpc: parts.rpc, roster: parts.book.roster },
+    )
     this.#options = options
     this.#events = new Events(options.env.logger, ['session'])
     this.#cleanup = parts.cleanup

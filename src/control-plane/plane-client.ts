@@ -84,7 +84,7 @@ export class PlaneClient implements AsyncDisposable {
           servers: () => book.roster.all().map((server) => server.nodeId),
         }),
       )
-      return new PlaneClient(env, transport, store, book, cleanup)
+      return new PlaneClient(env, transport, rpc, store, book, cleanup)
     } catch (error) {
       await cleanup.run()
       throw error
@@ -94,13 +94,14 @@ export class PlaneClient implements AsyncDisposable {
   private constructor(
     env: Environment,
     transport: Transport,
+    rpc: Rpc,
     store: MetadataStore,
     book: AddressBook,
     cleanup: Cleanup,
   ) {
     this.store = store
     this.transport = transport
-    this.admin = new Admin({ env, store })
+    this.admin = new Admin({ env, store }, { rpc, roster: book.roster })
     this.#cleanup = cleanup
     const stop = new AbortController()
     const follow = async (act: () => Promise<void>): Promise<void> => {

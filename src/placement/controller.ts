@@ -73,6 +73,14 @@ export const defaultPlacementTuning: PlacementTuning = Object.freeze({
   dampingMs: 60_000,
 })
 
+/** A plan, and when it was made. */
+export interface PlannedAt {
+  /** What is wanted. */
+  readonly plan: Plan
+  /** Wall time, for people, in milliseconds since the Unix epoch. */
+  readonly atMs: number
+}
+
 /** Ranges that are looked at before others may go on, where nothing is written down. */
 const projectedTogether = 64
 
@@ -145,7 +153,7 @@ export class PlacementController implements AsyncDisposable {
   #directoryRead = false
   #paused = false
   #imagining = false
-  #plan: Plan | undefined
+  #planned: PlannedAt | undefined
   /** The reason why it stopped by itself; undefined when it was asked to. */
   readonly stopped: Promise<KeelsonError | undefined>
 
@@ -219,7 +227,17 @@ export class PlacementController implements AsyncDisposable {
 
   /** The last plan; undefined before the first. */
   plan(): Plan | undefined {
-    return this.#plan
+    return this.#planned?.plan
+  }
+
+  /** The same, and when it was made. */
+  planned(): PlannedAt | undefined {
+    return this.#planned
+  }
+
+  /** What the last plan went by, the rules in force included. */
+  get policy(): PlacementPolicy {
+    return this.#planner.policy
   }
 
   /** Moves that are under way, oldest first. */
@@ -326,7 +344,7 @@ export class PlacementController implements AsyncDisposable {
     const work = planner.planning(snapshot, { limits: this.#limits })
     const next = await inSlices(work, this.#env, { signal })
     this.#planner = planner
-    this.#plan = next
+    this.#planned = { plan: next, atMs: this.#env.clock.wallMs() }
     this.#blocked.set(next.blockedCount)
     this.#deferred.set(next.deferred)
     if (this.#paused) return

@@ -15,6 +15,7 @@ export {
   PlacementController,
   type PlacementControllerOptions,
   type PlacementTuning,
+  type PlannedAt,
 } from './controller.ts'
 export type { RateAdaptation } from './core/adaptive-rate.ts'
 export { type AllocateInput, type Allocation, allocate } from './core/allocate.ts'

@@ -29,8 +29,10 @@ export interface RangeExplanation {
   readonly need: string
   /** Its replicas, by ascending id. */
   readonly replicas: readonly ReplicaExplanation[]
-  /** Nodes without a replica of it, and why they have none. */
+  /** Nodes without a replica of it, and why they have none: the first hundred. */
   readonly others: readonly Rejection[]
+  /** Those that `others` leaves out. */
+  readonly othersLeftOut: number
   /** What the planner wants to do with it next, or what is being done, or why nothing can be. */
   readonly next: PlannedMove | BlockedRange | undefined
 }
@@ -83,9 +85,11 @@ export function explainBy(
     })
   }
   const others: Rejection[] = []
-  for (let node = 0; node < columns.nodeCount && others.length < maximumOthers; node++) {
+  let othersLeftOut = 0
+  for (let node = 0; node < columns.nodeCount; node++) {
     if (columns.holds(assignment, 0, node)) continue
-    others.push({ nodeId: columns.nodeIdOf(node), why: whyNone(draft, spare, node) })
+    if (others.length >= maximumOthers) othersLeftOut++
+    else others.push({ nodeId: columns.nodeIdOf(node), why: whyNone(draft, spare, node) })
   }
   const underWay = snapshot.moveOf(rangeId)
   const next: PlannedMove | BlockedRange | undefined =
@@ -94,7 +98,7 @@ export function explainBy(
       : (planned.moves.find((move) => move.rangeId === rangeId) ??
         planned.blocked.find((each) => each.rangeId === rangeId) ??
         whatWaits(planner, rangeId, options))
-  return { rangeId, need: needInWords[need], replicas, others, next }
+  return { rangeId, need: needInWords[need], replicas, others, othersLeftOut, next }
 }
 
 /** What would be done with a range if it had its turn now, or why that is nothing; undefined when it needs nothing. */

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import {
+  decodeAnswer,
+  decodeQuestion,
+  encodeAnswer,
+  encodeQuestion,
+  type ImaginedChange,
+  maximumQuestionBytes,
+  type PlacementQuestion,
+} from '../../src/control-plane/placement-questions.ts'
+import { utf8 } from '../../src/core/bytes.ts'
+
+const whatIf = (change: unknown, options: unknown = {}): PlacementQuestion =>
+  ({ type: 'whatIf', change, options }) as PlacementQuestion
+
+suite('questions about placement', () => {
+  test('come back from the wire as they were', () => {
+    const change: ImaginedChange = {
+      addNodes: [{ nodeId: 'db9', locality: 'zone=a', capacity: { bytes: 7 }, labels: { disk: 'ssd' } }],
+      loseNodes: ['db1'],
+      loseDomain: { tier: 'zone', value: 'b' },
+      drainNodes: ['db2'],
+      overloadStores: { db3: 'strained' },
+      growLoad: { bytes: 1.5 },
+    }
+    const questions: readonly PlacementQuestion[] = [
+      { type: 'explain', rangeId: 7 },
+      { type: 'explainNode', nodeId: 'db1' },
+      { type: 'plan', moves: 0, bounds: true },
+      whatIf(change, { seed: 3, limits: { moves: 2 }, maximumRounds: 4 }),
+      { type: 'lostSight' },
+    ]
+    for (const question of questions) assert.deepEqual(decodeQuestion(encodeQuestion(question)), question)
+  })
+
+  for (const [question, code, problem] of [
+    [{ type: 'explian' }, 'UNSUPPORTED', /explian/],
+    [{ type: '__proto__' }, 'UNSUPPORTED', /__proto__/],
+    [{ type: 'explain', rangeId: 0 }, 'INVALID_ARGUMENT', /range/],
+    [{ type: 'explain', rangeId: 2 ** 53 }, 'INVALID_ARGUMENT', /range/],
+    [{ type: 'explain', rangeId: 1, rangId: 1 }, 'INVALID_ARGUMENT', /did you mean 'rangeId'/],
+    [{ type: 'explainNode', nodeId: '' }, 'INVALID_ARGUMENT', /node/],
+    [{ type: 'plan', moves: 501, bounds: true }, 'INVALID_ARGUMENT', /at most 500/],
+    [{ type: 'plan', moves: 1, bounds: 1 }, 'INVALID_ARGUMENT', /bounds/],
+    [whatIf({ loseNode: ['a'] }), 'INVALID_ARGUMENT', /did you mean 'loseNodes'/],
+    [whatIf({ policy: {} }), 'INVALID_ARGUMENT', /policy/],
+    [whatIf({ loseNodes: 'db1' }), 'INVALID_ARGUMENT', /array/],
+    [whatIf({ drainNodes: [7] }), 'INVALID_ARGUMENT', /empty/],
+    [whatIf({ loseDomain: { tier: 'zone' } }), 'INVALID_ARGUMENT', /value/],
+    [whatIf({ loseDomain: { tier: 'zone', value: 'a', vlaue: 'b' } }), 'INVALID_ARGUMENT', /vlaue/],
+    [whatIf({ growLoad: { bytes: null } }), 'INVALID_ARGUMENT', /growLoad.bytes/],
+    [whatIf({ growLoad: { bytes: -1 } }), 'INVALID_ARGUMENT', /growLoad.bytes/],
+    [whatIf({ overloadStores: 'all' }), 'INVALID_ARGUMENT', /overloadStores/],
+    [whatIf({ addNodes: [{ nodeId: 'a', capcity: {} }] }), 'INVALID_ARGUMENT', /did you mean 'capacity'/],
+    [whatIf({ addNodes: [{ nodeId: 'a', capacity: { bytes: '7' } }] }), 'INVALID_ARGUMENT', /capacity/],
+    [whatIf({ addNodes: [{ nodeId: 'a', labels: { disk: 7 } }] }), 'INVALID_ARGUMENT', /label/],
+    [
+      whatIf({ addNodes: Array.from({ length: 1001 }, (_, i) => ({ nodeId: `n${i}` })) }),
+      'LIMIT_EXCEEDED',
+      /1000/,
+    ],
+    [whatIf({}, { round: 1 }), 'INVALID_ARGUMENT', /round/],
+    [[], 'INVALID_ARGUMENT', /object/],
+    [null, 'INVALID_ARGUMENT', /object/],
+  ] as const) {
+    test(`are refused at both ends: ${JSON.stringify(question).slice(0, 80)}`, () => {
+      const version = Array.isArray(question) || question === null ? question : { version: 1, ...question }
+      assert.throws(() => decodeQuestion(utf8(JSON.stringify(version))), { code, message: problem })
+      assert.throws(() => encodeQuestion(question as never), { message: problem })
+    })
+  }
+
+  test('are refused when they are no JSON, too large, or of another version', () => {
+    assert.throws(() => decodeQuestion(utf8('{')), { code: 'MALFORMED' })
+    assert.throws(() => decodeQuestion(utf8('['.repeat(100_000))), { code: 'MALFORMED' })
+    assert.throws(() => decodeQuestion(new Uint8Array(maximumQuestionBytes + 1)), { code: 'LIMIT_EXCEEDED' })
+    assert.throws(() => decodeQuestion(utf8('{"version":2,"type":"lostSight"}')), { code: 'UNSUPPORTED' })
+    const many = Array.from({ length: 1000 }, (_, i) => ({
+      nodeId: `n${i}`,
+      labels: { a: 'x'.repeat(256), b: 'x'.repeat(256), c: 'x'.repeat(100) },
+    }))
+    assert.throws(() => encodeQuestion(whatIf({ addNodes: many })), { code: 'LIMIT_EXCEEDED' })
+  })
+})
+
+suite('answers about placement', () => {
+  test('keep what is infinite, and are bounded', () => {
+    const answer = { madeBy: { epoch: 1 }, repair: { ms: Number.POSITIVE_INFINITY, why: 'Infinity' } }
+    assert.deepEqual(decodeAnswer(encodeAnswer(answer, 1000)), answer)
+    assert.throws(() => encodeAnswer(answer, 20), { code: 'LIMIT_EXCEEDED' })
+    assert.throws(() => decodeAnswer(utf8('[]')), { code: 'MALFORMED' })
+    assert.throws(() => decodeAnswer(utf8('{"plan":1}')), { code: 'MALFORMED' })
+  })
+})
