@@ -21,8 +21,6 @@ import { type HostSettings, withImages } from './settings.ts'
 /** One bug, planted in what surrounds the core of a real host. */
 export interface HostBug {
   readonly name: string
-  /** The seed that caught it last. */
-  readonly seed: number
   /** Plants it. @returns what takes it out again */
   readonly plant: () => () => void
   readonly adjust?: (settings: HostSettings) => HostSettings
@@ -83,7 +81,6 @@ const images = (settings: HostSettings): HostSettings => ({
 export const hostBugs: readonly HostBug[] = [
   {
     name: 'commands are applied again when they are repeated',
-    seed: 3,
     plant: () => {
       const lookup = SessionTable.prototype.lookup
       return replace(SessionTable.prototype, 'lookup', function broken(this: SessionTable, id: CommandId) {
@@ -94,7 +91,6 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'the commands of a batch are known by the first of them',
-    seed: 1,
     plant: () =>
       replace(BatchPlan.prototype, 'idsOf', ({ session, commands }) =>
         commands.map(() => ({ session, sequence: (commands[0] as SequencedCommand).sequence })),
@@ -103,7 +99,6 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'the sequences of a batch are taken for contiguous',
-    seed: 1,
     plant: () =>
       replace(BatchPlan.prototype, 'idsOf', ({ session, commands }) =>
         commands.map((_, i) => ({ session, sequence: (commands[0] as SequencedCommand).sequence + i })),
@@ -112,7 +107,6 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'a batch of which a part is known takes effect as a whole',
-    seed: 1,
     plant: () => {
       const { idsOf } = BatchPlan.prototype
       return replace(BatchPlan.prototype, 'idsOf', function broken(this: BatchPlan, envelope) {
@@ -125,19 +119,16 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'a forwarded command without an id is sent again',
-    seed: 6,
     plant: () => replace(Forwarder.prototype, 'mayRepeat', () => true),
     adjust: (settings) => ({ ...settings, batches: 0, forwards: true, blind: 3 }),
   },
   {
     name: 'a damaged piece of a snapshot is taken',
-    seed: 4,
     plant: () => replace(PieceChecker.prototype, 'isIntact', () => true),
     adjust: (settings) => ({ ...manySnapshots(settings), damage: 0.2 }),
   },
   {
     name: 'the rest of a snapshot is taken from another one',
-    seed: 71,
     plant: () =>
       all(
         replace(PieceChecker.prototype, 'isIntact', () => true),
@@ -155,7 +146,6 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'a sender goes on where it is, not where it was asked to',
-    seed: 24,
     plant: () =>
       all(
         replace(PieceChecker.prototype, 'isIntact', () => true),
@@ -178,7 +168,6 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'a snapshot is read from a state that goes on changing',
-    seed: 2,
     plant: () =>
       replace(CounterMachine.prototype, 'snapshot', async function broken(this: CounterMachine) {
         const { values, perChunk } = this
@@ -198,7 +187,6 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'a transfer that was given up never ends',
-    seed: 3,
     plant: () =>
       replace(Transfer.prototype, 'end', function broken(this: Transfer) {
         this.over = true
@@ -207,13 +195,11 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'nothing is noted before a restore',
-    seed: 16,
     plant: () => replace(Replica.prototype, 'beginRestore', async () => {}),
     adjust: (settings) => ({ ...manySnapshots(settings), interruption: 0.4 }),
   },
   {
     name: 'the log is compacted although the state was not flushed',
-    seed: 1,
     plant: () =>
       replace(Applier.prototype, 'flush', async function broken(this: Applier) {
         return this.applied
@@ -221,7 +207,6 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'a write that is split commits what comes with its next piece',
-    seed: 1,
     plant: () =>
       replace(LogGate.prototype, 'justified', function broken(slices, hardState) {
         const [first, ...others] = slices
@@ -231,7 +216,6 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'a write that is split counts once its first piece is durable',
-    seed: 4,
     plant: () => {
       const { write } = LogGate.prototype
       return replace(LogGate.prototype, 'write', async function broken(this: LogGate, batch) {
@@ -244,7 +228,6 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'lost members that come back are listened to, and not told',
-    seed: 2,
     plant: () =>
       all(
         replace(Incoming.prototype, 'isOutdated', () => false),
@@ -254,7 +237,6 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'a host speaks before it is noted that it lives',
-    seed: 5,
     plant: () => {
       const { begin } = DiskTrust.prototype
       return replace(DiskTrust.prototype, 'begin', async function broken(this: DiskTrust) {
@@ -265,7 +247,6 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'what a life had of which the disk knows nothing is believed to be there',
-    seed: 5,
     plant: () => {
       const { reachedIn } = DiskHistory.prototype
       return replace(DiskHistory.prototype, 'reachedIn', function broken(this: DiskHistory, life, own) {
@@ -276,7 +257,6 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'a former life is compared with what there was when the present one began, and findings are not stored',
-    seed: 1,
     plant: () => {
       const { found } = DiskTrust.prototype
       return all(
@@ -293,7 +273,6 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'the oldest life is kept, and those that came after it are forgotten',
-    seed: 3,
     plant: () =>
       replace(DiskHistory.prototype, 'kept', (lives: readonly DiskLife[]) =>
         lives.length < 4 ? lives : [lives[0] as DiskLife, ...lives.slice(-2)],
@@ -302,7 +281,6 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'a node is told of the life alone that got furthest',
-    seed: 1,
     plant: () => {
       const { known } = DiskMarks.prototype
       return replace(DiskMarks.prototype, 'known', function broken(this: DiskMarks, peer) {
@@ -313,7 +291,6 @@ export const hostBugs: readonly HostBug[] = [
   },
   {
     name: 'a disk that was found out goes on for those groups that are open',
-    seed: 1,
     plant: () => replace(Replica.prototype, 'quarantine', () => {}),
     adjust: images,
   },

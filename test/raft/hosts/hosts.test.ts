@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { hostBugs } from './bugs.ts'
 import { type HostReport, runHosts } from './run.ts'
 import { faultNames } from './torment.ts'
 
@@ -51,21 +50,4 @@ suite('simulated hosts', () => {
     ]
     for (const what of wanted) assert.ok(total(what) > 0, `never: ${what}`)
   })
-})
-
-suite('simulated hosts catch', () => {
-  for (const { name, seed, plant, adjust } of hostBugs) {
-    test(name, async () => {
-      for (let tried = seed; tried < seed + 40; tried++) {
-        const takeOut = plant()
-        const report = await runHosts({ seed: tried, adjust }).finally(takeOut)
-        if (report.failure === undefined) continue
-        // It must be the bug that is caught.
-        const without = await runHosts({ seed: tried, adjust })
-        assert.equal(without.failure, undefined, `seed ${tried} fails without it: ${without.failure?.stack}`)
-        return
-      }
-      assert.fail('survived')
-    })
-  }
 })

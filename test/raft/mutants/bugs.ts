@@ -51,16 +51,17 @@ const corners: ReadonlyMap<string, Adjust> = new Map([
   ['two changes are under way at once', manyChanges],
 ])
 
+/** Mistakes of the list that one method of the core has. */
+export const methodBugs: readonly PlantedBug[] = mutants.map(({ name, mistake, Core }) => ({
+  name,
+  mistake,
+  Core,
+  adjust: corners.get(name),
+}))
+
 /** Every bug that the simulator must catch. */
 export const bugs: readonly PlantedBug[] = [
-  ...mutants.map(
-    ({ name, mistake, Core }): PlantedBug => ({
-      name,
-      mistake,
-      Core,
-      adjust: corners.get(name),
-    }),
-  ),
+  ...methodBugs,
   ...coreBugs,
   ...diskBugs,
   ...leaseBugs,

@@ -1,5 +1,5 @@
 // npm run mutants -- [--seeds 300] [--only words] [--record [--shrink 40] [--anew]]
-// npm run mutants -- --composition ...: those of the whole composition
+// npm run mutants -- --composition ...: those of the whole composition; -- --hosts ...: those of whole hosts
 //
 // Plants one bug after the other and lets the simulator look for it. Prints the number in the list of mistakes, what the bug
 // is, the seed that caught it and the invariant that broke. A bug that survives is a hole in the simulator: the command
@@ -55,6 +55,10 @@ async function main(): Promise<number> {
     const { huntComposition } = await import('../../control-plane/simulation/list.ts')
     return huntComposition(process.argv.slice(2))
   }
+  if (process.argv.includes('--hosts')) {
+    const { huntHosts } = await import('../hosts/list.ts')
+    return huntHosts(process.argv.slice(2))
+  }
   const values = commandLine({
     call: 'npm run mutants --',
     about:
@@ -70,6 +74,7 @@ async function main(): Promise<number> {
       ),
       anew: toggle('with --record: also of bugs of which the record still holds'),
       composition: toggle('those of the whole composition instead'),
+      hosts: toggle('those of whole hosts instead'),
     },
   })
   const { seeds, anew } = values

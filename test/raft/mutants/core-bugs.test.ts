@@ -1,0 +1,4 @@
+import { coreBugs } from './core-bugs.ts'
+import { expectCaught } from './planted.ts'
+
+expectCaught(coreBugs)

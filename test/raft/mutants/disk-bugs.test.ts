@@ -1,0 +1,4 @@
+import { diskBugs } from './disk-bugs.ts'
+import { expectCaught } from './planted.ts'
+
+expectCaught(diskBugs)

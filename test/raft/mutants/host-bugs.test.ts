@@ -1,0 +1,4 @@
+import { hostBugs } from './host-bugs.ts'
+import { expectCaught } from './planted.ts'
+
+expectCaught(hostBugs)

@@ -1,0 +1,4 @@
+import { methodBugs } from './bugs.ts'
+import { expectCaught } from './planted.ts'
+
+expectCaught(methodBugs)

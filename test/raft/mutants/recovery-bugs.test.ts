@@ -1,0 +1,4 @@
+import { expectCaught } from './planted.ts'
+import { recoveryBugs } from './recovery-bugs.ts'
+
+expectCaught(recoveryBugs)
