@@ -12,8 +12,8 @@ import { sleep } from '../../../src/core/async.ts'
 import type { Timers } from '../../../src/core/clock.ts'
 import type { Environment } from '../../../src/core/environment.ts'
 import { KeelsonError } from '../../../src/core/errors.ts'
-import { between, type Random, type SeededRandom } from '../../../src/core/random.ts'
-import type { SchemaChunk, SchemaHost, TableDescriptor } from '../../../src/interfaces/schema-host.ts'
+import { between, chance, type Random } from '../../../src/core/random.ts'
+import type { SchemaChunk, SchemaHost } from '../../../src/interfaces/schema-host.ts'
 import { parseLocality } from '../../../src/model/locality.ts'
 import { encodeTuple } from '../../../src/model/tuple.ts'
 import { Nodes } from '../../../src/nodes/index.ts'
@@ -31,11 +31,12 @@ import { Judge } from './judge.ts'
 import { MemoryRangeHost } from './memory-range-host.ts'
 import { Operators } from './operators.ts'
 import { holds, moved, rowKey, rowsOfRange } from './range-bounds.ts'
-import type { RangeRows } from './range-rows.ts'
+import type { RangeRows, RowCommand } from './range-rows.ts'
 
 const clusterId = 'simulated'
 const secret = 'a secret of the simulated cluster'
 const lookEveryMs = 50
+const lateByMs = [1_000, 12_000] as const
 
 /** Short times, so that a run of some seconds sees everything expire. */
 export const worldTimes: {
@@ -59,6 +60,8 @@ export interface Corner {
   readonly slowMerges?: boolean
   /** Every other answer to a command is lost, so that it is sent again. */
   readonly lostAnswers?: boolean
+  /** A third of what nodes send to the ranges arrives seconds later, when nobody waits for it any more. */
+  readonly lateCommands?: boolean
   /** Now and then all servers but one are lost for good, and the one that is left had fallen behind. */
   readonly losesQuorum?: boolean
 }
@@ -101,6 +104,8 @@ export class World {
   /** Epochs that nodes held when they crashed. */
   readonly #crashedEpochs = new Set<number>()
   readonly #wiped = new Set<string>()
+  /** Which part of the commands comes late. */
+  readonly #lateCommands: number
   #recovering = false
   #tableId = 0
   /** Programs that ended by themselves and were started again. */
@@ -120,6 +125,8 @@ export class World {
       this.conditions,
       this.sim.random('transport'),
     )
+    const late = this.sim.random('late commands')
+    this.#lateCommands = corner.lateCommands === true ? 0.3 : chance(late, 0.5) ? between(late, 0, 0.2) : 0
     const broken = (error: unknown): void => {
       this.judge.broken ??= error
     }
@@ -484,11 +491,14 @@ export class World {
         this.planning.add(name)
         await sleep(env.timers, between(random, 0, 200))
         this.planning.delete(name)
-        const rowId = random.integer(this.size.ranges * rowsOfRange)
-        const key = rowKey(this.#tableId, rowId)
-        const range = [...this.plane.ranges.values()].find((each) => holds(each, key))
-        if (range !== undefined && range.frozen === undefined && this.plane.isServed(range))
-          this.#execute(random, pin.table, range.rows, rowId)
+        const command: RowCommand = {
+          table: pin.table,
+          rowId: random.integer(this.size.ranges * rowsOfRange),
+          type: random.integer(4) === 0 ? 'delete' : 'put',
+        }
+        if (!chance(random, this.#lateCommands)) this.#execute(command)
+        // It was given up, so nothing holds the version for it any more, and still it is on its way.
+        else this.sim.scheduler.schedule(between(random, ...lateByMs), () => this.#execute(command))
         pin.release()
       } catch (error) {
         if (!KeelsonError.hasCode(error, 'STALE_SCHEMA', 'NOT_FOUND')) throw error
@@ -496,8 +506,13 @@ export class World {
     }
   }
 
-  #execute(random: SeededRandom, table: TableDescriptor, rows: RangeRows, rowId: number): void {
-    const accepted = rows.execute({ table, rowId, type: random.integer(4) === 0 ? 'delete' : 'put' })
+  /** In whatever range has the row by now. */
+  #execute(command: RowCommand): void {
+    const { table, rowId } = command
+    const key = rowKey(table.tableId, rowId)
+    const range = [...this.plane.ranges.values()].find((each) => holds(each, key))
+    if (range === undefined || range.frozen !== undefined || !this.plane.isServed(range)) return
+    const accepted = range.rows.execute(command)
     this.sim.trace.mix(rowId * 2 + (accepted ? 1 : 0))
     this.judge.executed(table.tableId, table.version, accepted)
   }
