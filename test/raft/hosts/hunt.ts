@@ -6,7 +6,7 @@ export interface HostHunt {
   readonly name: string
   /** Undefined when it survived. */
   readonly seed: number | undefined
-  /** Name of the invariant that broke, and what it said. */
+  /** What the invariant that broke said. */
   readonly message: string
   /** Virtual time of the run with the bug, until it was caught, and of the one without it. */
   readonly virtualMs: number
@@ -38,7 +38,7 @@ export async function hunt(bug: HostBug, first: number, seeds: number, enough = 
     caught++
     const took = virtualMs + sound.virtualMs
     if (best !== undefined && best.virtualMs <= took) continue
-    const message = `${failure.invariant}: ${failure.message}`
+    const [message = ''] = failure.message.split('\n')
     best = { name: bug.name, seed, message, virtualMs: took, tried, problems }
   }
   return { ...(best ?? { name: bug.name, seed: undefined, message: '', virtualMs: 0, problems }), tried }
