@@ -70,7 +70,19 @@ export class Candidates {
     if (to === at) return
     kind.splice(at, 1)
     kind.splice(to, 0, node)
-    if (Math.min(at, to) < this.#ofEachKind) this.#few = undefined
+    const few = this.#ofEachKind
+    if (at < few && to >= few) this.#exchange(node, kind[few - 1] as number)
+    else if (at >= few && to < few) this.#exchange(kind[few] as number, node)
+  }
+
+  /** One of a kind is not among its emptiest any more, and another one is. */
+  #exchange(goes: number, comes: number): void {
+    const few = this.#few
+    if (few === undefined) return
+    let at = few.indexOf(goes)
+    for (; at + 1 < few.length && (few[at + 1] as number) < comes; at++) few[at] = few[at + 1] as number
+    for (; at > 0 && (few[at - 1] as number) > comes; at--) few[at] = few[at - 1] as number
+    few[at] = comes
   }
 
   #sort(): void {
