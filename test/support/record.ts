@@ -11,6 +11,9 @@ export interface RecordFile {
   readonly about: string
 }
 
+/** As the sources are formatted. */
+const lineWidth = 110
+
 /** Writes what shows each bug to a source file, from where tests repeat it. */
 export function record(
   { program, file, constant, about }: RecordFile,
@@ -21,7 +24,11 @@ export function record(
   const type = typeof entries[0]?.[1] === 'string' ? 'string' : 'number'
   const lines = entries
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, value]) => `  ${quoted(name)}: ${typeof value === 'string' ? quoted(value) : value},`)
+    .map(([name, value]) => {
+      const [key, text] = [quoted(name), typeof value === 'string' ? quoted(value) : String(value)]
+      const line = `  ${key}: ${text},`
+      return line.length <= lineWidth ? line : `  ${key}:\n    ${text},`
+    })
   writeFileSync(
     path,
     `/** ${about} */\nexport const ${constant}: Readonly<Record<string, ${type}>> = {\n${lines.join('\n')}\n}\n`,
