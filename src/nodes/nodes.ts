@@ -1,14 +1,15 @@
 import { randomBytes } from 'node:crypto'
 import { checkMembers, checkText } from '../core/arguments.ts'
 import { type CallOptions, sleep, throwIfAborted } from '../core/async.ts'
-import { hex } from '../core/bytes.ts'
+import { hex, text } from '../core/bytes.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { checkCall, checkOptions, functionOption, objectOption, showValue } from '../core/options.ts'
 import type { KeyValue, MetadataStore, Transaction } from '../interfaces/metadata-store.ts'
 import { follow } from '../jobs/follow.ts'
+import { listKeys } from '../metadata/follow.ts'
 import { checkName, type NodeId } from '../model/ids.ts'
-import { allNodes, allTokens, liveKey, nodeKey, tokenKey } from './core/keys.ts'
+import { allNodes, allSessions, allTokens, liveKey, nodeKey, tokenKey } from './core/keys.ts'
 import { admit, checkSuccession, type LifeChange, nextState, withState } from './core/life.ts'
 import {
   checkNodeDescriptor,
@@ -180,6 +181,14 @@ export class Nodes {
     }
     throwIfAborted(options.signal)
     return []
+  }
+
+  /** The epoch of each node that holds its session: who is not in it is not alive. */
+  async epochs(options: CallOptions = {}): Promise<ReadonlyMap<NodeId, number>> {
+    checkCall('epochs', options)
+    const { entries } = await listKeys(this.#store, allSessions, options)
+    const prefix = text(allSessions.key).length
+    return new Map(entries.map(({ key, session }) => [text(key).slice(prefix), session]))
   }
 
   /** Has all replicas moved off a node. @throws KeelsonError `NOT_FOUND`, `CONFLICT` */

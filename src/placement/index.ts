@@ -47,7 +47,7 @@ export {
   repairTimeBound,
 } from './core/bounds/repair-bound.ts'
 export { type UtilisationBound, utilisationBound } from './core/bounds/utilisation-bound.ts'
-export { explainRange, type RangeExplanation, type ReplicaExplanation } from './core/explain.ts'
+export { explainRange, type RangeExplanation, type ReplicaExplanation, rangeText } from './core/explain.ts'
 export { explainNode, type NodeExplanation, nodeText, type WaitingRanges } from './core/explain-node.ts'
 export { type AboveSafetyOptions, aboveSafety } from './core/goals/above-safety.ts'
 export { type BalanceOptions, balance } from './core/goals/balance.ts'

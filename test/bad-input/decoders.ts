@@ -1,5 +1,11 @@
 import { decodeFounding, encodeFounding } from '../../src/control-plane/founding.ts'
 import {
+  decodeAnswer,
+  decodeQuestion,
+  encodeAnswer,
+  encodeQuestion,
+} from '../../src/control-plane/placement-questions.ts'
+import {
   decodeChunk,
   decodeChunkResult,
   encodeChunk,
@@ -335,6 +341,27 @@ export const decoders: readonly Decoder[] = [
     ],
   },
   { name: 'decodeFounding', decode: decodeFounding, samples: [encodeFounding(12)] },
+  {
+    name: 'decodeQuestion',
+    decode: decodeQuestion,
+    samples: [
+      encodeQuestion({ type: 'explain', rangeId: 7 }),
+      encodeQuestion({
+        type: 'whatIf',
+        change: {
+          loseNodes: ['db1'],
+          addNodes: [{ nodeId: 'db9', capacity: { bytes: 7 } }],
+          growLoad: { bytes: 2 },
+        },
+        options: { seed: 1 },
+      }),
+    ],
+  },
+  {
+    name: 'decodeAnswer',
+    decode: decodeAnswer,
+    samples: [encodeAnswer({ madeBy: { leader: 'cp1', epoch: 1, plannedAtMs: 1 }, parts: [] }, 1000)],
+  },
   {
     name: 'decodeServerJoin',
     decode: decodeServerJoin,

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
 import { join as path } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { run } from '../../src/cli/run.ts'
 import { bootstrap, type ClusterStart, ControlPlane, join } from '../../src/control-plane/index.ts'
 import { sleep } from '../../src/core/async.ts'
 import { utf8 } from '../../src/core/bytes.ts'
@@ -11,24 +10,11 @@ import { openLevel } from '../../src/storage/level/index.ts'
 import { segments } from '../../src/storage/segments/index.ts'
 import { webSocket } from '../../src/transport/websocket/index.ts'
 import { temporaryDirectory } from '../support/temporary.ts'
+import { keelson } from './support/keelson.ts'
 
 const env = nodeEnvironment()
 const secret = 'a secret that all servers share'
 const key = utf8('/greeting')
-
-/** What a command printed, and how it ended. */
-async function keelson(...words: string[]): Promise<{ code: number; out: string; err: string }> {
-  const printed = { out: '', err: '' }
-  const code = await run(words, {
-    out: (text) => {
-      printed.out += text
-    },
-    err: (text) => {
-      printed.err += text
-    },
-  })
-  return { code, ...printed }
-}
 
 describe('keelson', () => {
   let directory: Awaited<ReturnType<typeof temporaryDirectory>>
@@ -123,6 +109,32 @@ describe('keelson', () => {
     [['inspect', '--log=tape:x'], /--log takes segments:DIR or level:DIR/],
     [['inspect', 'cp1'], /what is 'cp1' to say/],
     [['recover', '--survivors'], /survivors/],
+    [['inspect', '--seeds=x'], /inspect has no option --seeds; it has --cluster, /],
+    [['nodes', '--log=x'], /nodes has no option --log/],
+    [['nodes', 'db1'], /what is 'db1' to say/],
+    [['nodes', '--seeds=127.0.0.1:1'], /--cluster is missing/],
+    [['nodes', '--cluster=shop'], /--seeds is missing/],
+    [['ranges', '--limit=-1'], /limit/],
+    [['ranges', '--limit=1.5'], /--limit takes a whole number from 1, not '1.5'/],
+    [['nodes', '--cluster=shop', '--seeds=127.0.0.1:1', '--cert=x'], /--key is missing/],
+    [['nodes', '--cluster=shop', '--seeds=127.0.0.1:1', '--ca=x'], /--cert is missing/],
+    [
+      ['nodes', '--cluster=shop', '--seeds=127.0.0.1:1', '--ca=x', '--insecure'],
+      /--insecure is for plaintext/,
+    ],
+    [['explain'], /explain takes one of range, node/],
+    [['explain', 'rage', '1'], /not 'rage'; did you mean range\?/],
+    [['explain', 'range', 'one'], /explain range takes a whole number from 1, not 'one'/],
+    [['explain', 'node'], /which node/],
+    [['explain', 'node', 'db1', 'db2'], /what is 'db2' to say/],
+    [['what-if'], /--change FILE/],
+    [['what-if', 'loose', 'node', 'a'], /did you mean lose\?/],
+    [['what-if', 'lose', 'node'], /which node is lost/],
+    [['what-if', 'lose', 'domain', 'zone'], /takes TIER=VALUE/],
+    [['what-if', 'lose', '--change=x'], /what is 'lose' to say/],
+    [['rules', 'sets'], /did you mean set\?/],
+    [['rules', 'set'], /takes a file/],
+    [['rules', 'remove'], /which rule/],
   ] as const) {
     it(`says in one line what nobody understands: ${words.join(' ')}`, async () => {
       const { code, out, err } = await keelson(...words)
@@ -143,7 +155,32 @@ describe('keelson', () => {
   it('says what it can do', async () => {
     const { code, out } = await keelson('--help')
     assert.equal(code, 0)
-    for (const words of ['inspect', 'recover', '--accept-data-loss', '--database'])
-      assert.ok(out.includes(words))
+    for (const words of [
+      'inspect',
+      'recover',
+      '--accept-data-loss',
+      '--database',
+      'what-if',
+      '--seeds',
+      'rules',
+    ])
+      assert.ok(out.includes(words), words)
+    assert.equal((await keelson()).code, 2)
+    for (const command of [
+      'nodes',
+      'ranges',
+      'explain',
+      'plan',
+      'what-if',
+      'rules',
+      'jobs',
+      'inspect',
+      'recover',
+    ]) {
+      const said = await keelson(command, '--help')
+      assert.equal(said.code, 0)
+      assert.match(said.out, new RegExp(`keelson ${command} `))
+      assert.ok(out.includes(said.out.split('\n')[0] as string))
+    }
   })
 })

@@ -18,6 +18,9 @@ export function liveKey(nodeId: NodeId): Uint8Array {
   return utf8(`/nodes/live/${nodeId}`)
 }
 
+/** Sessions of all nodes. */
+export const allSessions: KeySelector = prefixEnd('/nodes/live')
+
 /** Everything of nodes but the tokens: records and sessions, in one stretch. */
 export const nodesAndSessions: KeySelector = Object.freeze({
   key: utf8('/nodes/live/'),

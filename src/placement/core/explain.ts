@@ -3,6 +3,7 @@ import type { NodeId, RangeId, ReplicaId } from '../../model/ids.ts'
 import { nowhere } from './assignment.ts'
 import type { Draft } from './draft.ts'
 import type { BlockedRange, PlannedMove, PlanOptions } from './plan.ts'
+import { describeMove } from './plan-diff.ts'
 import { Planner } from './planner.ts'
 import type { PlacementPolicy } from './policy.ts'
 import { Repairs } from './repairs.ts'
@@ -179,4 +180,17 @@ function whyNotBetter(draft: Draft, node: number): string {
   }
   const worse = first < 0 ? undefined : draft.goals.find((goal) => goal.moveDelta(first, node) > 1e-9)
   return worse === undefined ? 'no better than where it is' : `${worse.name}: ${worse.describe(first, node)}`
+}
+
+/** An explanation of a range as text for people. */
+export function rangeText(explanation: RangeExplanation): string {
+  const { rangeId, need, replicas, others, othersLeftOut, next } = explanation
+  const lines = [`range ${rangeId} needs ${need}`]
+  for (const { replicaId, nodeId, status, goals } of replicas)
+    lines.push(`replica ${replicaId} on ${nodeId}: ${status}`, ...goals.map((goal) => `  ${goal}`))
+  for (const { nodeId, why } of others) lines.push(`not ${nodeId}: ${why}`)
+  if (othersLeftOut > 0) lines.push(`and ${othersLeftOut} more that do not have it`)
+  if (next === undefined) lines.push('nothing comes next')
+  else lines.push(`next: ${'why' in next ? next.why : `${describeMove(next)}; ${next.reason}`}`)
+  return lines.join('\n')
 }
