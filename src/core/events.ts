@@ -17,7 +17,8 @@ export interface Listenable<E extends EventMap> {
 }
 
 /**
- * Events of one component. A listener that throws is logged and harms neither the emitter nor the other listeners.
+ * Events of one component. A listener that throws, or whose promise is rejected, is logged and harms neither the emitter nor the
+ * other listeners; nobody waits for the promise.
  * Emit only after the state has changed, never from inside a core.
  */
 export class Events<E extends EventMap> implements Listenable<E> {
@@ -50,7 +51,8 @@ export class Events<E extends EventMap> implements Listenable<E> {
   emit<K extends keyof E & string>(event: K, ...args: Parameters<E[K]>): void {
     for (const listener of this.#emitter.listeners(event)) {
       try {
-        ;(listener as (...args: unknown[]) => void)(...args)
+        const given = (listener as (...args: unknown[]) => unknown)(...args)
+        isolate(given, (error) => this.#logger.error({ event, error }, 'an event listener was rejected'))
       } catch (error) {
         this.#logger.error({ event, error }, 'an event listener threw')
       }
@@ -66,4 +68,15 @@ export class Events<E extends EventMap> implements Listenable<E> {
   removeAll(): void {
     this.#emitter.removeAllListeners()
   }
+}
+
+/**
+ * Takes the rejection of a promise that a host's function returned though nobody waits for it: unheeded it would end the process.
+ * Anything but a promise is left alone. True for a promise.
+ */
+export function isolate(given: unknown, onRejection: (error: unknown) => void): boolean {
+  if (typeof given !== 'object' || given === null || !('then' in given) || typeof given.then !== 'function')
+    return false
+  Promise.resolve(given).catch(onRejection)
+  return true
 }

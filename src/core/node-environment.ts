@@ -14,6 +14,9 @@ export interface NodeEnvironmentOptions {
   readonly metrics?: Metrics
 }
 
+/** `setTimeout` calls at once what it is given for longer: 24.8 days. */
+const longestTimeoutMs = 2 ** 31 - 1
+
 /** The environment of a real process: its clocks, timers and a generator seeded by the system. @throws KeelsonError `INVALID_OPTION` */
 export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environment {
   const { logger, metrics } = checkOptions<Required<NodeEnvironmentOptions>>('nodeEnvironment', options, {
@@ -25,7 +28,14 @@ export function nodeEnvironment(options: NodeEnvironmentOptions = {}): Environme
     clock: Object.freeze({ monotonicMs: () => performance.now(), wallMs: () => Date.now() }),
     timers: Object.freeze({
       schedule(delayMs: number, callback: () => void) {
-        const timer = setTimeout(callback, Math.max(0, delayMs))
+        let timer: NodeJS.Timeout
+        const wait = (leftMs: number): void => {
+          timer =
+            leftMs > longestTimeoutMs
+              ? setTimeout(() => wait(leftMs - longestTimeoutMs), longestTimeoutMs)
+              : setTimeout(callback, Math.max(0, leftMs))
+        }
+        wait(delayMs)
         return { cancel: () => clearTimeout(timer) }
       },
       defer(callback: () => void) {

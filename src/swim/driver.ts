@@ -2,21 +2,21 @@ import { checkArray, checkBytes, checkFunction, checkInteger, checkText } from '
 import { abortable, type CallOptions, type Deferred, deferred, throwIfAborted } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
-import type { Listenable } from '../core/events.ts'
+import { isolate, type Listenable } from '../core/events.ts'
 import { type Logger, type LogMethod, sparingly } from '../core/logger.ts'
-import { checkCall, showValue } from '../core/options.ts'
+import { checkCall } from '../core/options.ts'
 import type { DatagramSocket } from '../interfaces/datagram.ts'
 import type { Channel } from '../interfaces/transport.ts'
 import { checkName, type NodeId } from '../model/ids.ts'
 import { Alarm } from './alarm.ts'
-import { isAddress } from './core/message-codec.ts'
 import type { SwimPacket } from './core/output.ts'
+import { maximumQueryTimeoutMs } from './core/rumours.ts'
 import { defaultQueryTimeoutMs, SwimCore } from './core/swim-core.ts'
 import type { SwimTuning } from './core/tuning.ts'
 import type { MemberState, SwimDelivery, SwimExplanation, SwimMember } from './core/types.ts'
 import type { QueryHandler, SwimEvents, SwimStatus } from './driver-types.ts'
 import { HostSide } from './host-side.ts'
-import { type CheckedSwimOptions, checkSwimOptions, type SwimOptions } from './options.ts'
+import { type CheckedSwimOptions, checkSwimOptions, problemWithAddress, type SwimOptions } from './options.ts'
 import type { QueryAnswer, QueryOptions } from './queries.ts'
 import { loadSnapshot, Snapshots } from './snapshots.ts'
 import { SwimMetrics } from './swim-metrics.ts'
@@ -77,12 +77,6 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
 
   private constructor(options: CheckedSwimOptions, before: Uint8Array | undefined) {
     const { env, socket, nodeId, incarnation, label, metadata, seeds, tuning, channel } = options
-    if (!isAddress(socket.address)) {
-      throw new KeelsonError(
-        'INVALID_OPTION',
-        `Swim.open: the socket's address '${socket.address}' is not host:port`,
-      )
-    }
     this.#env = env
     this.#socket = socket
     this.#tuning = tuning
@@ -93,6 +87,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
       env,
       logger: this.#logger,
       coalesceMs: options.coalesceMs,
+      nodeId,
       answer: (query, payload) => this.#answer(query, payload),
     })
     this.#metrics = new SwimMetrics(env.metrics, nodeId)
@@ -205,20 +200,16 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
   }
 
   /**
-   * Replaces the addresses at which others may be found, and asks them.
+   * Replaces the addresses at which others may be found, and asks them, again and again while none answers: see the event
+   * `unanswered`.
    *
-   * @throws KeelsonError `CLOSED`, `INVALID_ARGUMENT`
+   * @throws KeelsonError `CLOSED`, also after `leave`, `INVALID_ARGUMENT`, `SUPERSEDED` as {@link Swim.tell}
    */
   join(seeds: readonly string[]): void {
     this.#mustBeOpen()
-    const wrong = checkArray(seeds, 'the seeds', 1_000).find(
-      (seed) => typeof seed !== 'string' || !isAddress(seed),
-    )
-    if (wrong !== undefined) {
-      throw new KeelsonError(
-        'INVALID_ARGUMENT',
-        `a seed is an address like 'host:port', not ${showValue(wrong)}`,
-      )
+    for (const seed of checkArray(seeds, 'the seeds', 1_000)) {
+      const problem = problemWithAddress(seed)
+      if (problem !== undefined) throw new KeelsonError('INVALID_ARGUMENT', `a seed: ${problem}`)
     }
     this.#core.join(seeds, this.#now())
     this.#pump()
@@ -227,7 +218,7 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
   /**
    * Replaces what this node tells the others about itself, at most `maximumMetadataBytes`.
    *
-   * @throws KeelsonError `CLOSED`, `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`
+   * @throws KeelsonError `CLOSED`, also after `leave`, `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`, `SUPERSEDED` as {@link Swim.tell}
    */
   setMetadata(metadata: Uint8Array): void {
     this.#mustBeOpen()
@@ -288,7 +279,11 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
     this.#mustBeOpen()
     checkCall('ask', options, ['timeoutMs'])
     const { timeoutMs = defaultQueryTimeoutMs, signal } = options
-    checkInteger(timeoutMs, 'timeoutMs', 1)
+    if (checkInteger(timeoutMs, 'timeoutMs', 1) > maximumQueryTimeoutMs)
+      throw new KeelsonError(
+        'INVALID_ARGUMENT',
+        `timeoutMs is at most ${maximumQueryTimeoutMs} (a day), not ${timeoutMs}: no question stays open for longer`,
+      )
     throwIfAborted(signal)
     this.#host.queries.mustHaveRoom()
     const id = this.#core.ask(name, payload, this.#now(), timeoutMs)
@@ -356,7 +351,11 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
   #heeded<A extends readonly unknown[], R>(name: string, judge: (...args: A) => R): (...args: A) => R {
     return (...args) => {
       try {
-        return judge(...args)
+        const given = judge(...args)
+        isolate(given, (error) =>
+          this.#complain({ error }, `'${name}' must not wait, and its promise was rejected`),
+        )
+        return given
       } catch (error) {
         this.#complain({ error }, `'${name}' threw: whoever it was asked about stays out for now`)
         throw error

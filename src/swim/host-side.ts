@@ -1,7 +1,7 @@
 import type { TimerHandle } from '../core/clock.ts'
 import type { Environment } from '../core/environment.ts'
 import { KeelsonError } from '../core/errors.ts'
-import { Events } from '../core/events.ts'
+import { Events, isolate } from '../core/events.ts'
 import type { Logger } from '../core/logger.ts'
 import type { NodeId } from '../model/ids.ts'
 import type { SwimDelivery, SwimEvent } from './core/types.ts'
@@ -14,11 +14,18 @@ export interface HostSideParts {
   readonly env: Environment
   readonly logger: Logger
   readonly coalesceMs: number
+  readonly nodeId: NodeId
   /** Answers a query that was delivered. */
   readonly answer: (query: SwimDelivery & { readonly kind: 'query' }, payload: Uint8Array) => void
 }
 
-/** What the host hears of: changes one by one and together, what members tell, ask and answer. All in later turns. */
+/** Whom the host has called, each with a queue of its own. */
+const lanes = ['change', 'changes', 'told', 'query'] as const
+
+/**
+ * What the host hears of: changes one by one and together, what members tell, ask and answer. Its functions are called in later turns;
+ * answers wait behind none of them.
+ */
 export class HostSide {
   readonly events: Events<SwimEvents>
   /** This node's own queries. */
@@ -31,10 +38,15 @@ export class HostSide {
 
   constructor(parts: HostSideParts) {
     this.#parts = parts
-    const { env, logger } = parts
+    const { env, logger, nodeId } = parts
     this.events = new Events(logger, ['change', 'changes', 'told'])
     this.queries = new Queries(env)
-    this.#deliveries = new Deliveries(env, logger)
+    const dropped = env.metrics.counter(
+      'keelson_swim_deliveries_dropped_total',
+      'Events and queries that were dropped because what the host does with them is too slow, by kind',
+    )
+    const onDrop = (lane: string): void => dropped.add(1, { node: nodeId, lane })
+    this.#deliveries = new Deliveries({ env, logger, lanes, onDrop })
   }
 
   /** Events that were dropped because listeners were too slow. */
@@ -46,17 +58,10 @@ export class HostSide {
   take(events: readonly SwimEvent[], deliveries: readonly SwimDelivery[]): void {
     for (const event of events) {
       this.#log(event)
-      this.#deliveries.add(() => this.events.emit('change', event))
+      this.#deliveries.add('change', () => this.events.emit('change', event))
       this.#coalesce(event)
     }
-    const { clock } = this.#parts.env
-    for (const delivery of deliveries) {
-      const endsAtMs = delivery.kind === 'query' ? clock.monotonicMs() + delivery.leftMs : undefined
-      this.#deliveries.add(() => {
-        // Slow listeners before it may have taken longer than its asker waits.
-        if (endsAtMs === undefined || clock.monotonicMs() < endsAtMs) this.#deliver(delivery)
-      })
-    }
+    for (const delivery of deliveries) this.#take(delivery)
   }
 
   /** @throws KeelsonError `INVALID_ARGUMENT` for a name that has a handler already */
@@ -81,21 +86,38 @@ export class HostSide {
     this.events.removeAll()
   }
 
-  #deliver(delivery: SwimDelivery): void {
+  #take(delivery: SwimDelivery): void {
     if (delivery.kind === 'answer') {
+      // It only settles promises, whose host goes on later.
       this.queries.take(delivery.id, delivery.responder, delivery.payload)
       return
     }
-    const { origin, name, payload } = delivery
     if (delivery.kind === 'event') {
-      this.events.emit('told', { nodeId: origin, time: delivery.time, name, payload })
+      const { origin, time, name, payload } = delivery
+      this.#deliveries.add('told', () => this.events.emit('told', { nodeId: origin, time, name, payload }))
       return
     }
+    const { clock } = this.#parts.env
+    const endsAtMs = clock.monotonicMs() + delivery.leftMs
+    this.#deliveries.add('query', () => {
+      // What was called before may have taken longer than its asker waits.
+      if (clock.monotonicMs() < endsAtMs) this.#ask(delivery)
+    })
+  }
+
+  #ask(query: SwimDelivery & { readonly kind: 'query' }): void {
+    const { origin, name, payload, time } = query
+    const { answer, logger } = this.#parts
     try {
-      const answer = this.#handlers.get(name)?.(payload, origin, delivery.time)
-      if (answer !== undefined) this.#parts.answer(delivery, answer)
+      const given: unknown = this.#handlers.get(name)?.(payload, origin, time)
+      const waits = isolate(given, (error) =>
+        logger.error({ query: name, error }, 'the handler of a query was rejected'),
+      )
+      if (waits)
+        logger.error({ query: name }, 'the handler of a query must not wait: it has to return its answer')
+      else if (given !== undefined) answer(query, given as Uint8Array)
     } catch (error) {
-      this.#parts.logger.error({ query: name, error }, 'the handler of a query threw')
+      logger.error({ query: name, error }, 'the handler of a query threw')
     }
   }
 
@@ -105,7 +127,7 @@ export class HostSide {
       this.#coalescing = this.#parts.env.timers.schedule(this.#parts.coalesceMs, () => {
         const events = [...this.#coalesced.values()]
         this.#coalesced = new Map()
-        this.#deliveries.add(() => this.events.emit('changes', events))
+        this.#deliveries.add('changes', () => this.events.emit('changes', events))
       })
     }
     const { nodeId } = event.member
@@ -114,6 +136,10 @@ export class HostSide {
   }
 
   #log({ type, member, accusedBy, reason }: SwimEvent): void {
+    if (type === 'unanswered') {
+      this.#parts.logger.warn({ reason }, 'no seed of SWIM has answered')
+      return
+    }
     const { nodeId, incarnation, version, address } = member
     const fields = { member: nodeId, incarnation, version, address, accusedBy, reason }
     const { logger } = this.#parts

@@ -7,8 +7,8 @@ import { KeelsonError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
 import { checkCall, checkOptions, integerOption, objectOption } from '../core/options.ts'
 import { chance } from '../core/random.ts'
-import type { NodeId } from '../model/ids.ts'
 import type { Swim } from './driver.ts'
+import { answerOf, failure, judge } from './key-verdicts.ts'
 
 /** The keys of a node's gossip: a `KeyRing` of `keelson/transport/datagram`. */
 export interface RotatingKeys {
@@ -99,10 +99,13 @@ export class KeyRotation implements AsyncDisposable {
   }
 
   /**
-   * Makes all members that are alive accept `key`, and then send with it. When it throws `UNREACHABLE` some member did not
-   * answer (details `missing`); nothing is lost, and it can be called again.
+   * Makes all members that are alive accept `key`, and then send with it. Where it throws, the details say in which `phase` (`add`,
+   * `use`) and which members: nothing is lost, and it can be called again.
    *
-   * @throws KeelsonError `UNREACHABLE`, `ABORTED`, `CLOSED`, `INVALID_ARGUMENT`
+   * @throws KeelsonError `UNREACHABLE` where some did not answer (details `missing`); `CONFLICT` where some refused, as another
+   * change was begun later (`overtaken`), or their key ring is full or does not let go of the key it sends with (`refused`);
+   * `NOT_FOUND` where some do not know the key that they are to use (`unknown`). Of several the last named here is thrown. `ABORTED`,
+   * `CLOSED`, `SUPERSEDED`, `OVERLOADED`, `INVALID_ARGUMENT`
    */
   async rotate(key: Uint8Array, options: CallOptions = {}): Promise<void> {
     checkBytes(key, 'a key')
@@ -113,9 +116,10 @@ export class KeyRotation implements AsyncDisposable {
 
   /**
    * Makes all members forget a key that is not used any more: once every node has the new one, or at once if the old one was
-   * stolen. A node that is down now then needs the new key from its operator.
+   * stolen. A node that is down now then needs the new key from its operator. The key that is used to send is refused (`CONFLICT`,
+   * details `refused`).
    *
-   * @throws KeelsonError `UNREACHABLE`, `ABORTED`, `CLOSED`, `INVALID_ARGUMENT`
+   * @throws KeelsonError as {@link KeyRotation.rotate}; the phase is `remove`
    */
   async retire(key: Uint8Array, options: CallOptions = {}): Promise<void> {
     checkBytes(key, 'a key')
@@ -143,16 +147,8 @@ export class KeyRotation implements AsyncDisposable {
       timeoutMs: this.#timeoutMs,
       ...(signal === undefined ? {} : { signal }),
     })
-    const done = new Set<NodeId>(
-      answers.filter((answer) => answer.payload[0] === 1).map(({ nodeId }) => nodeId),
-    )
-    const missing = wanted.map(({ nodeId }) => nodeId).filter((nodeId) => !done.has(nodeId))
-    if (missing.length === 0) return
-    throw new KeelsonError(
-      'UNREACHABLE',
-      `the key could not be ${operation === 'add' ? 'added' : `${operation}d`} at ${missing.slice(0, 5).join(', ')}${missing.length > 5 ? ` and ${missing.length - 5} others` : ''}; call it again when they are well`,
-      { details: { missing: missing.slice(0, 100).join(','), phase: operation }, outcome: 'unknown' },
-    )
+    const verdict = judge(wanted, answers)
+    if (verdict.done.length < wanted.length) throw failure(operation, verdict)
   }
 
   #answer(payload: Uint8Array, time: number): Uint8Array | undefined {
@@ -160,7 +156,7 @@ export class KeyRotation implements AsyncDisposable {
     const operation = reader.u8()
     if (operation === operations.list) return this.#list(reader.ascii(64))
     const key = copyBytes(reader.bytes())
-    if (!this.#isNext(operation === operations.use ? '' : key.join(), time)) return new Uint8Array([0])
+    if (!this.#isNext(operation === operations.use ? '' : key.join(), time)) return answerOf('overtaken')
     try {
       if (operation === operations.add) this.#keys.add(key)
       else if (operation === operations.use) this.#keys.use(key)
@@ -168,9 +164,9 @@ export class KeyRotation implements AsyncDisposable {
       else return undefined
     } catch (error) {
       this.#logger.warn({ error }, 'a change of the gossip keys was refused')
-      return new Uint8Array([0])
+      return answerOf(KeelsonError.hasCode(error, 'NOT_FOUND') ? 'unknown' : 'refused')
     }
-    return new Uint8Array([1])
+    return answerOf('done')
   }
 
   /**

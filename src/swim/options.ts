@@ -13,14 +13,16 @@ import {
   type OptionChecks,
   objectOption,
   optional,
+  showValue,
   stringOption,
   wordOption,
 } from '../core/options.ts'
 import type { DatagramSocket } from '../interfaces/datagram.ts'
 import type { Channel } from '../interfaces/transport.ts'
 import { type ClusterId, checkId, checkName, type Incarnation, type NodeId } from '../model/ids.ts'
+import { isUnspecified, parseAddress } from '../transport/addresses.ts'
 import { minimumPacketBytes } from './core/codec.ts'
-import { isAddress, maximumTokenBytes } from './core/message-codec.ts'
+import { maximumAddressLength, maximumTokenBytes } from './core/message-codec.ts'
 import { lanProfile, localProfile, type SwimTuning, wanProfile } from './core/tuning.ts'
 import type { SwimMember } from './core/types.ts'
 
@@ -51,7 +53,10 @@ export interface SwimOptions extends Partial<SwimTuning> {
    * every other news of it, longer ones are pulled by each member. Default: nothing.
    */
   readonly metadata?: Uint8Array
-  /** `host:port` addresses at which others may be found; this node's own may be among them. Default: none. */
+  /**
+   * `host:port` addresses at which others may be found, IPv6 hosts in brackets; this node's own may be among them. While none
+   * answers they are asked again and again: see the event `unanswered`. Default: none.
+   */
   readonly seeds?: readonly string[]
   /** Default: `lan`. */
   readonly profile?: SwimProfile
@@ -68,8 +73,11 @@ export interface SwimOptions extends Partial<SwimTuning> {
    */
   readonly admit?: (candidate: SwimMember, token: Uint8Array) => string | undefined
   /**
-   * Asked about every member that comes into this node's view or comes back to it, whoever tells of it, such as the members of
-   * another cluster that is about to merge with this one: says why it must stay out, or undefined. Default: all may.
+   * Asked about every member, and every life of one, that is new to this node's view or comes back to it, whoever tells of it, such as
+   * the members of another cluster that is about to merge with this one: says why it must stay out, or undefined. Of whom it keeps
+   * out nothing is taken in (no view, no news, no removal), and its pings are not answered. It is asked again when ten
+   * `reconnectIntervalMs` are over, or when they say something else of themselves. Where it throws, or returns a promise, the
+   * member stays out until it is heard of again. Quick, and without side effects. Default: all may.
    */
   readonly veto?: (candidate: SwimMember) => string | undefined
   /** Estimates round trips by network coordinates: 19 bytes in each answer to a ping. Default: true. */
@@ -211,7 +219,7 @@ export function checkSwimOptions(input: unknown): CheckedSwimOptions {
       nodeId: asOption((value) => checkName(value, 'a node id')),
       incarnation: asOption((value) => checkId(value, 'an incarnation')),
       label: asOption((value) => checkName(value, 'a label')),
-      seeds: arrayOption(addressOption, { max: 1_000, fallback: [] }),
+      seeds: arrayOption(seedOption, { max: 1_000, fallback: [] }),
       channel: optional(
         objectOption<Channel>(['send', 'onMessage', 'openStream', 'onStream', 'maximumMessageBytes']),
       ),
@@ -219,6 +227,8 @@ export function checkSwimOptions(input: unknown): CheckedSwimOptions {
     },
     (checked, refuse) => {
       compare(checked, refuse)
+      const problem = problemWithAddress(checked.socket.address)
+      if (problem !== undefined) refuse(`the socket does not say where others reach this node: ${problem}`)
       if (checked.socket.maximumPayloadBytes < minimumPacketBytes) {
         refuse(
           `the socket carries at most ${checked.socket.maximumPayloadBytes} bytes, and SWIM needs ${minimumPacketBytes}`,
@@ -265,10 +275,26 @@ function asOption<T>(check: (value: unknown) => T): OptionCheck<T> {
   }
 }
 
-const addressOption: OptionCheck<string> = (value, name) => {
-  const address = stringOption({ maxLength: 246 })(value, name)
-  if (isAddress(address)) return address
-  throw new KeelsonError('INVALID_OPTION', `${name} takes an address like 'host:port', not '${address}'`)
+const seedOption: OptionCheck<string> = (value, name) => {
+  const address = stringOption({ maxLength: maximumAddressLength })(value, name)
+  const problem = problemWithAddress(address)
+  if (problem === undefined) return address
+  throw new KeelsonError('INVALID_OPTION', `${name}: ${problem}`)
+}
+
+/** Why nothing can be sent to an address of a host's; undefined for one that is in order. */
+export function problemWithAddress(address: unknown): string | undefined {
+  try {
+    if (typeof address === 'string' && address.length <= maximumAddressLength) {
+      const { host } = parseAddress(address)
+      return isUnspecified(host)
+        ? `nobody can be reached at ${host}, which stands for all interfaces; name one address`
+        : undefined
+    }
+  } catch {
+    // As for what is no text.
+  }
+  return `an address is 'host:port', or '[host]:port' for IPv6, with a port of 1 to 65535, not ${showValue(address)}`
 }
 
 const tokenOption: OptionCheck<Uint8Array> = (value, name) => {

@@ -14,7 +14,7 @@ export interface QueryAnswer {
 
 /** Options of `Swim.ask`. */
 export interface QueryOptions extends CallOptions {
-  /** How long answers are waited for. Default: 5,000. */
+  /** How long answers are waited for, at most a day. Default: 5,000. */
   readonly timeoutMs?: number
 }
 

@@ -45,3 +45,9 @@ export function isLoopback(host: string): boolean {
   const bare = host.startsWith('::ffff:') ? host.slice(7) : host
   return bare === 'localhost' || bare === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(bare)
 }
+
+/** True for the hosts that stand for all interfaces: one can listen there, and not send there. */
+export function isUnspecified(host: string): boolean {
+  const bare = host.startsWith('::ffff:') ? host.slice(7) : host
+  return /^0+(\.0+){0,3}$/.test(bare) || (/^[0:]+(%\w+)?$/.test(bare) && bare.includes(':'))
+}

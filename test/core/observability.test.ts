@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { mock, test } from 'node:test'
 import { Events } from '../../src/core/events.ts'
 import { type LogRecord, recordLogger, silentLogger, sparingly } from '../../src/core/logger.ts'
 import { MetricsRegistry } from '../../src/core/metrics.ts'
@@ -25,6 +25,47 @@ test('a listener that throws is logged and harms nobody', () => {
   assert.equal(events.listenerCount('change'), 1)
   events.removeAll()
   assert.equal(events.listenerCount('change'), 0)
+})
+
+test('a listener that waits and fails is logged, and does not end the process', async () => {
+  const records: LogRecord[] = []
+  const events = new Events<{ change: () => void }>(
+    recordLogger((record) => records.push(record)),
+    ['change'],
+  )
+  const careless = (): unknown => Promise.reject(new Error('later'))
+  events.on('change', careless)
+  events.emit('change')
+  // Unheeded it would end the process by now.
+  await new Promise<void>((resolve) => {
+    setImmediate(resolve)
+  })
+  assert.deepEqual(
+    records.map(({ level, message }) => [level, message]),
+    [['error', 'an event listener was rejected']],
+  )
+})
+
+test('timers take more than setTimeout does', () => {
+  const delays: number[] = []
+  const waiting: (() => void)[] = []
+  const fake = mock.method(globalThis, 'setTimeout', (callback: () => void, delayMs: number) => {
+    delays.push(delayMs)
+    waiting.push(callback)
+  })
+  try {
+    let called = 0
+    nodeEnvironment().timers.schedule(2 ** 32, () => called++)
+    while (waiting.length > 0) waiting.shift()?.()
+    assert.equal(called, 1)
+  } finally {
+    fake.mock.restore()
+  }
+  assert.ok(delays.every((delayMs) => delayMs < 2 ** 31))
+  assert.equal(
+    delays.reduce((sum, delayMs) => sum + delayMs, 0),
+    2 ** 32,
+  )
 })
 
 test('a record logger keeps its level and binds the fields of its children', () => {

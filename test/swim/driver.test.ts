@@ -152,6 +152,57 @@ suite('Swim in virtual time', () => {
     await assert.rejects(swim.leave(), { code: 'CLOSED' })
   })
 
+  test('after its goodbye a node tells nothing more, and says so', async () => {
+    const world = new World(14)
+    await world.startMany(2)
+    const swim = world.swim('n1')
+    const leaving = swim.leave()
+    assert.throws(() => swim.tell('x', new Uint8Array(0)), { code: 'CLOSED', retryable: false })
+    assert.throws(() => swim.setMetadata(new Uint8Array(1)), { code: 'CLOSED' })
+    assert.throws(() => swim.join(['n0:7946']), { code: 'CLOSED' })
+    await assert.rejects(swim.ask('x', new Uint8Array(0)), { code: 'CLOSED' })
+    await world.simulation.until(leaving, 10_000)
+  })
+
+  test('seeds that keep silent are named, once, and found when they speak', async () => {
+    const world = new World(15)
+    const swim = await world.start('n5', { seeds: ['n0:7946', 'n9:7946'] })
+    await world.simulation.runFor(9_000)
+    const unanswered = (): (string | undefined)[] =>
+      world.events.filter(({ type }) => type === 'unanswered').map(({ reason }) => reason)
+    assert.deepEqual(unanswered(), [])
+    await world.simulation.runFor(100_000)
+    assert.match(unanswered()[0] ?? '', /^no answer yet from n0:7946, n9:7946: check/)
+    assert.equal(unanswered().length, 1)
+    await world.start('n0', { seeds: [] })
+    await world.simulation.runFor(60_000)
+    assert.equal(swim.status().members.alive, 2)
+    await world.simulation.runFor(60_000)
+    assert.equal(unanswered().length, 1)
+  })
+
+  test('a handler or a listener that waits and fails is logged, and holds up nobody', async () => {
+    const world = new World(16)
+    await world.startMany(2)
+    const told: string[] = []
+    const careless = (): unknown => Promise.reject(new Error('on purpose'))
+    for (const swim of world.swims.values()) {
+      swim.on('told', careless)
+      swim.on('told', ({ name }) => told.push(name))
+      swim.answer('wait', careless as never)
+      swim.answer('load', () => utf8('fine'))
+    }
+    world.swim('n0').tell('news', utf8(''))
+    const none = await world.simulation.until(
+      world.swim('n0').ask('wait', utf8(''), { timeoutMs: 1_000 }),
+      20_000,
+    )
+    assert.deepEqual(none, [])
+    const answers = await world.simulation.until(world.swim('n0').ask('load', utf8('')), 20_000)
+    assert.equal(answers.length, 2)
+    assert.deepEqual(told, ['news', 'news'])
+  })
+
   test('what one tells reaches all once, and all are asked', async () => {
     const world = new World(8)
     await world.startMany(6)
@@ -236,7 +287,7 @@ suite('Swim in virtual time', () => {
     await world.start('back', { snapshots: broken, incarnation: 4 })
   })
 
-  test('changes come together, and slow listeners hold nothing up', async () => {
+  test('changes come together', async () => {
     const world = new World(11)
     await world.startMany(5)
     const batches: string[][] = []
@@ -285,6 +336,9 @@ suite('Swim in virtual time', () => {
       [{ metadata: new Uint8Array(65_537) }, /at most 65536 bytes/],
       [{ metadata: 'text' }, /Uint8Array/],
       [{ seeds: ['nowhere'] }, /seeds.*'host:port'/],
+      [{ seeds: ['::1:7946'] }, /seeds.*'\[host\]:port' for IPv6/],
+      [{ seeds: ['n1:0'] }, /seeds.*a port of 1 to 65535/],
+      [{ seeds: ['0.0.0.0:1'] }, /seeds.*stands for all interfaces/],
       [{ profile: 'moon' }, /one of lan, wan, local/],
       [{ maximumPacketBytes: 500 }, /maximumPacketBytes/],
       [{ indirectProbes: 1.5 }, /indirectProbes/],
@@ -301,6 +355,11 @@ suite('Swim in virtual time', () => {
     await world.start('n0')
     const swim = world.swim('n0')
     assert.throws(() => swim.join(['nowhere']), { code: 'INVALID_ARGUMENT' })
+    assert.throws(() => swim.join(['::1:7946']), { code: 'INVALID_ARGUMENT' })
+    await assert.rejects(swim.ask('x', new Uint8Array(0), { timeoutMs: 1e12 }), {
+      code: 'INVALID_ARGUMENT',
+      message: /at most 86400000/,
+    })
     assert.throws(() => swim.setMetadata(new SeededRandom(1).bytes(65_537)), { code: 'LIMIT_EXCEEDED' })
   })
 })

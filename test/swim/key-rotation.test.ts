@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { suite, test } from 'node:test'
+import type { KeelsonError } from '../../src/core/errors.ts'
 import { nodeEnvironment } from '../../src/core/node-environment.ts'
 import { KeyRotation, Swim } from '../../src/swim/index.ts'
 import { until } from '../../src/testing/index.ts'
@@ -69,7 +70,12 @@ suite('gossip keys', { timeout: 60_000 }, () => {
     await until(env, 'it has the new key', () => late.ring.ids[0] === idOf(fresh))
     await a.rotation.retire(old)
     for (const { ring } of [...all, late]) assert.deepEqual(ring.ids, [idOf(fresh)])
-    await assert.rejects(a.rotation.retire(fresh), { code: 'UNREACHABLE' }, 'the key in use stays')
+    await assert.rejects(a.rotation.retire(fresh), (error: KeelsonError) => {
+      assert.equal(error.code, 'CONFLICT', 'the key in use stays')
+      assert.equal(error.retryable, false)
+      assert.deepEqual(String(error.details['refused']).split(',').sort(), ['a', 'b', 'c', 'late'])
+      return true
+    })
     assert.deepEqual(c.ring.ids, [idOf(fresh)])
   })
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { formatAddress, isLoopback, parseAddress } from '../../src/transport/addresses.ts'
+import { formatAddress, isLoopback, isUnspecified, parseAddress } from '../../src/transport/addresses.ts'
 
 suite('addresses', () => {
   test('are taken apart and put together', () => {
@@ -40,5 +40,11 @@ suite('addresses', () => {
     for (const host of ['0.0.0.0', '::', '10.0.0.1', '127.0.0.1.example.com', 'localhost.example.com', '']) {
       assert.equal(isLoopback(host), false, host)
     }
+  })
+  test('know what stands for all interfaces', () => {
+    for (const host of ['0.0.0.0', '0', '::', '::0', '0:0:0:0:0:0:0:0', '::ffff:0.0.0.0', '00.0.0.0'])
+      assert.equal(isUnspecified(host), true, host)
+    for (const host of ['127.0.0.1', '::1', '10.0.0.0', 'localhost', '0.example', 'fe80::', 'a0'])
+      assert.equal(isUnspecified(host), false, host)
   })
 })

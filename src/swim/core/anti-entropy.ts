@@ -16,6 +16,12 @@ import { ViewTransfer, viewPieceBytes, viewStreamProtocol } from './view-transfe
 /** Seeds that are asked at once. */
 const seedsAtOnce = 8
 
+/** Probe intervals after which a node that nobody answers says so. */
+const patienceIntervals = 10
+
+/** Seeds that are named then. */
+const seedsNamed = 10
+
 /** Bytes of a `state` message besides its records. */
 const stateMessageBytes = 4 + 4 + 1 + 8
 
@@ -91,6 +97,8 @@ export class AntiEntropy {
   #reconnectAtMs: number | undefined
   #joinAtMs: number | undefined
   #joinDelayMs: number
+  /** When it is said that no seed has answered; undefined when it was, or when there is nothing to say. */
+  #complainAtMs: number | undefined
   readonly #budget: AnswerBudget
   readonly #proofs: Proofs
   readonly #protocolFor: (nodeId: NodeId) => number
@@ -125,6 +133,7 @@ export class AntiEntropy {
     this.#seeds = [...new Set(seeds)].filter((seed) => seed !== this.#membership.statement.address)
     this.#owners.clear()
     this.#joinDelayMs = this.#membership.tuning.probeIntervalMs
+    this.#complainAtMs = nowMs + this.#membership.tuning.probeIntervalMs * patienceIntervals
     this.#askSeeds(nowMs)
   }
 
@@ -147,13 +156,20 @@ export class AntiEntropy {
     if (peers > 0 || this.#seeds.length === 0) {
       this.#joinAtMs = undefined
       this.#joinDelayMs = tuning.probeIntervalMs
-    } else this.#joinAtMs ??= nowMs + this.#joinDelayMs * (0.5 + this.#random.float())
+      this.#complainAtMs = undefined
+    } else if (this.#joinAtMs === undefined) {
+      this.#joinAtMs = nowMs + this.#joinDelayMs * (0.5 + this.#random.float())
+      this.#complainAtMs = nowMs + tuning.probeIntervalMs * patienceIntervals
+    }
   }
 
   advanceTo(nowMs: number): void {
     const { tuning, table } = this.#membership
     this.#tellings.advanceTo(nowMs)
-    if (this.#joinAtMs !== undefined && nowMs >= this.#joinAtMs) this.#askSeeds(nowMs)
+    if (this.#joinAtMs !== undefined && nowMs >= this.#joinAtMs) {
+      this.#complain(nowMs)
+      this.#askSeeds(nowMs)
+    }
     if (this.#syncAtMs !== undefined && nowMs >= this.#syncAtMs) {
       const intervalMs = tuning.syncIntervalMs * syncScale(table.live)
       this.#syncAtMs = nowMs + intervalMs * (0.75 + this.#random.float() / 2)
@@ -289,8 +305,24 @@ export class AntiEntropy {
     copy.#reconnectAtMs = this.#reconnectAtMs
     copy.#joinAtMs = this.#joinAtMs
     copy.#joinDelayMs = this.#joinDelayMs
+    copy.#complainAtMs = this.#complainAtMs
     copy.#tellings.takeOver(this.#tellings)
     return copy
+  }
+
+  /** Somebody answered, if only to say no: the addresses are right. */
+  noteAnswer(): void {
+    this.#complainAtMs = undefined
+  }
+
+  /** Nobody is found, and nobody says why: tells the host once, when it has looked for long enough. */
+  #complain(nowMs: number): void {
+    if (this.#complainAtMs === undefined || nowMs < this.#complainAtMs) return
+    this.#complainAtMs = undefined
+    const seeds = this.#seeds
+    const more = seeds.length > seedsNamed ? ` and ${seeds.length - seedsNamed} others` : ''
+    const reason = `no answer yet from ${seeds.slice(0, seedsNamed).join(', ')}${more}: check the addresses, the cluster's label and the key ring; they are asked on`
+    this.#membership.emit('unanswered', this.#membership.voice.self, [], reason)
   }
 
   #askSeeds(nowMs: number): void {

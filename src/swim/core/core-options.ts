@@ -41,8 +41,9 @@ export interface SwimCoreOptions {
    */
   readonly admit?: (candidate: SwimMember, token: Uint8Array) => string | undefined
   /**
-   * Asked about every member that is not known yet, whoever tells of it: why it must not be taken into this view, or
-   * undefined. Default: all are.
+   * Asked about every member, and every life of one, that is new to this view or comes back to it, whoever tells of it: why it must
+   * not be taken in, or undefined. Of whom it keeps out nothing is heard, until ten {@link SwimTuning.reconnectIntervalMs} are over or
+   * they say something else of themselves. Default: all are welcome.
    */
   readonly veto?: (candidate: SwimMember) => string | undefined
   /** Versions of the protocol to speak. Default: all that this release knows. */

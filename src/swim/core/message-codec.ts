@@ -27,7 +27,7 @@ const largestMetadataBytes = 2 ** 30
 const states: readonly MemberState[] = ['alive', 'suspect', 'dead', 'left']
 const namePattern = /^[a-z0-9][a-z0-9._-]{0,63}$/
 const addressPattern = /^[\x21-\x7e]{1,240}:[0-9]{1,5}$/
-const maximumAddressLength = 246
+export const maximumAddressLength = 246
 
 /** Writes the content of a message. */
 export function writeMessage(out: ByteWriter, message: SwimMessage): void {

@@ -340,6 +340,7 @@ export class Reception {
 
   #onRefusal(reason: string): void {
     const { peers, voice } = this.#parts.membership
+    this.#parts.antiEntropy.noteAnswer()
     // Who has found others needs nobody's consent any more.
     if (peers === 0) this.#parts.membership.emit('refused', voice.self, [], reason)
   }

@@ -40,7 +40,7 @@ interface KeptNews {
 }
 
 /** No question is open for longer. */
-const maximumLeftMs = 86_400_000
+export const maximumQueryTimeoutMs = 86_400_000
 
 /**
  * What hosts tell and ask all members: it spreads like an update, each once, and is ordered by Lamport time (as in serf). Whoever
@@ -93,7 +93,7 @@ export class Rumours {
     const id = this.#random.uint32()
     this.#asked.add(id)
     if (this.#asked.size > maximumAsked) this.#asked.delete(this.#asked.keys().next().value as number)
-    const leftMs = Math.min(maximumLeftMs, Math.max(1, Math.ceil(timeoutMs)))
+    const leftMs = Math.min(maximumQueryTimeoutMs, Math.max(1, Math.ceil(timeoutMs)))
     this.onQuery({ kind: 'query', origin, time: ++this.#clock, id, name, payload, leftMs }, nowMs)
     return id
   }
@@ -189,7 +189,7 @@ export class Rumours {
   /** @internal When nobody waits for answers any more; never for what is no question. */
   endOf(message: UserEventMessage | QueryMessage, nowMs: number): number {
     if (message.kind === 'event' || message.leftMs === undefined) return Number.POSITIVE_INFINITY
-    return nowMs + Math.min(message.leftMs, maximumLeftMs)
+    return nowMs + Math.min(message.leftMs, maximumQueryTimeoutMs)
   }
 
   #stillTravelling(): number {

@@ -228,11 +228,18 @@ export class SwimCore {
     this.membership.restoreLives(admitted, removed, nowMs)
     voice.restate({}, version)
     if (ownRemoval === statement.incarnation) voice.stayRemoved(nowMs)
-    this.join([...seeds, ...addresses], nowMs)
+    this.antiEntropy.join([...seeds, ...addresses], nowMs)
+    this.#settle(nowMs)
   }
 
-  /** Looks for other members at these addresses, again and again until one answers. They are kept to heal partitions. */
+  /**
+   * Looks for other members at these addresses, again and again until one answers, and says so (`unanswered`) when none has for a
+   * while. They are kept to heal partitions.
+   *
+   * @throws KeelsonError `CLOSED` after the goodbye, `SUPERSEDED` where this node is out for good
+   */
   join(seeds: readonly string[], nowMs: number): void {
+    this.#mustBeHeard()
     this.antiEntropy.join(seeds, nowMs)
     this.#settle(nowMs)
   }
@@ -255,10 +262,14 @@ export class SwimCore {
     return removed
   }
 
-  /** Replaces what this node tells about itself. @throws KeelsonError `LIMIT_EXCEEDED` */
+  /**
+   * Replaces what this node tells about itself.
+   *
+   * @throws KeelsonError `LIMIT_EXCEEDED`, `CLOSED` after the goodbye, `SUPERSEDED` where this node is out for good
+   */
   setMetadata(metadata: Uint8Array, nowMs: number): void {
     checkMetadata(metadata, this.#options.tuning.maximumMetadataBytes)
-    if (this.membership.voice.leaving) return
+    this.#mustBeHeard()
     if (this.membership.voice.state === 'member')
       this.membership.voice.restate({ metadata: copyBytes(metadata) })
     else this.membership.voice.amend({ metadata: copyBytes(metadata) })
@@ -268,7 +279,8 @@ export class SwimCore {
   /**
    * Tells all members something, this one included, each once.
    *
-   * @throws KeelsonError `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`, `OVERLOADED`, `SUPERSEDED` where this node is out for good
+   * @throws KeelsonError `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`, `OVERLOADED`, `CLOSED` after the goodbye, `SUPERSEDED` where this node
+   * is out for good
    */
   tell(name: string, payload: Uint8Array, nowMs: number): void {
     checkNews(name, payload)
@@ -282,7 +294,8 @@ export class SwimCore {
    * Asks all members something, this one included; the id that its answers carry. Whoever hears of it when `timeoutMs` are over
    * is not asked any more.
    *
-   * @throws KeelsonError `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`, `OVERLOADED`, `SUPERSEDED` where this node is out for good
+   * @throws KeelsonError `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`, `OVERLOADED`, `CLOSED` after the goodbye, `SUPERSEDED` where this node
+   * is out for good
    */
   ask(name: string, payload: Uint8Array, nowMs: number, timeoutMs: number = defaultQueryTimeoutMs): number {
     checkNews(name, payload)
@@ -461,9 +474,11 @@ export class SwimCore {
     this.#gossipAtMs = nowMs + tuning.gossipIntervalMs
   }
 
-  /** Whoever was removed or has lost its name has nobody to talk to. */
+  /** Whoever was removed, has lost its name or said goodbye has nobody to talk to. */
   #mustBeHeard(): void {
     const { state } = this.membership.voice
+    if (state === 'leaving')
+      throw new KeelsonError('CLOSED', 'this node has said goodbye: open another instance to take part again')
     if (state !== 'removed' && state !== 'silent') return
     throw new KeelsonError(
       'SUPERSEDED',

@@ -54,6 +54,7 @@ export interface SwimMember {
  *   (`joined`) when its paths are good.
  * - `removed`: an operator removed this life of us from the cluster. It does not come back.
  * - `refused`: a seed did not let us in; `reason` says why.
+ * - `unanswered`: none of the seeds has answered for ten probe intervals or more; `reason` names them. They are asked on.
  * - `conflict`: another living process uses our node id; `member` is what it says about itself, `reason` says that a vote is
  *   held, and then whom the name stays with: whoever was known first by most. The other one falls silent.
  */
@@ -69,6 +70,7 @@ export type SwimEventType =
   | 'expelled'
   | 'removed'
   | 'refused'
+  | 'unanswered'
   | 'conflict'
 
 /** A change of one node's view. */
@@ -79,7 +81,7 @@ export interface SwimEvent {
   readonly member: SwimMember
   /** Who got no answer from it, for `suspected` and `failed`; otherwise empty. */
   readonly accusedBy: readonly NodeId[]
-  /** For people: why we were refused, or what became of a conflict; otherwise absent. */
+  /** For people: why we were refused, which seeds keep silent, or what became of a conflict; otherwise absent. */
   readonly reason?: string
 }
 

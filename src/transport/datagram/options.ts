@@ -7,19 +7,25 @@ import {
   optional,
   stringOption,
 } from '../../core/options.ts'
-import { addressOption, isLoopback } from '../addresses.ts'
+import { addressOption, isLoopback, isUnspecified, parseAddress } from '../addresses.ts'
 import type { KeyRing } from './key-ring.ts'
 
 /** What may be given to {@link datagram}. */
 export interface DatagramOptions {
-  /** Where to listen; port 0 takes any free one. An IPv6 host makes an IPv6 socket. */
+  /**
+   * Where to listen; port 0 takes any free one. An IPv4 host makes a socket that reaches IPv4 members only, an IPv6 host one for IPv6;
+   * `::` takes both and reaches both, with IPv4 members known by their IPv4 addresses.
+   */
   readonly listen: {
     /** Address of a local interface, or of all of them. */
     readonly host: string
     /** UDP port. */
     readonly port: number
   }
-  /** `host:port` at which others reach this node, where it is not the one that it listens on. */
+  /**
+   * `host:port` at which others reach this node, where it is not the one that it listens on. Needed where it listens on all
+   * interfaces (`0.0.0.0`, `::`): nobody can send to those.
+   */
   readonly advertise?: string
   /** Encrypts and authenticates every packet. Absent, packets are in plaintext. */
   readonly keyRing?: KeyRing
@@ -75,7 +81,13 @@ export function checkDatagramOptions(options: DatagramOptions): CheckedDatagramO
       }),
       maximumQueuedBytes: integerOption({ min: 1, fallback: datagramDefaults.maximumQueuedBytes }),
     },
-    ({ listen, keyRing, insecure }, refuse) => {
+    ({ listen, advertise, keyRing, insecure }, refuse) => {
+      if (advertise === undefined && isUnspecified(listen.host))
+        refuse(
+          `listening on ${listen.host} takes packets on all interfaces and says nothing of where others reach this node; give advertise: 'host:port', or listen on one address`,
+        )
+      if (advertise !== undefined && isUnspecified(parseAddress(advertise).host))
+        refuse(`nobody can send to ${advertise}; advertise an address at which others reach this node`)
       if (keyRing !== undefined || insecure || isLoopback(listen.host)) return
       refuse(
         `listening on ${listen.host} without keyRing would send gossip in plaintext; give keyRing, listen on 127.0.0.1, or set insecure: true`,

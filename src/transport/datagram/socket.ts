@@ -1,5 +1,5 @@
 import { createSocket, type RemoteInfo, type Socket, type SocketOptions } from 'node:dgram'
-import { lookup } from 'node:dns'
+import { lookup, V4MAPPED } from 'node:dns'
 import { isIP, isIPv6 } from 'node:net'
 import { checkBytes, checkFunction } from '../../core/arguments.ts'
 import { deferred } from '../../core/async.ts'
@@ -26,6 +26,23 @@ const lookupUnlessNumeric: NonNullable<SocketOptions['lookup']> = (host, options
   const family = isIP(host)
   if (family === 0) lookup(host, options, callback)
   else callback(null, host, family)
+}
+
+/** What an IPv4 address is called on an IPv6 socket (RFC 4291, 2.5.5.2). */
+const mappedPrefix = '::ffff:'
+
+/** The same on an IPv6 socket, which reaches IPv4 hosts too if it listens on all interfaces. */
+const lookupForBoth: NonNullable<SocketOptions['lookup']> = (host, _, callback) => {
+  const family = isIP(host)
+  if (family === 6) callback(null, host, family)
+  else if (family === 4) callback(null, `${mappedPrefix}${host}`, 6)
+  else lookup(host, { family: 6, hints: V4MAPPED }, callback)
+}
+
+/** An IPv4 host has one name, whatever socket it is seen by. */
+function unmapped(host: string): string {
+  const bare = host.startsWith(mappedPrefix) ? host.slice(mappedPrefix.length) : host
+  return isIP(bare) === 4 ? bare : host
 }
 
 /** An address taken apart. */
@@ -79,7 +96,9 @@ class UdpSocket implements DatagramSocket {
         'insecure: gossip is neither authenticated nor encrypted',
       )
     }
-    const socket = createSocket({ type: isIPv6(listen.host) ? 'udp6' : 'udp4', lookup: lookupUnlessNumeric })
+    const socket = isIPv6(listen.host)
+      ? createSocket({ type: 'udp6', lookup: lookupForBoth })
+      : createSocket({ type: 'udp4', lookup: lookupUnlessNumeric })
     const bound = deferred<void>()
     const onError = (cause: Error): void => {
       const message = `cannot listen on ${formatAddress(listen.host, listen.port)}: ${cause.message}; name another host or port`
@@ -146,7 +165,7 @@ class UdpSocket implements DatagramSocket {
       this.#drop('too large')
       return
     }
-    const sender = formatAddress(from.address, from.port)
+    const sender = formatAddress(from.family === 'IPv6' ? unmapped(from.address) : from.address, from.port)
     const payload = this.#sealer.open(
       new Uint8Array(packet.buffer, packet.byteOffset, packet.byteLength),
       sender,

@@ -69,7 +69,7 @@ class Scenario {
     this.hint()
     swarm.run(probeIntervalMs * 4)
     const speaker = pick(random, swarm.running)
-    swarm.input(speaker, (core, nowMs) => core.setMetadata(random.bytes(20), nowMs))
+    this.#change(speaker, random.bytes(20))
     swarm.run(3_000)
     swarm.invariants.checkSpread(swarm.runningCores(), speaker)
   }
@@ -175,8 +175,7 @@ class Scenario {
       },
       () => {
         const nodeId = pick(random, swarm.running)
-        const metadata = this.#metadata()
-        swarm.input(nodeId, (core, nowMs) => core.setMetadata(metadata, nowMs))
+        this.#change(nodeId, this.#metadata())
       },
       () => this.hint(),
       () => {
@@ -210,8 +209,18 @@ class Scenario {
   /** Somebody tells all something; the name under which it did. */
   tell(nodeId: string): string {
     const name = `news-${this.#told++}`
-    this.swarm.input(nodeId, (core, nowMs) => core.tell(name, this.random.bytes(8), nowMs))
+    const payload = this.random.bytes(8)
+    this.swarm.input(nodeId, (core, nowMs) => {
+      if (!core.membership.voice.leaving) core.tell(name, payload, nowMs)
+    })
     return name
+  }
+
+  /** Somebody says something else of itself, unless it is on its way out. */
+  #change(nodeId: string, metadata: Uint8Array): void {
+    this.swarm.input(nodeId, (core, nowMs) => {
+      if (!core.membership.voice.leaving) core.setMetadata(metadata, nowMs)
+    })
   }
 
   /** Who is to be heard of at the end: everybody that runs and was not told to go. */

@@ -58,6 +58,43 @@ suite('datagrams over UDP', () => {
     await exchange(a, b)
   })
 
+  test('go between an IPv4 socket and one for both, each known by its IPv4 address', {
+    skip: !hasIpv6,
+  }, async () => {
+    const keyRing = new KeyRing([new Uint8Array(randomBytes(32))])
+    // A free port, as what is advertised names one.
+    const free = await open({ listen: { host: '::1', port: 0 } })
+    const port = Number(free.address.split(':').at(-1))
+    await free.close()
+    await using both = await open({ listen: { host: '::', port }, advertise: `127.0.0.1:${port}`, keyRing })
+    await using v4 = await open({ keyRing })
+    await using v6 = await open({ listen: { host: '::1', port: 0 }, keyRing })
+    await exchange(v4, both)
+    await exchange(both, v4)
+    const received: string[] = []
+    both.onMessage((from) => received.push(from))
+    v6.onMessage((from) => received.push(from))
+    await until(env, 'packets over IPv6', () => {
+      v6.send(`[::1]:${port}`, new Uint8Array(1))
+      both.send(v6.address, new Uint8Array(1))
+      return received.includes(v6.address) && received.includes(`[::1]:${port}`)
+    })
+  })
+
+  test('say where others reach them, or are refused', () => {
+    const keyRing = new KeyRing([new Uint8Array(randomBytes(32))])
+    for (const host of ['0.0.0.0', '::', '::0'])
+      assert.throws(() => datagram({ listen: { host, port: 1 }, keyRing }), {
+        code: 'INVALID_OPTION',
+        message: /give advertise/,
+      })
+    for (const advertise of ['0.0.0.0:1', '[::]:1'])
+      assert.throws(() => datagram({ listen: { host: '0.0.0.0', port: 1 }, advertise, keyRing }), {
+        code: 'INVALID_OPTION',
+        message: /nobody can send to/,
+      })
+  })
+
   test('of strangers are counted and dropped', async () => {
     const keyRing = new KeyRing([new Uint8Array(randomBytes(32))])
     await using a = await open({ keyRing })
