@@ -14,9 +14,13 @@ suite('moves in virtual time', () => {
   })
 })
 
-/** What the judge says of the first seed in which it finds something, with decisions that are wrong. */
-async function caught(wrong: Partial<Decisions>): Promise<string> {
-  for (let seed = 1; seed <= 30; seed++) {
+/**
+ * What the judge says of the first seed in which it finds something, with decisions that are wrong.
+ *
+ * @param first the seed that did when it was looked for last
+ */
+async function caught(wrong: Partial<Decisions>, first = 1): Promise<string> {
+  for (let seed = first; seed < first + 40; seed++) {
     try {
       await new MoveWorld(seed, { ...rightDecisions, ...wrong }).run(30)
     } catch (thrown) {
@@ -69,6 +73,6 @@ suite('planted mistakes are caught', () => {
       const change = { type: 'remove', replicaId: voter.replicaId } as const
       return { type: 'want', change, proof: [], why: 'takes it back' }
     }
-    assert.match(await caught({ undo }), /keeps its quorum|the lease holder|not whole/)
+    assert.match(await caught({ undo }, 19), /keeps its quorum|the lease holder|not whole/)
   })
 })
