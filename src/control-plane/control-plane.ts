@@ -216,7 +216,10 @@ export class ControlPlane implements AsyncDisposable, Listenable<ControlPlaneEve
     this.#env = env
     this.#events = new Events(env.logger, ['leadership', 'deposed'])
     this.#parts = parts
-    this.admin = new Admin({ env, store: this.store }, { rpc: parts.rpc, roster: parts.book.roster })
+    this.admin = new Admin(
+      { env, store: this.store },
+      { rpc: parts.rpc, roster: parts.book.roster, closed: this.#stop.signal },
+    )
     this.#admission = new ServerAdmission(env, group)
     this.gossip = parts.gossip
     parts.gossip?.swim.on('change', ({ type, member }) => {

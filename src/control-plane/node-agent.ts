@@ -150,7 +150,7 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
     this.transport = parts.transport
     this.admin = new Admin(
       { env: options.env, store: parts.store },
-      { rpc: parts.rpc, roster: parts.book.roster },
+      { rpc: parts.rpc, roster: parts.book.roster, closed: this.#stop.signal },
     )
     this.#options = options
     this.#events = new Events(options.env.logger, ['session'])

@@ -1,4 +1,4 @@
-import { type CallOptions, throwIfAborted } from '../core/async.ts'
+import { type CallOptions, joinSignals, throwIfAborted } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
 import { type ErrorCode, KeelsonError } from '../core/errors.ts'
 import { checkCall } from '../core/options.ts'
@@ -34,6 +34,8 @@ export interface PlacementAskerPorts {
   readonly env: Environment
   readonly rpc: Rpc
   readonly roster: ServerRoster
+  /** Aborted, with the reason, when whoever asks through it is closed. */
+  readonly closed: AbortSignal
 }
 
 /**
@@ -110,13 +112,20 @@ export class PlacementAsker {
         'this Admin reaches only the store; ask by that of a PlaneClient, a NodeAgent or a ControlPlane',
       )
     }
-    return decodeAnswer<T>(
-      await callLeader(this.#ports, placementMethod, body, {
-        ...call,
-        idempotent: true,
-        attemptMs: attempt,
-        told,
-      }),
-    )
+    const { closed } = this.#ports
+    throwIfAborted(closed)
+    const limit = joinSignals(call.signal, closed)
+    try {
+      return decodeAnswer<T>(
+        await callLeader(this.#ports, placementMethod, body, {
+          signal: limit.signal,
+          idempotent: true,
+          attemptMs: attempt,
+          told,
+        }),
+      )
+    } finally {
+      limit.release()
+    }
   }
 }

@@ -101,9 +101,9 @@ export class PlaneClient implements AsyncDisposable {
   ) {
     this.store = store
     this.transport = transport
-    this.admin = new Admin({ env, store }, { rpc, roster: book.roster })
-    this.#cleanup = cleanup
     const stop = new AbortController()
+    this.admin = new Admin({ env, store }, { rpc, roster: book.roster, closed: stop.signal })
+    this.#cleanup = cleanup
     const follow = async (act: () => Promise<void>): Promise<void> => {
       try {
         await act()

@@ -1319,7 +1319,7 @@ async function openCluster(): ReturnType<Subject['open']> {
       needed: { replicas: 1 },
       call: admin.createTable.bind(admin) as never,
     },
-    option('createTable', 'replicas', ['1', 0, 8, 1.5, null], (options) =>
+    option('createTable', 'replicas', ['1', 0, 16, 1.5, null], (options) =>
       admin.createTable(table as never, options as never),
     ),
     option('createTable', 'splitKeys', [5, {}, null], (options) =>
@@ -1337,6 +1337,41 @@ async function openCluster(): ReturnType<Subject['open']> {
       call: admin.changeSchema.bind(admin),
     },
     { name: 'ranges', right: [], arguments: [], options: [], call: admin.ranges.bind(admin) },
+    {
+      name: 'placement.explain',
+      right: [1],
+      arguments: [id],
+      options: [],
+      call: admin.placement.explain.bind(admin.placement),
+    },
+    {
+      name: 'placement.explainNode',
+      right: ['n1'],
+      arguments: [name],
+      options: [],
+      call: admin.placement.explainNode.bind(admin.placement),
+    },
+    {
+      name: 'placement.plan',
+      right: [],
+      arguments: [],
+      options: ['moves', 'bounds'],
+      call: admin.placement.plan.bind(admin.placement),
+    },
+    {
+      name: 'placement.whatIf',
+      right: [{}],
+      arguments: [{ kind: 'object', also: [{ loseNode: ['n1'] }, { growLoad: { bytes: Number.NaN } }] }],
+      options: ['limits', 'seed', 'maximumRounds'],
+      call: admin.placement.whatIf.bind(admin.placement),
+    },
+    {
+      name: 'placement.lostSight',
+      right: [],
+      arguments: [],
+      options: [],
+      call: admin.placement.lostSight.bind(admin.placement),
+    },
     {
       name: 'finished',
       right: [job],

@@ -155,7 +155,7 @@ test('whoever asks is told at once that the leader has no room, and a what-if ha
   } as unknown as Rpc
   const roster = new ServerRoster()
   roster.learn({ nodeId: 'cp1', incarnation: 1, addresses: [] })
-  const asker = new PlacementAsker({ env, rpc, roster })
+  const asker = new PlacementAsker({ env, rpc, roster, closed: new AbortController().signal })
   await assert.rejects(asker.whatIf({}), { code: 'OVERLOADED', retryable: true })
   await assert.rejects(asker.explain(1), { code: 'OVERLOADED' })
   assert.ok(Number(timeouts[0]) > 120_000)
