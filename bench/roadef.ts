@@ -6,8 +6,17 @@
 //   npm run bench:roadef -- --like b_9 --seconds N                                  one of the published size of set B
 //   npm run bench:roadef -- --help                                                  what else can be said
 
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
 import type { Search } from 'keelson/placement'
 import { checkSolution } from './roadef/check.ts'
 import { formatModel, generate, type Shape, shapeLike } from './roadef/generate.ts'
@@ -130,7 +139,6 @@ function table(folder: string): void {
     const path = join(folder, file)
     const instance = parseModel(read(path), path)
     const beside = join(folder, file.replace('model_', 'assignment_'))
-    if (values.out !== undefined) mkdirSync(values.out, { recursive: true })
     const out = values.out === undefined ? undefined : join(values.out, file.replace('model_', 'solution_'))
     const row = run(file, instance, parseAssignment(read(beside), beside, instance), out)
     const score = scoreOf(row)
@@ -172,7 +180,20 @@ function drawn(name: string, shape: Shape): void {
   console.log(`memory       ${(process.memoryUsage().rss / 2 ** 20).toFixed(0)} MiB`)
 }
 
+/** A search is not to be lost for a place that nobody can write to. */
+function checkOut(path: string, folder: boolean): void {
+  try {
+    if (folder) mkdirSync(path, { recursive: true })
+    else if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true)
+      throw new Error('it is a folder')
+    accessSync(folder || existsSync(path) ? path : dirname(path), constants.W_OK)
+  } catch (error) {
+    throw new BadUsage(`--out ${path} cannot be written: ${(error as Error).message}`)
+  }
+}
+
 try {
+  if (values.out !== undefined) checkOut(values.out, values.all !== undefined)
   if (values.all !== undefined) table(values.all)
   else if (values.model !== undefined) {
     if (values.assignment === undefined) throw new BadUsage('--model needs --assignment')

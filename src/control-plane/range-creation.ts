@@ -10,7 +10,7 @@ import { counterKeys } from '../model/counter-keys.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
 import type { RangeId } from '../model/ids.ts'
 import { RangeMap } from '../model/range-map.ts'
-import type { NewRange } from '../placement/index.ts'
+import { maximumVoters, type NewRange } from '../placement/index.ts'
 
 /** Ranges to be made: a span of the key space, cut at some keys. */
 export interface RangeCreation {
@@ -175,8 +175,11 @@ export class RangeCreationJob implements JobType<RangeCreationState> {
 
 /** @throws KeelsonError `INVALID_ARGUMENT` */
 export function checkReplicas(replicas: unknown): void {
-  if (Number.isInteger(replicas) && (replicas as number) >= 1 && (replicas as number) <= 7) return
-  throw new KeelsonError('INVALID_ARGUMENT', `a range has 1 to 7 replicas, not ${showValue(replicas)}`)
+  if (Number.isInteger(replicas) && (replicas as number) >= 1 && (replicas as number) <= maximumVoters) return
+  throw new KeelsonError(
+    'INVALID_ARGUMENT',
+    `a range has 1 to ${maximumVoters} replicas, not ${showValue(replicas)}`,
+  )
 }
 
 /** @throws KeelsonError `INVALID_ARGUMENT`, `LIMIT_EXCEEDED` */

@@ -136,6 +136,7 @@ export {
   buildSnapshot,
   type MoveInFlight,
   type MoveKind,
+  maximumVoters,
   type NodeTable,
   nodeBits,
   type PlacementNode,

@@ -1,10 +1,15 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { RangeCreationJob, type RangeCreationState } from '../../src/control-plane/range-creation.ts'
+import {
+  checkReplicas,
+  RangeCreationJob,
+  type RangeCreationState,
+} from '../../src/control-plane/range-creation.ts'
 import { utf8 } from '../../src/core/bytes.ts'
 import type { JobContext } from '../../src/jobs/index.ts'
 import type { RangeDescriptor } from '../../src/model/descriptors.ts'
 import { RangeMap } from '../../src/model/range-map.ts'
+import { maximumVoters, RuleBook } from '../../src/placement/index.ts'
 
 const state: RangeCreationState = {
   creation: { start: utf8('a'), end: utf8('z'), splitKeys: [utf8('g'), utf8('p')], replicas: 3 },
@@ -78,5 +83,12 @@ suite('new ranges that are split and merged before somebody has looked', () => {
       await run([[range(5, 'a', 'p', 3)], [range(5, 'a', 'p', 3), range(7, 'p', 'z')]], [5, 7]),
       [7],
     )
+  })
+
+  test('have as many replicas as rules may ask for, and no more', () => {
+    checkReplicas(maximumVoters)
+    new RuleBook({ rules: [{ id: 'all', scope: { type: 'cluster' }, voters: maximumVoters }] })
+    for (const replicas of [0, 1.5, maximumVoters + 1, Number.NaN, '3'])
+      assert.throws(() => checkReplicas(replicas), { code: 'INVALID_ARGUMENT', message: /1 to 15 replicas/ })
   })
 })

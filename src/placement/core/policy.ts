@@ -11,6 +11,7 @@ import {
 import { balance } from './goals/balance.ts'
 import { capacity } from './goals/capacity.ts'
 import type { Goal, Rule } from './goals/goal.ts'
+import { maximumVoters } from './model/cluster.ts'
 import { goalsOfBook } from './policy/book-goals.ts'
 import { domainLimits } from './policy/domain-limits.ts'
 import { requiredLabels } from './policy/required-labels.ts'
@@ -94,7 +95,7 @@ export function placementPolicy(policy: Partial<PlacementPolicy> = {}): Placemen
     'a placement policy',
     policy,
     {
-      replicationFactor: integerOption({ min: 1, max: 15, fallback: fallback.replicationFactor }),
+      replicationFactor: integerOption({ min: 1, max: maximumVoters, fallback: fallback.replicationFactor }),
       constraints: arrayOption(objectOption<Rule>(['name', 'bind']), {
         max: 64,
         fallback: fallback.constraints,

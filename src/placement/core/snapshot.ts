@@ -3,6 +3,7 @@ export {
   bringsNonVoter,
   type MoveInFlight,
   type MoveKind,
+  maximumVoters,
   nodeBits,
   overloadLevel,
   type PlacementNode,

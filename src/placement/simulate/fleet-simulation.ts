@@ -16,6 +16,7 @@ import type { Plan, PlannedMove } from '../core/plan.ts'
 import { Planner } from '../core/planner.ts'
 import type { PlacementLimits, PlacementPolicy } from '../core/policy.ts'
 import { bringsNonVoter, type MoveKind, type PlacementNode } from '../core/snapshot.ts'
+import { eventOption, nodeOption, rangeOption } from './fleet-options.ts'
 import {
   type DisturbanceReport,
   describeEvent,
@@ -127,9 +128,9 @@ export class FleetSimulation {
         planner: Pick<Planner, 'plan'> | undefined
       }
     >('FleetSimulation', input, {
-      nodes: arrayOption(objectOption<SimulatedNode>(['descriptor', 'ingressBytesPerSecond']), { min: 1 }),
-      ranges: arrayOption(objectOption<SimulatedRange>(['bytes', 'nodes']), { max: 10_000_000 }),
-      events: arrayOption(objectOption<FleetEvent>(['type', 'atMs', 'nodes']), { fallback: [] }),
+      nodes: arrayOption(nodeOption, { min: 1 }),
+      ranges: arrayOption(rangeOption, { max: 10_000_000 }),
+      events: arrayOption(eventOption, { fallback: [] }),
       load: optional(checkLoad),
       planner: optional(objectOption<Pick<Planner, 'plan'>>(['plan'])),
       policy: objectOption<Partial<PlacementPolicy>>([], {}),

@@ -110,6 +110,35 @@ describe('a simulated fleet', () => {
       () => new FleetSimulation({ ...base, events: [{ type: 'kill', atMs: 0, nodes: ['x'] }] }),
       /'x'/,
     )
+    const [node] = fleet.nodes
+    const [range] = fleet.ranges
+    const kill = { type: 'kill', atMs: 0, nodes: ['n00000'] }
+    for (const [change, problem] of [
+      [{ events: [{ ...kill, type: 'klil' }] }, /one of kill, revive, slowDisk, drain/],
+      [{ events: [{ ...kill, type: 'drian' }] }, /one of kill/],
+      [{ events: [{ ...kill, atMs: Number.NaN }] }, /atMs/],
+      [{ events: [{ ...kill, atMs: -1 }] }, /atMs/],
+      [{ events: [{ ...kill, nodes: [] }] }, /nodes/],
+      [{ events: [{ ...kill, nodes: 'n00000' }] }, /nodes/],
+      [{ events: [{ ...kill, wiped: true }] }, /wiped/],
+      [{ events: [{ ...kill, type: 'revive', wipe: true }] }, /did you mean 'wiped'/],
+      [{ events: [{ ...kill, type: 'slowDisk' }] }, /share/],
+      [{ events: [{ ...kill, type: 'slowDisk', share: Number.NaN }] }, /share/],
+      [{ nodes: [{ ...node, egressBytesPerSecond: Number.NaN }] }, /egressBytesPerSecond/],
+      [{ nodes: [{ ...node, ingressBytesPerSecond: -1 }] }, /ingressBytesPerSecond/],
+      [
+        { nodes: [{ ...node, descriptor: { ...node?.descriptor, capacity: { bytes: Number.NaN } } }] },
+        /capacity/,
+      ],
+      [{ ranges: [{ ...range, bytes: Number.NaN }] }, /bytes/],
+      [{ ranges: [{ ...range, bytes: 2 ** 54 }] }, /bytes/],
+      [{ ranges: [{ ...range, nodes: 'n00000' }] }, /nodes/],
+    ] as const) {
+      assert.throws(() => new FleetSimulation({ ...base, ...change } as never), {
+        code: 'INVALID_OPTION',
+        message: problem,
+      })
+    }
   })
 
   it('says so when a plan does what no plan may do', () => {

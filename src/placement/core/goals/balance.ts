@@ -1,5 +1,13 @@
-import { checkText } from '../../../core/arguments.ts'
-import { checkOptions, numberOption, optional, stringOption } from '../../../core/options.ts'
+import { checkMembers, checkText } from '../../../core/arguments.ts'
+import { KeelsonError } from '../../../core/errors.ts'
+import {
+  checkOptions,
+  closest,
+  numberOption,
+  optional,
+  showValue,
+  stringOption,
+} from '../../../core/options.ts'
 import { type Assignment, nowhere } from '../assignment.ts'
 import type { BoundGoal, Goal, GoalSubject } from './goal.ts'
 import { BoundNodeGoal } from './node-goal.ts'
@@ -31,10 +39,7 @@ export function balance(
   what: 'replicas' | 'leases' | { readonly resource: string },
   options: BalanceOptions = {},
 ): Goal {
-  const resource =
-    what === 'replicas' || what === 'leases'
-      ? undefined
-      : checkText(what?.resource, 'what balance balances', 128)
+  const resource = what === 'replicas' || what === 'leases' ? undefined : resourceOf(what)
   const checked = checkOptions<Checked>('balance', options, {
     tolerance: numberOption({ min: 0, max: 1, fallback: 0.05 }),
     by: optional(stringOption({ maxLength: 128 })),
@@ -45,6 +50,24 @@ export function balance(
     bind: (assignment) =>
       new BoundBalance(assignment, name, what === 'leases' ? 'leases' : 'replicas', resource, checked),
   }
+}
+
+/** @throws KeelsonError `INVALID_ARGUMENT`, also for what is an option: it would be looked at by nobody */
+function resourceOf(what: unknown): string {
+  if (typeof what === 'string') {
+    const suggestion = closest(what, ['replicas', 'leases'])
+    const hint = suggestion === undefined ? '' : `; did you mean '${suggestion}'?`
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      `balance takes 'replicas', 'leases' or { resource: '…' }, not ${showValue(what)}${hint}`,
+    )
+  }
+  checkMembers(what, 'what balance balances', ['resource'])
+  return checkText(
+    (what as { readonly resource?: unknown }).resource,
+    'the resource that balance balances',
+    128,
+  )
 }
 
 /** The share of each node: what it has of a resource. One that names no limit is like the others on average. */

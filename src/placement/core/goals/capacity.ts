@@ -1,4 +1,5 @@
 import { checkText } from '../../../core/arguments.ts'
+import { KeelsonError } from '../../../core/errors.ts'
 import {
   arrayOption,
   checkOptions,
@@ -35,6 +36,12 @@ interface Checked {
  */
 export function capacity(of: string | CapacityOptions = {}, options: CapacityOptions = {}): Rule {
   const named = typeof of === 'string' ? [checkText(of, 'the resource of capacity', 128)] : undefined
+  if (named === undefined && Object.keys(options).length > 0) {
+    throw new KeelsonError(
+      'INVALID_OPTION',
+      'capacity takes its options once: after the name of a resource, or alone',
+    )
+  }
   const given = checkOptions<Checked>('capacity', named === undefined ? of : options, {
     resources: optional(names(undefined)),
     refuseAbove: numberOption({ min: Number.MIN_VALUE, max: 1, fallback: 0.925 }),

@@ -1,5 +1,6 @@
 import { checkArray, checkInteger, checkText } from '../../../core/arguments.ts'
 import { KeelsonError } from '../../../core/errors.ts'
+import { showValue } from '../../../core/options.ts'
 import { type Assignment, nowhere, type PlacementColumns } from '../assignment.ts'
 import { replicaBits } from '../model/cluster.ts'
 import { DomainCounts } from './domain-counts.ts'
@@ -16,7 +17,13 @@ export const pairWithoutVote: number = 2 ** -13
  * (CockroachDB's diversity, turned round): with `['region', 'zone', 'rack']` the same rack costs 3, the same zone 2. Pairs
  * with a replica that does not vote count as well, but much less.
  */
-export function spread(tiers: string | readonly string[]): Goal {
+export function spread(tiers: string | readonly string[], ...rest: readonly never[]): Goal {
+  if (rest.length > 0) {
+    throw new KeelsonError(
+      'INVALID_ARGUMENT',
+      `spread takes tiers alone, several as an array, and nothing after them: not ${showValue(rest[0])}`,
+    )
+  }
   const list = typeof tiers === 'string' ? [tiers] : checkArray(tiers, 'the tiers of spread', 16)
   if (list.length === 0) {
     throw new KeelsonError('INVALID_ARGUMENT', 'spread takes one tier or more, the widest first')

@@ -4,13 +4,11 @@ import { closest, showValue } from '../../../core/options.ts'
 import type { Load, NodeLiveness, NodeState } from '../../../model/descriptors.ts'
 import { checkId } from '../../../model/ids.ts'
 import { replicaRoles } from '../../../model/replica-roles.ts'
-import type { PlacementNode, PlacementRange } from './cluster.ts'
+import { maximumVoters, type PlacementNode, type PlacementRange } from './cluster.ts'
 
 const nodeStates: readonly NodeState[] = ['active', 'draining', 'drained', 'decommissioned']
 const livenesses: readonly NodeLiveness[] = ['live', 'suspect', 'dead']
 const storeStates = ['active', 'draining', 'failed'] as const
-/** Replicas of a kind that a range can be said to want. */
-const mostWanted = 15
 
 /** Checks a node before the model takes it. @throws KeelsonError `INVALID_ARGUMENT` that names the field */
 export function checkNode(node: PlacementNode): void {
@@ -67,8 +65,8 @@ export function checkRange(range: PlacementRange): void {
     [replicationFactor, 'replicationFactor'],
     [nonVoters, 'nonVoters'],
   ] as const) {
-    if (wanted === undefined || (isWhole(wanted) && wanted <= mostWanted)) continue
-    refuse(`the ${field} of range ${rangeId}`, `an integer from 0 to ${mostWanted}`, wanted)
+    if (wanted === undefined || (isWhole(wanted) && wanted <= maximumVoters)) continue
+    refuse(`the ${field} of range ${rangeId}`, `an integer from 0 to ${maximumVoters}`, wanted)
   }
   if (tableId !== undefined && !isWhole(tableId))
     refuse(`the tableId of range ${rangeId}`, 'a safe integer from 0', tableId)

@@ -7,6 +7,9 @@ import type {
 } from '../../../model/descriptors.ts'
 import type { NodeId, RangeId, ReplicaId, TableId } from '../../../model/ids.ts'
 
+/** Most voters that a range can be said to have, and most of its replicas without a vote. */
+export const maximumVoters = 15
+
 /**
  * How hard-pressed a store is, from what takes care to what is emptied:
  *

@@ -1,6 +1,7 @@
 import { KeelsonError } from '../../../core/errors.ts'
 import { arrayOption, checkOptions, integerOption, optional, stringOption } from '../../../core/options.ts'
 import { checkId, idOption, type RangeId, type TableId } from '../../../model/ids.ts'
+import { maximumVoters } from '../model/cluster.ts'
 import { conflictsOf } from './conflicts.ts'
 import { type Contradiction, type EffectivePolicy, inherit } from './effective.ts'
 import { checkRules, type PlacementRule } from './rule.ts'
@@ -59,7 +60,7 @@ export class RuleBook {
           }) as TableScope,
         { fallback: [] },
       ),
-      defaultVoters: integerOption({ min: 1, max: 15, fallback: 3 }),
+      defaultVoters: integerOption({ min: 1, max: maximumVoters, fallback: 3 }),
     })
     this.tables = Object.freeze([...tables])
     this.rules = new Map(rules.map((rule) => [rule.id, rule]))

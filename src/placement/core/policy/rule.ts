@@ -12,6 +12,7 @@ import {
   wordOption,
 } from '../../../core/options.ts'
 import { idOption, type RangeId, type TableId } from '../../../model/ids.ts'
+import { maximumVoters } from '../model/cluster.ts'
 
 /** Most replicas of one range, voters and others together. */
 export const maximumReplicas = 32
@@ -188,7 +189,7 @@ const ruleOption: OptionCheck<PlacementRule> = (value, name) =>
     id: nameOption,
     scope: scopeOption,
     override: booleanOption(false),
-    voters: optional(integerOption({ min: 1, max: 15 })),
+    voters: optional(integerOption({ min: 1, max: maximumVoters })),
     nonVoters: optional(integerOption({ min: 0, max: 16 })),
     require: optional(arrayOption(requirementOption, { max: 32 })),
     prohibit: optional(arrayOption(matchesOption, { max: 32 })),
