@@ -259,8 +259,9 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
    * Tells all members something, this one included: each gets it once, as an event `told`, some rounds of gossip later. At most
    * 512 bytes; larger things belong into the metadata store. Members that join soon after may hear it too.
    *
-   * @throws KeelsonError `CLOSED`, `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`, `OVERLOADED` while 512 such travel already,
-   * `SUPERSEDED` where this node was removed or has lost its name
+   * @throws KeelsonError `CLOSED`, also after `leave`, `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`, `OVERLOADED` while 512 such travel already or
+   * are so young that somebody may have missed them: try again in some seconds. `SUPERSEDED` where this node was removed or has lost
+   * its name
    */
   tell(name: string, payload: Uint8Array): void {
     this.#mustBeOpen()
@@ -371,7 +372,10 @@ export class Swim implements Listenable<SwimEvents>, AsyncDisposable {
         return
       }
     } catch (error) {
-      this.#logger.warn({ error }, 'the snapshot of SWIM does not decode and is left out')
+      this.#logger.error(
+        { error, bytes: before?.length },
+        'the snapshot of SWIM is not believed and left out: who was let in, who was removed and what was told before is not remembered',
+      )
     }
     this.#core.join(seeds, nowMs)
   }

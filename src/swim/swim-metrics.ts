@@ -19,6 +19,14 @@ const counted: Readonly<Record<keyof SwimCounters, readonly [name: string, help:
     'Requests not answered: their budget was spent, or one packet held too many',
   ],
   membersRefused: ['members_refused_total', 'Members refused because there were too many'],
+  metadataRefused: [
+    'metadata_refused_total',
+    'Long metadata that were not fetched because the cache for them is full',
+  ],
+  newsDropped: [
+    'news_dropped_total',
+    'Events and queries that were not passed on, kept or heard because too many came at once',
+  ],
   stalls: ['stalls_total', 'Times that this process was stopped for longer than a probe may take'],
 }
 

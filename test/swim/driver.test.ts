@@ -301,6 +301,16 @@ suite('Swim in virtual time', () => {
     assert.deepEqual(new Set(batches.flat()), new Set(['n3', 'n4']))
   })
 
+  test('256 questions may be open; the next one is refused until there is room', async () => {
+    const world = new World(17)
+    await world.start('n0', { seeds: [] })
+    const swim = world.swim('n0')
+    const open = Array.from({ length: 256 }, () => swim.ask('x', utf8(''), { timeoutMs: 1_000 }))
+    await assert.rejects(swim.ask('x', utf8('')), { code: 'OVERLOADED', retryable: true })
+    await world.simulation.until(Promise.all(open), 5_000)
+    assert.deepEqual(await world.simulation.until(swim.ask('x', utf8(''), { timeoutMs: 10 }), 5_000), [])
+  })
+
   test('the nearest members are known without asking them', async () => {
     const world = new World(12)
     await world.startMany(4)

@@ -65,6 +65,8 @@ export const noCounts: SwimCounters = Object.freeze({
   requestsRefused: 0,
   membersVetoed: 0,
   membersRefused: 0,
+  metadataRefused: 0,
+  newsDropped: 0,
   stalls: 0,
 })
 

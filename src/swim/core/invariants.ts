@@ -4,6 +4,7 @@ import { differingBuckets, stateRanks } from './digest.ts'
 import { isExpulsion } from './expulsion.ts'
 import { isLive } from './member-table.ts'
 import type { SwimOutput } from './output.ts'
+import { amplification } from './reception.ts'
 import { inlineMetadataBytes } from './statement.ts'
 import type { SwimCore } from './swim-core.ts'
 import type { SwimEvent, SwimMember } from './types.ts'
@@ -31,6 +32,7 @@ export type SwimInvariantName =
   | 'every crash is detected by all'
   | 'views are equal after quiet'
   | 'a replay draws no view'
+  | 'a replay draws no flood'
   | 'events tell the view'
   | 'who tells later says so'
   | 'the unwell distrust themselves'
@@ -184,8 +186,20 @@ export class SwimInvariants {
     }
   }
 
-  /** Judges what a member is about to send to where a packet seemed to come from that was recorded and sent on to it. */
-  checkReplay(core: SwimCore, from: string): void {
+  /**
+   * Judges what a member is about to send to where a packet of so many bytes seemed to come from that was recorded and sent on to it.
+   */
+  checkReplay(core: SwimCore, from: string, bytes: number): void {
+    const drawn = core.packer.packets.reduce(
+      (sum, each) => sum + (each.to === from ? each.bytes.length : 0),
+      0,
+    )
+    if (drawn > bytes * amplification)
+      this.#fail(
+        'a replay draws no flood',
+        core.self.nodeId,
+        `answers a packet of ${bytes} bytes by ${drawn}`,
+      )
     const told = core.packer.packets.some(
       ({ to, content }) => to === from && content.messages.some(({ kind }) => kind === 'state'),
     )

@@ -38,6 +38,8 @@ export interface MemberNotes {
   claim: { readonly sinceMs: number; readonly before: Claim } | undefined
   /** Where it says it is. */
   coordinate: Coordinate | undefined
+  /** Where it was when it showed last that it hears us: it answered a probe, or repeated a number. */
+  provenAddress: string | undefined
 }
 
 /** True for members that are probed and counted. */
@@ -257,4 +259,5 @@ const noNotes: MemberNotes = {
   degradedSinceMs: undefined,
   claim: undefined,
   coordinate: undefined,
+  provenAddress: undefined,
 }

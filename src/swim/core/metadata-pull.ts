@@ -2,10 +2,12 @@ import { crc32 } from '../../core/checksum.ts'
 import type { Random } from '../../core/random.ts'
 import type { NodeId } from '../../model/ids.ts'
 import type { AnswerBudget } from './answer-budget.ts'
-import type { ExchangeRoom } from './anti-entropy.ts'
+import type { Asker, ExchangeRoom } from './anti-entropy.ts'
 import { isLive } from './member-table.ts'
 import type { Membership } from './membership.ts'
-import type { ChunkMessage, FetchMessage } from './messages.ts'
+import type { ChunkMessage, FetchMessage, SwimMessage } from './messages.ts'
+import type { Packer } from './packer.ts'
+import { type Proofs, proofProtocol } from './proofs.ts'
 import type { SendTo } from './send.ts'
 import type { Statement } from './statement.ts'
 
@@ -14,6 +16,9 @@ const chunkOverheadBytes = 40
 
 /** Members whose metadata are pulled at once; the others wait for their turn. */
 const maximumPulls = 16
+
+/** Bytes of a `proof` and a `challenge` beside a chunk. */
+const proofsBytes = 12
 
 /** Questions without an answer before somebody else is asked, and before it is put off. */
 const triesEach = 2
@@ -24,10 +29,20 @@ interface Pull {
   readonly bytes: Uint8Array
   offset: number
   /** Whom to ask first: it told us of them, and is nearer than the one that everybody asks. */
-  readonly teller: string
+  readonly teller: Teller
   tries: number
   retryAtMs: number
 }
+
+/** Who told of metadata. */
+export interface Teller {
+  /** Where it seems to be; empty for nobody. */
+  readonly from: string
+  /** It is there for certain. Another one is asked once only, as it may be somebody who knows nothing of us. */
+  readonly proven: boolean
+}
+
+const nobody: Teller = { from: '', proven: false }
 
 /** What pulls work with. */
 export interface PullParts {
@@ -36,11 +51,14 @@ export interface PullParts {
   readonly send: SendTo
   readonly room: ExchangeRoom
   readonly budget: AnswerBudget
+  readonly proofs: Proofs
+  readonly packer: Packer
 }
 
 /**
  * Fetches metadata that are too long for a packet, chunk by chunk, from whoever told of them or from their owner. They are
- * named by the member's statement and checked against the checksum in it.
+ * named by the member's statement and checked against the checksum in it. Whoever asks and has not shown that it is where it seems to
+ * be gets short chunks, and a number to repeat in its next question; then long ones.
  */
 export class MetadataPull {
   readonly #membership: Membership
@@ -49,12 +67,18 @@ export class MetadataPull {
   readonly #room: ExchangeRoom
   readonly #budget: AnswerBudget
   readonly #pulls = new Map<NodeId, Pull>()
-  readonly #waiting = new Map<NodeId, string>()
+  readonly #waiting = new Map<NodeId, Teller>()
+  /** A number that is to be repeated in the next question, and where. */
+  #challenge: { readonly from: string; readonly number: number } | undefined
+  readonly #proofs: Proofs
+  readonly #packer: Packer
   /** Bytes of each member whose long metadata are kept. */
   readonly #kept = new Map<NodeId, number>()
   #keptBytes = 0
 
-  constructor({ membership, random, send, room, budget }: PullParts) {
+  constructor({ membership, random, send, room, budget, proofs, packer }: PullParts) {
+    this.#proofs = proofs
+    this.#packer = packer
     this.#membership = membership
     this.#random = random
     this.#send = send
@@ -69,11 +93,17 @@ export class MetadataPull {
   }
 
   /** Begins to fetch what a statement announces, after a short time in which others may get it too. */
-  want(statement: Statement, teller: string, nowMs: number): void {
+  want(statement: Statement, teller: Teller, nowMs: number): void {
     const { nodeId, metadataBytes } = statement
     const { maximumMetadataBytes, maximumMembers, gossipIntervalMs } = this.#membership.tuning
     if (statement.complete || metadataBytes > maximumMetadataBytes) return
-    if (!this.#hasRoom(metadataBytes)) return
+    // What was kept of it is of an older statement, and gone.
+    this.#keep(nodeId, 0)
+    if (!this.#hasRoom(nodeId, metadataBytes)) {
+      this.#pulls.delete(nodeId)
+      this.#membership.counters.metadataRefused++
+      return
+    }
     if (!this.#pulls.has(nodeId) && this.#pulls.size >= maximumPulls) {
       // Whoever is forgotten meanwhile leaves its place only in its turn.
       if (this.#waiting.size < maximumMembers) this.#waiting.set(nodeId, teller)
@@ -101,7 +131,7 @@ export class MetadataPull {
   /** @internal Nobody answers: others get their turn first, or it is tried again much later. */
   postpone(nodeId: NodeId, pull: Pull, nowMs: number): void {
     if (this.#waiting.size > 0) {
-      this.#waiting.set(nodeId, '')
+      this.#waiting.set(nodeId, nobody)
       this.#end(nodeId, nowMs)
       return
     }
@@ -110,20 +140,35 @@ export class MetadataPull {
   }
 
   /** Answers with the chunk that was asked for, if we have those metadata. */
-  onFetch(from: string, sender: NodeId, wanted: FetchMessage, reliable: boolean, nowMs: number): void {
+  onFetch(asker: Asker, wanted: FetchMessage, reliable: boolean, nowMs: number): void {
+    const { from, sender, challenge, proven } = asker
     const { nodeId, version, offset } = wanted
     const statement = this.#membership.table.get(nodeId)?.statement
     if (statement === undefined || statement.version !== version || !statement.complete) return
     if (offset >= statement.metadata.length) return
-    if (!this.#budget.allows(nowMs)) {
+    const overhead = chunkOverheadBytes + nodeId.length
+    const { datagramBytes, streamBytes } = this.#room
+    const whole = (reliable ? streamBytes : datagramBytes) - overhead
+    // Whoever is known to be there has no bound.
+    const bounded = !proven && challenge !== undefined && this.#packer.answerRoomBytes < datagramBytes
+    const room = Math.min(whole, this.#packer.answerRoomBytes - overhead - (bounded ? proofsBytes : 0))
+    if (room <= 0 || !this.#budget.allows(nowMs)) {
       this.#membership.counters.requestsRefused++
       return
     }
-    const { datagramBytes, streamBytes } = this.#room
-    const room = (reliable ? streamBytes : datagramBytes) - chunkOverheadBytes - nodeId.length
     const bytes = statement.metadata.subarray(offset, offset + room)
     this.#budget.spend(bytes.length)
-    this.#send(from, [{ kind: 'chunk', nodeId, version, offset, bytes }], sender, reliable)
+    const chunk = { kind: 'chunk', nodeId, version, offset, bytes } as const
+    if (!bounded) this.#send(from, [chunk], sender, reliable)
+    else {
+      const question = { kind: 'challenge', number: this.#proofs.ask(nowMs) } as const
+      this.#send(from, [{ kind: 'proof', number: challenge }, question, chunk], sender)
+    }
+  }
+
+  /** Whoever answers us does not know that we are there: the next question to it says so. */
+  noteChallenge({ from, proven, challenge }: Asker): void {
+    if (proven && challenge !== undefined) this.#challenge = { from, number: challenge }
   }
 
   onChunk({ nodeId, version, offset, bytes }: ChunkMessage, nowMs: number): void {
@@ -163,14 +208,28 @@ export class MetadataPull {
     return copy
   }
 
-  /** Whether so many bytes more may be kept; those of members that are forgotten make room. */
-  #hasRoom(metadataBytes: number): boolean {
+  /** Bytes of others that are kept or on their way: never above {@link SwimTuning.maximumMetadataCacheBytes}. */
+  get cachedBytes(): number {
+    let bytes = this.#keptBytes
+    for (const { bytes: wanted } of this.#pulls.values()) bytes += wanted.length
+    return bytes
+  }
+
+  /** Whether so many bytes more may be kept of a member, in place of those that are fetched of it now. */
+  #hasRoom(nodeId: NodeId, metadataBytes: number): boolean {
     const limit = this.#membership.tuning.maximumMetadataCacheBytes
-    if (this.#keptBytes + metadataBytes <= limit) return true
-    for (const nodeId of this.#kept.keys()) {
-      if (this.#membership.table.get(nodeId) === undefined) this.#keep(nodeId, 0)
+    const wanted = metadataBytes - (this.#pulls.get(nodeId)?.bytes.length ?? 0)
+    if (this.#kept.size <= this.#membership.table.size && this.cachedBytes + wanted <= limit) return true
+    this.#forget()
+    return this.cachedBytes + wanted <= limit
+  }
+
+  /** Lets go of what no view holds any more: of members that are forgotten, or say something else of themselves now. */
+  #forget(): void {
+    for (const [nodeId, bytes] of this.#kept) {
+      const held = this.#membership.table.get(nodeId)?.statement.metadata.length
+      if (held !== bytes) this.#keep(nodeId, 0)
     }
-    return this.#keptBytes + metadataBytes <= limit
   }
 
   #keep(nodeId: NodeId, bytes: number): void {
@@ -187,17 +246,26 @@ export class MetadataPull {
   #ask(nodeId: NodeId, pull: Pull, nowMs: number): void {
     const { probeTimeoutMs } = this.#membership.tuning
     const { version, address } = pull.statement
-    const asksTeller = Math.floor(pull.tries / triesEach) % 2 === 0
+    const { from, proven } = pull.teller
+    const asksTeller = proven ? Math.floor(pull.tries / triesEach) % 2 === 0 : pull.tries === 0
     pull.tries++
     pull.retryAtMs = nowMs + probeTimeoutMs * Math.min(pull.tries, 4)
-    const to = asksTeller && pull.teller !== '' ? pull.teller : address
-    const message = { kind: 'fetch', nodeId, version, offset: pull.offset } as const
-    this.#send(
-      to,
-      [message],
-      to === address ? nodeId : undefined,
-      this.#room.streamBytes > 0 && to === address,
-    )
+    const to = asksTeller && from !== '' ? from : address
+    const fetch = { kind: 'fetch', nodeId, version, offset: pull.offset } as const
+    const reliable = this.#room.streamBytes > 0 && to === address
+    const messages = reliable ? [fetch] : [...this.#proofFor(to, pull, nowMs), fetch]
+    this.#send(to, messages, to === address ? nodeId : undefined, reliable)
+  }
+
+  /** What shows whoever is asked that we are there: its number, if it wants one repeated, and at first a number for it to repeat. */
+  #proofFor(to: string, { offset }: Pull, nowMs: number): SwimMessage[] {
+    if (this.#challenge?.from === to) {
+      const { number } = this.#challenge
+      this.#challenge = undefined
+      return [{ kind: 'proof', number }]
+    }
+    if (offset > 0 || this.#membership.statement.protocols.maximum < proofProtocol) return []
+    return [{ kind: 'challenge', number: this.#proofs.ask(nowMs) }]
   }
 
   #end(nodeId: NodeId, nowMs: number): void {
@@ -207,7 +275,8 @@ export class MetadataPull {
       const statement = this.#membership.table.get(next)?.statement
       if (statement === undefined || statement.complete) continue
       this.want(statement, teller, nowMs)
-      return
+      // Where the cache is full the next one may be shorter.
+      if (this.#pulls.has(next)) return
     }
   }
 }

@@ -36,6 +36,8 @@ export class Packer {
   #block: Uint8Array = emptyBytes
   #blockUsed = 0
   #headerVersion: number
+  /** Bytes that may still be sent because of the packet that is taken in now; infinity where its sender is known to be there. */
+  #allowanceBytes: number = Number.POSITIVE_INFINITY
 
   constructor(membership: Membership, options: PackerOptions) {
     this.#membership = membership
@@ -48,6 +50,16 @@ export class Packer {
   /** Bytes of a datagram that are left for one message. */
   get datagramRoomBytes(): number {
     return this.#membership.tuning.maximumPacketBytes - this.#overheadBytes
+  }
+
+  /** Bounds what is sent from now on, to whomever: infinity, as at first, for no bound. */
+  set allowanceBytes(bytes: number) {
+    this.#allowanceBytes = bytes
+  }
+
+  /** As {@link Packer.datagramRoomBytes}, within what may be sent now. */
+  get answerRoomBytes(): number {
+    return Math.min(this.datagramRoomBytes, this.#allowanceBytes - this.#overheadBytes)
   }
 
   /** Bytes of a packet by a stream that are left for one message; 0 where there are no streams. */
@@ -69,24 +81,29 @@ export class Packer {
 
   /**
    * Makes one packet of these messages and as many waiting updates as fit. A recipient under suspicion hears that first
-   * (Lifeguard's buddy system), also when we ask on behalf of another.
+   * (Lifeguard's buddy system), also when we ask on behalf of another. Within an allowance the messages come first, as many of them as
+   * fit; of whom we do not know who it is nobody is told news.
    */
   send(to: string, messages: readonly SwimMessage[], recipient?: NodeId, reliable = false): void {
     const { statement, queue, table, tuning, counters, voice } = this.#membership
     if (voice.mute) return
     const out = this.#begin(recipient)
-    const content = this.buddy(recipient)
-    for (const message of messages) content.push(message)
-    for (const message of content) putMessage(out, message)
+    const content = this.#content(out, messages, recipient)
+    if (content.length === 0 && messages.length > 0) {
+      counters.requestsRefused++
+      return
+    }
     // Who is not let in, or may be of another cluster, learns nothing; who has not proven that it asks is sent no more than it sent.
     const last = messages.at(-1)?.kind
-    if (queue.size > 0 && last !== 'refusal' && last !== 'challenge' && messages[0]?.kind !== 'hello') {
+    if (queue.size > 0 && recipient !== undefined && last !== 'refusal' && last !== 'challenge') {
       const limit = retransmitLimit(tuning.retransmitMultiplier, table.live)
-      for (const update of queue.take(tuning.maximumPacketBytes - out.length, limit)) {
+      const room = Math.min(tuning.maximumPacketBytes, this.#allowanceBytes) - out.length
+      for (const update of queue.take(room, limit)) {
         out.raw(update.bytes)
         content.push(update.message)
       }
     }
+    this.#allowanceBytes -= out.length
     const bytes = this.#cut(out)
     counters.packetsSent++
     counters.bytesSent += bytes.length
@@ -122,6 +139,24 @@ export class Packer {
     if (recipient === undefined || !this.#membership.suspicions.has(recipient)) return []
     const known = this.#membership.table.get(recipient)
     return known === undefined ? [] : [this.#membership.updateAbout(known)]
+  }
+
+  /** Writes what is to be said and may be. */
+  #content(out: ByteWriter, messages: readonly SwimMessage[], recipient: NodeId | undefined): SwimMessage[] {
+    const content = this.buddy(recipient)
+    for (const message of messages) content.push(message)
+    if (this.#allowanceBytes === Number.POSITIVE_INFINITY) {
+      for (const message of content) putMessage(out, message)
+      return content
+    }
+    let left = this.#allowanceBytes - out.length
+    return content.filter((message) => {
+      const bytes = encodeMessage(message)
+      if (bytes.length > left) return false
+      out.raw(bytes)
+      left -= bytes.length
+      return true
+    })
   }
 
   /** A packet of what was written. One out of many takes a part of a block: memory of its own costs more than to fill it. */

@@ -151,31 +151,34 @@ export class Prober {
     this.relays.begin(from, request, () => this.#nextSequence(), nowMs)
   }
 
-  onAck(message: AckMessage, sender: NodeId, nowMs: number, reliable: boolean): void {
+  /** True for the answer of the member itself to the probe that is under way, by a datagram: it is where it came from. */
+  onAck(message: AckMessage, sender: NodeId, nowMs: number, reliable: boolean): boolean {
     const { sequence, responder, coordinate } = message
     const probe = this.#probe
     if (probe !== undefined && probe.sequence === sequence && probe.target === responder) {
       const direct = sender === responder
       if (!reliable) this.#noteDatagram(responder)
-      if (probe.answered) return
+      const heard = direct && !reliable
+      if (probe.answered) return heard
       probe.answered = true
-      if (probe.trial) return
+      if (probe.trial) return heard
       this.#membership.health.add(-1)
       if (reliable) this.#noteStream(responder, nowMs)
       const notes = this.#membership.table.notesFor(responder)
-      if (notes === undefined) return
+      if (notes === undefined) return heard
       notes.answeredAtMs = nowMs
       notes.answeredBy = pathOf(sender, responder, reliable)
-      if (!direct || reliable) return
+      if (!heard) return false
       const roundTripMs = nowMs - probe.startedMs
       notes.roundTripMs = roundTripMs
-      if (coordinate === undefined || !this.#features.coordinates) return
+      if (coordinate === undefined || !this.#features.coordinates) return true
       notes.recentMs = withRoundTrip(notes.recentMs, roundTripMs)
       notes.coordinate = coordinate
       this.#place.observe(coordinate, medianOf(notes.recentMs), this.#random)
-      return
+      return true
     }
     this.relays.answered(sequence, responder)
+    return false
   }
 
   onNack(sequence: number, sender: NodeId): void {

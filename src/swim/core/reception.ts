@@ -1,22 +1,34 @@
+import type { Random } from '../../core/random.ts'
+import type { NodeId } from '../../model/ids.ts'
 import type { AnswerBudget } from './answer-budget.ts'
-import type { AntiEntropy, Asker } from './anti-entropy.ts'
+import type { AntiEntropy, Asker, ExchangeRoom } from './anti-entropy.ts'
 import type { SwimCoreOptions } from './core-options.ts'
 import { differingBuckets } from './digest.ts'
 import type { Membership } from './membership.ts'
 import type { DecodedPacket, OfferMessage, SwimMessage } from './messages.ts'
 import type { MetadataPull } from './metadata-pull.ts'
 import type { NameVote } from './name-vote.ts'
+import type { Packer } from './packer.ts'
 import type { Prober } from './prober.ts'
 import type { Proofs } from './proofs.ts'
 import type { Rumours } from './rumours.ts'
 import type { SendTo } from './send.ts'
 import type { Statement } from './statement.ts'
 
+/**
+ * So many times its bytes a packet draws at most while its sender has not shown that it is where the packet seems to come from (as in
+ * QUIC, RFC 9000, 8.1): a forged or a recorded one must not make a flood at somebody else.
+ */
+export const amplification = 3
+
 /** Messages of one packet that are answered: a packet holds hundreds, and honest ones hold a few. */
 const maximumRequests = 16
 
 /** Nodes of which it is remembered when they were turned away. */
 const maximumTurnedAway = 256
+
+/** Bytes of news that are told in one exchange: less than the buffer of a socket holds. */
+const maximumNewsBytes = 65_536
 
 /** Of the answer to whoever is turned away, about. */
 const refusalBytes = 128
@@ -53,7 +65,10 @@ export interface ReceptionParts {
   readonly nameVote: NameVote
   readonly budget: AnswerBudget
   readonly proofs: Proofs
+  readonly packer: Packer
   readonly send: SendTo
+  readonly room: ExchangeRoom
+  readonly random: Random
   readonly admit: SwimCoreOptions['admit']
   /** The host has a say about every member. */
   readonly vetoes: boolean
@@ -63,6 +78,8 @@ export interface ReceptionParts {
 export interface Arrival {
   readonly from: string
   readonly packet: DecodedPacket
+  /** Its length. */
+  readonly bytes: number
   /** It came by a stream. */
   readonly reliable: boolean
   readonly nowMs: number
@@ -80,10 +97,28 @@ export class Reception {
 
   take(arrival: Arrival): void {
     const { from, packet, nowMs } = arrival
-    const { membership, metadataPull, nameVote, send } = this.#parts
+    const { membership, metadataPull, nameVote, packer } = this.#parts
     membership.counters.packetsReceived++
     if (membership.voice.mute) return
     membership.voice.answerDue = false
+    const proven = this.isProven(arrival)
+    if (!proven) packer.allowanceBytes = arrival.bytes * amplification
+    this.#takeIn(arrival)
+    packer.allowanceBytes = Number.POSITIVE_INFINITY
+    if (membership.voice.contested !== undefined) {
+      nameVote.begin(membership.voice.contested, nowMs)
+      membership.voice.contested = undefined
+    }
+    // A newcomer is known only now.
+    if (proven) this.#noteProven(packet.sender.nodeId, arrival)
+    if (membership.incomplete.length === 0) return
+    for (const statement of membership.incomplete) metadataPull.want(statement, { from, proven }, nowMs)
+    membership.incomplete = []
+  }
+
+  #takeIn(arrival: Arrival): void {
+    const { from, packet } = arrival
+    const { membership, send } = this.#parts
     const ours = packet.sender.nodeId === membership.nodeId
     if (!ours && (this.shuns(arrival) || !this.admits(from, packet))) return
     membership.teller = packet.sender.nodeId
@@ -93,13 +128,19 @@ export class Reception {
     // Whoever doubts us hears the answer from us, and not only from gossip, which may pass it by.
     if (membership.voice.answerDue && !ours && membership.voice.state === 'member')
       send(from, [{ kind: 'alive', statement: membership.statement }])
-    if (membership.voice.contested !== undefined) {
-      nameVote.begin(membership.voice.contested, nowMs)
-      membership.voice.contested = undefined
-    }
-    if (membership.incomplete.length === 0) return
-    for (const statement of membership.incomplete) metadataPull.want(statement, from, nowMs)
-    membership.incomplete = []
+  }
+
+  /** @internal Whether the sender of a packet is known to be where it seems to come from. */
+  isProven(arrival: Arrival): boolean {
+    const { packet, from, reliable } = arrival
+    if (reliable || this.#parts.membership.table.notes(packet.sender.nodeId)?.provenAddress === from)
+      return true
+    return this.#askerOf(arrival).proven
+  }
+
+  #noteProven(nodeId: NodeId, { from, reliable }: Arrival): void {
+    const notes = reliable ? undefined : this.#parts.membership.table.notesFor(nodeId)
+    if (notes !== undefined) notes.provenAddress = from
   }
 
   /**
@@ -205,7 +246,7 @@ export class Reception {
         prober.onPing(from, message.sequence, message.target, sender, this.correction(packet), reliable)
         break
       case 'ack':
-        prober.onAck(message, sender, nowMs, reliable)
+        if (prober.onAck(message, sender, nowMs, reliable)) this.#noteProven(sender, arrival)
         break
       case 'indirectPing':
         prober.onIndirectPing(from, message, nowMs)
@@ -221,7 +262,7 @@ export class Reception {
         this.#onRecall(this.#askerOf(arrival), nowMs)
         break
       case 'state':
-        antiEntropy.onState(this.#askerOf(arrival), message, nowMs)
+        antiEntropy.onState(this.#unbound(this.#askerOf(arrival)), message, nowMs)
         break
       case 'challenge':
         this.#onChallenge(arrival)
@@ -236,7 +277,7 @@ export class Reception {
         rumours.onAnswer(message, sender)
         break
       case 'fetch':
-        metadataPull.onFetch(from, sender, message, reliable, nowMs)
+        metadataPull.onFetch(this.#askerOf(arrival), message, reliable, nowMs)
         break
       case 'chunk':
         metadataPull.onChunk(message, nowMs)
@@ -281,6 +322,7 @@ export class Reception {
       antiEntropy.demandProof(asker, about, nowMs)
       return
     }
+    this.#unbound(asker)
     antiEntropy.onOffer(asker, buckets, nowMs)
     if (!missesNews) return
     this.#tellRecent(asker, nowMs)
@@ -290,13 +332,23 @@ export class Reception {
   }
 
   #onRecall(asker: Asker, nowMs: number): void {
-    if (this.#parts.antiEntropy.mayBeTold(asker)) this.#tellRecent(asker, nowMs)
+    if (this.#parts.antiEntropy.mayBeTold(asker)) this.#tellRecent(this.#unbound(asker), nowMs)
+  }
+
+  /** Members of older releases cannot prove anything, and are told views and news all the same. */
+  #unbound(asker: Asker): Asker {
+    if (this.#parts.antiEntropy.mayBeTold(asker)) this.#parts.packer.allowanceBytes = Number.POSITIVE_INFINITY
+    return asker
   }
 
   /** The answer to an offer of ours that proved nothing yet. Beside an offer it is for our answer to that. */
   #onChallenge(arrival: Arrival): void {
     const asker = this.#askerOf(arrival)
-    if (asker.proven && !arrival.packet.messages.some(({ kind }) => kind === 'offer'))
+    const { messages } = arrival.packet
+    // Whoever answers a question for metadata wants to see its number in the next one; whoever asks for them need not be answered.
+    if (messages.some(({ kind }) => kind === 'chunk')) this.#parts.metadataPull.noteChallenge(asker)
+    else if (messages.some(({ kind }) => kind === 'fetch')) return
+    else if (asker.proven && !messages.some(({ kind }) => kind === 'offer'))
       this.#parts.antiEntropy.prove(asker, arrival.nowMs)
   }
 
@@ -311,16 +363,37 @@ export class Reception {
     return { from, sender: packet.sender.nodeId, proven, challenge }
   }
 
+  /**
+   * Tells the news of late, as many of them in a packet as fit. Of very many a part, from anywhere on: what is still missing is for
+   * the next exchange.
+   */
   #tellRecent({ from, sender }: Asker, nowMs: number): void {
-    const { rumours, budget, membership, send } = this.#parts
-    for (const news of rumours.recent(nowMs)) {
+    const { rumours, budget, membership, send, room, random } = this.#parts
+    const recent = rumours.recent(nowMs)
+    let bytes = 0
+    const all = recent.reduce((sum, news) => sum + news.bytes, 0)
+    const first = all > maximumNewsBytes ? random.integer(recent.length) : 0
+    let told: SwimMessage[] = []
+    let toldBytes = 0
+    const flush = (): void => {
+      if (told.length === 0) return
+      budget.spend(toldBytes)
+      send(from, told, sender)
+      told = []
+      toldBytes = 0
+    }
+    for (let i = 0; i < recent.length && bytes < maximumNewsBytes; i++) {
+      const news = recent[(first + i) % recent.length] as (typeof recent)[number]
+      if (toldBytes + news.bytes > room.datagramBytes) flush()
       if (!budget.allows(nowMs)) {
         membership.counters.requestsRefused++
-        return
+        break
       }
-      budget.spend(news.bytes)
-      send(from, [rumours.asOf(news, nowMs)], sender)
+      told.push(rumours.asOf(news, nowMs))
+      toldBytes += news.bytes
+      bytes += news.bytes
     }
+    flush()
   }
 
   /** Answers whoever is not heard, unless it was turning us away itself. */

@@ -8,16 +8,22 @@ import type { AnswerMessage, QueryMessage, UserEventMessage } from './messages.t
 import type { SwimDelivery } from './types.ts'
 
 /** News of which it is remembered that they came. */
-const maximumRemembered = 2_048
+const maximumRemembered = 4_096
 
 /** News that are kept for whoever missed them, and for how many exchanges of views. */
-const maximumKept = 64
+const maximumKept = 1_024
 const keptExchanges = 8
+
+/** Exchanges of views after which as good as everybody has had the chance to ask for what it missed. */
+const safeExchanges = 3
 
 /** News that travel at once; the oldest stops where it is when there are more. */
 const maximumTravelling = 1_024
 
-/** This node tells nothing new while so many travel: it would stop the news of others. */
+/**
+ * This node tells nothing new while so many travel, or are so young that somebody may have missed them: the room above is for what
+ * others tell at the same time. So nothing of its own is pushed out before it was told to all.
+ */
 const maximumToAdd = 512
 
 /** Questions of our own to which answers are taken. */
@@ -51,7 +57,9 @@ export class Rumours {
   readonly #random: Random
   #clock = 0
   /** Ids by origin and id, the oldest first. */
-  readonly #heard = new Map<string, number>()
+  readonly #heard = new Map<string, { readonly id: number; readonly time: number }>()
+  /** Lamport time of the newest of which it is not remembered any more whether it was heard. */
+  #forgotten = 0
   /** Ids that an earlier process of this node heard: drawn at random, so that they need no origin. */
   #heardBefore: ReadonlySet<number> = new Set()
   /** Our own last questions. */
@@ -71,12 +79,19 @@ export class Rumours {
     return this.#clock
   }
 
-  /** @throws KeelsonError `OVERLOADED` while too much travels already */
-  mustHaveRoom(): void {
-    if (this.#travelling.length < maximumToAdd || this.#stillTravelling() < maximumToAdd) return
+  /** @throws KeelsonError `OVERLOADED` while so much travels that one more could not be told to all */
+  mustHaveRoom(nowMs: number): void {
+    const travelling =
+      this.#membership.peers > 0 &&
+      this.#travelling.length >= maximumToAdd &&
+      this.#stillTravelling() >= maximumToAdd
+    const oldest = this.#kept.at(-maximumToAdd)
+    const young = oldest !== undefined && this.#isYoung(oldest, nowMs) && this.#young(nowMs) >= maximumToAdd
+    if (!travelling && !young) return
     throw new KeelsonError(
       'OVERLOADED',
-      `${maximumToAdd} events and queries are on their way already; tell less often, or keep what changes often in the metadata store`,
+      `${maximumToAdd} events and queries are on their way already, and one more could push one out before all have heard it; try it again in some seconds, tell less often, or keep what changes often in the metadata store`,
+      { details: { onTheirWay: maximumToAdd } },
     )
   }
 
@@ -117,8 +132,7 @@ export class Rumours {
 
   /** What is recent enough that somebody may have missed it. Questions whose asker has given up are not told to newcomers. */
   recent(nowMs: number): readonly KeptNews[] {
-    const { tuning, table } = this.#membership
-    const keptMs = tuning.syncIntervalMs * syncScale(table.live) * keptExchanges
+    const keptMs = this.#exchangeMs * keptExchanges
     this.#kept = this.#kept.filter(({ heardMs, endsAtMs }) => nowMs - heardMs < keptMs && nowMs < endsAtMs)
     return this.#kept
   }
@@ -127,8 +141,9 @@ export class Rumours {
   keepTime(nowMs: number): void {
     const { queue } = this.#membership
     for (const news of this.#kept) {
+      if (news.endsAtMs === Number.POSITIVE_INFINITY) continue
       const key = keyOf(news.message)
-      if (news.endsAtMs === Number.POSITIVE_INFINITY || !queue.has(key)) continue
+      if (!queue.has(key)) continue
       const message = this.asOf(news, nowMs)
       if (nowMs < news.endsAtMs) queue.reword(key, message, encodeMessage(message))
       else queue.remove(key)
@@ -149,7 +164,7 @@ export class Rumours {
 
   /** Ids of what was heard last, the newest last: a life after this one must not hear it again. */
   get heard(): number[] {
-    return [...this.#heardBefore, ...this.#heard.values()].slice(-maximumAge)
+    return [...this.#heardBefore, ...Array.from(this.#heard.values(), ({ id }) => id)].slice(-maximumAge)
   }
 
   /** Takes over what an earlier process of this node heard. */
@@ -170,20 +185,54 @@ export class Rumours {
     const endsAtMs = this.endOf(message, nowMs)
     if (endsAtMs <= nowMs) return false
     const key = keyOf(message)
-    if (this.#heard.has(key) || this.#heardBefore.has(message.id) || message.time <= this.#clock - maximumAge)
+    if (this.#heard.has(key) || this.#heardBefore.has(message.id)) return false
+    const { counters, queue, peers } = this.#membership
+    // Perhaps it was heard: what is not remembered any more must not begin its way anew.
+    if (message.time <= Math.max(this.#clock - maximumAge, this.#forgotten)) {
+      counters.newsDropped++
       return false
+    }
     this.witness(message.time)
-    this.#heard.set(key, message.id)
-    if (this.#heard.size > maximumRemembered) this.#heard.delete(this.#heard.keys().next().value as string)
+    this.#remember(key, message)
     const bytes = encodeMessage(message)
     this.#kept.push({ message, bytes: bytes.length, heardMs: nowMs, endsAtMs })
-    if (this.#kept.length > maximumKept) this.#kept.shift()
-    const { queue } = this.#membership
+    if (this.#kept.length > maximumKept) {
+      const dropped = this.#kept.shift()
+      if (dropped !== undefined && this.#isYoung(dropped, nowMs)) counters.newsDropped++
+    }
     queue.put(key, message, bytes)
     this.#travelling.push(key)
-    if (this.#travelling.length > maximumTravelling && this.#stillTravelling() > maximumTravelling)
+    if (this.#travelling.length > maximumTravelling && this.#stillTravelling() > maximumTravelling) {
       queue.remove(this.#travelling.shift() as string)
+      // Alone nobody misses it: newcomers are told of what is kept.
+      if (peers > 0) counters.newsDropped++
+    }
     return true
+  }
+
+  #remember(key: string, { id, time }: UserEventMessage | QueryMessage): void {
+    this.#heard.set(key, { id, time })
+    if (this.#heard.size <= maximumRemembered) return
+    for (const [oldest, forgotten] of this.#heard) {
+      this.#heard.delete(oldest)
+      this.#forgotten = Math.max(this.#forgotten, forgotten.time)
+      return
+    }
+  }
+
+  /** Time between two exchanges of views that a member begins. */
+  get #exchangeMs(): number {
+    const { tuning, table } = this.#membership
+    return tuning.syncIntervalMs * syncScale(table.live)
+  }
+
+  /** Whether somebody may have missed it who has not had the chance to ask since. */
+  #isYoung({ heardMs, endsAtMs }: KeptNews, nowMs: number): boolean {
+    return nowMs < endsAtMs && nowMs - heardMs < this.#exchangeMs * safeExchanges
+  }
+
+  #young(nowMs: number): number {
+    return this.#kept.reduce((count, news) => count + (this.#isYoung(news, nowMs) ? 1 : 0), 0)
   }
 
   /** @internal When nobody waits for answers any more; never for what is no question. */
@@ -201,7 +250,8 @@ export class Rumours {
   clone(membership: Membership, random: Random): Rumours {
     const copy = new Rumours(membership, random)
     copy.#clock = this.#clock
-    for (const [key, id] of this.#heard) copy.#heard.set(key, id)
+    for (const [key, news] of this.#heard) copy.#heard.set(key, news)
+    copy.#forgotten = this.#forgotten
     copy.#heardBefore = this.#heardBefore
     for (const id of this.#asked) copy.#asked.add(id)
     copy.#kept = this.#kept.slice()

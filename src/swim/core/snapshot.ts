@@ -1,4 +1,6 @@
 import { ByteReader, ByteWriter } from '../../core/bytes.ts'
+import { crc32 } from '../../core/checksum.ts'
+import { KeelsonError } from '../../core/errors.ts'
 import type { Incarnation } from '../../model/ids.ts'
 import type { Life, RemovedLife } from './lives.ts'
 import { isAddress, readName } from './message-codec.ts'
@@ -21,9 +23,11 @@ export interface SwimSnapshot {
   readonly heard: readonly number[]
 }
 
-/** Version 1 ends behind the addresses. */
-const snapshotVersion = 2
+/** Version 1 ends behind the addresses; from 3 on a CRC-32 of all that is before it stands at the end. */
+const snapshotVersion = 3
 const oldestVersion = 1
+const checkedFrom = 3
+const checksumBytes = 4
 const maximumAddresses = 256
 
 /** What a reader believes: more than any tuning allows. */
@@ -47,15 +51,26 @@ export function encodeSnapshot(snapshot: SwimSnapshot): Uint8Array {
   for (const life of removed) out.ascii(life.nodeId).varint(life.incarnation).varint(life.version)
   out.varint(heard.length)
   for (const id of heard) out.u32(id)
-  return out.finish()
+  return out.u32(crc32(out.finish())).finish()
 }
 
-/** @throws KeelsonError `MALFORMED` */
+/**
+ * Reads what any release has written. Nothing of one that is damaged is believed: one wrong bit may make a removed member a member, or
+ * speak for this node under a version that nobody can speak above.
+ *
+ * @throws KeelsonError `CORRUPTION` where its checksum does not match, `FORMAT_VERSION` for one of a later release, `MALFORMED`
+ */
 export function decodeSnapshot(bytes: Uint8Array): SwimSnapshot {
-  const reader = new ByteReader(bytes, 'a SWIM snapshot')
-  const format = reader.u8()
-  if (format < oldestVersion || format > snapshotVersion)
-    reader.fail(`has the format ${format}, and only ${oldestVersion} to ${snapshotVersion} are known`)
+  const format = new ByteReader(bytes, 'a SWIM snapshot').u8()
+  if (format > snapshotVersion) {
+    throw new KeelsonError(
+      'FORMAT_VERSION',
+      `a SWIM snapshot has the format ${format}, and this release knows ${oldestVersion} to ${snapshotVersion}; start the release that wrote it`,
+    )
+  }
+  const reader = new ByteReader(format < checkedFrom ? bytes : checked(bytes), 'a SWIM snapshot')
+  reader.skip(1)
+  if (format < oldestVersion) reader.fail(`has the format ${format}, which there never was`)
   const version = readNumber(reader)
   const clock = readNumber(reader)
   const addresses = readMany(reader, maximumAddresses, 'addresses', () => {
@@ -76,6 +91,17 @@ export function decodeSnapshot(bytes: Uint8Array): SwimSnapshot {
   const heard = readMany(reader, maximumHeard, 'ids of news', () => reader.u32())
   reader.end()
   return { version, clock, addresses, ownRemoval, admitted, removed, heard }
+}
+
+/** The snapshot without its checksum. */
+function checked(bytes: Uint8Array): Uint8Array {
+  const end = bytes.length - checksumBytes
+  const content = bytes.subarray(0, Math.max(0, end))
+  if (end > 0 && new ByteReader(bytes.subarray(end), 'a checksum').u32() === crc32(content)) return content
+  throw new KeelsonError(
+    'CORRUPTION',
+    `a SWIM snapshot of ${bytes.length} bytes does not match its checksum: what was stored was cut off or changed`,
+  )
 }
 
 function readNumber(reader: ByteReader): number {

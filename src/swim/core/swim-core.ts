@@ -117,7 +117,18 @@ export class SwimCore {
     const protocolFor = packer.protocolFor.bind(packer)
     const budget = this.#budget
     const { proofs } = this
-    const parts = { membership, random, send, room, token, news: rumours, budget, proofs, protocolFor }
+    const parts = {
+      membership,
+      random,
+      send,
+      packer,
+      room,
+      token,
+      news: rumours,
+      budget,
+      proofs,
+      protocolFor,
+    }
     this.prober =
       from?.prober.clone(membership, random, send) ?? new Prober(membership, random, send, features, nowMs)
     this.antiEntropy = from?.antiEntropy.clone(parts) ?? new AntiEntropy(parts)
@@ -126,6 +137,7 @@ export class SwimCore {
     const { prober, antiEntropy, metadataPull, nameVote } = this
     this.reception = new Reception({
       ...parts,
+      packer,
       prober,
       antiEntropy,
       rumours,
@@ -219,7 +231,7 @@ export class SwimCore {
    * Takes up where an earlier process of this node ended: speaks above what that said, and looks for the members that it knew,
    * besides `seeds`. A life that was removed stays out. Before anything else is put in.
    *
-   * @throws KeelsonError `MALFORMED`
+   * @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION`, `MALFORMED`; nothing of the snapshot was taken over then
    */
   restore(snapshot: Uint8Array, seeds: readonly string[], nowMs: number): void {
     const { version, clock, addresses, ownRemoval, admitted, removed, heard } = decodeSnapshot(snapshot)
@@ -285,7 +297,7 @@ export class SwimCore {
   tell(name: string, payload: Uint8Array, nowMs: number): void {
     checkNews(name, payload)
     this.#mustBeHeard()
-    this.rumours.mustHaveRoom()
+    this.rumours.mustHaveRoom(nowMs)
     this.rumours.tell(name, copyBytes(payload), nowMs)
     this.#settle(nowMs)
   }
@@ -300,7 +312,7 @@ export class SwimCore {
   ask(name: string, payload: Uint8Array, nowMs: number, timeoutMs: number = defaultQueryTimeoutMs): number {
     checkNews(name, payload)
     this.#mustBeHeard()
-    this.rumours.mustHaveRoom()
+    this.rumours.mustHaveRoom(nowMs)
     const id = this.rumours.ask(name, copyBytes(payload), timeoutMs, nowMs)
     this.#settle(nowMs)
     return id
@@ -377,12 +389,21 @@ export class SwimCore {
     if ((peer !== undefined && packet.sender.nodeId !== peer) || origin === '') {
       this.counters.packetsReceived++
       this.counters.malformed++
-    } else this.receivePacket(origin, packet, nowMs, peer !== undefined)
+    } else this.receivePacket(origin, packet, nowMs, peer !== undefined, bytes.length)
   }
 
-  /** Takes in a packet that is decoded already. */
-  receivePacket(from: string, packet: DecodedPacket, nowMs: number, reliable = false): void {
-    this.reception.take({ from, packet, nowMs, reliable })
+  /**
+   * Takes in a packet that is decoded already. Of `bytes`, its length, depends how much it draws while its sender has not shown that
+   * it is at `from`: three times as much. Without it there is no bound.
+   */
+  receivePacket(
+    from: string,
+    packet: DecodedPacket,
+    nowMs: number,
+    reliable = false,
+    bytes: number = Number.POSITIVE_INFINITY,
+  ): void {
+    this.reception.take({ from, packet, nowMs, reliable, bytes })
     this.#settle(nowMs)
   }
 

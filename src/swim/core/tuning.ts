@@ -41,7 +41,7 @@ export interface SwimTuning {
   readonly maximumMembers: number
   /** Longest metadata of a member; those above 512 bytes travel apart and are pulled by each member. */
   readonly maximumMetadataBytes: number
-  /** Bytes of long metadata of others that are kept. */
+  /** Bytes of long metadata of others that are kept or being fetched; what does not fit is not fetched until its owner says more. */
   readonly maximumMetadataCacheBytes: number
   /** Bytes a second that views, news and metadata may take which others ask for: a forged question must not make a flood. */
   readonly maximumSyncBytesPerSecond: number

@@ -227,6 +227,10 @@ export interface SwimCounters {
   membersVetoed: number
   /** Members that were refused because there are {@link SwimTuning.maximumMembers} already. */
   membersRefused: number
+  /** Long metadata that were not fetched, as {@link SwimTuning.maximumMetadataCacheBytes} are kept or on their way already. */
+  metadataRefused: number
+  /** Events and queries that were not passed on, not kept for whoever missed them, or not heard: too many came at once. */
+  newsDropped: number
   /** Times that this node itself was stopped for longer than a probe may take. */
   stalls: number
 }

@@ -17,6 +17,7 @@ import {
   sent,
   sentOf,
 } from '../support/core.ts'
+import { goldenSnapshot } from './golden-snapshots.ts'
 
 const payload = new Uint8Array([1, 2, 3])
 
@@ -66,15 +67,64 @@ suite('what hosts tell each other', () => {
     for (let i = 0; i < 5_000; i++)
       hear(core, 'a', 1, { kind: 'event', origin: 'a', time: 1 + (i >> 4), id: i, name: 'x', payload })
     assert.ok(core.pendingUpdates > 1_000 && core.pendingUpdates <= 1_030, `${core.pendingUpdates}`)
+    // What was pushed out is counted.
+    assert.ok(core.counters.newsDropped >= 3_900, `${core.counters.newsDropped}`)
+  })
+
+  test('a burst is told in full, or refused to the caller', () => {
     const teller = makeCore()
     hear(teller, 'a', 0, alive('a', 1))
-    const tell = (): void => {
-      for (let i = 0; i < 1_000; i++) teller.tell('x', payload, 1)
+    let told = 0
+    const tell = (nowMs: number): void => {
+      for (let i = 0; i < 1_000; i++) {
+        teller.tell(`burst-${told}`, payload, nowMs)
+        told++
+      }
     }
-    assert.throws(tell, { code: 'OVERLOADED' })
-    assert.ok(teller.takeOutput().deliveries.length >= 512)
-    runTo(teller, 600_000)
-    teller.tell('x', payload, 600_000)
+    assert.throws(() => tell(1), { code: 'OVERLOADED', retryable: true })
+    assert.equal(told, 512)
+    assert.equal(teller.takeOutput().deliveries.length, 512)
+    // Somebody whom gossip has passed by asks, and is told all of them in some exchanges.
+    const missed = new Set(Array.from({ length: told }, (_, i) => `burst-${i}`))
+    for (let nowMs = 20_000; nowMs < 21_000; nowMs += 100) {
+      teller.advanceTo(nowMs)
+      sent(teller)
+      hear(teller, 'a', nowMs, proofFor(teller, nowMs), { kind: 'recall' })
+      for (const { message } of sentOf(teller, 'event')) missed.delete(message.name)
+    }
+    assert.equal(missed.size, 0)
+    assert.equal(teller.counters.newsDropped, 0)
+    // Not before the others have had the chance to ask for what they missed, though none travels any more.
+    runTo(teller, 60_000)
+    assert.throws(() => tell(60_000), { code: 'OVERLOADED' })
+    runTo(teller, 100_000)
+    teller.tell('x', payload, 100_000)
+  })
+
+  test('a node that is alone may go on telling, for newcomers', () => {
+    const core = makeCore()
+    for (let i = 0; i < 2_000; i++) core.tell('x', payload, i * 1_000)
+    assert.equal(core.counters.newsDropped, 0)
+    assert.ok(core.pendingUpdates <= 1_026)
+  })
+
+  test('is not heard twice, however many came in between', () => {
+    const core = makeCore()
+    hear(core, 'a', 0, alive('a', 1))
+    // Of one time, as of members that tell at once.
+    const news = (id: number): SwimMessage => ({
+      kind: 'event',
+      origin: `m${id}`,
+      time: 5,
+      id,
+      name: 'x',
+      payload,
+    })
+    for (let id = 0; id < 5_000; id++) hear(core, 'a', 1, news(id))
+    const { deliveries } = core.takeOutput()
+    assert.ok(deliveries.length >= 4_096)
+    for (let id = 0; id < 5_000; id++) hear(core, 'a', 2, news(id))
+    assert.deepEqual(core.takeOutput().deliveries, [])
   })
 
   test('a question is not asked when its asker has given up, and says how long it still waits', () => {
@@ -323,29 +373,68 @@ suite('long metadata', () => {
     hear(reader, 'owner', 0, { kind: 'alive', statement: bare })
     assert.equal(reader.member('owner')?.metadata.length, 0)
     assert.equal(reader.member('owner')?.metadataBytes, 3_000)
-    const exchange = (untilMs: number, damage: boolean): number => {
+    const carry = (from: SwimCore, to: SwimCore, nowMs: number, damage: boolean): number => {
+      const chunks = from.takeOutput().packets.flatMap(({ content: { sender, messages } }) => {
+        const received = messages.map((each) =>
+          each.kind === 'chunk' && damage ? { ...each, bytes: each.bytes.map((byte) => byte ^ 1) } : each,
+        )
+        hearAs(to, sender, nowMs, ...received)
+        return messages.filter(({ kind }) => kind === 'chunk')
+      })
+      return chunks.length
+    }
+    const exchange = (fromMs: number, untilMs: number, damage: boolean): number => {
       let chunks = 0
-      for (let at = 0; at < untilMs; at += 50) {
+      for (let at = fromMs; at < untilMs; at += 50) {
         reader.advanceTo(at)
-        for (const { message } of sentOf(reader, 'fetch')) hear(owner, 'self', at, message)
-        for (const { message } of sentOf(owner, 'chunk')) {
-          chunks++
-          const bytes = damage ? message.bytes.map((byte) => byte ^ 1) : message.bytes
-          hear(reader, 'owner', at, { ...message, bytes })
-        }
+        carry(reader, owner, at, false)
+        chunks += carry(owner, reader, at, damage)
       }
       return chunks
     }
-    assert.ok(exchange(3_000, true) >= 3)
+    // A short one for whoever may not be there, and long ones for whoever repeats its number.
+    assert.equal(exchange(0, 3_000, true), 4)
     assert.equal(reader.member('owner')?.metadata.length, 0, 'the checksum is wrong')
     hear(reader, 'owner', 3_000, { kind: 'alive', statement: bare.with({ version: 1 }) })
     owner.setMetadata(long, 3_000)
-    for (let at = 3_000; at < 6_000; at += 50) {
-      reader.advanceTo(at)
-      for (const { message } of sentOf(reader, 'fetch')) hear(owner, 'self', at, message)
-      for (const { message } of sentOf(owner, 'chunk')) hear(reader, 'owner', at, message)
-    }
+    assert.equal(exchange(3_000, 6_000, false), 3)
     assert.deepEqual(reader.member('owner')?.metadata, long)
+  })
+
+  test('are kept and fetched within the limit of the cache, and what nobody holds any more makes room', () => {
+    const core = makeCore({ maximumMetadataCacheBytes: 10_000 })
+    const announce = (nodeId: string, version: number, bytes: Uint8Array): void => {
+      const statement = said(nodeId, version, [...bytes])
+      const { metadataBytes, metadataChecksum } = statement
+      const bare = statement.with({ metadata: new Uint8Array(0), metadataBytes, metadataChecksum })
+      hear(core, nodeId, 0, { kind: 'alive', statement: bytes.length > 512 ? bare : statement })
+    }
+    const fetchAll = (untilMs: number): void => {
+      for (let at = core.nextDeadlineMs(); at < untilMs; at = core.nextDeadlineMs()) {
+        core.advanceTo(at)
+        for (const { message } of sentOf(core, 'fetch')) {
+          const { nodeId, version, offset } = message
+          const bytes = long.subarray(offset, offset + 1_000)
+          hear(core, nodeId, at, { kind: 'chunk', nodeId, version, offset, bytes })
+          assert.ok(core.metadataPull.cachedBytes <= 10_000)
+        }
+      }
+    }
+    const whole = (): string[] =>
+      core.members().flatMap(({ nodeId, metadata }) => (metadata.length > 512 ? [nodeId] : []))
+    for (const nodeId of ['a', 'b', 'c', 'd', 'e']) announce(nodeId, 1, long)
+    fetchAll(10_000)
+    assert.deepEqual(whole(), ['a', 'b', 'c'], 'three fit')
+    assert.equal(core.counters.metadataRefused, 2)
+    // One says something else as long: it takes the place of what it said before.
+    announce('a', 2, long.toReversed())
+    announce('a', 3, long)
+    // Another one says nothing long any more.
+    announce('b', 2, new Uint8Array(3))
+    announce('d', 2, long)
+    fetchAll(20_000)
+    assert.deepEqual(whole(), ['a', 'c', 'd'])
+    assert.equal(core.metadataPull.cachedBytes, 9_000)
   })
 
   test('above the limit are neither said nor pulled', () => {
@@ -400,6 +489,35 @@ suite('coordinates', () => {
 })
 
 suite('a snapshot', () => {
+  test('keeps its bytes, and those of earlier releases are read', () => {
+    const old = decodeSnapshot(goldenSnapshot.second)
+    assert.deepEqual(old, goldenSnapshot.content)
+    assert.deepEqual(decodeSnapshot(goldenSnapshot.third), goldenSnapshot.content)
+    assert.deepEqual(encodeSnapshot(goldenSnapshot.content), goldenSnapshot.third)
+    const { version, clock, addresses } = goldenSnapshot.content
+    const bare = { version, clock, addresses, ownRemoval: 0, admitted: [], removed: [], heard: [] }
+    assert.deepEqual(decodeSnapshot(goldenSnapshot.first), bare)
+    const later = goldenSnapshot.third.slice()
+    later[0] = 4
+    assert.throws(() => decodeSnapshot(later), { code: 'FORMAT_VERSION' })
+  })
+
+  test('that is damaged anywhere, or cut off, is not believed', () => {
+    const { third } = goldenSnapshot
+    for (let at = 1; at < third.length; at++) {
+      const damaged = third.slice()
+      damaged[at] = (damaged[at] as number) ^ 0x10
+      assert.throws(() => decodeSnapshot(damaged), { code: 'CORRUPTION' }, `byte ${at}`)
+      assert.throws(() => decodeSnapshot(third.subarray(0, at)), { code: 'CORRUPTION' }, `${at} bytes`)
+    }
+    const unchecked = third.slice()
+    unchecked[0] = 2
+    assert.throws(() => decodeSnapshot(unchecked), { code: 'MALFORMED' })
+    const core = makeCore()
+    assert.throws(() => core.restore(third.subarray(0, 30), [], 0), { code: 'CORRUPTION' })
+    assert.equal(core.self.version, 0)
+  })
+
   test('brings a node back above what it said, to where its members were', () => {
     const core = makeCore()
     hear(core, 'a', 0, alive('a', 1), alive('b', 1))
@@ -411,7 +529,7 @@ suite('a snapshot', () => {
     again.restore(bytes, ['s:1'], 0)
     assert.equal(again.self.version, 6)
     assert.deepEqual(new Set(sentOf(again, 'offer').map(({ to }) => to)), new Set(['s:1', 'a:1', 'b:1']))
-    assert.throws(() => makeCore().restore(new Uint8Array([9]), [], 0), { code: 'MALFORMED' })
+    assert.throws(() => makeCore().restore(new Uint8Array([9]), [], 0), { code: 'FORMAT_VERSION' })
     const far = encodeSnapshot({ ...decodeSnapshot(bytes), version: 2 ** 53 - 1 })
     assert.throws(() => makeCore().restore(far, [], 0), { code: 'MALFORMED' })
   })

@@ -156,7 +156,13 @@ export class Threads implements PacketHost {
   #takeIn({ from, packet }: Delivery, sender: Sender): void {
     const { core, alive } = this.#process
     if (!alive || this.#swarm.nowMs > sender.untilMs) return
-    core.receivePacket(from, packet.content, this.#swarm.localMs(this.#process), packet.reliable)
+    core.receivePacket(
+      from,
+      packet.content,
+      this.#swarm.localMs(this.#process),
+      packet.reliable,
+      packet.bytes.length,
+    )
     this.#settle(sender)
   }
 

@@ -132,6 +132,9 @@ export const mutants: Readonly<Record<string, Alteration>> = {
     }
     rumours.recent = () => []
   },
+  'answers in full whoever seems to be there': ({ reception }) => {
+    reception.isProven = () => true
+  },
   'tells its view to whoever seems to ask': ({ antiEntropy }) => {
     antiEntropy.mayBeTold = () => true
   },

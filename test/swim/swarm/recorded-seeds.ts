@@ -22,6 +22,7 @@ export const recordedSeeds: Readonly<Record<string, number>> = {
   'comes back when it is told that it was removed': 2,
   'is told things twice': 1,
   'passes on nothing that it is told': 1,
+  'answers in full whoever seems to be there': 3,
   'tells its view to whoever seems to ask': 1,
   'never takes long metadata in': 4,
   'gives up its long metadata at the next statement': 1,

@@ -354,7 +354,8 @@ export class Swarm {
     const ours = core.self.protocols.maximum
     const theirs = core.member(packet.content.sender.nodeId)?.protocols.maximum ?? proofProtocol
     // Older releases prove nothing.
-    if (Math.min(ours, theirs) >= proofProtocol) this.invariants.checkReplay(core, thirdParty)
+    if (Math.min(ours, theirs) >= proofProtocol)
+      this.invariants.checkReplay(core, thirdParty, packet.bytes.length)
     this.#settle(receiver)
   }
 
@@ -511,7 +512,7 @@ export class Swarm {
         nowMs,
         packet.reliable ? packet.content.sender.nodeId : undefined,
       )
-    else process.core.receivePacket(from, packet.content, nowMs, packet.reliable)
+    else process.core.receivePacket(from, packet.content, nowMs, packet.reliable, packet.bytes.length)
     this.#settle(process)
   }
 }
