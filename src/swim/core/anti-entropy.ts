@@ -184,9 +184,9 @@ export class AntiEntropy {
 
   /** @internal Tries one that is held dead, or a seed where no member lives: it may be the other half of a partition. */
   reconnect(nowMs: number): void {
-    const { table, refusals } = this.#membership
+    const { table, admissions } = this.#membership
     const strangers = this.#seeds.filter(
-      (seed) => !this.#isCovered(seed) && !refusals.hasAddress(seed, nowMs),
+      (seed) => !this.#isCovered(seed) && !admissions.refusals.hasAddress(seed, nowMs),
     )
     // As often a seed as a dead member, however many of either there are: all dead may be gone for good.
     const [dead] =
@@ -205,7 +205,7 @@ export class AntiEntropy {
   }
 
   onState(asker: Asker, message: StateMessage, nowMs: number): void {
-    const { refusals } = this.#membership
+    const { refusals } = this.#membership.admissions
     for (const record of message.records) {
       this.#membership.merge(record, asker.sender, nowMs)
       // Who tells its view stands first in it. Of one that the host keeps out nothing more is taken, and it is told nothing.

@@ -1,15 +1,15 @@
 import type { Incarnation, NodeId } from '../../model/ids.ts'
+import { Admissions, type Veto } from './admissions.ts'
 import { BroadcastQueue } from './broadcasts.ts'
 import { encodeMessage } from './codec.ts'
 import { expulsionOf, FlapEvidence, isExpulsion, versionsInAdmission } from './expulsion.ts'
 import { confirmationsWanted, suspicionMinimumMs } from './formulas.ts'
 import { LocalHealth } from './health.ts'
-import { isRemoval, type Life, Lives, type RemovedLife } from './lives.ts'
+import { isRemoval } from './lives.ts'
 import { type Claim, isLive, MemberTable } from './member-table.ts'
-import type { AliveMessage, LeftMessage, PacketSender, SyncRecord, UpdateMessage } from './messages.ts'
+import type { AliveMessage, SyncRecord, UpdateMessage } from './messages.ts'
 import { OwnVoice } from './own-voice.ts'
-import { Refusals } from './refusals.ts'
-import { type Entry, Statement } from './statement.ts'
+import { type Entry, rumour, type Statement } from './statement.ts'
 import { type Accusation, Suspicion } from './suspicion.ts'
 import { Suspicions } from './suspicions.ts'
 import type { SwimTuning } from './tuning.ts'
@@ -34,14 +34,6 @@ const lastCallMembers = 256
 /** Probe intervals after which a new process under a known name counts as the one that has it. */
 const settleIntervals = 30
 
-/** A veto holds for so many times the interval at which strangers are tried. */
-const vetoReconnects = 10
-
-const noBytes = new Uint8Array(0)
-
-/** Says why a member must stay out; undefined for one that is welcome. */
-export type Veto = (statement: Statement) => string | undefined
-
 /**
  * The rules by which a view changes: which statement beats which, what is news and travels on, when a suspicion becomes
  * a death. It knows no network and no timer but the deadlines of suspicions.
@@ -57,12 +49,8 @@ export class Membership {
   readonly health: LocalHealth
   readonly suspicions: Suspicions
   readonly evidence: FlapEvidence
-  /** Lives that are in no view any more. */
-  readonly lives: Lives
-  /** Whom the host keeps out. */
-  readonly refusals: Refusals
-  /** @internal Says why a member that is not known must stay out. */
-  readonly veto: Veto
+  /** Who may be in this view. */
+  readonly admissions: Admissions
   events: SwimEvent[] = []
   /** What this node says about itself. */
   readonly voice: OwnVoice
@@ -82,7 +70,6 @@ export class Membership {
   ) {
     this.tuning = tuning
     this.counters = counters
-    this.veto = veto
     this.teller = self.nodeId
     this.#expelled = new Set(from === undefined ? [] : from.#expelled)
     this.table = from?.table.clone() ?? new MemberTable(self.entry('alive'), nowMs, tuning.tombstoneMs)
@@ -92,8 +79,7 @@ export class Membership {
       from?.evidence.clone() ??
       new FlapEvidence({ refutations: tuning.expelRefutations, windowMs: tuning.expelWindowMs })
     this.suspicions = from?.suspicions.clone() ?? new Suspicions()
-    this.refusals = from?.refusals.clone() ?? new Refusals()
-    this.lives = from?.lives.clone() ?? new Lives(tuning.maximumMembers)
+    this.admissions = new Admissions(this, veto, from?.admissions)
     this.voice = new OwnVoice(self, this, from?.voice)
     if (from === undefined) this.broadcast({ kind: 'alive', statement: self })
   }
@@ -113,7 +99,7 @@ export class Membership {
 
   /** A copy that shares nothing that changes. */
   clone(counters: SwimCounters): Membership {
-    return new Membership(this.statement, 0, this.tuning, counters, this.veto, this)
+    return new Membership(this.statement, 0, this.tuning, counters, this.admissions.veto, this)
   }
 
   /** Takes in an update, whoever brought it. */
@@ -152,7 +138,7 @@ export class Membership {
     if (known === undefined) {
       const lasts = record.ageMs < this.tuning.tombstoneMs || isRemoval(record)
       if (nodeId !== this.nodeId && lasts && this.admits(0, version))
-        this.#bury(statement.entry(state, version), nowMs - record.ageMs)
+        this.bury(statement.entry(state, version), nowMs - record.ageMs)
     } else if (state === 'left') this.applyLeft(nodeId, statement.incarnation, version, nowMs)
     else if (isLive(known.member) && !isExpulsion(version)) this.applySuspect(nodeId, version, accuser, nowMs)
     else this.applyDead(nodeId, version, accuser, nowMs)
@@ -168,12 +154,12 @@ export class Membership {
     }
     const known = this.table.get(nodeId)
     const before = known?.member
-    if (this.isRemoved(said)) {
-      this.upholdRemoval(said, nowMs)
+    if (this.admissions.isRemoved(said)) {
+      this.admissions.upholdRemoval(said, nowMs)
       return
     }
     if (!this.beats(version, before)) return
-    if (!this.#isKnownLife(known, said) && !this.isWelcome(said, nowMs)) return
+    if (!this.#isKnownLife(known, said) && !this.admissions.isWelcome(said, nowMs)) return
     if (known === undefined && !this.makeRoom()) return
     const suspicion = this.suspicions.get(nodeId)
     // An accusation of a later statement than this one stands.
@@ -187,7 +173,7 @@ export class Membership {
     }
     const entry = statement.entry(stillSuspect ? 'suspect' : 'alive')
     if (known !== undefined) this.#noteClaim(known, said, nowMs)
-    if (known !== undefined && isRemoval(known.member)) this.lives.keep(known)
+    if (known !== undefined && isRemoval(known.member)) this.admissions.lives.keep(known)
     this.table.set(entry, nowMs)
     this.broadcast(update)
     if (!statement.complete) this.incomplete.push(statement)
@@ -230,7 +216,7 @@ export class Membership {
     }
     const known = this.table.get(nodeId)
     if (known === undefined) {
-      if (this.admits(0, version)) this.#bury(rumour(nodeId, version).entry('dead'), nowMs)
+      if (this.admits(0, version)) this.bury(rumour(nodeId, version).entry('dead'), nowMs)
       return
     }
     const before = known.member
@@ -267,7 +253,7 @@ export class Membership {
     }
     const known = this.table.get(nodeId)
     if (known === undefined) {
-      if (this.admits(0, version)) this.#bury(rumour(nodeId, version, incarnation).entry('left'), nowMs)
+      if (this.admits(0, version)) this.bury(rumour(nodeId, version, incarnation).entry('left'), nowMs)
       return
     }
     const before = known.member
@@ -309,72 +295,10 @@ export class Membership {
     return true
   }
 
-  /** Whether this life of a node was let in before, as far as this node or whoever told it of others knows. */
-  wasAdmitted({ nodeId, incarnation }: Life): boolean {
-    const known = this.table.get(nodeId)?.statement.incarnation ?? 0
-    return known === 0 ? this.lives.wasAdmitted(nodeId, incarnation) : known === incarnation
-  }
-
-  /** @internal Whether this life of a node was removed: it stays out, whatever it says. */
-  isRemoved({ nodeId, incarnation }: Life): boolean {
-    const known = this.table.get(nodeId)
-    if (known !== undefined && known.statement.incarnation === incarnation && isRemoval(known.member))
-      return true
-    return this.lives.wasRemoved(nodeId, incarnation)
-  }
-
-  /** What a removed life has to hear, above everything that it said. */
-  removalOf({ nodeId, incarnation, version }: PacketSender): LeftMessage {
-    const known = this.table.get(nodeId)
-    const held = known?.statement.incarnation === incarnation ? known.member.version : 0
-    const above = Math.max(held, version)
-    return { kind: 'left', nodeId, incarnation, version: isExpulsion(above) ? above : expulsionOf(above) }
-  }
-
-  /** @internal A removed life speaks above its removal, to members who had not heard of that: they hear of it again. */
-  upholdRemoval(said: PacketSender, nowMs: number): void {
-    const known = this.table.get(said.nodeId)
-    if (known === undefined || known.statement.incarnation !== said.incarnation) return
-    if (said.version > known.member.version)
-      this.applyLeft(said.nodeId, said.incarnation, this.removalOf(said).version, nowMs)
-  }
-
   /** Forgets tombstones that are due. */
   expireTombstones(nowMs: number): void {
     if (this.table.nextExpiryMs > nowMs) return
-    for (const forgotten of this.table.expire(nowMs)) this.lives.keep(forgotten)
-  }
-
-  /** Every life that was let in: none of them needs to show a token again. */
-  admittedLives(): Life[] {
-    const lives = [...this.lives.admitted()]
-    for (const { member, statement } of this.table.entries()) {
-      const { nodeId, incarnation } = statement
-      if (nodeId !== this.nodeId && incarnation !== 0 && !isRemoval(member))
-        lives.push({ nodeId, incarnation })
-    }
-    return lives
-  }
-
-  /** Every life that was removed; of version 0 where its name lives on in another one. */
-  removedLives(): RemovedLife[] {
-    const lives = Array.from(this.lives.removed(), (life): RemovedLife => ({ ...life, version: 0 }))
-    for (const { member, statement } of this.table.entries()) {
-      const { nodeId, incarnation } = statement
-      if (nodeId !== this.nodeId && isRemoval(member))
-        lives.push({ nodeId, incarnation, version: member.version })
-    }
-    return lives
-  }
-
-  /** Takes over what a life of this node before this one knew of others. */
-  restoreLives(admitted: readonly Life[], removed: readonly RemovedLife[], nowMs: number): void {
-    for (const life of admitted) this.lives.noteAdmitted(life)
-    for (const { nodeId, incarnation, version } of removed) {
-      if (nodeId === this.nodeId || !isExpulsion(version)) this.lives.noteRemoved({ nodeId, incarnation })
-      else if (this.table.get(nodeId) === undefined)
-        this.#bury(rumour(nodeId, version, incarnation).entry('left'), nowMs)
-    }
+    for (const forgotten of this.table.expire(nowMs)) this.admissions.lives.keep(forgotten)
   }
 
   /** True when a peer that speaks of itself so does not know all that is said about it. */
@@ -470,41 +394,12 @@ export class Membership {
     return this.tuning.probeIntervalMs * settleIntervals
   }
 
-  /** @internal Whether a member that is not known may come in: it must speak our protocol, and the host has a say. */
-  isWelcome(said: Statement, nowMs: number): boolean {
-    const { minimum, maximum } = said.protocols
-    const own = this.statement.protocols
-    const understood = minimum <= own.maximum && maximum >= own.minimum
-    if (understood && this.refusals.get(said.nodeId, nowMs)?.statement.sameContent(said)) return false
-    if (understood && this.#isHostContent(said, nowMs)) return true
-    this.counters.membersVetoed++
-    return false
-  }
-
-  #isHostContent(said: Statement, nowMs: number): boolean {
-    try {
-      const reason = this.veto(said)
-      if (reason === undefined) this.refusals.forget(said.nodeId)
-      else this.refusals.add(said, reason, nowMs + this.tuning.reconnectIntervalMs * vetoReconnects)
-      return reason === undefined
-    } catch {
-      // Whom the host cannot judge stays out until it can; the others are no worse off for it.
-      return false
-    }
-  }
-
-  /** Whether what hosts tell in this name is not heard: it was removed, or the host keeps it out. */
-  isShunned(nodeId: NodeId, nowMs: number): boolean {
-    const known = this.table.get(nodeId)?.member
-    return known === undefined ? this.refusals.get(nodeId, nowMs) !== undefined : isRemoval(known)
-  }
-
   /** @internal */
   makeRoom(): boolean {
     if (this.table.size < this.tuning.maximumMembers) return true
     const evicted = this.table.evict()
     if (evicted === undefined) this.counters.membersRefused++
-    else this.lives.keep(evicted)
+    else this.admissions.lives.keep(evicted)
     return evicted !== undefined
   }
 
@@ -528,15 +423,10 @@ export class Membership {
     return { accuser, toldBy: this.teller, atMs: nowMs }
   }
 
-  /** Remembers a death that came to us without the life before it, so that late news of that life is not believed. */
-  #bury(entry: Entry, sinceMs: number): void {
+  /** @internal Remembers a death that came to us without the life before it, so that late news of that life is not believed. */
+  bury(entry: Entry, sinceMs: number): void {
     if (this.makeRoom()) this.table.set(entry, sinceMs)
   }
-}
-
-/** Of whoever only the death was heard of. */
-function rumour(nodeId: NodeId, version: number, incarnation = 0): Statement {
-  return new Statement({ nodeId, version, incarnation, address: '', metadata: noBytes })
 }
 
 /** A newer statement with the long metadata that have arrived for an older one, if they are the same. */

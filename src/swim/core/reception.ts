@@ -151,13 +151,13 @@ export class Reception {
     const { membership } = this.#parts
     const { packet, nowMs } = arrival
     const { sender } = packet
-    if (membership.isRemoved(sender)) {
-      membership.upholdRemoval(sender, nowMs)
-      const removal = membership.removalOf(sender)
+    if (membership.admissions.isRemoved(sender)) {
+      membership.admissions.upholdRemoval(sender, nowMs)
+      const removal = membership.admissions.removalOf(sender)
       this.#turnAway(arrival, [removal], 'an operator removed this life of the node')
       return true
     }
-    const refused = membership.refusals.get(sender.nodeId, nowMs)
+    const refused = membership.admissions.refusals.get(sender.nodeId, nowMs)
     if (refused?.statement.incarnation !== sender.incarnation) return false
     const own = ownStatementIn(packet)
     // What it says of itself may be another thing now.
@@ -174,7 +174,7 @@ export class Reception {
     const [hello, alive] = packet.messages
     const { admit, membership, send } = this.#parts
     if (hello?.kind !== 'hello' || admit === undefined) return true
-    if (membership.wasAdmitted(packet.sender)) return true
+    if (membership.admissions.wasAdmitted(packet.sender)) return true
     if (alive?.kind !== 'alive' || alive.statement.nodeId !== packet.sender.nodeId) return false
     const reason = judgement(() => admit(alive.statement.entry('alive').member, hello.token))
     if (reason === undefined) return true
@@ -191,7 +191,7 @@ export class Reception {
     for (const message of packet.messages) {
       if (requests.has(message.kind) && ++asked > maximumRequests) membership.counters.requestsRefused++
       else if (this.isHeard(packet, message)) this.handle(arrival, message)
-      const refused = membership.refusals.get(sender.nodeId, nowMs)
+      const refused = membership.admissions.refusals.get(sender.nodeId, nowMs)
       if (refused?.statement.incarnation !== sender.incarnation) continue
       this.#turnAway(arrival, [], refused.reason)
       return

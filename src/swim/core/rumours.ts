@@ -181,7 +181,7 @@ export class Rumours {
 
   /** @internal True for what was not heard before; it travels on. */
   isNews(message: UserEventMessage | QueryMessage, nowMs: number): boolean {
-    if (this.#membership.isShunned(message.origin, nowMs)) return false
+    if (this.#membership.admissions.isShunned(message.origin, nowMs)) return false
     const endsAtMs = this.endOf(message, nowMs)
     if (endsAtMs <= nowMs) return false
     const key = keyOf(message)

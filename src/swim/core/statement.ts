@@ -127,3 +127,10 @@ export class Statement {
     }
   }
 }
+
+/** Of whoever only the death was heard of. */
+export function rumour(nodeId: NodeId, version: number, incarnation = 0): Statement {
+  return new Statement({ nodeId, version, incarnation, address: '', metadata: noBytes })
+}
+
+const noBytes = new Uint8Array(0)

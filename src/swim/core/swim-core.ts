@@ -221,8 +221,8 @@ export class SwimCore {
       clock: this.rumours.clock,
       addresses: wanted.map(({ member }) => member.address),
       ownRemoval: voice.state === 'removed' ? statement.incarnation : 0,
-      admitted: this.#options.admit === undefined ? [] : this.membership.admittedLives(),
-      removed: this.membership.removedLives(),
+      admitted: this.#options.admit === undefined ? [] : this.membership.admissions.admittedLives(),
+      removed: this.membership.admissions.removedLives(),
       heard: this.rumours.heard,
     })
   }
@@ -237,7 +237,7 @@ export class SwimCore {
     const { version, clock, addresses, ownRemoval, admitted, removed, heard } = decodeSnapshot(snapshot)
     const { voice, statement } = this.membership
     this.rumours.restore(clock, heard)
-    this.membership.restoreLives(admitted, removed, nowMs)
+    this.membership.admissions.restoreLives(admitted, removed, nowMs)
     voice.restate({}, version)
     if (ownRemoval === statement.incarnation) voice.stayRemoved(nowMs)
     this.antiEntropy.join([...seeds, ...addresses], nowMs)

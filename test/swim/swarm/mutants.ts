@@ -233,9 +233,10 @@ export const cornerMutants: Readonly<
   'asks those whom it holds dead for a token again': {
     corner: 'to become one cluster again declares nobody dead',
     alter: ({ membership }) => {
-      const { wasAdmitted } = membership
-      membership.wasAdmitted = (life) =>
-        wasAdmitted.call(membership, life) && membership.table.get(life.nodeId)?.member.state === 'alive'
+      const { admissions } = membership
+      const { wasAdmitted } = admissions
+      admissions.wasAdmitted = (life) =>
+        wasAdmitted.call(admissions, life) && membership.table.get(life.nodeId)?.member.state === 'alive'
     },
   },
   'never expels': {
@@ -259,7 +260,7 @@ export const cornerMutants: Readonly<
   'forgets over a restart who was removed': {
     corner: 'who was removed stays out',
     alter: ({ membership }) => {
-      membership.restoreLives = () => {}
+      membership.admissions.restoreLives = () => {}
     },
   },
   'listens to whom its host keeps out': {
