@@ -149,9 +149,10 @@ export class MetadataPull {
     const overhead = chunkOverheadBytes + nodeId.length
     const { datagramBytes, streamBytes } = this.#room
     const whole = (reliable ? streamBytes : datagramBytes) - overhead
-    // Whoever is known to be there has no bound.
-    const bounded = !proven && challenge !== undefined && this.#packer.answerRoomBytes < datagramBytes
-    const room = Math.min(whole, this.#packer.answerRoomBytes - overhead - (bounded ? proofsBytes : 0))
+    // Whoever is known to be there has no bound, and nothing to prove.
+    const allowed = this.#packer.allowedRoomBytes
+    const bounded = !proven && challenge !== undefined && allowed < datagramBytes
+    const room = Math.min(whole, allowed - overhead - (bounded ? proofsBytes : 0))
     if (room <= 0 || !this.#budget.allows(nowMs)) {
       this.#membership.counters.requestsRefused++
       return

@@ -57,9 +57,9 @@ export class Packer {
     this.#allowanceBytes = bytes
   }
 
-  /** As {@link Packer.datagramRoomBytes}, within what may be sent now. */
-  get answerRoomBytes(): number {
-    return Math.min(this.datagramRoomBytes, this.#allowanceBytes - this.#overheadBytes)
+  /** Bytes for one message of what may be sent now; infinity where that is not bounded. */
+  get allowedRoomBytes(): number {
+    return this.#allowanceBytes - this.#overheadBytes
   }
 
   /** Bytes of a packet by a stream that are left for one message; 0 where there are no streams. */

@@ -401,6 +401,24 @@ suite('long metadata', () => {
     assert.deepEqual(reader.member('owner')?.metadata, long)
   })
 
+  test('go by a stream in one piece, as the stream carries it', () => {
+    const core = makeCore({}, { metadata: long, streamPacketBytes: 60_000 })
+    hear(core, 'a', 0, alive('a', 1))
+    sent(core)
+    const fetch = { kind: 'fetch', nodeId: 'self', version: 0, offset: 0 } as const
+    core.receivePacket(
+      'a:1',
+      { sender: { nodeId: 'a', incarnation: 1, version: 1 }, messages: [fetch] },
+      1,
+      true,
+      60,
+    )
+    const [packet] = core.takeOutput().packets
+    assert.ok(packet?.reliable)
+    const [chunk] = packet.content.messages
+    assert.deepEqual(chunk?.kind === 'chunk' ? chunk.bytes : undefined, long)
+  })
+
   test('are kept and fetched within the limit of the cache, and what nobody holds any more makes room', () => {
     const core = makeCore({ maximumMetadataCacheBytes: 10_000 })
     const announce = (nodeId: string, version: number, bytes: Uint8Array): void => {
