@@ -53,7 +53,7 @@ function isComplete(swarm: Swarm, size: number): boolean {
  * Runs of 9 to 26 members: together they catch what `mutants.ts` plants, most mistakes by more than half of them. Large ones take
  * 5 to 15 s each and find nothing that these do not: `npm run simulate:swim` draws them too.
  */
-const drawn = [10, 11, 12, 13, 14, 15, 18, 19, 20, 22, 23, 24]
+const drawn = [10, 11, 14, 15, 18, 19, 20, 22, 23, 24]
 
 suite('a cluster in virtual time', () => {
   test(`${drawn.length} runs under faults keep every invariant and settle on one view`, () => {
@@ -199,7 +199,7 @@ suite('a cluster in virtual time', () => {
   })
 
   test('a member that hears nothing every other 20 s is expelled at its second return', () => {
-    const swarm = healthy(64, { seed: 10 })
+    const swarm = healthy(48, { seed: 10 })
     const { index } = swarm.process('n7')
     swarm.invariants.healthy = false
     for (let cycle = 0; cycle < 12; cycle++) {
