@@ -2,6 +2,7 @@
 //
 //   model   building it, reports a second, memory, snapshots after changes
 //   plans   from scratch, when nothing changed, after some ranges changed, after a node failed, until all is repaired
+//   bounds  of the whole cluster, by every replica
 //
 // `npm run bench -- placement [--ranges 1000000] [--nodes 1000]`
 
@@ -10,6 +11,7 @@ import { runInNewContext } from 'node:vm'
 import { SeededRandom } from 'keelson/core'
 import {
   balance,
+  boundingCluster,
   Fleet,
   type PlacementNode,
   type PlacementRange,
@@ -41,8 +43,11 @@ const random = new SeededRandom(7)
  */
 let longestSliceMs = 0
 function planInSlices(planner: Planner, snapshot: PlacementSnapshot, options: PlanOptions = {}): Plan {
+  return workInSlices(planner.planning(snapshot, options))
+}
+
+function workInSlices<T>(work: Generator<undefined, T, undefined>): T {
   longestSliceMs = 0
-  const work = planner.planning(snapshot, options)
   for (;;) {
     const [startedMs, before] = [performance.now(), process.cpuUsage()]
     for (;;) {
@@ -208,5 +213,7 @@ fleet.setNode(node(3, { liveness: 'suspect' }))
 const doubt = time(() => planInSlices(planner, fleet.snapshot()))
 report('a plan after a node is suspected', doubt.ms, summary(doubt.result))
 fleet.setNode(node(3))
+const bounded = time(() => workInSlices(boundingCluster(fleet.snapshot(), policy, {})))
+report('the bounds of the cluster', bounded.ms, `slices of up to ${longestSliceMs.toFixed(1)} ms`)
 const pure = time(() => plan(fleet.snapshot(), policy))
 report('the pure plan', pure.ms, summary(pure.result))

@@ -60,7 +60,9 @@ export async function run(words: readonly string[], terminal: Terminal): Promise
       return 0
     }
     checkFlags(name, command, flags)
-    await command.run(more, flags, terminal)
+    // What others have written must not move the cursor. JSON says such characters in its own way, but for a few.
+    const out = flags.json === true ? terminal.out : (text: string) => terminal.out(readable(text))
+    await command.run(more, flags, { ...terminal, out })
     return 0
   } catch (thrown) {
     if (thrown instanceof Usage) {
@@ -68,7 +70,12 @@ export async function run(words: readonly string[], terminal: Terminal): Promise
       return 2
     }
     const { code, message } = toKeelsonError(thrown)
-    terminal.err(`keelson: ${code}: ${message}\n`)
+    terminal.err(`keelson: ${code}: ${readable(message).replaceAll('\n', ' ')}\n`)
     return 1
   }
+}
+
+/** Text in which nothing but the ends of lines steers a terminal. */
+function readable(text: string): string {
+  return text.replace(/[^\P{Cc}\n]/gu, '\ufffd')
 }

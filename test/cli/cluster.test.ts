@@ -186,6 +186,10 @@ describe('keelson, of a cluster that runs', () => {
     assert.equal(code, 1)
     assert.match(err, /^keelson: INVALID_OPTION: rules 'only a' and 'never a' exclude each other: /)
     assert.equal(await says('rules', 'remove', 'all'), 'taken away: all\n')
+    const odd = [{ id: 'odd\u001b[2J', scope: { type: 'table', tableId: 99 }, voters: 3 }]
+    await writeFile(file('odd.json'), JSON.stringify({ rules: odd }))
+    await says('rules', 'set', file('odd.json'))
+    assert.match(await says('rules'), /^odd\ufffd\[2J +table 99/m)
     assert.doesNotMatch(await says('rules'), /spread/)
   })
 

@@ -71,7 +71,7 @@ export class WorkingSet implements PlacementColumns {
   #place: Int32Array = noSlots
   readonly #leader: Int32Array
 
-  /** The same as the constructor, in slices. */
+  /** The same as the constructor, in slices. An array of `rangeIds` becomes its own. */
   static *building(
     snapshot: PlacementSnapshot,
     rangeIds: ArrayLike<RangeId>,
@@ -112,7 +112,8 @@ export class WorkingSet implements PlacementColumns {
     this.sharing = table.storeStatus.map((status) => ((status & leavers) === 0 ? 1 : 0))
     this.hostOf = table.nodeOf
     this.rangeCount = count
-    this.rangeIds = new Float64Array(rangeIds)
+    this.rangeIds =
+      how === 'empty' && rangeIds instanceof Float64Array ? rangeIds : new Float64Array(rangeIds)
     this.generations = new Float64Array(count)
     this.factors = new Uint8Array(count)
     this.nonVoters = new Uint8Array(count)
@@ -123,8 +124,8 @@ export class WorkingSet implements PlacementColumns {
     this.joint = new Uint8Array(count)
     this.tableOf = new Int32Array(count)
     this.firstSlot = new Uint32Array(count + 1)
-    this.homeLeader = new Int32Array(count).fill(nowhere)
-    this.#leader = new Int32Array(count).fill(nowhere)
+    this.homeLeader = new Int32Array(count)
+    this.#leader = new Int32Array(count)
     if (how === 'filled') finish(this.#build(totals, spare, policy))
   }
 
@@ -140,25 +141,26 @@ export class WorkingSet implements PlacementColumns {
     }
     const slots = this.firstSlot[count] as number
     this.slotCount = slots
-    // Of many ranges even to make room takes its time.
+    // Of many ranges even to make room takes its time, and to fill it at once even more: each range is emptied in its turn.
     yield
     this.rangeOf = new Int32Array(slots)
     this.load = new Float64Array(slots * width)
     yield
-    this.home = new Int32Array(slots).fill(nowhere)
+    this.home = new Int32Array(slots)
     yield
-    this.store = new Int32Array(slots).fill(nowhere)
+    this.store = new Int32Array(slots)
     yield
     this.moveBytes = new Float64Array(slots)
     this.status = new Uint8Array(slots)
     this.fixed = new Uint8Array(slots)
     this.replicaIds = new Float64Array(slots)
     yield
-    this.#place = new Int32Array(slots).fill(nowhere)
+    this.#place = new Int32Array(slots)
     const standing = new Standing()
     let leaderLoad: Float64Array | undefined
     for (let range = 0; range < count; range++) {
       if ((range + 1) % filledTogether === 0) yield
+      this.#empty(range)
       if (!reader.seek(rangeIds[range] as number)) continue
       this.#fill(range, reader, standing.read(reader), policy)
       for (let r = 0; r < width; r++) {
@@ -221,6 +223,18 @@ export class WorkingSet implements PlacementColumns {
 
   nodeIdOf(node: number): NodeId {
     return this.snapshot.stores[node]?.node.descriptor.nodeId ?? 'an unknown node'
+  }
+
+  /** Nothing of a range is anywhere, and nobody leads it. */
+  #empty(range: number): void {
+    const end = this.firstSlot[range + 1] as number
+    for (let slot = this.firstSlot[range] as number; slot < end; slot++) {
+      this.home[slot] = nowhere
+      this.store[slot] = nowhere
+      this.#place[slot] = nowhere
+    }
+    this.homeLeader[range] = nowhere
+    this.#leader[range] = nowhere
   }
 
   #fill(range: number, reader: RangeReader, standing: Standing, policy: WantedBy): void {
