@@ -28,6 +28,20 @@ export interface StateSnapshot extends AsyncDisposable {
 }
 
 /**
+ * The result of a command that is made into bytes only where somebody asks for them. Most replicas have nobody to tell, and
+ * most results are acknowledged before they are stored.
+ */
+export interface DeferredResult {
+  /** How many bytes it has. */
+  readonly length: number
+  /** Makes the bytes, in an array of their own. They are the same whenever it is called, whatever was applied meanwhile. */
+  bytes(): Uint8Array
+}
+
+/** The result of a command, as bytes or to be made into bytes later. */
+export type CommandOutput = Uint8Array | DeferredResult
+
+/**
  * The replicated program of a Raft group. It must be deterministic: equal commands in equal order make equal states and
  * results on every replica. Time and randomness come inside the commands.
  *
@@ -51,7 +65,7 @@ export interface StateMachine {
    */
   apply(
     commands: readonly Command[],
-    seal: (results: readonly Uint8Array[]) => readonly BookkeepingWrite[],
+    seal: (results: readonly CommandOutput[]) => readonly BookkeepingWrite[],
   ): Promise<void>
   /**
    * Of a machine that stores the effects of many `apply`s together. Called once, between `open` and the first `apply`: from

@@ -236,6 +236,37 @@ const mistakes: readonly [what: string, make: (database: Database) => Sums, case
     ['commands change the state and give one result each'],
   ],
   [
+    'makes a result of what was applied meanwhile',
+    (database) =>
+      new (class extends Sums {
+        batches = 0
+        override async apply(commands: readonly Command[], seal: Parameters<StateMachine['apply']>[1]) {
+          this.batches++
+          await super.apply(commands, (results) =>
+            seal(
+              results.map(({ length }) => ({
+                length,
+                bytes: () => new Uint8Array(length).fill(this.batches),
+              })),
+            ),
+          )
+        }
+      })(database),
+    ['commands change the state and give one result each'],
+  ],
+  [
+    'says another length of a result than it has',
+    (database) =>
+      new (class extends Sums {
+        override async apply(commands: readonly Command[], seal: Parameters<StateMachine['apply']>[1]) {
+          await super.apply(commands, (results) =>
+            seal(results.map(({ length }) => ({ length: length + 1, bytes: () => new Uint8Array(length) }))),
+          )
+        }
+      })(database),
+    ['commands change the state and give one result each'],
+  ],
+  [
     'is not deterministic',
     (database) => {
       const salt = ++seed

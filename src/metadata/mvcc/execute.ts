@@ -17,7 +17,7 @@ import type { PlainPut } from './plain-put.ts'
 import type { PageLimits } from './state-types.ts'
 import { checkTransaction } from './validate.ts'
 import type { Version } from './version.ts'
-import { encodeOutcome, encodePutOutcome, encodeRefusal, writeTransactionResult } from './wire.ts'
+import { encodeOutcome, encodeRefusal, PutOutcome, writeTransactionResult } from './wire.ts'
 
 /**
  * Carries out one command and returns the bytes of its answer. A refused command changes nothing: everything that can
@@ -37,14 +37,14 @@ export function execute(state: MvccState, command: MetadataCommand): Uint8Array 
  * Carries out a put alone, as {@link execute} does with what `decodeCommand` makes of its command. Undefined, with nothing
  * done, where it would be refused: the thorough way says why.
  */
-export function executePut(state: MvccState, put: PlainPut): Uint8Array | undefined {
+export function executePut(state: MvccState, put: PlainPut): PutOutcome | undefined {
   const { keyBytes, valueBytes, quotaBytes } = put
   if (state.bytes + keyBytes + valueBytes + overheadBytes > quotaBytes) return undefined
   if (state.revision - state.historyFrom >= maximumHistory) return undefined
   const history = state.historyOf(put)
   const previous = lastLive(history)
   state.putAlone(put, history)
-  return encodePutOutcome(state.revision, previous)
+  return new PutOutcome(state.revision, previous)
 }
 
 function dispatch(state: MvccState, command: MetadataCommand): Uint8Array {

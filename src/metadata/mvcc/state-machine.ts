@@ -6,6 +6,7 @@ import type {
   Bookkeeping,
   BookkeepingWrite,
   Command,
+  CommandOutput,
   StateMachine,
   StateSnapshot,
 } from '../../interfaces/state-machine.ts'
@@ -182,7 +183,7 @@ export class MetadataStateMachine implements StateMachine {
 
   async apply(
     commands: readonly Command[],
-    seal: (results: readonly Uint8Array[]) => readonly BookkeepingWrite[],
+    seal: (results: readonly CommandOutput[]) => readonly BookkeepingWrite[],
   ): Promise<void> {
     const ended = deferred<void>()
     this.#applying = ended.promise
@@ -347,7 +348,7 @@ export class MetadataStateMachine implements StateMachine {
     return this.#held ?? this.#applying
   }
 
-  #execute(state: MvccState, command: Command): Uint8Array {
+  #execute(state: MvccState, command: Command): CommandOutput {
     try {
       if (this.#put.read(command.data)) {
         const answer = executePut(state, this.#put)

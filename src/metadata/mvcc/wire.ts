@@ -14,6 +14,7 @@ import type {
   Transaction,
   TransactionResult,
 } from '../../interfaces/metadata-store.ts'
+import type { DeferredResult } from '../../interfaces/state-machine.ts'
 import type { StoredVersion } from './version.ts'
 
 // Positional encodings of the interface's types, for commands, requests and answers.
@@ -232,30 +233,46 @@ export function encodeOutcome(write: (out: ByteWriter) => void): Uint8Array {
 const outcomeOk = 1
 const outcomeRefused = 2
 
-/** The same bytes as {@link encodeOutcome} and {@link writeTransactionResult} make of a transaction of one put. */
-export function encodePutOutcome(revision: Revision, before: StoredVersion | undefined): Uint8Array {
-  const headBytes = 5 + varintBytes(revision)
-  if (before === undefined) {
-    const outcome = outcomes.allocate(headBytes)
-    putHead(outcome, revision, 0)
+/**
+ * The answer to a transaction of one put: the same bytes as {@link encodeOutcome} and {@link writeTransactionResult} make. Not made
+ * before they are asked for: all of what they are made of stays as it is.
+ */
+export class PutOutcome implements DeferredResult {
+  readonly length: number
+  readonly #revision: Revision
+  readonly #before: StoredVersion | undefined
+
+  /** Of the put that took this revision, and the place of the version before, if there was one. */
+  constructor(revision: Revision, before: StoredVersion | undefined) {
+    this.#revision = revision
+    this.#before = before
+    const headBytes = headBytesOf(revision)
+    this.length = before === undefined ? headBytes : headBytes + before.entryBytes + numberBytes(before)
+  }
+
+  bytes(): Uint8Array {
+    const revision = this.#revision
+    const before = this.#before
+    const outcome = outcomes.allocate(this.length)
+    putHead(outcome, revision, before === undefined ? 0 : 1)
+    if (before === undefined) return outcome
+    const { entryBytes } = before
+    const headBytes = headBytesOf(revision)
+    before.copyEntry(outcome, headBytes, entryBytes)
+    let at = putVarint(outcome, headBytes + entryBytes, before.createRevision)
+    at = putVarint(outcome, at, before.modRevision)
+    at = putVarint(outcome, at, before.version)
+    putVarint(outcome, at, before.session)
     return outcome
   }
-  const { entryBytes, createRevision, modRevision, version, session } = before
-  const outcome = outcomes.allocate(
-    headBytes +
-      entryBytes +
-      varintBytes(createRevision) +
-      varintBytes(modRevision) +
-      varintBytes(version) +
-      varintBytes(session),
-  )
-  putHead(outcome, revision, 1)
-  before.copyEntry(outcome, headBytes, entryBytes)
-  let at = putVarint(outcome, headBytes + entryBytes, createRevision)
-  at = putVarint(outcome, at, modRevision)
-  at = putVarint(outcome, at, version)
-  putVarint(outcome, at, session)
-  return outcome
+}
+
+function numberBytes({ createRevision, modRevision, version, session }: StoredVersion): number {
+  return varintBytes(createRevision) + varintBytes(modRevision) + varintBytes(version) + varintBytes(session)
+}
+
+function headBytesOf(revision: Revision): number {
+  return 5 + varintBytes(revision)
 }
 
 /** Succeeded, the revision, and of one result that it is a put's and whether something was there before. */

@@ -6,6 +6,7 @@ import { entryKinds, type LogEntry, type LogPosition } from '../../interfaces/lo
 import type {
   Bookkeeping,
   BookkeepingWrite,
+  CommandOutput,
   StateMachine,
   StateSnapshot,
 } from '../../interfaces/state-machine.ts'
@@ -287,7 +288,7 @@ export class Applier {
     const plan = this.#plan(entries)
     const { commands } = plan
     const position = { index: last.index, term: last.term }
-    let results: readonly Uint8Array[] | undefined
+    let results: readonly CommandOutput[] | undefined
     await this.#owner.machine.apply(commands, (given) => {
       invariant(results === undefined, 'a state machine seals a batch once')
       invariant(given.length === commands.length, 'a state machine returns one result per command')
@@ -397,7 +398,7 @@ export class Applier {
     return plan
   }
 
-  #seal(plan: BatchPlan, results: readonly Uint8Array[], last: LogPosition): readonly BookkeepingWrite[] {
+  #seal(plan: BatchPlan, results: readonly CommandOutput[], last: LogPosition): readonly BookkeepingWrite[] {
     plan.record(results)
     this.#changed = mergeWrites(this.#changed, plan.writes)
     this.#sealed = last

@@ -1,7 +1,7 @@
 import { BytePool } from '../../core/byte-pool.ts'
 import { copyBytes } from '../../core/bytes.ts'
 import type { LogEntry } from '../../interfaces/log-store.ts'
-import type { BookkeepingWrite, Command } from '../../interfaces/state-machine.ts'
+import type { BookkeepingWrite, Command, CommandOutput } from '../../interfaces/state-machine.ts'
 import { decodeBatchEnvelope, isBatch, type ReadBatch } from './batch-envelope.ts'
 import { type CommandId, decodeEnvelope } from './envelope.ts'
 import type { LeaseFence } from './lease-fence.ts'
@@ -59,19 +59,20 @@ export class BatchPlan {
   }
 
   /** Notes the results of the commands in their sessions, for their repetitions. */
-  record(results: readonly Uint8Array[]): void {
+  record(results: readonly CommandOutput[]): void {
     this.#ids.forEach((id, place) => {
-      if (id !== undefined) this.sessions.record(id, results[place] as Uint8Array)
+      if (id !== undefined) this.sessions.record(id, results[place] as CommandOutput)
     })
   }
 
   /** One outcome for each entry. A result that is `shared` with the session is copied: its caller may change what it gets. */
-  outcomes(results: readonly Uint8Array[], shared: boolean): Outcomes {
+  outcomes(results: readonly CommandOutput[], shared: boolean): Outcomes {
     const sources = this.#sources
     const ids = this.#ids
     const outcomeOf = (source: Source): CommandResult => {
       if (typeof source !== 'number') return source
-      const result = results[source] as Uint8Array
+      const result = results[source] as CommandOutput
+      if (!(result instanceof Uint8Array)) return result.bytes()
       return shared && ids[source] !== undefined ? copies.copy(result) : result
     }
     return {

@@ -1,4 +1,5 @@
 import { KeelsonError } from '../../core/errors.ts'
+import type { CommandOutput } from '../../interfaces/state-machine.ts'
 import type { CommandId } from './envelope.ts'
 
 /** What came of one command. */
@@ -6,6 +7,11 @@ export type CommandResult = Uint8Array | KeelsonError
 
 /** What came of one entry; of one with several commands, in their order. */
 export type EntryOutcome = CommandResult | readonly CommandResult[]
+
+/** The result of a command as bytes: those of the machine itself, unless they are made now. */
+export function bytesOf(output: CommandOutput): Uint8Array {
+  return output instanceof Uint8Array ? output : output.bytes()
+}
 
 /** The outcomes of entries that were applied together. Made when somebody asks, as followers have nobody to tell. */
 export interface Outcomes {

@@ -1,3 +1,6 @@
+import type { CommandOutput } from '../../interfaces/state-machine.ts'
+import { bytesOf } from './outcomes.ts'
+
 /** The results of one session in one batch, as one record of the bookkeeping. */
 export interface ResultBlock {
   readonly key: string
@@ -9,7 +12,7 @@ export interface ResultBlock {
 }
 
 /** A result, or the block that it is stored in; undefined while the command is being applied. */
-type Place = Uint8Array | ResultBlock | undefined
+type Place = CommandOutput | ResultBlock | undefined
 
 /** Places that are given up before the arrays are moved up. */
 const maximumGone = 4096
@@ -44,7 +47,8 @@ export class SessionResults {
   get(sequence: number): Uint8Array | undefined {
     const at = this.#indexOf(sequence)
     const place = this.#places[at]
-    if (place === undefined || place instanceof Uint8Array) return place
+    if (place === undefined) return undefined
+    if (!isBlock(place)) return bytesOf(place)
     const end = place.ends[indexIn(place.sequences, sequence, 0)] as number
     return place.value.subarray(end - (this.#sizes[at] as number), end)
   }
@@ -63,7 +67,7 @@ export class SessionResults {
   }
 
   /** Stores a result. @returns false unless the command was admitted and is still remembered */
-  store(sequence: number, result: Uint8Array): boolean {
+  store(sequence: number, result: CommandOutput): boolean {
     const at = this.#indexOf(sequence)
     if (at < 0) return false
     this.#places[at] = result
@@ -112,6 +116,10 @@ export class SessionResults {
     this.#places.splice(at, 0, undefined)
     this.#sizes.splice(at, 0, 0)
   }
+}
+
+function isBlock(place: CommandOutput | ResultBlock): place is ResultBlock {
+  return 'ends' in place
 }
 
 /** The first index, from `from` on, of a sequence that is not lower. */

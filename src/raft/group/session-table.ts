@@ -1,6 +1,6 @@
 import { ByteReader, ByteWriter, copyBytes } from '../../core/bytes.ts'
 import { KeelsonError } from '../../core/errors.ts'
-import type { Bookkeeping, BookkeepingWrite } from '../../interfaces/state-machine.ts'
+import type { Bookkeeping, BookkeepingWrite, CommandOutput } from '../../interfaces/state-machine.ts'
 import { type CommandId, unknownVersion } from './envelope.ts'
 import type { SessionEntry } from './session-entry.ts'
 import { indexIn, type ResultBlock, SessionResults } from './session-results.ts'
@@ -175,9 +175,9 @@ export class SessionTable {
   }
 
   /** Stores the result of a command that was admitted, unless its place was given away since. @internal */
-  record(id: CommandId, result: Uint8Array): void {
+  record(id: CommandId, result: CommandOutput): void {
     const session = this.#sessionOf(id)
-    // As it came, perhaps a part of something larger, until it has its place in a block.
+    // As it came, perhaps a part of something larger or not made yet, until it has its place in a block.
     if (session === undefined || !session.results.store(id.sequence, result)) return
     session.bytes += result.length
     this.#bytes += result.length

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict'
 import { text, utf8 } from '../../core/bytes.ts'
-import type { Bookkeeping, BookkeepingWrite, Command, StateMachine } from '../../interfaces/state-machine.ts'
+import type {
+  Bookkeeping,
+  BookkeepingWrite,
+  Command,
+  CommandOutput,
+  StateMachine,
+} from '../../interfaces/state-machine.ts'
 
 /** A place where the state of one replica can live. Machines are opened on it one after the other. */
 export interface StateMachinePlace<M extends StateMachine> {
@@ -36,6 +42,9 @@ export class Replica<M extends StateMachine> {
   /** What a machine that gathers has not asked for yet. */
   readonly #changed = new Map<string, BookkeepingWrite>()
   #sealing = false
+  /** Results of the last batch, as they were given and as they read then. */
+  #outputs: readonly CommandOutput[] = []
+  #results: readonly string[] = []
   applied = 0
 
   private constructor(machine: M, subject: StateMachineSubject<M>) {
@@ -69,10 +78,10 @@ export class Replica<M extends StateMachine> {
       assert.equal(++seals, 1, 'seal is called once')
       assert.equal(returned, false, 'seal is called before apply resolves')
       assert.equal(sealed.length, count, 'one result per command')
-      results = sealed.map((result) => {
-        assert.ok(result instanceof Uint8Array, 'a result is a byte array')
-        return Buffer.from(result).toString('hex')
-      })
+      assert.deepEqual(this.#outputs.map(readOutput), this.#results, 'a result stays as it is')
+      this.#outputs = sealed
+      results = sealed.map(readOutput)
+      this.#results = results
       this.applied += count
       const writes = [{ key: 'applied', value: utf8(String(this.applied)) }, ...more]
       if (this.machine.gatherBookkeeping === undefined) return writes
@@ -101,6 +110,13 @@ export class Replica<M extends StateMachine> {
   async describe(): Promise<string> {
     return this.#subject.describe(this.machine)
   }
+}
+
+function readOutput(output: CommandOutput): string {
+  const bytes = output instanceof Uint8Array ? output : output.bytes()
+  assert.ok(bytes instanceof Uint8Array, 'a result is a byte array')
+  assert.equal(bytes.length, output.length, 'a result has the length that it says')
+  return Buffer.from(bytes).toString('hex')
 }
 
 /** How many commands a bookkeeping says were applied. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import type { BookkeepingWrite, Command } from '../../../src/interfaces/state-machine.ts'
 import { encodeCommand, type MetadataCommand } from '../../../src/metadata/mvcc/commands.ts'
 import { MetadataStateMachine } from '../../../src/metadata/mvcc/state-machine.ts'
+import { bytesOf } from '../../../src/raft/group/outcomes.ts'
 import { MemoryDisk, MemoryLevel } from '../../../src/storage/memory/index.ts'
 
 /** Bytes of a name that counts the commands that were applied. */
@@ -48,7 +49,7 @@ export class Machine {
     this.#sealing = true
     await this.machine.apply(commands, (results) => {
       this.#sealing = false
-      answers = results
+      answers = results.map(bytesOf)
       this.applied += commands.length
       return this.#gathers ? [] : this.#changed()
     })
