@@ -93,10 +93,10 @@ async function withServer<T>(flags: Flags, act: (server: StoppedServerOptions) =
   return await act({ env: nodeEnvironment(), clusterId, nodeId, log, database })
 }
 
-function logOf(place: string): LogStoreFactory {
-  const [, kind, directory] = /^(segments|level):(.+)$/.exec(place) ?? []
+function logOf(where: string): LogStoreFactory {
+  const [, kind, directory] = /^(segments|level):(.+)$/.exec(where) ?? []
   if (kind === undefined || directory === undefined) {
-    throw new Usage(`--log takes segments:DIR or level:DIR, not '${place}'`)
+    throw new Usage(`--log takes segments:DIR or level:DIR, not '${where}'`)
   }
   return kind === 'level' ? levelLog(there(directory)) : segments(there(directory))
 }

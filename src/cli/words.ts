@@ -37,7 +37,7 @@ const options = {
 /** Options as they were given. */
 export type Flags = ReturnType<typeof parseArgs<{ options: typeof options; strict: true }>>['values']
 /** Name of an option. */
-export type FlagName = keyof Flags & string
+export type FlagName = keyof typeof options
 
 /** One word that `keelson` takes first. */
 export interface Command {

@@ -325,7 +325,7 @@ function theFullest(summary: ClusterSummary): Shortened {
   const { stores } = summary
   const fullness = stores.map(({ used, capacity }) =>
     Object.entries(capacity).reduce(
-      (most, [name, room]) => (room > 0 ? Math.max(most, (used[name] ?? 0) / room) : most),
+      (fullest, [name, room]) => (room > 0 ? Math.max(fullest, (used[name] ?? 0) / room) : fullest),
       0,
     ),
   )

@@ -79,8 +79,8 @@ suite('what is asked about placement from outside', () => {
     const { explanation, leftOut } = await time.until(placement.explainNode('db1'))
     assert.equal(explanation.nodeId, 'db1')
     assert.deepEqual(leftOut, { underWay: 0, arriving: 0, leaving: 0 })
-    const { plan, moveCount, underWay, bounds } = await time.until(placement.plan())
-    assert.deepEqual([plan.moves.length, moveCount, underWay, plan.blockedCount], [0, 0, 0, 0])
+    const { plan: last, moveCount, underWay, bounds } = await time.until(placement.plan())
+    assert.deepEqual([last.moves.length, moveCount, underWay, last.blockedCount], [0, 0, 0, 0])
     const [bytes] = bounds?.utilisation ?? []
     // 6 replicas of 10 bytes on 6 nodes of 1,000.
     assert.deepEqual([bytes?.resource, bytes?.utilisation], ['bytes', 0.01])
@@ -207,10 +207,10 @@ suite('the answers of a leader', () => {
     const [first, second, third] = [new AbortController(), new AbortController(), new AbortController()]
     const asked = [first, second].map(({ signal }) => leader.answer(question, { signal }))
     first.abort()
-    const before = nowMs
+    const askedAtMs = nowMs
     const [left, got] = await time.until(Promise.allSettled(asked))
     assert.deepEqual([left?.status, got?.status, begun], ['rejected', 'fulfilled', 1])
-    const whole = nowMs - before
+    const whole = nowMs - askedAtMs
     // For a while they are the bounds of now.
     await time.until(leader.answer(question, {}))
     assert.equal(begun, 1)

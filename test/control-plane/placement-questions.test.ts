@@ -65,8 +65,8 @@ suite('questions about placement', () => {
     [null, 'INVALID_ARGUMENT', /object/],
   ] as const) {
     test(`are refused at both ends: ${JSON.stringify(question).slice(0, 80)}`, () => {
-      const version = Array.isArray(question) || question === null ? question : { version: 1, ...question }
-      assert.throws(() => decodeQuestion(utf8(JSON.stringify(version))), { code, message: problem })
+      const sent = isPlain(question) ? { version: 1, ...question } : question
+      assert.throws(() => decodeQuestion(utf8(JSON.stringify(sent))), { code, message: problem })
       assert.throws(() => encodeQuestion(question as never), { message: problem })
     })
   }
@@ -93,3 +93,7 @@ suite('answers about placement', () => {
     assert.throws(() => decodeAnswer(utf8('{"plan":1}')), { code: 'MALFORMED' })
   })
 })
+
+function isPlain(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
