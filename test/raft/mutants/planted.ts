@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { hunt, repeat } from './hunt.ts'
+import { hunt, runWith } from './hunt.ts'
 import { decodeRun } from './recorded-run.ts'
 import { recordedRuns } from './recorded-runs.ts'
 import type { PlantedBug } from './types.ts'
@@ -15,7 +15,8 @@ export function expectCaught(bugs: readonly PlantedBug[]): void {
       test(`${bug.name} (mistake ${bug.mistake ?? 'of no list'})`, (t) => {
         const text = recordedRuns[bug.name]
         const recorded = text === undefined ? undefined : decodeRun(text)
-        if (recorded !== undefined && repeat(bug, recorded) !== undefined) return
+        // That the run is clean without the bug was seen when it was recorded; npm run mutants sees it again.
+        if (recorded !== undefined && runWith(bug, recorded).failure?.invariant === recorded.invariant) return
         const found = hunt(bug, recorded?.seed ?? 1, furtherSeeds)
         assert.notEqual(found.seed, undefined, 'survived; npm run mutants -- --record looks further')
         t.diagnostic(`by seed ${found.seed}, not by what is recorded: ${bug.name}`)
