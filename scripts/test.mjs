@@ -1,5 +1,6 @@
 // Runs the compiled tests with Node's own runner: `npm test`, or `npm test -- raft storage/level` for the test files whose
-// path contains one of the words. Options of the runner pass through: `npm test -- raft --test-name-pattern=vote`.
+// path contains one of the words; `npm test -- '!simulation'` for those whose path does not contain the word. Options of the runner
+// pass through: `npm test -- raft --test-name-pattern=vote`.
 //
 // The files are listed here because `node --test` of Node 20 expands no glob, and because a filter that matches nothing
 // must be a failure and not a green run of zero tests.
@@ -13,7 +14,9 @@ import { fileURLToPath } from 'node:url'
 process.chdir(join(dirname(fileURLToPath(import.meta.url)), '..'))
 
 const options = process.argv.slice(2).filter((argument) => argument.startsWith('-'))
-const words = process.argv.slice(2).filter((argument) => !argument.startsWith('-'))
+const said = process.argv.slice(2).filter((argument) => !argument.startsWith('-'))
+const words = said.filter((word) => !word.startsWith('!'))
+const unwanted = said.filter((word) => word.startsWith('!')).map((word) => word.slice(1))
 
 const folder = join('build', 'test')
 const every = existsSync(folder)
@@ -22,10 +25,12 @@ const every = existsSync(folder)
       .map((file) => join(folder, file).split(sep).join('/'))
       .sort()
   : []
-const files = every.filter((file) => words.length === 0 || words.some((word) => matches(file, word)))
+const files = every
+  .filter((file) => words.length === 0 || words.some((word) => matches(file, word)))
+  .filter((file) => !unwanted.some((word) => matches(file, word)))
 
 if (files.length === 0) {
-  console.error(words.length === 0 ? `no test file in ${folder}` : `no test file matches ${words.join(' ')}`)
+  console.error(said.length === 0 ? `no test file in ${folder}` : `no test file matches ${said.join(' ')}`)
   process.exit(1)
 }
 
