@@ -1,3 +1,10 @@
-import { expectCaught } from './simulation/planted.ts'
+import { expectCaught } from '../support/bugs/expect-caught.ts'
+import { compositionBugs } from './simulation/list.ts'
 
-expectCaught(1)
+// One half of the bugs, so that two files run side by side: those at odd places of the list.
+expectCaught({
+  ...compositionBugs,
+  title: 'bugs that are planted in the composition',
+  bugs: compositionBugs.bugs.filter((_, at) => at % 2 === 1),
+  furtherSeeds: 12,
+})

@@ -1,4 +1,4 @@
-/** The seed that caught each bug last: written by npm run mutants -- --record. */
+/** The seed that caught each bug last: written by npm run mutants -- --composition --record. */
 export const recordedSeeds: Readonly<Record<string, number>> = {
   'a control plane that was recovered counts on from what is left': 2,
   'a frozen range takes commands while it is brought over': 1,
