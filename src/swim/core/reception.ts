@@ -103,8 +103,13 @@ export class Reception {
     membership.voice.answerDue = false
     const proven = this.isProven(arrival)
     if (!proven) packer.allowanceBytes = arrival.bytes * amplification
-    this.#takeIn(arrival)
-    packer.allowanceBytes = Number.POSITIVE_INFINITY
+    try {
+      this.#takeIn(arrival)
+    } finally {
+      // Whatever was thrown, the member must not be silent from now on, nor say that others told what it found out itself.
+      packer.allowanceBytes = Number.POSITIVE_INFINITY
+      membership.teller = membership.nodeId
+    }
     if (membership.voice.contested !== undefined) {
       nameVote.begin(membership.voice.contested, nowMs)
       membership.voice.contested = undefined
@@ -124,7 +129,6 @@ export class Reception {
     membership.teller = packet.sender.nodeId
     if (ours) this.#hearNamesake(arrival)
     else this.#hear(arrival)
-    membership.teller = membership.nodeId
     // Whoever doubts us hears the answer from us, and not only from gossip, which may pass it by.
     if (membership.voice.answerDue && !ours && membership.voice.state === 'member')
       send(from, [{ kind: 'alive', statement: membership.statement }])

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { SeededRandom } from '../../../src/core/random.ts'
 import { Proofs } from '../../../src/swim/core/proofs.ts'
+import { Reception } from '../../../src/swim/core/reception.ts'
 import { Refusals } from '../../../src/swim/core/refusals.ts'
 import { alive, hear, makeCore, runTo, said, sent, sentOf } from '../support/core.ts'
 
@@ -40,6 +41,24 @@ suite('what waits in a core has limits', () => {
     hear(core, 'a', 1, { kind: 'proof', number: 1 }, ...pings)
     assert.equal(sentOf(core, 'ack').length, 16)
     assert.equal(core.counters.requestsRefused - before, 4)
+  })
+
+  test('what an unproven packet draws: no longer than the packet is looked at, even if that fails', (t) => {
+    const pings = (failing: boolean): number => {
+      const core = makeCore()
+      hear(core, 'a', 0, ...Array.from({ length: 20 }, (_, i) => alive(`m${i}`, 1)))
+      if (failing) {
+        const handle = t.mock.method(Reception.prototype, 'handle', () => {
+          throw new RangeError('a mistake')
+        })
+        assert.throws(() => hear(core, 'a', 1, { kind: 'ping', sequence: 1, target: 'self' }), RangeError)
+        handle.mock.restore()
+      }
+      sent(core)
+      runTo(core, 20_000)
+      return sentOf(core, 'ping').length
+    }
+    assert.equal(pings(true), pings(false))
   })
 
   test('metadata that are fetched: sixteen at once, the others in their turn', () => {
