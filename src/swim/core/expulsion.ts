@@ -111,11 +111,12 @@ export class FlapEvidence {
 
   /** @internal False for an accuser of so many that the fault is rather its own. */
   isCredible(accuser: NodeId, live: number, nowMs: number): boolean {
+    const most = Math.max(2, live * maximumAccusedShare)
     let accused = 0
     for (const atMs of this.#accused.get(accuser)?.values() ?? []) {
-      if (atMs > nowMs - this.#rule.windowMs) accused++
+      if (atMs > nowMs - this.#rule.windowMs && ++accused > most) return false
     }
-    return accused <= Math.max(2, live * maximumAccusedShare)
+    return true
   }
 
   /**
@@ -124,9 +125,19 @@ export class FlapEvidence {
    */
   atFault(live: number, expelled: number, nowMs: number): boolean {
     const allowed = Math.max(1, Math.floor(live * maximumShare))
+    // Hundreds may be watched, and the same few accuse them.
+    const known = new Map<NodeId, boolean>()
+    const credible = (accuser: NodeId): boolean => {
+      const answer = known.get(accuser) ?? this.isCredible(accuser, live, nowMs)
+      known.set(accuser, answer)
+      return answer
+    }
     let accused = expelled
-    for (const nodeId of this.#episodes.keys()) {
-      if (this.witnesses(this.#recent(nodeId, nowMs), live, nowMs) > 0 && ++accused > allowed) return false
+    for (const episodes of this.#episodes.values()) {
+      const credibly = episodes.some(
+        ({ atMs, accusers }) => atMs > nowMs - this.#rule.windowMs && accusers.some(credible),
+      )
+      if (credibly && ++accused > allowed) return false
     }
     return true
   }
