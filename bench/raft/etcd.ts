@@ -4,6 +4,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
+import type { IncomingHttpHeaders } from 'node:http'
 import { type ClientHttp2Session, connect } from 'node:http2'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -50,18 +51,19 @@ export class EtcdClient {
         te: 'trailers',
       })
       const parts: Buffer[] = []
-      let status = ''
-      stream.on('response', (headers) => {
+      let status = 'none'
+      let reason = ''
+      const note = (headers: IncomingHttpHeaders): void => {
         status = String(headers['grpc-status'] ?? status)
-      })
-      stream.on('trailers', (trailers) => {
-        status = String(trailers['grpc-status'] ?? status)
-      })
+        reason = String(headers['grpc-message'] ?? reason)
+      }
+      stream.on('response', note)
+      stream.on('trailers', note)
       stream.on('data', (part: Buffer) => parts.push(part))
       stream.on('error', reject)
       stream.on('end', () => {
         if (status === '0') resolve(Buffer.concat(parts).subarray(5))
-        else reject(new Error(`etcd answered ${path} with status ${status || 'none'}`))
+        else reject(new Error(`etcd answered ${path} with status ${status}: ${reason}`))
       })
       stream.end(body)
     })

@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs'
 import { type Admin, PlaneClient } from '../control-plane/index.ts'
 import { deadline } from '../core/async.ts'
 import { KeelsonError } from '../core/errors.ts'
 import { nodeEnvironment } from '../core/node-environment.ts'
 import { certificateNamesNode, type WebSocketOptions, webSocket } from '../transport/websocket/index.ts'
+import { readBytes } from './files.ts'
 import { type FlagName, type Flags, said, Usage, wholeNumber } from './words.ts'
 
 /** Options of every command that talks to a cluster. */
@@ -76,15 +76,7 @@ function security({ ca, cert, key, insecure, name }: Flags): WebSocketOptions {
   if (cert === undefined) throw new Usage('--cert is missing')
   if (key === undefined) throw new Usage('--key is missing')
   return {
-    tls: { cert: file(cert), key: file(key), ...(ca === undefined ? {} : { ca: file(ca) }) },
+    tls: { cert: readBytes(cert), key: readBytes(key), ...(ca === undefined ? {} : { ca: readBytes(ca) }) },
     ...(name === undefined ? {} : { verifyPeer: certificateNamesNode }),
-  }
-}
-
-function file(path: string): Uint8Array {
-  try {
-    return readFileSync(path)
-  } catch (cause) {
-    throw new KeelsonError('NOT_FOUND', `${path} cannot be read`, { cause })
   }
 }

@@ -19,6 +19,7 @@ import {
   spread,
   whatIf,
 } from '../../src/placement/index.ts'
+import { plainRange } from './support/plain.ts'
 
 function node(i: number, change: Partial<PlacementNode> = {}): PlacementNode {
   return {
@@ -38,24 +39,12 @@ function node(i: number, change: Partial<PlacementNode> = {}): PlacementNode {
 }
 
 function range(rangeId: number, on: readonly number[], change: Partial<PlacementRange> = {}): PlacementRange {
-  return {
-    descriptor: {
-      rangeId,
-      start: new Uint8Array(0),
-      end: undefined,
-      generation: 1,
-      replicas: on.map((i, k) => ({
-        replicaId: k + 1,
-        nodeId: `db${i}`,
-        incarnation: 1,
-        role: 'voter' as const,
-      })),
-    },
-    leaseHolder: 1,
-    load: { bytes: 10 },
-    leaderLoad: { cpu: 0.1 },
-    ...change,
-  }
+  const load = { load: { bytes: 10 }, leaderLoad: { cpu: 0.1 } }
+  return plainRange(
+    rangeId,
+    on.map((i) => `db${i}`),
+    { ...load, ...change },
+  )
 }
 
 /** Six nodes in three zones; every range has a replica in each, led by db0 for the first ones. */
