@@ -1,7 +1,9 @@
 import { checkArray, checkInteger, checkMembers, checkObject, checkText } from '../core/arguments.ts'
 import { text, utf8 } from '../core/bytes.ts'
-import { KeelsonError, toKeelsonError } from '../core/errors.ts'
+import { decodePlain, encodePlain, Fields } from '../core/codec.ts'
+import { KeelsonError } from '../core/errors.ts'
 import { showValue } from '../core/options.ts'
+import { dataToPlain, plainToData } from '../core/plain-data.ts'
 import { checkId, checkName, type NodeId, type RangeId } from '../model/ids.ts'
 import type { PlacementLimits, WhatIfChange } from '../placement/index.ts'
 
@@ -47,6 +49,9 @@ export const maximumQuestionBytes: number = 512 * 1024
 /** Moves in an answer, at most. */
 export const mostMovesAnswered = 500
 const formatVersion = 1
+const answerVersion = 1
+/** A what-if tells of three hundred stores; one of them may have 64 resources. */
+const answerLimits = { depth: 16, values: 250_000 }
 const maximumNodes = 1_000
 const maximumNames = 10_000
 const maximumEntries = 64
@@ -200,16 +205,9 @@ function checkEntries(
   return entries
 }
 
-/** Numbers that may be infinite, which JSON does not know. */
-const mayBeInfinite: ReadonlySet<string> = new Set(['ms', 'now', 'gap'])
-
 /** An answer for the wire. @throws KeelsonError `LIMIT_EXCEEDED` */
 export function encodeAnswer(answer: object, mostBytes: number): Uint8Array {
-  const bytes = utf8(
-    JSON.stringify(answer, (key, value: unknown) =>
-      value === Number.POSITIVE_INFINITY && mayBeInfinite.has(key) ? 'Infinity' : value,
-    ),
-  )
+  const bytes = encodePlain([answerVersion, dataToPlain(answer, 'an answer about placement', answerLimits)])
   if (bytes.length <= mostBytes) return bytes
   throw new KeelsonError(
     'LIMIT_EXCEEDED',
@@ -217,20 +215,20 @@ export function encodeAnswer(answer: object, mostBytes: number): Uint8Array {
   )
 }
 
-/** The inverse of {@link encodeAnswer}. @throws KeelsonError `MALFORMED` */
+/** The inverse of {@link encodeAnswer}. @throws KeelsonError `MALFORMED`, `UNSUPPORTED` */
 export function decodeAnswer<T>(bytes: Uint8Array): T {
-  try {
-    const value: unknown = JSON.parse(text(bytes), (key, each: unknown) =>
-      each === 'Infinity' && mayBeInfinite.has(key) ? Number.POSITIVE_INFINITY : each,
-    )
-    return checkObject(value as T, 'an answer about placement', ['madeBy'])
-  } catch (thrown) {
+  const what = 'an answer about placement'
+  const { depth, values } = answerLimits
+  // Around the answer stands an array with its version.
+  const fields = new Fields(decodePlain(bytes, what, { depth: depth + 1, values: values + 2 }), what)
+  const version = fields.uint('version')
+  if (version !== answerVersion) {
     throw new KeelsonError(
-      'MALFORMED',
-      `an answer about placement is none: ${toKeelsonError(thrown).message}`,
-      {
-        cause: thrown,
-      },
+      'UNSUPPORTED',
+      `${what} has version ${version}, and this program knows ${answerVersion}; bring it to the version of the servers`,
     )
   }
+  const answer = plainToData(fields.plain(), what)
+  if (typeof answer === 'object' && answer !== null && Object.hasOwn(answer, 'madeBy')) return answer as T
+  throw new KeelsonError('MALFORMED', `${what} does not say who made it`)
 }

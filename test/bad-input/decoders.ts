@@ -360,7 +360,10 @@ export const decoders: readonly Decoder[] = [
   {
     name: 'decodeAnswer',
     decode: decodeAnswer,
-    samples: [encodeAnswer({ madeBy: { leader: 'cp1', epoch: 1, plannedAtMs: 1 }, parts: [] }, 1000)],
+    samples: [
+      encodeAnswer({ madeBy: { leader: 'cp1', epoch: 1, plannedAtMs: 1 }, parts: [] }, 1000),
+      encodeAnswer({ madeBy: {}, bounds: { repair: { ms: Number.POSITIVE_INFINITY } }, none: null }, 1000),
+    ],
   },
   {
     name: 'decodeServerJoin',

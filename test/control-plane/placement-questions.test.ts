@@ -10,6 +10,7 @@ import {
   type PlacementQuestion,
 } from '../../src/control-plane/placement-questions.ts'
 import { utf8 } from '../../src/core/bytes.ts'
+import { encodePlain, type Plain } from '../../src/core/codec.ts'
 
 const whatIf = (change: unknown, options: unknown = {}): PlacementQuestion =>
   ({ type: 'whatIf', change, options }) as PlacementQuestion
@@ -85,12 +86,56 @@ suite('questions about placement', () => {
 })
 
 suite('answers about placement', () => {
-  test('keep what is infinite, and are bounded', () => {
-    const answer = { madeBy: { epoch: 1 }, repair: { ms: Number.POSITIVE_INFINITY, why: 'Infinity' } }
+  const madeBy = { leader: 'cp1', epoch: 1, plannedAtMs: 1 }
+
+  test('keep what is infinite, whatever it is called, and what only reads so', () => {
+    const labels = { ms: 'Infinity', gap: 'Infinity', ['__proto__']: 'a' }
+    const answer = {
+      madeBy,
+      repair: { ms: Number.POSITIVE_INFINITY, why: 'Infinity' },
+      stores: [{ used: { now: 7, Infinity: 1 }, capacity: { bytes: Number.POSITIVE_INFINITY }, labels }],
+    }
     assert.deepEqual(decodeAnswer(encodeAnswer(answer, 1000)), answer)
-    assert.throws(() => encodeAnswer(answer, 20), { code: 'LIMIT_EXCEEDED' })
-    assert.throws(() => decodeAnswer(utf8('[]')), { code: 'MALFORMED' })
-    assert.throws(() => decodeAnswer(utf8('{"plan":1}')), { code: 'MALFORMED' })
+  })
+
+  test('leave out what is undefined', () => {
+    const answer = { madeBy, explanation: { next: undefined, goals: [] } }
+    const decoded = decodeAnswer<typeof answer>(encodeAnswer(answer, 1000))
+    assert.deepEqual(decoded, { madeBy, explanation: { goals: [] } })
+    assert.deepEqual(Object.keys(decoded.explanation), ['goals'])
+  })
+
+  test('are bounded in bytes, in values and in depth', () => {
+    const answer = { madeBy, parts: [] }
+    const bytes = encodeAnswer(answer, 1000)
+    assert.throws(() => encodeAnswer(answer, bytes.length - 1), { code: 'LIMIT_EXCEEDED' })
+    assert.throws(() => encodeAnswer({ madeBy, parts: new Array(250_000).fill(1) }, 1e9), {
+      code: 'LIMIT_EXCEEDED',
+    })
+    const tooMany = encodePlain([1, [1, 'madeBy', new Array<number>(250_000).fill(1)]])
+    assert.throws(() => decodeAnswer(tooMany), { code: 'MALFORMED', message: /more than/ })
+    let nested: Plain = 1
+    for (let i = 0; i < 17; i++) nested = [0, nested]
+    assert.throws(() => decodeAnswer(encodePlain([1, nested])), { code: 'MALFORMED', message: /deeper/ })
+  })
+
+  test('are refused when they are none, or of another version', () => {
+    const made = [1, 'madeBy', 1]
+    assert.deepEqual(decodeAnswer(encodePlain([1, made])), { madeBy: 1 })
+    for (const wrong of [
+      [],
+      [1],
+      [1, null],
+      [1, 7],
+      [1, [0, 'madeBy']],
+      [1, [1, 'plan', 1]],
+      [-1, made],
+      made,
+    ]) {
+      assert.throws(() => decodeAnswer(encodePlain(wrong)), { code: 'MALFORMED' }, JSON.stringify(wrong))
+    }
+    assert.throws(() => decodeAnswer(utf8('{"madeBy":1}')), { code: 'MALFORMED' })
+    assert.throws(() => decodeAnswer(encodePlain([2, made])), { code: 'UNSUPPORTED', message: /version 2/ })
   })
 })
 
