@@ -12,6 +12,7 @@ import { nodeBits, overloadLevel, type PlacementSnapshot, type RangeReader, repl
 import { maximumReplicas, Standing } from './standing.ts'
 
 const noSlots = new Int32Array(0)
+const noCounts = new Uint32Array(0)
 const noAmounts = new Float64Array(0)
 const noBits = new Uint8Array(0)
 /** Ranges that are filled in before others may go on. */
@@ -32,12 +33,12 @@ export class WorkingSet implements PlacementColumns {
   slotCount = 0
   readonly resources: readonly string[]
   readonly capacity: Float64Array
-  readonly firstSlot: Uint32Array
+  firstSlot: Uint32Array = noCounts
   rangeOf: Int32Array = noSlots
   load: Float64Array = noAmounts
   leaderLoad: Float64Array | undefined
   home: Int32Array = noSlots
-  readonly homeLeader: Int32Array
+  homeLeader: Int32Array = noSlots
   moveBytes: Float64Array = noAmounts
   status: Uint8Array = noBits
   fixed: Uint8Array = noBits
@@ -46,22 +47,22 @@ export class WorkingSet implements PlacementColumns {
   /** How hard-pressed each store is, by the order of `StoreOverload` from 1, as far as anything is done about it. */
   readonly overload: Uint8Array
   readonly sharing: Uint8Array
-  readonly tableOf: Int32Array
-  readonly ruleClass: Int32Array | undefined
+  tableOf: Int32Array = noSlots
+  ruleClass: Int32Array | undefined
   base: AssignmentBase | undefined
   /** Ids of the ranges, ascending. */
   readonly rangeIds: Float64Array
-  readonly generations: Float64Array
+  generations: Float64Array = noAmounts
   /** Voters that each range is to have; 0 for what the policy says. */
-  readonly factors: Uint8Array
-  readonly nonVoters: Uint8Array
+  factors: Uint8Array = noBits
+  nonVoters: Uint8Array = noBits
   /** Voters, and replicas in all, that each range is to have. */
-  readonly wantedVoters: Uint8Array
-  readonly wantedReplicas: Uint8Array
+  wantedVoters: Uint8Array = noBits
+  wantedReplicas: Uint8Array = noBits
   /** 0 for a free range, 1 for one that is not to be improved, 2 for one that is to be left alone. */
-  readonly held: Uint8Array
+  held: Uint8Array = noBits
   /** 1 for ranges that pass between two sets of voters. */
-  readonly joint: Uint8Array
+  joint: Uint8Array = noBits
   /** Id of each replica; 0 for one that is to be made. */
   replicaIds: Float64Array = noAmounts
   /** The store that a replica is on, lost or not. */
@@ -69,7 +70,7 @@ export class WorkingSet implements PlacementColumns {
   /** Node of each store. */
   readonly hostOf: Int32Array
   #place: Int32Array = noSlots
-  readonly #leader: Int32Array
+  #leader: Int32Array = noSlots
 
   /** The same as the constructor, in slices. An array of `rangeIds` becomes its own. */
   static *building(
@@ -114,18 +115,6 @@ export class WorkingSet implements PlacementColumns {
     this.rangeCount = count
     this.rangeIds =
       how === 'empty' && rangeIds instanceof Float64Array ? rangeIds : new Float64Array(rangeIds)
-    this.generations = new Float64Array(count)
-    this.factors = new Uint8Array(count)
-    this.nonVoters = new Uint8Array(count)
-    this.wantedVoters = new Uint8Array(count)
-    this.wantedReplicas = new Uint8Array(count)
-    this.ruleClass = policy.rules === undefined ? undefined : new Int32Array(count)
-    this.held = new Uint8Array(count)
-    this.joint = new Uint8Array(count)
-    this.tableOf = new Int32Array(count)
-    this.firstSlot = new Uint32Array(count + 1)
-    this.homeLeader = new Int32Array(count)
-    this.#leader = new Int32Array(count)
     if (how === 'filled') finish(this.#build(totals, spare, policy))
   }
 
@@ -133,6 +122,23 @@ export class WorkingSet implements PlacementColumns {
     const { snapshot, rangeIds, rangeCount: count } = this
     const width = this.resources.length
     const reader = snapshot.reader()
+    // Of many ranges even to make room takes its time, and to fill it at once even more: each range is emptied in its turn.
+    this.generations = new Float64Array(count)
+    yield
+    this.factors = new Uint8Array(count)
+    this.nonVoters = new Uint8Array(count)
+    this.wantedVoters = new Uint8Array(count)
+    this.wantedReplicas = new Uint8Array(count)
+    this.held = new Uint8Array(count)
+    this.joint = new Uint8Array(count)
+    yield
+    this.ruleClass = policy.rules === undefined ? undefined : new Int32Array(count)
+    this.tableOf = new Int32Array(count)
+    yield
+    this.homeLeader = new Int32Array(count)
+    this.#leader = new Int32Array(count)
+    yield
+    this.firstSlot = new Uint32Array(count + 1)
     for (let range = 0; range < count; range++) {
       if ((range + 1) % filledTogether === 0) yield
       const there = reader.seek(rangeIds[range] as number)
@@ -141,9 +147,9 @@ export class WorkingSet implements PlacementColumns {
     }
     const slots = this.firstSlot[count] as number
     this.slotCount = slots
-    // Of many ranges even to make room takes its time, and to fill it at once even more: each range is emptied in its turn.
     yield
     this.rangeOf = new Int32Array(slots)
+    yield
     this.load = new Float64Array(slots * width)
     yield
     this.home = new Int32Array(slots)
@@ -151,8 +157,10 @@ export class WorkingSet implements PlacementColumns {
     this.store = new Int32Array(slots)
     yield
     this.moveBytes = new Float64Array(slots)
+    yield
     this.status = new Uint8Array(slots)
     this.fixed = new Uint8Array(slots)
+    yield
     this.replicaIds = new Float64Array(slots)
     yield
     this.#place = new Int32Array(slots)

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { finish } from '../../../src/core/sliced.ts'
+import { boundingShedding } from '../../../src/placement/core/bounds/balance-bound.ts'
+import { WorkingSet } from '../../../src/placement/core/working-set.ts'
 import {
   balanceBound,
   boundingCluster,
   buildSnapshot,
   clusterBounds,
+  Fleet,
   plan,
   planText,
   RuleBook,
@@ -66,7 +70,7 @@ suite('bounds of a cluster', () => {
     )
   })
 
-  test('are worked out in steps, each over a part of the ranges', () => {
+  test('are worked out in steps, each over a part of the ranges or of the replicas', () => {
     const steps = (count: number): number => {
       const ranges = Array.from({ length: count }, (_, i) => plainRange(i + 1, ['n0', 'n1']))
       const work = boundingCluster(buildSnapshot({ nodes, ranges, deadAfterMs: 1 }), {}, {})
@@ -74,7 +78,54 @@ suite('bounds of a cluster', () => {
       while (work.next().done !== true) taken++
       return taken
     }
-    assert.ok(steps(4000) >= steps(2000) + 3 * Math.floor(2000 / 256))
+    // 2,000 ranges more: three times by range, and at least five times by replica.
+    assert.ok(steps(4000) >= steps(2000) + 3 * Math.floor(2000 / 256) + 5 * Math.floor(4000 / 1024))
+  })
+
+  test('of a node with many replicas sort them in steps', () => {
+    const load = { cpu: 1 }
+    const steps = (count: number): number => {
+      const crowded = Array.from({ length: count }, (_, i) => plainRange(i + 1, ['n0'], { load }))
+      const capacity = { cpu: 1_000_000 }
+      const equal = nodes.map((node) => ({ ...node, descriptor: { ...node.descriptor, capacity } }))
+      const columns = WorkingSet.building(
+        buildSnapshot({ nodes: equal, ranges: crowded, deadAfterMs: 1 }),
+        Float64Array.from({ length: count }, (_, i) => i + 1),
+        undefined,
+        {},
+        0,
+      )
+      const work = boundingShedding(finish(columns), 'cpu', 0)
+      let taken = 0
+      while (work.next().done !== true) taken++
+      return taken
+    }
+    // Passes over the slots, the sort of all on the one node, and what of it has to go.
+    assert.ok(steps(8192) - steps(4096) >= 3 * 4 + 2 * 8 + 3)
+  })
+
+  test('are the same, in one go or while the cluster goes on changing between the steps', () => {
+    const fleet = new Fleet({ deadAfterMs: 1 })
+    for (const node of nodes) fleet.setNode(node)
+    for (let i = 1; i <= 600; i++) fleet.setRange(plainRange(i, ['n0', i % 3 === 0 ? 'n1' : 'n2']))
+    const before = fleet.snapshot()
+    const bandwidth = { ingressBytesPerSecond: 100, egressBytesPerSecond: 10 }
+    const expected = clusterBounds(before, {}, { bandwidth })
+    const work = boundingCluster(before, {}, { bandwidth })
+    let changed = 0
+    for (let step = work.next(); ; step = work.next()) {
+      if (step.done === true) {
+        assert.deepEqual(step.value, expected)
+        break
+      }
+      changed++
+      const range = plainRange(1 + ((changed * 7) % 600), ['n3'])
+      fleet.setRange({ ...range, descriptor: { ...range.descriptor, generation: 1 + changed } })
+      if (changed % 5 === 0) fleet.removeRange(1 + ((changed * 11) % 600))
+      fleet.snapshot()
+    }
+    assert.ok(changed > 20)
+    assert.notDeepEqual(clusterBounds(fleet.snapshot(), {}, { bandwidth }), expected)
   })
 
   test('of one kind refuse a snapshot by name, where they take columns', () => {

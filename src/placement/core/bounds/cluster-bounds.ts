@@ -150,18 +150,18 @@ function* repairTime(columns: WorkingSet, bandwidth: NodeBandwidth): Sliced<Repa
   for (let range = 0; range < columns.rangeCount; range++) {
     if (range % rangesTogether === 0) yield
     const [first, end] = [columns.firstSlot[range] as number, columns.firstSlot[range + 1] as number]
-    const sources: number[] = []
     let kept = 0
+    for (let slot = first; slot < end; slot++) if (holder(columns, slot) >= 0) kept++
+    const missing = (columns.wantedReplicas[range] as number) - kept
+    if (missing <= 0) continue
+    const sources: number[] = []
     for (let slot = first; slot < end; slot++) {
       const store = holder(columns, slot)
-      if (store < 0) continue
-      kept++
-      if (((columns.status[slot] as number) & replicaBits.up) !== 0)
+      if (store >= 0 && ((columns.status[slot] as number) & replicaBits.up) !== 0)
         sources.push(columns.hostOf[store] as number)
     }
     const size =
       bytes < 0 || end === first ? 0 : (columns.load[first * columns.resources.length + bytes] as number)
-    const missing = (columns.wantedReplicas[range] as number) - kept
     // Of a range whose replicas are all only silent some may come back: nothing is said of it.
     if (sources.length === 0 && kept > 0) continue
     for (let copy = 0; copy < missing && size > 0; copy++) copies.push({ bytes: size, sources })

@@ -4,7 +4,7 @@ import { showValue } from '../../../core/options.ts'
 import { finish, type Sliced } from '../../../core/sliced.ts'
 
 /** Copies that are looked at before others may go on. */
-const copiesTogether = 4096
+const copiesTogether = 1024
 
 /** What {@link repairTimeBound} knows. */
 export interface RepairTimeInput {

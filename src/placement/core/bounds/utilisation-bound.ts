@@ -103,6 +103,7 @@ function* raiseByItems(
 ): Sliced<void> {
   const masks = new Masks(columns, allowed)
   const largestRoom = new Map<Uint8Array, number>()
+  let highest = 0
   for (let slot = 0; slot < columns.slotCount; slot++) {
     if (slot % slotsTogether === 0) yield
     const mask = masks.of(slot)
@@ -112,8 +113,11 @@ function* raiseByItems(
       largestRoom.set(mask, most)
     }
     const amount = columns.load[slot * columns.resources.length + r] as number
+    const alone = ratio(amount, most)
+    if (alone <= highest) continue
+    highest = alone
     raise(
-      ratio(amount, most),
+      alone,
       () => `a replica of ${columns.rangeName(columns.rangeOf[slot] as number)} alone, on the largest node`,
     )
   }
