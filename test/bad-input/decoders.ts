@@ -878,6 +878,7 @@ export const decoders: readonly Decoder[] = [
         admitted: [{ nodeId: 'n1', incarnation: 300 }],
         removed: [{ nodeId: 'n2', incarnation: 7, version: 2 ** 32 - 1 }],
         heard: [1, 0xffff_ffff],
+        forgotten: 3,
       }),
     ],
   },

@@ -5,6 +5,7 @@ import { encodeMessage } from './codec.ts'
 import { syncScale } from './formulas.ts'
 import type { Membership } from './membership.ts'
 import type { AnswerMessage, QueryMessage, UserEventMessage } from './messages.ts'
+import type { SwimSnapshot } from './snapshot.ts'
 import type { SwimDelivery } from './types.ts'
 
 /** News of which it is remembered that they came. */
@@ -45,6 +46,9 @@ interface KeptNews {
   readonly endsAtMs: number
 }
 
+/** What is remembered of news beyond the life of a process. */
+export type NewsMemory = Pick<SwimSnapshot, 'clock' | 'heard' | 'forgotten'>
+
 /** No question is open for longer. */
 export const maximumQueryTimeoutMs = 86_400_000
 
@@ -60,8 +64,10 @@ export class Rumours {
   readonly #heard = new Map<string, { readonly id: number; readonly time: number }>()
   /** Lamport time of the newest of which it is not remembered any more whether it was heard. */
   #forgotten = 0
-  /** Ids that an earlier process of this node heard: drawn at random, so that they need no origin. */
+  /** Ids that an earlier process of this node heard: drawn at random, so that they need no origin. The oldest first. */
   #heardBefore: ReadonlySet<number> = new Set()
+  /** Lamport time to which that process had come. */
+  #clockBefore = 0
   /** Our own last questions. */
   readonly #asked = new Set<number>()
   #kept: KeptNews[] = []
@@ -85,8 +91,7 @@ export class Rumours {
       this.#membership.peers > 0 &&
       this.#travelling.length >= maximumToAdd &&
       this.#stillTravelling() >= maximumToAdd
-    const oldest = this.#kept.at(-maximumToAdd)
-    const young = oldest !== undefined && this.#isYoung(oldest, nowMs) && this.#young(nowMs) >= maximumToAdd
+    const young = this.#kept.length >= maximumToAdd && this.#young(nowMs) >= maximumToAdd
     if (!travelling && !young) return
     throw new KeelsonError(
       'OVERLOADED',
@@ -162,15 +167,24 @@ export class Rumours {
     return this.recent(nowMs).reduce((sum, { message }) => (sum + message.id) >>> 0, 0)
   }
 
-  /** Ids of what was heard last, the newest last: a life after this one must not hear it again. */
-  get heard(): number[] {
-    return [...this.#heardBefore, ...Array.from(this.#heard.values(), ({ id }) => id)].slice(-maximumAge)
+  /** What a life after this one has to know: it must not hear the same again. The newest ids are the last. */
+  memory(): NewsMemory {
+    const ids = [...this.#heardBefore, ...Array.from(this.#heard.values(), ({ id }) => id)]
+    const whole = ids.length <= maximumRemembered
+    return {
+      clock: this.#clock,
+      heard: ids.slice(-maximumRemembered),
+      // What is left out was heard by the former life, or by this one after all of that.
+      forgotten: whole ? this.#forgotten : Math.max(this.#forgotten, this.#clockBefore),
+    }
   }
 
   /** Takes over what an earlier process of this node heard. */
-  restore(clock: number, heard: readonly number[]): void {
+  restore({ clock, heard, forgotten }: NewsMemory): void {
     this.witness(clock)
+    this.#clockBefore = this.#clock
     this.#heardBefore = new Set(heard)
+    this.#forgotten = Math.max(this.#forgotten, Math.min(forgotten, this.#clock))
   }
 
   /** Takes over the time of others, so that what this node tells comes after what it heard of. */
@@ -196,7 +210,8 @@ export class Rumours {
     this.#remember(key, message)
     const bytes = encodeMessage(message)
     this.#kept.push({ message, bytes: bytes.length, heardMs: nowMs, endsAtMs })
-    if (this.#kept.length > maximumKept) {
+    // Questions that nobody waits for any more go first.
+    if (this.#kept.length > maximumKept && this.recent(nowMs).length > maximumKept) {
       const dropped = this.#kept.shift()
       if (dropped !== undefined && this.#isYoung(dropped, nowMs)) counters.newsDropped++
     }
@@ -253,6 +268,7 @@ export class Rumours {
     for (const [key, news] of this.#heard) copy.#heard.set(key, news)
     copy.#forgotten = this.#forgotten
     copy.#heardBefore = this.#heardBefore
+    copy.#clockBefore = this.#clockBefore
     for (const id of this.#asked) copy.#asked.add(id)
     copy.#kept = this.#kept.slice()
     copy.#travelling = this.#travelling.slice()

@@ -21,12 +21,18 @@ export interface SwimSnapshot {
   readonly removed: readonly RemovedLife[]
   /** Ids of what hosts told last and it has heard. */
   readonly heard: readonly number[]
+  /** Lamport time up to which it does not remember any more what it heard. */
+  readonly forgotten: number
 }
 
-/** Version 1 ends behind the addresses; from 3 on a CRC-32 of all that is before it stands at the end. */
-const snapshotVersion = 3
+/**
+ * Version 1 ends behind the addresses; from 3 on a CRC-32 of all that is before it stands at the end; from 4 on it is said up to when
+ * news are forgotten.
+ */
+const snapshotVersion = 4
 const oldestVersion = 1
 const checkedFrom = 3
+const forgottenFrom = 4
 const checksumBytes = 4
 const maximumAddresses = 256
 
@@ -39,7 +45,7 @@ const largestNumber = 2 ** 52
 
 /** A snapshot as bytes. */
 export function encodeSnapshot(snapshot: SwimSnapshot): Uint8Array {
-  const { version, clock, addresses, ownRemoval, admitted, removed, heard } = snapshot
+  const { version, clock, addresses, ownRemoval, admitted, removed, heard, forgotten } = snapshot
   const out = new ByteWriter(512)
   out.u8(snapshotVersion).varint(version).varint(clock)
   const kept = addresses.slice(0, maximumAddresses)
@@ -49,7 +55,7 @@ export function encodeSnapshot(snapshot: SwimSnapshot): Uint8Array {
   for (const { nodeId, incarnation } of admitted) out.ascii(nodeId).varint(incarnation)
   out.varint(removed.length)
   for (const life of removed) out.ascii(life.nodeId).varint(life.incarnation).varint(life.version)
-  out.varint(heard.length)
+  out.varint(forgotten).varint(heard.length)
   for (const id of heard) out.u32(id)
   return out.u32(crc32(out.finish())).finish()
 }
@@ -79,7 +85,7 @@ export function decodeSnapshot(bytes: Uint8Array): SwimSnapshot {
   })
   if (format === oldestVersion) {
     reader.end()
-    return { version, clock, addresses, ownRemoval: 0, admitted: [], removed: [], heard: [] }
+    return { version, clock, addresses, ownRemoval: 0, admitted: [], removed: [], heard: [], forgotten: 0 }
   }
   const ownRemoval = reader.varint()
   const readLife = (): Life => ({ nodeId: readName(reader), incarnation: reader.varint() })
@@ -88,9 +94,10 @@ export function decodeSnapshot(bytes: Uint8Array): SwimSnapshot {
     ...readLife(),
     version: readNumber(reader),
   }))
+  const forgotten = format < forgottenFrom ? 0 : readNumber(reader)
   const heard = readMany(reader, maximumHeard, 'ids of news', () => reader.u32())
   reader.end()
-  return { version, clock, addresses, ownRemoval, admitted, removed, heard }
+  return { version, clock, addresses, ownRemoval, admitted, removed, heard, forgotten }
 }
 
 /** The snapshot without its checksum. */

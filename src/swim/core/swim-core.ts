@@ -218,12 +218,11 @@ export class SwimCore {
       : table.pick(snapshotAddresses, this.#random, ({ member }) => isLive(member))
     return encodeSnapshot({
       version: statement.version,
-      clock: this.rumours.clock,
       addresses: wanted.map(({ member }) => member.address),
       ownRemoval: voice.state === 'removed' ? statement.incarnation : 0,
       admitted: this.#options.admit === undefined ? [] : this.membership.admissions.admittedLives(),
       removed: this.membership.admissions.removedLives(),
-      heard: this.rumours.heard,
+      ...this.rumours.memory(),
     })
   }
 
@@ -234,9 +233,10 @@ export class SwimCore {
    * @throws KeelsonError `CORRUPTION`, `FORMAT_VERSION`, `MALFORMED`; nothing of the snapshot was taken over then
    */
   restore(snapshot: Uint8Array, seeds: readonly string[], nowMs: number): void {
-    const { version, clock, addresses, ownRemoval, admitted, removed, heard } = decodeSnapshot(snapshot)
+    const former = decodeSnapshot(snapshot)
+    const { version, addresses, ownRemoval, admitted, removed } = former
     const { voice, statement } = this.membership
-    this.rumours.restore(clock, heard)
+    this.rumours.restore(former)
     this.membership.admissions.restoreLives(admitted, removed, nowMs)
     voice.restate({}, version)
     if (ownRemoval === statement.incarnation) voice.stayRemoved(nowMs)

@@ -12,9 +12,10 @@ const content: SwimSnapshot = {
   admitted: [{ nodeId: 'db3', incarnation: 300 }],
   removed: [{ nodeId: 'db4', incarnation: 9, version: 1_048_575 }],
   heard: [0xfeedc0de, 1],
+  forgotten: 3,
 }
 
-/** The same content in each format; the first holds no more than the version, the clock and the addresses. */
+/** The same content in each format, as far as it goes: the first ends behind the addresses, and the fourth tells up to when news are forgotten. */
 export const goldenSnapshot = {
   content,
   first: unhex('01ac020702086462323a37393436075b3a3a315d3a31'),
@@ -23,5 +24,8 @@ export const goldenSnapshot = {
   ),
   third: unhex(
     '03ac020702086462323a37393436075b3a3a315d3a31050103646233ac02010364623409ffff3f02dec0edfe0100000066b5047c',
+  ),
+  fourth: unhex(
+    '04ac020702086462323a37393436075b3a3a315d3a31050103646233ac02010364623409ffff3f0302dec0edfe01000000249cf541',
   ),
 }

@@ -40,6 +40,36 @@ suite('what hosts tell each other', () => {
     assert.equal(later?.kind === 'event' ? later.time : 0, 10, 'it comes after what was heard of')
   })
 
+  test('is refused while somebody may have missed as much, whatever questions have ended meanwhile', () => {
+    const core = makeCore()
+    hear(core, 'a', 0, alive('a', 1))
+    let nowMs = 1
+    const until = (limit: number, tell: () => void): number => {
+      for (let told = 0; told < limit; told++) {
+        try {
+          tell()
+        } catch (error) {
+          assert.equal((error as { code?: string }).code, 'OVERLOADED')
+          return told
+        }
+      }
+      return limit
+    }
+    const tell = (): void => core.tell('x', payload, nowMs)
+    let told = until(400, tell)
+    for (let step = 0; step < 100; step++) {
+      nowMs += 200
+      until(1_000, () => core.ask('q', payload, nowMs, 10))
+      nowMs += 20
+      core.advanceTo(nowMs)
+      told += until(1_000, tell)
+      core.takeOutput()
+    }
+    assert.equal(told, 512)
+    assert.equal(core.rumours.recent(nowMs).length, 512, 'all are told to whoever missed them')
+    assert.equal(core.counters.newsDropped, 0)
+  })
+
   test('whoever missed it is told, and asked, in the exchange of views', () => {
     const core = makeCore()
     hear(core, 'a', 0, alive('a', 1))
@@ -508,31 +538,42 @@ suite('coordinates', () => {
 
 suite('a snapshot', () => {
   test('keeps its bytes, and those of earlier releases are read', () => {
-    const old = decodeSnapshot(goldenSnapshot.second)
-    assert.deepEqual(old, goldenSnapshot.content)
-    assert.deepEqual(decodeSnapshot(goldenSnapshot.third), goldenSnapshot.content)
-    assert.deepEqual(encodeSnapshot(goldenSnapshot.content), goldenSnapshot.third)
-    const { version, clock, addresses } = goldenSnapshot.content
-    const bare = { version, clock, addresses, ownRemoval: 0, admitted: [], removed: [], heard: [] }
-    assert.deepEqual(decodeSnapshot(goldenSnapshot.first), bare)
-    const later = goldenSnapshot.third.slice()
-    later[0] = 4
+    const { content, first, second, third, fourth } = goldenSnapshot
+    const old = { ...content, forgotten: 0 }
+    assert.deepEqual(decodeSnapshot(second), old)
+    assert.deepEqual(decodeSnapshot(third), old)
+    assert.deepEqual(decodeSnapshot(fourth), content)
+    assert.deepEqual(encodeSnapshot(content), fourth)
+    const { version, clock, addresses } = content
+    const bare = {
+      version,
+      clock,
+      addresses,
+      ownRemoval: 0,
+      admitted: [],
+      removed: [],
+      heard: [],
+      forgotten: 0,
+    }
+    assert.deepEqual(decodeSnapshot(first), bare)
+    const later = fourth.slice()
+    later[0] = 5
     assert.throws(() => decodeSnapshot(later), { code: 'FORMAT_VERSION' })
   })
 
   test('that is damaged anywhere, or cut off, is not believed', () => {
-    const { third } = goldenSnapshot
-    for (let at = 1; at < third.length; at++) {
-      const damaged = third.slice()
+    const { fourth } = goldenSnapshot
+    for (let at = 1; at < fourth.length; at++) {
+      const damaged = fourth.slice()
       damaged[at] = (damaged[at] as number) ^ 0x10
       assert.throws(() => decodeSnapshot(damaged), { code: 'CORRUPTION' }, `byte ${at}`)
-      assert.throws(() => decodeSnapshot(third.subarray(0, at)), { code: 'CORRUPTION' }, `${at} bytes`)
+      assert.throws(() => decodeSnapshot(fourth.subarray(0, at)), { code: 'CORRUPTION' }, `${at} bytes`)
     }
-    const unchecked = third.slice()
+    const unchecked = fourth.slice()
     unchecked[0] = 2
     assert.throws(() => decodeSnapshot(unchecked), { code: 'MALFORMED' })
     const core = makeCore()
-    assert.throws(() => core.restore(third.subarray(0, 30), [], 0), { code: 'CORRUPTION' })
+    assert.throws(() => core.restore(fourth.subarray(0, 30), [], 0), { code: 'CORRUPTION' })
     assert.equal(core.self.version, 0)
   })
 
@@ -559,6 +600,25 @@ suite('a snapshot', () => {
       { version, clock, addresses, removed },
       { version: 4, clock: 7, addresses: ['a:1'], removed: [] },
     )
+  })
+
+  test('keeps from hearing thousands of things twice, however few of them it may still name', () => {
+    const many = (from: number, to: number, nodeId = 'a'): SwimMessage[] =>
+      Array.from({ length: to - from }, (_, i) => {
+        const id = from + i + 1
+        return { kind: 'event', origin: nodeId, time: 1 + ((from + i) >> 3), id, name: 'x', payload } as const
+      })
+    const core = makeCore()
+    hear(core, 'a', 0, alive('a', 1), ...many(0, 2_000))
+    assert.equal(core.takeOutput().deliveries.length, 2_000)
+    const again = makeCore({}, { incarnation: 2 })
+    again.restore(core.snapshot(), [], 0)
+    hear(again, 'a', 1, ...many(0, 5_000))
+    assert.equal(again.takeOutput().deliveries.length, 3_000, 'none of those from before, and all others')
+    const third = makeCore({}, { incarnation: 3 })
+    third.restore(again.snapshot(), [], 0)
+    hear(third, 'a', 2, ...many(0, 5_008))
+    assert.equal(third.takeOutput().deliveries.length, 8)
   })
 
   test('keeps from hearing things twice', () => {
