@@ -9,10 +9,12 @@ import {
   buildSnapshot,
   clusterBounds,
   Fleet,
+  type MoveInFlight,
   plan,
   planText,
   RuleBook,
   sheddingBound,
+  utilisationBound,
 } from '../../../src/placement/index.ts'
 import { plainNode, plainRange } from '../support/plain.ts'
 
@@ -35,6 +37,57 @@ suite('bounds of a cluster', () => {
     assert.equal(utilisation[0]?.utilisation, 0.1)
     assert.equal(utilisation[0]?.now, 0.2)
     assert.equal(utilisation[0]?.gap, 0.1)
+  })
+
+  test('hold while a node is silent or in maintenance: what is on it stays there', () => {
+    const four = ['n0', 'n1', 'n2', 'n3']
+    const ranges = Array.from({ length: 60 }, (_, i) => {
+      const on = [0, 1, 2].map((k) => four[(i + k) % 4] as string)
+      return plainRange(i + 1, on, { tableId: 1, load: { bytes: 100 } })
+    })
+    for (const away of [
+      { liveness: 'suspect', forMs: 0 },
+      { liveness: 'dead', forMs: 0 },
+      { liveness: 'dead', forMs: 1e6, maintenance: true },
+    ] as const) {
+      for (const count of [1, 2]) {
+        const all = nodes.map((node, i) => (i < count ? { ...node, ...away } : node))
+        const there = buildSnapshot({ nodes: all, ranges, deadAfterMs: 1_000 })
+        const [bound] = clusterBounds(there).utilisation
+        assert.equal(bound?.now, 0.45)
+        assert.equal(bound?.utilisation, 0.45)
+        const ids = ranges.map(({ descriptor }) => descriptor.rangeId)
+        const byZone = utilisationBound(new WorkingSet(there, ids, undefined, 0), 'bytes', ['zone'])
+        assert.ok(byZone.utilisation <= 0.45, `${byZone.utilisation}: ${byZone.why}`)
+      }
+    }
+  })
+
+  test('say nothing of how full nodes are where none has a limit', () => {
+    const free = nodes.map((node) => ({ ...node, descriptor: { ...node.descriptor, capacity: {} } }))
+    const { utilisation } = clusterBounds(
+      buildSnapshot({ nodes: free, ranges: [plainRange(1, ['n0', 'n1'])], deadAfterMs: 1 }),
+    )
+    assert.deepEqual(utilisation, [])
+  })
+
+  test('count no copy that is under way: it may be there at any moment', () => {
+    const bandwidth = { ingressBytesPerSecond: 100, egressBytesPerSecond: 100 }
+    const repairMs = (on: readonly string[], ...moves: readonly MoveInFlight[]): number | undefined => {
+      const ranges = [plainRange(1, on, { load: { bytes: 1_000 } })]
+      const there = buildSnapshot({ nodes, ranges, moves, deadAfterMs: 1 })
+      return clusterBounds(there, { replicationFactor: 3 }, { bandwidth }).repair?.ms
+    }
+    const move: MoveInFlight = { rangeId: 1, kind: 'add', add: 'n1' }
+    assert.equal(repairMs(['n0']), 20_000)
+    assert.equal(repairMs(['n0'], move), 10_000)
+    assert.equal(repairMs(['n0', 'n2']), 5_000)
+    assert.equal(repairMs(['n0', 'n2'], move), 0)
+    assert.equal(
+      repairMs(['n0', 'n1'], move),
+      5_000,
+      'it stands in the descriptor, and another one is missing',
+    )
   })
 
   test('know what the rules of a policy leave', () => {

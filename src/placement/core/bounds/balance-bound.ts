@@ -32,7 +32,7 @@ export function holder(columns: PlacementColumns, slot: number): number {
 }
 
 /** Whether a replica is where nothing may come and nothing has to leave: on a node that is only suspected, say. */
-function isLeftAlone(columns: PlacementColumns, slot: number): boolean {
+export function isLeftAlone(columns: PlacementColumns, slot: number): boolean {
   const node = holder(columns, slot)
   if (node < 0 || columns.eligible[node] === 1) return false
   return ((columns.status[slot] as number) & replicaBits.leaving) === 0

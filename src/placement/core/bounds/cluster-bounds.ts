@@ -99,7 +99,7 @@ export function* boundingCluster(
   for (const resource of snapshot.resources) {
     const bound = yield* boundingUtilisation(columns, resource, [], allowed, () => Number.POSITIVE_INFINITY)
     // Where no node names a limit nothing is full.
-    if (bound.utilisation < Number.POSITIVE_INFINITY) {
+    if (bound.utilisation < Number.POSITIVE_INFINITY && hasLimit(columns, resource)) {
       const now = yield* fullestNow(columns, resource)
       utilisation.push({ ...bound, now, gap: Math.max(0, now - bound.utilisation) })
     }
@@ -111,6 +111,15 @@ export function* boundingCluster(
   }
   if (bandwidth === undefined) return { utilisation, balance }
   return { utilisation, balance, repair: yield* repairTime(columns, bandwidth) }
+}
+
+function hasLimit({ resources, capacity, eligible, nodeCount }: WorkingSet, resource: string): boolean {
+  const r = resources.indexOf(resource)
+  for (let node = 0; node < nodeCount; node++) {
+    if (eligible[node] === 1 && (capacity[node * resources.length + r] as number) < Number.POSITIVE_INFINITY)
+      return true
+  }
+  return false
 }
 
 /** How full the fullest node is that may be given something. */
@@ -141,7 +150,8 @@ function* fullestNow(columns: WorkingSet, resource: string): Sliced<number> {
 
 /** How long it takes at least to make what is missing. A node's bandwidth is its own, however many stores it has. */
 function* repairTime(columns: WorkingSet, bandwidth: NodeBandwidth): Sliced<RepairTimeBound> {
-  const nodes = columns.snapshot.nodes.length
+  const names = columns.snapshot.nodes.map(({ descriptor }) => descriptor.nodeId)
+  const nodes = names.length
   const takes = new Uint8Array(nodes)
   for (let store = 0; store < columns.nodeCount; store++)
     if (columns.eligible[store] === 1) takes[columns.hostOf[store] as number] = 1
@@ -150,8 +160,13 @@ function* repairTime(columns: WorkingSet, bandwidth: NodeBandwidth): Sliced<Repa
   for (let range = 0; range < columns.rangeCount; range++) {
     if (range % rangesTogether === 0) yield
     const [first, end] = [columns.firstSlot[range] as number, columns.firstSlot[range + 1] as number]
-    let kept = 0
-    for (let slot = first; slot < end; slot++) if (holder(columns, slot) >= 0) kept++
+    // A copy that is under way may be there at any moment.
+    const coming = columns.snapshot.moveOf(columns.rangeIds[range] as number)?.add
+    let kept = coming === undefined ? 0 : 1
+    for (let slot = first; slot < end; slot++) {
+      const store = holder(columns, slot)
+      if (store >= 0 && names[columns.hostOf[store] as number] !== coming) kept++
+    }
     const missing = (columns.wantedReplicas[range] as number) - kept
     if (missing <= 0) continue
     const sources: number[] = []
@@ -166,7 +181,6 @@ function* repairTime(columns: WorkingSet, bandwidth: NodeBandwidth): Sliced<Repa
     if (sources.length === 0 && kept > 0) continue
     for (let copy = 0; copy < missing && size > 0; copy++) copies.push({ bytes: size, sources })
   }
-  const names = columns.snapshot.nodes.map(({ descriptor }) => descriptor.nodeId)
   return yield* boundingRepairTime(
     {
       detectionMs: 0,

@@ -2,13 +2,13 @@ import { finish, type Sliced } from '../../../core/sliced.ts'
 import { type Domains, nowhere, type PlacementColumns } from '../assignment.ts'
 import { replicaBits } from '../snapshot.ts'
 import { rangesTogether } from '../summary.ts'
-import { type AllowedNodes, resourceIndex, slotsTogether } from './balance-bound.ts'
+import { type AllowedNodes, isLeftAlone, resourceIndex, slotsTogether } from './balance-bound.ts'
 
 /** How even a load dimension can be at best. */
 export interface UtilisationBound {
   /** The load dimension. */
   readonly resource: string
-  /** In every placement some node is this full at least, as a part of its capacity. */
+  /** In every placement some node that takes replicas is this full at least, as a part of its capacity. */
   readonly utilisation: number
   /** What it comes from, in words. */
   readonly why: string
@@ -17,7 +17,8 @@ export interface UtilisationBound {
 /**
  * The utilisation that the fullest node has at least, whatever is planned: the mean over all; the largest replica on the
  * largest node that it may be on; and for each domain of the given tiers what is forced into it, since the rules allow
- * nothing else or the other domains cannot take so many replicas of a range.
+ * nothing else or the other domains cannot take so many replicas of a range. What is on a node that is left alone for now (suspected,
+ * in maintenance) stays there, and counts for nothing.
  *
  * @param perDomain replicas of one range that may share a domain of a tier; Infinity where nothing is said
  */
@@ -46,7 +47,7 @@ export function* boundingUtilisation(
   let total = 0
   for (let slot = 0; slot < columns.slotCount; slot++) {
     if (slot % slotsTogether === 0) yield
-    total += columns.load[slot * width + r] as number
+    if (!isLeftAlone(columns, slot)) total += columns.load[slot * width + r] as number
   }
   let all = 0
   for (let node = 0; node < columns.nodeCount; node++) all += room(node)
@@ -106,6 +107,7 @@ function* raiseByItems(
   let highest = 0
   for (let slot = 0; slot < columns.slotCount; slot++) {
     if (slot % slotsTogether === 0) yield
+    if (isLeftAlone(columns, slot)) continue
     const mask = masks.of(slot)
     let most = largestRoom.get(mask)
     if (most === undefined) {
@@ -170,17 +172,18 @@ function addForced(
   const [first, end] = [columns.firstSlot[range] as number, columns.firstSlot[range + 1] as number]
   const amount = (slot: number): number => columns.load[slot * columns.resources.length + r] as number
   const bound = new Map<number, number>()
+  const smallest: number[] = []
   for (let slot = first; slot < end; slot++) {
+    if (isLeftAlone(columns, slot)) continue
+    smallest.push(amount(slot))
     const domain = onlyDomain(columns, domains, masks.of(slot), only)
     if (domain !== nowhere) bound.set(domain, (bound.get(domain) ?? 0) + amount(slot))
   }
   const room = nodes.reduce((sum, count) => sum + Math.min(count, limit), 0)
-  const smallest: number[] = []
-  for (let slot = first; slot < end; slot++) smallest.push(amount(slot))
   smallest.sort((a, b) => a - b)
   for (let domain = 0; domain < domains.count; domain++) {
     const others = room - Math.min(nodes[domain] as number, limit)
-    const must = Math.max(0, end - first - others)
+    const must = Math.max(0, smallest.length - others)
     const least = smallest.slice(0, must).reduce((sum, each) => sum + each, 0)
     forced[domain] = (forced[domain] as number) + Math.max(least, bound.get(domain) ?? 0)
   }
