@@ -81,7 +81,7 @@ suite('bounds of a cluster', () => {
     const move: MoveInFlight = { rangeId: 1, kind: 'add', add: 'n1' }
     assert.equal(repairMs(['n0']), 20_000)
     assert.equal(repairMs(['n0'], move), 10_000)
-    assert.equal(repairMs(['n0', 'n2']), 5_000)
+    assert.equal(repairMs(['n0', 'n2']), 2_500)
     assert.equal(repairMs(['n0', 'n2'], move), 0)
     assert.equal(
       repairMs(['n0', 'n1'], move),
