@@ -85,7 +85,7 @@ suite('bounds of a cluster', () => {
     assert.equal(repairMs(['n0', 'n2'], move), 0)
     assert.equal(
       repairMs(['n0', 'n1'], move),
-      5_000,
+      2_500,
       'it stands in the descriptor, and another one is missing',
     )
   })
