@@ -7,13 +7,8 @@ export type Sliced<T> = Generator<undefined, T, undefined>
 /** Elements that are sorted before others may go on. */
 const sortedTogether = 512
 
-interface Sortable<T> {
-  readonly length: number
-  slice(from: number, to: number): Iterable<T> & { sort(compare: (a: T, b: T) => number): Iterable<T> }
-}
-
 /** The elements in order, in an array of its own; equal ones stay in theirs. */
-export function* sorting<T>(items: Sortable<T>, compare: (a: T, b: T) => number): Sliced<T[]> {
+export function* sorting<T>(items: readonly T[], compare: (a: T, b: T) => number): Sliced<T[]> {
   let from: T[] = []
   for (let at = 0; at < items.length; at += sortedTogether) {
     from.push(...items.slice(at, at + sortedTogether).sort(compare))

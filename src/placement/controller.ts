@@ -12,7 +12,7 @@ import {
   optional,
   signalOption,
 } from '../core/options.ts'
-import { inSlices, nextTurn } from '../core/sliced.ts'
+import { inSlices, nextTurn, type Sliced } from '../core/sliced.ts'
 import type { MetadataStore } from '../interfaces/metadata-store.ts'
 import { isFinished, type Job, type JobId } from '../jobs/core/record.ts'
 import { keepFollowing } from '../jobs/follow.ts'
@@ -23,8 +23,8 @@ import type { ControllerEpoch } from '../metadata/epoch.ts'
 import type { RangeDescriptor } from '../model/descriptors.ts'
 import type { NodeId, RangeId, TableId } from '../model/ids.ts'
 import { BegunJobs } from './begun-jobs.ts'
-import { explainBy, type RangeExplanation } from './core/explain.ts'
-import { explainNodeBy, type NodeExplanation } from './core/explain-node.ts'
+import { explainBy, explaining, type RangeExplanation } from './core/explain.ts'
+import { explainingNode, explainNodeBy, type NodeExplanation } from './core/explain-node.ts'
 import type { Plan, PlannedMove } from './core/plan.ts'
 import { Planner } from './core/planner.ts'
 import {
@@ -255,12 +255,24 @@ export class PlacementController implements AsyncDisposable {
     return explainBy(this.#planner, this.snapshot(), rangeId, { limits: this.#limits })
   }
 
+  /** The same in steps. @internal */
+  *explaining(rangeId: RangeId): Sliced<RangeExplanation> {
+    yield* this.#feed.look()
+    return yield* explaining(this.#planner, this.snapshot(), rangeId, { limits: this.#limits })
+  }
+
   /**
    * Why a node has what it has, what it waits for, and what comes and goes. Costs what changed since the last plan, and a look
    * at 1,000 ranges of the node. @throws KeelsonError `NOT_FOUND`
    */
   explainNode(nodeId: NodeId): NodeExplanation {
     return explainNodeBy(this.#planner, this.snapshot(), nodeId, { limits: this.#limits })
+  }
+
+  /** The same in steps. @internal */
+  *explainingNode(nodeId: NodeId): Sliced<NodeExplanation> {
+    yield* this.#feed.look()
+    return yield* explainingNode(this.#planner, this.snapshot(), nodeId, { limits: this.#limits })
   }
 
   /**

@@ -1,17 +1,27 @@
 import assert from 'node:assert/strict'
 import { after, before, suite, test } from 'node:test'
 import { Admin } from '../../src/control-plane/admin.ts'
-import { PlacementAnswers, type PlacementAnswersParts } from '../../src/control-plane/placement-answers.ts'
+import {
+  type NodeAnswer,
+  PlacementAnswers,
+  type PlacementAnswersParts,
+  type RangeAnswer,
+} from '../../src/control-plane/placement-answers.ts'
 import { PlacementAsker } from '../../src/control-plane/placement-asker.ts'
-import { encodeQuestion } from '../../src/control-plane/placement-questions.ts'
+import { decodeAnswer, encodeQuestion } from '../../src/control-plane/placement-questions.ts'
 import { ServerRoster } from '../../src/control-plane/server-roster.ts'
 import { sleep } from '../../src/core/async.ts'
 import { KeelsonError } from '../../src/core/errors.ts'
 import { type DevCluster, type DevNode, devCluster, encodeTuple } from '../../src/index.ts'
+import { explaining } from '../../src/placement/core/explain.ts'
+import { explainingNode } from '../../src/placement/core/explain-node.ts'
 import {
   buildSnapshot,
   defaultMoveRates,
+  explainNode,
+  explainRange,
   type PlacementController,
+  Planner,
   placementPolicy,
   plan,
 } from '../../src/placement/index.ts'
@@ -224,6 +234,48 @@ suite('the answers of a leader', () => {
     await assert.rejects(alone, { code: 'ABORTED' })
     assert.equal(begun, 2)
     assert.ok(nowMs - at < whole / 2, `${nowMs - at} of ${whole}`)
+  })
+
+  test('explain a range and a node in slices, as in one go, and no further than somebody waits', async () => {
+    let nowMs = 0
+    // Every look at the clock is two milliseconds later, so that each step is a slice.
+    const env = { ...time.env, clock: { monotonicMs: () => (nowMs += 2), wallMs: () => 5 } }
+    const nodes = Array.from({ length: 40 }, (_, i) => plainNode(`n${i}`, `zone=z${i % 3}`))
+    const ranges = Array.from({ length: 1000 }, (_, i) => plainRange(i + 1, ['n0', 'n1', 'n2']))
+    const snapshot = buildSnapshot({ nodes, ranges, deadAfterMs: 1 })
+    const planner = new Planner()
+    const last = planner.plan(snapshot)
+    const leader = new PlacementAnswers({
+      env,
+      epoch,
+      rates: defaultMoveRates,
+      signal: new AbortController().signal,
+      placement: {
+        planned: () => ({ plan: last, atMs: 1 }),
+        explaining: (rangeId: number) => explaining(planner, snapshot, rangeId, {}),
+        explainingNode: (nodeId: string) => explainingNode(planner, snapshot, nodeId, {}),
+      } as unknown as PlacementController,
+    })
+    for (const [question, expected] of [
+      [{ type: 'explain', rangeId: 7 }, explainRange(snapshot, 7)],
+      [{ type: 'explainNode', nodeId: 'n0' }, explainNode(snapshot, 'n0')],
+    ] as const) {
+      const askedAtMs = nowMs
+      const { explanation } = decodeAnswer<RangeAnswer | NodeAnswer>(
+        await time.until(leader.answer(encodeQuestion(question), {})),
+      )
+      assert.deepEqual(explanation, JSON.parse(JSON.stringify(expected)))
+      // Two looks at the clock for each slice.
+      const slices = (nowMs - askedAtMs) / 4
+      assert.ok(slices >= 10, `${question.type} in ${slices} slices`)
+      const caller = new AbortController()
+      const asked = leader.answer(encodeQuestion(question), { signal: caller.signal })
+      asked.catch(() => {})
+      caller.abort()
+      const abortedAtMs = nowMs
+      await assert.rejects(time.until(asked), { code: 'ABORTED' })
+      assert.ok(nowMs - abortedAtMs <= 8, `${nowMs - abortedAtMs} ms after nobody waits any more`)
+    }
   })
 
   test('give a what-if up after two minutes, or with whoever asked, and say so for good', async () => {

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { SeededRandom } from '../../src/core/random.ts'
-import { finish } from '../../src/core/sliced.ts'
-import { explainBy } from '../../src/placement/core/explain.ts'
-import { balance, explainRange, type Goal, Planner, plan } from '../../src/placement/index.ts'
+import { finish, type Sliced } from '../../src/core/sliced.ts'
+import { explainBy, explaining } from '../../src/placement/core/explain.ts'
+import { explainingNode } from '../../src/placement/core/explain-node.ts'
+import { balance, explainNode, explainRange, type Goal, Planner, plan } from '../../src/placement/index.ts'
 import { FleetLife, lifePolicy } from './support/fleet-life.ts'
 
 suite('a plan in slices', () => {
@@ -45,6 +46,60 @@ suite('a plan in slices', () => {
       }),
       { numRuns: 40 },
     )
+  })
+
+  test('and what it explains are those of their snapshots, however they take turns and whoever gives up', () => {
+    let told = 0
+    fc.assert(
+      fc.property(fc.nat(1_000_000), (seed) => {
+        const random = new SeededRandom(seed)
+        const life = new FleetLife(seed)
+        const planner = new Planner(lifePolicy)
+        const begun: { readonly work: Sliced<unknown>; readonly expected: () => unknown }[] = []
+        for (let turn = 0; turn < 40; turn++) {
+          if (random.integer(3) === 0) life.step()
+          const snapshot = life.fleet.snapshot()
+          const [first] = snapshot.ranges()
+          const about = first?.rangeId
+          const node = snapshot.nodes[random.integer(snapshot.nodes.length)]?.descriptor.nodeId
+          const kind = begun.length < 4 ? random.integer(6) : 5
+          if (kind === 0)
+            begun.push({
+              work: planner.planning(snapshot),
+              expected: () => plan(snapshot, lifePolicy),
+            })
+          else if (kind === 1 && about !== undefined)
+            begun.push({
+              work: explaining(planner, snapshot, about, {}),
+              expected: () => explainRange(snapshot, about, lifePolicy),
+            })
+          else if (kind === 2 && node !== undefined)
+            begun.push({
+              work: explainingNode(planner, snapshot, node, {}),
+              expected: () => explainNode(snapshot, node, lifePolicy),
+            })
+          else if (kind === 3 && about !== undefined)
+            assert.deepEqual(explainBy(planner, snapshot, about), explainRange(snapshot, about, lifePolicy))
+          const at = random.integer(Math.max(1, begun.length))
+          const { work, expected } = begun[at] ?? {}
+          if (work === undefined || expected === undefined) continue
+          if (random.integer(20) === 0) {
+            begun.splice(at, 1)
+            continue
+          }
+          for (let steps = 1 + random.integer(60); steps > 0; steps--) {
+            const step = work.next()
+            if (step.done !== true) continue
+            assert.deepEqual(step.value, expected())
+            begun.splice(at, 1)
+            told++
+            break
+          }
+        }
+      }),
+      { numRuns: 6 },
+    )
+    assert.ok(told > 10, `${told} were told`)
   })
 
   test('asked for the plan that is being made gives that plan; asked for an older one goes back to it', () => {

@@ -1,12 +1,14 @@
 import { KeelsonError } from '../../core/errors.ts'
 import { showValue } from '../../core/options.ts'
+import { finish, type Sliced } from '../../core/sliced.ts'
 import type { NodeId, RangeId } from '../../model/ids.ts'
 import type { Draft } from './draft.ts'
 import { needInWords, type RangeNeed } from './explain.ts'
-import type { BlockedRange, PlannedMove, PlanOptions } from './plan.ts'
+import type { BlockedRange, Plan, PlannedMove, PlanOptions } from './plan.ts'
 import { Planner } from './planner.ts'
+import type { Setting } from './planning.ts'
 import type { PlacementPolicy } from './policy.ts'
-import type { MoveInFlight, PlacementSnapshot } from './snapshot.ts'
+import type { MoveInFlight, PlacementNode, PlacementSnapshot } from './snapshot.ts'
 import { epsilon } from './targets.ts'
 
 /** Ranges of one node that wait for the same thing. */
@@ -50,6 +52,9 @@ const examined = 1000
 const exampleCount = 5
 const maximumBlocked = 20
 const maximumReasons = 5
+/** Ranges that are asked what they need, and replicas that are asked why they stay, before others may go on. */
+const askedTogether = 128
+const slotsTogether = 16
 
 /**
  * Explains one node: what it holds, how that fits its share, what comes and goes, and what holds it up. It asks the planner
@@ -73,6 +78,16 @@ export function explainNodeBy(
   nodeId: NodeId,
   options: PlanOptions = {},
 ): NodeExplanation {
+  return finish(explainingNode(planner, snapshot, nodeId, options))
+}
+
+/** The same in small steps. @throws KeelsonError `NOT_FOUND` */
+export function* explainingNode(
+  planner: Planner,
+  snapshot: PlacementSnapshot,
+  nodeId: NodeId,
+  options: PlanOptions,
+): Sliced<NodeExplanation> {
   const node = snapshot.nodeIndex.get(nodeId)
   if (node === undefined) {
     throw new KeelsonError(
@@ -80,10 +95,23 @@ export function explainNodeBy(
       `the snapshot has no node ${showValue(nodeId)}; look for its id in the status`,
     )
   }
-  const planned = planner.plan(snapshot, options)
-  const ranges = planner.index.rangesOn(nodeId)
-  const draft = planner.draft(ranges.subarray(0, examined), options)
+  return yield* planner.asking(snapshot, options, (planned, setting) =>
+    describeNode(planner, snapshot, node, planned, setting),
+  )
+}
+
+function* describeNode(
+  planner: Planner,
+  snapshot: PlacementSnapshot,
+  node: number,
+  planned: Plan,
+  setting: Setting,
+): Sliced<NodeExplanation> {
   const { table } = snapshot
+  const { nodeId } = (snapshot.nodes[node] as PlacementNode).descriptor
+  const ranges = yield* planner.index.rangesOn(nodeId)
+  const draft = yield* planner.drafting(ranges.subarray(0, examined), setting)
+  yield
   const takes: string[] = []
   const goals: string[] = []
   for (
@@ -103,19 +131,22 @@ export function explainNodeBy(
     }
   }
   const waiting = new Map<RangeNeed, RangeId[]>()
-  draft.columns.rangeIds.forEach((rangeId, range) => {
+  for (const [range, rangeId] of draft.columns.rangeIds.entries()) {
+    if (range % askedTogether === 0) yield
     const need = draft.survey.read(range).need()
-    if (need === 'nothing') return
+    if (need === 'nothing') continue
     const list = waiting.get(need)
     if (list === undefined) waiting.set(need, [rangeId])
     else list.push(rangeId)
-  })
-  const here = new Set(ranges)
+  }
+  const stays = yield* whyAllStay(draft, node)
+  yield
+  const isHere = (rangeId: RangeId): boolean => isAmong(ranges, rangeId)
   return {
     nodeId,
     takes,
     goals,
-    stays: whyAllStay(draft, node),
+    stays,
     replicas: ranges.length,
     waiting: [...waiting]
       .map(([need, list]) => ({
@@ -124,11 +155,21 @@ export function explainNodeBy(
         examples: list.slice(0, exampleCount),
       }))
       .sort((a, b) => b.count - a.count),
-    blocked: planned.blocked.filter(({ rangeId }) => here.has(rangeId)).slice(0, maximumBlocked),
-    underWay: snapshot.moves.filter((move) => move.add === nodeId || here.has(move.rangeId)),
+    blocked: planned.blocked.filter(({ rangeId }) => isHere(rangeId)).slice(0, maximumBlocked),
+    underWay: snapshot.moves.filter((move) => move.add === nodeId || isHere(move.rangeId)),
     arriving: planned.moves.filter(({ add }) => add?.nodeId === nodeId),
     leaving: planned.moves.filter(({ remove }) => remove?.nodeId === nodeId),
   }
+}
+
+function isAmong(ascending: Float64Array, rangeId: RangeId): boolean {
+  let [low, high] = [0, ascending.length]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((ascending[middle] as number) < rangeId) low = middle + 1
+    else high = middle
+  }
+  return ascending[low] === rangeId
 }
 
 /** What overload does to a store, in words. */
@@ -150,7 +191,7 @@ function whyHot({ table }: PlacementSnapshot, store: number): string | undefined
 }
 
 /** Why the replicas of a node stay though goals find it too full. */
-function whyAllStay(draft: Draft, node: number): string[] {
+function* whyAllStay(draft: Draft, node: number): Sliced<string[]> {
   const { columns, assignment, survey } = draft
   const said: string[] = []
   for (const goal of draft.goals) {
@@ -164,7 +205,9 @@ function whyAllStay(draft: Draft, node: number): string[] {
       if (columns.hostOf[store] !== node || columns.eligible[store] !== 1) continue
       if (goal.pressure(store) <= goal.pressure(to) || !goal.worthwhile(store, to)) continue
       const reasons = new Map<string, number>()
+      let asked = 0
       for (const slot of assignment.slotsOn(store)) {
+        if (++asked % slotsTogether === 0) yield
         const range = columns.rangeOf[slot] as number
         const busy = columns.fixed[slot] === 1 || survey.read(range).need() !== 'nothing'
         const why = busy ? 'something else is to be done with the range first' : whyStays(draft, slot, to)

@@ -1,10 +1,12 @@
 import { KeelsonError } from '../../core/errors.ts'
+import { finish, type Sliced } from '../../core/sliced.ts'
 import type { NodeId, RangeId, ReplicaId } from '../../model/ids.ts'
 import { nowhere } from './assignment.ts'
 import type { Draft } from './draft.ts'
-import type { BlockedRange, PlannedMove, PlanOptions } from './plan.ts'
+import type { BlockedRange, Plan, PlannedMove, PlanOptions } from './plan.ts'
 import { describeMove } from './plan-diff.ts'
 import { Planner } from './planner.ts'
+import type { Setting } from './planning.ts'
 import type { PlacementPolicy } from './policy.ts'
 import { Repairs } from './repairs.ts'
 import { type PlacementSnapshot, replicaBits } from './snapshot.ts'
@@ -39,6 +41,8 @@ export interface RangeExplanation {
 }
 
 const maximumOthers = 100
+/** Nodes of which is said why they have no replica before others may go on. */
+const nodesTogether = 8
 
 /**
  * Explains one range: why here, why not there, and what comes next. It asks the planner itself, so what it says is what
@@ -62,13 +66,35 @@ export function explainBy(
   rangeId: RangeId,
   options: PlanOptions = {},
 ): RangeExplanation {
-  const planned = planner.plan(snapshot, options)
+  return finish(explaining(planner, snapshot, rangeId, options))
+}
+
+/** The same in small steps. @throws KeelsonError `NOT_FOUND` */
+export function explaining(
+  planner: Planner,
+  snapshot: PlacementSnapshot,
+  rangeId: RangeId,
+  options: PlanOptions,
+): Sliced<RangeExplanation> {
+  return planner.asking(snapshot, options, (planned, setting) =>
+    describeRange(planner, snapshot, rangeId, planned, setting),
+  )
+}
+
+function* describeRange(
+  planner: Planner,
+  snapshot: PlacementSnapshot,
+  rangeId: RangeId,
+  planned: Plan,
+  setting: Setting,
+): Sliced<RangeExplanation> {
   if (snapshot.range(rangeId) === undefined)
     throw new KeelsonError(
       'NOT_FOUND',
       `the snapshot has no range ${rangeId}; look for its id in the directory`,
     )
-  const draft = planner.draft([rangeId], options)
+  const draft = yield* planner.drafting([rangeId], setting)
+  yield
   const { columns, assignment } = draft
   const need = draft.survey.read(0).need()
   const replicas: ReplicaExplanation[] = []
@@ -91,24 +117,27 @@ export function explainBy(
     if (columns.holds(assignment, 0, node)) continue
     if (others.length >= maximumOthers) othersLeftOut++
     else others.push({ nodeId: columns.nodeIdOf(node), why: whyNone(draft, spare, node) })
+    if (others.length % nodesTogether === 0 && othersLeftOut === 0) yield
   }
+  yield
   const underWay = snapshot.moveOf(rangeId)
   const next: PlannedMove | BlockedRange | undefined =
     underWay !== undefined
       ? { rangeId, why: `a move is under way: ${underWay.kind}` }
       : (planned.moves.find((move) => move.rangeId === rangeId) ??
         planned.blocked.find((each) => each.rangeId === rangeId) ??
-        whatWaits(planner, rangeId, options))
+        (yield* whatWaits(planner, rangeId, setting)))
   return { rangeId, need: needInWords[need], replicas, others, othersLeftOut, next }
 }
 
 /** What would be done with a range if it had its turn now, or why that is nothing; undefined when it needs nothing. */
-function whatWaits(
+function* whatWaits(
   planner: Planner,
   rangeId: RangeId,
-  options: PlanOptions,
-): PlannedMove | BlockedRange | undefined {
-  const draft = planner.draft([rangeId], options)
+  setting: Setting,
+): Sliced<PlannedMove | BlockedRange | undefined> {
+  const draft = yield* planner.drafting([rangeId], setting)
+  yield
   new Repairs(draft).meet(0)
   const { moves, blocked, deferred } = draft.sheet
   const waits = deferred > 0 ? { rangeId, why: 'it waits for room' } : undefined

@@ -1,4 +1,4 @@
-import { finish, type Sliced } from '../../core/sliced.ts'
+import type { Sliced } from '../../core/sliced.ts'
 import type { NodeId, RangeId } from '../../model/ids.ts'
 import { type AssignmentBase, nowhere } from './assignment.ts'
 import { type BoundGoal, type BoundRule, bindGoal, bindRule } from './goals/goal.ts'
@@ -108,8 +108,8 @@ export class FleetIndex {
   }
 
   /** The ranges of a node, ascending. */
-  rangesOn(nodeId: NodeId): Float64Array {
-    return finish(this.#read(nodeId, this.snapshot as PlacementSnapshot))
+  rangesOn(nodeId: NodeId): Sliced<Float64Array> {
+    return this.#read(nodeId, this.snapshot as PlacementSnapshot)
   }
 
   /** The ranges that a node has in a snapshot, ascending; those that left it are struck out. */

@@ -31,7 +31,7 @@ export class Planner {
   /** How far full stores were looked at. */
   readonly #views = new StoreViews()
   #last: { readonly snapshot: PlacementSnapshot; readonly setting: Setting; readonly plan: Plan } | undefined
-  /** A plan that was begun and may not be done. */
+  /** Work on the index that was begun and may not be done. */
   #begun: Sliced<void> | undefined
 
   /** @throws KeelsonError `INVALID_OPTION` */
@@ -55,56 +55,92 @@ export class Planner {
    */
   *planning(snapshot: PlacementSnapshot, options: PlanOptions = {}): Sliced<Plan> {
     const setting = checkPlanning(snapshot, options)
-    // First, since it may be this one, and since whoever asks for a plan goes on with the index as the plan left it.
-    this.#finishBegun()
-    const last = this.#last
-    if (last?.snapshot === snapshot && sameSetting(last.setting, setting) && !goesOn(last.plan))
-      return last.plan
-    let plan: Plan | undefined
-    const work = this.#plan(snapshot, setting, (made) => {
-      plan = made
-    })
-    this.#begun = work
-    // Who comes in between may have done the rest, or have failed at it.
-    while (work.next().done !== true) yield
-    return plan ?? (yield* this.planning(snapshot, options))
+    yield* this.#endBegun()
+    return this.#known(snapshot, setting) ?? (yield* this.#begin(this.#plan(snapshot, setting)))
   }
 
-  #finishBegun(): void {
-    if (this.#begun === undefined) return
-    try {
-      finish(this.#begun)
-    } catch {
-      // It is told to who asked for that plan, when it is made again.
+  /**
+   * What somebody has to say of a plan, in steps: until it is said the index stays as the plan left it, for whoever comes in
+   * between first does what is left. `say` asks nothing of this planner but {@link drafting}. @internal
+   */
+  *asking<T>(
+    snapshot: PlacementSnapshot,
+    options: PlanOptions,
+    say: (plan: Plan, setting: Setting) => Sliced<T>,
+  ): Sliced<T> {
+    const setting = checkPlanning(snapshot, options)
+    yield* this.#endBegun()
+    const known = this.#known(snapshot, setting)
+    return yield* this.#begin(this.#planAndSay(snapshot, setting, known, say))
+  }
+
+  *#planAndSay<T>(
+    snapshot: PlacementSnapshot,
+    setting: Setting,
+    known: Plan | undefined,
+    say: (plan: Plan, setting: Setting) => Sliced<T>,
+  ): Sliced<T> {
+    return yield* say(known ?? (yield* this.#plan(snapshot, setting)), setting)
+  }
+
+  /** First, since it may be what is asked for, and since whoever asks goes on with the index as a plan left it. */
+  *#endBegun(): Sliced<void> {
+    while (this.#begun !== undefined) {
+      this.#begun.next()
+      yield
     }
   }
 
-  *#plan(snapshot: PlacementSnapshot, setting: Setting, done: (plan: Plan) => void): Sliced<void> {
+  #known(snapshot: PlacementSnapshot, setting: Setting): Plan | undefined {
+    const last = this.#last
+    const same = last?.snapshot === snapshot && sameSetting(last.setting, setting)
+    return same && !goesOn(last.plan) ? last.plan : undefined
+  }
+
+  /** Work that others may do the rest of. What becomes of it is told to who began it. */
+  *#begin<T>(work: Sliced<T>): Sliced<T> {
+    let outcome: (() => T) | undefined
+    const begun = this.#keeping(work, (result) => {
+      outcome = result
+    })
+    this.#begun = begun
+    while (begun.next().done !== true) yield
+    return (outcome as unknown as () => T)()
+  }
+
+  *#keeping<T>(work: Sliced<T>, keep: (outcome: () => T) => void): Sliced<void> {
     try {
-      yield* this.index.update(snapshot)
-      const plan = yield* new Planning(this.index, this.#views, setting).run()
-      this.#last = { snapshot, setting, plan }
-      done(plan)
+      const result = yield* work
+      keep(() => result)
     } catch (error) {
-      this.index.forget()
-      this.#views.clear()
-      this.#last = undefined
-      throw error
+      keep(() => {
+        throw error
+      })
     } finally {
       this.#begun = undefined
     }
   }
 
-  /** An empty draft over some ranges of the snapshot that was planned for last. @internal */
-  draft(rangeIds: ArrayLike<RangeId>, options: PlanOptions = {}): Draft {
-    this.#finishBegun()
-    const snapshot = this.index.snapshot as PlacementSnapshot
-    return new Draft(snapshot, rangeIds, this.index.totals, {
-      policy: this.index.policy,
-      ...checkPlanning(snapshot, options),
-      traffic: new Traffic(snapshot),
-      sheet: new PlanSheet(),
-    })
+  *#plan(snapshot: PlacementSnapshot, setting: Setting): Sliced<Plan> {
+    try {
+      yield* this.index.update(snapshot)
+      const plan = yield* new Planning(this.index, this.#views, setting).run()
+      this.#last = { snapshot, setting, plan }
+      return plan
+    } catch (error) {
+      this.index.forget()
+      this.#views.clear()
+      this.#last = undefined
+      throw error
+    }
+  }
+
+  /** An empty draft over some ranges of the snapshot that is asked about: see {@link asking}. @internal */
+  drafting(rangeIds: ArrayLike<RangeId>, setting: Setting): Sliced<Draft> {
+    const { snapshot, totals, policy } = this.index
+    const now = snapshot as PlacementSnapshot
+    const traffic = new Traffic(now)
+    return Draft.opening(now, rangeIds, totals, { policy, ...setting, traffic, sheet: new PlanSheet() })
   }
 }
 

@@ -154,7 +154,7 @@ suite('bounds of a cluster', () => {
       return taken
     }
     // Passes over the slots, the sort of all on the one node, and what of it has to go.
-    assert.ok(steps(8192) - steps(4096) >= 3 * 4 + 2 * 8 + 3)
+    assert.ok(steps(8192) - steps(4096) >= 4 * 4 + 48 + 3)
   })
 
   test('are the same, in one go or while the cluster goes on changing between the steps', () => {

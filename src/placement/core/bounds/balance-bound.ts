@@ -234,7 +234,11 @@ export function* boundingShedding(
   for (let node = 0; node < nodeCount; node++) {
     let left = ((used[node] as number) - (shares[node] as number)) * (1 - rounding)
     if (left <= 0) continue
-    const mine = slots.subarray(first[node], first[node + 1])
+    const mine: number[] = []
+    for (const slot of slots.subarray(first[node], first[node + 1])) {
+      mine.push(slot)
+      if (mine.length % slotsTogether === 0) yield
+    }
     let taken = 0
     for (const slot of yield* sorting(mine, (a, b) => perLoad(a) - perLoad(b) || a - b)) {
       if (left <= 0) break
