@@ -51,6 +51,7 @@ import { moveJobType } from './mover.ts'
 import { RangeHolds } from './range-holds.ts'
 import { projectRange } from './range-projection.ts'
 import type { ObserveRange } from './range-reports.ts'
+import { RefusedViews } from './refused-views.ts'
 import type { RulesInForce } from './rules/rules-view.ts'
 
 /** Tuning of a {@link PlacementController}. */
@@ -200,6 +201,7 @@ export class PlacementController implements AsyncDisposable {
     this.#rules = options.rules
     this.#feed = new FleetFeed({
       ...options,
+      refused: new RefusedViews(options.env),
       replicationFactor: (rangeId, tableId) => this.#votersOf(rangeId, tableId),
     })
     const { env, directory, epoch, observed } = options

@@ -1,6 +1,7 @@
+import { KeelsonError } from '../core/errors.ts'
 import { finish, type Sliced } from '../core/sliced.ts'
 import { OrderedMap } from '../metadata/mvcc/ordered-map.ts'
-import type { RangeDescriptor } from '../model/descriptors.ts'
+import type { Load, RangeDescriptor } from '../model/descriptors.ts'
 import type { RangeId, ReplicaId, TableId } from '../model/ids.ts'
 import { tableOf } from '../model/table-span.ts'
 import { Fleet } from './core/model/fleet.ts'
@@ -20,6 +21,7 @@ import {
   type ObserveRange,
   type ReportedReplica,
 } from './range-reports.ts'
+import type { RefusedViews } from './refused-views.ts'
 
 /** Ranges that are looked at before others may go on: some tenths of a millisecond. */
 const lookedAtTogether = 64
@@ -41,11 +43,15 @@ export interface FleetFeedPorts {
   readonly replicationFactor: (rangeId: RangeId, tableId: TableId | undefined) => number | undefined
   /** A node that is dead for so long has lost its replicas. */
   readonly deadAfterMs: number
+  /** Is told of what cannot be taken in, and of what can be again. */
+  readonly refused: Pick<RefusedViews, 'range' | 'node'>
 }
 
 /**
  * Keeps a {@link Fleet} as the directory, the reports and the moves have it. It looks again at what changed, not at what there
  * is: a round costs the nodes and what was reported.
+ *
+ * Invariant: what is told of one range or node and cannot be taken in keeps no other one from being looked at.
  */
 export class FleetFeed {
   readonly #ports: FleetFeedPorts
@@ -96,6 +102,7 @@ export class FleetFeed {
     this.#dirty.delete(rangeId)
     this.#ahead.delete(rangeId)
     this.#fleet.removeRange(rangeId)
+    this.#ports.refused.range(rangeId, undefined)
   }
 
   /** How many voters the ranges of some tables are to have is another number than before. */
@@ -184,10 +191,13 @@ export class FleetFeed {
     finish(this.look())
     const gone = new Set(this.#fleet.nodeIds())
     for (const node of this.#ports.nodes()) {
-      this.#fleet.setNode(node)
+      this.#setNode(node)
       gone.delete(node.descriptor.nodeId)
     }
-    for (const nodeId of gone) this.#fleet.removeNode(nodeId)
+    for (const nodeId of gone) {
+      this.#fleet.removeNode(nodeId)
+      this.#ports.refused.node(nodeId, undefined)
+    }
     this.#setMoves(moves)
     this.#setHolds(joinHolds(holds, this.#ports.held()))
     return this.#fleet.snapshot()
@@ -201,9 +211,45 @@ export class FleetFeed {
       return
     }
     const view = this.view(descriptor)
-    if (view.descriptor.generation > descriptor.generation) this.#ahead.add(rangeId)
+    const isTaken = this.#take(descriptor, view)
+    if (isTaken && view.descriptor.generation > descriptor.generation) this.#ahead.add(rangeId)
     else this.#ahead.delete(rangeId)
-    this.#fleet.setRange(view)
+  }
+
+  /**
+   * Gives a range to the model: as it is reported; if that is refused, with what it cost before; and if its configuration is what
+   * is wrong, as it was known last, unless the directory knows of a newer one.
+   *
+   * @returns whether the configuration was taken
+   */
+  #take(descriptor: RangeDescriptor, view: PlacementRange): boolean {
+    const { rangeId } = descriptor
+    const error = refusal(() => this.#fleet.setRange(view))
+    this.#ports.refused.range(rangeId, error)
+    if (error === undefined) return true
+    const { load, leaderLoad, ...unloaded } = view
+    if (refusal(() => this.#fleet.setConfiguration(unloaded)) === undefined) return true
+    const known = this.#fleet.generationOf(rangeId)
+    if (known !== undefined && known >= descriptor.generation) return false
+    const { leaseHolder, ...rest } = unloaded
+    refusal(() => this.#fleet.setConfiguration({ ...rest, descriptor }))
+    return false
+  }
+
+  /** Gives a node to the model: what it cannot take of its capacity is as it was before, or is not known. */
+  #setNode(node: PlacementNode): void {
+    const { nodeId } = node.descriptor
+    const error = refusal(() => this.#fleet.setNode(node))
+    this.#ports.refused.node(nodeId, error)
+    if (error === undefined) return
+    const before = this.#fleet.node(nodeId)
+    const capacity = readable(node.descriptor.capacity, before?.descriptor.capacity)
+    const stores = node.stores?.map((store) => {
+      const known = before?.stores?.find(({ storeId }) => storeId === store.storeId)
+      return { ...store, capacity: readable(store.capacity, known?.capacity) }
+    })
+    const mended = { ...node, descriptor: { ...node.descriptor, capacity } }
+    refusal(() => this.#fleet.setNode(stores === undefined ? mended : { ...mended, stores }))
   }
 
   /** A range as the planner sees it: with what its nodes report. */
@@ -272,4 +318,29 @@ export class FleetFeed {
       this.#fleet.setHold(rangeId, hold)
     }
   }
+}
+
+/** What speaks against something that the model is given; undefined when it was taken. */
+function refusal(give: () => void): KeelsonError | undefined {
+  try {
+    give()
+    return undefined
+  } catch (error) {
+    if (KeelsonError.hasCode(error, 'INVALID_ARGUMENT', 'LIMIT_EXCEEDED')) return error
+    throw error
+  }
+}
+
+/** The amounts that can be, each other one as it was before. */
+function readable(amounts: Load = {}, before: Load = {}): Load {
+  return Object.fromEntries(
+    Object.entries(amounts).flatMap(([name, amount]) => {
+      if (isAmount(amount)) return [[name, amount]]
+      return Object.hasOwn(before, name) ? [[name, before[name] as number]] : []
+    }),
+  )
+}
+
+function isAmount(value: unknown): boolean {
+  return typeof value === 'number' && value >= 0
 }

@@ -200,6 +200,7 @@ suite('stores that nodes report', () => {
       changed: () => [1],
       held: () => new Map(),
       replicationFactor: () => undefined,
+      refused: { range: () => {}, node: () => {} },
       deadAfterMs: 1000,
     })
     feed.setDirectory([directory])

@@ -198,6 +198,7 @@ suite('a directory that has lost sight of splits and merges', () => {
       changed: () => reports.keys(),
       held: () => new Map(),
       replicationFactor: () => undefined,
+      refused: { range: () => {}, node: () => {} },
       deadAfterMs: 1,
     })
     feed.setDirectory(known)

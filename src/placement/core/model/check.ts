@@ -34,7 +34,7 @@ export function checkNode(node: PlacementNode): void {
   checkObject(labels, of('the labels'))
   checkWord(node.state, nodeStates, of('the state'))
   checkWord(node.liveness, livenesses, of('the liveness'))
-  if (!(node.forMs >= 0)) refuse(of('forMs'), 'a number from 0', node.forMs)
+  if (!(typeof node.forMs === 'number' && node.forMs >= 0)) refuse(of('forMs'), 'a number from 0', node.forMs)
   const names = new Set<string>()
   for (const store of checkArray(node.stores ?? [], of('the stores'), 1024)) {
     checkObject(store, of('a store'), ['storeId'])
@@ -109,7 +109,10 @@ export function checkLoad(load: Load, field: string, rangeId: number): void {
   if (typeof load !== 'object' || load === null) refuse(`the ${field} of range ${rangeId}`, 'an object', load)
   for (const name in load) {
     const amount = load[name]
-    if (amount !== undefined && !(amount >= 0 && amount <= Number.MAX_SAFE_INTEGER))
+    if (
+      amount !== undefined &&
+      !(typeof amount === 'number' && amount >= 0 && amount <= Number.MAX_SAFE_INTEGER)
+    )
       refuse(`${field}.${name} of range ${rangeId}`, 'a number from 0 to the largest safe integer', amount)
   }
 }

@@ -87,8 +87,15 @@ export class Fleet {
    * many resources
    */
   setRange(range: PlacementRange): void {
+    const { load = noLoad, leaderLoad = noLoad } = range
+    this.setConfiguration(range)
+    this.#setLoads(this.#place, load, leaderLoad)
+  }
+
+  /** The same, but for what the range costs: that stays what it was. @throws KeelsonError `INVALID_ARGUMENT` that names the field */
+  setConfiguration(range: PlacementRange): void {
     checkRange(range)
-    const { descriptor, leaseHolder, load, leaderLoad } = range
+    const { descriptor, leaseHolder } = range
     const place = this.#place
     const there = this.#tree.find(descriptor.rangeId, place)
     const facts = this.#factsOf(range, leaseHolder)
@@ -101,7 +108,19 @@ export class Fleet {
     } else {
       this.#write(place, facts)
     }
-    this.#setLoads(place, load ?? noLoad, leaderLoad ?? noLoad)
+  }
+
+  /** Generation of a range as it was given last; undefined when it is not there. */
+  generationOf(rangeId: RangeId): number | undefined {
+    const place = this.#place
+    return this.#tree.find(rangeId, place)
+      ? (this.#tree.pageAt(place).generations[place.row] as number)
+      : undefined
+  }
+
+  /** A node as it was given last. */
+  node(nodeId: NodeId): PlacementNode | undefined {
+    return this.#nodes.get(nodeId)
   }
 
   /** A range is gone. */
