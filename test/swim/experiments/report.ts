@@ -1,7 +1,15 @@
 /** A table in Markdown. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
-  return [line(head), line(head.map(() => '-')), ...rows.map(line)].join('\n')
+  return [tableHead(head), ...rows.map(tableRow)].join('\n')
+}
+
+/** The first lines of a table whose rows come one by one, as they are known. */
+export function tableHead(head: readonly string[]): string {
+  return [tableRow(head), tableRow(head.map(() => '-'))].join('\n')
+}
+
+export function tableRow(cells: readonly string[]): string {
+  return `| ${cells.join(' | ')} |`
 }
 
 /** A quantile of numbers in any order; not a number when there are none. */

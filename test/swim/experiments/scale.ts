@@ -1,19 +1,12 @@
 import { Swarm, type SwarmProcess } from '../swarm/swarm.ts'
-import { quantile, table } from './report.ts'
+import { quantile, tableHead, tableRow } from './report.ts'
 
 const steadyMs = 30_000
 const killed = 10
 
-/** Prints one line for each size and case. */
+/** Prints one line for each size and case, as soon as it is known: the largest take an hour. */
 export function scale(cases: readonly string[], sizes: readonly number[]): void {
   const wanted = (name: string): boolean => cases.length === 0 || cases.includes(name)
-  const rows: string[][] = []
-  for (const members of sizes) {
-    if (wanted('steady') || wanted('crashes')) rows.push(...steady(members))
-    if (wanted('joins')) rows.push(joins(members, Math.min(500, members)))
-    if (wanted('massacre')) rows.push(massacre(members))
-    if (wanted('split')) rows.push(split(members))
-  }
   const head = [
     'members',
     'case',
@@ -24,7 +17,16 @@ export function scale(cases: readonly string[], sizes: readonly number[]): void 
     'CPU a member and s, ms',
     'times real time',
   ]
-  console.log(table(head, rows))
+  console.log(tableHead(head))
+  const print = (...rows: readonly string[][]): void => {
+    for (const row of rows) console.log(tableRow(row))
+  }
+  for (const members of sizes) {
+    if (wanted('steady') || wanted('crashes')) print(...steady(members))
+    if (wanted('joins')) print(joins(members, Math.min(500, members)))
+    if (wanted('massacre')) print(massacre(members))
+    if (wanted('split')) print(split(members))
+  }
 }
 
 /** Measures what a part of a run costs. */
