@@ -31,6 +31,11 @@ import { decodeChunk, encodeChunkResult } from './schema-wire.ts'
 export type NodeAgentEvents = {
   /** The node has an epoch again, or none for now. The data plane goes on; only what needs an epoch stops. */
   session: (state: 'live' | 'suspended' | 'lost') => void
+  /**
+   * What the host reports is refused, since it cannot be (`INVALID_ARGUMENT`, `LIMIT_EXCEEDED`, or `MALFORMED` by the leader): the
+   * message names what. The leader goes by older reports until it is mended. Comes once a minute at most.
+   */
+  refused: (error: KeelsonError) => void
 }
 
 const retryMs = 250
@@ -153,7 +158,7 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
       { rpc: parts.rpc, roster: parts.book.roster, closed: this.#stop.signal },
     )
     this.#options = options
-    this.#events = new Events(options.env.logger, ['session'])
+    this.#events = new Events(options.env.logger, ['session', 'refused'])
     this.#cleanup = parts.cleanup
     this.#state = parts.state
     this.#book = parts.book
@@ -399,6 +404,7 @@ export class NodeAgent implements AsyncDisposable, Listenable<NodeAgentEvents> {
             idempotent: true,
           })
         },
+        refused: (error) => this.#events.emit('refused', error),
         intervalMs: reportIntervalMs ?? 500,
       })
       this.#reporter = reporter

@@ -4,6 +4,8 @@ import type { Environment } from '../core/environment.ts'
 import { KeelsonError, toKeelsonError } from '../core/errors.ts'
 import { Events, type Listenable } from '../core/events.ts'
 import { Lifetime } from '../core/lifetime.ts'
+import { LogLimit } from '../core/log-limit.ts'
+import type { Counter } from '../core/metrics.ts'
 import {
   checkOptions,
   functionOption,
@@ -82,6 +84,8 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
   readonly #events: Events<NodeControllerEvents>
   readonly #records = new Map<NodeId, Known>()
   readonly #liveness = new LivenessView()
+  readonly #refused: Counter
+  readonly #logLimit: LogLimit
   readonly #life: Lifetime
   readonly #ready: Promise<void>
   #markReady: () => void = () => {}
@@ -99,7 +103,7 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
     const options = checkOptions<
       Required<Omit<NodeControllerOptions, 'signal'>> & { signal: AbortSignal | undefined }
     >('NodeController.start', input, {
-      env: objectOption<Environment>(['clock', 'timers', 'logger']),
+      env: objectOption<Environment>(['clock', 'timers', 'logger', 'metrics']),
       store: objectOption<MetadataStore>(['txn', 'range', 'watch']),
       epoch: objectOption<Fence>(['number', 'txn']),
       replicasOf: functionOption<NodeControllerOptions['replicasOf']>(),
@@ -112,6 +116,11 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
     this.#replicasOf = options.replicasOf
     this.#intervalMs = options.intervalMs
     this.#events = new Events(options.env.logger, ['changed'])
+    this.#refused = options.env.metrics.counter(
+      'keelson_nodes_refused_total',
+      'Reports of nodes that say what cannot be, and records of nodes that cannot be read.',
+    )
+    this.#logLimit = new LogLimit(options.env.clock)
     this.#ready = new Promise((resolve) => {
       this.#markReady = resolve
     })
@@ -147,12 +156,13 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
   }
 
   /**
-   * Takes the bytes of a node's report: the handler of the heartbeat call.
+   * Takes the bytes of a node's report: the handler of the heartbeat call. One that says what cannot be is counted, logged once in
+   * a while and refused as a whole: what the node said before stays, and it is told why.
    *
    * @throws KeelsonError `MALFORMED`, `UNAUTHORIZED`, `EPOCH_ENDED`
    */
   takeReport(bytes: Uint8Array): NodeReport {
-    const report = decodeNodeReport(bytes)
+    const report = this.#decode(bytes)
     const record = this.#records.get(report.nodeId)?.record
     if (record?.descriptor.incarnation !== report.incarnation || record.state === 'decommissioned') {
       throw new KeelsonError(
@@ -162,6 +172,19 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
     }
     this.reports.take(report, this.#env.clock.monotonicMs())
     return report
+  }
+
+  #decode(bytes: Uint8Array): NodeReport {
+    try {
+      return decodeNodeReport(bytes)
+    } catch (thrown) {
+      const error = toKeelsonError(thrown)
+      this.#refused.add(1, { what: 'report' })
+      const nodeId = String(error.details['nodeId'] ?? '')
+      if (this.#logLimit.lets(`report ${nodeId}`))
+        this.#env.logger.warn({ nodeId, error: error.toJSON() }, 'a report of a node is refused')
+      throw error
+    }
   }
 
   on<K extends keyof NodeControllerEvents>(event: K, listener: NodeControllerEvents[K]): () => void {
@@ -216,12 +239,26 @@ export class NodeController implements AsyncDisposable, Listenable<NodeControlle
       if (!this.#liveness.sessionBegan(nodeId, entry.session, incarnation, nowMs)) return
       if (before > 0) this.reports.ended(nodeId, before)
     } else {
-      const record = decodeNodeRecord(entry.value)
+      const record = this.#readRecord(nodeId, entry)
+      if (record === undefined) return
       if (next) checkSuccession(this.#records.get(nodeId)?.record, record)
       this.#records.set(nodeId, { record, modRevision: entry.modRevision })
       this.#liveness.add(nodeId, nowMs)
     }
     this.#events.emit('changed', nodeId)
+  }
+
+  /** One record that cannot be read stops nobody from following the other nodes: what was known of the node stays. */
+  #readRecord(nodeId: NodeId, entry: KeyValue): NodeRecord | undefined {
+    try {
+      return decodeNodeRecord(entry.value)
+    } catch (error) {
+      if (!KeelsonError.hasCode(error, 'MALFORMED')) throw error
+      this.#refused.add(1, { what: 'record' })
+      if (this.#logLimit.lets(`record ${nodeId}`))
+        this.#env.logger.error({ nodeId, error: error.toJSON() }, 'the record of a node cannot be read')
+      return undefined
+    }
   }
 
   #ended(nodeId: NodeId): void {

@@ -1,6 +1,7 @@
 import { type CallOptions, deadline, sleep } from '../core/async.ts'
 import type { Environment } from '../core/environment.ts'
-import { KeelsonError, toKeelsonError } from '../core/errors.ts'
+import { type ErrorCode, KeelsonError, toKeelsonError } from '../core/errors.ts'
+import { LogLimit } from '../core/log-limit.ts'
 import { checkOptions, functionOption, integerOption, objectOption, optional } from '../core/options.ts'
 import { between } from '../core/random.ts'
 import type { ObservedReplica } from '../interfaces/range-host.ts'
@@ -24,6 +25,11 @@ export interface NodeReporterOptions {
   readonly stores?: () => readonly StoreReport[]
   /** Brings a report to the leader. */
   readonly send: (report: Uint8Array, options: Required<CallOptions>) => Promise<void>
+  /**
+   * Is told of a report that is not what a report may be, by this side (`INVALID_ARGUMENT`, `LIMIT_EXCEEDED`) or by the leader
+   * (`MALFORMED`): until the host mends what it says, the leader goes by what it knew. Once a minute at most.
+   */
+  readonly refused?: (error: KeelsonError) => void
   /** How often a report is sent. Default: 1,000. */
   readonly intervalMs?: number
   /** How long one may take. Default: 3,000. */
@@ -34,9 +40,13 @@ type CheckedOptions = Required<Omit<NodeReporterOptions, 'stores'>> & {
   readonly stores: NodeReporterOptions['stores']
 }
 
+/** Codes that say that a report itself is wrong, not that it did not arrive. */
+const refusals: readonly ErrorCode[] = ['INVALID_ARGUMENT', 'LIMIT_EXCEEDED', 'MALFORMED']
+
 /** Sends a node's reports to the leader, one at a time, and never waits for work that the leader may do with them. */
 export class NodeReporter implements AsyncDisposable {
   readonly #options: CheckedOptions
+  readonly #logLimit: LogLimit
   readonly #stop = new AbortController()
   readonly #done: Promise<void>
   #wake: AbortController | undefined
@@ -54,6 +64,7 @@ export class NodeReporter implements AsyncDisposable {
         capacity: functionOption<NodeReporterOptions['capacity']>(),
         stores: optional(functionOption<NonNullable<NodeReporterOptions['stores']>>()),
         send: functionOption<NodeReporterOptions['send']>(),
+        refused: functionOption<NonNullable<NodeReporterOptions['refused']>>(() => {}),
         intervalMs: integerOption({ min: 1, fallback: 1000 }),
         timeoutMs: integerOption({ min: 1, fallback: 3000 }),
       }),
@@ -62,6 +73,7 @@ export class NodeReporter implements AsyncDisposable {
 
   private constructor(options: CheckedOptions) {
     this.#options = options
+    this.#logLimit = new LogLimit(options.env.clock)
     this.#done = this.#run()
   }
 
@@ -120,10 +132,26 @@ export class NodeReporter implements AsyncDisposable {
     } catch (thrown) {
       if (this.#stop.signal.aborted) return
       const error = toKeelsonError(thrown)
-      env.logger.debug({ nodeId: session.nodeId, error: error.toJSON() }, 'a report did not arrive')
+      if (refusals.includes(error.code)) this.#refuse(error)
+      else env.logger.debug({ nodeId: session.nodeId, error: error.toJSON() }, 'a report did not arrive')
       if (error.code === 'EPOCH_ENDED') session.verify()
     } finally {
       limit.release()
+    }
+  }
+
+  /** What the host says cannot be: nobody but the host can mend it. */
+  #refuse(error: KeelsonError): void {
+    const { env, session, refused } = this.#options
+    if (!this.#logLimit.lets('')) return
+    env.logger.error(
+      { nodeId: session.nodeId, error: error.toJSON() },
+      'what this node reports is refused, and the leader goes by older reports; mend what the host says',
+    )
+    try {
+      refused(error)
+    } catch (thrown) {
+      env.logger.warn({ error: toKeelsonError(thrown).toJSON() }, 'a listener threw')
     }
   }
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { getEventListeners } from 'node:events'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
-import { devCluster } from '../../src/index.ts'
+import { devCluster, type KeelsonError } from '../../src/index.ts'
 import { VirtualTime } from '../support/virtual-time.ts'
 
 /** Runs `act` while the signal of every controller that is made is remembered; those that are dropped are forgotten. */
@@ -65,5 +65,31 @@ test('an agent can be closed at any moment after it was made', async () => {
     await agent.close()
   }
   for (let turns = 0; turns < 60; turns++) await time.until(live(turns), 60_000)
+  await time.until(cluster.close())
+})
+
+test('a node whose host reports what cannot be tells the host, and the leader goes on leading', async () => {
+  const time = new VirtualTime(11)
+  const cluster = await time.until(devCluster({ env: time.env, servers: 1 }))
+  const { agent } = await time.until(cluster.addNode('db1'))
+  let cpu = 1
+  const told: KeelsonError[] = []
+  agent.on('refused', (error) => told.push(error))
+  const reported = (): readonly string[] =>
+    cluster.servers
+      .flatMap(({ duties }) => duties?.nodes.reports.report('db1')?.load['cpu'] ?? [])
+      .map(String)
+  agent.serve({ ranges: { reconcile: async () => {}, observe: () => [] }, load: () => ({ cpu }) })
+  await time.untilTrue('the node reports', () => reported().includes('1'))
+  const epoch = cluster.servers[0]?.duties?.epoch.number
+  cpu = -0.001
+  await time.advance(5000)
+  assert.deepEqual(
+    told.map(({ code }) => code),
+    ['INVALID_ARGUMENT'],
+  )
+  assert.equal(cluster.servers[0]?.duties?.epoch.number, epoch)
+  cpu = 2
+  await time.untilTrue('the node reports again', () => reported().includes('2'))
   await time.until(cluster.close())
 })

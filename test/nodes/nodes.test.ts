@@ -7,8 +7,10 @@ import { ControllerEpoch, memoryStore, prefixSelector } from '../../src/metadata
 import type { NodeDescriptor } from '../../src/model/index.ts'
 import {
   decodeNodeReport,
+  encodeNodeRecord,
   encodeNodeReport,
   NodeController,
+  type NodeRecord,
   NodeReporter,
   NodeSession,
   Nodes,
@@ -464,5 +466,76 @@ suite('the controller', () => {
     assert.equal(session.isLost, true, 'told by the leader that its epoch has ended, it asks the store')
     await reporter.close()
     await session.close()
+  })
+})
+
+suite('what cannot be', () => {
+  test('is refused towards the host that reports it, at once and not again and again', async () => {
+    const world = newWorld()
+    const { time, env, store } = world
+    await using nodesController = await controller(world)
+    await join(world, 'db1', 7)
+    await using session = await NodeSession.open({ env, store, nodeId: 'db1', incarnation: 7 })
+    let cpu = -0.001
+    const told: KeelsonError[] = []
+    await using reporter = NodeReporter.start({
+      env,
+      session,
+      observe: () => [],
+      load: () => ({ cpu }),
+      capacity: () => ({}),
+      send: async (bytes) => void nodesController.takeReport(bytes),
+      refused: (error) => {
+        told.push(error)
+        throw error
+      },
+    })
+    await time.advance(10_000)
+    assert.equal(nodesController.reports.report('db1'), undefined)
+    assert.deepEqual(
+      told.map(({ code }) => code),
+      ['INVALID_ARGUMENT'],
+    )
+    assert.match(told[0]?.message ?? '', /cpu in the load of node db1/)
+    cpu = 1
+    reporter.reportSoon()
+    await time.advance(2000)
+    assert.equal(nodesController.reports.report('db1')?.load['cpu'], 1)
+  })
+
+  test('is refused of a node that joins, and what earlier releases stored is read as the largest amount', async () => {
+    const world = newWorld()
+    const { nodes, store, time } = world
+    await using nodesController = await controller(world)
+    await join(world, 'db1', 7)
+    const token = await nodes.createToken({ reason: 'a test' })
+    for (const bytes of [-1, 2 ** 60, Number.NaN]) {
+      const bad = { ...descriptor('db2', 8), capacity: { bytes } }
+      await assert.rejects(nodes.join({ descriptor: bad, credential: credential('db2', 8), token }), {
+        code: 'INVALID_ARGUMENT',
+      })
+    }
+    const record = (await nodes.get('db1')) as NodeRecord
+    const put = async (nodeId: string, bytes: number): Promise<void> => {
+      const change = {
+        nodeId,
+        capacity: { bytes },
+        stores: [{ storeId: 'd1', capacity: { bytes }, labels: {} }],
+      }
+      const value = encodeNodeRecord({ ...record, descriptor: { ...record.descriptor, ...change } })
+      await store.txn({ then: [{ type: 'put', key: utf8(`/nodes/record/${nodeId}`), value }] })
+      await time.settle()
+    }
+    const capacityOf = (nodeId: string): number | undefined =>
+      nodesController.node(nodeId)?.descriptor.capacity['bytes']
+    await put('db1', 2 ** 60)
+    assert.equal(capacityOf('db1'), Number.MAX_SAFE_INTEGER)
+    assert.equal((await nodes.get('db1'))?.descriptor.stores?.[0]?.capacity['bytes'], Number.MAX_SAFE_INTEGER)
+    // What no release has ever written leaves the node as it was, and the others are followed.
+    await put('db1', -1)
+    assert.equal(capacityOf('db1'), Number.MAX_SAFE_INTEGER)
+    await put('db2', 5)
+    assert.equal(capacityOf('db2'), 5)
+    await assert.rejects(nodes.get('db1'), { code: 'MALFORMED', message: /node db1 has -1 of bytes/ })
   })
 })

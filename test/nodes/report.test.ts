@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
-import { encodePlain, KeelsonError } from '../../src/core/index.ts'
+import { encodePlain, KeelsonError, type Plain } from '../../src/core/index.ts'
 import type { ObservedReplica } from '../../src/interfaces/index.ts'
+import type { Load, ReplicaDescriptor } from '../../src/model/index.ts'
 import {
   decodeJoinRequest,
   decodeNodeRecord,
@@ -36,6 +37,48 @@ function report(epoch: number, sequence: number, ranges: readonly number[] = [1]
       load: { bytes: 100, writes: 1.5 },
     })),
   }
+}
+
+/** A report without a joint configuration as a release that checks nothing writes it. */
+function unchecked({
+  nodeId,
+  incarnation,
+  epoch,
+  sequence,
+  load,
+  capacity,
+  replicas,
+  stores,
+}: NodeReport): Uint8Array {
+  const amounts = (of: Load): Plain => Object.entries(of).sort()
+  return encodePlain([
+    1,
+    nodeId,
+    incarnation,
+    epoch,
+    sequence,
+    amounts(load),
+    amounts(capacity),
+    replicas.map((each) => [
+      each.rangeId,
+      each.replicaId,
+      each.generation,
+      each.replicas.map((member) => [
+        member.replicaId,
+        member.nodeId,
+        member.incarnation,
+        member.role === 'voter',
+      ]),
+      each.leaseHolder,
+      each.sequence,
+      each.caughtUp,
+      amounts(each.load),
+      false,
+    ]),
+    ...(stores === undefined
+      ? []
+      : [stores.map((store) => [store.storeId, amounts(store.load), amounts(store.capacity), 0, []])]),
+  ])
 }
 
 suite('reports', () => {
@@ -137,6 +180,50 @@ suite('reports', () => {
     )
     assert.equal(second.replicas[0]?.swaps, true)
     assert.equal(Buffer.from(encodeNodeReport(second)).toString('hex'), later)
+  })
+
+  test('that say what cannot be are refused on both sides, with the node and the field', () => {
+    const plain = report(3, 4)
+    const [replica] = plain.replicas as [ObservedReplica]
+    const of = (change: Partial<ObservedReplica>): NodeReport => ({
+      ...plain,
+      replicas: [{ ...replica, ...change }],
+    })
+    const [first, second] = replica.replicas as [ReplicaDescriptor, ReplicaDescriptor]
+    const store = { storeId: 'd1', load: {}, capacity: {} }
+    const cases: readonly (readonly [RegExp, NodeReport])[] = [
+      [/cpu in the load of range 1 of node db1/, of({ load: { cpu: -0.001 } })],
+      [/bytes in the load of range 1 of node db1/, of({ load: { bytes: 2 ** 60 } })],
+      [/cpu in the load of node db1/, { ...plain, load: { cpu: -1 } }],
+      [/bytes in the capacity of node db1/, { ...plain, capacity: { bytes: -1 } }],
+      [/bytes in the capacity of node db1/, { ...plain, capacity: { bytes: 2 ** 53 } }],
+      [/cpu in the load of store d1 of node db1/, { ...plain, stores: [{ ...store, load: { cpu: -1 } }] }],
+      [
+        /bytes in the capacity of store d1 of node db1/,
+        { ...plain, stores: [{ ...store, capacity: { bytes: -1 } }] },
+      ],
+      [/the replica id of range 1 of node db1/, of({ replicaId: 0 })],
+      [/caught up of range 1 of node db1/, of({ caughtUp: [0] })],
+      [/the id of a member of range 1 of node db1/, of({ replicas: [{ ...first, replicaId: 0 }, second] })],
+      [/replica 2 twice in range 1 of node db1/, of({ replicas: [{ ...first, replicaId: 2 }, second] })],
+      [
+        /range 1 on one node, db2, .*of node db1/,
+        of({ replicas: [first, second, { ...first, replicaId: 9 }] }),
+      ],
+    ]
+    for (const [message, bad] of cases) {
+      assert.throws(() => encodeNodeReport(bad), { code: 'INVALID_ARGUMENT', message })
+      assert.throws(() => decodeNodeReport(unchecked(bad)), {
+        code: 'MALFORMED',
+        message,
+        details: { nodeId: 'db1' },
+      })
+    }
+    for (const load of [{ cpu: Number.NaN }, { cpu: '1' }, { cpu: undefined }, undefined, [1]])
+      assert.throws(() => encodeNodeReport(of({ load: load as never })), { code: 'INVALID_ARGUMENT' })
+    const most = of({ load: { bytes: Number.MAX_SAFE_INTEGER, cpu: 0 } })
+    assert.deepEqual(unchecked(most), encodeNodeReport(most))
+    assert.equal(decodeNodeReport(encodeNodeReport(most)).replicas[0]?.load['bytes'], Number.MAX_SAFE_INTEGER)
   })
 
   test('a damaged one is refused with a typed error, never a crash', () => {

@@ -1,7 +1,7 @@
 import { checkArray, checkMembers, checkObject, checkText } from '../../core/arguments.ts'
 import { copyBytes } from '../../core/bytes.ts'
 import { decodePlain, encodePlain, Fields, type Plain } from '../../core/codec.ts'
-import { KeelsonError } from '../../core/errors.ts'
+import { type ErrorDetails, KeelsonError } from '../../core/errors.ts'
 import { showValue } from '../../core/options.ts'
 import type { Load, NodeDescriptor, NodeState, StoreDescriptor } from '../../model/descriptors.ts'
 import { checkId, checkName, type Incarnation, type NodeId } from '../../model/ids.ts'
@@ -104,14 +104,19 @@ export function checkStoreId(storeId: string): string {
   return checkText(storeId, 'the name of a store', nodeDescriptorLimits.nameLength)
 }
 
+/** Whether something is an amount of a resource: a number from 0 to the largest safe integer, up to which sums are exact. */
+export function isAmount(value: unknown): boolean {
+  return typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER
+}
+
 function checkAmounts(capacity: Load, refuse: (problem: string) => never): void {
   const { resources, nameLength } = nodeDescriptorLimits
   if (Object.keys(capacity).length > resources) refuse(`has more than ${resources} resources`)
   for (const [name, amount] of Object.entries(capacity)) {
     if (name.length === 0 || name.length > nameLength)
       refuse(`has a resource whose name has no or more than ${nameLength} characters`)
-    if (!Number.isFinite(amount) || amount < 0)
-      refuse(`has ${showValue(amount)} of ${name}; a capacity is a number from 0`)
+    if (!isAmount(amount))
+      refuse(`has ${showValue(amount)} of ${name}; a capacity is a number from 0 to the largest safe integer`)
   }
 }
 
@@ -189,6 +194,10 @@ function readStore(fields: Fields): StoreDescriptor {
 
 /** The inverse of {@link plainNodeDescriptor}. @throws KeelsonError `MALFORMED`, `INVALID_ARGUMENT` */
 export function readNodeDescriptor(fields: Fields): NodeDescriptor {
+  return checkNodeDescriptor(readUnchecked(fields))
+}
+
+function readUnchecked(fields: Fields): NodeDescriptor {
   const nodeId: NodeId = fields.string('nodeId')
   const incarnation: Incarnation = fields.uint('incarnation')
   const addresses = fields.scalars('addresses', (f) => f.string('address'))
@@ -196,7 +205,26 @@ export function readNodeDescriptor(fields: Fields): NodeDescriptor {
   const capacity = readAmounts(fields, 'capacity')
   const labels = readLabels(fields)
   const stores = fields.more ? { stores: fields.list('stores', readStore) } : {}
-  return checkNodeDescriptor({ nodeId, incarnation, addresses, locality, capacity, labels, ...stores })
+  return { nodeId, incarnation, addresses, locality, capacity, labels, ...stores }
+}
+
+/** Earlier releases took capacities of any size. Such a one is read as the largest that there is. */
+function withinBounds(descriptor: NodeDescriptor): NodeDescriptor {
+  const { capacity, stores } = descriptor
+  return {
+    ...descriptor,
+    capacity: bounded(capacity),
+    ...(stores === undefined
+      ? {}
+      : { stores: stores.map((store) => ({ ...store, capacity: bounded(store.capacity) })) }),
+  }
+}
+
+function bounded(amounts: Load): Load {
+  const within: Record<string, number> = Object.create(null) as Record<string, number>
+  for (const [name, amount] of Object.entries(amounts))
+    within[name] = Math.min(amount, Number.MAX_SAFE_INTEGER)
+  return within
 }
 
 const formatVersion = 1
@@ -220,13 +248,25 @@ export function decodeNodeRecord(bytes: Uint8Array): NodeRecord {
   const fields = new Fields(decodePlain(copyBytes(bytes), 'a node record'), 'a node record')
   checkVersion(fields.uint('version'), 'a node record')
   return {
-    descriptor: readNodeDescriptor(fields.nested('descriptor')),
+    descriptor: malformed('a node record', () =>
+      checkNodeDescriptor(withinBounds(readUnchecked(fields.nested('descriptor')))),
+    ),
     state: fields.oneOf('state', nodeStates),
     reason: fields.string('reason'),
     credentialHash: fields.bytes('credentialHash'),
     tokenHash: fields.bytes('tokenHash'),
     joinedAtMs: fields.number('joinedAtMs'),
     changedAtMs: fields.number('changedAtMs'),
+  }
+}
+
+/** What is a caller's mistake elsewhere is malformed in what was read. @throws KeelsonError `MALFORMED` */
+export function malformed<T>(what: string, check: () => T, details: ErrorDetails = {}): T {
+  try {
+    return check()
+  } catch (cause) {
+    if (!KeelsonError.hasCode(cause, 'INVALID_ARGUMENT', 'LIMIT_EXCEEDED')) throw cause
+    throw new KeelsonError('MALFORMED', `${what} is not valid: ${cause.message}`, { cause, details })
   }
 }
 

@@ -7,7 +7,15 @@ import type { ObservedReplica, RangeBounds, SplitKeys } from '../../interfaces/r
 import type { Load, ReplicaDescriptor, ReplicaRole, StoreReport } from '../../model/descriptors.ts'
 import { checkId, checkName, type Incarnation, type NodeId } from '../../model/ids.ts'
 import { isJoint } from '../../model/replica-roles.ts'
-import { checkStoreId, checkVersion, nodeDescriptorLimits, plainAmounts, readAmounts } from './record.ts'
+import {
+  checkStoreId,
+  checkVersion,
+  malformed,
+  nodeDescriptorLimits,
+  plainAmounts,
+  readAmounts,
+} from './record.ts'
+import { checkReported } from './report-checks.ts'
 
 /** What a node tells the leader with each heartbeat. It is kept in memory and never goes through the log. */
 export interface NodeReport {
@@ -62,7 +70,13 @@ const roles: readonly ReplicaRole[] = ['learner', 'voter', 'incoming', 'outgoing
 /** By their numbers in the encoding; only ever added to. */
 const storeStates = [undefined, 'draining', 'failed'] as const
 
-/** Encodes a report. @throws KeelsonError `LIMIT_EXCEEDED`; `INVALID_ARGUMENT` when a replica is on a store that is not named */
+/**
+ * Encodes a report.
+ *
+ * @throws KeelsonError `LIMIT_EXCEEDED`; `INVALID_ARGUMENT` that names the node and the field: a load or capacity that is no number
+ * from 0 to the largest safe integer, an id that is no positive integer, a range with a node or a replica twice, or a replica on a
+ * store that is not named
+ */
 export function encodeNodeReport(report: NodeReport): Uint8Array {
   checkObject(report, 'a node report')
   checkArray(report.replicas, 'the replicas of a node report', Number.MAX_SAFE_INTEGER)
@@ -72,6 +86,7 @@ export function encodeNodeReport(report: NodeReport): Uint8Array {
       `node ${report.nodeId} reports ${report.replicas.length} replicas, more than the ${nodeReportLimits.replicas} of a report; spread them over more nodes`,
     )
   }
+  checkReported(report)
   const joint = report.replicas.some(({ replicas }) => isJoint(replicas))
   const bytes = encodePlain([
     joint ? jointFormatVersion : formatVersion,
@@ -92,7 +107,12 @@ export function encodeNodeReport(report: NodeReport): Uint8Array {
   )
 }
 
-/** The inverse of {@link encodeNodeReport}, from a source that is not trusted. @throws KeelsonError `MALFORMED` … */
+/**
+ * The inverse of {@link encodeNodeReport}, from a source that is not trusted.
+ *
+ * @throws KeelsonError `MALFORMED`, with `details.nodeId` where the node is known that sent what it must not; `LIMIT_EXCEEDED`,
+ * `FORMAT_VERSION`
+ */
 export function decodeNodeReport(bytes: Uint8Array): NodeReport {
   if (checkBytes(bytes, 'a node report').length > nodeReportLimits.bytes) {
     throw new KeelsonError('LIMIT_EXCEEDED', `a node report takes ${bytes.length} bytes, more than allowed`)
@@ -110,14 +130,20 @@ export function decodeNodeReport(bytes: Uint8Array): NodeReport {
   if (replicas.length > nodeReportLimits.replicas) {
     throw new KeelsonError('MALFORMED', `a node report holds ${replicas.length} replicas, more than allowed`)
   }
-  const report = { nodeId, incarnation, epoch, sequence, load, capacity }
-  if (!fields.more) return { ...report, replicas }
-  const stores = fields.list('stores', readStore)
-  return {
-    ...report,
-    replicas: onStores(replicas, stores),
-    stores: stores.map((store) => store.report),
-  }
+  const head = { nodeId, incarnation, epoch, sequence, load, capacity }
+  const report = fields.more
+    ? withStores(head, replicas, fields.list('stores', readStore))
+    : { ...head, replicas }
+  malformed('a node report', () => checkReported(report), { nodeId })
+  return report
+}
+
+function withStores(
+  head: Omit<NodeReport, 'replicas' | 'stores'>,
+  replicas: readonly ObservedReplica[],
+  stores: readonly ReadStore[],
+): NodeReport {
+  return { ...head, replicas: onStores(replicas, stores), stores: stores.map((store) => store.report) }
 }
 
 /** Stores, each with where its replicas stand in the report: a name is written once, not with each replica. */
@@ -301,12 +327,6 @@ function readLoad(fields: Fields, name: string): Load {
   throw new KeelsonError('MALFORMED', `a node report names more than ${nodeReportLimits.resources} resources`)
 }
 
-/** What is a caller's mistake elsewhere is a malformed message here. */
 function checked<T>(check: () => T): T {
-  try {
-    return check()
-  } catch (cause) {
-    if (!KeelsonError.hasCode(cause, 'INVALID_ARGUMENT')) throw cause
-    throw new KeelsonError('MALFORMED', `a node report is not valid: ${cause.message}`, { cause })
-  }
+  return malformed('a node report', check)
 }
