@@ -227,11 +227,11 @@ export class FleetFeed {
     const error = refusal(() => this.#fleet.setRange(view))
     this.#ports.refused.range(rangeId, error)
     if (error === undefined) return true
-    const { load, leaderLoad, ...unloaded } = view
+    const { load: _load, leaderLoad: _leaderLoad, ...unloaded } = view
     if (refusal(() => this.#fleet.setConfiguration(unloaded)) === undefined) return true
     const known = this.#fleet.generationOf(rangeId)
     if (known !== undefined && known >= descriptor.generation) return false
-    const { leaseHolder, ...rest } = unloaded
+    const { leaseHolder: _leaseHolder, ...rest } = unloaded
     refusal(() => this.#fleet.setConfiguration({ ...rest, descriptor }))
     return false
   }

@@ -109,10 +109,10 @@ suite('answers about placement', () => {
     const answer = { madeBy, parts: [] }
     const bytes = encodeAnswer(answer, 1000)
     assert.throws(() => encodeAnswer(answer, bytes.length - 1), { code: 'LIMIT_EXCEEDED' })
-    assert.throws(() => encodeAnswer({ madeBy, parts: new Array(250_000).fill(1) }, 1e9), {
+    assert.throws(() => encodeAnswer({ madeBy, parts: Array.from({ length: 250_000 }, () => 1) }, 1e9), {
       code: 'LIMIT_EXCEEDED',
     })
-    const tooMany = encodePlain([1, [1, 'madeBy', new Array<number>(250_000).fill(1)]])
+    const tooMany = encodePlain([1, [1, 'madeBy', Array.from({ length: 250_000 }, () => 1)]])
     assert.throws(() => decodeAnswer(tooMany), { code: 'MALFORMED', message: /more than/ })
     let nested: Plain = 1
     for (let i = 0; i < 17; i++) nested = [0, nested]

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { inspect } from 'node:util'
 import fc from 'fast-check'
 import { decodePlain, encodePlain, type Plain } from '../../src/core/codec.ts'
 import { KeelsonError } from '../../src/core/errors.ts'
@@ -56,7 +57,7 @@ suite('data of named members', () => {
     new Float64Array(1),
     new (class {})(),
   ]) {
-    test(`is refused rather than lost: ${String(value).slice(0, 30)}`, () => {
+    test(`is refused rather than lost: ${inspect(value).slice(0, 30)}`, () => {
       const code = 'INVALID_ARGUMENT'
       assert.throws(() => dataToPlain({ value }, 'an answer', limits), { code, message: /an answer holds/ })
     })

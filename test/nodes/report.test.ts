@@ -50,7 +50,7 @@ function unchecked({
   replicas,
   stores,
 }: NodeReport): Uint8Array {
-  const amounts = (of: Load): Plain => Object.entries(of).sort()
+  const amounts = (of: Load): Plain => Object.entries(of).sort(([a], [b]) => (a < b ? -1 : 1))
   return encodePlain([
     1,
     nodeId,

@@ -113,9 +113,7 @@ export class Fleet {
   /** Generation of a range as it was given last; undefined when it is not there. */
   generationOf(rangeId: RangeId): number | undefined {
     const place = this.#place
-    return this.#tree.find(rangeId, place)
-      ? (this.#tree.pageAt(place).generations[place.row] as number)
-      : undefined
+    return this.#tree.find(rangeId, place) ? this.#tree.pageAt(place).generations[place.row] : undefined
   }
 
   /** A node as it was given last. */
