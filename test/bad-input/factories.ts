@@ -700,6 +700,7 @@ export const factories: readonly Factory[] = [
       capacity: must('function'),
       stores: call,
       send: must('function'),
+      refused: call,
       intervalMs: count,
       timeoutMs: count,
     },

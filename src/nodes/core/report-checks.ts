@@ -3,8 +3,17 @@ import { KeelsonError } from '../../core/errors.ts'
 import { showValue } from '../../core/options.ts'
 import type { ObservedReplica } from '../../interfaces/range-host.ts'
 import type { Load } from '../../model/descriptors.ts'
+import type { NodeId } from '../../model/ids.ts'
 import { isAmount } from './record.ts'
-import type { NodeReport } from './report.ts'
+
+/** What a report says that may be wrong. */
+interface Reported {
+  readonly nodeId: NodeId
+  readonly load: Load
+  readonly capacity: Load
+  readonly replicas: readonly ObservedReplica[]
+  readonly stores?: readonly { readonly storeId: string; readonly load: Load; readonly capacity: Load }[]
+}
 
 /**
  * Checks what a node says of itself and of its replicas: amounts, ids, and that a configuration has each node and each replica
@@ -12,7 +21,7 @@ import type { NodeReport } from './report.ts'
  *
  * @throws KeelsonError `INVALID_ARGUMENT` that names the node and the field
  */
-export function checkReported({ nodeId, load, capacity, replicas, stores = [] }: NodeReport): void {
+export function checkReported({ nodeId, load, capacity, replicas, stores = [] }: Reported): void {
   const of = `of node ${nodeId}`
   checkAmounts(load, 'the load', of)
   checkAmounts(capacity, 'the capacity', of)

@@ -87,8 +87,8 @@ export class Fleet {
    * many resources
    */
   setRange(range: PlacementRange): void {
-    const { load = noLoad, leaderLoad = noLoad } = range
     this.setConfiguration(range)
+    const { load = noLoad, leaderLoad = noLoad } = range
     this.#setLoads(this.#place, load, leaderLoad)
   }
 
