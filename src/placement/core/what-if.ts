@@ -343,7 +343,10 @@ function* growLoads(
     Object.fromEntries(
       snapshot.resources.map((name, r) => [
         name,
-        Math.min(Number.MAX_SAFE_INTEGER, of(r) * (factors[name] ?? 1)),
+        Math.min(
+          Number.MAX_SAFE_INTEGER,
+          of(r) * (Object.hasOwn(factors, name) ? (factors[name] as number) : 1),
+        ),
       ]),
     )
   for (const reader of eachRange(snapshot)) {

@@ -4,6 +4,7 @@ import { KeelsonError } from '../../core/errors.ts'
 import type { KeySelector, KeyValue } from '../../interfaces/metadata-store.ts'
 import { keyPrefixes, pathKey, pathPrefix } from '../../metadata/keys.ts'
 import type { TableId } from '../../model/ids.ts'
+import { maximumNonVoters } from '../core/model/cluster.ts'
 import { checkRules, type PlacementRule } from '../core/policy/rule.ts'
 import type { TableScope } from '../core/policy/rule-book.ts'
 
@@ -103,7 +104,7 @@ function fieldsOf(value: Uint8Array): Fields {
 
 function decodeRule(json: string): PlacementRule {
   try {
-    const [rule] = checkRules([JSON.parse(json)], 'the stored rules')
+    const [rule] = checkRules([withinBounds(JSON.parse(json))], 'the stored rules')
     if (rule !== undefined) return rule
   } catch (cause) {
     throw new KeelsonError('MALFORMED', `a stored rule of placement cannot be read: ${json.slice(0, 200)}`, {
@@ -111,4 +112,10 @@ function decodeRule(json: string): PlacementRule {
     })
   }
   throw new KeelsonError('MALFORMED', 'a stored rule of placement is empty')
+}
+
+/** Earlier releases took one replica without a vote more than a range can be said to have. */
+function withinBounds(rule: unknown): unknown {
+  const { nonVoters } = (rule ?? {}) as Partial<PlacementRule>
+  return nonVoters === maximumNonVoters + 1 ? { ...(rule as object), nonVoters: maximumNonVoters } : rule
 }

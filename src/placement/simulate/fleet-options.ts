@@ -66,7 +66,7 @@ export const nodeOption: OptionCheck<SimulatedNode> = (value, name) => {
 /** Takes a range. Millions of them come by here. */
 export const rangeOption: OptionCheck<SimulatedRange> = (value, name) => {
   const range = objectOption<SimulatedRange>(['bytes', 'nodes'])(value, name)
-  if (range.bytes >= 0 && range.bytes <= Number.MAX_SAFE_INTEGER && Array.isArray(range.nodes)) return range
+  if (isPlainRange(range)) return range
   return checkOptions<{ bytes: number; nodes: readonly string[]; nonVoters: readonly string[] | undefined }>(
     name,
     value,
@@ -76,4 +76,19 @@ export const rangeOption: OptionCheck<SimulatedRange> = (value, name) => {
       nonVoters: optional(arrayOption(stringOption({ maxLength: 256 }))),
     },
   ) as SimulatedRange
+}
+
+/** Whether a range is one beyond doubt; what is not is looked at member by member, and refused by name. */
+function isPlainRange(range: SimulatedRange): boolean {
+  const { bytes, nodes, nonVoters } = range
+  for (const key in range) if (key !== 'bytes' && key !== 'nodes' && key !== 'nonVoters') return false
+  if (typeof bytes !== 'number' || !(bytes >= 0 && bytes <= Number.MAX_SAFE_INTEGER)) return false
+  return areNames(nodes) && nodes.length > 0 && (nonVoters === undefined || areNames(nonVoters))
+}
+
+function areNames(names: unknown): names is readonly string[] {
+  if (!Array.isArray(names)) return false
+  for (const name of names)
+    if (typeof name !== 'string' || name.length === 0 || name.length > 256) return false
+  return true
 }

@@ -10,7 +10,9 @@ import { plan } from '../../../src/placement/core/planner.ts'
 import type { PlacementPolicy } from '../../../src/placement/core/policy.ts'
 import { fullest, summarize } from '../../../src/placement/core/summary.ts'
 import { whatIf } from '../../../src/placement/core/what-if.ts'
+import { buildSnapshot } from '../../../src/placement/index.ts'
 import { Model } from '../support/cluster.ts'
+import { plainRange } from '../support/plain.ts'
 
 const policy: Partial<PlacementPolicy> = {
   constraints: [],
@@ -97,6 +99,17 @@ describe('what if', () => {
     const grown = whatIf(snapshot, { growLoad: { bytes: 3 } }, { policy })
     const ratio = fullest(grown.changed, 'bytes').part / fullest(grown.before, 'bytes').part
     assert.ok(Math.abs(ratio - 3) < 1e-9)
+    const named = buildSnapshot({
+      nodes: snapshot.nodes,
+      ranges: [plainRange(1, ['n0', 'n1', 'n2'], { load: Object.fromEntries([['constructor', 4]]) })],
+      deadAfterMs: 1,
+    })
+    const { after } = whatIf(named, { growLoad: { constructor: 1 } }, { policy })
+    assert.deepEqual(
+      whatIf(named, { growLoad: {} }, { policy }).after,
+      after,
+      'a dimension that is not named stays',
+    )
     const five = whatIf(snapshot, { policy: { replicationFactor: 5 } }, { policy })
     assert.equal(five.moves.filter(({ kind }) => kind === 'add').length, 72)
     assert.equal(five.after.underReplicated, 0)

@@ -42,6 +42,15 @@ suite('the model refuses by the name of the field', () => {
     ['two replicas on a node', bent({}, { nodeId: 'n0' }), /replicas 1 and 2 on one node, n0/],
     ['an incarnation that is no number', bent({}, { incarnation: '1' }), /incarnation of replica 2/],
     ['a factor that is too large', { ...bent({}), replicationFactor: 100 }, /replicationFactor of range 7/],
+    [
+      'too many replicas without a vote',
+      { ...bent({}), nonVoters: 16 },
+      /nonVoters of range 7 .*from 0 to 15/,
+    ],
+    ['a load that is text', { ...bent({}), load: { bytes: '100' } }, /load.bytes of range 7/],
+    ['a load that is null', { ...bent({}), load: { bytes: null } }, /load.bytes of range 7/],
+    ['a load that is true', { ...bent({}), leaderLoad: { bytes: true } }, /leaderLoad.bytes of range 7/],
+    ['a load that is a list', { ...bent({}), load: { bytes: [5] } }, /load.bytes of range 7/],
     ['a factor below 0', { ...bent({}), replicationFactor: -1 }, /replicationFactor/],
     ['half a non-voter', { ...bent({}), nonVoters: 2.5 }, /nonVoters/],
     ['a table that is no number', { ...bent({}), tableId: 'x' }, /tableId/],
@@ -58,6 +67,7 @@ suite('the model refuses by the name of the field', () => {
 
   const badNodes: readonly [what: string, node: unknown, message: RegExp][] = [
     ['no node', null, /a node must be an object/],
+    ['a time that is text', { ...plainNode('x'), forMs: '5' }, /forMs of node x/],
     ['a node without a descriptor', {}, /descriptor/],
     [
       'a state that there is not',

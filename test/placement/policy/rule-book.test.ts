@@ -6,6 +6,7 @@ import { conflictsOf } from '../../../src/placement/core/policy/conflicts.ts'
 import { type EffectivePolicy, inherit } from '../../../src/placement/core/policy/effective.ts'
 import type { LabelMatch, PlacementRule } from '../../../src/placement/core/policy/rule.ts'
 import { RuleBook, type TableScope } from '../../../src/placement/core/policy/rule-book.ts'
+import { decodeBook, encodeRule, ruleKey } from '../../../src/placement/rules/stored-book.ts'
 
 const cluster = { type: 'cluster' } as const
 const zone = (name: string) => ({ type: 'zone', zone: name }) as const
@@ -258,4 +259,23 @@ describe('what is refused is impossible', () => {
       `${impossibleButTaken} impossible ones were taken, ${refused} refused`,
     )
   })
+})
+
+it('a rule asks for as many replicas without a vote as a range can have, and one that was stored with more is read', () => {
+  const rule = (nonVoters: number): PlacementRule => ({ id: 'r', scope: { type: 'cluster' }, nonVoters })
+  new RuleBook({ rules: [rule(15)] })
+  assert.throws(() => new RuleBook({ rules: [rule(16)] }), { code: 'INVALID_OPTION', message: /nonVoters/ })
+  const stored = (nonVoters: number) =>
+    decodeBook([
+      {
+        key: ruleKey('r'),
+        value: encodeRule(rule(nonVoters)),
+        createRevision: 1,
+        modRevision: 1,
+        version: 1,
+        session: 0,
+      },
+    ])
+  assert.equal(stored(16).rules.get('r')?.nonVoters, 15)
+  assert.throws(() => stored(17), { code: 'MALFORMED' })
 })

@@ -133,6 +133,11 @@ describe('a simulated fleet', () => {
       [{ ranges: [{ ...range, bytes: Number.NaN }] }, /bytes/],
       [{ ranges: [{ ...range, bytes: 2 ** 54 }] }, /bytes/],
       [{ ranges: [{ ...range, nodes: 'n00000' }] }, /nodes/],
+      [{ ranges: [{ ...range, bytes: '100' }] }, /bytes/],
+      [{ ranges: [{ ...range, nodes: [] }] }, /nodes/],
+      [{ ranges: [{ ...range, nodes: ['n00000', 7] }] }, /nodes/],
+      [{ ranges: [{ ...range, nonVoters: 'd' }] }, /nonVoters/],
+      [{ ranges: [{ ...range, nonvoters: [] }] }, /nonvoters.*did you mean 'nonVoters'/],
     ] as const) {
       assert.throws(() => new FleetSimulation({ ...base, ...change } as never), {
         code: 'INVALID_OPTION',

@@ -4,7 +4,7 @@ import { closest, showValue } from '../../../core/options.ts'
 import type { Load, NodeLiveness, NodeState } from '../../../model/descriptors.ts'
 import { checkId } from '../../../model/ids.ts'
 import { replicaRoles } from '../../../model/replica-roles.ts'
-import { maximumVoters, type PlacementNode, type PlacementRange } from './cluster.ts'
+import { maximumNonVoters, maximumVoters, type PlacementNode, type PlacementRange } from './cluster.ts'
 
 const nodeStates: readonly NodeState[] = ['active', 'draining', 'drained', 'decommissioned']
 const livenesses: readonly NodeLiveness[] = ['live', 'suspect', 'dead']
@@ -61,12 +61,12 @@ export function checkRange(range: PlacementRange): void {
   for (let i = 0; i < replicas.length; i++) checkReplica(range, i)
   if (leaseHolder !== undefined && !isWhole(leaseHolder))
     refuse(`the leaseHolder of range ${rangeId}`, 'a replica id', leaseHolder)
-  for (const [wanted, field] of [
-    [replicationFactor, 'replicationFactor'],
-    [nonVoters, 'nonVoters'],
+  for (const [wanted, field, most] of [
+    [replicationFactor, 'replicationFactor', maximumVoters],
+    [nonVoters, 'nonVoters', maximumNonVoters],
   ] as const) {
-    if (wanted === undefined || (isWhole(wanted) && wanted <= maximumVoters)) continue
-    refuse(`the ${field} of range ${rangeId}`, `an integer from 0 to ${maximumVoters}`, wanted)
+    if (wanted === undefined || (isWhole(wanted) && wanted <= most)) continue
+    refuse(`the ${field} of range ${rangeId}`, `an integer from 0 to ${most}`, wanted)
   }
   if (tableId !== undefined && !isWhole(tableId))
     refuse(`the tableId of range ${rangeId}`, 'a safe integer from 0', tableId)

@@ -7,8 +7,11 @@ import type {
 } from '../../../model/descriptors.ts'
 import type { NodeId, RangeId, ReplicaId, TableId } from '../../../model/ids.ts'
 
-/** Most voters that a range can be said to have, and most of its replicas without a vote. */
+/** Most voters that a range can be said to have: the two numbers share a byte of each range. */
 export const maximumVoters = 15
+
+/** Most replicas without a vote that a range can be said to have. */
+export const maximumNonVoters = 15
 
 /**
  * How hard-pressed a store is, from what takes care to what is emptied:

@@ -5,7 +5,14 @@ import type { Load, ReplicaDescriptor } from '../../../model/descriptors.ts'
 import type { NodeId, RangeId, ReplicaId } from '../../../model/ids.ts'
 import { replicaRoles, votesInAnyHalf } from '../../../model/replica-roles.ts'
 import { checkLoad, checkNode, checkRange } from './check.ts'
-import type { MoveInFlight, PlacementNode, PlacementRange, RangeHold } from './cluster.ts'
+import {
+  type MoveInFlight,
+  maximumNonVoters,
+  maximumVoters,
+  type PlacementNode,
+  type PlacementRange,
+  type RangeHold,
+} from './cluster.ts'
 import { LifeTable } from './lives.ts'
 import { exactLoad } from './loads.ts'
 import { NodeTable, nodeStatusOf } from './node-table.ts'
@@ -229,7 +236,8 @@ export class Fleet {
       generation: descriptor.generation,
       sequence: 0,
       tableId,
-      replicationFactor: Math.min(15, replicationFactor) | (Math.min(15, nonVoters) << 4),
+      replicationFactor:
+        Math.min(maximumVoters, replicationFactor) | (Math.min(maximumNonVoters, nonVoters) << 4),
       hold: holdOf(this.#holds.get(descriptor.rangeId)),
       replicaIds: replicas.map(({ replicaId }) => replicaId),
       lives: replicas.map(({ nodeId, incarnation, replicaId }) =>

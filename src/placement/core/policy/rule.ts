@@ -12,7 +12,7 @@ import {
   wordOption,
 } from '../../../core/options.ts'
 import { idOption, type RangeId, type TableId } from '../../../model/ids.ts'
-import { maximumVoters } from '../model/cluster.ts'
+import { maximumNonVoters, maximumVoters } from '../model/cluster.ts'
 
 /** Most replicas of one range, voters and others together. */
 export const maximumReplicas = 32
@@ -100,9 +100,9 @@ export interface PlacementRule {
   readonly scope: RuleScope
   /** Nothing that wider scopes say holds in this one. */
   readonly override?: boolean
-  /** Replicas that vote. */
+  /** Replicas that vote, 15 at most. */
   readonly voters?: number
-  /** Replicas that do not vote: for reads nearby. */
+  /** Replicas that do not vote, 15 at most: for reads nearby. */
   readonly nonVoters?: number
   /** Where replicas have to be. */
   readonly require?: readonly ReplicaRequirement[]
@@ -190,7 +190,7 @@ const ruleOption: OptionCheck<PlacementRule> = (value, name) =>
     scope: scopeOption,
     override: booleanOption(false),
     voters: optional(integerOption({ min: 1, max: maximumVoters })),
-    nonVoters: optional(integerOption({ min: 0, max: 16 })),
+    nonVoters: optional(integerOption({ min: 0, max: maximumNonVoters })),
     require: optional(arrayOption(requirementOption, { max: 32 })),
     prohibit: optional(arrayOption(matchesOption, { max: 32 })),
     prefer: optional(arrayOption(preferenceOption, { max: 32 })),
