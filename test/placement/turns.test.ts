@@ -2,14 +2,17 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import {
   balance,
+  capacity,
   explainNode,
   explainRange,
   type PlacementPolicy,
+  type PlacementSnapshot,
   type Plan,
   Planner,
   plan,
   RuleBook,
   spread,
+  whatIf,
 } from '../../src/placement/index.ts'
 import { PlainFleet, plainNode, plainRange } from './support/plain.ts'
 
@@ -44,6 +47,11 @@ function rounds(life: PlainFleet, planner: Planner, most: number): Plan {
     last = planner.plan(life.fleet.snapshot())
   }
   return last
+}
+
+/** Plans for one snapshot until all was looked at. */
+function settle(planner: Planner, snapshot: PlacementSnapshot): void {
+  for (let i = 0; planner.plan(snapshot).unexamined > 0; i++) assert.ok(i < 10)
 }
 
 suite('ranges that need something', () => {
@@ -98,6 +106,28 @@ suite('ranges that need something', () => {
     assert.ok(life.replicasOn('b0') >= 20, `${life.replicasOn('b0')}`)
   })
 
+  test('have their turn when they change, behind any number of others that did not', () => {
+    const node = (nodeId: string, bytes: number, change = {}) => {
+      const made = plainNode(nodeId, 'zone=z', change)
+      return { ...made, descriptor: { ...made.descriptor, capacity: { bytes } } }
+    }
+    // Of what the dead node had nothing fits into e.
+    const nodes = [node('a', 1e9), node('b', 1e9), node('e', 2000), node('dead', 1e9, { liveness: 'dead' })]
+    const ranges = Array.from({ length: 2500 }, (_, i) =>
+      plainRange(i + 1, ['a', 'b', 'dead'], { load: { bytes: 5000 } }),
+    )
+    const life = new PlainFleet(nodes, ranges)
+    const planner = new Planner({ goals: [], constraints: [capacity()] })
+    const before = life.fleet.snapshot()
+    settle(planner, before)
+    life.fleet.setLoad(2499, { bytes: 1000 })
+    const next = planner.plan(life.fleet.snapshot())
+    assert.deepEqual(
+      next.moves.map(({ rangeId }) => rangeId),
+      [2499],
+    )
+  })
+
   test('the same snapshots, one after the other, give the same plans', () => {
     const plans = [0, 1].map(() => {
       const life = broken(2500, 50)
@@ -128,6 +158,118 @@ suite('ranges that a goal could have better', () => {
     assert.equal(life.moved, 200)
     assert.equal(last.bounds.goals[0]?.lowerBoundMoves, 0)
     assert.equal(last.bounds.goals[0]?.hopeless, 300)
+  })
+
+  test('and cannot be are a distance while something else is to be repaired, as a planner that begins says it', () => {
+    const life = new PlainFleet(nodes, table(1, 1, 300))
+    const planner = new Planner(policy)
+    assert.equal(planner.plan(life.fleet.snapshot()).bounds.goals[0]?.hopeless, 300)
+    life.fleet.setRange(plainRange(9999, ['n3', 'n4'], { tableId: 2 }))
+    const { bounds } = planner.plan(life.fleet.snapshot())
+    assert.deepEqual(bounds, plan(life.fleet.snapshot(), policy).bounds)
+    assert.deepEqual([bounds.goals[0]?.lowerBoundMoves, bounds.goals[0]?.hopeless], [301, 0])
+  })
+})
+
+/** More full stores than one plan looks at, of which no rule lets anything go, before some that may give. */
+suite('full stores', () => {
+  const helpless = 150
+  const named = (letter: string, count: number, zone: string) =>
+    Array.from({ length: count }, (_, i) =>
+      plainNode(`${letter}${String(i).padStart(3, '0')}`, `zone=${zone}`),
+    )
+
+  test('behind any number of others that cannot be helped give what is too much', () => {
+    const nodes = [...named('a', helpless, 'z0'), ...named('b', 30, 'z1'), ...named('c', 60, 'z1')]
+    let rangeId = 0
+    const ranges = nodes.slice(0, helpless + 30).flatMap(({ descriptor: { nodeId } }, i) =>
+      [0, 1, 2, 3].map(() => {
+        const bytes = i < helpless ? 300 : 200
+        const tableId = i < helpless ? 1 : 2
+        return plainRange(++rangeId, [nodeId], { tableId, replicationFactor: 1, load: { bytes } })
+      }),
+    )
+    const snapshot = new PlainFleet(nodes, ranges).fleet.snapshot()
+    const policy = { rules: pinned, goals: [balance({ resource: 'bytes' })] }
+    const first = plan(snapshot, policy)
+    assert.equal(first.moves.length, 0)
+    // Those that may give, and the rest of the others.
+    assert.equal(first.unexamined, 4 * (helpless + 30 - 128))
+    const result = whatIf(snapshot, {}, { policy })
+    assert.ok(result.moveCount >= 60, `${result.moveCount} moves`)
+    assert.equal(result.settled, true)
+    assert.ok(result.after.stores.every(({ name, replicas }) => name.startsWith('a') || replicas > 0))
+  })
+
+  test('of which nobody can be helped do without rest what a change lets them', () => {
+    const nodes = [...named('a', helpless, 'z0'), ...named('c', 60, 'z1')]
+    const ranges = nodes
+      .slice(0, helpless)
+      .map(({ descriptor: { nodeId } }, i) =>
+        plainRange(i + 1, [nodeId], { tableId: 1, replicationFactor: 1, load: { bytes: 100_000 - 10 * i } }),
+      )
+    const life = new PlainFleet(nodes, ranges)
+    const planner = new Planner({ rules: pinned, goals: [balance({ resource: 'bytes' })] })
+    const before = life.fleet.snapshot()
+    settle(planner, before)
+    assert.deepEqual(planner.plan(before).moves, [])
+    // The least full of them gets two that may go; with every plan that follows some node is not what it was.
+    const last = nodes[helpless - 1]?.descriptor.nodeId as string
+    for (const more of [1, 2])
+      life.fleet.setRange(
+        plainRange(1000 + more, [last], { tableId: 2, replicationFactor: 1, load: { bytes: 20 } }),
+      )
+    let moved = 0
+    for (let i = 0; i < 4 && moved === 0; i++) {
+      life.fleet.setNode(plainNode(`0${i}`, 'zone=z0', { state: 'draining' }))
+      moved = planner.plan(life.fleet.snapshot()).moves.length
+    }
+    assert.ok(moved > 0)
+  })
+
+  test('above their capacity give away what they may, behind others and below their heaviest', () => {
+    const sized = (node: ReturnType<typeof plainNode>) => ({
+      ...node,
+      descriptor: { ...node.descriptor, capacity: { bytes: 10_000 } },
+    })
+    const nodes = [...named('a', helpless, 'z0'), ...named('b', 1, 'z0'), ...named('c', 3, 'z1')].map(sized)
+    let rangeId = 0
+    const one = (nodeId: string, tableId: number, bytes: number) =>
+      plainRange(++rangeId, [nodeId], { tableId, replicationFactor: 1, load: { bytes } })
+    const ranges = nodes.slice(0, helpless).map(({ descriptor }) => one(descriptor.nodeId, 1, 9800))
+    for (let i = 0; i < 900; i++) ranges.push(one('b000', 1, 10))
+    ranges.push(one('b000', 2, 9))
+    for (let i = 0; i < 100; i++) ranges.push(one('b000', 1, 8))
+    const policy = { rules: pinned, goals: [], constraints: [capacity()] }
+    const planner = new Planner(policy)
+    const snapshot = new PlainFleet(nodes, ranges).fleet.snapshot()
+    let next = planner.plan(snapshot)
+    assert.ok(next.unexamined >= 1000, `${next.unexamined}`)
+    for (let i = 0; i < 20 && next.moves.length === 0; i++) next = planner.plan(snapshot)
+    assert.deepEqual(
+      next.moves.map(({ rangeId: moved }) => moved),
+      [helpless + 901],
+    )
+  })
+
+  test('that are overloaded give leases away, behind any number of others that have nowhere to', () => {
+    const hot = (node: ReturnType<typeof plainNode>) => ({ ...node, overload: 'overloaded' as const })
+    const nodes = [...named('a', helpless + 1, 'z0').map(hot), ...named('c', 2 * helpless, 'z1')]
+    const ranges = nodes.slice(0, helpless + 1).map(({ descriptor: { nodeId } }, i) =>
+      plainRange(i + 1, i < helpless ? [nodeId] : [nodeId, 'c000', 'c001'], {
+        replicationFactor: i < helpless ? 1 : 3,
+      }),
+    )
+    const snapshot = new PlainFleet(nodes, ranges).fleet.snapshot()
+    const planner = new Planner({ goals: [] })
+    const first = planner.plan(snapshot)
+    assert.deepEqual([first.moves.length, first.unexamined], [0, helpless + 1 - 128])
+    const { moves, unexamined } = planner.plan(snapshot)
+    assert.deepEqual(
+      moves.map(({ rangeId, kind }) => `${rangeId} ${kind}`),
+      [`${helpless + 1} transferLease`],
+    )
+    assert.equal(unexamined, 0)
   })
 })
 
@@ -189,7 +331,13 @@ suite('balance', () => {
     const snapshot = full(664, 0).fleet.snapshot()
     const said = explainNode(snapshot, 'n0', policies[0])
     assert.match(said.stays.join('\n'), /require.*pin/)
+    assert.doesNotMatch(said.stays.join('\n'), /of the first/)
     const range = explainRange(snapshot, 7, policies[0])
     assert.ok(range.others.every(({ why }) => /pin/.test(why)))
+  })
+
+  test('says of a full node with many ranges of how many of them it speaks', () => {
+    const { stays } = explainNode(full(1100, 0).fleet.snapshot(), 'n0', policies[0])
+    assert.match(stays.join('\n'), /1000 × n0 → .* \(of the first 1000 of its 1100 ranges\)/)
   })
 })

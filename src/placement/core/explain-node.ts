@@ -31,12 +31,15 @@ export interface NodeExplanation {
   readonly goals: readonly string[]
   /**
    * Where a goal finds it too full: why its replicas stay all the same, the most frequent reason first, as seen from the emptiest
-   * node. Empty when it is not too full.
+   * node. Empty when it is not too full. Of a node with more than 1,000 ranges it is about the first 1,000 by id, and says so.
    */
   readonly stays: readonly string[]
   /** Replicas that it holds. */
   readonly replicas: number
-  /** What its ranges need, the most frequent first; ranges that need nothing are left out. */
+  /**
+   * What its ranges need, the most frequent first; ranges that need nothing are left out. Of a node with more than 1,000 ranges it is
+   * about the first 1,000 by id.
+   */
   readonly waiting: readonly WaitingRanges[]
   /** Ranges on it that need what cannot be done, and why: what holds up a drain. The first few. */
   readonly blocked: readonly BlockedRange[]
@@ -139,7 +142,7 @@ function* describeNode(
     if (list === undefined) waiting.set(need, [rangeId])
     else list.push(rangeId)
   }
-  const stays = yield* whyAllStay(draft, node)
+  const stays = yield* whyAllStay(draft, node, ranges.length)
   yield
   const isHere = (rangeId: RangeId): boolean => isAmong(ranges, rangeId)
   return {
@@ -191,8 +194,9 @@ function whyHot({ table }: PlacementSnapshot, store: number): string | undefined
 }
 
 /** Why the replicas of a node stay though goals find it too full. */
-function* whyAllStay(draft: Draft, node: number): Sliced<string[]> {
+function* whyAllStay(draft: Draft, node: number, ranges: number): Sliced<string[]> {
   const { columns, assignment, survey } = draft
+  const ofWhich = ranges > examined ? ` (of the first ${examined} of its ${ranges} ranges)` : ''
   const said: string[] = []
   for (const goal of draft.goals) {
     if (goal.judges !== 'replicas') continue
@@ -215,7 +219,9 @@ function* whyAllStay(draft: Draft, node: number): Sliced<string[]> {
       }
       const frequent = [...reasons].sort(([, a], [, b]) => b - a).slice(0, maximumReasons)
       for (const [why, count] of frequent) {
-        said.push(`${goal.name}: ${count} × ${columns.nodeName(store)} → ${columns.nodeName(to)}: ${why}`)
+        said.push(
+          `${goal.name}: ${count} × ${columns.nodeName(store)} → ${columns.nodeName(to)}${ofWhich}: ${why}`,
+        )
       }
     }
   }
@@ -234,6 +240,8 @@ function whyStays({ targets, goals }: Draft, slot: number, to: number): string {
 export function nodeText(explanation: NodeExplanation): string {
   const { takes, goals, stays, replicas, waiting, blocked, underWay, arriving, leaving } = explanation
   const lines = [...takes, `${replicas} replicas`, ...goals, ...stays]
+  if (waiting.length > 0 && replicas > examined)
+    lines.push(`what ranges need is said of the first ${examined} of ${replicas}`)
   for (const { need, count, examples } of waiting)
     lines.push(`${count} ranges need ${need}: ${examples.join(', ')}`)
   for (const { rangeId, why } of blocked) lines.push(`range ${rangeId} is blocked: ${why}`)

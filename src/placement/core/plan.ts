@@ -77,11 +77,14 @@ export interface CopyBound {
 export interface GoalBound {
   /** Name of the goal. */
   readonly name: string
-  /** No plan reaches the goal with fewer moves. Ranges that cannot be better, as far as was looked, do not count. */
+  /** No plan reaches the goal with fewer moves, beside those of `hopeless`: ranges that cannot be better, as far as was looked. */
   readonly lowerBoundMoves: number
   /** The same once this plan has been carried out. */
   readonly afterPlan: number
-  /** Ranges that fall short of the goal, and for which this planner found no move when it last looked. */
+  /**
+   * Ranges that fall short of the goal, and for which this planner found no move when it last looked. While anything is to be repaired no
+   * goal is planned for and nobody is looked at for its sake: it is 0 then, and `lowerBoundMoves` counts them.
+   */
   readonly hopeless: number
 }
 

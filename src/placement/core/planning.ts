@@ -12,7 +12,7 @@ import type { PlacementLimits, PlacementPolicy } from './policy.ts'
 import { RangeWeights } from './range-weights.ts'
 import { Repairs } from './repairs.ts'
 import { nodeBits, overloadLevel, type PlacementSnapshot, type RangeReader, replicaBits } from './snapshot.ts'
-import type { StoreViews } from './store-views.ts'
+import { mostSources, type StoreViews } from './store-views.ts'
 import { Traffic } from './traffic.ts'
 import { TurnQueue } from './turn-queue.ts'
 import type { Turns } from './turns.ts'
@@ -22,9 +22,8 @@ const examinedTogether = 256
 /** So many of each one plan looks at, as long as there is room for what may come of it. */
 const mostNeedy = 2048
 const mostImprovable = 1024
-/** Full nodes that are looked at together, and how often the next ones, or more of the same, are when nothing came of it. */
+/** Full nodes that are looked at together: the next ones, or more of the same, are when nothing came of it. */
 const sourcesTogether = 16
-const maximumBatches = 8
 const coldTogether = 8
 /** Ranges that are weighed before others may go on. */
 const weighedTogether = 256
@@ -32,6 +31,9 @@ const weighedTogether = 256
 const namedUnavailable = 50
 /** From here on a need is one of repair: its priority less the votes that are to spare. */
 const repairUrgency = 9000
+/** Beside goals, by their number from 0, what full stores are looked at for: their overload, and rules by their number below it. */
+const cooling = -1
+const relieving = -2
 
 /** What one plan is made by. @internal */
 export interface Setting {
@@ -65,8 +67,8 @@ export class Planning {
     this.#views = views
     this.#policy = index.policy
     this.#setting = setting
-    views.asOf(index.nodesChanged)
     this.#snapshot = index.snapshot as PlacementSnapshot
+    views.asOf(index.nodesChanged, this.#snapshot.table)
     this.#traffic = new Traffic(this.#snapshot)
     this.#totals = index.totals
     this.#excess = index.excess.map((turns) => turns.size)
@@ -148,10 +150,10 @@ export class Planning {
     for (const [urgency, turns] of needs) {
       if (urgency === 0) stuck += turns.size
       else {
-        waiting += turns.open.size
-        stuck += turns.stuck.size
+        waiting += turns.openCount
+        stuck += turns.stuckCount
       }
-      if (urgency >= repairUrgency) repairs += turns.open.size
+      if (urgency >= repairUrgency) repairs += turns.openCount
     }
     this.#sheet.deferred = waiting - this.#sheet.moves.length
     this.#sheet.blockedCount = stuck
@@ -176,36 +178,57 @@ export class Planning {
   /** Nodes that are too full give something away, whatever it is. */
   *#relieve(): Sliced<void> {
     const probe = this.#probe()
+    const sheet = this.#sheet
     for (const [r, rule] of probe.rules.entries()) {
       if (rule.sheds === undefined) continue
-      const full = nodesOf(probe)
-        .filter((node) => rule.sheds?.(node) !== undefined && isUp(this.#snapshot, node))
-        .slice(0, sourcesTogether * maximumBatches)
-      if (full.length === 0) continue
-      const draft = yield* this.#open(yield* this.#rangesOf(full, false))
+      const purpose = relieving - r
+      const full = nodesOf(probe).filter(
+        (node) => rule.sheds?.(node) !== undefined && isUp(this.#snapshot, node),
+      )
+      const sources = this.#views.inTurn(purpose, full)
+      const some = sources.splice(0, mostSources)
+      if (some.length === 0) continue
+      const draft = yield* this.#open(Float64Array.from(yield* this.#heaviestOf(purpose, some, false)).sort())
       const improvements = new Improvements(draft)
-      for (const node of full)
+      for (const node of some) {
+        const [moves, deferred] = [sheet.moves.length, sheet.deferred]
         yield* improvements.relieve(node, draft.rules[r] as (typeof draft.rules)[number])
+        if (sheet.moves.length > moves) this.#views.gave(purpose, node)
+        else if (sheet.deferred > deferred) this.#views.waits(purpose, node)
+        else if (this.#views.goDown(purpose, node)) sources.push(node)
+      }
       this.#close(draft)
+      if (this.#traffic.replicaMoves < this.#setting.limits.moves)
+        this.#leave(purpose, sources, this.#totals.replicas)
     }
   }
 
   /** Overloaded stores give leases away, and exhausted ones replicas. */
   *#cool(): Sliced<void> {
     const levels = this.#snapshot.table.storeOverload
-    for (const store of hotStores(levels).slice(0, sourcesTogether * maximumBatches)) {
-      if (!isUp(this.#snapshot, store)) continue
-      const cooling = new Cooling(this.#probe())
-      if ((this.#totals.leaders[store] as number) > 0 && cooling.mayShedLease(store)) {
-        const draft = yield* this.#open(yield* this.#rangesOf([store], true))
-        yield* new Cooling(draft).shedLeases(store)
-        this.#close(draft)
-      }
-      if ((levels[store] as number) < overloadLevel.exhausted) continue
-      const draft = yield* this.#open(yield* this.#rangesOf([store], false))
-      yield* new Cooling(draft).shedReplicas(store)
+    const hot = hotStores(levels).filter((store) => isUp(this.#snapshot, store))
+    const sources = this.#views.inTurn(cooling, hot)
+    const mayLead = (): boolean => this.#traffic.leaseMoves < this.#setting.limits.leaseTransfers
+    for (const store of sources.splice(0, mostSources)) {
+      const { length } = this.#sheet.moves
+      const isLookedAt = mayLead() || levels[store] === overloadLevel.exhausted
+      yield* this.#coolStore(store, levels[store] as number)
+      if (this.#sheet.moves.length > length) this.#views.gave(cooling, store)
+      else if (isLookedAt) this.#views.waits(cooling, store)
+    }
+    if (mayLead()) this.#leave(cooling, sources, this.#totals.replicas)
+  }
+
+  *#coolStore(store: number, level: number): Sliced<void> {
+    if ((this.#totals.leaders[store] as number) > 0 && new Cooling(this.#probe()).mayShedLease(store)) {
+      const draft = yield* this.#open(yield* this.#rangesOf([store], true))
+      yield* new Cooling(draft).shedLeases(store)
       this.#close(draft)
     }
+    if (level < overloadLevel.exhausted) return
+    const draft = yield* this.#open(yield* this.#rangesOf([store], false))
+    yield* new Cooling(draft).shedReplicas(store)
+    this.#close(draft)
   }
 
   *#improve(): Sliced<void> {
@@ -234,7 +257,7 @@ export class Planning {
       }
       this.#close(draft)
     }
-    this.#hopeless[g] = turns.stuck.size
+    this.#hopeless[g] = turns.stuckCount
     if (this.#mayImprove()) this.#sheet.unexamined += queue.unseen
   }
 
@@ -253,39 +276,34 @@ export class Planning {
     const takers = nodes.filter((node) => !probe.columns.isHot(node))
     const emptiest = takers[takers.length - 1]
     if (emptiest === undefined) return
-    const sources = nodes.filter(
-      (node) => node !== emptiest && probe.targets.isWorthwhile(goal, node, emptiest),
-    )
-    this.#views.keep(g, sources)
+    const full = nodes.filter((node) => node !== emptiest && probe.targets.isWorthwhile(goal, node, emptiest))
+    const sources = this.#views.inTurn(g, full)
     const cold = takers.slice(-coldTogether).reverse()
     const leases = goal.judges === 'leases'
     const { moves } = this.#sheet
-    for (let batch = 0; batch < maximumBatches; batch++) {
+    for (let seen = 0; seen < mostSources; seen += sourcesTogether) {
       const some = sources.splice(0, sourcesTogether)
       const before = moves.length
       if (some.length === 0 || !this.#hasRoom(goal)) break
-      const full = yield* this.#heaviestOf(g, some, leases)
+      const ids = yield* this.#heaviestOf(g, some, leases)
       for (const store of leases ? [] : cold)
-        for (const rangeId of yield* this.#sampled(store)) full.add(rangeId)
-      const draft = yield* this.#open(Float64Array.from(full).sort())
+        for (const rangeId of yield* this.#sampled(store)) ids.add(rangeId)
+      const draft = yield* this.#open(Float64Array.from(ids).sort())
       const gave = yield* new Improvements(draft).evenOut(draft.goals[g] as BoundGoal, some, cold)
       this.#close(draft)
       for (const store of some) {
-        if (gave.has(store)) this.#views.of(g, store).unseen = undefined
-        else if (this.#hasRoom(goal)) this.#goDown(g, store, sources)
+        if (gave.has(store)) this.#views.gave(g, store)
+        else if (this.#hasRoom(goal) && this.#views.goDown(g, store)) sources.push(store)
       }
       if (moves.length > before) return
     }
-    if (this.#hasRoom(goal))
-      for (const store of sources) this.#sheet.unexamined += this.#views.of(g, store).unseen ?? 0
+    if (this.#hasRoom(goal)) this.#leave(g, sources, leases ? this.#totals.leaders : this.#totals.replicas)
   }
 
-  /** Nothing could be taken of those ranges of a store that were looked at: the next ones have their turn. */
-  #goDown(g: number, store: number, sources: number[]): void {
-    const view = this.#views.of(g, store)
-    view.last = view.next
-    view.unseen = Math.max(0, (view.unseen ?? 0) - view.looked)
-    if ((view.unseen ?? 0) > 0) sources.push(store)
+  /** Full stores have their turn with later plans: also those of which none has looked at anything. */
+  #leave(purpose: number, sources: readonly number[], ranges: Int32Array): void {
+    for (const store of sources)
+      this.#sheet.unexamined += this.#views.of(purpose, store).unseen ?? ranges[store] ?? 0
   }
 
   /** Whether anything may begin for the sake of a goal. */
@@ -308,12 +326,12 @@ export class Planning {
     return Float64Array.from(chosen).sort()
   }
 
-  /** The same of those whose turn it is for a goal: where the heaviest could not go before, those below them. */
-  *#heaviestOf(g: number, full: readonly number[], leases: boolean): Sliced<Set<RangeId>> {
+  /** The same of those whose turn it is for a goal or a rule: where the heaviest could not go before, those below them. */
+  *#heaviestOf(purpose: number, full: readonly number[], leases: boolean): Sliced<Set<RangeId>> {
     const chosen = new Set<RangeId>()
     for (const store of full) {
       const weights = yield* this.#weightsOf(store, leases)
-      const view = this.#views.of(g, store)
+      const view = this.#views.of(purpose, store)
       const isAll = weights.count <= maximumExamined
       if (isAll) {
         view.last = undefined

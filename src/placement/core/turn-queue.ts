@@ -3,6 +3,8 @@ import type { Turns } from './turns.ts'
 
 /** Of those for which nothing could be done so many of each list have their turn beside any number of others. */
 const retriedTogether = 32
+/** All lists together retry no more than such a part of those who are looked at together: the more urgent ones are not kept waiting. */
+const retriedShare = 1 / 4
 
 /** Whom one plan looks at, part by part, of one list of turns after the other. @internal */
 export class TurnQueue {
@@ -34,11 +36,11 @@ export class TurnQueue {
   next(): Map<RangeId, Turns> {
     const lists: RangeId[][] = this.#all.map(() => [])
     const isFirst = this.#parts++ === 0
-    const open = this.#all.reduce((sum, { open: each }) => sum + each.size, 0)
     let room = Math.min(this.#together, this.#left)
     if (isFirst) {
-      for (let i = 0; i < lists.length; i++) room -= this.#retry(i, Math.min(room, retriedTogether), lists)
-      const spare = room - open
+      const each = this.#retriedOfEach(room)
+      for (let i = 0; i < lists.length; i++) room -= this.#retry(i, Math.min(room, each), lists)
+      const spare = room - this.#all.reduce((sum, { openCount }) => sum + openCount, 0)
       for (let i = 0, more = spare; i < lists.length && more > 0; i++) {
         const count = this.#retry(i, more, lists)
         room -= count
@@ -64,6 +66,12 @@ export class TurnQueue {
   /** Ranges that have not had a turn yet, or are to have one again soon. */
   get unseen(): number {
     return this.#all.reduce((sum, { unseen, overdue }) => sum + unseen + overdue, 0)
+  }
+
+  /** Every list retries some, so that none waits for ever behind a more urgent one. */
+  #retriedOfEach(room: number): number {
+    const retrying = this.#stuck.reduce((count, { length }) => count + (length > 0 ? 1 : 0), 0)
+    return Math.max(1, Math.min(retriedTogether, Math.floor((room * retriedShare) / Math.max(1, retrying))))
   }
 
   #retry(i: number, most: number, lists: RangeId[][]): number {
