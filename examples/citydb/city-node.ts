@@ -296,9 +296,10 @@ export class CityNode implements RangeHost, SchemaHost, AsyncDisposable {
         }
       })
     const empty = new Uint8Array(0)
-    handle('session', async (_peer, body) =>
-      sessionResponse.encode(await this.#holder(rangeRequest.decode(body)).openSession()),
-    )
+    handle('session', async (_peer, body) => {
+      const { rangeId, key } = readRequest.decode(body)
+      return sessionResponse.encode(await this.#holder(rangeId).openSession(key))
+    })
     // The work goes on when a client gives up: its latches are held until the outcome is known.
     handle('write', async (_peer, body) => {
       const request = writeRequest.decode(body)

@@ -6,7 +6,9 @@ import {
   KeelsonError,
   type NodeId,
   type RangeDescriptor,
+  type RangeId,
   RangeMap,
+  type ReplicaDescriptor,
   sleep,
 } from 'keelson'
 import type { Rpc } from 'keelson/transport'
@@ -28,7 +30,7 @@ import type { Row } from './schema.ts'
 /** What a client of the database needs. */
 export interface CityClientOptions {
   readonly env: Environment
-  readonly rpc: Rpc
+  readonly rpc: Pick<Rpc, 'call'>
   /** Time for one attempt of one call. */
   readonly attemptMs?: number
 }
@@ -41,6 +43,9 @@ interface Route {
   readonly follows: boolean
 }
 
+/** A range as a call sees it: where the directory does not know it yet, by what another range has said of it. */
+type KnownRange = Pick<RangeDescriptor, 'rangeId' | 'replicas'>
+
 const defaultAttemptMs = 1500
 /** How long a node that did not answer is asked only after the others: it may stand still, and others may still point at it. */
 const silenceMs = 2_000
@@ -49,12 +54,13 @@ const maximumBackoffMs = 150
 
 /**
  * Finds the lease holder of a key's range and retries until it answers. A retried command keeps its number, so it takes
- * effect once whatever was lost on the way.
+ * effect once whatever was lost on the way. Ranges are split and merged in their logs, and the directory hears of it when it is
+ * there to hear: until then the range that had the key says which one has it now.
  */
 export class CityClient {
   readonly ranges: RangeMap = new RangeMap()
   readonly #env: Environment
-  readonly #rpc: Rpc
+  readonly #rpc: CityClientOptions['rpc']
   readonly #attemptMs: number
   /** Whom the last answer named as lease holder. */
   readonly #holders = new Map<number, NodeId>()
@@ -98,7 +104,7 @@ export class CityClient {
       'session',
       (rangeId) => {
         asked = rangeId
-        return rangeRequest.encode(rangeId)
+        return readRequest.encode(rangeId, key)
       },
       options,
     )
@@ -204,6 +210,9 @@ export class CityClient {
     options: CallOptions,
   ): Promise<Uint8Array> {
     let backoffMs = minimumBackoffMs
+    let heir: KnownRange | undefined
+    let heirsLeft = 0
+    let followed = false
     for (let attempt = 0; ; attempt++) {
       const limit = deadline(
         this.#env.timers,
@@ -214,8 +223,9 @@ export class CityClient {
       let rangeId = 0
       let holder: NodeId | undefined
       try {
-        rangeId = route.rangeId()
-        holder = this.#holderOf(rangeId, attempt)
+        rangeId = heir?.rangeId ?? route.rangeId()
+        const { replicas } = heir ?? this.ranges.byId(rangeId) ?? { replicas: [] }
+        holder = this.#holderOf(rangeId, replicas, attempt)
         if (holder === undefined)
           throw new KeelsonError('NOT_FOUND', `no replica of range ${rangeId} is known`, { retryable: true })
         const call = this.#rpc.call(holder, method, body(rangeId), {
@@ -232,13 +242,33 @@ export class CityClient {
         if (error.code === 'STALE_GENERATION') {
           // Its holder answers; what it holds is soon known.
           if (!route.follows) throw error
-        } else this.#learnFrom(error, rangeId, holder, limit.signal.aborted)
+          heir = this.#heirOf(error, rangeId, heir)
+          heirsLeft = 2 * (heir?.replicas.length ?? 0)
+          // At once, but once only: two ranges may name each other while the one takes the other in.
+          if (heir !== undefined && !followed) {
+            followed = true
+            continue
+          }
+        } else {
+          this.#learnFrom(error, rangeId, holder, limit.signal.aborted)
+          // Nobody serves it where it is said to be: the range that had the rows may know better by now.
+          if (heir !== undefined && --heirsLeft <= 0) heir = undefined
+        }
       } finally {
         limit.release()
       }
       await sleep(this.#env.timers, backoffMs * (0.5 + this.#env.random.float() / 2), options.signal)
       backoffMs = Math.min(backoffMs * 2, maximumBackoffMs)
     }
+  }
+
+  /** The range that has the rows now, as far as the one that was asked has said. One that was split off began on the same nodes. */
+  #heirOf({ details }: KeelsonError, asked: RangeId, before: KnownRange | undefined): KnownRange | undefined {
+    const { heldBy } = details
+    if (typeof heldBy !== 'number') return undefined
+    const replicas: readonly ReplicaDescriptor[] =
+      (this.ranges.byId(heldBy) ?? this.ranges.byId(asked) ?? before)?.replicas ?? []
+    return { rangeId: heldBy, replicas }
   }
 
   #learnFrom(error: KeelsonError, rangeId: number, holder: NodeId | undefined, inVain: boolean): void {
@@ -251,10 +281,10 @@ export class CityClient {
     else this.#holders.delete(rangeId)
   }
 
-  #holderOf(rangeId: number, attempt: number): NodeId | undefined {
+  #holderOf(rangeId: RangeId, replicas: readonly ReplicaDescriptor[], attempt: number): NodeId | undefined {
     const known = this.#holders.get(rangeId)
     if (known !== undefined && this.#answers(known)) return known
-    const voters = (this.ranges.byId(rangeId)?.replicas ?? []).filter(({ role }) => role === 'voter')
+    const voters = replicas.filter(({ role }) => role === 'voter')
     const answering = voters.filter(({ nodeId }) => this.#answers(nodeId))
     const asked = answering.length > 0 ? answering : voters
     return asked[attempt % Math.max(1, asked.length)]?.nodeId

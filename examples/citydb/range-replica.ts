@@ -1,5 +1,6 @@
 import {
   type CallOptions,
+  compareBytes,
   type Environment,
   KeelsonError,
   type RangeBounds,
@@ -141,9 +142,9 @@ export class RangeReplica {
     this.#middle = undefined
   }
 
-  /** Opens a client session. */
-  async openSession(): Promise<number> {
-    this.#checkTakes(undefined)
+  /** Opens a client session, for commands on a row if one is given. @throws KeelsonError `STALE_GENERATION` where that is not here */
+  async openSession(key?: Uint8Array): Promise<number> {
+    this.#checkTakes(key)
     return this.group.openSession()
   }
 
@@ -207,7 +208,7 @@ export class RangeReplica {
     this.#count([key])
     await this.group.read(options)
     const row = await this.machine.row(key)
-    if (!this.machine.mayTell(key)) throw this.#moved('the key lies in another range')
+    if (!this.machine.mayTell(key)) throw this.#moved('the key lies in another range', key)
     return row
   }
 
@@ -335,15 +336,21 @@ export class RangeReplica {
     const { bounds, frozen } = this.machine.layout
     if (bounds === undefined) throw this.#moved('the range has only begun')
     if (frozen !== undefined) throw this.#moved('the range is being merged')
-    if (key !== undefined && !this.machine.mayTell(key)) throw this.#moved('the key lies in another range')
+    if (key !== undefined && !this.machine.mayTell(key))
+      throw this.#moved('the key lies in another range', key)
   }
 
-  /** Nothing was done, and nothing is remembered: the same may be tried again, there or elsewhere. */
-  #moved(why: string): KeelsonError {
-    const { splitOff } = this.machine.layout
+  /**
+   * Nothing was done, and nothing is remembered: the same may be tried again, there or elsewhere. The range that has the rows now
+   * is named (`heldBy`): the directory may be away, and hear of it much later.
+   */
+  #moved(why: string, key?: Uint8Array): KeelsonError {
+    const { splitOff, frozen, bounds } = this.machine.layout
+    const isBehind = key !== undefined && bounds?.end !== undefined && compareBytes(key, bounds.end) >= 0
+    const heldBy = frozen?.into ?? (isBehind ? splitOff?.rangeId : undefined)
     return new KeelsonError('STALE_GENERATION', `${why}; look range ${this.rangeId} up again`, {
       retryable: true,
-      details: splitOff === undefined ? {} : { splitOff: splitOff.rangeId },
+      details: heldBy === undefined ? {} : { heldBy },
     })
   }
 

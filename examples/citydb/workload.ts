@@ -64,14 +64,17 @@ function latin(bytes: Uint8Array): string {
 const lostAnswers = 50
 const refusedRetryMs = 60
 
+interface LaneSession {
+  readonly rangeId: number
+  readonly session: number
+  sequence: number
+}
+
 /** Client sessions of one writer, one for each range that it has met: one command at a time, numbered per session. */
 class Lane {
   readonly #env: Environment
   readonly #client: CityClient
-  readonly #sessions = new Map<
-    number,
-    { readonly rangeId: number; readonly session: number; sequence: number }
-  >()
+  readonly #sessions = new Map<number, LaneSession>()
 
   constructor(env: Environment, client: CityClient) {
     this.#env = env
@@ -96,7 +99,9 @@ class Lane {
         return
       } catch (error) {
         // What became of it nobody knows; the next command needs another session.
-        if (KeelsonError.hasCode(error, 'SESSION_UNKNOWN')) this.#sessions.delete(state.rangeId)
+        if (KeelsonError.hasCode(error, 'SESSION_UNKNOWN')) this.#forget(state)
+        // The row has another range, which knows this session only if it is older than that.
+        if (KeelsonError.hasCode(error, 'STALE_GENERATION')) this.#forget(state)
         // Refused for good under this number, without an effect: the node had not heard of a new schema version yet.
         if (!KeelsonError.hasCode(error, 'STALE_SCHEMA')) throw error
       }
@@ -122,15 +127,19 @@ class Lane {
     }
   }
 
-  async #session(
-    key: Uint8Array,
-    signal: AbortSignal,
-  ): Promise<{ readonly rangeId: number; readonly session: number; sequence: number }> {
-    const known = this.#sessions.get(this.#client.rangeOf(key))
+  async #session(key: Uint8Array, signal: AbortSignal): Promise<LaneSession> {
+    const lookedUp = this.#client.rangeOf(key)
+    const known = this.#sessions.get(lookedUp)
     if (known !== undefined) return known
     const opened = { ...(await this.#client.openSession(key, { signal })), sequence: 0 }
+    // The two differ while the directory does not know yet of a split or a merge.
+    this.#sessions.set(lookedUp, opened)
     this.#sessions.set(opened.rangeId, opened)
     return opened
+  }
+
+  #forget(session: LaneSession): void {
+    for (const [rangeId, each] of this.#sessions) if (each === session) this.#sessions.delete(rangeId)
   }
 }
 
@@ -156,6 +165,8 @@ export class Workload {
   readonly #running: Promise<void>[] = []
   /** Time of the slowest call that has ended since the last call of `takeSlowest`. */
   #slowestMs = 0
+  /** When the latest write that was acknowledged began, by the range that the directory has its row in. */
+  readonly #writtenMs = new Map<number, number>()
   /** When each call that is under way began. */
   readonly #underWay = new Set<{ readonly sinceMs: number }>()
 
@@ -243,6 +254,14 @@ export class Workload {
     return slowest
   }
 
+  /** Ranges with rows, as the directory has them, none of whose rows a write that began since then has reached. */
+  unwrittenSince(sinceMs: number): readonly number[] {
+    const ranges = new Set(this.#expected.map(({ city }) => this.#client.rangeOf(city.key)))
+    return [...ranges].filter(
+      (rangeId) => (this.#writtenMs.get(rangeId) ?? Number.NEGATIVE_INFINITY) < sinceMs,
+    )
+  }
+
   /** Lets every call under way come to its end, and stops. */
   async stop(): Promise<void> {
     this.#stopping = true
@@ -326,6 +345,7 @@ export class Workload {
     while (!this.#stopping) {
       const row = pick(random, share)
       const { key } = row.city
+      const beganMs = this.#env.clock.monotonicMs()
       if (random.integer(2) === 0) {
         row.attempted = row.population + 1 + random.integer(1000)
         await this.#timed(() =>
@@ -348,6 +368,7 @@ export class Workload {
         row.visits++
         this.figures.acknowledgedIncrements++
       }
+      this.#writtenMs.set(this.#client.rangeOf(key), beganMs)
       await sleep(this.#env.timers, random.float() * thinkMs, signal)
     }
   }

@@ -91,7 +91,9 @@ export interface SchemaValidation extends SchemaChunkResult {
 }
 
 /**
- * What a host program implements so that schema changes can run over its data. Every call goes to the range's holder.
+ * What a host program implements so that schema changes can run over its data. Every call goes to the range's holder. What it
+ * refuses with an error that is `retryable`, or with `CLOSED` because the replica went away meanwhile, is done again where the
+ * range is then; any other error ends the change.
  *
  * A pin says under which version work is planned, not that its effect is still welcome. The coordinator waits for every
  * node that holds its epoch; of one that lags and has lost it, it revokes the schema lease in the store. That node may

@@ -357,7 +357,8 @@ export class SchemaChangeJob implements JobType<ChangeState> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await work(chunk, { signal: context.signal })
-      } catch (error) {
+      } catch (thrown) {
+        const error = asOfRange(thrown, chunk.rangeId)
         // Chunks are idempotent, so an unknown outcome is simply done again.
         if (attempt >= chunkAttempts || !KeelsonError.is(error) || !error.retryable || hasMoved(error))
           throw error
@@ -374,6 +375,19 @@ export class SchemaChangeJob implements JobType<ChangeState> {
       `there is no table ${context.state.tableId} any more; look at the catalog`,
     )
   }
+}
+
+/**
+ * What a failure says of a range. A replica that is moved away, merged or stopped while it works ends with `CLOSED`, and of itself
+ * alone: its range is somewhere, and the change goes on there.
+ */
+function asOfRange(error: unknown, rangeId: RangeId): unknown {
+  if (!KeelsonError.hasCode(error, 'CLOSED')) return error
+  return new KeelsonError(
+    'OUTCOME_UNKNOWN',
+    `range ${rangeId} was closed where work on it was under way (${error.message}); it is done again where the range is now`,
+    { cause: error },
+  )
 }
 
 /** Whether a range refused work because its bounds are not those that the work was meant for. */

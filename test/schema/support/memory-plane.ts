@@ -185,6 +185,7 @@ export class MemoryPlane implements SchemaHost {
   async #step<T>(chunk: SchemaChunk, step: (range: MemoryRange) => T): Promise<T> {
     await sleep(this.#env.timers, between(this.#random, 0, 30))
     const range = this.ranges.get(chunk.rangeId) as MemoryRange
+    if (this.#random.integer(20) === 0) throw new KeelsonError('CLOSED', 'the replica was moved away')
     if (this.#random.integer(20) === 0) throw new KeelsonError('NOT_LEADER', 'the holder has changed')
     if (range.admit(chunk, this.#bugs.noEpoch === true)) this.staleChunks++
     const result = step(range)
