@@ -99,9 +99,9 @@ class Lane {
         return
       } catch (error) {
         // What became of it nobody knows; the next command needs another session.
-        if (KeelsonError.hasCode(error, 'SESSION_UNKNOWN')) this.#forget(state)
+        if (KeelsonError.hasCode(error, 'SESSION_UNKNOWN')) this.#sessions.delete(state.rangeId)
         // The row has another range, which knows this session only if it is older than that.
-        if (KeelsonError.hasCode(error, 'STALE_GENERATION')) this.#forget(state)
+        if (KeelsonError.hasCode(error, 'STALE_GENERATION')) this.#sessions.delete(state.rangeId)
         // Refused for good under this number, without an effect: the node had not heard of a new schema version yet.
         if (!KeelsonError.hasCode(error, 'STALE_SCHEMA')) throw error
       }
@@ -128,18 +128,12 @@ class Lane {
   }
 
   async #session(key: Uint8Array, signal: AbortSignal): Promise<LaneSession> {
-    const lookedUp = this.#client.rangeOf(key)
-    const known = this.#sessions.get(lookedUp)
+    const known = this.#sessions.get(this.#client.rangeOf(key))
     if (known !== undefined) return known
+    // Not always of the range that was looked up: the directory may not know yet of a split or a merge.
     const opened = { ...(await this.#client.openSession(key, { signal })), sequence: 0 }
-    // The two differ while the directory does not know yet of a split or a merge.
-    this.#sessions.set(lookedUp, opened)
     this.#sessions.set(opened.rangeId, opened)
     return opened
-  }
-
-  #forget(session: LaneSession): void {
-    for (const [rangeId, each] of this.#sessions) if (each === session) this.#sessions.delete(rangeId)
   }
 }
 
