@@ -34,6 +34,19 @@ suite('the house', () => {
   })
 })
 
+suite('the tests', () => {
+  // Several files share a process (scripts/test.mjs): a hook outside all suites would run for the tests of the others too.
+  test('set up in suites alone', () => {
+    const files = readSources(root, ['test'])
+    assert.ok(files.length > 0, 'no test file found')
+    const outside = files.filter(({ text }) => /^(?:before|after)(?:Each)?\(/m.test(text))
+    assert.deepEqual(
+      outside.map(({ path }) => path),
+      [],
+    )
+  })
+})
+
 /** Judges a few files, given as path → text, and returns the broken rules with their places. */
 function judge(files: Record<string, string>): string[] {
   return checkArchitecture(sources(files), ['ws', 'classic-level', 'eventemitter3']).map(

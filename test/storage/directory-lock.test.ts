@@ -17,22 +17,6 @@ let root: string
 let remove: () => Promise<void>
 const children: ChildProcess[] = []
 
-beforeEach(async () => {
-  const made = await temporaryDirectory()
-  root = made.path
-  remove = made.remove
-})
-
-afterEach(async () => {
-  for (const child of children.splice(0)) {
-    if (child.exitCode === null && child.signalCode === null) {
-      child.kill('SIGKILL')
-      await once(child, 'exit')
-    }
-  }
-  await remove()
-})
-
 /** A process that holds the lock. */
 async function hold(): Promise<ChildProcess> {
   const child = spawn(process.execPath, [holder, root], { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -52,6 +36,22 @@ async function refused(): Promise<KeelsonError> {
 }
 
 suite('the lock of a directory', () => {
+  beforeEach(async () => {
+    const made = await temporaryDirectory()
+    root = made.path
+    remove = made.remove
+  })
+
+  afterEach(async () => {
+    for (const child of children.splice(0)) {
+      if (child.exitCode === null && child.signalCode === null) {
+        child.kill('SIGKILL')
+        await once(child, 'exit')
+      }
+    }
+    await remove()
+  })
+
   test('is held once in a process, and free again after its release', async () => {
     const lock = await lockDirectory(root, env)
     const error = await refused()

@@ -13,14 +13,6 @@ const format = { name: 'segments', version: 1, oldest: 1 }
 let root: string
 let remove: () => Promise<void>
 
-beforeEach(async () => {
-  const made = await temporaryDirectory()
-  root = made.path
-  remove = made.remove
-})
-
-afterEach(() => remove())
-
 function open(path: string, names: { clusterId?: string; nodeId?: string } = {}, version = 1) {
   return openDirectory(nodeFileSystem, path, { ...format, version, oldest: version }, newContext(names))
 }
@@ -41,6 +33,14 @@ async function refusal(opening: Promise<unknown>): Promise<KeelsonError> {
 }
 
 suite('a directory', () => {
+  beforeEach(async () => {
+    const made = await temporaryDirectory()
+    root = made.path
+    remove = made.remove
+  })
+
+  afterEach(() => remove())
+
   test('is made for its owner alone, with what lies above it', async () => {
     const path = join(root, 'a', 'b')
     const directory = await open(path)

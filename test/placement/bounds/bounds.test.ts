@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { before, describe, it } from 'node:test'
+import { describe, it } from 'node:test'
 import highsModule, { type LegacyHighs } from 'highs'
 import { SeededRandom } from '../../../src/core/random.ts'
 import { nowhere, type PlacementColumns } from '../../../src/placement/core/assignment.ts'
@@ -17,11 +17,7 @@ import { drawColumns } from '../support/columns.ts'
 
 // The package's types say that its default export is the module.
 const loadHighs = highsModule as unknown as () => Promise<LegacyHighs>
-let highs: LegacyHighs
-
-before(async () => {
-  highs = await loadHighs()
-})
+const highs = await loadHighs()
 
 const near = (a: number, b: number, what: string): void =>
   assert.ok(Math.abs(a - b) <= 1e-6 * Math.max(1, Math.abs(a), Math.abs(b)), `${what}: ${a} and ${b}`)
