@@ -139,9 +139,9 @@ function inBuild(file) {
 }
 
 /** The files by process, in the order in which the processes start. */
-function grouped(files) {
-  const alone = [...long, ...apart].map(inBuild).filter((file) => files.includes(file))
-  const short = files.filter((file) => !alone.includes(file))
+function grouped(chosen) {
+  const alone = [...long, ...apart].map(inBuild).filter((file) => chosen.includes(file))
+  const short = chosen.filter((file) => !alone.includes(file))
   const each = Math.min(filesPerProcess, Math.ceil(short.length / concurrency))
   const shared = Array.from({ length: Math.ceil(short.length / each) || 0 }, (_, at) =>
     short.slice(at * each, (at + 1) * each),
@@ -150,15 +150,15 @@ function grouped(files) {
 }
 
 /** Writes the file that imports these, and returns its path. */
-function writeEntry(files, at) {
+function writeEntry(group, at) {
   mkdirSync(entries, { recursive: true })
-  const [first] = files
+  const [first] = group
   const what = first.slice('build/test/'.length, -'.test.js'.length).replaceAll('/', '-')
   const path = join(
     entries,
-    `${String(at).padStart(3, '0')}-${what}${files.length === 1 ? '' : '-and-more'}.test.js`,
+    `${String(at).padStart(3, '0')}-${what}${group.length === 1 ? '' : '-and-more'}.test.js`,
   )
-  const imports = files.map((file) => `import '${relative(entries, file).split(sep).join('/')}'\n`)
+  const imports = group.map((file) => `import '${relative(entries, file).split(sep).join('/')}'\n`)
   writeFileSync(path, imports.join(''))
   return path
 }
